@@ -1,0 +1,21 @@
+//! Identifiers, units, timestamps, principals and error codes that every layer shares.
+//!
+//! The vocabulary of the workspace (layer L0): plain data with checking constructors, and the
+//! sealing of identifiers that leave the node. Nothing here reads a clock, draws randomness or
+//! does IO: times and entropy are arguments everywhere below layer L2.
+//!
+//! Deliberately small: a type belongs here only when crates of different layers exchange it.
+
+pub mod code;
+pub mod name;
+pub mod principal;
+pub mod seal;
+pub mod timestamp;
+pub mod units;
+
+pub use code::Code;
+pub use name::{ResourceName, TenantId};
+pub use principal::{Principal, PrincipalDigest};
+pub use seal::Sealer;
+pub use timestamp::Timestamp;
+pub use units::ByteSize;
