@@ -1,0 +1,175 @@
+//! The npm and PyPI packages that tests need: exactly the committed versions, installed below the target folder.
+//!
+//! What is installed is what the lock files say. A stamp beside an installation holds the lock it was made from, so
+//! that a run with the same lock installs nothing and a changed lock starts from an empty folder. Registries are those
+//! that npm and pip are set to: no lock names a host. npm's lock has the hash of each package; Python's has versions
+//! only, since which files are right depends on the machine's Python.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    output,
+    repo::Repo,
+    run::Cmd,
+    system::{self, NPM, PYTHON},
+};
+
+/// The file that says what an installation was made from.
+const STAMP: &str = "installed-from";
+
+/// The folders with a package.json and its lock.
+const NPM_FOLDERS: [&str; 2] = ["tests/conformance", "tests/interop/ts"];
+
+/// The Python packages that are asked for, and the versions of all that come with them.
+const REQUIREMENTS: [&str; 2] = ["tests/interop/python/requirements.txt", "tests/interop/python/requirements.lock"];
+
+/// Installs the conformance suite; gives back the folder that has its `node_modules`.
+pub(crate) fn conformance(repo: &Repo) -> Result<PathBuf> {
+    let folder = repo.target().join("conformance");
+    npm(&repo.root().join(NPM_FOLDERS[0]), &folder)?;
+    Ok(folder)
+}
+
+/// Installs the clients and servers of the interop tests; gives back the folder that has `node_modules`, the drivers
+/// beside it (Node resolves packages from where a script lies) and the Python environment `venv`.
+pub(crate) fn interop(repo: &Repo) -> Result<PathBuf> {
+    let folder = repo.target().join("interop");
+    let scripts = repo.root().join(NPM_FOLDERS[1]);
+    npm(&scripts, &folder)?;
+    copy_files(&scripts, &folder)?;
+    let [wanted, lock] = REQUIREMENTS.map(|file| repo.root().join(file));
+    python(&wanted, &lock, &folder.join("venv"))?;
+    Ok(folder)
+}
+
+/// Writes the locks anew from what is asked for.
+pub(crate) fn write_locks(repo: &Repo) -> Result<()> {
+    system::ensure(NPM)?;
+    for folder in NPM_FOLDERS {
+        let install =
+            ["install", "--package-lock-only", "--omit-lockfile-registry-resolved", "--no-audit", "--no-fund"];
+        Cmd::new("npm").args(install).arg("--loglevel=error").dir(&repo.root().join(folder)).run()?;
+    }
+
+    system::ensure(PYTHON)?;
+    let [wanted, lock] = REQUIREMENTS.map(|file| repo.root().join(file));
+    let folder = repo.target().join("interop/venv-for-lock");
+    Cmd::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).run()?;
+    pip(&folder).arg("--requirement").arg(&wanted).run()?;
+    let freeze = Cmd::new(folder.join("bin/python")).args(["-m", "pip", "freeze"]).output()?;
+    let text = format!(
+        "# Written by `cargo xtask fix --packages`; the versions of all that requirements.txt brings.\n{freeze}"
+    );
+    fs::write(&lock, text).with_context(|| format!("cannot write {}", lock.display()))?;
+    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))
+}
+
+fn npm(source: &Path, folder: &Path) -> Result<()> {
+    system::ensure(NPM)?;
+    let lock = read(&source.join("package-lock.json"))?;
+    let modules = folder.join("node_modules");
+    install_once(&modules, &lock, || {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        for file in ["package.json", "package-lock.json"] {
+            copy(&source.join(file), &folder.join(file))?;
+        }
+        Cmd::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).dir(folder).run()
+    })
+}
+
+fn python(wanted: &Path, lock: &Path, folder: &Path) -> Result<()> {
+    system::ensure(PYTHON)?;
+    let versions = read(lock)?;
+    let stamp = format!("{}{versions}", read(wanted)?);
+    install_once(folder, &stamp, || {
+        Cmd::new("python3").args(["-m", "venv"]).arg(folder).run()?;
+        pip(folder).arg("--requirement").arg(wanted).arg("--constraint").arg(lock).run()
+    })
+}
+
+/// `pip install` of an environment.
+fn pip(environment: &Path) -> Cmd {
+    let install = ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"];
+    Cmd::new(environment.join("bin/python")).args(install)
+}
+
+/// Runs `install` unless `folder` was made from the same lock; it begins without the folder.
+fn install_once(folder: &Path, lock: &str, install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let stamp = folder.join(STAMP);
+    if fs::read_to_string(&stamp).ok().as_deref() == Some(lock) {
+        output::line(&format!("{} is up to date", folder.display()));
+        return Ok(());
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    install()?;
+    fs::write(&stamp, lock).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+/// Copies the files, not the folders, of one folder into another.
+fn copy_files(source: &Path, folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(source).with_context(|| format!("cannot read {}", source.display()))? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            copy(&entry.path(), &folder.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn an_installation_is_made_once_per_lock_and_begins_empty() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let folder = root.path().join("modules");
+        let made = std::cell::Cell::new(0);
+        let install = || {
+            made.set(made.get() + 1);
+            assert!(!folder.exists());
+            Ok(fs::create_dir(&folder)?)
+        };
+
+        install_once(&folder, "one", install)?;
+        install_once(&folder, "one", install)?;
+        install_once(&folder, "two", install)?;
+
+        assert_eq!(made.get(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn a_failed_installation_is_tried_again() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let folder = root.path().join("modules");
+        let half = || {
+            fs::create_dir(&folder)?;
+            Err(anyhow!("the network went away"))
+        };
+
+        assert!(install_once(&folder, "one", half).is_err());
+        install_once(&folder, "one", || Ok(fs::create_dir(&folder)?))?;
+
+        assert!(folder.join(STAMP).is_file());
+        Ok(())
+    }
+}

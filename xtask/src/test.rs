@@ -1,0 +1,146 @@
+//! `cargo xtask test`: all tests, or some areas of them.
+//!
+//! | area        | what runs                                                        | what it installs |
+//! |-------------|------------------------------------------------------------------|------------------|
+//! | unit        | every test of the workspace but the two suites below, doc tests  | nothing |
+//! | fuzz        | each fuzz target for some seconds                                | cargo-fuzz |
+//! | interop     | clients and servers that nobody here wrote                       | npm and PyPI packages |
+//! | conformance | the official suite, directly and through the gateway             | npm packages |
+//!
+//! All areas build with the features of the whole workspace, so that no crate is compiled twice. A step whose ground
+//! is missing is reported as not run and fails the run.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+
+use crate::{fuzz, packages, repo::Repo, steps::Steps};
+
+/// The integration tests that are areas of their own: they need installed packages and running binaries.
+const SUITES: [&str; 2] = ["interop", "conformance"];
+
+/// What to test.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// Runs these areas only (repeatable); all of them when not given.
+    #[arg(long, value_enum, value_name = "AREA")]
+    only: Vec<Area>,
+}
+
+/// An area of tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Area {
+    /// Unit, property, loopback and doc tests.
+    Unit,
+    /// Fuzz targets, 20 seconds each.
+    Fuzz,
+    /// Clients and servers that nobody here wrote.
+    Interop,
+    /// The official conformance suite.
+    Conformance,
+}
+
+pub(crate) fn run(repo: &Repo, options: &Options) -> Result<()> {
+    let mut steps = Steps::new();
+    if options.runs(Area::Unit) {
+        unit(repo, &mut steps);
+    }
+    if options.runs(Area::Fuzz) {
+        fuzz::smoke(repo, &mut steps);
+    }
+    if options.runs(Area::Interop) || options.runs(Area::Conformance) {
+        suites(repo, options, &mut steps);
+    }
+    steps.finish("test")
+}
+
+// === impl Options ===
+
+impl Options {
+    fn runs(&self, area: Area) -> bool {
+        self.only.is_empty() || self.only.contains(&area)
+    }
+}
+
+fn unit(repo: &Repo, steps: &mut Steps) {
+    let tests = integration_tests(repo);
+    steps.run("unit: tests", || {
+        let named = tests.iter().flat_map(|test| ["--test", test]);
+        cargo_test(repo).args(["--lib", "--bins", "--examples"]).args(named).run()
+    });
+    steps.run("unit: doc tests", || cargo_test(repo).arg("--doc").run());
+}
+
+/// The names of all integration tests of the workspace but the suites, which need installed packages.
+fn integration_tests(repo: &Repo) -> BTreeSet<&str> {
+    let tests = repo.metadata().packages.iter().flat_map(|package| package.targets_of("test"));
+    tests.filter(|name| !SUITES.contains(name)).collect()
+}
+
+fn suites(repo: &Repo, options: &Options, steps: &mut Steps) {
+    let wanted = [(Area::Interop, "interop"), (Area::Conformance, "conformance")];
+    let wanted = wanted.into_iter().filter(|(area, _)| options.runs(*area)).map(|(_, name)| name);
+    // The suites start the binaries that stand beside them, so those must be of this source.
+    let built = steps.run("build of the binaries", || {
+        repo.cargo("build").args(["--locked", "--workspace", "--bins"]).run().context("nothing to start")
+    });
+    for name in wanted {
+        if built {
+            suite(repo, name, steps);
+        } else {
+            steps.not_run(name, "the binaries could not be built");
+        }
+    }
+}
+
+fn suite(repo: &Repo, name: &str, steps: &mut Steps) {
+    let (variable, install): (_, fn(&Repo) -> _) = match name {
+        "interop" => ("QUORATE_INTEROP_DIR", packages::interop),
+        _ => ("QUORATE_CONFORMANCE_DIR", packages::conformance),
+    };
+    let mut folder = None;
+    let installed = steps.run(&format!("{name}: packages"), || {
+        folder = Some(install(repo)?);
+        Ok(())
+    });
+    let Some(folder) = folder.filter(|_| installed) else {
+        steps.not_run(name, "its packages could not be installed");
+        return;
+    };
+    steps.run(name, || {
+        let test = cargo_test(repo).args(["--test", name]).env("QUORATE_TEST_BIN_DIR", repo.binaries());
+        test.env(variable, folder).run()
+    });
+}
+
+fn cargo_test(repo: &Repo) -> crate::run::Cmd {
+    repo.cargo("test").args(["--locked", "--workspace", "--no-fail-fast"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_choice_every_area_runs_and_with_one_only_that() {
+        let all = Options { only: Vec::new() };
+        let one = Options { only: vec![Area::Fuzz] };
+
+        assert!(Area::value_variants().iter().all(|area| all.runs(*area)));
+        assert!(one.runs(Area::Fuzz) && !one.runs(Area::Unit));
+    }
+
+    #[test]
+    fn the_suites_are_where_the_areas_look_for_them() -> Result<()> {
+        let repo = Repo::find()?;
+        let packages = &repo.metadata().packages;
+
+        for suite in SUITES {
+            let found = packages.iter().flat_map(|package| package.targets_of("test")).filter(|name| *name == suite);
+            assert_eq!(found.count(), 1, "{suite}");
+        }
+        assert!(SUITES.iter().all(|suite| !integration_tests(&repo).contains(suite)));
+        Ok(())
+    }
+}
