@@ -15,6 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use sha2::{Digest, Sha256};
 
 /// Bytes of a key.
 pub const KEY_BYTES: usize = 32;
@@ -50,6 +51,8 @@ pub struct NotSealed;
 #[derive(Clone)]
 pub struct Sealer {
     cipher: XChaCha20Poly1305,
+    /// Derives the nonces of [`Sealer::seal_stable`].
+    nonce_key: [u8; KEY_BYTES],
 }
 
 // === impl Purpose ===
@@ -71,7 +74,27 @@ impl Sealer {
     /// Makes a sealer of a uniformly random key.
     #[must_use]
     pub fn new(key: &[u8; KEY_BYTES]) -> Self {
-        Self { cipher: XChaCha20Poly1305::new(&Key::from(*key)) }
+        let nonce_key = Sha256::new().chain_update(b"quorate nonce key").chain_update(key).finalize();
+        Self { cipher: XChaCha20Poly1305::new(&Key::from(*key)), nonce_key: nonce_key.into() }
+    }
+
+    /// Seals `plaintext` for `purpose` to the same text every time, for identifiers that their
+    /// holder compares (task ids).
+    ///
+    /// The nonce is a keyed hash of purpose and plaintext, so that only equal plaintexts share
+    /// one (the construction of RFC 8452 with a hash); what shows is that two texts are equal.
+    #[must_use]
+    pub fn seal_stable(&self, purpose: Purpose, plaintext: &[u8]) -> String {
+        let aad = purpose.associated_data();
+        let hash = Sha256::new()
+            .chain_update(self.nonce_key)
+            .chain_update((aad.len() as u64).to_be_bytes())
+            .chain_update(aad)
+            .chain_update(plaintext)
+            .finalize();
+        let mut nonce = [0; NONCE_BYTES];
+        nonce.copy_from_slice(&hash[..NONCE_BYTES]);
+        self.seal(purpose, plaintext, &nonce)
     }
 
     /// Seals `plaintext` for `purpose`.
@@ -134,6 +157,17 @@ mod tests {
         assert_eq!(sealer.open(Purpose::Session, ""), Err(NotSealed));
         assert_eq!(sealer.open(Purpose::Session, &"A".repeat(SEALED_BYTES_MAX + 1)), Err(NotSealed));
         assert_eq!(format!("{sealer:?}"), "Sealer(…)");
+    }
+
+    #[test]
+    fn a_stable_seal_is_the_same_for_equal_plaintexts_only() {
+        let sealer = Sealer::new(&[1; KEY_BYTES]);
+        let text = sealer.seal_stable(Purpose::Task, b"files/7");
+
+        assert_eq!(sealer.seal_stable(Purpose::Task, b"files/7"), text);
+        assert_ne!(sealer.seal_stable(Purpose::Task, b"files/8"), text);
+        assert_ne!(Sealer::new(&[2; KEY_BYTES]).seal_stable(Purpose::Task, b"files/7"), text);
+        assert_eq!(sealer.open(Purpose::Task, &text), Ok(b"files/7".to_vec()));
     }
 
     proptest! {
