@@ -1,0 +1,171 @@
+//! The open calls of a session and the POSTs that they are to be answered by.
+//!
+//! Plain data with a few questions; the session's handlers change it. Every call of a client
+//! belongs to one POST, named by its first call, and a POST lasts until all its calls are closed.
+//! Calls of the machine's own (errands) belong to none.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_jsonrpc::{Frame, Id};
+
+use crate::event::Purpose;
+use crate::ids::{CallKey, LegEpoch, LegKey, StreamId};
+use crate::table::Table;
+use crate::text::same_value;
+
+#[derive(Debug)]
+pub(crate) struct Calls {
+    /// The last key minted.
+    minted: u64,
+    pub(crate) open: Table<CallKey, Call>,
+    pub(crate) posts: Table<CallKey, Post>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) owner: Owner,
+    pub(crate) phase: Phase,
+    /// The JSON text of the client's progress token.
+    pub(crate) progress_token: Option<Bytes>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Owner {
+    Client { id: Id, post: CallKey, purpose: Purpose },
+    Machine(Errand),
+}
+
+/// A call of the machine's own.
+#[derive(Clone, Debug)]
+pub(crate) enum Errand {
+    /// Tells a leg the logging level, as of this version.
+    Level { version: u32 },
+    /// Restores a subscription on a new upstream session.
+    Resubscribe {
+        uri: Arc<str>,
+        /// Whether those that follow are restored after it.
+        all: bool,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// The gateway answers it.
+    Gateway,
+    /// It waits until every open leg knows this version of the logging level.
+    Level { version: u32 },
+    /// A backend answers it.
+    Leg(Box<Journey>),
+}
+
+/// A call's way to a backend.
+#[derive(Debug)]
+pub(crate) struct Journey {
+    pub(crate) leg: LegKey,
+    /// The opening of the leg that it was dispatched to; none while it waits for one.
+    pub(crate) dispatched: Option<LegEpoch>,
+    /// Whether it was dispatched before and certainly never ran.
+    pub(crate) again: bool,
+    /// The request with its upstream id, kept to dispatch it again and to subscribe again.
+    pub(crate) frame: Frame,
+}
+
+#[derive(Debug)]
+pub(crate) struct Post {
+    /// How many of its calls are open.
+    pub(crate) calls: usize,
+    /// Whether its answer is an array.
+    pub(crate) batch: bool,
+    pub(crate) reply: Reply,
+}
+
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// Nothing was sent; these answers are ready.
+    Waiting { answers: Vec<Bytes> },
+    /// It is a stream.
+    Stream(StreamId),
+    /// Its connection broke before anything was sent.
+    Broken,
+}
+
+// === impl Calls ===
+
+impl Calls {
+    pub(crate) const fn new() -> Self {
+        Self { minted: 0, open: Table::new(), posts: Table::new() }
+    }
+
+    pub(crate) const fn mint(&mut self) -> CallKey {
+        self.minted += 1;
+        CallKey(self.minted)
+    }
+
+    /// Returns how many calls of the client are open.
+    pub(crate) fn client_len(&self) -> usize {
+        self.open.iter().filter(|(_, call)| call.client_id().is_some()).count()
+    }
+
+    /// Finds the open call of the client with this id.
+    pub(crate) fn by_client_id(&self, id: &Id) -> Option<CallKey> {
+        let is_it = |call: &Call| call.client_id().is_some_and(|own| same_value(own.as_json(), id.as_json()));
+        self.open.iter().find(|(_, call)| is_it(call)).map(|(key, _)| key)
+    }
+
+    /// Returns the calls that wait for a leg, oldest first.
+    pub(crate) fn queued_on(&self, leg: LegKey) -> Vec<CallKey> {
+        self.open
+            .keys_where(|call| call.journey().is_some_and(|journey| journey.leg == leg && journey.dispatched.is_none()))
+    }
+
+    /// Returns the calls that were dispatched to one opening of a leg.
+    pub(crate) fn dispatched_to(&self, leg: LegKey, epoch: LegEpoch) -> Vec<CallKey> {
+        self.open.keys_where(|call| call.is_dispatched_to(leg, epoch))
+    }
+}
+
+// === impl Call ===
+
+impl Call {
+    pub(crate) const fn client_id(&self) -> Option<&Id> {
+        match &self.owner {
+            Owner::Client { id, .. } => Some(id),
+            Owner::Machine(_) => None,
+        }
+    }
+
+    pub(crate) const fn post(&self) -> Option<CallKey> {
+        match &self.owner {
+            Owner::Client { post, .. } => Some(*post),
+            Owner::Machine(_) => None,
+        }
+    }
+
+    pub(crate) fn journey(&self) -> Option<&Journey> {
+        match &self.phase {
+            Phase::Leg(journey) => Some(journey),
+            Phase::Gateway | Phase::Level { .. } => None,
+        }
+    }
+
+    pub(crate) fn journey_mut(&mut self) -> Option<&mut Journey> {
+        match &mut self.phase {
+            Phase::Leg(journey) => Some(journey),
+            Phase::Gateway | Phase::Level { .. } => None,
+        }
+    }
+
+    pub(crate) fn is_dispatched_to(&self, leg: LegKey, epoch: LegEpoch) -> bool {
+        self.journey().is_some_and(|journey| journey.leg == leg && journey.dispatched == Some(epoch))
+    }
+
+    /// Whether it wants a new subscription.
+    pub(crate) const fn subscribes(&self) -> bool {
+        matches!(self.owner, Owner::Client { purpose: Purpose::Subscribe { .. }, .. })
+    }
+
+    pub(crate) const fn may_be_cancelled(&self) -> bool {
+        !matches!(self.owner, Owner::Client { purpose: Purpose::Uncancellable, .. })
+    }
+}

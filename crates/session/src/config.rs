@@ -1,0 +1,112 @@
+//! What one session is allowed, and how its client reads.
+//!
+//! Plain values that are valid as they are. The caller sets `delivery` and `priming` from the
+//! client's transport and protocol version; the rest are limits, each with its default and reason.
+
+use std::time::Duration;
+
+/// How the client receives messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Streamable HTTP (2025-03-26 and later): a POST is answered by JSON or by a stream of its
+    /// own, and a GET may read the standalone stream.
+    Streams,
+    /// HTTP+SSE (2024-11-05): everything goes to the one stream, without event ids. The stream is
+    /// the session: when its connection ends, so does the session.
+    Single,
+}
+
+/// The configuration of one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How the client receives messages.
+    pub delivery: Delivery,
+    /// Whether streams begin with an event that has an id and empty data, so that they can be
+    /// resumed before the first message. Only for clients of 2025-11-25 and later: older ones
+    /// fail on empty data.
+    pub priming: bool,
+    /// The `retry` value that a priming event carries: how long a client waits before it
+    /// reconnects. The default is what the TypeScript and Python SDKs wait by themselves.
+    pub retry: Duration,
+    /// The most calls that are open at once, those of the machine's own included. A host runs a
+    /// few dozen tools in parallel at most.
+    pub calls_max: usize,
+    /// The most streams, open or retained. When all are in use, calls are answered by JSON alone.
+    pub streams_max: usize,
+    /// The most requests of backends that wait for the client's answer.
+    pub server_requests_max: usize,
+    /// How long a backend's request waits for the client's answer. People answer elicitations,
+    /// so it is longer than any timeout between programs.
+    pub server_request_timeout: Duration,
+    /// The most resource subscriptions.
+    pub subscriptions_max: usize,
+    /// The most client notifications that wait for one leg to open.
+    pub notifications_queued_max: usize,
+    /// The most events that one stream retains before it stops its sources.
+    pub ring_events_max: usize,
+    /// The most bytes that one stream retains before it stops its sources; a single larger event
+    /// is taken, alone.
+    pub ring_bytes_max: usize,
+    /// How long an event can be resumed from, and how long it waits for a client that is away.
+    pub retention: Duration,
+    /// The most delivered bytes that all streams together keep for a resumption; beyond it, a new
+    /// event drops delivered ones, of the oldest stream first. Eight full rings: sessions are many,
+    /// and a client that lost a connection comes back for its latest streams.
+    pub delivered_bytes_max: usize,
+    /// The most undelivered bytes of all streams at which new calls are still taken. Undelivered
+    /// events are never dropped to make room, so this is where growth stops: two of the largest
+    /// results that a backend may send.
+    pub undelivered_bytes_max: usize,
+    /// The most events handed to one connection that it has not yet written. Its channel needs
+    /// room for two more: the priming event, and the one that asks to poll.
+    pub window_events_max: usize,
+    /// How long a session lives without a call, an attached stream or any word from its client.
+    pub idle_timeout: Duration,
+    /// The first pause before a leg that failed is opened again for its subscriptions or its
+    /// listen stream; it doubles with every failure. A call opens its leg at once.
+    pub leg_retry_min: Duration,
+    /// The longest such pause.
+    pub leg_retry_max: Duration,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// The one set of defaults.
+    pub const DEFAULTS: Self = Self {
+        delivery: Delivery::Streams,
+        priming: false,
+        retry: Duration::from_secs(1),
+        calls_max: 256,
+        streams_max: 64,
+        server_requests_max: 64,
+        server_request_timeout: Duration::from_secs(10 * 60),
+        subscriptions_max: 1024,
+        notifications_queued_max: 16,
+        ring_events_max: 64,
+        ring_bytes_max: 64 * 1024,
+        retention: Duration::from_secs(5 * 60),
+        delivered_bytes_max: 512 * 1024,
+        undelivered_bytes_max: 32 * 1024 * 1024,
+        window_events_max: 32,
+        idle_timeout: Duration::from_secs(30 * 60),
+        leg_retry_min: Duration::from_secs(1),
+        leg_retry_max: Duration::from_secs(60),
+    };
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::DEFAULTS
+    }
+}
+
+const _: () = {
+    let defaults = Config::DEFAULTS;
+    // One stream must fit among all, and a connection must be able to fill its ring.
+    assert!(defaults.ring_bytes_max <= defaults.delivered_bytes_max);
+    assert!(defaults.ring_bytes_max <= defaults.undelivered_bytes_max);
+    assert!(defaults.window_events_max >= 1 && defaults.window_events_max <= defaults.ring_events_max);
+    assert!(defaults.leg_retry_min.as_millis() <= defaults.leg_retry_max.as_millis());
+    assert!(defaults.retention.as_millis() <= defaults.idle_timeout.as_millis());
+};

@@ -1,0 +1,347 @@
+//! What happens to a session: the input of [`Session::step`](crate::Session::step).
+//!
+//! Events of the client and of the gateway may be refused with a [`Rejection`](crate::Rejection);
+//! reports of the shell about connections and backends never are: one that comes late is named in
+//! a [`Note`](crate::Note) and changes nothing else.
+//!
+//! The machine knows ids and spans of frames but no MCP methods: whoever reads the frame says what
+//! it means ([`Purpose`], [`Content`]).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_jsonrpc::{Frame, Id, Span};
+
+use crate::ids::{Attachment, CallKey, EventId, LegEpoch, LegKey, StreamId};
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The client POSTed one request.
+    ClientRequest(Request),
+    /// The client POSTed a batch with at least one request (2025-03-26 only). Its other members
+    /// are events of their own, before this one.
+    ClientBatch(Vec<Request>),
+    /// The client POSTed a notification for its backends.
+    ClientNotification {
+        /// The notification, passed as it is.
+        frame: Frame,
+        /// Who gets it.
+        to: Audience,
+    },
+    /// The client reports progress on a backend's request.
+    ClientProgress {
+        /// The notification.
+        frame: Frame,
+        /// Where its `progressToken` value stands.
+        token: Span,
+    },
+    /// The client POSTed its answer to a backend's request.
+    ClientResponse {
+        /// A result or an error.
+        frame: Frame,
+    },
+    /// The client cancels one of its requests.
+    Cancel {
+        /// The notification.
+        frame: Frame,
+        /// The request that it names.
+        request_id: Id,
+        /// Where `request_id` stands.
+        span: Span,
+    },
+    /// The gateway answers a call whose target is [`Target::Gateway`], or ends any other call
+    /// with an answer of its own (a deadline, say).
+    GatewayAnswer {
+        /// The call.
+        call: CallKey,
+        /// The answer.
+        answer: Answer,
+    },
+    /// The gateway has a notification of its own for the client, for example that a list changed.
+    GatewayNotify {
+        /// The notification.
+        frame: Frame,
+    },
+    /// A POST has waited long enough for JSON: its stream begins now, with a priming event.
+    Prime {
+        /// The first call of the POST.
+        call: CallKey,
+    },
+    /// The backend ended its own stream of this call to be polled (2025-11-25), and so should we.
+    Poll {
+        /// The call.
+        call: CallKey,
+        /// The backend's `retry` value.
+        retry: Option<Duration>,
+    },
+    /// The connection of a POST broke before its stream began.
+    PostBroken {
+        /// The first call of the POST.
+        call: CallKey,
+    },
+    /// The client opened a GET.
+    Attach {
+        /// Its `Last-Event-ID`; without one it reads the standalone stream from where that is.
+        last_event_id: Option<EventId>,
+    },
+    /// A connection that read a stream ended, for whatever reason. Every connection that was
+    /// begun or attached is reported so exactly once.
+    Detach {
+        /// The stream.
+        stream: StreamId,
+        /// The connection.
+        attachment: Attachment,
+        /// The last sequence that it wrote, or 0.
+        delivered: u64,
+    },
+    /// A connection wrote events. Reports may be lumped together, but one is due when everything
+    /// that was emitted has been written.
+    Delivered {
+        /// The stream.
+        stream: StreamId,
+        /// The connection.
+        attachment: Attachment,
+        /// The last sequence that it wrote.
+        up_to: u64,
+    },
+    /// A leg is ready: initialized, and told so.
+    LegOpened {
+        /// The leg.
+        leg: LegKey,
+        /// Which opening.
+        epoch: LegEpoch,
+        /// What it offers.
+        features: Features,
+    },
+    /// A leg could not be opened.
+    LegFailed {
+        /// The leg.
+        leg: LegKey,
+        /// Which opening.
+        epoch: LegEpoch,
+        /// What its waiting calls are answered with.
+        fault: Fault,
+    },
+    /// The upstream session of a leg is gone (the backend answered 404, its replica was replaced,
+    /// its only stream broke).
+    LegLost {
+        /// The leg.
+        leg: LegKey,
+        /// Which opening.
+        epoch: LegEpoch,
+        /// What calls are answered with that are lost with it: the dispatched ones if `severed`,
+        /// and waiting ones if the leg is lost over and over.
+        fault: Fault,
+        /// Whether the answers of dispatched calls can no longer arrive, as with HTTP+SSE where one
+        /// stream carries them all. Otherwise each call's own connection still reports.
+        severed: bool,
+    },
+    /// A backend sent a frame.
+    UpstreamFrame {
+        /// The leg.
+        leg: LegKey,
+        /// Which opening.
+        epoch: LegEpoch,
+        /// The call whose connection it came on; none for the leg's own stream.
+        call: Option<CallKey>,
+        /// The frame, with the ids that the backend used.
+        frame: Frame,
+        /// What it means.
+        content: Content,
+    },
+    /// A dispatched call ended without an answer.
+    UpstreamFailed {
+        /// The call.
+        call: CallKey,
+        /// The opening of its leg that it was dispatched to.
+        epoch: LegEpoch,
+        /// How.
+        failure: Failure,
+    },
+    /// The client said something that needed no event of its own: it is alive.
+    Touch,
+    /// Time passed: [`Session::next_deadline`](crate::Session::next_deadline) is due.
+    Tick,
+    /// The session ends.
+    End {
+        /// Why.
+        reason: EndReason,
+        /// What the open calls are answered with.
+        fault: Fault,
+    },
+}
+
+/// One request of the client.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The request as it should reach the backend, but for its id.
+    pub frame: Frame,
+    /// Who answers it.
+    pub target: Target,
+    /// The JSON text of its progress token. It passes unchanged: a leg serves one session, so
+    /// tokens need no translation, and progress of a task may outlive its call.
+    pub progress_token: Option<Bytes>,
+    /// What the machine has to remember of it.
+    pub purpose: Purpose,
+}
+
+/// Who answers a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One backend.
+    Leg(LegKey),
+    /// The gateway, by [`Event::GatewayAnswer`].
+    Gateway,
+}
+
+/// What a request changes in the session beyond its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Nothing.
+    Plain,
+    /// Nothing, and it must not be cancelled (`initialize`).
+    Uncancellable,
+    /// Its success subscribes to a resource of its leg.
+    Subscribe {
+        /// The resource's URI as the backend knows it.
+        uri: Arc<str>,
+    },
+    /// Its success ends the subscription.
+    Unsubscribe {
+        /// The resource's URI as the backend knows it.
+        uri: Arc<str>,
+    },
+    /// It sets the logging level of every leg, now and when one opens. The machine answers it
+    /// with `result` when each open leg has answered, whatever it said; `target` is
+    /// [`Target::Gateway`].
+    SetLevel {
+        /// The least severity that the client wants, growing with severity.
+        severity: u8,
+        /// The JSON text of the result.
+        result: &'static str,
+    },
+}
+
+/// Who gets a client's notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// One leg, if it is open or opening.
+    Leg(LegKey),
+    /// Every leg that is open or opening.
+    EachLeg,
+}
+
+/// What a backend's frame means, as far as the machine acts on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing beyond its kind.
+    Plain,
+    /// A request that carries a progress token of the backend's choice.
+    Request {
+        /// Where the token's value stands.
+        token: Span,
+    },
+    /// A `notifications/progress`.
+    Progress {
+        /// Where the token's value stands.
+        token: Span,
+    },
+    /// A `notifications/cancelled`: the backend takes back a request of its own.
+    Cancelled {
+        /// The request that it names.
+        request_id: Id,
+        /// Where `request_id` stands.
+        span: Span,
+    },
+    /// A `notifications/message`.
+    Log {
+        /// Its severity, on the scale of [`Purpose::SetLevel`].
+        severity: u8,
+    },
+}
+
+/// What an opened leg offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// It takes a logging level.
+    pub logging: bool,
+    /// Where its own messages come from.
+    pub listen: Listen,
+}
+
+/// Where a leg's own messages (those of no call) come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Listen {
+    /// From a stream of their own, opened by `OpenListen` (streamable HTTP).
+    #[default]
+    Separate,
+    /// From the stream that also carries the answers, so that it is never held back on behalf of
+    /// the standalone stream (HTTP+SSE).
+    Shared,
+}
+
+/// Why a dispatched call has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What the client is told if the call is not dispatched again.
+    pub fault: Fault,
+    /// The backend certainly did not run it.
+    pub never_executed: bool,
+    /// The upstream session is gone (404, or its replica is out of reach): the leg is opened
+    /// again, and a call that was never executed is dispatched once more.
+    pub leg_lost: bool,
+}
+
+/// An answer of the gateway's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The JSON text of a result.
+    Result(Bytes),
+    /// An error.
+    Error(Fault),
+}
+
+/// A JSON-RPC error without its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The error's code.
+    pub code: i64,
+    /// What went wrong, for people.
+    pub message: Cow<'static, str>,
+    /// The JSON text of its data.
+    pub data: Option<Arc<str>>,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// The client said so (DELETE).
+    Deleted,
+    /// Nobody used it for the idle timeout.
+    Idle,
+    /// The connection of an HTTP+SSE client ended.
+    ClientGone,
+    /// The gateway shuts down, or its configuration no longer has the toolset.
+    Shutdown,
+    /// The caller had to end it, for example since its principal lost access.
+    Revoked,
+}
+
+// === impl EndReason ===
+
+impl EndReason {
+    /// Returns the label of this reason in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Idle => "idle",
+            Self::ClientGone => "client_gone",
+            Self::Shutdown => "shutdown",
+            Self::Revoked => "revoked",
+        }
+    }
+}

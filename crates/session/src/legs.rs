@@ -1,0 +1,99 @@
+//! The legs of a session: one upstream session per backend that was needed so far.
+//!
+//! ```text
+//!            demand                 LegOpened            level is known
+//!   Closed ──────────▶ Opening ───────────────▶ Preparing ────────────▶ Open
+//!     ▲                   │ LegFailed              │ LegLost              │ LegLost
+//!     └───────────────────┴────────────────────────┴──────────────────────┘
+//! ```
+//!
+//! Each opening has an epoch of its own; a report with another epoch is about the past. Plain
+//! data; the session's handlers say when a leg opens and what happens to its calls.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_jsonrpc::Frame;
+use quorate_types::Timestamp;
+
+use crate::config::Config;
+use crate::event::Features;
+use crate::ids::{LegEpoch, LegKey};
+
+/// How often in a row a leg may be lost without an answer in between until its waiting calls fail
+/// instead of waiting for yet another opening: once by chance, once for a replica that took over
+/// and went too, and then it is broken.
+pub(crate) const LOSSES_MAX: u32 = 3;
+
+#[derive(Debug)]
+pub(crate) struct Leg {
+    pub(crate) state: LegState,
+    pub(crate) epoch: LegEpoch,
+    pub(crate) features: Features,
+    /// Whether it was open before.
+    pub(crate) reopened: bool,
+    /// Failures and losses since it last answered.
+    pub(crate) failures: u32,
+    /// When it is opened again for its standing demand.
+    pub(crate) retry_at: Option<Timestamp>,
+    /// Notifications of the client that wait until it is open.
+    pub(crate) notifications: Vec<Bytes>,
+    /// Whether its own stream is read.
+    pub(crate) listening: bool,
+    /// The version of the logging level that it was told, and answered.
+    pub(crate) level: u32,
+    /// Its resource subscriptions, each with the request that made it.
+    pub(crate) subscriptions: BTreeMap<Arc<str>, Frame>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LegState {
+    Closed,
+    Opening,
+    /// Initialized, and being told the logging level: calls wait, so that their log messages are
+    /// filtered as the client wants from the first one on.
+    Preparing,
+    Open,
+}
+
+// === impl Leg ===
+
+impl Leg {
+    pub(crate) const fn new() -> Self {
+        Self {
+            state: LegState::Closed,
+            epoch: LegEpoch(0),
+            features: Features { logging: false, listen: crate::event::Listen::Separate },
+            reopened: false,
+            failures: 0,
+            retry_at: None,
+            notifications: Vec::new(),
+            listening: false,
+            level: 0,
+            subscriptions: BTreeMap::new(),
+        }
+    }
+
+    /// Whether it can be sent to.
+    pub(crate) const fn is_up(&self) -> bool {
+        match self.state {
+            LegState::Preparing | LegState::Open => true,
+            LegState::Closed | LegState::Opening => false,
+        }
+    }
+
+    pub(crate) const fn is_up_as(&self, epoch: LegEpoch) -> bool {
+        self.is_up() && self.epoch.0 == epoch.0
+    }
+
+    /// Returns how long to wait before it is opened again without a call that needs it.
+    pub(crate) fn pause(&self, config: &Config) -> Duration {
+        let factor = 1_u32.checked_shl(self.failures.saturating_sub(1)).unwrap_or(u32::MAX);
+        config.leg_retry_min.saturating_mul(factor).min(config.leg_retry_max)
+    }
+}
+
+/// A leg's name with one of its openings.
+pub(crate) type LegAt = (LegKey, LegEpoch);

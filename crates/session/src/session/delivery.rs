@@ -1,0 +1,250 @@
+//! Streams and their connections: what is sent to whom, resumed from where, and held back when.
+//!
+//! A stream has at most one connection; a newer one replaces it, since a client that comes again
+//! knows better than we that its old connection is dead. (A second plain GET therefore takes the
+//! standalone stream over. It could be refused with 409 instead, as the TypeScript server does, but
+//! then a client whose old connection hangs half-open would stay without one.)
+//!
+//! Every connection of a client that knows priming begins with an event without data whose id is
+//! the place that it resumes from: SDK clients forget their last id when they reconnect.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_jsonrpc::Frame;
+
+use super::Session;
+use crate::config::Delivery;
+use crate::effect::{Effect, Effects, Emission, Note, Source};
+use crate::event::EndReason;
+use crate::ids::{Attachment, EventId, StreamId};
+use crate::rejection::Rejection;
+use crate::ring::{Bounds, Gap};
+use crate::streams::{Reader, Stream};
+
+impl Session {
+    pub(super) fn on_attach(&mut self, last_event_id: Option<EventId>, out: &mut Effects) -> Result<(), Rejection> {
+        let (id, resumed) = match last_event_id {
+            Some(event) => {
+                self.can_resume(event)?;
+                (event.stream, Some(event.sequence))
+            }
+            None => {
+                self.can_attach()?;
+                (StreamId::STANDALONE, None)
+            }
+        };
+        self.touch();
+        let attachment = self.streams.mint_attachment();
+        if self.streams.all.get(id).is_none() {
+            self.streams.all.insert(id, Stream::new(self.now));
+        }
+        let stream = self.streams.all.get_mut(id).expect("found or inserted");
+        if let Some(old) = stream.attachment() {
+            out.push(Effect::Disconnect { stream: id, attachment: old });
+        }
+        stream.reader = Some(Reader { attachment, closing: false });
+        match resumed {
+            Some(has) => stream.ring.resume(has),
+            None => stream.ring.rewind(),
+        }
+        out.push(Effect::Attached { stream: id, attachment });
+        self.prime(id, None, out);
+        self.pump(id, out);
+        self.release_if_room(id, out);
+        if id == StreamId::STANDALONE {
+            self.listen_everywhere(out);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_detach(&mut self, id: StreamId, attachment: Attachment, delivered: u64, out: &mut Effects) {
+        let now = self.now;
+        let Some(stream) = self.attached_as(id, attachment) else {
+            out.note(Note::ReportStale);
+            return;
+        };
+        stream.ring.deliver(delivered);
+        stream.ring.rewind();
+        stream.reader = None;
+        stream.detached_at = now;
+        self.touch();
+        if self.ended.is_some() {
+            self.streams.all.remove(id);
+        } else if self.config.delivery == Delivery::Single {
+            self.end(EndReason::ClientGone, None, out);
+        } else {
+            self.release_if_room(id, out);
+        }
+    }
+
+    pub(super) fn on_delivered(&mut self, id: StreamId, attachment: Attachment, up_to: u64, out: &mut Effects) {
+        let single = self.config.delivery == Delivery::Single;
+        let Some(stream) = self.attached_as(id, attachment) else {
+            out.note(Note::ReportStale);
+            return;
+        };
+        stream.ring.deliver(up_to);
+        if single {
+            // There is no resuming that it could be retained for.
+            stream.ring.drop_delivered();
+        }
+        self.pump(id, out);
+        self.release_if_room(id, out);
+    }
+
+    /// The gateway's own notifications cannot be held back, so that repeated ones are merged and
+    /// those beyond the ring's bounds are dropped.
+    pub(super) fn on_gateway_notify(&mut self, frame: &Frame, out: &mut Effects) {
+        let bounds = Bounds::from(&self.config);
+        let live = self.streams.standalone_is_live(self.now, &self.config);
+        let Some(stream) = self.streams.standalone().filter(|_| live) else {
+            out.note(Note::NotificationDropped);
+            return;
+        };
+        if stream.ring.has_unsent(frame.bytes()) {
+            return;
+        }
+        if stream.ring.is_full(bounds) {
+            out.note(Note::NotificationDropped);
+            return;
+        }
+        self.append(StreamId::STANDALONE, frame.bytes().clone(), None, out);
+    }
+
+    /// Adds one event to an open stream, sends it if the connection's window allows, and holds its
+    /// source if the stream is full now.
+    pub(super) fn append(&mut self, id: StreamId, data: Bytes, source: Option<Source>, out: &mut Effects) {
+        let bounds = Bounds::from(&self.config);
+        let now = self.now;
+        let Some(stream) = self.streams.all.get_mut(id) else {
+            // Only an HTTP+SSE session whose connection never came up has no stream to append to.
+            out.note(Note::Undelivered { messages: 1 });
+            return;
+        };
+        stream.ring.push(now, data, bounds);
+        self.pump(id, out);
+        if let Some(source) = source {
+            self.hold_if_full(id, source, out);
+        }
+        self.streams.trim(self.config.delivered_bytes_max);
+    }
+
+    /// Marks a stream as complete; its connection ends when it has everything.
+    pub(super) fn close_stream(&mut self, id: StreamId, out: &mut Effects) {
+        if let Some(stream) = self.streams.all.get_mut(id) {
+            stream.closed = true;
+            self.pump(id, out);
+        }
+    }
+
+    /// Sends the place that a connection resumes from, with the time to wait before that.
+    pub(super) fn prime(&self, id: StreamId, retry: Option<Duration>, out: &mut Effects) {
+        if !self.config.priming || self.config.delivery == Delivery::Single {
+            return;
+        }
+        let Some((stream, reader)) = self
+            .streams
+            .all
+            .get(id)
+            .and_then(|stream| Some((stream, stream.reader?)))
+            .filter(|(_, reader)| !reader.closing)
+        else {
+            return;
+        };
+        let sequence = stream.ring.sent();
+        let event = Emission {
+            sequence,
+            id: Some(EventId { stream: id, sequence }),
+            data: Bytes::new(),
+            retry: Some(retry.unwrap_or(self.config.retry)),
+        };
+        out.push(Effect::Emit { stream: id, attachment: reader.attachment, event });
+    }
+
+    /// Ends a connection whose client will come back for the rest.
+    pub(super) fn ask_to_poll(&mut self, id: StreamId, out: &mut Effects) {
+        let reader = self.streams.all.get_mut(id).and_then(|stream| stream.reader.as_mut());
+        if let Some(reader) = reader.filter(|reader| !reader.closing) {
+            reader.closing = true;
+            out.push(Effect::CloseStream { stream: id, attachment: reader.attachment });
+        }
+    }
+
+    pub(super) fn release_if_room(&mut self, id: StreamId, out: &mut Effects) {
+        let bounds = Bounds::from(&self.config);
+        let Some(stream) = self.streams.all.get_mut(id).filter(|stream| !stream.ring.is_full(bounds)) else { return };
+        for source in std::mem::take(&mut stream.held) {
+            if !self.streams.is_held(source) {
+                out.push(Effect::Release { source });
+            }
+        }
+    }
+
+    /// Holds a source on behalf of a full stream. A leg's own stream may be held by several, and is
+    /// released by the last.
+    fn hold_if_full(&mut self, id: StreamId, source: Source, out: &mut Effects) {
+        let bounds = Bounds::from(&self.config);
+        let held = self.streams.is_held(source);
+        let Some(stream) = self.streams.all.get_mut(id).filter(|stream| stream.ring.is_full(bounds)) else { return };
+        if !stream.held.contains(&source) {
+            stream.held.push(source);
+        }
+        if !held {
+            out.push(Effect::Hold { source });
+        }
+    }
+
+    /// Sends what the window allows, and the end of a stream that is complete.
+    fn pump(&mut self, id: StreamId, out: &mut Effects) {
+        let Some(stream) = self.streams.all.get_mut(id) else { return };
+        let Some(reader) = stream.reader.filter(|reader| !reader.closing) else { return };
+        let attachment = reader.attachment;
+        while let Some((sequence, data)) = stream.ring.send_next(self.config.window_events_max) {
+            let event_id = match self.config.delivery {
+                Delivery::Streams => Some(EventId { stream: id, sequence }),
+                Delivery::Single => None,
+            };
+            let event = Emission { sequence, id: event_id, data, retry: None };
+            out.push(Effect::Emit { stream: id, attachment, event });
+        }
+        if stream.closed && stream.ring.is_sent() {
+            stream.reader = Some(Reader { attachment, closing: true });
+            out.push(Effect::CloseStream { stream: id, attachment });
+        }
+    }
+
+    fn can_attach(&self) -> Result<(), Rejection> {
+        match self.config.delivery {
+            // The one connection of an HTTP+SSE session began with it.
+            Delivery::Single if self.streams.standalone().is_some() => {
+                Err(Rejection::StreamUnknown { stream: StreamId::STANDALONE })
+            }
+            Delivery::Single | Delivery::Streams => Ok(()),
+        }
+    }
+
+    fn can_resume(&self, event: EventId) -> Result<(), Rejection> {
+        let unknown = Rejection::StreamUnknown { stream: event.stream };
+        let stream = match self.config.delivery {
+            Delivery::Single => return Err(unknown),
+            Delivery::Streams => self.streams.all.get(event.stream).ok_or(unknown)?,
+        };
+        match stream.ring.can_resume(event.sequence) {
+            Ok(()) if stream.closed && event.sequence == stream.ring.newest() => {
+                Err(Rejection::StreamFinished { stream: event.stream })
+            }
+            Ok(()) => Ok(()),
+            Err(Gap::TooOld { oldest }) => {
+                Err(Rejection::BeyondRetention { stream: event.stream, requested: event.sequence, oldest })
+            }
+            Err(Gap::NeverSent { newest }) => {
+                Err(Rejection::EventUnknown { stream: event.stream, requested: event.sequence, newest })
+            }
+        }
+    }
+
+    fn attached_as(&mut self, id: StreamId, attachment: Attachment) -> Option<&mut Stream> {
+        self.streams.all.get_mut(id).filter(|stream| stream.attachment() == Some(attachment))
+    }
+}

@@ -1,0 +1,156 @@
+//! The session machine: its state, and which handler takes which event.
+//!
+//! `step` validates and dispatches; the handlers live beside it by whom they serve: `client`,
+//! `answer` (POSTs), `upstream`, `ask` (requests of backends), `leg`, `level`, `delivery`
+//! (streams), `expiry` (time and the end). Each takes the effects of the step as its last argument
+//! and appends to them.
+//!
+//! Invariant: an event that is refused changes nothing; see [`Session::check`] for the rest.
+
+mod answer;
+mod ask;
+mod check;
+mod client;
+mod delivery;
+mod expiry;
+mod leg;
+mod level;
+mod upstream;
+
+use quorate_types::Timestamp;
+
+use crate::asks::Asks;
+use crate::calls::Calls;
+use crate::config::Config;
+use crate::effect::{Effects, Note};
+use crate::event::{EndReason, Event};
+use crate::ids::LegKey;
+use crate::legs::Leg;
+use crate::rejection::Rejection;
+use crate::streams::Streams;
+use crate::table::Table;
+
+/// The machine of one session.
+///
+/// An idle one is a few hundred bytes: whatever it does not need at the moment owns no memory.
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    /// The latest time seen: the caller's clock may step back.
+    now: Timestamp,
+    /// When the client last showed that it is there, or something of it ended.
+    active_at: Timestamp,
+    ended: Option<EndReason>,
+    calls: Calls,
+    streams: Streams,
+    asks: Asks,
+    legs: Table<LegKey, Leg>,
+    level: Option<Box<level::Level>>,
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Starts a session.
+    #[must_use]
+    pub fn new(config: Config, now: Timestamp) -> Self {
+        Self {
+            config,
+            now,
+            active_at: now,
+            ended: None,
+            calls: Calls::new(),
+            streams: Streams::new(),
+            asks: Asks::new(),
+            legs: Table::new(),
+            level: None,
+        }
+    }
+
+    /// Takes one event and returns what has to be done, in order.
+    ///
+    /// # Errors
+    /// [`Rejection`] for an event of the client (or the end) that cannot be taken; the state is
+    /// then unchanged.
+    pub fn step(&mut self, now: Timestamp, event: Event) -> Result<Effects, Rejection> {
+        self.now = self.now.max(now);
+        let mut out = Effects::default();
+        if self.ended.is_some() {
+            self.step_ended(event, &mut out)?;
+        } else {
+            self.step_live(event, &mut out)?;
+        }
+        debug_assert_eq!(self.check(), Ok(()));
+        Ok(out)
+    }
+
+    /// Tells whether nothing is left to wait for after `Ended`: no connection has still to write,
+    /// and no leg is still opening that would have to be closed.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.ended.is_some() && self.streams.all.is_empty() && self.legs.is_empty()
+    }
+
+    fn step_live(&mut self, event: Event, out: &mut Effects) -> Result<(), Rejection> {
+        match event {
+            Event::ClientRequest(request) => self.on_requests(vec![request], false, out)?,
+            Event::ClientBatch(requests) => self.on_requests(requests, true, out)?,
+            Event::ClientNotification { frame, to } => self.on_notification(frame, to, out)?,
+            Event::ClientProgress { frame, token } => self.on_client_progress(&frame, token, out)?,
+            Event::ClientResponse { frame } => self.on_response(&frame, out)?,
+            Event::Cancel { frame, request_id, span } => self.on_cancel(&frame, &request_id, span, out)?,
+            Event::GatewayAnswer { call, answer } => self.on_gateway_answer(call, &answer, out),
+            Event::GatewayNotify { frame } => self.on_gateway_notify(&frame, out),
+            Event::Prime { call } => self.on_prime(call, out),
+            Event::Poll { call, retry } => self.on_poll(call, retry, out),
+            Event::PostBroken { call } => self.on_post_broken(call, out),
+            Event::Attach { last_event_id } => self.on_attach(last_event_id, out)?,
+            Event::Detach { stream, attachment, delivered } => self.on_detach(stream, attachment, delivered, out),
+            Event::Delivered { stream, attachment, up_to } => self.on_delivered(stream, attachment, up_to, out),
+            Event::LegOpened { leg, epoch, features } => self.on_leg_opened(leg, epoch, features, out),
+            Event::LegFailed { leg, epoch, fault } => self.on_leg_failed(leg, epoch, &fault, out),
+            Event::LegLost { leg, epoch, fault, severed } => self.on_leg_lost((leg, epoch), &fault, severed, out),
+            Event::UpstreamFrame { leg, epoch, call, frame, content } => {
+                self.on_upstream_frame((leg, epoch), call, frame, &content, out);
+            }
+            Event::UpstreamFailed { call, epoch, failure } => self.on_upstream_failed(call, epoch, &failure, out),
+            Event::Touch => self.touch(),
+            Event::Tick => self.on_tick(out),
+            Event::End { reason, fault } => self.end(reason, Some(&fault), out),
+        }
+        Ok(())
+    }
+
+    /// What the client says comes too late; reports are taken as far as something waits for them.
+    fn step_ended(&mut self, event: Event, out: &mut Effects) -> Result<(), Rejection> {
+        match event {
+            Event::ClientRequest(_)
+            | Event::ClientBatch(_)
+            | Event::ClientNotification { .. }
+            | Event::ClientProgress { .. }
+            | Event::ClientResponse { .. }
+            | Event::Cancel { .. }
+            | Event::Attach { .. }
+            | Event::Touch
+            | Event::End { .. } => return Err(Rejection::Ended),
+            Event::Detach { stream, attachment, delivered } => self.on_detach(stream, attachment, delivered, out),
+            Event::Delivered { stream, attachment, up_to } => self.on_delivered(stream, attachment, up_to, out),
+            Event::LegOpened { leg, epoch, .. } => self.close_late_leg(leg, epoch, out),
+            Event::LegFailed { leg, epoch, .. } => self.forget_late_leg(leg, epoch),
+            Event::GatewayAnswer { .. }
+            | Event::GatewayNotify { .. }
+            | Event::Prime { .. }
+            | Event::Poll { .. }
+            | Event::PostBroken { .. }
+            | Event::LegLost { .. }
+            | Event::UpstreamFrame { .. }
+            | Event::UpstreamFailed { .. } => out.note(Note::ReportStale),
+            Event::Tick => {}
+        }
+        Ok(())
+    }
+
+    const fn touch(&mut self) {
+        self.active_at = self.now;
+    }
+}

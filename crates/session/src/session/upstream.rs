@@ -1,0 +1,228 @@
+//! What backends send: answers, notifications and requests, each put on exactly one stream.
+//!
+//! Frames of a call go to the call's POST. Of the frames on a leg's own stream, progress goes to
+//! the call whose token it carries, requests as `ask` says, and the rest to the standalone stream.
+//! Frames of calls that are over are dropped; a request among them is answered with an error.
+
+use quorate_jsonrpc::{Frame, Kind, Span};
+
+use super::Session;
+use crate::calls::{Call, Owner};
+use crate::effect::{Effect, Effects, Note, Refusal, Source};
+use crate::event::{Content, Failure, Purpose};
+use crate::ids::{CallKey, LegEpoch, StreamId};
+use crate::legs::LegAt;
+use crate::ring::Bounds;
+use crate::text::same_value;
+
+impl Session {
+    pub(super) fn on_upstream_frame(
+        &mut self,
+        at: LegAt,
+        call: Option<CallKey>,
+        frame: Frame,
+        content: &Content,
+        out: &mut Effects,
+    ) {
+        // A call may outlive its upstream session, but then nobody takes an answer to a request.
+        let up = self.legs.get(at.0).is_some_and(|leg| leg.is_up_as(at.1));
+        let current = match call {
+            Some(call) => self.is_dispatched(call, at),
+            None => up,
+        };
+        match frame.kind() {
+            Kind::Request if current && up => self.on_ask(at, call, &frame, content, out),
+            Kind::Notification if current => self.on_upstream_notification(at, call, &frame, content, out),
+            // A stream that is shared by all calls may outlive its upstream session as well.
+            Kind::Result | Kind::Error if current || call.is_none() => self.on_answer(at, call, &frame, out),
+            Kind::Request => {
+                out.note(Note::UpstreamLate { leg: Some(at.0) });
+                self.refuse(at, frame.id().expect("a request has an id"), Refusal::CallEnded, out);
+            }
+            Kind::Notification | Kind::Result | Kind::Error => out.note(Note::UpstreamLate { leg: Some(at.0) }),
+        }
+    }
+
+    pub(super) fn on_upstream_failed(&mut self, call: CallKey, epoch: LegEpoch, failure: &Failure, out: &mut Effects) {
+        let row = self.calls.open.get(call);
+        let Some(journey) = row.and_then(Call::journey).filter(|journey| journey.dispatched == Some(epoch)) else {
+            out.note(Note::UpstreamLate { leg: None });
+            return;
+        };
+        let at = (journey.leg, epoch);
+        let errand = row.is_some_and(|call| matches!(call.owner, Owner::Machine(_)));
+        let again = !errand && failure.leg_lost && failure.never_executed && !journey.again;
+        let lost = failure.leg_lost && self.legs.get(at.0).is_some_and(|leg| leg.is_up_as(epoch));
+        if errand {
+            if lost {
+                self.lose_leg(at, &failure.fault, false, out);
+            } else {
+                self.errand_done(call, false, out);
+            }
+            return;
+        }
+        if again {
+            self.queue_again(call);
+        } else {
+            self.retract_asks_of(call, !lost, out);
+            self.fail_call(call, &failure.fault, out);
+        }
+        if lost {
+            self.lose_leg(at, &failure.fault, false, out);
+        } else if again {
+            self.route_call(call, at.0, out);
+        }
+    }
+
+    fn on_answer(&mut self, at: LegAt, call: Option<CallKey>, frame: &Frame, out: &mut Effects) {
+        // Only an error may lack an id, and only a connection of its own tells whose it is.
+        let named = frame.id().map(|id| id.as_u64().map(CallKey));
+        let answered = match (call, named) {
+            (Some(call), None) => Some(call),
+            (Some(call), Some(named)) => named.filter(|named| *named == call),
+            (None, named) => named.flatten().filter(|call| self.is_dispatched(*call, at)),
+        };
+        let Some(call) = answered else {
+            let leg = at.0;
+            let late = call.is_none() && named.flatten().is_some();
+            out.note(if late { Note::UpstreamLate { leg: Some(leg) } } else { Note::UpstreamViolation { leg } });
+            return;
+        };
+        let Some(id) = self.calls.open.get(call).and_then(Call::client_id).cloned() else {
+            self.errand_done(call, frame.kind() == Kind::Result, out);
+            return;
+        };
+        if let Some(leg) = self.legs.get_mut(at.0).filter(|leg| leg.is_up_as(at.1)) {
+            // Errands do not count: they succeed on a leg that is lost right after.
+            leg.failures = 0;
+        }
+        if frame.kind() == Kind::Result {
+            self.note_subscription(call, at, out);
+        }
+        self.close_call(call, Some(frame.with_id(&id).into_bytes()), out);
+    }
+
+    fn on_upstream_notification(
+        &mut self,
+        at: LegAt,
+        call: Option<CallKey>,
+        frame: &Frame,
+        content: &Content,
+        out: &mut Effects,
+    ) {
+        match content {
+            Content::Progress { token } => self.on_upstream_progress(at, call, frame, *token, out),
+            Content::Cancelled { request_id, span } => {
+                self.on_upstream_cancelled(at, frame, request_id, *span, out);
+            }
+            Content::Log { severity } if !self.wants_log(*severity) => {
+                out.note(Note::UpstreamUnwanted { leg: at.0 });
+            }
+            Content::Log { .. } | Content::Plain | Content::Request { .. } => {
+                self.forward_notification(at, call, call, frame, out);
+            }
+        }
+    }
+
+    /// A token that names no open call may be that of a task, which outlives its call, if it came
+    /// on the leg's own stream. One of another backend's call is none of this backend's business.
+    fn on_upstream_progress(
+        &mut self,
+        at: LegAt,
+        call: Option<CallKey>,
+        frame: &Frame,
+        token: Span,
+        out: &mut Effects,
+    ) {
+        let text = frame.text_of(token);
+        let holds = |call: &Call| {
+            let own = call.progress_token.as_ref().and_then(|token| std::str::from_utf8(token).ok());
+            own.is_some_and(|own| same_value(own, text))
+        };
+        let holders = self.calls.open.keys_where(holds);
+        // Where a client uses one token twice, the connection decides.
+        let to = call.filter(|call| holders.contains(call));
+        let to = to.or_else(|| holders.iter().copied().find(|holder| self.is_dispatched(*holder, at)));
+        if to.is_some() || (call.is_none() && holders.is_empty()) {
+            self.forward_notification(at, call, to, frame, out);
+        } else {
+            out.note(Note::UpstreamUnwanted { leg: at.0 });
+        }
+    }
+
+    /// Sends a notification that came `from` a call's connection, or none, `to` a call's POST, or
+    /// to the standalone stream.
+    fn forward_notification(
+        &mut self,
+        at: LegAt,
+        from: Option<CallKey>,
+        to: Option<CallKey>,
+        frame: &Frame,
+        out: &mut Effects,
+    ) {
+        let source = self.source(at, from);
+        let post = to.and_then(|call| self.calls.open.get(call)).and_then(Call::post);
+        let stream = match (to, post) {
+            (Some(_), Some(post)) => self.stream_of_post(post),
+            (Some(_), None) => None,
+            (None, _) => Some(StreamId::STANDALONE),
+        };
+        let full = stream
+            .and_then(|stream| self.streams.all.get(stream))
+            .is_some_and(|stream| stream.ring.is_full(Bounds::from(&self.config)));
+        let standalone_live = self.streams.standalone_is_live(self.now, &self.config);
+        let sent = match post {
+            // It cannot be held back, so it is dropped.
+            _ if full && source.is_none() => false,
+            Some(post) => self.send_on_post(post, frame.bytes().clone(), source, out).is_some(),
+            None if to.is_none() && standalone_live => {
+                self.append(StreamId::STANDALONE, frame.bytes().clone(), source, out);
+                true
+            }
+            None => false,
+        };
+        if !sent {
+            out.note(Note::UpstreamUnwanted { leg: at.0 });
+        }
+    }
+
+    fn note_subscription(&mut self, call: CallKey, at: LegAt, out: &mut Effects) {
+        let Some(row) = self.calls.open.get(call) else { return };
+        let (Owner::Client { purpose, .. }, Some(journey)) = (&row.owner, row.journey()) else { return };
+        let Some(leg) = self.legs.get_mut(at.0) else { return };
+        match purpose {
+            Purpose::Subscribe { uri } => {
+                let uri = uri.clone();
+                leg.subscriptions.insert(uri.clone(), journey.frame.clone());
+                if leg.epoch != at.1 {
+                    // The upstream session that accepted it is gone.
+                    self.restore_subscription(at.0, &uri, false, out);
+                }
+            }
+            Purpose::Unsubscribe { uri } => {
+                leg.subscriptions.remove(uri);
+            }
+            Purpose::Plain | Purpose::Uncancellable | Purpose::SetLevel { .. } => {}
+        }
+    }
+
+    fn queue_again(&mut self, call: CallKey) {
+        self.streams.forget_source(Source::Call(call));
+        if let Some(journey) = self.calls.open.get_mut(call).and_then(Call::journey_mut) {
+            journey.dispatched = None;
+            journey.again = true;
+        }
+    }
+
+    fn is_dispatched(&self, call: CallKey, at: LegAt) -> bool {
+        self.calls.open.get(call).is_some_and(|call| call.is_dispatched_to(at.0, at.1))
+    }
+
+    pub(super) fn dispatch(&mut self, call: CallKey, out: &mut Effects) {
+        let Some(journey) = self.calls.open.get_mut(call).and_then(Call::journey_mut) else { return };
+        let Some(leg) = self.legs.get(journey.leg) else { return };
+        journey.dispatched = Some(leg.epoch);
+        let frame = journey.frame.clone();
+        out.push(Effect::Dispatch { call, leg: journey.leg, epoch: leg.epoch, frame });
+    }
+}

@@ -1,0 +1,69 @@
+//! The few JSON texts that the machine reads or writes itself.
+//!
+//! It compares ids and tokens by value, since a peer may escape the same string differently, and
+//! it builds the one notification that only it can send: that a request is taken back.
+
+use bytes::Bytes;
+use quorate_jsonrpc::{Id, build, text};
+
+use crate::effect::Refusal;
+
+/// Whether two JSON texts are the same string or the same digits.
+pub(crate) fn same_value(left: &str, right: &str) -> bool {
+    left == right || text(left).is_some_and(|left| text(right).is_some_and(|right| left == right))
+}
+
+/// Builds the notification that a request is cancelled.
+pub(crate) fn cancelled(request_id: &Id, reason: &str) -> Bytes {
+    let params = format!("{{\"requestId\":{},\"reason\":{}}}", request_id.as_json(), quorate_jsonrpc::quote(reason));
+    build::notification("notifications/cancelled", Some(&params))
+}
+
+/// Builds the answer to a backend's request that the client does not answer.
+pub(crate) fn refused(upstream_id: &Id, reason: Refusal) -> Bytes {
+    let (code, message) = match reason {
+        Refusal::ClientUnreachable => (UNAVAILABLE, "the client cannot be reached"),
+        Refusal::TooMany => (LIMIT_EXCEEDED, "too many requests wait for the client"),
+        Refusal::Timeout => (DEADLINE_EXCEEDED, "the client did not answer in time"),
+        Refusal::CallEnded => (UNAVAILABLE, "the call that the request belongs to has ended"),
+    };
+    build::error(Some(upstream_id), code, message, None)
+}
+
+// The codes of quorate-mcp's `error` module, which this crate may not depend on. They lie outside
+// of the ranges that JSON-RPC and MCP reserve.
+const LIMIT_EXCEEDED: i64 = -31003;
+const DEADLINE_EXCEEDED: i64 = -31006;
+const UNAVAILABLE: i64 = -31007;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_compared_and_not_their_spelling() {
+        let cases = [
+            ("1", "1", true),
+            ("1", "\"1\"", false),
+            ("\"a/b\"", r#""a\/b""#, true),
+            (r#""\u0061""#, "\"a\"", true),
+            ("\"a\"", "\"b\"", false),
+        ];
+        for (left, right, expected) in cases {
+            assert_eq!(same_value(left, right), expected, "{left} {right}");
+            assert_eq!(same_value(right, left), expected, "{right} {left}");
+        }
+    }
+
+    #[test]
+    fn built_texts_name_the_request_and_the_reason() {
+        assert_eq!(
+            cancelled(&Id::from(7), "gone"),
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7,"reason":"gone"}}"#
+        );
+        assert_eq!(
+            refused(&Id::from(7), Refusal::Timeout),
+            r#"{"jsonrpc":"2.0","id":7,"error":{"code":-31006,"message":"the client did not answer in time"}}"#
+        );
+    }
+}

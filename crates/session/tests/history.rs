@@ -1,0 +1,58 @@
+//! Laws of a session over random histories, seen from outside.
+//!
+//! A [`World`] stands around the session: a client that posts, reads, loses connections and comes
+//! back with the last id it saw; a network that accepts bytes for clients that are gone; backends
+//! that answer, ask, fail and forget. It knows the rules and nothing of the machine's inside, and
+//! fails when an effect breaks one. What a failing case prints is the history, which replays it.
+
+mod world;
+
+use proptest::prelude::*;
+use quorate_session::{Config, Delivery};
+
+use crate::world::{Action, World, actions, config};
+
+fn run(config: Config, history: &[Action]) -> Result<World, TestCaseError> {
+    let mut world = World::new(config);
+    for action in history {
+        world.act(action)?;
+    }
+    Ok(world)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_message_arrives_exactly_once_and_in_order(
+        priming: bool,
+        history in prop::collection::vec(actions(), 1..150),
+    ) {
+        let mut world = run(config(priming), &history)?;
+        world.quiesce()?;
+        world.verify_answers()?;
+    }
+
+    #[test]
+    fn every_message_of_an_http_sse_session_arrives_exactly_once_and_in_order(
+        history in prop::collection::vec(actions(), 1..150),
+    ) {
+        let mut world = run(Config { delivery: Delivery::Single, ..config(false) }, &history)?;
+        world.quiesce()?;
+        world.verify_answers()?;
+    }
+
+    #[test]
+    fn a_session_can_end_at_any_moment(
+        priming: bool,
+        history in prop::collection::vec(actions(), 1..80),
+        after in prop::collection::vec(actions(), 0..40),
+    ) {
+        let mut world = run(config(priming), &history)?;
+        world.end()?;
+        for action in &after {
+            world.act(action)?;
+        }
+        world.finish()?;
+    }
+}

@@ -1,0 +1,298 @@
+//! A session under test: events by short constructors, effects as lines of text.
+//!
+//! A line names the effect and what it is about, for example `emit s1/a1 1.2 {…}`; see
+//! [`line`]. Tests compare whole steps, so that an effect too many fails as well as a missing one.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_jsonrpc::{Frame, Id, Limits, Span};
+use quorate_session::{
+    Answer, Attachment, Audience, CallKey, Config, Content, Effect, EndReason, Event, Failure, Fault, Features,
+    LegEpoch, LegKey, Note, Purpose, Rejection, Request, Session, Source, StreamId, Target,
+};
+use quorate_types::Timestamp;
+
+pub(crate) const FEATURES: Features = Features { logging: true, listen: quorate_session::Listen::Separate };
+
+/// A session and its time.
+pub(crate) struct Rig {
+    pub(crate) session: Session,
+    pub(crate) now: Timestamp,
+}
+
+// === impl Rig ===
+
+impl Rig {
+    pub(crate) fn new(config: Config) -> Self {
+        let now = Timestamp::from_millis(1_000_000);
+        Self { session: Session::new(config, now), now }
+    }
+
+    /// A session of a client that knows priming.
+    pub(crate) fn primed() -> Self {
+        Self::new(Config { priming: true, ..Config::DEFAULTS })
+    }
+
+    /// A session of an older client.
+    pub(crate) fn plain() -> Self {
+        Self::new(Config::DEFAULTS)
+    }
+
+    /// Takes one event that must be accepted.
+    pub(crate) fn step(&mut self, event: Event) -> Vec<String> {
+        let effects = self.session.step(self.now, event).expect("the event is accepted");
+        assert_eq!(self.session.check(), Ok(()));
+        effects.into_iter().map(|effect| line(&effect)).collect()
+    }
+
+    /// Takes one event that must be refused.
+    pub(crate) fn refused(&mut self, event: Event) -> Rejection {
+        let before = format!("{:?}", self.session);
+        let rejection = self.session.step(self.now, event).expect_err("the event is refused");
+        assert_eq!(format!("{:?}", self.session), before, "a refused event changes nothing");
+        rejection
+    }
+
+    /// Lets time pass and ticks.
+    pub(crate) fn wait(&mut self, duration: Duration) -> Vec<String> {
+        self.now = self.now + duration;
+        self.step(Event::Tick)
+    }
+
+    /// Opens a leg that was demanded, in its first epoch.
+    pub(crate) fn leg_opens(&mut self, leg: u16) -> Vec<String> {
+        self.leg_opens_as(leg, 1)
+    }
+
+    pub(crate) fn leg_opens_as(&mut self, leg: u16, epoch: u32) -> Vec<String> {
+        self.step(Event::LegOpened { leg: LegKey(leg), epoch: LegEpoch(epoch), features: FEATURES })
+    }
+
+    /// Makes a call with this id to leg 0 and brings it to its backend.
+    pub(crate) fn dispatched(&mut self, id: &str) -> CallKey {
+        let mut lines = self.step(call(id, 0));
+        if lines.iter().any(|line| line.starts_with("open-leg")) {
+            lines.extend(self.leg_opens(0));
+        }
+        let key = lines.iter().find_map(|line| line.strip_prefix("opened ")).expect("it opened");
+        assert!(lines.iter().any(|line| line.starts_with(&format!("dispatch {key} "))), "{lines:?}");
+        CallKey(key.parse().expect("a number"))
+    }
+}
+
+// === events ===
+
+pub(crate) fn frame(json: &str) -> Frame {
+    Frame::parse(Bytes::from(json.to_owned()), &Limits::ANSWER).expect("a valid frame")
+}
+
+pub(crate) fn plain_request(id: &str, target: Target, purpose: Purpose) -> Request {
+    let frame = frame(&format!(r#"{{"id":{id},"jsonrpc":"2.0","method":"m"}}"#));
+    Request { frame, target, progress_token: None, purpose }
+}
+
+/// A call to a leg.
+pub(crate) fn call(id: &str, leg: u16) -> Event {
+    Event::ClientRequest(plain_request(id, Target::Leg(LegKey(leg)), Purpose::Plain))
+}
+
+/// A call to a leg with a progress token.
+pub(crate) fn call_with_token(id: &str, leg: u16, token: &str) -> Event {
+    let mut request = plain_request(id, Target::Leg(LegKey(leg)), Purpose::Plain);
+    request.progress_token = Some(Bytes::from(token.to_owned()));
+    Event::ClientRequest(request)
+}
+
+pub(crate) fn batch(ids: &[&str]) -> Event {
+    let requests = ids.iter().map(|id| plain_request(id, Target::Leg(LegKey(0)), Purpose::Plain)).collect();
+    Event::ClientBatch(requests)
+}
+
+pub(crate) fn gateway_call(id: &str) -> Event {
+    Event::ClientRequest(plain_request(id, Target::Gateway, Purpose::Plain))
+}
+
+pub(crate) fn set_level(id: &str, severity: u8) -> Event {
+    Event::ClientRequest(plain_request(id, Target::Gateway, Purpose::SetLevel { severity, result: "{}" }))
+}
+
+pub(crate) fn subscribe(id: &str, leg: u16, uri: &str) -> Event {
+    let purpose = Purpose::Subscribe { uri: uri.into() };
+    Event::ClientRequest(plain_request(id, Target::Leg(LegKey(leg)), purpose))
+}
+
+pub(crate) fn unsubscribe(id: &str, leg: u16, uri: &str) -> Event {
+    let purpose = Purpose::Unsubscribe { uri: uri.into() };
+    Event::ClientRequest(plain_request(id, Target::Leg(LegKey(leg)), purpose))
+}
+
+pub(crate) fn notify(json: &str, to: Audience) -> Event {
+    Event::ClientNotification { frame: frame(json), to }
+}
+
+pub(crate) fn respond(json: &str) -> Event {
+    Event::ClientResponse { frame: frame(json) }
+}
+
+/// The client's cancellation of its request.
+pub(crate) fn cancel(id: &str) -> Event {
+    let (frame, span) = cancellation(id);
+    Event::Cancel { frame, request_id: Id::from_json(id).expect("an id"), span }
+}
+
+fn cancellation(id: &str) -> (Frame, Span) {
+    let head = r#"{"jsonrpc":"2.0","method":"cancelled","params":{"requestId":"#;
+    let frame = frame(&format!("{head}{id}}}}}"));
+    (frame, Span::new(head.len(), head.len() + id.len()))
+}
+
+/// A frame on a call's upstream connection, in the first epoch of leg 0.
+pub(crate) fn from_call(call: CallKey, json: &str) -> Event {
+    upstream(0, 1, Some(call), json, Content::Plain)
+}
+
+/// A frame on the own stream of a leg.
+pub(crate) fn from_leg(leg: u16, json: &str) -> Event {
+    upstream(leg, 1, None, json, Content::Plain)
+}
+
+pub(crate) fn upstream(leg: u16, epoch: u32, call: Option<CallKey>, json: &str, content: Content) -> Event {
+    Event::UpstreamFrame { leg: LegKey(leg), epoch: LegEpoch(epoch), call, frame: frame(json), content }
+}
+
+/// The backend's cancellation of its own request.
+pub(crate) fn upstream_cancel(leg: u16, id: &str) -> Event {
+    let (frame, span) = cancellation(id);
+    let content = Content::Cancelled { request_id: Id::from_json(id).expect("an id"), span };
+    Event::UpstreamFrame { leg: LegKey(leg), epoch: LegEpoch(1), call: None, frame, content }
+}
+
+/// A frame with its progress token at the end, and where that is.
+pub(crate) fn with_token(head: &str, token: &str) -> (Frame, Span) {
+    let head = format!(r#"{{"jsonrpc":"2.0",{head},"params":{{"t":"#);
+    let frame = frame(&format!("{head}{token}}}}}"));
+    (frame, Span::new(head.len(), head.len() + token.len()))
+}
+
+pub(crate) fn progress(leg: u16, call: Option<CallKey>, token: &str) -> Event {
+    let (frame, token) = with_token(r#""method":"progress""#, token);
+    let content = Content::Progress { token };
+    Event::UpstreamFrame { leg: LegKey(leg), epoch: LegEpoch(1), call, frame, content }
+}
+
+pub(crate) const NOTE: &str = r#"{"jsonrpc":"2.0","method":"n"}"#;
+
+pub(crate) fn ask(id: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ask"}}"#)
+}
+
+pub(crate) fn result(id: impl std::fmt::Display) -> String {
+    format!(r#"{{"id":{id},"jsonrpc":"2.0","result":{{}}}}"#)
+}
+
+pub(crate) fn attach(last_event_id: Option<&str>) -> Event {
+    Event::Attach { last_event_id: last_event_id.map(|text| text.parse().expect("an event id")) }
+}
+
+pub(crate) fn detach(stream: u32, attachment: u64, delivered: u64) -> Event {
+    Event::Detach { stream: StreamId(stream), attachment: Attachment(attachment), delivered }
+}
+
+pub(crate) fn delivered(stream: u32, attachment: u64, up_to: u64) -> Event {
+    Event::Delivered { stream: StreamId(stream), attachment: Attachment(attachment), up_to }
+}
+
+pub(crate) fn fault(message: &'static str) -> Fault {
+    Fault { code: -31002, message: message.into(), data: None }
+}
+
+/// What a client gets for [`fault`].
+pub(crate) fn failed(id: &str, message: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-31002,"message":"{message}"}}}}"#)
+}
+
+pub(crate) fn leg_failed(leg: u16, epoch: u32) -> Event {
+    Event::LegFailed { leg: LegKey(leg), epoch: LegEpoch(epoch), fault: fault("unreachable") }
+}
+
+pub(crate) fn leg_lost(leg: u16, epoch: u32, severed: bool) -> Event {
+    Event::LegLost { leg: LegKey(leg), epoch: LegEpoch(epoch), fault: fault("lost"), severed }
+}
+
+pub(crate) fn upstream_failed(call: CallKey, epoch: u32, never_executed: bool, leg_lost: bool) -> Event {
+    let failure = Failure { fault: fault("broken"), never_executed, leg_lost };
+    Event::UpstreamFailed { call, epoch: LegEpoch(epoch), failure }
+}
+
+pub(crate) fn gateway_result(call: CallKey) -> Event {
+    Event::GatewayAnswer { call, answer: Answer::Result(Bytes::from_static(b"[1]")) }
+}
+
+pub(crate) fn end(reason: EndReason) -> Event {
+    Event::End { reason, fault: fault("ended") }
+}
+
+// === effects ===
+
+/// Writes an effect as a line.
+pub(crate) fn line(effect: &Effect) -> String {
+    match effect {
+        Effect::Opened { call } => format!("opened {call}"),
+        Effect::AnswerJson { call, body } => format!("json {call} {}", text(body)),
+        Effect::AnswerNothing { call } => format!("nothing {call}"),
+        Effect::BeginStream { call, stream, attachment } => format!("begin {call} s{stream}/a{}", attachment.0),
+        Effect::Attached { stream, attachment } => format!("attached s{stream}/a{}", attachment.0),
+        Effect::Emit { stream, attachment, event } => {
+            let id = event.id.map_or_else(|| format!("#{}", event.sequence), |id| id.to_string());
+            let retry = event.retry.map_or_else(String::new, |retry| format!(" retry={}", retry.as_millis()));
+            format!("emit s{stream}/a{} {id}{retry} {}", attachment.0, text(&event.data)).trim_end().to_owned()
+        }
+        Effect::CloseStream { stream, attachment } => format!("close s{stream}/a{}", attachment.0),
+        Effect::Disconnect { stream, attachment } => format!("disconnect s{stream}/a{}", attachment.0),
+        Effect::OpenLeg { leg, epoch } => format!("open-leg {leg}@{}", epoch.0),
+        Effect::CloseLeg { leg, epoch } => format!("close-leg {leg}@{}", epoch.0),
+        Effect::OpenListen { leg, epoch } => format!("listen {leg}@{}", epoch.0),
+        Effect::CloseListen { leg, epoch } => format!("unlisten {leg}@{}", epoch.0),
+        Effect::Dispatch { call, leg, epoch, frame } => {
+            format!("dispatch {call} {leg}@{} {}", epoch.0, text(frame.bytes()))
+        }
+        Effect::SendUpstream { leg, epoch, bytes } => format!("send {leg}@{} {}", epoch.0, text(bytes)),
+        Effect::Abandon { call } => format!("abandon {call}"),
+        Effect::Hold { source } => format!("hold {}", source_line(*source)),
+        Effect::Release { source } => format!("release {}", source_line(*source)),
+        Effect::LegReopened { leg } => format!("reopened {leg}"),
+        Effect::Note(note) => note_line(note),
+        Effect::Ended { reason } => format!("ended {}", reason.as_str()),
+    }
+}
+
+fn source_line(source: Source) -> String {
+    match source {
+        Source::Call(call) => format!("call {call}"),
+        Source::Listen(leg, epoch) => format!("listen {leg}@{}", epoch.0),
+    }
+}
+
+fn note_line(note: &Note) -> String {
+    match note {
+        Note::Undelivered { messages } => format!("note undelivered {messages}"),
+        Note::ResponseUnknown => "note response-unknown".to_owned(),
+        Note::CancelIgnored { request_id } => format!("note cancel-ignored {request_id}"),
+        Note::NotificationDropped => "note notification-dropped".to_owned(),
+        Note::UpstreamLate { .. } => "note late".to_owned(),
+        Note::UpstreamViolation { leg } => format!("note violation {leg}"),
+        Note::UpstreamUnwanted { leg } => format!("note unwanted {leg}"),
+        Note::ServerRequestRefused { leg, reason } => format!("note refused {leg} {}", reason.as_str()),
+        Note::StreamsExhausted => "note streams-exhausted".to_owned(),
+        Note::LegLost { leg } => format!("note leg-lost {leg}"),
+        Note::SubscriptionLost { leg } => format!("note subscription-lost {leg}"),
+        Note::ReportStale => "note stale".to_owned(),
+    }
+}
+
+fn text(bytes: &Bytes) -> &str {
+    std::str::from_utf8(bytes).expect("frames are UTF-8")
+}
