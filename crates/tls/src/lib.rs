@@ -1,0 +1,29 @@
+//! TLS configurations from certificate files, reloaded when they change.
+//!
+//! [`ServerTls`] encrypts accepted sockets with a certificate and key that may be replaced while
+//! connections are open; [`ClientTls`] encrypts connections to backends. In flow paths of PEM
+//! files, out flow streams. Both offer HTTP/2 and HTTP/1.1 by ALPN and use rustls with ring,
+//! passed explicitly: nothing depends on a process-wide default.
+//!
+//! **Invariant:** a private key is never printed; `Debug` shows paths and counts only. Errors
+//! name the file and the reason. TLS 1.2 and 1.3 (RFC 5246, RFC 8446).
+
+mod client;
+mod error;
+mod files;
+mod server;
+mod watch;
+
+pub use client::{ClientOptions, ClientTls};
+pub use error::{LoadError, Reason};
+pub use server::{Reloaded, ServerTls};
+pub use watch::{Reload, Watch, WatchConfig};
+
+/// The ALPN name of HTTP/2 (RFC 9113 §3.1).
+pub const ALPN_H2: &[u8] = b"h2";
+/// The ALPN name of HTTP/1.1 (RFC 7301 §6).
+pub const ALPN_HTTP1: &[u8] = b"http/1.1";
+
+fn alpn_protocols() -> Vec<Vec<u8>> {
+    vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()]
+}

@@ -1,0 +1,136 @@
+//! Notices that certificate files changed.
+//!
+//! The folders of both files are watched, not the files: certificate managers replace files by
+//! renaming, and Kubernetes swaps a symlink beside them. Files that a notification cannot reach
+//! (network mounts, links to elsewhere, no watches left) are found by looking at them at an
+//! interval. The two files are rarely written in one instant, so a change is read after a moment
+//! of quiet.
+
+use std::path::Path;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::time::timeout;
+
+use crate::error::LoadError;
+use crate::server::{Reloaded, ServerTls};
+
+/// Times of a watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchConfig {
+    /// How often the files are read without a notification. Default 30 s: a change is expected
+    /// hours before the old certificate ends, and reading two small files costs nothing.
+    pub poll_interval: Duration,
+    /// How long it must be quiet before changed files are read. Default 200 ms: the second file is
+    /// written right after the first.
+    pub quiet: Duration,
+}
+
+/// What happened to the files of a watched [`ServerTls`].
+#[derive(Debug)]
+pub enum Reload {
+    /// New handshakes use the new certificate.
+    Replaced,
+    /// The new files cannot be used; the certificate before stays in use.
+    Refused(LoadError),
+}
+
+/// Watches until it is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it ends the watch"]
+pub struct Watch {
+    task: AbortHandle,
+}
+
+/// The default times; reasons are at the fields.
+const DEFAULTS: WatchConfig = WatchConfig { poll_interval: Duration::from_secs(30), quiet: Duration::from_millis(200) };
+
+/// How often quiet is waited for before changing files are read regardless.
+const QUIET_ROUNDS_MAX: u32 = 25;
+
+// === impl WatchConfig ===
+
+impl Default for WatchConfig {
+    fn default() -> Self {
+        DEFAULTS
+    }
+}
+
+// === impl ServerTls ===
+
+impl ServerTls {
+    /// Reloads the certificate whenever its files change, and reports each change once.
+    ///
+    /// Runs in a task of the current tokio runtime.
+    pub fn watch(&self, config: WatchConfig, report: impl Fn(Reload) + Send + 'static) -> Watch {
+        let task = tokio::spawn(run(self.clone(), config, report));
+        Watch { task: task.abort_handle() }
+    }
+}
+
+// === impl Watch ===
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn run(tls: ServerTls, config: WatchConfig, report: impl Fn(Reload)) {
+    // One slot: a change that is already waiting to be read covers all later ones.
+    let (sender, mut changes) = mpsc::channel(1);
+    let watcher = notifier(&tls, sender.clone());
+    if let Err(error) = &watcher {
+        tracing::warn!(%error, certificate = %tls.certificate_path().display(), "certificate files are polled only");
+    }
+    let mut unreadable = false;
+    loop {
+        if let Ok(Some(())) = timeout(config.poll_interval, changes.recv()).await {
+            for _ in 0..QUIET_ROUNDS_MAX {
+                if timeout(config.quiet, changes.recv()).await.is_err() {
+                    break;
+                }
+            }
+        }
+        let reloading = tls.clone();
+        let result = spawn_blocking(move || reloading.reload()).await.expect("reloading does not panic");
+        match result {
+            Ok(Reloaded::Unchanged) => unreadable = false,
+            Ok(Reloaded::Replaced) => {
+                unreadable = false;
+                report(Reload::Replaced);
+            }
+            Err(error) => {
+                // A file that cannot be read has no fingerprint that would tell it was reported.
+                let seen = matches!(error.reason, crate::Reason::Read(_) | crate::Reason::TooLarge { .. });
+                if !(seen && unreadable) {
+                    report(Reload::Refused(error));
+                }
+                unreadable = seen;
+            }
+        }
+    }
+}
+
+fn notifier(tls: &ServerTls, sender: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // Reading the files is an event too; to act on it would never end.
+        if event.is_ok_and(|event| event.kind.is_access()) {
+            return;
+        }
+        // Full means that a change is waiting to be read already.
+        let _ = sender.try_send(());
+    })?;
+    let folder = |path: &Path| match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => Path::new(".").to_owned(),
+    };
+    let (certificate, key) = (folder(tls.certificate_path()), folder(tls.key_path()));
+    watcher.watch(&certificate, RecursiveMode::NonRecursive)?;
+    if key != certificate {
+        watcher.watch(&key, RecursiveMode::NonRecursive)?;
+    }
+    Ok(watcher)
+}
