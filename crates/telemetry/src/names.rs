@@ -1,0 +1,126 @@
+//! Every name that spans, metrics and their attributes have.
+//!
+//! Semantic conventions where they exist (OpenTelemetry "Model Context Protocol" and "General"),
+//! `quorate.*` otherwise. In Prometheus text a dot becomes an underscore, and unit and `_total`
+//! are appended: `mcp.server.operation.duration` is `mcp_server_operation_duration_seconds`.
+
+/// Names of metrics.
+pub mod metric {
+    /// Time from a client's request to the end of its answer, in seconds.
+    pub const SERVER_OPERATION_DURATION: &str = "mcp.server.operation.duration";
+    /// Time from a request to a tool server to the end of its answer, in seconds.
+    pub const CLIENT_OPERATION_DURATION: &str = "mcp.client.operation.duration";
+    /// Lifetime of a client's session, in seconds.
+    pub const SERVER_SESSION_DURATION: &str = "mcp.server.session.duration";
+    /// Requests that a stage turned away, by stage and reason.
+    pub const REJECTIONS: &str = "quorate.rejections";
+    /// How often a limit was hit.
+    pub const LIMIT_HITS: &str = "quorate.limit.hits";
+    /// Open client connections.
+    pub const CONNECTIONS: &str = "quorate.connections";
+    /// Open client streams (server-sent events).
+    pub const STREAMS: &str = "quorate.streams";
+    /// Live sessions.
+    pub const SESSIONS: &str = "quorate.sessions";
+    /// Requests in progress.
+    pub const REQUESTS_ACTIVE: &str = "quorate.requests.active";
+    /// Answers that were ready and reached nobody.
+    pub const UNDELIVERED: &str = "quorate.answers.undelivered";
+    /// Streams that a client resumed, by result.
+    pub const RESUMPTIONS: &str = "quorate.stream.resumptions";
+    /// Lists that were served from the cache or had to be made.
+    pub const LIST_CACHE: &str = "quorate.list.cache";
+    /// Requests in progress towards a tool server.
+    pub const BACKEND_ACTIVE: &str = "quorate.backend.requests.active";
+    /// Replicas of a tool server by state.
+    pub const BACKEND_REPLICAS: &str = "quorate.backend.replicas";
+    /// Ejections of replicas.
+    pub const BACKEND_EJECTIONS: &str = "quorate.backend.ejections";
+    /// Calls that were sent again to another replica, by reason.
+    pub const BACKEND_RETRIES: &str = "quorate.backend.retries";
+    /// Sessions towards a tool server that were initialised, by reason.
+    pub const BACKEND_SESSIONS_OPENED: &str = "quorate.backend.sessions.opened";
+    /// Probes of a tool server's era, by result.
+    pub const BACKEND_PROBES: &str = "quorate.backend.probes";
+    /// Loads of the configuration, by result.
+    pub const CONFIG_LOADS: &str = "quorate.config.loads";
+    /// Always 1; the version is its attribute.
+    pub const BUILD: &str = "quorate.build";
+    /// Processor time of this process, in seconds.
+    pub const PROCESS_CPU_TIME: &str = "process.cpu.time";
+    /// Resident memory of this process, in bytes.
+    pub const PROCESS_MEMORY: &str = "process.memory.usage";
+    /// Open file descriptors of this process.
+    pub const PROCESS_FILES: &str = "process.unix.file_descriptor.count";
+    /// Time since this process started, in seconds.
+    pub const PROCESS_UPTIME: &str = "process.uptime";
+}
+
+/// Keys of attributes, of metrics and spans alike.
+pub mod attribute {
+    /// The JSON-RPC method.
+    pub const METHOD: &str = "mcp.method.name";
+    /// The protocol revision, such as `2026-07-28`.
+    pub const REVISION: &str = "mcp.protocol.version";
+    /// The class of an error; absent on success.
+    pub const ERROR_TYPE: &str = "error.type";
+    /// The tool that is called (spans only: its values are not bounded).
+    pub const TOOL: &str = "gen_ai.tool.name";
+    /// The prompt that is got (spans only).
+    pub const PROMPT: &str = "gen_ai.prompt.name";
+    /// The kind of generative-AI operation; `execute_tool` for a tool call (spans only).
+    pub const GEN_AI_OPERATION: &str = "gen_ai.operation.name";
+    /// The JSON-RPC id (spans only).
+    pub const REQUEST_ID: &str = "jsonrpc.request.id";
+    /// The HTTP status of an answer.
+    pub const STATUS: &str = "http.response.status_code";
+    /// The HTTP method (spans only).
+    pub const HTTP_METHOD: &str = "http.request.method";
+    /// The route that a request took, a template without values.
+    pub const ROUTE: &str = "http.route";
+    /// The name of a tool server's resource.
+    pub const SERVER: &str = "quorate.server";
+    /// The name of a toolset's resource.
+    pub const TOOLSET: &str = "quorate.toolset";
+    /// The name of a listener's resource.
+    pub const LISTENER: &str = "quorate.listener";
+    /// The pipeline stage.
+    pub const STAGE: &str = "quorate.stage";
+    /// Why something happened: a constant of the code, never text from outside.
+    pub const REASON: &str = "quorate.reason";
+    /// The limit that was hit, by its configuration key.
+    pub const LIMIT: &str = "quorate.limit";
+    /// How something ended.
+    pub const RESULT: &str = "quorate.result";
+    /// What a list lists.
+    pub const LIST: &str = "quorate.list";
+    /// The state of a replica.
+    pub const STATE: &str = "quorate.state";
+    /// The version of this build.
+    pub const VERSION: &str = "service.version";
+}
+
+/// Names of spans: one per pipeline stage, `stage.verb`.
+pub mod span {
+    /// The whole of one HTTP request.
+    pub const REQUEST: &str = "listener.serve";
+    /// Who calls.
+    pub const AUTHENTICATE: &str = "authenticate.verify";
+    /// What is asked, in which protocol revision.
+    pub const CLASSIFY: &str = "classify.read";
+    /// Whether it is allowed.
+    pub const AUTHORIZE: &str = "authorize.decide";
+    /// Which backend has it.
+    pub const ROUTE: &str = "route.select";
+    /// Whether there is room for it.
+    pub const ADMIT: &str = "admit.reserve";
+    /// Whether its content may pass.
+    pub const INSPECT: &str = "inspect.check";
+    /// The call to the backend, or to the session that makes it.
+    pub const DISPATCH: &str = "dispatch.call";
+    /// Writing the answer.
+    pub const RESPOND: &str = "respond.write";
+}
+
+/// The `tracing` target of every exported span; nothing else is exported.
+pub const SPAN_TARGET: &str = "quorate::span";
