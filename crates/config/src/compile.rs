@@ -1,0 +1,181 @@
+//! From a document's tree to a valid resource.
+//!
+//! First the shape is checked against the schema of the document's kind, then the values that the
+//! shape cannot judge: names, addresses, URLs, ranges, and keys that contradict each other. Every
+//! check reports and goes on; a resource comes out only when nothing was reported.
+
+use std::path::Path as FilePath;
+use std::time::Duration;
+
+use quorate_types::units::format_duration;
+use quorate_types::{ResourceName, TenantId};
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use crate::error::{Place, Problem, Reason, shown};
+use crate::node::{Node, Path};
+use crate::report::Report;
+use crate::resource::{Kind, Listener, ToolServer, Toolset};
+use crate::suggest::nearest;
+use crate::{schema, shape};
+
+mod listener;
+mod tool_server;
+mod toolset;
+
+pub use tool_server::check_url;
+
+/// What a document turned out to be.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    /// Its place, with kind and name as far as they are known.
+    pub(crate) place: Place,
+    /// Its kind and name, when both are valid; known even when the rest is not, so that whoever
+    /// refers to it is not blamed.
+    pub(crate) identity: Option<(Kind, ResourceName)>,
+    /// The resource, when the whole document is valid.
+    pub(crate) resource: Option<Resource>,
+}
+
+/// A resource of any kind.
+#[derive(Debug)]
+pub(crate) enum Resource {
+    Listener(Listener),
+    ToolServer(ToolServer),
+    Toolset(Toolset),
+}
+
+/// What every kind has beside its spec.
+#[derive(Clone, Debug)]
+struct Head {
+    name: ResourceName,
+    tenant: TenantId,
+}
+
+/// Where a spec stands: its key path, and the folder that relative paths begin at.
+#[derive(Clone, Debug)]
+struct Site<'a> {
+    at: Path,
+    folder: &'a FilePath,
+}
+
+/// Compiles one document; what is wrong is added to `problems`.
+pub(crate) fn compile(node: &Node, mut place: Place, problems: &mut Vec<Problem>) -> Compiled {
+    let before = problems.len();
+    let given_name = node.get("name").and_then(Node::as_text);
+    place.name = given_name.map(str::to_owned);
+    place.line = node.line;
+    let Some(kind) = kind_of(node, &mut Report::new(place.clone(), node, problems)) else {
+        return Compiled { place, identity: None, resource: None };
+    };
+    place.kind = Some(kind);
+    let folder = place.file.as_deref().and_then(FilePath::parent).map(FilePath::to_path_buf).unwrap_or_default();
+
+    let mut report = Report::new(place.clone(), node, problems);
+    let rest = shape::check(node, schema::of_kind(kind), &Path::default(), &mut report);
+    let name = rest.as_ref().and_then(|rest| text_key(rest, "name", ResourceName::new, &mut report));
+    let tenant = rest.as_ref().and_then(|rest| tenant_of(rest, &mut report));
+    let site = Site { at: Path::default().key("spec"), folder: &folder };
+    let spec = rest.and_then(|mut rest| rest.get_mut("spec").map(Json::take)).filter(Json::is_object);
+    let compiled = spec.and_then(|spec| {
+        // The spec is checked even when the head is not valid, under a name that goes nowhere.
+        let head = Head { name: name.clone().unwrap_or_else(unnamed), tenant: tenant.unwrap_or_default() };
+        match kind {
+            Kind::Listener => {
+                listener::compile(head, &read(spec, &mut report)?, &site, &mut report).map(Resource::Listener)
+            }
+            Kind::ToolServer => {
+                tool_server::compile(head, read(spec, &mut report)?, &site, &mut report).map(Resource::ToolServer)
+            }
+            Kind::Toolset => {
+                toolset::compile(head, &read(spec, &mut report)?, &site, &mut report).map(Resource::Toolset)
+            }
+        }
+    });
+    let resource = compiled.filter(|_| problems.len() == before);
+    Compiled { place, identity: name.map(|name| (kind, name)), resource }
+}
+
+/// Finds out the kind, which decides on everything else.
+fn kind_of(node: &Node, report: &mut Report<'_>) -> Option<Kind> {
+    let words = Kind::ALL.map(Kind::as_str);
+    let at = Path::default().key("kind");
+    let Some(given) = node.get("kind") else {
+        let description = format!("a document has kind, name and spec; kinds are {}", words.join(", "));
+        report.push(&at, Reason::Missing { description });
+        return None;
+    };
+    let text = given.as_text().unwrap_or_default();
+    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == text);
+    if kind.is_none() {
+        let suggestion = nearest(text, words).map(str::to_owned);
+        let allowed = words.map(str::to_owned).to_vec();
+        report.push(&at, Reason::NotAChoice { value: shown(text), suggestion, allowed });
+    }
+    kind
+}
+
+fn tenant_of(rest: &Json, report: &mut Report<'_>) -> Option<TenantId> {
+    text_key(rest, "tenant", TenantId::new, report)
+}
+
+fn text_key<T, E: ToString>(
+    rest: &Json,
+    key: &str,
+    make: impl FnOnce(&str) -> Result<T, E>,
+    report: &mut Report<'_>,
+) -> Option<T> {
+    let text = rest.get(key)?.as_str()?;
+    report.accept(&Path::default().key(key), parsed(text, make))
+}
+
+/// Parses a text, and makes the error one that shows it.
+fn parsed<T, E: ToString>(text: &str, make: impl FnOnce(&str) -> Result<T, E>) -> Result<T, Reason> {
+    make(text).map_err(|error| Reason::Invalid { value: shown(text), message: error.to_string() })
+}
+
+/// Parses a list of names; those that are none are reported.
+fn names(given: &[Option<String>], at: &Path, report: &mut Report<'_>) -> Vec<ResourceName> {
+    let texts = given.iter().enumerate().filter_map(|(index, text)| Some((index, text.as_deref()?)));
+    texts.filter_map(|(index, text)| report.accept(&at.index(index), parsed(text, ResourceName::new))).collect()
+}
+
+/// Two times of which the first must not be longer than the second.
+struct Order<'a> {
+    lesser: &'static str,
+    greater: &'static str,
+    at: &'a Path,
+}
+
+// === impl Order ===
+
+impl Order<'_> {
+    /// Reports a lesser time that the document gives too long. One that it does not give is a
+    /// default, which follows the greater time down.
+    fn check(&self, lesser: &mut Duration, given: bool, greater: Duration, report: &mut Report<'_>) {
+        if *lesser <= greater {
+            return;
+        }
+        if !given {
+            *lesser = greater;
+            return;
+        }
+        let (longer, shorter) = (format_duration(*lesser), format_duration(greater));
+        let message = format!("{longer} is longer than {} ({shorter}): it must not be", self.greater);
+        report.push(&self.at.key(self.lesser), Reason::Conflict { message });
+    }
+}
+
+/// Reads what the shape left over. It cannot fail unless schema and forms disagree, and then the
+/// document is refused rather than misread.
+fn read<T: DeserializeOwned>(spec: Json, report: &mut Report<'_>) -> Option<T> {
+    let result = serde_path_to_error::deserialize(spec).map_err(|error| Reason::Invalid {
+        value: "the spec".to_owned(),
+        message: format!("{} at {}", error.inner(), error.path()),
+    });
+    report.accept(&Path::default().key("spec"), result)
+}
+
+fn unnamed() -> ResourceName {
+    ResourceName::new("unnamed").expect("it is a valid name")
+}

@@ -1,0 +1,168 @@
+//! What makes the spec of a `ToolServer` valid.
+//!
+//! URLs are absolute `http` or `https` without credentials or fragment: credentials belong into
+//! `headers`, whose values are kept out of every log and error. Headers that the protocol or the
+//! connection sets are refused, because two parties cannot both set them.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use url::Url;
+
+use super::{Head, Order, Site};
+use crate::error::{Reason, shown};
+use crate::form::{ToolServerForm, URLS_MAX};
+use crate::limits::{HealthConfig, ToolServerLimits};
+use crate::node::Path;
+use crate::report::Report;
+use crate::resource::ToolServer;
+
+/// The longest URL in characters; servers refuse request lines of about 8 KiB.
+const URL_CHARS_MAX: usize = 2048;
+/// The longest header value in bytes; servers refuse headers of about 8 KiB.
+const HEADER_BYTES_MAX: usize = 8192;
+
+/// Headers that a request to a tool server gets from us, whatever a document says.
+const RESERVED: [&str; 16] = [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "last-event-id",
+    "proxy-connection",
+    "te",
+    "traceparent",
+    "tracestate",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+/// The beginning of the headers that belong to MCP (2025-06-18 and later).
+const RESERVED_PREFIX: &str = "mcp-";
+
+pub(super) fn compile(
+    head: Head,
+    form: ToolServerForm,
+    site: &Site<'_>,
+    report: &mut Report<'_>,
+) -> Option<ToolServer> {
+    let at = &site.at;
+    let health = health(&form, &at.key("health"), report);
+    let limits = limits(&form, &at.key("limits"), report);
+    let headers = headers(&form.headers.unwrap_or_default(), &at.key("headers"), report);
+    let urls = urls(&form.urls?, &at.key("urls"), report);
+    Some(ToolServer {
+        name: head.name,
+        tenant: head.tenant,
+        urls,
+        era: form.era.map(Into::into).unwrap_or_default(),
+        transport: form.transport.map(Into::into).unwrap_or_default(),
+        health,
+        limits,
+        headers,
+    })
+}
+
+/// Checks the URL of a tool server, as documents and `--mcp NAME=URL` give it.
+///
+/// # Errors
+/// [`Reason::Invalid`] shows the URL without its password and says what is wrong.
+pub fn check_url(text: &str) -> Result<Url, Reason> {
+    let invalid = |message: &str| Reason::Invalid { value: shown_url(text), message: message.to_owned() };
+    if text.chars().count() > URL_CHARS_MAX {
+        return Err(invalid(&format!("a URL has at most {URL_CHARS_MAX} characters")));
+    }
+    let url =
+        Url::parse(text).map_err(|error| invalid(&format!("{error}; write it like http://127.0.0.1:9001/mcp")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(invalid("the scheme must be http or https"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("credentials do not belong into a URL: use spec.headers"));
+    }
+    if url.fragment().is_some() {
+        return Err(invalid("a URL that is requested has no fragment (#)"));
+    }
+    if url.port() == Some(0) {
+        return Err(invalid("the port must be a number from 1 to 65535"));
+    }
+    Ok(url)
+}
+
+/// Shows a URL without what may be a password: everything between the scheme and an `@`.
+fn shown_url(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((before, after)) => {
+            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+            shown(&format!("{scheme}://(hidden)@{after}"))
+        }
+        None => shown(text),
+    }
+}
+
+fn urls(given: &[Option<String>], at: &Path, report: &mut Report<'_>) -> Vec<Url> {
+    let mut urls: Vec<(usize, Url)> = Vec::with_capacity(given.len().min(URLS_MAX));
+    for (index, text) in given.iter().enumerate() {
+        let Some(text) = text else { continue };
+        let Some(url) = report.accept(&at.index(index), check_url(text)) else { continue };
+        // Two spellings of one URL are the same replica.
+        if let Some((first, _)) = urls.iter().find(|(_, other)| *other == url) {
+            let first = at.index(*first).to_string();
+            report.push(&at.index(index), Reason::Repeated { value: shown(text), first });
+        }
+        urls.push((index, url));
+    }
+    urls.into_iter().map(|(_, url)| url).collect()
+}
+
+fn headers(given: &BTreeMap<String, String>, at: &Path, report: &mut Report<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(given.len());
+    for (name, value) in given {
+        let Some((name, value)) = report.accept(&at.key(name), header(name, value)) else { continue };
+        if headers.insert(&name, value).is_some() {
+            let message = format!("the header {name} is there twice: names are the same in any case");
+            report.push(at, Reason::Conflict { message });
+        }
+    }
+    headers
+}
+
+fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Reason> {
+    let invalid = |message: &str| Reason::Invalid { value: shown(name), message: message.to_owned() };
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid("it is not a header name"))?;
+    if RESERVED.contains(&name.as_str()) || name.as_str().starts_with(RESERVED_PREFIX) {
+        return Err(invalid("this header is set by the protocol and cannot be chosen"));
+    }
+    let hidden = |message: String| Reason::Invalid { value: "its value (hidden)".to_owned(), message };
+    if value.is_empty() || value.len() > HEADER_BYTES_MAX {
+        return Err(hidden(format!("a header's value has 1 to {HEADER_BYTES_MAX} bytes")));
+    }
+    let mut value = HeaderValue::from_str(value)
+        .map_err(|_| hidden("a header's value has visible ASCII characters, spaces and tabs only".to_owned()))?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+fn health(form: &ToolServerForm, at: &Path, report: &mut Report<'_>) -> HealthConfig {
+    let Some(given) = &form.health else { return HealthConfig::DEFAULTS };
+    let mut health = HealthConfig::compile(given, at, report);
+    let order = Order { lesser: "timeout", greater: "interval", at };
+    order.check(&mut health.timeout, given.timeout.is_some(), health.interval, report);
+    let order = Order { lesser: "ejectBase", greater: "ejectMax", at };
+    order.check(&mut health.eject_base, given.eject_base.is_some(), health.eject_max, report);
+    health
+}
+
+fn limits(form: &ToolServerForm, at: &Path, report: &mut Report<'_>) -> ToolServerLimits {
+    let Some(given) = &form.limits else { return ToolServerLimits::DEFAULTS };
+    let mut limits = ToolServerLimits::compile(given, at, report);
+    let order = Order { lesser: "connect", greater: "total", at };
+    order.check(&mut limits.connect, given.connect.is_some(), limits.total, report);
+    let order = Order { lesser: "firstByte", greater: "total", at };
+    order.check(&mut limits.first_byte, given.first_byte.is_some(), limits.total, report);
+    limits
+}

@@ -1,0 +1,38 @@
+//! The file form of declarative resources, validated into plain configurations.
+//!
+//! Files or folders go in, a [`ResourceSet`] comes out, or every problem at once as [`Errors`]:
+//! each with file, document, line, resource, key path, the value given and what is allowed. The
+//! way of a document is `read → node → shape → form → compile → set`; the JSON schema that
+//! [`schema()`] returns is generated from the same types that `shape` checks documents against.
+//!
+//! Invariant: whoever holds a resource need not check it again, and all links within a
+//! [`ResourceSet`] resolve. Deliberately unknown here: whether an address can be bound, a
+//! certificate file be read or a server be reached.
+//!
+//! Keys are camelCase, values of choices kebab-case.
+
+pub mod access;
+pub mod error;
+pub mod limits;
+pub mod resource;
+pub mod set;
+pub mod watch;
+
+mod compile;
+mod form;
+mod node;
+mod read;
+mod report;
+mod schema;
+mod shape;
+mod suggest;
+
+pub use access::{Hosts, Origins};
+pub use compile::check_url;
+pub use error::{Errors, Problem, Reason};
+pub use limits::{HealthConfig, ListenerLimits, ToolServerLimits};
+pub use read::{DOCUMENTS_MAX, FILE_BYTES_MAX, FILES_MAX, Source, TOTAL_BYTES_MAX, load, parse};
+pub use resource::{Era, Kind, Listener, Naming, Requires, TlsFiles, ToolServer, Toolset, Toolsets, Transport};
+pub use schema::schema;
+pub use set::ResourceSet;
+pub use watch::Watcher;

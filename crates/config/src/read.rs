@@ -1,0 +1,222 @@
+//! From files and folders to a checked set.
+//!
+//! Files are read in the order in which they were named, a folder's files by name, without its
+//! subfolders and hidden entries (Kubernetes keeps the real files of a mounted `ConfigMap` in
+//! such). Each file is read once, however many ways lead to it. Every size and number is bounded.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::path::{Path as FilePath, PathBuf};
+
+use quorate_types::ByteSize;
+
+use crate::compile::{self, Compiled, Resource};
+use crate::error::{Errors, Place, Problem, Reason};
+use crate::node::{self, Format, Node};
+use crate::set::{Declared, ResourceSet};
+
+/// The largest file; a tool server takes about 200 bytes.
+pub const FILE_BYTES_MAX: ByteSize = ByteSize::mib(1);
+/// The most files of a set.
+pub const FILES_MAX: usize = 1_000;
+/// All files of a set together: they are held in memory while they are read.
+pub const TOTAL_BYTES_MAX: ByteSize = ByteSize::mib(16);
+/// The most documents of a set.
+pub const DOCUMENTS_MAX: usize = 10_000;
+
+/// A text with resources, and where it is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its file name; the extension `.json` makes it JSON, anything else YAML. Relative paths
+    /// within begin at its folder.
+    pub file: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+/// Reads and checks all resources of these files and folders.
+///
+/// # Errors
+/// [`Errors`] has every problem of every file.
+pub fn load(paths: &[PathBuf]) -> Result<ResourceSet, Errors> {
+    let mut problems = Vec::new();
+    let sources = read_all(paths, &mut problems);
+    finish(&sources, problems)
+}
+
+/// Checks texts that were read already.
+///
+/// # Errors
+/// [`Errors`] has every problem of every text.
+pub fn parse(sources: &[Source]) -> Result<ResourceSet, Errors> {
+    finish(sources, Vec::new())
+}
+
+/// One document that is valid YAML or JSON.
+struct Document {
+    node: Node,
+    place: Place,
+}
+
+fn finish(sources: &[Source], mut problems: Vec<Problem>) -> Result<ResourceSet, Errors> {
+    let documents = parse_all(sources, &mut problems);
+    let compiled: Vec<Compiled> =
+        documents.iter().map(|one| compile::compile(&one.node, one.place.clone(), &mut problems)).collect();
+    let declared: Vec<Declared> = compiled.iter().filter_map(declared).collect();
+    let set = collect(compiled);
+    let line_of = |place: &Place, path: &node::Path| {
+        let same = |one: &&Document| one.place.file == place.file && one.place.document == place.document;
+        documents.iter().find(same).and_then(|one| one.node.line_at(path))
+    };
+    problems.extend(set.check(&declared, &line_of));
+    problems.sort_by_key(|problem| order(problem, sources));
+    Errors::of(problems).map_or_else(|| Ok(set.sorted()), Err)
+}
+
+/// Brings the problems of a document's links beside those of its values.
+fn order(problem: &Problem, sources: &[Source]) -> (usize, usize, usize) {
+    let file = sources.iter().position(|source| Some(&source.file) == problem.place.file.as_ref());
+    (file.map_or(0, |index| index + 1), problem.place.document.unwrap_or(0), problem.place.line.unwrap_or(0))
+}
+
+fn parse_all(sources: &[Source], problems: &mut Vec<Problem>) -> Vec<Document> {
+    let mut documents = Vec::new();
+    for source in sources {
+        let place = Place { file: Some(source.file.clone()), ..Place::default() };
+        for (index, result) in node::parse(&source.text, format_of(&source.file)).into_iter().enumerate() {
+            let place = Place { document: Some(index + 1), ..place.clone() };
+            match result {
+                Ok(node) => documents.push(Document { node, place }),
+                Err(error) => {
+                    let place = Place { document: Some(error.document), line: error.line, ..place };
+                    problems.push(problem(place, Reason::Syntax { message: error.message }));
+                }
+            }
+        }
+    }
+    if documents.len() > DOCUMENTS_MAX {
+        let found = format!("{} documents", documents.len());
+        let reason = Reason::TooMuch { what: "the set", found, max: DOCUMENTS_MAX.to_string() };
+        problems.push(problem(Place::default(), reason));
+        documents.truncate(DOCUMENTS_MAX);
+    }
+    documents
+}
+
+fn declared(compiled: &Compiled) -> Option<Declared> {
+    let (kind, name) = compiled.identity.clone()?;
+    let tenant = compiled.resource.as_ref().map(|resource| match resource {
+        Resource::Listener(one) => one.tenant.clone(),
+        Resource::ToolServer(one) => one.tenant.clone(),
+        Resource::Toolset(one) => one.tenant.clone(),
+    });
+    Some(Declared { kind, name, tenant, place: compiled.place.clone() })
+}
+
+fn collect(compiled: Vec<Compiled>) -> ResourceSet {
+    let (mut listeners, mut tool_servers, mut toolsets) = (Vec::new(), Vec::new(), Vec::new());
+    for resource in compiled.into_iter().filter_map(|one| one.resource) {
+        match resource {
+            Resource::Listener(one) => listeners.push(one),
+            Resource::ToolServer(one) => tool_servers.push(one),
+            Resource::Toolset(one) => toolsets.push(one),
+        }
+    }
+    ResourceSet::unchecked(listeners, tool_servers, toolsets)
+}
+
+/// Reads what the paths lead to; what cannot be read is reported.
+fn read_all(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<Source> {
+    let files = find_files(paths, problems);
+    let mut total = 0;
+    let mut sources = Vec::new();
+    for file in files {
+        match read_file(&file) {
+            Ok(text) => {
+                total += text.len() as u64;
+                sources.push(Source { file, text });
+            }
+            Err(reason) => problems.push(problem(Place { file: Some(file), ..Place::default() }, reason)),
+        }
+        if total > TOTAL_BYTES_MAX.0 {
+            let found = format!("more than {TOTAL_BYTES_MAX}");
+            let reason = Reason::TooMuch { what: "the set", found, max: TOTAL_BYTES_MAX.to_string() };
+            problems.push(problem(Place::default(), reason));
+            break;
+        }
+    }
+    sources
+}
+
+/// Lists the files that the paths lead to, each once.
+pub(crate) fn find_files(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut seen = HashSet::new();
+    for path in paths {
+        let found = if path.is_dir() { list_folder(path) } else { named_file(path) };
+        match found {
+            Ok(found) => files.extend(found.into_iter().filter(|file| {
+                // A file that vanished meanwhile has no real path; reading it will say so.
+                seen.insert(std::fs::canonicalize(file).unwrap_or_else(|_| file.clone()))
+            })),
+            Err(reason) => problems.push(problem(Place { file: Some(path.clone()), ..Place::default() }, reason)),
+        }
+    }
+    if files.len() > FILES_MAX {
+        let reason =
+            Reason::TooMuch { what: "the set", found: format!("{} files", files.len()), max: FILES_MAX.to_string() };
+        problems.push(problem(Place::default(), reason));
+        files.truncate(FILES_MAX);
+    }
+    files
+}
+
+fn named_file(path: &FilePath) -> Result<Vec<PathBuf>, Reason> {
+    if is_resource_file(path) { Ok(vec![path.to_path_buf()]) } else { Err(Reason::Extension) }
+}
+
+fn list_folder(folder: &FilePath) -> Result<Vec<PathBuf>, Reason> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && is_resource_file(&path) && !path.is_dir() {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        return Err(Reason::EmptyFolder);
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn is_resource_file(path: &FilePath) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
+}
+
+/// Reads a file up to its bound; what has no end, such as a device, is not read to it.
+pub(crate) fn read_file(path: &FilePath) -> Result<String, Reason> {
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut text = String::new();
+    let mut bounded = file.take(FILE_BYTES_MAX.0 + 1);
+    bounded.read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > FILE_BYTES_MAX.0 {
+        let found = format!("more than {FILE_BYTES_MAX}");
+        return Err(Reason::TooMuch { what: "the file", found, max: FILE_BYTES_MAX.to_string() });
+    }
+    Ok(text)
+}
+
+fn format_of(path: &FilePath) -> Format {
+    if path.extension().is_some_and(|extension| extension == "json") { Format::Json } else { Format::Yaml }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
+fn unreadable(error: std::io::Error) -> Reason {
+    Reason::Unreadable { message: error.to_string() }
+}
+
+fn problem(place: Place, reason: Reason) -> Problem {
+    Problem { place, path: String::new(), reason }
+}

@@ -1,0 +1,253 @@
+//! The resources of this node as plain, already valid data.
+//!
+//! What the compiler of documents produces and the node consumes. A resource made in code (by
+//! `quorate up`) starts from its `new`, which fills in the same defaults that a document gets.
+//! Links between resources are checked by [`crate::ResourceSet`], not here.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use http::HeaderMap;
+use quorate_types::{ResourceName, TenantId};
+use url::Url;
+
+use crate::access::{Hosts, Origins};
+use crate::limits::{HealthConfig, ListenerLimits, ToolServerLimits};
+
+/// The kinds of resources that a document may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// An address that clients connect to.
+    Listener,
+    /// An MCP server behind the mesh, with one or more replicas.
+    ToolServer,
+    /// A virtual MCP endpoint over one or more tool servers.
+    Toolset,
+}
+
+/// An address that clients connect to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Its name, unique among listeners.
+    pub name: ResourceName,
+    /// The tenant it belongs to; the default tenant's listeners serve every tenant's toolsets.
+    pub tenant: TenantId,
+    /// The address to bind; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// TLS for every connection; `None` only on loopback or where the document says `plaintext`.
+    pub tls: Option<TlsFiles>,
+    /// What a caller must prove beyond what authentication can give by default.
+    pub requires: Requires,
+    /// Which `Host` headers are answered (protection against DNS rebinding).
+    pub hosts: Hosts,
+    /// Which `Origin` headers are answered; a request without one is always let through.
+    pub origins: Origins,
+    /// Which toolsets are served here.
+    pub toolsets: Toolsets,
+    /// The limits of this listener.
+    pub limits: ListenerLimits,
+}
+
+/// The files of a server certificate, PEM-encoded; the TLS layer reads and reloads them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain, leaf first.
+    pub certificate: PathBuf,
+    /// The private key of the leaf.
+    pub key: PathBuf,
+}
+
+/// Parts of a principal without which a caller is turned away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requires {
+    /// A workload identity must be known.
+    pub agent: bool,
+    /// A user must be known.
+    pub user: bool,
+}
+
+/// Which toolsets a listener serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Toolsets {
+    /// All that the listener's tenant may use.
+    All,
+    /// Only these, in the document's order.
+    Only(Vec<ResourceName>),
+}
+
+/// An MCP server behind the mesh.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolServer {
+    /// Its name, unique among tool servers.
+    pub name: ResourceName,
+    /// The tenant it belongs to; the default tenant's servers may be used by every tenant.
+    pub tenant: TenantId,
+    /// Its replicas: one to 64 different absolute `http` or `https` URLs.
+    pub urls: Vec<Url>,
+    /// The protocol era it speaks.
+    pub era: Era,
+    /// The transport of its legacy era.
+    pub transport: Transport,
+    /// How its replicas' health is judged.
+    pub health: HealthConfig,
+    /// The limits towards it.
+    pub limits: ToolServerLimits,
+    /// Headers added to each request; every value is marked sensitive, so `Debug` hides it.
+    pub headers: HeaderMap,
+}
+
+/// The protocol era of a tool server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Era {
+    /// Probed, cached and probed again.
+    #[default]
+    Auto,
+    /// Session-ful revisions up to 2025-11-25.
+    Legacy,
+    /// The stateless revision 2026-07-28.
+    Modern,
+}
+
+/// The transport of a tool server's legacy era.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Streamable HTTP first, HTTP+SSE when the server does not know it.
+    #[default]
+    Auto,
+    /// Streamable HTTP (2025-03-26 and later).
+    StreamableHttp,
+    /// HTTP+SSE (2024-11-05).
+    Sse,
+}
+
+/// A virtual MCP endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Toolset {
+    /// Its name, unique among toolsets; `default` is served at `/mcp`, any other at `/mcp/NAME`.
+    pub name: ResourceName,
+    /// The tenant it belongs to.
+    pub tenant: TenantId,
+    /// The tool servers whose tools, prompts and resources it exposes, in order of precedence.
+    pub servers: Vec<ResourceName>,
+    /// How exposed names are made.
+    pub naming: Naming,
+}
+
+/// How a toolset exposes the names of its servers' tools and prompts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Naming {
+    /// As the server names them.
+    Bare,
+    /// With the server's name in front.
+    Prefix,
+    /// Bare, and prefixed where a name exists twice.
+    OnCollision,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// All kinds, in the order in which resources are listed.
+    pub const ALL: [Self; 3] = [Self::Listener, Self::ToolServer, Self::Toolset];
+
+    /// Returns the text of `kind` in a document.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Listener => "Listener",
+            Self::ToolServer => "ToolServer",
+            Self::Toolset => "Toolset",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// Makes a listener of the default tenant with every default, in plain text.
+    ///
+    /// A document cannot say this of an address beyond loopback without `plaintext: true`; code
+    /// that calls this takes that decision itself.
+    #[must_use]
+    pub fn new(name: ResourceName, address: SocketAddr) -> Self {
+        let loopback = address.ip().is_loopback();
+        Self {
+            name,
+            tenant: TenantId::default(),
+            address,
+            tls: None,
+            requires: Requires::default(),
+            hosts: Hosts::default_for(loopback),
+            origins: Origins::default_for(loopback),
+            toolsets: Toolsets::All,
+            limits: ListenerLimits::DEFAULTS,
+        }
+    }
+
+    /// Tells whether only programs of this machine can connect.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.address.ip().is_loopback()
+    }
+}
+
+// === impl ToolServer ===
+
+impl ToolServer {
+    /// Makes a tool server of the default tenant with every default.
+    #[must_use]
+    pub fn new(name: ResourceName, urls: Vec<Url>) -> Self {
+        Self {
+            name,
+            tenant: TenantId::default(),
+            urls,
+            era: Era::default(),
+            transport: Transport::default(),
+            health: HealthConfig::DEFAULTS,
+            limits: ToolServerLimits::DEFAULTS,
+            headers: HeaderMap::new(),
+        }
+    }
+}
+
+// === impl Toolset ===
+
+impl Toolset {
+    /// The toolset that is served at `/mcp` itself.
+    pub const DEFAULT_NAME: &'static str = "default";
+
+    /// Makes a toolset of the default tenant with the default naming of its number of servers.
+    #[must_use]
+    pub fn new(name: ResourceName, servers: Vec<ResourceName>) -> Self {
+        let naming = Naming::default_for(servers.len());
+        Self { name, tenant: TenantId::default(), servers, naming }
+    }
+}
+
+// === impl Naming ===
+
+impl Naming {
+    /// Returns the naming of a toolset that asks for none: bare names need no change while one
+    /// server owns them all, and with several only a collision forces one.
+    #[must_use]
+    pub const fn default_for(servers: usize) -> Self {
+        if servers <= 1 { Self::Bare } else { Self::OnCollision }
+    }
+
+    /// Returns the text of `naming` in a document.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Prefix => "prefix",
+            Self::OnCollision => "on-collision",
+        }
+    }
+}

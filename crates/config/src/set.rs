@@ -1,0 +1,332 @@
+//! A complete set of resources whose links resolve.
+//!
+//! [`ResourceSet::new`] checks what no single document can show: names unique per kind, addresses
+//! bound once, references to resources that exist and that their tenant may use. Resources are
+//! kept sorted by name, so a set does not depend on the order of files.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_types::{ResourceName, TenantId};
+
+use crate::error::{Errors, Place, Problem, Reason};
+use crate::node::Path;
+use crate::resource::{Kind, Listener, ToolServer, Toolset, Toolsets};
+use crate::suggest::nearest;
+
+/// The most names that an error lists.
+const NAMES_SHOWN_MAX: usize = 10;
+
+/// Resources that fit together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ResourceSet {
+    listeners: Vec<Listener>,
+    tool_servers: Vec<ToolServer>,
+    toolsets: Vec<Toolset>,
+}
+
+/// What a name refers to, and whether the document behind it was usable.
+#[derive(Clone, Debug)]
+pub(crate) struct Declared {
+    pub(crate) kind: Kind,
+    pub(crate) name: ResourceName,
+    /// The tenant, when the document was valid; a broken one is not judged twice.
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) place: Place,
+}
+
+/// Finds the line of a key path in the document of a resource.
+pub(crate) type LineOf<'a> = dyn Fn(&Place, &Path) -> Option<usize> + 'a;
+
+// === impl ResourceSet ===
+
+impl ResourceSet {
+    /// Puts resources made in code together.
+    ///
+    /// # Errors
+    /// [`Errors`] has every name or address that is taken and every reference that does not
+    /// resolve.
+    pub fn new(
+        listeners: Vec<Listener>,
+        tool_servers: Vec<ToolServer>,
+        toolsets: Vec<Toolset>,
+    ) -> Result<Self, Errors> {
+        let set = Self { listeners, tool_servers, toolsets };
+        let problems = set.check(&set.declared(), &|_, _| None);
+        Errors::of(problems).map_or_else(|| Ok(set.sorted()), Err)
+    }
+
+    /// Puts compiled resources together without checking; `check` comes first.
+    pub(crate) fn unchecked(listeners: Vec<Listener>, tool_servers: Vec<ToolServer>, toolsets: Vec<Toolset>) -> Self {
+        Self { listeners, tool_servers, toolsets }
+    }
+
+    /// Returns the listeners, sorted by name.
+    #[must_use]
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// Returns the tool servers, sorted by name.
+    #[must_use]
+    pub fn tool_servers(&self) -> &[ToolServer] {
+        &self.tool_servers
+    }
+
+    /// Returns the toolsets, sorted by name.
+    #[must_use]
+    pub fn toolsets(&self) -> &[Toolset] {
+        &self.toolsets
+    }
+
+    /// Returns the tool server of a name.
+    #[must_use]
+    pub fn tool_server(&self, name: &ResourceName) -> Option<&ToolServer> {
+        self.tool_servers.iter().find(|server| server.name == *name)
+    }
+
+    /// Returns the toolsets that a listener serves: those it names, else all that its tenant may
+    /// use. A listener of the default tenant serves every tenant's.
+    pub fn toolsets_of<'a>(&'a self, listener: &'a Listener) -> impl Iterator<Item = &'a Toolset> + 'a {
+        self.toolsets.iter().filter(move |toolset| match &listener.toolsets {
+            Toolsets::All => may_serve(&listener.tenant, &toolset.tenant),
+            Toolsets::Only(names) => names.contains(&toolset.name),
+        })
+    }
+
+    /// Checks names, addresses and references. `declared` has every document's name, also of
+    /// those that did not compile.
+    pub(crate) fn check(&self, declared: &[Declared], line_of: &LineOf<'_>) -> Vec<Problem> {
+        let mut links = Links { declared, line_of, problems: Vec::new() };
+        links.names();
+        links.addresses(&self.listeners);
+        for listener in &self.listeners {
+            links.toolsets(listener);
+        }
+        for toolset in &self.toolsets {
+            links.servers(toolset);
+        }
+        links.problems
+    }
+
+    pub(crate) fn sorted(mut self) -> Self {
+        self.listeners.sort_by(|left, right| left.name.cmp(&right.name));
+        self.tool_servers.sort_by(|left, right| left.name.cmp(&right.name));
+        self.toolsets.sort_by(|left, right| left.name.cmp(&right.name));
+        self
+    }
+
+    fn declared(&self) -> Vec<Declared> {
+        let of = |kind: Kind, name: &ResourceName, tenant: &TenantId| {
+            let place = Place { kind: Some(kind), name: Some(name.to_string()), ..Place::default() };
+            Declared { kind, name: name.clone(), tenant: Some(tenant.clone()), place }
+        };
+        let listeners = self.listeners.iter().map(|one| of(Kind::Listener, &one.name, &one.tenant));
+        let tool_servers = self.tool_servers.iter().map(|one| of(Kind::ToolServer, &one.name, &one.tenant));
+        let toolsets = self.toolsets.iter().map(|one| of(Kind::Toolset, &one.name, &one.tenant));
+        listeners.chain(tool_servers).chain(toolsets).collect()
+    }
+}
+
+/// The check of what links documents.
+struct Links<'a> {
+    declared: &'a [Declared],
+    line_of: &'a LineOf<'a>,
+    problems: Vec<Problem>,
+}
+
+/// Who refers to something, from where.
+struct Reference<'a> {
+    from: (Kind, &'a ResourceName),
+    tenant: &'a TenantId,
+    to: (Kind, &'a ResourceName),
+    path: Path,
+}
+
+// === impl Links ===
+
+impl Links<'_> {
+    fn names(&mut self) {
+        let mut first: BTreeMap<(Kind, &ResourceName), &Declared> = BTreeMap::new();
+        for declared in self.declared {
+            let before = first.entry((declared.kind, &declared.name)).or_insert(declared);
+            if !std::ptr::eq(*before, declared) {
+                let reason = Reason::NameTaken {
+                    kind: declared.kind,
+                    name: declared.name.to_string(),
+                    first: before.place.to_string(),
+                };
+                let path = Path::default().key("name");
+                self.problems.push(at(&declared.place, &path, reason, self.line_of));
+            }
+        }
+    }
+
+    fn addresses(&mut self, listeners: &[Listener]) {
+        for (index, listener) in listeners.iter().enumerate() {
+            let taken = listeners[..index].iter().find(|other| overlap(listener, other));
+            if let Some(other) = taken {
+                let (address, first) = (listener.address.to_string(), other.name.to_string());
+                let path = Path::default().key("spec").key("address");
+                self.push((Kind::Listener, &listener.name), &path, Reason::AddressTaken { address, first });
+            }
+        }
+    }
+
+    fn toolsets(&mut self, listener: &Listener) {
+        let Toolsets::Only(names) = &listener.toolsets else { return };
+        for (index, name) in names.iter().enumerate() {
+            self.reference(&Reference {
+                from: (Kind::Listener, &listener.name),
+                tenant: &listener.tenant,
+                to: (Kind::Toolset, name),
+                path: Path::default().key("spec").key("toolsets").index(index),
+            });
+        }
+    }
+
+    fn servers(&mut self, toolset: &Toolset) {
+        for (index, name) in toolset.servers.iter().enumerate() {
+            self.reference(&Reference {
+                from: (Kind::Toolset, &toolset.name),
+                tenant: &toolset.tenant,
+                to: (Kind::ToolServer, name),
+                path: Path::default().key("spec").key("servers").index(index),
+            });
+        }
+    }
+
+    fn reference(&mut self, reference: &Reference<'_>) {
+        let (kind, name) = reference.to;
+        let Some(target) = self.declared.iter().find(|one| one.kind == kind && one.name == *name) else {
+            let known: BTreeSet<&str> =
+                self.declared.iter().filter(|one| one.kind == kind).map(|one| one.name.as_str()).collect();
+            let suggestion = nearest(name.as_str(), known.iter().copied()).map(str::to_owned);
+            let known = known.into_iter().take(NAMES_SHOWN_MAX).map(str::to_owned).collect();
+            let reason = Reason::UnknownReference { kind, name: name.to_string(), suggestion, known };
+            return self.push(reference.from, &reference.path, reason);
+        };
+        let Some(owner) = &target.tenant else { return };
+        let allowed = match kind {
+            Kind::Toolset => may_serve(reference.tenant, owner),
+            Kind::Listener | Kind::ToolServer => may_use(reference.tenant, owner),
+        };
+        if !allowed {
+            let (owner, tenant) = (owner.to_string(), reference.tenant.to_string());
+            let reason = Reason::ForeignReference { kind, name: name.to_string(), owner, tenant };
+            self.push(reference.from, &reference.path, reason);
+        }
+    }
+
+    fn push(&mut self, (kind, name): (Kind, &ResourceName), path: &Path, reason: Reason) {
+        let declared = self.declared.iter().find(|one| one.kind == kind && one.name == *name);
+        let place = declared.map(|one| one.place.clone()).unwrap_or_default();
+        self.problems.push(at(&place, path, reason, self.line_of));
+    }
+}
+
+fn at(place: &Place, path: &Path, reason: Reason, line_of: &LineOf<'_>) -> Problem {
+    let line = line_of(place, path).or(place.line);
+    Problem { place: Place { line, ..place.clone() }, path: path.to_string(), reason }
+}
+
+/// A tenant uses its own resources and those of the default tenant.
+fn may_use(tenant: &TenantId, owner: &TenantId) -> bool {
+    tenant == owner || *owner == TenantId::default()
+}
+
+/// A listener of the default tenant is the operator's, and serves every tenant.
+fn may_serve(listener: &TenantId, owner: &TenantId) -> bool {
+    *listener == TenantId::default() || may_use(listener, owner)
+}
+
+/// Tells whether two listeners cannot both be bound: the same port on the same address, or on
+/// all addresses of the family. Port 0 is a different port each time.
+fn overlap(left: &Listener, right: &Listener) -> bool {
+    let (left, right) = (left.address, right.address);
+    let same_ip = left.ip() == right.ip()
+        || left.is_ipv4() == right.is_ipv4() && (left.ip().is_unspecified() || right.ip().is_unspecified());
+    left.port() != 0 && left.port() == right.port() && same_ip
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> ResourceName {
+        ResourceName::new(text).expect("is a name")
+    }
+
+    fn listener(text: &str, address: &str) -> Listener {
+        Listener::new(name(text), address.parse().expect("is an address"))
+    }
+
+    fn server(text: &str) -> ToolServer {
+        ToolServer::new(name(text), vec![crate::check_url("http://127.0.0.1:9001/mcp").expect("is a URL")])
+    }
+
+    fn toolset(text: &str, servers: &[&str]) -> Toolset {
+        Toolset::new(name(text), servers.iter().map(|server| name(server)).collect())
+    }
+
+    fn owned(mut toolset: Toolset, tenant: &str) -> Toolset {
+        toolset.tenant = TenantId::new(tenant).expect("is a tenant");
+        toolset
+    }
+
+    #[test]
+    fn resources_made_in_code_are_sorted_and_checked_like_documents() {
+        let set = ResourceSet::new(
+            vec![listener("data", "127.0.0.1:0")],
+            vec![server("b"), server("a")],
+            vec![toolset("default", &["b", "a"])],
+        )
+        .expect("they fit together");
+        assert_eq!(set.tool_servers()[0].name, name("a"));
+        assert_eq!(set.tool_server(&name("b")).map(|one| &one.name), Some(&name("b")));
+        assert_eq!(set.toolsets()[0].naming, crate::Naming::OnCollision);
+
+        let errors = ResourceSet::new(
+            vec![listener("data", "127.0.0.1:4190"), listener("more", "0.0.0.0:4190")],
+            vec![server("a"), server("a")],
+            vec![toolset("default", &["b"])],
+        )
+        .expect_err("they do not fit");
+        assert_eq!(
+            errors.to_string(),
+            "ToolServer/a: name: there is already a ToolServer named \"a\", in ToolServer/a\n\
+             Listener/more: spec.address: 0.0.0.0:4190 is already the address of Listener \"data\"\n\
+             Toolset/default: spec.servers[0]: there is no ToolServer \"b\" (did you mean \"a\"?); there are: a"
+        );
+    }
+
+    #[test]
+    fn two_listeners_share_a_port_only_where_the_system_lets_them() {
+        let overlap = |left: &str, right: &str| overlap(&listener("l", left), &listener("r", right));
+        assert!(overlap("127.0.0.1:1", "127.0.0.1:1"));
+        assert!(overlap("127.0.0.1:1", "0.0.0.0:1"));
+        assert!(overlap("[::]:1", "[::1]:1"));
+        assert!(!overlap("127.0.0.1:1", "127.0.0.1:2"));
+        assert!(!overlap("127.0.0.1:1", "127.0.0.2:1"));
+        assert!(!overlap("127.0.0.1:0", "127.0.0.1:0"));
+        assert!(!overlap("0.0.0.0:1", "[::1]:1"));
+    }
+
+    #[test]
+    fn a_listener_serves_its_tenants_toolsets_and_the_operators_all() {
+        let toolsets = vec![
+            toolset("shared", &["a"]),
+            owned(toolset("acme", &["a"]), "acme"),
+            owned(toolset("other", &["a"]), "other"),
+        ];
+        let set = ResourceSet::new(Vec::new(), vec![server("a")], toolsets).expect("they fit together");
+        let served = |tenant: Option<&str>| {
+            let mut listener = listener("data", "127.0.0.1:0");
+            listener.tenant =
+                tenant.map_or_else(TenantId::default, |tenant| TenantId::new(tenant).expect("is a tenant"));
+            set.toolsets_of(&listener).map(|one| one.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(served(None), ["acme", "other", "shared"]);
+        assert_eq!(served(Some("acme")), ["acme", "shared"]);
+        assert_eq!(served(Some("nobody")), ["shared"]);
+    }
+}

@@ -1,0 +1,252 @@
+//! Whether the files behind a set have changed.
+//!
+//! The truth is a hash over the names and contents of all files, computed every
+//! [`Timing::poll`]; notifications of the system only make it happen sooner. So a change is seen
+//! however it is made: written in place, renamed over (editors), swapped by a symbolic link
+//! (Kubernetes `ConfigMap`), on a network file system without notifications. A burst of changes is
+//! one change: it is over when two hashes, [`Timing::quiet`] apart, agree.
+//!
+//! The watcher does not load; whoever is told loads, and a set that is refused stays unreported
+//! until its files change again. Nothing runs while nobody awaits [`Watcher::changed`].
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+
+use crate::read;
+
+/// How often and how patiently files are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// The time between two looks without a notification.
+    pub poll: Duration,
+    /// How long files must stay the same before a change is reported.
+    pub quiet: Duration,
+    /// The most that `quiet` may be awaited: files that never rest are reported as they are.
+    pub patience: Duration,
+}
+
+/// Watches files and folders.
+#[derive(Debug)]
+pub struct Watcher {
+    paths: Arc<[PathBuf]>,
+    timing: Timing,
+    reported: u64,
+    hint: Arc<Notify>,
+    /// Keeps the notifications alive; `None` where the system gives none, and polling remains.
+    _notifications: Option<RecommendedWatcher>,
+}
+
+// === impl Timing ===
+
+impl Timing {
+    /// Two seconds is soon enough for a change made by hand and costs a few file reads; a quarter
+    /// of a second lets an editor or `kubectl cp` finish writing.
+    pub const DEFAULTS: Self =
+        Self { poll: Duration::from_secs(2), quiet: Duration::from_millis(250), patience: Duration::from_secs(5) };
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self::DEFAULTS
+    }
+}
+
+// === impl Watcher ===
+
+impl Watcher {
+    /// Begins to watch. Changes from now on are reported, so make it before the first load.
+    #[must_use]
+    pub fn new(paths: &[PathBuf], timing: Timing) -> Self {
+        let hint = Arc::new(Notify::new());
+        let notifications = notifications(paths, &hint);
+        Self { paths: paths.into(), timing, reported: fingerprint(paths), hint, _notifications: notifications }
+    }
+
+    /// Waits until the files are not what they were when it returned last (or at `new`).
+    ///
+    /// Dropping the future and calling again loses no change.
+    pub async fn changed(&mut self) {
+        loop {
+            // The timeout is the poll; a notification makes it shorter.
+            let _ = tokio::time::timeout(self.timing.poll, self.hint.notified()).await;
+            let current = self.look().await;
+            if current != self.reported {
+                self.reported = self.settled(current).await;
+                return;
+            }
+        }
+    }
+
+    /// Waits until two looks agree, or patience is at its end.
+    async fn settled(&self, mut current: u64) -> u64 {
+        let started = tokio::time::Instant::now();
+        while started.elapsed() < self.timing.patience {
+            tokio::time::sleep(self.timing.quiet).await;
+            let next = self.look().await;
+            if next == current {
+                break;
+            }
+            current = next;
+        }
+        current
+    }
+
+    async fn look(&self) -> u64 {
+        let paths = Arc::clone(&self.paths);
+        let looked = tokio::task::spawn_blocking(move || fingerprint(&paths)).await;
+        looked.unwrap_or_else(|error| {
+            tracing::warn!(%error, "configuration files could not be looked at");
+            self.reported
+        })
+    }
+}
+
+/// Hashes what [`crate::load`] would read: names, contents, and what cannot be read.
+fn fingerprint(paths: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut problems = Vec::new();
+    let files = read::find_files(paths, &mut problems);
+    for file in files {
+        file.hash(&mut hasher);
+        match read::read_file(&file) {
+            Ok(text) => text.hash(&mut hasher),
+            Err(reason) => reason.to_string().hash(&mut hasher),
+        }
+    }
+    for problem in problems {
+        problem.to_string().hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Asks the system to tell of changes in the folders of the paths. What is replaced by a rename or
+/// a link swap is a change of its folder, while a watch on the file itself would end with it.
+fn notifications(paths: &[PathBuf], hint: &Arc<Notify>) -> Option<RecommendedWatcher> {
+    let hint = Arc::clone(hint);
+    let told = move |event: notify::Result<notify::Event>| {
+        // Our own reading is an access, not a change.
+        if !event.is_ok_and(|event| event.kind.is_access()) {
+            hint.notify_one();
+        }
+    };
+    let watcher = notify::recommended_watcher(told);
+    let mut watcher = watcher.map_err(|error| tracing::debug!(%error, "no file notifications, polling only")).ok()?;
+    for path in paths {
+        let folder = if path.is_dir() { path.as_path() } else { folder_of(path) };
+        if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+            tracing::debug!(%error, folder = %folder.display(), "no file notifications here, polling only");
+        }
+    }
+    Some(watcher)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const FAST: Timing =
+        Timing { poll: Duration::from_millis(50), quiet: Duration::from_millis(20), patience: Duration::from_secs(2) };
+    /// Far longer than any of these changes takes to be seen on a busy machine.
+    const WAIT_MAX: Duration = Duration::from_secs(20);
+
+    async fn expect_change(watcher: &mut Watcher, what: &str) {
+        let changed = tokio::time::timeout(WAIT_MAX, watcher.changed()).await;
+        assert!(changed.is_ok(), "{what} was not seen");
+    }
+
+    async fn expect_rest(watcher: &mut Watcher) {
+        let changed = tokio::time::timeout(FAST.poll * 6, watcher.changed()).await;
+        assert!(changed.is_err(), "a change was reported without one");
+    }
+
+    #[tokio::test]
+    async fn every_way_to_change_a_file_is_seen_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("mesh.yaml");
+        fs::write(&file, "one").expect("writes");
+        let mut watcher = Watcher::new(std::slice::from_ref(&file), FAST);
+        expect_rest(&mut watcher).await;
+
+        fs::write(&file, "two").expect("writes");
+        expect_change(&mut watcher, "a write in place").await;
+        expect_rest(&mut watcher).await;
+
+        let other = folder.path().join("mesh.yaml.swp");
+        fs::write(&other, "three").expect("writes");
+        fs::rename(&other, &file).expect("renames");
+        expect_change(&mut watcher, "a rename over the file").await;
+
+        fs::remove_file(&file).expect("removes");
+        expect_change(&mut watcher, "a removal").await;
+        fs::write(&file, "three").expect("writes");
+        expect_change(&mut watcher, "a file that is there again").await;
+
+        fs::write(&file, "three").expect("writes");
+        expect_rest(&mut watcher).await;
+    }
+
+    #[tokio::test]
+    async fn the_link_swap_of_a_config_map_is_seen() {
+        let mount = tempfile::tempdir().expect("a folder");
+        let version = |number: u32| {
+            let folder = mount.path().join(format!("..2026_{number}"));
+            fs::create_dir(&folder).expect("a folder");
+            fs::write(folder.join("mesh.yaml"), format!("version {number}")).expect("writes");
+            let link = mount.path().join("..data_tmp");
+            symlink(folder.file_name().expect("it has a name"), &link).expect("links");
+            fs::rename(&link, mount.path().join("..data")).expect("swaps");
+        };
+        version(1);
+        symlink("..data/mesh.yaml", mount.path().join("mesh.yaml")).expect("links");
+
+        for paths in [vec![mount.path().to_path_buf()], vec![mount.path().join("mesh.yaml")]] {
+            let mut watcher = Watcher::new(&paths, FAST);
+            let next = if paths[0].is_dir() { 2 } else { 3 };
+            version(next);
+            expect_change(&mut watcher, "the swap of ..data").await;
+            expect_rest(&mut watcher).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn files_that_come_and_go_in_a_folder_are_seen_and_others_are_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("a.yaml"), "a").expect("writes");
+        let mut watcher = Watcher::new(&[folder.path().to_path_buf()], FAST);
+
+        fs::write(folder.path().join("b.json"), "b").expect("writes");
+        expect_change(&mut watcher, "a new file").await;
+        fs::rename(folder.path().join("b.json"), folder.path().join("c.json")).expect("renames");
+        expect_change(&mut watcher, "a new name").await;
+        fs::write(folder.path().join("notes.txt"), "c").expect("writes");
+        fs::write(folder.path().join(".a.yaml.swp"), "c").expect("writes");
+        expect_rest(&mut watcher).await;
+    }
+
+    #[tokio::test]
+    async fn a_change_while_nobody_waits_is_not_lost() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("mesh.yaml");
+        fs::write(&file, "one").expect("writes");
+        let mut watcher = Watcher::new(std::slice::from_ref(&file), FAST);
+
+        drop(tokio::time::timeout(Duration::from_millis(1), watcher.changed()).await);
+        fs::write(&file, "two").expect("writes");
+        expect_change(&mut watcher, "the change before the wait").await;
+    }
+}

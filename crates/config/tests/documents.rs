@@ -1,0 +1,158 @@
+//! Documents as people write them: what is accepted, and what exactly the refusal of others says.
+//!
+//! Each file of `documents/refused` has a `.txt` beside it with the errors that it gives, word for
+//! word: they are what users read, so a change of wording is a change to review. Run with
+//! `UPDATE=1` to write them anew.
+
+use std::path::{Path, PathBuf};
+
+use quorate_config::{Era, Hosts, Naming, Origins, ResourceSet, Toolsets, Transport, load, parse, schema};
+use serde_json::Value;
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/documents").join(name)
+}
+
+/// The resource files of a folder, which must not be empty.
+fn files(name: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder(name)).expect("the folder is there");
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("is readable").path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension != "txt"));
+    files.sort();
+    assert!(!files.is_empty(), "no documents in {name}");
+    files
+}
+
+fn accepted(name: &str) -> ResourceSet {
+    load(&[folder("accepted").join(name)]).unwrap_or_else(|errors| panic!("{name}: {errors}"))
+}
+
+#[test]
+fn every_example_is_accepted() {
+    for file in files("accepted") {
+        let set = load(std::slice::from_ref(&file)).unwrap_or_else(|errors| panic!("{errors}"));
+        assert!(!set.tool_servers().is_empty(), "{}", file.display());
+    }
+}
+
+#[test]
+fn every_refusal_says_what_was_agreed() {
+    for file in files("refused") {
+        let errors = load(std::slice::from_ref(&file)).expect_err("it is refused").to_string();
+        let prefix = format!("{}/", folder("refused").display());
+        let errors = errors.replace(&prefix, "") + "\n";
+
+        let expected = file.with_added_extension("txt");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&expected, &errors).expect("writes");
+        }
+        let expected = std::fs::read_to_string(&expected).unwrap_or_default();
+        assert_eq!(errors, expected, "{}", file.display());
+        assert!(!errors.contains("s3cret"), "a secret is shown by {}", file.display());
+    }
+}
+
+#[test]
+fn yaml_and_json_documents_mean_the_same() {
+    assert_eq!(accepted("first-steps.yaml"), accepted("first-steps.json"));
+}
+
+#[test]
+fn what_a_document_leaves_out_has_its_default() {
+    let set = accepted("first-steps.yaml");
+    let listener = &set.listeners()[0];
+    assert_eq!(listener, &quorate_config::Listener::new(listener.name.clone(), listener.address));
+    assert_eq!(listener.hosts, Hosts::default_for(true));
+    let server = &set.tool_servers()[0];
+    assert_eq!(server, &quorate_config::ToolServer::new(server.name.clone(), server.urls.clone()));
+    assert_eq!(set.toolsets()[0].naming, Naming::Prefix);
+}
+
+#[test]
+fn what_a_document_says_is_what_comes_out() {
+    let set = accepted("everything.yaml");
+    let [proxied, public] = set.listeners() else { panic!("two listeners, sorted by name") };
+
+    assert_eq!(public.tenant.as_str(), "acme");
+    let tls = public.tls.as_ref().expect("it has TLS");
+    assert_eq!(tls.certificate, folder("accepted").join("tls/server.pem"), "relative to the file");
+    assert_eq!(tls.key, Path::new("/etc/quorate/server.key"));
+    assert!(public.requires.agent && public.requires.user);
+    assert!(public.hosts.allows("mesh.example:1") && !public.hosts.allows("localhost"));
+    assert!(public.origins.allows("https://console.example") && !public.origins.allows("http://console.example"));
+    assert!(matches!(&public.toolsets, Toolsets::Only(names) if names.len() == 1));
+    assert_eq!(public.limits.json_depth, 32);
+    assert_eq!((&proxied.hosts, &proxied.origins), (&Hosts::Any, &Origins::Any));
+
+    let search = set.tool_servers().iter().find(|server| server.name.as_str() == "search").expect("it is there");
+    assert_eq!((search.urls.len(), search.era, search.transport), (2, Era::Legacy, Transport::StreamableHttp));
+    assert_eq!(search.health.unhealthy_after, 2);
+    assert_eq!(search.limits.items, 500);
+    assert_eq!(search.headers["x-api-key"], "not-a-real-key");
+    assert!(!format!("{search:?}").contains("not-a-real-key"), "Debug shows a secret");
+
+    let toolset = &set.toolsets()[0];
+    assert_eq!(toolset.naming, Naming::OnCollision, "the default with two servers");
+    assert_eq!(set.toolsets_of(public).count(), 1);
+    assert_eq!(set.toolsets_of(proxied).count(), 1, "the operator's listener serves every tenant");
+}
+
+#[test]
+fn no_default_is_left_in_the_example_that_sets_everything() {
+    let set = accepted("everything.yaml");
+    let public = set.listeners().iter().find(|one| one.name.as_str() == "public").expect("it is there");
+    let search = set.tool_servers().iter().find(|one| one.name.as_str() == "search").expect("it is there");
+    let values = [
+        (format!("{:?}", public.limits), format!("{:?}", quorate_config::ListenerLimits::DEFAULTS)),
+        (format!("{:?}", search.limits), format!("{:?}", quorate_config::ToolServerLimits::DEFAULTS)),
+        (format!("{:?}", search.health), format!("{:?}", quorate_config::HealthConfig::DEFAULTS)),
+    ];
+    for (given, defaults) in values {
+        for (given, default) in given.split(", ").zip(defaults.split(", ")) {
+            assert_ne!(given, default, "the example does not set it");
+        }
+    }
+}
+
+#[test]
+fn the_example_that_sets_everything_uses_every_key_of_the_schema() {
+    let text = std::fs::read_to_string(folder("accepted").join("everything.yaml")).expect("is readable");
+    let mut missing = Vec::new();
+    keys(&schema(), &mut |key| {
+        if !text.contains(&format!("{key}:")) {
+            missing.push(key.to_owned());
+        }
+    });
+    missing.retain(|key| key != "naming");
+    assert!(missing.is_empty(), "not in the example: {missing:?}");
+}
+
+fn keys(schema: &Value, visit: &mut impl FnMut(&str)) {
+    match schema {
+        Value::Object(object) => {
+            object
+                .get("properties")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flat_map(|one| one.keys())
+                .for_each(|key| visit(key));
+            object.values().for_each(|value| keys(value, visit));
+        }
+        Value::Array(items) => items.iter().for_each(|item| keys(item, visit)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn a_set_of_text_is_checked_like_files() {
+    let source = quorate_config::Source {
+        file: PathBuf::from("inline.yaml"),
+        text: "kind: Toolset\nname: default\nspec: { servers: [files] }\n".to_owned(),
+    };
+    let errors = parse(&[source]).expect_err("there is no server");
+    assert_eq!(
+        errors.to_string(),
+        "inline.yaml:3 (document 1) Toolset/default: spec.servers[0]: there is no ToolServer \"files\"; there are: none"
+    );
+    assert_eq!(parse(&[]).map(|set| set.listeners().len()), Ok(0));
+}
