@@ -1,0 +1,27 @@
+//! Stateless requests of the gateway's own towards a server: lists, checks, listens.
+//!
+//! They are made in the latest revision, under our own name, and declare only the capabilities
+//! that their answer may need.
+
+use bytes::Bytes;
+use quorate_jsonrpc::{Id, build};
+use quorate_mcp::Version;
+use quorate_mcp::dialect::legacy::Implementation;
+use quorate_mcp::dialect::v2026_07_28::request_meta;
+
+/// Who we say that we are towards servers.
+const SELF: Implementation<'static> = Implementation { name: "quorate", version: env!("CARGO_PKG_VERSION") };
+
+/// Builds the body of a request of our own in the latest version.
+///
+/// `capabilities` is a raw object; `members` is JSON text of further members of the parameters,
+/// for example `"cursor":"a"`.
+#[must_use]
+pub fn request(id: u64, method: &str, capabilities: &str, members: Option<&str>) -> Bytes {
+    let meta = request_meta(Version::LATEST, capabilities, SELF);
+    let params = match members {
+        Some(members) => format!("{{\"_meta\":{meta},{members}}}"),
+        None => format!("{{\"_meta\":{meta}}}"),
+    };
+    build::request(&Id::from(id), method, Some(&params))
+}

@@ -1,0 +1,229 @@
+//! One listener: accepts connections, bounds them, and drains them.
+//!
+//! The accept loop is a task of the actor; connections are tasks tracked by it. Each holds a
+//! permit of the listener's connection limit: at the limit the loop stops accepting, and further
+//! clients wait in the kernel's queue.
+//!
+//! | Message | Effect | Reply | Overload |
+//! |---|---|---|---|
+//! | `Ended` | the accept loop ended without being told: the actor fails | none | once |
+//!
+//! Supervision: one-for-one with back-off. Sockets do not survive a restart; sessions do.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use quorate_http::server::{BindError, Listener, Peer, Server};
+use quorate_http::{Observer, ResponseBody};
+use quorate_telemetry::Metrics;
+use quorate_types::ResourceName;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::supervisor::Child;
+
+/// Answers the requests of a listener's connections.
+pub trait Service: Send + Sync + 'static {
+    /// Answers one request that came to the listener at `local` from `peer`.
+    fn answer(
+        self: Arc<Self>,
+        local: SocketAddr,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<ResponseBody>> + Send;
+}
+
+/// What a listener is made of; already valid.
+pub struct Config<S> {
+    /// Its name.
+    pub name: ResourceName,
+    /// The address to bind.
+    pub address: SocketAddr,
+    /// The connections that it serves at once.
+    pub connections_max: usize,
+    /// Serves one connection, within its limits.
+    pub server: Server,
+    /// Answers requests.
+    pub service: Arc<S>,
+    /// Where numbers go.
+    pub metrics: Metrics,
+}
+
+/// A listener of this node. Clones are cheap.
+pub struct Handle<S> {
+    shared: Arc<Shared<S>>,
+}
+
+struct Shared<S> {
+    config: Config<S>,
+    /// Bound once: a restart of the actor must not lose the port.
+    listener: Listener,
+    local: SocketAddr,
+    permits: Arc<Semaphore>,
+    drain: CancellationToken,
+    connections: TaskTracker,
+    actor: Mutex<Option<ActorRef<Message>>>,
+}
+
+/// The messages of an ingress's actor; see the table above.
+pub(crate) enum Message {
+    /// The accept loop ended.
+    Ended,
+}
+
+struct IngressActor<S>(std::marker::PhantomData<fn() -> S>);
+
+/// Counts limits of a listener in its metrics.
+pub struct LimitCounter(pub Metrics);
+
+// === impl LimitCounter ===
+
+impl Observer for LimitCounter {
+    fn limit_hit(&self, limit: &'static str) {
+        self.0.limit_hit(limit);
+    }
+}
+
+// === impl Handle ===
+
+impl<S: Service> Handle<S> {
+    /// Binds the listener's address; connections are accepted once it is started.
+    ///
+    /// # Errors
+    /// [`BindError`] when the address cannot be bound.
+    pub fn bind(config: Config<S>) -> Result<Self, BindError> {
+        let observer = Arc::new(LimitCounter(config.metrics.clone()));
+        let listener = Listener::bind(config.address, observer)?;
+        let local = listener.local_address().map_err(|source| BindError { address: config.address, source })?;
+        let permits = Arc::new(Semaphore::new(config.connections_max));
+        let shared = Shared {
+            config,
+            listener,
+            local,
+            permits,
+            drain: CancellationToken::new(),
+            connections: TaskTracker::new(),
+            actor: Mutex::new(None),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The address that is listened on, with its real port.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.shared.local
+    }
+
+    /// Tells whether both are the same running listener.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Stops accepting, lets open requests finish, and cuts what is left after `patience`.
+    /// Returns whether everything finished by itself.
+    pub async fn drain(&self, patience: Duration) -> bool {
+        self.stop();
+        self.shared.connections.close();
+        tokio::time::timeout(patience, self.shared.connections.wait()).await.is_ok()
+    }
+}
+
+impl<S> Clone for Handle<S> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<S: Service> Child for Handle<S> {
+    fn name(&self) -> String {
+        self.shared.config.name.to_string()
+    }
+
+    async fn start(&self, supervisor: ActorCell) -> Result<ActorCell, ActorProcessingErr> {
+        let actor = IngressActor::<S>(std::marker::PhantomData);
+        let (actor, _task) = Actor::spawn_linked(None, actor, Arc::clone(&self.shared), supervisor).await?;
+        let cell = actor.get_cell();
+        *self.shared.actor.lock().unwrap_or_else(PoisonError::into_inner) = Some(actor);
+        Ok(cell)
+    }
+
+    fn stop(&self) {
+        self.shared.drain.cancel();
+        let actor = self.shared.actor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(actor) = actor {
+            actor.stop(Some("drained".to_owned()));
+        }
+    }
+}
+
+impl<S: Service> Actor for IngressActor<S> {
+    type Msg = Message;
+    type State = ();
+    type Arguments = Arc<Shared<S>>;
+
+    async fn pre_start(&self, myself: ActorRef<Message>, shared: Arc<Shared<S>>) -> Result<(), ActorProcessingErr> {
+        let ended = EndOfLoop(myself);
+        tokio::spawn(async move {
+            let _reports_even_a_panic = &ended;
+            accept(&shared).await;
+        });
+        Ok(())
+    }
+
+    async fn handle(&self, _: ActorRef<Message>, message: Message, (): &mut ()) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Ended => Err("the accept loop ended".into()),
+        }
+    }
+}
+
+/// Tells the actor when the accept loop is over, however it ended.
+struct EndOfLoop(ActorRef<Message>);
+
+impl Drop for EndOfLoop {
+    fn drop(&mut self) {
+        // A stopped actor expects it.
+        let _stopped = self.0.cast(Message::Ended);
+    }
+}
+
+async fn accept<S: Service>(shared: &Arc<Shared<S>>) {
+    loop {
+        let permit = match Arc::clone(&shared.permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                shared.config.metrics.limit_hit("connections");
+                tokio::select! {
+                    permit = Arc::clone(&shared.permits).acquire_owned() => permit.expect("the semaphore is never closed"),
+                    () = shared.drain.cancelled() => return,
+                }
+            }
+        };
+        let (stream, peer) = tokio::select! {
+            accepted = shared.listener.accept() => accepted,
+            () = shared.drain.cancelled() => return,
+        };
+        let shared = Arc::clone(shared);
+        let tracker = shared.connections.clone();
+        tracker.spawn(async move {
+            let _permit = permit;
+            serve(&shared, stream, peer).await;
+        });
+    }
+}
+
+async fn serve<S: Service>(shared: &Shared<S>, stream: tokio::net::TcpStream, peer: SocketAddr) {
+    let Config { name, server, service, metrics, .. } = &shared.config;
+    let _open = metrics.connection_open(name.as_str());
+    let (service, local) = (Arc::clone(service), shared.local);
+    let handler = move |request, peer| Arc::clone(&service).answer(local, peer, request);
+    if let Err(error) = server.serve(stream, peer, &shared.drain, handler).await {
+        tracing::debug!(listener = %name, %peer, %error, "a connection ended badly");
+    }
+}

@@ -1,0 +1,381 @@
+//! The actor of one session: a mailbox around the machine.
+//!
+//! Each message becomes one event of the machine, and the effects are carried out in their order
+//! before the next message. Nothing here waits: what takes time runs in pumps.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use quorate_jsonrpc::Frame;
+use quorate_mcp::capabilities::Capabilities;
+use quorate_session::{
+    Attachment, CallKey, Content, Delivery, Effects, Event, EventId, Failure, Fault, Features, LegEpoch, LegKey,
+    Listen, Rejection, Request, Session, Snapshot, Source, StreamId, Target,
+};
+use quorate_telemetry::metrics::Active;
+use quorate_telemetry::{Metrics, Revision};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use super::connection::{Connection, Writer};
+use super::legs::{Legs, OpenLeg};
+use super::{Opening, Outgoing, Reply, Shared, Translate};
+use crate::backend::Opened;
+use crate::clock;
+use crate::upstream::legacy::{InitializeResult, Transport};
+
+/// The messages of a session's actor; see the table in the parent module.
+pub(super) enum Message {
+    Post {
+        requests: Vec<Outgoing>,
+        batch: bool,
+        opened: oneshot::Sender<Result<Vec<CallKey>, Rejection>>,
+        answer: oneshot::Sender<Reply>,
+    },
+    Attach {
+        last_event_id: Option<EventId>,
+        reply: oneshot::Sender<Result<Connection, Rejection>>,
+    },
+    Tell {
+        event: Event,
+    },
+    Prime {
+        call: CallKey,
+    },
+    Poll {
+        call: CallKey,
+        retry: Option<Duration>,
+    },
+    Upstream {
+        leg: LegKey,
+        epoch: LegEpoch,
+        source: Source,
+        call: Option<CallKey>,
+        frame: Frame,
+        content: Content,
+        read_on: Option<oneshot::Sender<()>>,
+    },
+    Opened {
+        leg: LegKey,
+        epoch: LegEpoch,
+        opened: Box<Opened>,
+    },
+    OpenFailed {
+        leg: LegKey,
+        epoch: LegEpoch,
+        fault: Fault,
+    },
+    Failed {
+        call: CallKey,
+        epoch: LegEpoch,
+        failure: Failure,
+    },
+    Lost {
+        leg: LegKey,
+        epoch: LegEpoch,
+    },
+    Delivered {
+        stream: StreamId,
+        attachment: Attachment,
+        up_to: u64,
+    },
+    Detached {
+        stream: StreamId,
+        attachment: Attachment,
+        delivered: u64,
+    },
+    Observe {
+        reply: oneshot::Sender<Snapshot>,
+    },
+}
+
+struct SessionActor;
+
+/// What the actor holds beside the machine.
+pub(super) struct State {
+    pub(super) machine: Session,
+    pub(super) shared: Arc<Shared>,
+    pub(super) translate: Arc<dyn Translate>,
+    pub(super) metrics: Metrics,
+    pub(super) window: usize,
+    pub(super) delivery: Delivery,
+    pub(super) legs: Legs,
+    /// POSTs that wait for their answer, by their first call.
+    pub(super) posts: HashMap<CallKey, oneshot::Sender<Reply>>,
+    /// What a dispatch of a call needs beyond the machine's effect.
+    pub(super) extras: HashMap<CallKey, Extras>,
+    pub(super) writers: HashMap<(StreamId, Attachment), Writer>,
+    pub(super) pumps: HashMap<CallKey, AbortHandle>,
+    pub(super) held: HashSet<Source>,
+    pub(super) waiting: HashMap<Source, oneshot::Sender<()>>,
+    pub(super) opened_at: Instant,
+    pub(super) ended: Option<quorate_session::EndReason>,
+    _live: Active,
+    gone: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// What a dispatch of a call needs beyond the machine's effect.
+pub(super) struct Extras {
+    pub(super) headers: HeaderMap,
+    pub(super) prime_after: Option<Duration>,
+}
+
+/// Spawns the actor, linked to `supervisor`.
+pub(super) async fn spawn(
+    opening: Opening,
+    shared: Arc<Shared>,
+    supervisor: ActorCell,
+    gone: Box<dyn FnOnce() + Send>,
+) -> Result<ActorRef<Message>, ActorProcessingErr> {
+    let (actor, _task) = Actor::spawn_linked(None, SessionActor, (opening, shared, gone), supervisor).await?;
+    Ok(actor)
+}
+
+impl Actor for SessionActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = (Opening, Arc<Shared>, Box<dyn FnOnce() + Send>);
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<Message>,
+        (opening, shared, gone): Self::Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let machine = Session::new(opening.config, clock::now());
+        shared.set_deadline(machine.next_deadline());
+        Ok(State {
+            machine,
+            shared,
+            translate: opening.translate,
+            window: opening.config.window_events_max,
+            delivery: opening.config.delivery,
+            legs: Legs::default(),
+            posts: HashMap::new(),
+            extras: HashMap::new(),
+            writers: HashMap::new(),
+            pumps: HashMap::new(),
+            held: HashSet::new(),
+            waiting: HashMap::new(),
+            opened_at: Instant::now(),
+            ended: None,
+            _live: opening.metrics.session_live(),
+            metrics: opening.metrics,
+            gone: Some(gone),
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.handle(&myself, message);
+        state.shared.set_deadline(state.machine.next_deadline());
+        if state.ended.is_some() && state.machine.is_finished() && state.writers.is_empty() {
+            myself.stop(None);
+        }
+        Ok(())
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn handle(&mut self, myself: &ActorRef<Message>, message: Message) {
+        match message {
+            Message::Post { requests, batch, opened, answer } => self.post(myself, requests, batch, opened, answer),
+            Message::Attach { last_event_id, reply } => self.attach(myself, last_event_id, reply),
+            Message::Tell { event } => self.report(myself, event),
+            Message::Prime { call } => self.prime(myself, call),
+            Message::Poll { call, retry } => self.report(myself, Event::Poll { call, retry }),
+            Message::Upstream { leg, epoch, source, call, frame, content, read_on } => {
+                self.report(myself, Event::UpstreamFrame { leg, epoch, call, frame, content });
+                self.permit(source, read_on);
+            }
+            Message::Opened { leg, epoch, opened } => self.opened(myself, leg, epoch, *opened),
+            Message::OpenFailed { leg, epoch, fault } => self.report(myself, Event::LegFailed { leg, epoch, fault }),
+            Message::Failed { call, epoch, failure } => {
+                self.pumps.remove(&call);
+                self.report(myself, Event::UpstreamFailed { call, epoch, failure });
+            }
+            Message::Lost { leg, epoch } => self.lost(myself, leg, epoch),
+            Message::Delivered { stream, attachment, up_to } => {
+                self.report(myself, Event::Delivered { stream, attachment, up_to });
+            }
+            Message::Detached { stream, attachment, delivered } => {
+                self.writers.remove(&(stream, attachment));
+                self.report(myself, Event::Detach { stream, attachment, delivered });
+            }
+            // Whoever asked may have gone.
+            Message::Observe { reply } => drop(reply.send(self.machine.observe())),
+        }
+    }
+
+    fn post(
+        &mut self,
+        myself: &ActorRef<Message>,
+        requests: Vec<Outgoing>,
+        batch: bool,
+        opened: oneshot::Sender<Result<Vec<CallKey>, Rejection>>,
+        answer: oneshot::Sender<Reply>,
+    ) {
+        let mut extras = Vec::with_capacity(requests.len());
+        let mut requests: Vec<Request> = requests
+            .into_iter()
+            .map(|outgoing| {
+                extras.push(Extras { headers: outgoing.headers, prime_after: outgoing.prime_after });
+                let target = match &outgoing.server {
+                    Some(server) => Target::Leg(self.legs.intern(server)),
+                    None => Target::Gateway,
+                };
+                let Outgoing { frame, progress_token, purpose, .. } = outgoing;
+                Request { frame, target, progress_token, purpose }
+            })
+            .collect();
+        let event = match requests.pop() {
+            Some(only) if !batch && requests.is_empty() => Event::ClientRequest(only),
+            Some(last) => {
+                requests.push(last);
+                Event::ClientBatch(requests)
+            }
+            None => Event::ClientBatch(requests),
+        };
+        match self.machine.step(clock::now(), event) {
+            Err(rejection) => drop(opened.send(Err(rejection))), // The client may have gone.
+            Ok(effects) => self.take_calls(myself, effects, extras, opened, answer),
+        }
+    }
+
+    /// Remembers who waits for the opened calls before their effects are carried out.
+    fn take_calls(
+        &mut self,
+        myself: &ActorRef<Message>,
+        effects: Effects,
+        extras: Vec<Extras>,
+        opened: oneshot::Sender<Result<Vec<CallKey>, Rejection>>,
+        answer: oneshot::Sender<Reply>,
+    ) {
+        let calls: Vec<CallKey> = effects
+            .as_slice()
+            .iter()
+            .filter_map(|effect| match effect {
+                quorate_session::Effect::Opened { call } => Some(*call),
+                _ => None,
+            })
+            .collect();
+        for (call, extras) in calls.iter().zip(extras) {
+            self.extras.insert(*call, extras);
+        }
+        match (self.delivery, calls.first()) {
+            (Delivery::Streams, Some(first)) => drop(self.posts.insert(*first, answer)),
+            // The client may have gone: its answers then wait in the one stream.
+            (Delivery::Single, _) | (Delivery::Streams, None) => drop(answer.send(Reply::Elsewhere)),
+        }
+        // As above.
+        let _gone = opened.send(Ok(calls));
+        self.carry_out(myself, effects);
+    }
+
+    fn attach(
+        &mut self,
+        myself: &ActorRef<Message>,
+        last_event_id: Option<EventId>,
+        reply: oneshot::Sender<Result<Connection, Rejection>>,
+    ) {
+        match self.machine.step(clock::now(), Event::Attach { last_event_id }) {
+            // As above.
+            Err(rejection) => drop(reply.send(Err(rejection))),
+            Ok(effects) => {
+                let connection = self.carry_out(myself, effects);
+                if let Some(connection) = connection {
+                    // A dropped connection reports its own end.
+                    let _gone = reply.send(Ok(connection));
+                }
+            }
+        }
+    }
+
+    /// Takes an event that nobody waits for an answer to.
+    pub(super) fn report(&mut self, myself: &ActorRef<Message>, event: Event) {
+        match self.machine.step(clock::now(), event) {
+            Ok(effects) => drop(self.carry_out(myself, effects)),
+            Err(rejection) => tracing::debug!(%rejection, "a session refused an event"),
+        }
+        debug_assert_eq!(self.machine.check(), Ok(()));
+    }
+
+    /// Turns a POST into a stream, if its client still waits.
+    fn prime(&mut self, myself: &ActorRef<Message>, call: CallKey) {
+        match self.posts.get(&call) {
+            Some(answer) if answer.is_closed() => {
+                self.posts.remove(&call);
+                self.report(myself, Event::PostBroken { call });
+            }
+            Some(_) | None => self.report(myself, Event::Prime { call }),
+        }
+    }
+
+    fn opened(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch, opened: Opened) {
+        let Opened { leg: session, initialized, replica } = opened;
+        let listen = match session.transport() {
+            Transport::StreamableHttp => Listen::Separate,
+            Transport::Sse => Listen::Shared,
+        };
+        let features = Features { logging: offers_logging(&initialized), listen };
+        if let Some(slot) = self.legs.get_mut(leg) {
+            slot.server.learn_legacy(&session, &initialized);
+            slot.open = Some(OpenLeg { epoch, session, replica });
+        }
+        self.report(myself, Event::LegOpened { leg, epoch, features });
+    }
+
+    fn lost(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch) {
+        let shared_stream =
+            self.legs.open(leg, epoch).is_some_and(|(_, open)| open.session.transport() == Transport::Sse);
+        let server = self.legs.get(leg).map(|slot| slot.server.name().to_string()).unwrap_or_default();
+        let fault = super::pump::fault(quorate_mcp::Fault::OutcomeUnknown { server });
+        self.report(myself, Event::LegLost { leg, epoch, fault, severed: shared_stream });
+    }
+
+    /// Lets a source read on, now or when the machine releases it.
+    fn permit(&mut self, source: Source, read_on: Option<oneshot::Sender<()>>) {
+        let Some(read_on) = read_on else { return };
+        if self.held.contains(&source) {
+            self.waiting.insert(source, read_on);
+        } else {
+            // An aborted pump reads no more.
+            let _aborted = read_on.send(());
+        }
+    }
+}
+
+/// Tells whether a server takes a logging level.
+fn offers_logging(initialized: &InitializeResult) -> bool {
+    let mut capabilities = Capabilities::new();
+    let raw = std::str::from_utf8(&initialized.capabilities).unwrap_or("{}");
+    capabilities.add(raw).is_ok() && capabilities.has("logging")
+}
+
+impl Drop for State {
+    /// Runs also when the actor panicked: the registry must not keep a session without an actor.
+    fn drop(&mut self) {
+        for pump in self.pumps.values() {
+            pump.abort();
+        }
+        for slot in self.legs.drain() {
+            if let Some(listen) = slot.listen {
+                listen.abort();
+            }
+        }
+        let reason = self.ended.map_or("failed", quorate_session::EndReason::as_str);
+        let version = self.shared.client().map_or("", |client| client.version.as_str());
+        self.metrics.session_ended(reason, Revision::of(version), self.opened_at.elapsed());
+        if let Some(gone) = self.gone.take() {
+            gone();
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A client's connection that reads one stream of a session.
+//!
+//! The actor writes events into a bounded channel; the HTTP body pulls them out at the client's
+//! pace. Each pull is reported back, lumped together: the machine holds its sources when a
+//! client does not keep up. Dropping the connection reports that it ended, exactly once.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use quorate_http::sse;
+use quorate_session::{Attachment, Emission, StreamId};
+use quorate_telemetry::metrics::Active;
+use ractor::ActorRef;
+use tokio::sync::mpsc;
+
+use super::actor::Message;
+
+/// Events that are pulled before a report is due although more are ready: a quarter of the
+/// machine's default window, so that the window never runs dry while the client reads.
+const REPORT_EVERY: u64 = 8;
+
+/// The reading end: a stream of server-sent events.
+pub struct Connection {
+    receiver: mpsc::Receiver<Emission>,
+    cut: Arc<AtomicBool>,
+    actor: ActorRef<Message>,
+    stream: StreamId,
+    attachment: Attachment,
+    delivered: u64,
+    reported: u64,
+    _open: Active,
+}
+
+/// The writing end, held by the actor. Dropping it ends the connection after what was written.
+pub(super) struct Writer {
+    sender: mpsc::Sender<Emission>,
+    cut: Arc<AtomicBool>,
+}
+
+/// The reader does not keep up with a window that it was given, which the machine rules out.
+#[derive(Debug)]
+pub(super) struct Overrun;
+
+// === impl Connection ===
+
+impl Connection {
+    pub(super) fn new(
+        capacity: usize,
+        actor: ActorRef<Message>,
+        stream: StreamId,
+        attachment: Attachment,
+        open: Active,
+    ) -> (Writer, Self) {
+        let (sender, receiver) = mpsc::channel(capacity);
+        let cut = Arc::new(AtomicBool::new(false));
+        let writer = Writer { sender, cut: Arc::clone(&cut) };
+        (writer, Self { receiver, cut, actor, stream, attachment, delivered: 0, reported: 0, _open: open })
+    }
+
+    fn report(&mut self) {
+        if self.reported != self.delivered {
+            self.reported = self.delivered;
+            let (stream, attachment, up_to) = (self.stream, self.attachment, self.delivered);
+            // An ended session keeps no windows.
+            let _ended = self.actor.cast(Message::Delivered { stream, attachment, up_to });
+        }
+    }
+}
+
+impl Stream for Connection {
+    type Item = sse::Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<sse::Event>> {
+        if self.cut.load(Ordering::Acquire) {
+            return Poll::Ready(None);
+        }
+        match self.receiver.poll_recv(cx) {
+            Poll::Ready(Some(emission)) => {
+                self.delivered = emission.sequence;
+                if self.delivered.wrapping_sub(self.reported) >= REPORT_EVERY {
+                    self.report();
+                }
+                Poll::Ready(Some(event(emission)))
+            }
+            Poll::Ready(None) => {
+                self.report();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                self.report();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let (stream, attachment, delivered) = (self.stream, self.attachment, self.delivered);
+        // An ended session needs no word of it.
+        let _ended = self.actor.cast(Message::Detached { stream, attachment, delivered });
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    pub(super) fn write(&self, emission: Emission) -> Result<(), Overrun> {
+        match self.sender.try_send(emission) {
+            // A reader that is gone reports so itself.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Overrun),
+        }
+    }
+
+    /// Ends the connection without what is still in the channel.
+    pub(super) fn cut(self) {
+        self.cut.store(true, Ordering::Release);
+    }
+}
+
+fn event(emission: Emission) -> sse::Event {
+    let Emission { id, data, retry, .. } = emission;
+    let id = id.map(|id| sse::Line::new(id.to_string()).expect("an event id is digits and a dot"));
+    sse::Event { id, name: Some(message()), data, retry }
+}
+
+/// The event type of every MCP message: some clients want it spelled out.
+fn message() -> sse::Line {
+    sse::Line::new("message").expect("the word is one line")
+}

@@ -1,0 +1,190 @@
+//! Carries out what the session machine decided.
+//!
+//! One arm per effect, in the machine's order. Effects that take time are handed to pumps; what
+//! fails is reported back as the event that names the failure.
+
+use quorate_session::{Effect, Effects, LegEpoch, LegKey, Note, Source};
+use ractor::ActorRef;
+use tracing::{debug, info};
+
+use super::actor::{Extras, Message, State};
+use super::connection::Connection;
+use super::legs::OpenLeg;
+use super::pump::{Exchange, Pump};
+use super::{Reply, pump};
+use quorate_mcp::Fault;
+
+impl State {
+    /// Carries out `effects`; returns the connection of an `Attached`, which its requester gets.
+    pub(super) fn carry_out(&mut self, myself: &ActorRef<Message>, effects: Effects) -> Option<Connection> {
+        let mut attached = None;
+        for effect in effects {
+            match effect {
+                Effect::Attached { stream, attachment } => {
+                    attached = Some(self.connect(myself, stream, attachment));
+                }
+                other => self.carry_out_one(myself, other),
+            }
+        }
+        attached
+    }
+
+    fn carry_out_one(&mut self, myself: &ActorRef<Message>, effect: Effect) {
+        match effect {
+            // Both are taken by the callers that step with the event they answer.
+            Effect::Opened { .. } | Effect::Attached { .. } => {}
+            Effect::AnswerJson { call, body } => self.answer(call, Reply::Json(body)),
+            Effect::AnswerNothing { call } => self.answer(call, Reply::Nothing),
+            Effect::BeginStream { call, stream, attachment } => {
+                let connection = self.connect(myself, stream, attachment);
+                // Where the client has gone, the dropped connection reports its own end.
+                self.answer(call, Reply::Stream(connection));
+            }
+            Effect::Emit { stream, attachment, event } => {
+                let overrun =
+                    self.writers.get(&(stream, attachment)).is_some_and(|writer| writer.write(event).is_err());
+                if overrun {
+                    // The window rules it out; if it happens, the client resumes from what it has.
+                    tracing::error!(%stream, "a connection was given more events than its window");
+                    self.writers.remove(&(stream, attachment));
+                }
+            }
+            Effect::CloseStream { stream, attachment } => drop(self.writers.remove(&(stream, attachment))),
+            Effect::Disconnect { stream, attachment } => {
+                if let Some(writer) = self.writers.remove(&(stream, attachment)) {
+                    writer.cut();
+                }
+            }
+            Effect::OpenLeg { leg, epoch } => self.open_leg(myself, leg, epoch),
+            Effect::CloseLeg { leg, epoch } => self.close_leg(leg, epoch),
+            Effect::OpenListen { leg, epoch } => self.open_listen(myself, leg, epoch),
+            Effect::CloseListen { leg, .. } => self.close_listen(leg),
+            Effect::Dispatch { call, leg, epoch, frame } => self.dispatch(myself, leg, epoch, call, frame),
+            Effect::SendUpstream { leg, epoch, bytes } => {
+                if let Some((pump, open)) = self.pump(myself, leg, epoch) {
+                    tokio::spawn(pump.notify(open.session, bytes));
+                }
+            }
+            Effect::Abandon { call } => {
+                self.extras.remove(&call);
+                if let Some(pump) = self.pumps.remove(&call) {
+                    pump.abort();
+                }
+            }
+            Effect::Hold { source } => drop(self.held.insert(source)),
+            Effect::Release { source } => self.release(source),
+            Effect::LegReopened { leg } => self.reopened(leg),
+            Effect::Note(note) => self.note(&note),
+            Effect::Ended { reason } => {
+                info!(session = %self.shared.key, reason = reason.as_str(), "session ended");
+                self.ended = Some(reason);
+            }
+        }
+    }
+
+    fn answer(&mut self, call: quorate_session::CallKey, reply: Reply) {
+        let Some(post) = self.posts.remove(&call) else { return };
+        if post.send(reply).is_err() {
+            self.metrics.undelivered("post_broken");
+        }
+    }
+
+    fn connect(
+        &mut self,
+        myself: &ActorRef<Message>,
+        stream: quorate_session::StreamId,
+        attachment: quorate_session::Attachment,
+    ) -> Connection {
+        // Beyond the window a priming event may be in the channel, and one that asks to poll.
+        let capacity = self.window + 2;
+        let open = self.metrics.stream_open();
+        let (writer, connection) = Connection::new(capacity, myself.clone(), stream, attachment, open);
+        self.writers.insert((stream, attachment), writer);
+        connection
+    }
+
+    fn open_leg(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch) {
+        let Some(slot) = self.legs.get_mut(leg) else { return };
+        slot.open = None;
+        let server = slot.server.clone();
+        let Some(client) = self.shared.client() else {
+            // An HTTP+SSE client that skipped `initialize`: the gateway refuses it earlier.
+            let fault = pump::fault(Fault::SessionRequired);
+            // By the mailbox, so that the effects of this step are carried out before the next one.
+            let _ended = myself.cast(Message::OpenFailed { leg, epoch, fault });
+            return;
+        };
+        let params = client.initialize_params.clone();
+        let pump = Pump { actor: myself.clone(), translate: self.translate.clone(), server, leg, epoch };
+        tokio::spawn(pump.open(params));
+    }
+
+    fn close_leg(&mut self, leg: LegKey, epoch: LegEpoch) {
+        self.close_listen(leg);
+        let Some(slot) = self.legs.get_mut(leg) else { return };
+        if let Some(open) = slot.open.take_if(|open| open.epoch == epoch) {
+            tokio::spawn(async move { open.session.close().await });
+        }
+    }
+
+    fn open_listen(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch) {
+        self.close_listen(leg);
+        let Some((pump, open)) = self.pump(myself, leg, epoch) else { return };
+        let task = tokio::spawn(pump.listen(open.session));
+        if let Some(slot) = self.legs.get_mut(leg) {
+            slot.listen = Some(task.abort_handle());
+        }
+    }
+
+    fn close_listen(&mut self, leg: LegKey) {
+        if let Some(listen) = self.legs.get_mut(leg).and_then(|slot| slot.listen.take()) {
+            listen.abort();
+        }
+    }
+
+    fn dispatch(
+        &mut self,
+        myself: &ActorRef<Message>,
+        leg: LegKey,
+        epoch: LegEpoch,
+        call: quorate_session::CallKey,
+        frame: quorate_jsonrpc::Frame,
+    ) {
+        let Extras { headers, prime_after } =
+            self.extras.remove(&call).unwrap_or(Extras { headers: http::HeaderMap::new(), prime_after: None });
+        let Some((pump, open)) = self.pump(myself, leg, epoch) else { return };
+        let task = tokio::spawn(pump.exchange(open, Exchange { call, frame, headers, prime_after }));
+        self.pumps.retain(|_, pump| !pump.is_finished());
+        self.pumps.insert(call, task.abort_handle());
+    }
+
+    fn pump(&self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch) -> Option<(Pump, OpenLeg)> {
+        let (server, open) = self.legs.open(leg, epoch)?;
+        let (server, open) = (server.clone(), open.clone());
+        Some((Pump { actor: myself.clone(), translate: self.translate.clone(), server, leg, epoch }, open))
+    }
+
+    fn release(&mut self, source: Source) {
+        self.held.remove(&source);
+        if let Some(read_on) = self.waiting.remove(&source) {
+            // An aborted pump reads no more.
+            let _aborted = read_on.send(());
+        }
+    }
+
+    fn reopened(&mut self, leg: LegKey) {
+        let Some(slot) = self.legs.get(leg) else { return };
+        for kind in quorate_mcp::ListKind::ALL {
+            self.translate.list_changed(slot.server.name(), kind);
+        }
+    }
+
+    fn note(&self, note: &Note) {
+        if let Note::Undelivered { messages } = note {
+            for _ in 0..*messages {
+                self.metrics.undelivered("client_away");
+            }
+        }
+        debug!(session = %self.shared.key, ?note, "session note");
+    }
+}

@@ -1,0 +1,313 @@
+//! One live session of a legacy client: a ractor actor around the pure machine of `crates/session`.
+//!
+//! A [`Handle`] is what the gateway holds; channels and the actor stay private. The machine
+//! decides, the actor carries out its effects: it opens legs (upstream sessions), spawns a task
+//! for each upstream exchange, and writes events to the client's connections.
+//!
+//! | Message | Effect | Reply | Overload |
+//! |---|---|---|---|
+//! | `Post` | opens calls | keys at once, the answer when it begins | the machine's `calls_max` |
+//! | `Attach` | connects a reader to a stream | its connection, or why not | `streams_max` |
+//! | `Tell` | hands one event of the client to the machine | none | bounded by the listener's concurrency |
+//! | `Prime` | turns a POST that waits into a stream | none | one per exchange |
+//! | `Poll` | ends a call's stream to be polled, as its backend did | none | the pace of the backend |
+//! | `Upstream` | a frame of a backend | a permit to read on | one per source: readers wait for it |
+//! | `Opened`, `OpenFailed` | an upstream session was opened, or not | none | one per leg |
+//! | `Failed`, `Lost` | an exchange or leg ended early | none | one per exchange |
+//! | `Delivered`, `Detached` | a connection wrote, or ended | none | one per window of events |
+//! | `End` | ends the session | none | once |
+//!
+//! Supervision: linked to the `Shard`; a session whose actor fails is gone (its client gets 404
+//! and initializes again), because on one node nothing else holds its state.
+
+mod actor;
+mod connection;
+mod content;
+mod effects;
+mod legs;
+mod pump;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use quorate_jsonrpc::Frame;
+use quorate_mcp::{ListKind, Method, Version};
+use quorate_session::{CallKey, Config, EndReason, Event, EventId, Fault, Purpose, Rejection, Snapshot};
+use quorate_telemetry::Metrics;
+use quorate_types::{PrincipalDigest, ResourceName, TenantId, Timestamp};
+use ractor::{ActorCell, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+
+pub use self::connection::Connection;
+pub use self::content::severity;
+pub use self::pump::fault;
+use crate::backend;
+
+/// How long a POST waits for an answer in JSON before it becomes a stream, so that the client
+/// gets an event id that it can resume from: 250 ms, well below what a person notices and well
+/// above what a quick tool takes.
+pub const PRIME_AFTER: Duration = Duration::from_millis(250);
+
+/// What a session knows of its client from `initialize`.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The revision of the session.
+    pub version: Version,
+    /// The parameters for `initialize` upstream: the client's capabilities and name.
+    pub initialize_params: Arc<str>,
+    /// A digest of what lists may depend on: revision and capabilities.
+    pub view: u64,
+}
+
+/// The parts of a session that its owner decides.
+pub struct Opening {
+    /// Its number, drawn at random: never reused.
+    pub key: u128,
+    /// Its sealed id, as the client knows it.
+    pub id: Arc<str>,
+    /// Who owns it.
+    pub principal: PrincipalDigest,
+    /// The tenant that it belongs to.
+    pub tenant: TenantId,
+    /// The toolset that it was opened on.
+    pub toolset: ResourceName,
+    /// The machine's configuration.
+    pub config: Config,
+    /// What the client said at `initialize`; not yet known for HTTP+SSE.
+    pub client: Option<Client>,
+    /// What rewrites backends' frames for the client.
+    pub translate: Arc<dyn Translate>,
+    /// Where numbers go.
+    pub metrics: Metrics,
+}
+
+/// What the gateway does to backends' frames before the client sees them.
+pub trait Translate: Send + Sync + 'static {
+    /// Rewrites names and ids in a backend's frame; returns it unchanged where there are none.
+    ///
+    /// `method` is that of the request which a result answers, else the frame's own.
+    fn inbound(&self, server: &ResourceName, method: Option<Method>, frame: Frame) -> Frame;
+
+    /// Hears that a list of a server changed.
+    fn list_changed(&self, server: &ResourceName, kind: ListKind);
+}
+
+/// One request of a client, ready to be sent.
+pub struct Outgoing {
+    /// The request, with names as the backend knows them and the client's id.
+    pub frame: Frame,
+    /// The backend that answers it; none when the gateway does, by [`Handle::answer`].
+    pub server: Option<backend::Handle>,
+    /// The JSON text of its progress token.
+    pub progress_token: Option<Bytes>,
+    /// What the machine has to remember of it.
+    pub purpose: Purpose,
+    /// Headers for the backend: trace context.
+    pub headers: HeaderMap,
+    /// When the POST turns into a stream, if its answer has not come: mostly [`PRIME_AFTER`];
+    /// `None` waits for the answer.
+    pub prime_after: Option<Duration>,
+}
+
+/// How a POST is answered.
+pub enum Reply {
+    /// With JSON.
+    Json(Bytes),
+    /// With a stream.
+    Stream(Connection),
+    /// With an empty stream: all its requests were cancelled.
+    Nothing,
+    /// The answers go to the session's one stream (HTTP+SSE).
+    Elsewhere,
+}
+
+/// A live session. Clones are cheap.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    actor: ActorRef<actor::Message>,
+}
+
+/// The session's actor is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the session has ended")]
+pub struct Gone;
+
+/// Why a POST or GET was not taken.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Refused {
+    /// The session is gone.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    /// The machine refused it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+}
+
+/// What handle and actor share.
+pub(crate) struct Shared {
+    pub(crate) key: u128,
+    pub(crate) id: Arc<str>,
+    pub(crate) principal: PrincipalDigest,
+    pub(crate) tenant: TenantId,
+    pub(crate) toolset: ResourceName,
+    client: OnceLock<Client>,
+    /// When the machine wants a `Tick`, in milliseconds.
+    deadline: AtomicU64,
+}
+
+// === impl Handle ===
+
+impl Handle {
+    /// Starts the session's actor, linked to its shard; `gone` runs when the actor has ended.
+    ///
+    /// # Errors
+    /// When the actor cannot be spawned.
+    pub async fn open(
+        opening: Opening,
+        supervisor: ActorCell,
+        gone: Box<dyn FnOnce() + Send>,
+    ) -> Result<Self, ActorProcessingErr> {
+        let client = opening.client.clone().map_or_else(OnceLock::new, OnceLock::from);
+        let shared = Arc::new(Shared {
+            key: opening.key,
+            id: Arc::clone(&opening.id),
+            principal: opening.principal,
+            tenant: opening.tenant.clone(),
+            toolset: opening.toolset.clone(),
+            client,
+            deadline: AtomicU64::new(u64::MAX),
+        });
+        let actor = actor::spawn(opening, Arc::clone(&shared), supervisor, gone).await?;
+        Ok(Self { shared, actor })
+    }
+
+    /// The sealed id, as the client knows it.
+    #[must_use]
+    pub fn id(&self) -> &Arc<str> {
+        &self.shared.id
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn key(&self) -> u128 {
+        self.shared.key
+    }
+
+    /// Who owns it.
+    #[must_use]
+    pub fn principal(&self) -> PrincipalDigest {
+        self.shared.principal
+    }
+
+    /// The tenant that it belongs to.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.shared.tenant
+    }
+
+    /// The toolset that it was opened on.
+    #[must_use]
+    pub fn toolset(&self) -> &ResourceName {
+        &self.shared.toolset
+    }
+
+    /// What the client said at `initialize`; none before that.
+    #[must_use]
+    pub fn client(&self) -> Option<&Client> {
+        self.shared.client.get()
+    }
+
+    /// Records what an HTTP+SSE client says at `initialize`; false when it said so before.
+    #[must_use]
+    pub fn initialize(&self, client: Client) -> bool {
+        self.shared.client.set(client).is_ok()
+    }
+
+    /// Posts requests and waits until their answer begins.
+    ///
+    /// # Errors
+    /// [`Refused`] says why they were not taken.
+    pub async fn post(&self, requests: Vec<Outgoing>, batch: bool) -> Result<Reply, Refused> {
+        let (_, answer) = self.begin(requests, batch).await?;
+        answer.await.map_err(|_| Gone.into())
+    }
+
+    /// Posts requests and returns their keys at once; the receiver gets how they are answered.
+    ///
+    /// # Errors
+    /// [`Refused`] says why they were not taken.
+    pub async fn begin(
+        &self,
+        requests: Vec<Outgoing>,
+        batch: bool,
+    ) -> Result<(Vec<CallKey>, oneshot::Receiver<Reply>), Refused> {
+        let (opened, keys) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
+        self.cast(actor::Message::Post { requests, batch, opened, answer })?;
+        let keys = keys.await.map_err(|_| Gone)??;
+        Ok((keys, answered))
+    }
+
+    /// Answers a call that was posted without a server.
+    pub fn answer(&self, call: CallKey, answer: quorate_session::Answer) {
+        self.tell(Event::GatewayAnswer { call, answer });
+    }
+
+    /// Hands an event of the client to the machine. An ended session needs none.
+    pub fn tell(&self, event: Event) {
+        let _ended = self.cast(actor::Message::Tell { event });
+    }
+
+    /// Connects a reader to a stream.
+    ///
+    /// # Errors
+    /// [`Refused`]: gone, or not resumable, and why.
+    pub async fn attach(&self, last_event_id: Option<EventId>) -> Result<Connection, Refused> {
+        let (reply, attached) = oneshot::channel();
+        self.cast(actor::Message::Attach { last_event_id, reply })?;
+        Ok(attached.await.map_err(|_| Gone)??)
+    }
+
+    /// Ends the session; open calls are answered with `fault`.
+    pub fn end(&self, reason: EndReason, fault: Fault) {
+        self.tell(Event::End { reason, fault });
+    }
+
+    /// Returns what the session holds.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn observe(&self) -> Result<Snapshot, Gone> {
+        let (reply, snapshot) = oneshot::channel();
+        self.cast(actor::Message::Observe { reply })?;
+        snapshot.await.map_err(|_| Gone)
+    }
+
+    /// Sends a `Tick` when the machine wants one by now.
+    pub(crate) fn tick_if_due(&self, now: Timestamp) {
+        if self.shared.deadline.load(Ordering::Relaxed) <= now.as_millis() {
+            self.tell(Event::Tick);
+        }
+    }
+
+    fn cast(&self, message: actor::Message) -> Result<(), Gone> {
+        self.actor.cast(message).map_err(|_| Gone)
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(super) fn client(&self) -> Option<&Client> {
+        self.client.get()
+    }
+
+    pub(super) fn set_deadline(&self, deadline: Option<Timestamp>) {
+        let millis = deadline.map_or(u64::MAX, Timestamp::as_millis);
+        self.deadline.store(millis, Ordering::Relaxed);
+    }
+}

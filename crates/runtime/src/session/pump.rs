@@ -1,0 +1,299 @@
+//! The tasks that carry one upstream exchange each: open a leg, send a request and read its
+//! answer, read a leg's own stream, send a notification.
+//!
+//! A pump reads a frame, rewrites it for the client, hands it to the actor, and waits for the
+//! permit to read on: so a client that does not read holds back its backend, and only it. Each
+//! pump ends by reporting how the exchange ended, unless the actor aborted it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use quorate_jsonrpc::{Frame, Kind};
+use quorate_mcp::{Era, Fault, Method as McpMethod};
+use quorate_session::{CallKey, Failure, LegEpoch, LegKey, Source};
+use quorate_telemetry::{Method, Outcome};
+use ractor::ActorRef;
+use tokio::sync::oneshot;
+
+use super::actor::Message;
+use super::legs::OpenLeg;
+use super::{Translate, content};
+use crate::backend;
+use crate::upstream::legacy::Leg;
+use crate::upstream::{self, Answer, FrameStream};
+
+/// Pause before a leg's own stream is read again after it ended: 1 s, what SDK clients use.
+const LISTEN_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause between attempts, after doubling.
+const LISTEN_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// What every pump of a session needs.
+#[derive(Clone)]
+pub(super) struct Pump {
+    pub(super) actor: ActorRef<Message>,
+    pub(super) translate: Arc<dyn Translate>,
+    pub(super) server: backend::Handle,
+    pub(super) leg: LegKey,
+    pub(super) epoch: LegEpoch,
+}
+
+/// A request to be sent.
+pub(super) struct Exchange {
+    pub(super) call: CallKey,
+    pub(super) frame: Frame,
+    pub(super) headers: HeaderMap,
+    pub(super) prime_after: Option<Duration>,
+}
+
+/// How handing a frame to the actor ended.
+enum Handed {
+    /// Read on.
+    Next,
+    /// The session is gone, or wants nothing more.
+    Enough,
+}
+
+// === impl Pump ===
+
+impl Pump {
+    /// Opens the leg's upstream session.
+    pub(super) async fn open(self, initialize_params: Arc<str>) {
+        let (leg, epoch) = (self.leg, self.epoch);
+        let message = match self.server.open_leg(&initialize_params).await {
+            Ok(opened) => Message::Opened { leg, epoch, opened: Box::new(opened) },
+            Err(error) => Message::OpenFailed { leg, epoch, fault: fault(error.to_fault()) },
+        };
+        // A session that ended meanwhile drops the leg, which frees our side; the backend's own
+        // idle timeout frees the other.
+        let _ended = self.actor.cast(message);
+    }
+
+    /// Sends one request and reports its frames until the answer.
+    pub(super) async fn exchange(self, open: OpenLeg, exchange: Exchange) {
+        let started = Instant::now();
+        let Exchange { call, frame, headers, prime_after } = exchange;
+        let name = frame.method().unwrap_or_default();
+        let (method, answered) = (Method::of(name), McpMethod::parse(name));
+        let result = match self.server.load(open.replica) {
+            Ok(load) => {
+                let result = self.run(&open.session, call, frame, answered, headers, prime_after).await;
+                match &result {
+                    Err(Ended::Upstream(error)) => load.failed(error),
+                    Ok(_) | Err(Ended::Refused(_) | Ended::Unwanted) => load.succeeded(),
+                }
+                result
+            }
+            Err(busy) => Err(Ended::Refused(busy.to_fault())),
+        };
+        let metrics = self.server.metrics();
+        match result {
+            Ok(kind) => {
+                let outcome = if kind == Kind::Error { Outcome::RpcError } else { Outcome::Ok };
+                metrics.operation(method, outcome, started.elapsed());
+            }
+            Err(Ended::Unwanted) => {}
+            Err(ended) => {
+                let failure = self.failure(ended);
+                metrics.operation(method, Outcome::Failed(quorate_types::Code::Unavailable), started.elapsed());
+                // As above: an ended session needs no report.
+                let _ended = self.actor.cast(Message::Failed { call, epoch: self.epoch, failure });
+            }
+        }
+    }
+
+    async fn run(
+        &self,
+        session: &Leg,
+        call: CallKey,
+        frame: Frame,
+        method: Option<McpMethod>,
+        headers: HeaderMap,
+        prime_after: Option<Duration>,
+    ) -> Result<Kind, Ended> {
+        let answering = session.request(headers, frame);
+        let answer = match prime_after {
+            Some(patience) => self.primed(call, patience, answering).await?,
+            None => answering.await?,
+        };
+        match answer {
+            Answer::Json { frame, .. } => {
+                let kind = frame.kind();
+                self.hand(Some(call), method, frame, Waits::No).await;
+                Ok(kind)
+            }
+            Answer::Stream(stream) => self.read(call, method, stream).await,
+        }
+    }
+
+    /// Waits for the answer to begin; after a while the POST becomes a stream.
+    async fn primed(
+        &self,
+        call: CallKey,
+        patience: Duration,
+        answering: impl Future<Output = Result<Answer, upstream::Error>>,
+    ) -> Result<Answer, upstream::Error> {
+        let mut answering = std::pin::pin!(answering);
+        tokio::select! {
+            answer = &mut answering => answer,
+            () = tokio::time::sleep(patience) => {
+                // As above.
+                let _ended = self.actor.cast(Message::Prime { call });
+                answering.await
+            }
+        }
+    }
+
+    async fn read(&self, call: CallKey, method: Option<McpMethod>, mut stream: FrameStream) -> Result<Kind, Ended> {
+        let actor = self.actor.clone();
+        // As above.
+        stream.when_polled(move |retry| drop(actor.cast(Message::Poll { call, retry })));
+        while let Some(item) = stream.next().await {
+            let frame = item?.frame;
+            let kind = frame.kind();
+            let last = matches!(kind, Kind::Result | Kind::Error);
+            let handed = self.hand(Some(call), method, frame, if last { Waits::No } else { Waits::Yes }).await;
+            if last {
+                return Ok(kind);
+            }
+            if matches!(handed, Handed::Enough) {
+                return Err(Ended::Unwanted);
+            }
+        }
+        Err(upstream::Error::Broken { reason: "the stream ended before the answer".to_owned() }.into())
+    }
+
+    /// Reads the leg's own stream for as long as the actor wants it.
+    pub(super) async fn listen(self, session: Leg) {
+        let mut pause = LISTEN_PAUSE;
+        let mut last_event_id = None;
+        loop {
+            match session.listen(HeaderMap::new(), last_event_id.as_deref()).await {
+                Ok(None) => return, // The server has no such stream.
+                Ok(Some(stream)) => match self.read_listen(stream, &mut last_event_id).await {
+                    ListenEnd::Unwanted => return,
+                    ListenEnd::Ended { retry } => pause = retry.unwrap_or(LISTEN_PAUSE).min(LISTEN_PAUSE_MAX),
+                    ListenEnd::Failed => pause = (pause * 2).min(LISTEN_PAUSE_MAX),
+                },
+                Err(upstream::Error::SessionLost) => {
+                    // As above.
+                    let _ended = self.actor.cast(Message::Lost { leg: self.leg, epoch: self.epoch });
+                    return;
+                }
+                Err(_) => pause = (pause * 2).min(LISTEN_PAUSE_MAX),
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn read_listen(&self, mut stream: FrameStream, last_event_id: &mut Option<String>) -> ListenEnd {
+        loop {
+            let item = stream.next().await;
+            if let Some(id) = stream.last_event_id() {
+                *last_event_id = Some(id.to_owned());
+            }
+            match item {
+                Some(Ok(item)) => {
+                    if matches!(self.hand(None, None, item.frame, Waits::Yes).await, Handed::Enough) {
+                        return ListenEnd::Unwanted;
+                    }
+                }
+                Some(Err(_)) => return ListenEnd::Failed,
+                None => return ListenEnd::Ended { retry: stream.retry() },
+            }
+        }
+    }
+
+    /// Sends a notification or an answer; a backend that cannot be told shows it elsewhere too.
+    pub(super) async fn notify(self, session: Leg, message: Bytes) {
+        match session.notify(HeaderMap::new(), message).await {
+            Ok(()) => {}
+            Err(upstream::Error::SessionLost) => {
+                // As above.
+                let _ended = self.actor.cast(Message::Lost { leg: self.leg, epoch: self.epoch });
+            }
+            Err(error) => tracing::debug!(server = %self.server.name(), %error, "a notification was not taken"),
+        }
+    }
+
+    /// Hands a frame to the actor and waits until more may be read.
+    async fn hand(&self, call: Option<CallKey>, answered: Option<McpMethod>, frame: Frame, waits: Waits) -> Handed {
+        for kind in content::changed_lists(&frame) {
+            self.translate.list_changed(self.server.name(), *kind);
+        }
+        let own = frame.method().and_then(McpMethod::parse);
+        let frame = self.translate.inbound(self.server.name(), own.or(answered), frame);
+        // After the translation, whose splices move what the spans point to.
+        let content = content::content(&frame);
+        let (read_on, permit) = match waits {
+            Waits::No => (None, None),
+            Waits::Yes => {
+                let (read_on, permit) = oneshot::channel();
+                (Some(read_on), Some(permit))
+            }
+        };
+        let source = call.map_or(Source::Listen(self.leg, self.epoch), Source::Call);
+        let (leg, epoch) = (self.leg, self.epoch);
+        if self.actor.cast(Message::Upstream { leg, epoch, source, call, frame, content, read_on }).is_err() {
+            return Handed::Enough;
+        }
+        let Some(permit) = permit else { return Handed::Next };
+        if permit.await.is_err() { Handed::Enough } else { Handed::Next }
+    }
+
+    fn failure(&self, ended: Ended) -> Failure {
+        match ended {
+            Ended::Refused(refused) => Failure { fault: fault(refused), never_executed: false, leg_lost: false },
+            Ended::Unwanted => Failure { fault: fault(Fault::Internal), never_executed: false, leg_lost: false },
+            Ended::Upstream(error) => {
+                let never_executed = error.never_executed();
+                let leg_lost = matches!(error, upstream::Error::SessionLost | upstream::Error::Connect { .. });
+                let fault = fault(backend::fault_of(self.server.name(), &error));
+                Failure { fault, never_executed, leg_lost }
+            }
+        }
+    }
+}
+
+/// Whether the next frame may be read at once.
+#[derive(Clone, Copy)]
+enum Waits {
+    /// Nothing follows.
+    No,
+    /// Wait for the actor's permit.
+    Yes,
+}
+
+/// Why a call's exchange ended without its answer.
+enum Ended {
+    /// The backend failed.
+    Upstream(upstream::Error),
+    /// We refused to send it.
+    Refused(Fault),
+    /// Nobody wants the answer any more.
+    Unwanted,
+}
+
+impl From<upstream::Error> for Ended {
+    fn from(error: upstream::Error) -> Self {
+        Self::Upstream(error)
+    }
+}
+
+/// How reading a leg's own stream ended.
+enum ListenEnd {
+    Ended { retry: Option<Duration> },
+    Failed,
+    Unwanted,
+}
+
+/// Turns a fault of the gateway into the machine's form.
+#[must_use]
+pub fn fault(fault: Fault) -> quorate_session::Fault {
+    quorate_session::Fault {
+        code: fault.code(Era::Legacy),
+        message: fault.message().into(),
+        data: fault.data().map(Into::into),
+    }
+}

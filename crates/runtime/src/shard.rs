@@ -1,0 +1,307 @@
+//! The sessions of one shard: their registry, their supervisor, and the clock that ticks them.
+//!
+//! A session id is sealed text of (shard, key, principal): any node can tell whose shard it is,
+//! and nobody else than its principal can use it. A session without an entry here does not
+//! exist: it is never rebuilt from its id. On one node there is one shard, number 0.
+//!
+//! | Message | Effect | Reply | Overload |
+//! |---|---|---|---|
+//! | `Sweep` | ticks each session whose deadline has come | none | one timer, every second |
+//!
+//! Supervision: linked to the `Node`. A failed session is logged and forgotten; its client gets
+//! 404 and opens another.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use quorate_mcp::Version;
+use quorate_session::{Config, Delivery, EndReason, Fault};
+use quorate_telemetry::Metrics;
+use quorate_types::seal::Purpose;
+use quorate_types::{PrincipalDigest, ResourceName, Sealer, TenantId};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+
+use crate::session::{Client, Handle, Opening, Translate};
+use crate::{clock, entropy};
+
+/// Number of this node's only shard.
+const SHARD: u16 = 0;
+/// Locks that the registry is spread over: more than cores, so that openings rarely meet.
+const STRIPES: usize = 16;
+/// Time between two looks at the sessions' deadlines: 1 s, finer than any timeout of a session.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Shard, key and principal.
+const ID_BYTES: usize = 2 + 16 + 16;
+
+/// The sessions of this node. Clones are cheap.
+#[derive(Clone)]
+pub struct Sessions {
+    shared: Arc<Shared>,
+}
+
+/// What a new session is opened for.
+pub struct Open {
+    /// Who owns it.
+    pub principal: PrincipalDigest,
+    /// The tenant that it belongs to.
+    pub tenant: TenantId,
+    /// The toolset that it is for.
+    pub toolset: ResourceName,
+    /// How its client receives messages.
+    pub delivery: Delivery,
+    /// What the client said at `initialize`; not yet known for HTTP+SSE.
+    pub client: Option<Client>,
+    /// What rewrites backends' frames for the client.
+    pub translate: Arc<dyn Translate>,
+}
+
+/// A session cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The node has as many as it may have.
+    #[error("the node has {max} sessions, which is its limit")]
+    TooMany {
+        /// The limit.
+        max: usize,
+    },
+    /// The actor did not start.
+    #[error("the session's actor did not start: {reason}")]
+    Spawn {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a session id is not accepted. All answer 404; the variants are for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    /// It was not made here, or was altered.
+    #[error("the session id is not one of this cluster")]
+    Forged,
+    /// It belongs to somebody else, or to another toolset.
+    #[error("the session id belongs to somebody else")]
+    Foreign,
+    /// The session has ended.
+    #[error("the session has ended")]
+    Ended,
+}
+
+struct Shared {
+    stripes: [RwLock<HashMap<u128, Handle>>; STRIPES],
+    count: AtomicUsize,
+    sessions_max: usize,
+    config: Config,
+    sealer: Sealer,
+    metrics: Metrics,
+    supervisor: RwLock<Option<ActorCell>>,
+}
+
+struct ShardActor;
+
+/// The messages of a shard's actor; see the table above.
+pub(crate) enum Message {
+    /// Tick the sessions whose deadline has come.
+    Sweep,
+}
+
+// === impl Unknown ===
+
+impl Unknown {
+    /// Returns the label of this reason.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forged => "forged",
+            Self::Foreign => "foreign",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+// === impl Sessions ===
+
+impl Sessions {
+    /// Makes an empty registry; sessions can be opened once [`Sessions::start`] has run.
+    #[must_use]
+    pub fn new(config: Config, sessions_max: usize, sealer: Sealer, metrics: Metrics) -> Self {
+        let shared = Shared {
+            stripes: Default::default(),
+            count: AtomicUsize::new(0),
+            sessions_max,
+            config,
+            sealer,
+            metrics,
+            supervisor: RwLock::new(None),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Starts the shard's actor, linked to `supervisor`.
+    ///
+    /// # Errors
+    /// When the actor cannot be spawned.
+    pub async fn start(&self, supervisor: ActorCell) -> Result<ActorCell, ActorProcessingErr> {
+        let (actor, _task) = Actor::spawn_linked(None, ShardActor, self.clone(), supervisor).await?;
+        let cell = actor.get_cell();
+        *self.shared.supervisor.write().unwrap_or_else(PoisonError::into_inner) = Some(cell.clone());
+        Ok(cell)
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`] at the node's limit, [`Error::Spawn`] when the actor does not start.
+    pub async fn open(&self, open: Open) -> Result<Handle, Error> {
+        let place = self.take_place()?;
+        let key = u128::from_be_bytes(entropy::secret());
+        let opening = self.opening(key, open);
+        let supervisor = self.shared.supervisor.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let supervisor = supervisor.ok_or_else(|| Error::Spawn { reason: "the shard is not running".to_owned() })?;
+        let registry = self.clone();
+        let gone = Box::new(move || {
+            registry.stripe(key).write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            drop(place);
+        });
+        let handle = Handle::open(opening, supervisor, gone)
+            .await
+            .map_err(|reason| Error::Spawn { reason: reason.to_string() })?;
+        self.stripe(key).write().unwrap_or_else(PoisonError::into_inner).insert(key, handle.clone());
+        Ok(handle)
+    }
+
+    /// Finds the session that `id` names, if it is `principal`'s and of `toolset`.
+    ///
+    /// # Errors
+    /// [`Unknown`]; the client is answered 404 whatever the variant.
+    pub fn find(&self, id: &str, principal: PrincipalDigest, toolset: &ResourceName) -> Result<Handle, Unknown> {
+        let plaintext = self.shared.sealer.open(Purpose::Session, id).map_err(|_| Unknown::Forged)?;
+        let plaintext: [u8; ID_BYTES] = plaintext.try_into().map_err(|_| Unknown::Forged)?;
+        let (head, owner) = plaintext.split_at(ID_BYTES - 16);
+        if owner != principal.0 {
+            return Err(Unknown::Foreign);
+        }
+        let key: [u8; 16] = head[2..].try_into().map_err(|_| Unknown::Forged)?;
+        let key = u128::from_be_bytes(key);
+        let sessions = self.stripe(key).read().unwrap_or_else(PoisonError::into_inner);
+        let session = sessions.get(&key).ok_or(Unknown::Ended)?;
+        if session.toolset() == toolset { Ok(session.clone()) } else { Err(Unknown::Foreign) }
+    }
+
+    /// Ends the sessions that `ends` chooses.
+    pub fn end_where(&self, reason: EndReason, fault: &Fault, ends: impl Fn(&Handle) -> bool) {
+        for session in self.all().iter().filter(|session| ends(session)) {
+            session.end(reason, fault.clone());
+        }
+    }
+
+    /// Returns how many sessions are live.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shared.count.load(Ordering::Relaxed)
+    }
+
+    /// Returns every live session.
+    #[must_use]
+    pub fn all(&self) -> Vec<Handle> {
+        let stripes = self.shared.stripes.iter();
+        stripes
+            .flat_map(|stripe| {
+                let sessions = stripe.read().unwrap_or_else(PoisonError::into_inner);
+                sessions.values().cloned().collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    fn opening(&self, key: u128, open: Open) -> Opening {
+        let mut id = Vec::with_capacity(ID_BYTES);
+        id.extend_from_slice(&SHARD.to_be_bytes());
+        id.extend_from_slice(&key.to_be_bytes());
+        id.extend_from_slice(&open.principal.0);
+        let id = self.shared.sealer.seal(Purpose::Session, &id, &entropy::secret());
+        let primes = open.client.as_ref().is_some_and(|client| client.version >= Version::V2025_11_25);
+        let config = Config { delivery: open.delivery, priming: primes, ..self.shared.config };
+        Opening {
+            key,
+            id: id.into(),
+            principal: open.principal,
+            tenant: open.tenant,
+            toolset: open.toolset,
+            config,
+            client: open.client,
+            translate: open.translate,
+            metrics: self.shared.metrics.clone(),
+        }
+    }
+
+    fn take_place(&self) -> Result<Place, Error> {
+        let place = Place(Arc::clone(&self.shared));
+        if self.shared.count.fetch_add(1, Ordering::Relaxed) >= self.shared.sessions_max {
+            self.shared.metrics.limit_hit("sessions");
+            return Err(Error::TooMany { max: self.shared.sessions_max });
+        }
+        Ok(place)
+    }
+
+    fn stripe(&self, key: u128) -> &RwLock<HashMap<u128, Handle>> {
+        let stripe = usize::try_from(key % STRIPES as u128).expect("a remainder of a small number");
+        &self.shared.stripes[stripe]
+    }
+}
+
+/// A session's place in the count; given back when dropped.
+struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Actor for ShardActor {
+    type Msg = Message;
+    type State = Sessions;
+    type Arguments = Sessions;
+
+    async fn pre_start(&self, myself: ActorRef<Message>, sessions: Sessions) -> Result<Sessions, ActorProcessingErr> {
+        myself.send_interval(SWEEP_INTERVAL, || Message::Sweep);
+        Ok(sessions)
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<Message>,
+        message: Message,
+        sessions: &mut Sessions,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Sweep => {
+                let now = clock::now();
+                for stripe in &sessions.shared.stripes {
+                    let live = stripe.read().unwrap_or_else(PoisonError::into_inner);
+                    live.values().for_each(|session| session.tick_if_due(now));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _myself: ActorRef<Message>,
+        event: SupervisionEvent,
+        _sessions: &mut Sessions,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(cell, reason) => {
+                // Its state's drop has taken it from the registry: the client gets 404.
+                tracing::error!(actor = %cell.get_id(), %reason, "a session's actor failed; the session is gone");
+            }
+            SupervisionEvent::ActorTerminated(..)
+            | SupervisionEvent::ActorStarted(_)
+            | SupervisionEvent::ProcessGroupChanged(_) => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,297 @@
+//! One-for-one supervision with back-off and a meltdown window.
+//!
+//! A [`Supervisor`] adopts children of one kind and restarts each that fails, after a delay that
+//! doubles with every failure inside the window. A child that fails more often than
+//! [`RESTARTS_MAX`] within [`WINDOW`] melted down: it stays stopped, loudly, and the others go
+//! on. A child's failure never takes the supervisor down, and each restart is logged with its
+//! reason.
+//!
+//! | Message | Effect | Reply | Overload |
+//! |---|---|---|---|
+//! | `Adopt` | starts a child, replacing one of the same name | whether it started | bounded by the configuration's size |
+//! | `Dismiss` | stops a child | when it was told to stop | same |
+//! | `Restart` | starts a child again after its back-off | none | one timer per failed child |
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use quorate_types::Timestamp;
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use tracing::{error, warn};
+
+use crate::clock;
+
+/// Failures within [`WINDOW`] after which a child stays stopped.
+pub const RESTARTS_MAX: usize = 10;
+/// The window in which failures count: a child that lives longer starts afresh.
+pub const WINDOW: Duration = Duration::from_secs(60);
+/// Delay before the first restart, doubled for each failure in the window: 10 ms to 5 s.
+const BACKOFF_BASE: Duration = Duration::from_millis(10);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Something that can be started again after it failed.
+pub trait Child: Clone + Send + Sync + 'static {
+    /// Its name, unique under its supervisor.
+    fn name(&self) -> String;
+
+    /// Starts its actor, linked to `supervisor`.
+    fn start(&self, supervisor: ActorCell) -> impl Future<Output = Result<ActorCell, ActorProcessingErr>> + Send;
+
+    /// Tells its actor to stop.
+    fn stop(&self);
+}
+
+/// The messages of a supervisor; see the table above.
+pub enum Message<C> {
+    /// Start a child.
+    Adopt {
+        /// The child.
+        child: C,
+        /// The reason when it did not start.
+        reply: RpcReplyPort<Result<(), String>>,
+    },
+    /// Stop a child.
+    Dismiss {
+        /// The child's name.
+        name: String,
+        /// Answered when it was told to stop.
+        reply: RpcReplyPort<()>,
+    },
+    /// Start a failed child again.
+    Restart {
+        /// The child's name.
+        name: String,
+    },
+}
+
+/// Supervises children of one kind.
+pub struct Supervisor<C> {
+    kind: PhantomData<fn() -> C>,
+}
+
+/// The children of a supervisor.
+pub struct State<C> {
+    children: HashMap<String, Entry<C>>,
+    names: HashMap<ActorId, String>,
+}
+
+struct Entry<C> {
+    child: C,
+    running: Option<ActorId>,
+    failures: Vec<Timestamp>,
+}
+
+// === impl Supervisor ===
+
+impl<C: Child> Supervisor<C> {
+    /// Spawns a supervisor, linked to `parent`.
+    ///
+    /// # Errors
+    /// When the actor cannot be spawned.
+    pub async fn spawn(parent: ActorCell) -> Result<ActorRef<Message<C>>, ActorProcessingErr> {
+        let (actor, _task) = Actor::spawn_linked(None, Self { kind: PhantomData }, (), parent).await?;
+        Ok(actor)
+    }
+}
+
+impl<C: Child> Actor for Supervisor<C> {
+    type Msg = Message<C>;
+    type State = State<C>;
+    type Arguments = ();
+
+    async fn pre_start(&self, _myself: ActorRef<Message<C>>, (): ()) -> Result<State<C>, ActorProcessingErr> {
+        Ok(State { children: HashMap::new(), names: HashMap::new() })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message<C>>,
+        message: Message<C>,
+        state: &mut State<C>,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Adopt { child, reply } => {
+                let name = child.name();
+                state.dismiss(&name);
+                state.children.insert(name.clone(), Entry { child, running: None, failures: Vec::new() });
+                let started = state.start(&myself, &name).await;
+                if started.is_err() {
+                    state.children.remove(&name);
+                }
+                // A caller that no longer waits has given up on its change.
+                let _abandoned = reply.send(started);
+            }
+            Message::Dismiss { name, reply } => {
+                state.dismiss(&name);
+                // As above.
+                let _abandoned = reply.send(());
+            }
+            Message::Restart { name } => {
+                if let Err(reason) = state.start(&myself, &name).await {
+                    state.failed(&myself, &name, &reason);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Message<C>>,
+        event: SupervisionEvent,
+        state: &mut State<C>,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(cell, reason) => {
+                if let Some(name) = state.names.remove(&cell.get_id()) {
+                    state.failed(&myself, &name, &reason.to_string());
+                }
+            }
+            SupervisionEvent::ActorTerminated(cell, _, _) => {
+                state.names.remove(&cell.get_id());
+            }
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
+        }
+        Ok(())
+    }
+}
+
+// === impl State ===
+
+impl<C: Child> State<C> {
+    async fn start(&mut self, myself: &ActorRef<Message<C>>, name: &str) -> Result<(), String> {
+        let Some(entry) = self.children.get_mut(name) else {
+            return Ok(()); // Dismissed while its restart was pending.
+        };
+        let cell = entry.child.start(myself.get_cell()).await.map_err(|reason| reason.to_string())?;
+        entry.running = Some(cell.get_id());
+        self.names.insert(cell.get_id(), name.to_owned());
+        Ok(())
+    }
+
+    fn dismiss(&mut self, name: &str) {
+        if let Some(entry) = self.children.remove(name) {
+            if let Some(id) = entry.running {
+                self.names.remove(&id);
+            }
+            entry.child.stop();
+        }
+    }
+
+    fn failed(&mut self, myself: &ActorRef<Message<C>>, name: &str, reason: &str) {
+        let Some(entry) = self.children.get_mut(name) else {
+            return;
+        };
+        let now = clock::now();
+        entry.running = None;
+        entry.failures.retain(|failure| now.since(*failure) < WINDOW);
+        entry.failures.push(now);
+        let failures = entry.failures.len();
+        if failures > RESTARTS_MAX {
+            error!(child = name, reason, failures, "melted down: the actor stays stopped until its resource changes");
+            return;
+        }
+        let delay = backoff(failures);
+        warn!(child = name, reason, failures, ?delay, "an actor failed and is restarted");
+        let name = name.to_owned();
+        myself.send_after(delay, move || Message::Restart { name });
+    }
+}
+
+fn backoff(failures: usize) -> Duration {
+    let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+    BACKOFF_BASE.saturating_mul(1 << doublings).min(BACKOFF_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A child whose actor panics on its first message, a given number of times.
+    #[derive(Clone)]
+    struct Fragile {
+        starts: Arc<AtomicUsize>,
+        panics: usize,
+    }
+
+    struct FragileActor;
+
+    impl Actor for FragileActor {
+        type Msg = ();
+        type State = bool;
+        type Arguments = bool;
+
+        async fn pre_start(&self, myself: ActorRef<()>, panics: bool) -> Result<bool, ActorProcessingErr> {
+            myself.cast(())?;
+            Ok(panics)
+        }
+
+        async fn handle(&self, _: ActorRef<()>, (): (), panics: &mut bool) -> Result<(), ActorProcessingErr> {
+            if *panics { Err("as told".into()) } else { Ok(()) }
+        }
+    }
+
+    impl Child for Fragile {
+        fn name(&self) -> String {
+            "fragile".to_owned()
+        }
+
+        async fn start(&self, supervisor: ActorCell) -> Result<ActorCell, ActorProcessingErr> {
+            let start = self.starts.fetch_add(1, Ordering::SeqCst);
+            let (actor, _task) = Actor::spawn_linked(None, FragileActor, start < self.panics, supervisor).await?;
+            Ok(actor.get_cell())
+        }
+
+        fn stop(&self) {}
+    }
+
+    struct Root;
+
+    impl Actor for Root {
+        type Msg = ();
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+    }
+
+    async fn starts_of(panics: usize) -> usize {
+        let (root, _task) = Actor::spawn(None, Root, ()).await.expect("the root starts");
+        let supervisor = Supervisor::<Fragile>::spawn(root.get_cell()).await.expect("the supervisor starts");
+        let starts = Arc::new(AtomicUsize::new(0));
+        let child = Fragile { starts: Arc::clone(&starts), panics };
+
+        ractor::call!(supervisor, |reply| Message::Adopt { child, reply })
+            .expect("the supervisor answers")
+            .expect("the child starts");
+
+        // Paused time runs to the last timer: all restarts have happened when this returns.
+        tokio::time::sleep(WINDOW).await;
+        root.stop(None);
+        starts.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_child_is_started_again_until_it_stays_up() {
+        assert_eq!(starts_of(3).await, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_that_keeps_failing_melts_down_and_stays_stopped() {
+        assert_eq!(starts_of(usize::MAX).await, 1 + RESTARTS_MAX);
+    }
+
+    #[test]
+    fn the_back_off_doubles_up_to_its_bound() {
+        assert_eq!(backoff(1), BACKOFF_BASE);
+        assert_eq!(backoff(3), BACKOFF_BASE * 4);
+        assert_eq!(backoff(usize::MAX), BACKOFF_MAX);
+    }
+}

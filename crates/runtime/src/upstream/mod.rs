@@ -1,0 +1,25 @@
+//! Our MCP client: how a call travels to a tool server, in both eras of the protocol.
+//!
+//! Frames go in as bytes and come out as bounded, parsed frames; a failure is a typed [`Error`]
+//! that says whether the call may have run. [`modern`] is stateless (2026-07-28), [`legacy`] is
+//! one session per [`legacy::Leg`] over streamable HTTP or HTTP+SSE, [`mod@probe`] finds out which of
+//! them a server speaks, and [`Client`] puts them together for the command line and for tests.
+//!
+//! Invariant: whatever a server sends, time and memory spent on it are bounded by [`Limits`].
+//! It knows no sessions of ours, no names, no routing: who calls what is decided above.
+
+pub mod answer;
+pub mod client;
+pub mod endpoint;
+pub mod error;
+mod events;
+pub mod legacy;
+pub mod modern;
+pub mod probe;
+mod wire;
+
+pub use answer::{Answer, FrameStream, StreamItem};
+pub use client::{About, Client, ToolCall};
+pub use endpoint::{Endpoint, Limits};
+pub use error::Error;
+pub use probe::{EraSetting, LegacySupport, ModernInfo, Probe, TransportSetting, probe};
