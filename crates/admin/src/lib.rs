@@ -1,0 +1,142 @@
+//! What operators ask a node: health, readiness and metrics over plain HTTP.
+//!
+//! | Path | Answer |
+//! |---|---|
+//! | `/healthz` | 200 `ok` while the process works |
+//! | `/readyz` | 200 `ready` when requests should be sent here, else 503 and why not |
+//! | `/metrics` | every metric in the text format of Prometheus |
+//!
+//! Served on an address of its own, so that who may scrape is decided by who can reach it; it
+//! never shows payloads, credentials or session ids.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use quorate_gateway::node::Gateway;
+use quorate_http::server::{BindError, Limits, Listener, Server};
+use quorate_http::{Observer, ResponseBody};
+use quorate_telemetry::Metrics;
+use quorate_telemetry::metrics::RENDER_CONTENT_TYPE;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Connections at once: a few scrapers and probes.
+const CONNECTIONS_MAX: usize = 64;
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// The admin address of a node.
+pub struct Admin {
+    listener: Listener,
+    local: SocketAddr,
+    server: Server,
+    source: Source,
+}
+
+/// What is shown.
+#[derive(Clone)]
+struct Source {
+    gateway: Gateway,
+    metrics: Metrics,
+    drain: CancellationToken,
+}
+
+struct LimitCounter(Metrics);
+
+impl Observer for LimitCounter {
+    fn limit_hit(&self, limit: &'static str) {
+        self.0.limit_hit(limit);
+    }
+}
+
+// === impl Admin ===
+
+impl Admin {
+    /// Binds the admin address; `drain` makes the node not ready, and ends [`Admin::run`] when the
+    /// gateway has drained.
+    ///
+    /// # Errors
+    /// [`BindError`] with the address and the system's reason.
+    ///
+    /// # Panics
+    /// Never: the default limits are valid.
+    pub fn bind(
+        address: SocketAddr,
+        gateway: Gateway,
+        metrics: Metrics,
+        drain: CancellationToken,
+    ) -> Result<Self, BindError> {
+        let observer: Arc<dyn Observer> = Arc::new(LimitCounter(metrics.clone()));
+        let listener = Listener::bind(address, Arc::clone(&observer))?;
+        let local = listener.local_address().map_err(|source| BindError { address, source })?;
+        let server = Server::new(Limits::default(), None, observer).expect("the default limits are valid");
+        Ok(Self { listener, local, server, source: Source { gateway, metrics, drain } })
+    }
+
+    /// The address that is listened on, with its real port.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Answers until `stop` is cancelled.
+    pub async fn run(self, stop: CancellationToken) {
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let permit = tokio::select! {
+                permit = Arc::clone(&permits).acquire_owned() => permit.expect("the semaphore is never closed"),
+                () = stop.cancelled() => return,
+            };
+            let (stream, peer) = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = stop.cancelled() => return,
+            };
+            let (server, source, stop) = (self.server.clone(), self.source.clone(), stop.clone());
+            tokio::spawn(async move {
+                let _permit = permit;
+                let handler = move |request, _| answer(source.clone(), request);
+                if let Err(error) = server.serve(stream, peer, &stop, handler).await {
+                    tracing::debug!(%peer, %error, "an admin connection ended badly");
+                }
+            });
+        }
+    }
+}
+
+async fn answer(source: Source, request: Request<Incoming>) -> Response<ResponseBody> {
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match request.uri().path() {
+        "/healthz" => text(StatusCode::OK, "ok\n"),
+        "/readyz" => readiness(&source).await,
+        "/metrics" => {
+            let mut response = text(StatusCode::OK, &source.metrics.render());
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(RENDER_CONTENT_TYPE));
+            response
+        }
+        _ => text(StatusCode::NOT_FOUND, "here are /healthz, /readyz and /metrics\n"),
+    }
+}
+
+async fn readiness(source: &Source) -> Response<ResponseBody> {
+    if source.drain.is_cancelled() {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    if source.gateway.is_ready().await {
+        text(StatusCode::OK, "ready\n")
+    } else {
+        text(StatusCode::SERVICE_UNAVAILABLE, "probing tool servers\n")
+    }
+}
+
+fn text(status: StatusCode, body: &str) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Full(body.to_owned().into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, TEXT);
+    response
+}

@@ -1,0 +1,55 @@
+//! Stage 6: is there room.
+//!
+//! In: a routed request. Out: [`Admitted`], which holds a permit of the listener's concurrency
+//! limit until the request's answer has begun. Requests that stay open by design (streams) give
+//! it back then: they are bounded by the session's and the connection's own limits.
+//! Quotas and reservations come into this stage; it knows nothing of contents.
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::route::Routed;
+
+/// A request that there is room for.
+pub struct Admitted {
+    routed: Routed,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// There is no room now.
+#[derive(Debug, thiserror::Error)]
+#[error("the listener serves {max} requests at once, which is its limit (spec.limits.concurrency)")]
+pub struct Error {
+    /// The limit.
+    pub max: u64,
+}
+
+// === impl Admitted ===
+
+impl Admitted {
+    /// The request.
+    #[must_use]
+    pub fn routed(&self) -> &Routed {
+        &self.routed
+    }
+
+    pub(crate) fn into_parts(self) -> (Routed, Option<OwnedSemaphorePermit>) {
+        (self.routed, self.permit)
+    }
+}
+
+/// Takes a permit for `routed`.
+///
+/// # Errors
+/// [`Error`] when all permits are taken: shed at once, with a hint to come back.
+pub fn acquire(routed: Routed) -> Result<Admitted, Error> {
+    let request = routed.request();
+    let Some(listener) = request.listener() else { return Ok(Admitted { routed, permit: None }) };
+    let permit = std::sync::Arc::clone(&listener.concurrency).try_acquire_owned();
+    match permit {
+        Ok(permit) => Ok(Admitted { routed, permit: Some(permit) }),
+        Err(_) => {
+            request.snapshot().services.metrics.limit_hit("concurrency");
+            Err(Error { max: u64::from(listener.config.limits.concurrency) })
+        }
+    }
+}

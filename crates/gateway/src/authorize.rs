@@ -1,0 +1,138 @@
+//! Stage 4: may this principal do this.
+//!
+//! In: a classified request. Out: [`Permitted`], without which nothing is routed. Policy is
+//! deny-by-default: a node without a policy refuses everything, and the one policy so far,
+//! allow-all, has to be installed explicitly (`quorate up` does, and says so).
+//! The vocabulary of actions is final: policies of later versions are written against it.
+//! Spec: the architecture's "Identity, policy, content".
+
+use quorate_mcp::message::Operation;
+
+use crate::classify::{Classified, Work};
+
+/// What decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// Nothing is allowed: there is no policy.
+    #[default]
+    DenyAll,
+    /// Everything is allowed: the explicit development policy.
+    AllowAll,
+}
+
+/// What a principal wants to do, as policies name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Open, listen on, or end a session; discover what is served.
+    Connect,
+    /// List tools, prompts, resources or templates.
+    List,
+    /// Call a tool, or follow the task that a call became.
+    Call,
+    /// Read a resource.
+    Read,
+    /// Get a prompt.
+    Get,
+    /// Complete an argument.
+    Complete,
+    /// Subscribe to changes.
+    Subscribe,
+}
+
+/// A request that policy allows.
+pub struct Permitted {
+    classified: Classified,
+}
+
+/// Policy said no.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` is denied: no policy allows it{}", action.as_str(), hint(*policy))]
+pub struct Error {
+    /// What was to be done.
+    pub action: Action,
+    policy: Policy,
+}
+
+// === impl Action ===
+
+impl Action {
+    /// Returns the action's name in policies, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "mcp:connect",
+            Self::List => "mcp:list",
+            Self::Call => "mcp:call",
+            Self::Read => "mcp:read",
+            Self::Get => "mcp:get",
+            Self::Complete => "mcp:complete",
+            Self::Subscribe => "mcp:subscribe",
+        }
+    }
+
+    /// Returns the action that `operation` is, as a principal would be allowed it.
+    #[must_use]
+    pub fn of(operation: &Operation) -> Self {
+        match operation {
+            Operation::List { .. } => Self::List,
+            Operation::CallTool { .. } | Operation::Task { .. } | Operation::ListTasks { .. } => Self::Call,
+            Operation::ReadResource { .. } => Self::Read,
+            Operation::GetPrompt { .. } => Self::Get,
+            Operation::Complete { .. } => Self::Complete,
+            Operation::Subscribe { .. } | Operation::Unsubscribe { .. } | Operation::Listen { .. } => Self::Subscribe,
+            Operation::Initialize { .. }
+            | Operation::Ping
+            | Operation::Discover
+            | Operation::SetLevel { .. }
+            | Operation::Initialized
+            | Operation::Cancelled { .. }
+            | Operation::RootsListChanged
+            | Operation::Progress { .. }
+            | Operation::Response
+            | Operation::OtherNotification => Self::Connect,
+        }
+    }
+}
+
+// === impl Permitted ===
+
+impl Permitted {
+    /// The request that may go on.
+    #[must_use]
+    pub fn classified(&self) -> &Classified {
+        &self.classified
+    }
+
+    pub(crate) fn into_inner(self) -> Classified {
+        self.classified
+    }
+}
+
+/// Decides whether the caller of `classified` may do it.
+///
+/// # Errors
+/// [`Error`] names the denied action.
+pub fn decide(classified: Classified) -> Result<Permitted, Error> {
+    let policy = classified.snapshot().policy;
+    match policy {
+        Policy::AllowAll => Ok(Permitted { classified }),
+        Policy::DenyAll => {
+            let action = match classified.work() {
+                Work::Modern(call) | Work::Open { call, .. } | Work::InSession { call, .. } => {
+                    Action::of(&call.operation)
+                }
+                Work::Listen { .. } | Work::End { .. } | Work::OpenSse => Action::Connect,
+            };
+            Err(Error { action, policy })
+        }
+    }
+}
+
+const fn hint(policy: Policy) -> &'static str {
+    match policy {
+        Policy::DenyAll => {
+            " (there is none: `quorate up`, or `quorate serve --allow-all`, installs one that allows everything)"
+        }
+        Policy::AllowAll => "",
+    }
+}

@@ -1,0 +1,296 @@
+//! Stage 3: what is asked for.
+//!
+//! In: an authenticated request. Out: [`Classified`]: the body read within its limits, the era,
+//! the operation, and for session-ful clients their session, which only its own principal finds.
+//! A batch (2025-03-26) becomes one piece of work per message.
+//! Specification: the HTTP transports of all five revisions; `quorate_mcp::classify` decides eras.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use hyper::body::Incoming;
+use quorate_http::BodyError;
+use quorate_jsonrpc::{Frame, Id, Kind, Limits, is_batch};
+use quorate_mcp::error::InvalidRequest;
+use quorate_mcp::{Call, Era, Fault, Operation, Rejected, Version, classify, classify_batch, classify_legacy, header};
+use quorate_runtime::session;
+use quorate_runtime::shard::Unknown;
+use quorate_session::EventId;
+
+use crate::authenticate::{Authenticated, Caller};
+use crate::listener::{AcceptedHead, Endpoint};
+use crate::snapshot::{ListenerTable, Snapshot, ToolsetTable};
+
+/// A request that is understood.
+pub struct Classified {
+    request: Arc<Request>,
+    work: Work,
+}
+
+/// What all work of one HTTP request shares.
+pub struct Request {
+    /// Whether the client would rather have an event stream than JSON.
+    pub(crate) prefers_events: bool,
+    pub(crate) accepted: AcceptedHead,
+    pub(crate) caller: Caller,
+}
+
+/// One thing to do.
+pub enum Work {
+    /// A stateless request.
+    Modern(Call),
+    /// A legacy `initialize`, which opens a session.
+    Open {
+        /// The message.
+        call: Call,
+        /// The revision that the session gets.
+        version: Version,
+    },
+    /// A message in a session.
+    InSession {
+        /// The session.
+        session: session::Handle,
+        /// The message.
+        call: Call,
+    },
+    /// Read a stream of a session (GET).
+    Listen {
+        /// The session.
+        session: session::Handle,
+        /// The event after which to go on.
+        last_event_id: Option<EventId>,
+    },
+    /// End a session (DELETE).
+    End {
+        /// The session.
+        session: session::Handle,
+    },
+    /// Open an HTTP+SSE session.
+    OpenSse,
+}
+
+/// What one HTTP request turned out to be.
+pub enum Reading {
+    /// One thing to do.
+    One(Box<Classified>),
+    /// A batch: its messages in order, with the errors of those that cannot be read.
+    Batch {
+        /// The session.
+        session: session::Handle,
+        /// What to do.
+        items: Vec<Result<Classified, Rejected>>,
+    },
+}
+
+/// A request cannot be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The message is refused by the protocol's rules.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// The body cannot be read.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The session does not exist for this caller.
+    #[error(transparent)]
+    Session(#[from] UnknownSession),
+    /// The endpoint does not answer GET without a session.
+    #[error("GET reads the stream of a session: send its id, or POST")]
+    NotStreamable,
+}
+
+/// A session id that names no session of this caller.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct UnknownSession {
+    /// The id of the request that named it.
+    pub id: Option<Id>,
+    /// Why; the client is not told.
+    pub reason: Unknown,
+}
+
+// === impl Classified ===
+
+impl Classified {
+    /// What all work of the HTTP request shares.
+    #[must_use]
+    pub fn request(&self) -> &Arc<Request> {
+        &self.request
+    }
+
+    /// The tables that the request sees to its end.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.request.accepted.snapshot
+    }
+
+    /// What there is to do.
+    #[must_use]
+    pub fn work(&self) -> &Work {
+        &self.work
+    }
+
+    pub(crate) fn into_parts(self) -> (Arc<Request>, Work) {
+        (self.request, self.work)
+    }
+}
+
+// === impl Request ===
+
+impl Request {
+    /// The toolset that the path names.
+    #[must_use]
+    pub fn toolset(&self) -> &Arc<ToolsetTable> {
+        &self.accepted.toolset
+    }
+
+    /// The tables that the request sees to its end.
+    #[must_use]
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.accepted.snapshot
+    }
+
+    /// Who calls.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The headers of the HTTP request.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.accepted.head.headers
+    }
+
+    /// What the path names.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        self.accepted.endpoint
+    }
+
+    /// The listener that it came to.
+    #[must_use]
+    pub fn listener(&self) -> Option<&ListenerTable> {
+        self.accepted.snapshot.listener(&self.accepted.connection.listener)
+    }
+
+    fn session(&self, id: &str, of: Option<&Id>) -> Result<session::Handle, UnknownSession> {
+        let sessions = &self.accepted.snapshot.services.sessions;
+        let found = sessions.find(id, self.caller.digest, &self.toolset().name);
+        found.map_err(|reason| UnknownSession { id: of.cloned(), reason })
+    }
+}
+
+/// Reads and understands `authenticated`.
+///
+/// # Errors
+/// [`Error`]: the body, the message or the session is not acceptable.
+pub async fn read(authenticated: Authenticated) -> Result<Reading, Error> {
+    let (accepted, caller) = authenticated.into_parts();
+    let (accepted, body) = accepted.into_body();
+    let prefers_events = header::accepts(&accepted.head.headers).prefers_events;
+    let request = Arc::new(Request { prefers_events, accepted, caller });
+    match (request.endpoint(), &request.accepted.head.method) {
+        (Endpoint::Mcp, &Method::POST) => read_post(request, body).await,
+        (Endpoint::Mcp, &Method::GET) => read_get(request).map(one),
+        (Endpoint::Mcp, _) => read_delete(request).map(one),
+        (Endpoint::Sse, &Method::POST) => read_sse_post(request, body).await.map(one),
+        (Endpoint::Sse, _) => Ok(one(Classified { request, work: Work::OpenSse })),
+    }
+}
+
+fn one(classified: Classified) -> Reading {
+    Reading::One(Box::new(classified))
+}
+
+async fn read_post(request: Arc<Request>, body: Incoming) -> Result<Reading, Error> {
+    let (body, limits) = collect(&request, body).await?;
+    let session_id = session_id(&request)?.map(str::to_owned);
+    if let Some(session_id) = &session_id
+        && is_batch(&body)
+    {
+        return read_batch(request, session_id, &body, &limits);
+    }
+    let classified = classify(request.headers(), body, &limits)?;
+    if classified.era == Era::Modern {
+        return Ok(one(Classified { request, work: Work::Modern(classified.call) }));
+    }
+    if let Operation::Initialize { .. } = classified.call.operation {
+        let work = Work::Open { version: classified.version, call: classified.call };
+        return Ok(one(Classified { request, work }));
+    }
+    let id = classified.call.id().cloned();
+    let Some(session_id) = session_id else {
+        return Err(Rejected { era: Era::Legacy, id, fault: Fault::SessionRequired }.into());
+    };
+    let session = request.session(&session_id, id.as_ref())?;
+    let version = session.client().map_or(Version::ASSUMED, |client| client.version);
+    let call = classified.in_session(version)?;
+    Ok(one(Classified { request, work: Work::InSession { session, call } }))
+}
+
+fn read_batch(request: Arc<Request>, session_id: &str, body: &Bytes, limits: &Limits) -> Result<Reading, Error> {
+    let session = request.session(session_id, None)?;
+    let version = session.client().map_or(Version::ASSUMED, |client| client.version);
+    let calls = classify_batch(request.headers(), body, limits, version)?;
+    let item = |call: Result<Call, Rejected>| {
+        let work = Work::InSession { session: session.clone(), call: call? };
+        Ok(Classified { request: Arc::clone(&request), work })
+    };
+    let items = calls.into_iter().map(item).collect();
+    Ok(Reading::Batch { session, items })
+}
+
+fn read_get(request: Arc<Request>) -> Result<Classified, Error> {
+    let Some(session_id) = session_id(&request)? else { return Err(Error::NotStreamable) };
+    let session = request.session(session_id, None)?;
+    let last_event_id = match header::single(request.headers(), &header::LAST_EVENT_ID) {
+        Ok(None) => None,
+        Ok(Some(text)) => Some(text.parse().map_err(|_| invalid(InvalidRequest::EventId))?),
+        Err(_) => return Err(invalid(InvalidRequest::EventId).into()),
+    };
+    Ok(Classified { request, work: Work::Listen { session, last_event_id } })
+}
+
+fn read_delete(request: Arc<Request>) -> Result<Classified, Error> {
+    let Some(session_id) = session_id(&request)? else { return Err(Error::NotStreamable) };
+    let session = request.session(session_id, None)?;
+    Ok(Classified { request, work: Work::End { session } })
+}
+
+/// A POST of an HTTP+SSE client: one message, the session in the query.
+async fn read_sse_post(request: Arc<Request>, body: Incoming) -> Result<Classified, Error> {
+    let (body, limits) = collect(&request, body).await?;
+    let frame = Frame::parse(body, &limits).map_err(|malformed| Rejected::malformed(Era::Legacy, malformed))?;
+    let id = frame.id().cloned().filter(|_| frame.kind() == Kind::Request);
+    let query = request.accepted.head.uri.query().unwrap_or_default();
+    let session_id = query.split('&').find_map(|pair| pair.strip_prefix("sessionId="));
+    let session_id =
+        session_id.ok_or_else(|| Rejected { era: Era::Legacy, id: id.clone(), fault: Fault::SessionRequired })?;
+    let session = request.session(session_id, id.as_ref())?;
+    let version = session.client().map_or(Version::V2024_11_05, |client| client.version);
+    let call = classify_legacy(request.headers(), frame, version)?;
+    let initialize = matches!(call.operation, Operation::Initialize { .. });
+    if session.client().is_none() && !initialize && call.frame.kind() == Kind::Request {
+        let fault = Fault::InvalidRequest { reason: InvalidRequest::NotInitialized };
+        return Err(Rejected { era: Era::Legacy, id, fault }.into());
+    }
+    Ok(Classified { request, work: Work::InSession { session, call } })
+}
+
+async fn collect(request: &Request, body: Incoming) -> Result<(Bytes, Limits), BodyError> {
+    let limits = request.listener().map(|listener| listener.config.limits).unwrap_or_default();
+    let bytes_max = limits.body.as_usize();
+    let body = quorate_http::collect(body, bytes_max, limits.receive.max(Duration::from_millis(1))).await?;
+    Ok((body, Limits { bytes_max, depth_max: limits.json_depth, ..Limits::REQUEST }))
+}
+
+fn session_id(request: &Request) -> Result<Option<&str>, Rejected> {
+    header::session_id(request.headers()).map_err(|_| invalid(InvalidRequest::SessionId))
+}
+
+fn invalid(reason: InvalidRequest) -> Rejected {
+    Rejected { era: Era::Legacy, id: None, fault: Fault::InvalidRequest { reason } }
+}

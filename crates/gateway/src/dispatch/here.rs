@@ -1,0 +1,213 @@
+//! What the gateway answers itself: handshakes, discovery, lists, the end of a session.
+//!
+//! Handshakes and discovery show the union of what the toolset's servers offer in the asking era,
+//! as far as it is known: no server is waited for longer than its first probe may take. Lists come
+//! from the toolset's cache, with cursors that only their caller can use.
+
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use quorate_jsonrpc::{Id, build};
+use quorate_mcp::capabilities::Capabilities;
+use quorate_mcp::cursor::{self, Binding};
+use quorate_mcp::dialect::legacy::{Implementation, initialize_params, initialize_result};
+use quorate_mcp::dialect::v2026_07_28::{CacheScope, discover_result};
+use quorate_mcp::listing::{DEFAULTS as LISTING, Envelope};
+use quorate_mcp::{Call, Era, Fault, ListKind, Operation as Asked, Version};
+use quorate_runtime::backend::Support;
+use quorate_runtime::listing::Audience;
+use quorate_runtime::session::{self, Client};
+use quorate_runtime::shard::Open;
+use quorate_runtime::upstream::LegacySupport;
+use quorate_runtime::{clock, entropy};
+use quorate_session::{Delivery, EndReason};
+use quorate_telemetry::Outcome;
+
+use super::{Dispatched, Error, Operation, metrics, rejected};
+use crate::classify::Request;
+use crate::fetch::Fetcher;
+use crate::route::{probed, view};
+use crate::translate::Translator;
+
+/// Who we say that we are.
+pub(super) const SELF: Implementation<'static> = Implementation { name: "quorate", version: env!("CARGO_PKG_VERSION") };
+/// How long what `server/discover` says may be believed: servers come and go by configuration.
+const DISCOVER_TTL_MS: u64 = 30_000;
+
+/// Opens a session for `initialize`.
+pub(super) async fn open(
+    request: &Arc<Request>,
+    call: &Call,
+    version: Version,
+    started: Instant,
+) -> Result<Dispatched, Error> {
+    let mut operation = Operation::begin(metrics(request), call, version, started);
+    let Some(id) = call.id() else { return Ok(Dispatched::Accepted) };
+    if request.snapshot().is_draining() {
+        return Err(rejected(Era::Legacy, Some(id), Fault::ShuttingDown));
+    }
+    let client = client_of(call, version);
+    let session = open_session(request, Delivery::Streams, Some(client)).await?;
+    let body = build::result(id, &initialized(request, version).await);
+    operation.end(Outcome::Ok);
+    Ok(Dispatched::Opened { session: Arc::clone(session.id()), body })
+}
+
+/// Opens a session for a client of HTTP+SSE, which says who it is in its first message.
+pub(super) async fn open_sse(request: &Arc<Request>) -> Result<Dispatched, Error> {
+    if request.snapshot().is_draining() {
+        return Err(rejected(Era::Legacy, None, Fault::ShuttingDown));
+    }
+    let session = open_session(request, Delivery::Single, None).await?;
+    let connection = session.attach(None).await.map_err(|refused| Error::Session { id: None, refused })?;
+    let path = request.accepted.head.uri.path();
+    let endpoint = format!("{path}?sessionId={}", session.id());
+    Ok(Dispatched::ConnectedSse { endpoint, connection })
+}
+
+/// Ends a session.
+pub(super) fn end(session: &session::Handle) -> Dispatched {
+    session.end(EndReason::Deleted, session::fault(Fault::SessionUnknown));
+    Dispatched::Ended
+}
+
+/// What the client of a session said at `initialize`.
+pub(super) fn client_of(call: &Call, version: Version) -> Client {
+    let (capabilities, info) = match &call.operation {
+        Asked::Initialize { capabilities, client_info, .. } => (call.raw(*capabilities), call.raw(*client_info)),
+        _ => ("{}", r#"{"name":"unknown","version":"0"}"#),
+    };
+    let mut hasher = DefaultHasher::new();
+    (version.as_str(), capabilities).hash(&mut hasher);
+    Client { version, initialize_params: initialize_params(version, capabilities, info).into(), view: hasher.finish() }
+}
+
+/// The result of `initialize`: the union of what the servers offer to sessions.
+pub(super) async fn initialized(request: &Request, version: Version) -> String {
+    let offered = offered(request, Era::Legacy).await;
+    initialize_result(version, &offered.capabilities, SELF, offered.instructions.as_deref())
+}
+
+/// The result of `server/discover`: the union of what the servers offer to stateless clients.
+pub(super) async fn discovered(request: &Request) -> String {
+    let offered = offered(request, Era::Modern).await;
+    let instructions = offered.instructions.as_deref();
+    // What is offered depends on configuration alone, and that may come to depend on the caller.
+    discover_result(&offered.capabilities, SELF, instructions, DISCOVER_TTL_MS, CacheScope::Private)
+}
+
+/// Answers a list request from the toolset's lists.
+pub(super) async fn list(
+    request: &Request,
+    era: Era,
+    audience: Audience,
+    fetch: &Fetcher<'_>,
+    id: &Id,
+    kind: ListKind,
+    cursor: Option<&str>,
+) -> Result<Bytes, Error> {
+    let toolset = request.toolset();
+    let sealer = &request.snapshot().services.sealer;
+    let binding = Binding { kind, toolset: &toolset.name, principal: request.caller().digest };
+    let invalid = |reason| rejected(era, Some(id), Fault::InvalidParams { field: "cursor", reason });
+    let position = match cursor {
+        None => None,
+        Some(text) => {
+            let position = cursor::open(sealer, text, &binding);
+            Some(position.map_err(|_| invalid("is not one that this list gave out"))?)
+        }
+    };
+    probed(&toolset.listing).await;
+    let merged = toolset.listing.merged(view(request, audience), kind, fetch).await;
+    let window = merged
+        .window(position, &LISTING)
+        .map_err(|_| invalid("has expired, since the list has changed: list again from the start"))?;
+    let next = window.next.map(|next| cursor::seal(sealer, next, &binding, &entropy::secret()));
+    let envelope = Envelope { id, era, now: clock::now(), next_cursor: next.as_deref(), meta: None };
+    Ok(merged.answer(&window, &envelope))
+}
+
+/// Answers a stateless request that no server is asked for.
+pub(super) async fn modern(request: &Request, call: &Call) -> Result<Dispatched, Error> {
+    let Some(id) = call.id() else { return Ok(Dispatched::Accepted) };
+    let body = match &call.operation {
+        Asked::Discover => build::result(id, &discovered(request).await),
+        Asked::List { kind, cursor } => {
+            let fetch = Fetcher::Modern;
+            list(request, Era::Modern, Audience::Modern, &fetch, id, *kind, cursor.as_deref()).await?
+        }
+        _ => {
+            let method = call.frame.method().unwrap_or_default().to_owned();
+            return Err(rejected(Era::Modern, Some(id), Fault::MethodNotFound { method }));
+        }
+    };
+    Ok(request.answer(body))
+}
+
+async fn open_session(
+    request: &Arc<Request>,
+    delivery: Delivery,
+    client: Option<Client>,
+) -> Result<session::Handle, Error> {
+    let services = &request.snapshot().services;
+    let toolset = request.toolset();
+    let translate =
+        Arc::new(Translator::new(Arc::downgrade(toolset), services.sealer.clone(), request.caller().digest));
+    let open = Open {
+        principal: request.caller().digest,
+        tenant: request.caller().principal.tenant.clone(),
+        toolset: toolset.name.clone(),
+        delivery,
+        client,
+        translate,
+    };
+    Ok(services.sessions.open(open).await?)
+}
+
+/// What a toolset's servers offer together.
+struct Offered {
+    capabilities: Capabilities,
+    instructions: Option<String>,
+}
+
+async fn offered(request: &Request, era: Era) -> Offered {
+    let listing = &request.toolset().listing;
+    probed(listing).await;
+    let mut capabilities = Capabilities::new();
+    let mut instructions = String::new();
+    for server in listing.servers() {
+        let support = server.support();
+        let Some((raw, said)) = offer_of(&support, era) else { continue };
+        let text = raw.as_deref().and_then(|raw| std::str::from_utf8(raw).ok()).unwrap_or("{}");
+        if capabilities.add(text).is_err() {
+            tracing::warn!(server = %server.name(), "the server's capabilities are no object, and left out");
+        }
+        if let Some(said) = said {
+            let separator = if instructions.is_empty() { "" } else { "\n\n" };
+            if listing.servers().len() > 1 {
+                // Writing to a String cannot fail.
+                let _ = write!(instructions, "{separator}[{}] {said}", server.name());
+            } else {
+                instructions.push_str(&said);
+            }
+        }
+    }
+    Offered { capabilities, instructions: (!instructions.is_empty()).then_some(instructions) }
+}
+
+/// What one server offers in an era: its raw capabilities and instructions.
+fn offer_of(support: &Support, era: Era) -> Option<(Option<Bytes>, Option<String>)> {
+    let modern = support.modern.as_ref().map(|info| (info.capabilities.clone(), info.instructions.clone()));
+    match (era, &support.legacy) {
+        (Era::Modern, _) => modern,
+        (Era::Legacy, LegacySupport::Unsupported) => None,
+        (Era::Legacy, LegacySupport::Supported { capabilities, instructions, .. }) => {
+            Some((Some(capabilities.clone()), instructions.clone()))
+        }
+        // Nobody has tried yet: what a server offers in one era it mostly offers in the other.
+        (Era::Legacy, LegacySupport::Unknown) => modern.or_else(|| support.failure.is_none().then_some((None, None))),
+    }
+}

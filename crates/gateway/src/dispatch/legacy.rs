@@ -1,0 +1,263 @@
+//! Messages of sessions: through the session's actor, or answered here on its behalf.
+//!
+//! A request for a server becomes a call of the session: whatever happens to this POST's
+//! connection, the call goes on, and its answer can be resumed. What the gateway answers itself
+//! is answered on the POST where there is one; an HTTP+SSE client has only its stream, so there
+//! the answer goes through the session too.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use quorate_jsonrpc::{Frame, Id, Kind, Limits, build};
+use quorate_mcp::error::InvalidRequest;
+use quorate_mcp::{Call, Era, Fault, ListKind, Operation as Asked, Rejected, Version};
+use quorate_runtime::backend;
+use quorate_runtime::listing::Audience;
+use quorate_runtime::session::{self, Outgoing, PRIME_AFTER, Refused, Reply, severity};
+use quorate_session::{Answer, Audience as To, Event, EventId, Purpose};
+use quorate_telemetry::{Outcome, Trace};
+
+use super::{Dispatched, Error, Operation, here, metrics, rejected};
+use crate::classify::Request;
+use crate::fetch::Fetcher;
+use crate::handle::seal_task;
+use crate::listener::Endpoint;
+use crate::route::Target;
+
+/// Servers that are asked for their tasks, and pages of each: a list of tasks is for people.
+const TASK_PAGES_MAX: usize = 16;
+
+/// Takes one message of a session.
+pub(super) async fn send(
+    request: &Arc<Request>,
+    session: &session::Handle,
+    call: Call,
+    target: Target,
+    trace: &Trace,
+    started: Instant,
+) -> Result<Dispatched, Error> {
+    if call.frame.kind() != Kind::Request {
+        tell(session, call);
+        return Ok(Dispatched::Accepted);
+    }
+    let version = session.client().map_or(Version::ASSUMED, |client| client.version);
+    let mut operation = Operation::begin(metrics(request), &call, version, started);
+    let message = Message { request, session, trace };
+    let result = match target {
+        Target::Here => message.here(&call, version).await,
+        Target::Server { server, frame, .. } => message.forward(&call, frame, server).await,
+        Target::Ask { servers, uri } => message.ask(&call, servers, &uri).await,
+    };
+    operation.end(match &result {
+        Ok(_) => Outcome::Ok,
+        Err(error) => Outcome::Failed(error.class()),
+    });
+    result
+}
+
+/// Reads a stream of a session.
+pub(super) async fn listen(
+    request: &Request,
+    session: &session::Handle,
+    last_event_id: Option<EventId>,
+) -> Result<Dispatched, Error> {
+    let resumes = last_event_id.is_some();
+    let attached = session.attach(last_event_id).await;
+    if resumes {
+        metrics(request).resumption(if attached.is_ok() { "resumed" } else { "refused" });
+    }
+    attached.map(Dispatched::Connected).map_err(|refused| Error::Session { id: None, refused })
+}
+
+/// Hands a notification or an answer of the client to its session.
+fn tell(session: &session::Handle, call: Call) {
+    let frame = call.frame;
+    let event = match call.operation {
+        Asked::Response => Event::ClientResponse { frame },
+        Asked::Cancelled { request_id: Some((request_id, span)) } => Event::Cancel { frame, request_id, span },
+        Asked::Progress { span, .. } => Event::ClientProgress { frame, token: span },
+        Asked::RootsListChanged | Asked::OtherNotification => Event::ClientNotification { frame, to: To::EachLeg },
+        // The servers get our own `initialized`; a cancel without an id names nothing.
+        _ => Event::Touch,
+    };
+    session.tell(event);
+}
+
+struct Message<'a> {
+    request: &'a Arc<Request>,
+    session: &'a session::Handle,
+    trace: &'a Trace,
+}
+
+// === impl Message ===
+
+impl Message<'_> {
+    /// Answers what no single server is asked for.
+    async fn here(&self, call: &Call, version: Version) -> Result<Dispatched, Error> {
+        let Some(id) = call.id() else { return Ok(Dispatched::Accepted) };
+        let body = match &call.operation {
+            Asked::SetLevel { level } => {
+                let purpose = Purpose::SetLevel { severity: severity(*level), result: "{}" };
+                return self.post(call, call.frame.clone(), None, purpose).await;
+            }
+            Asked::Ping => Ok(build::result(id, "{}")),
+            Asked::Initialize { requested, .. } => self.initialize(call, id, requested).await,
+            Asked::List { kind, cursor } => self.list(id, *kind, cursor.as_deref()).await,
+            Asked::ListTasks { .. } => Ok(self.tasks(id, version).await),
+            _ => {
+                let method = call.frame.method().unwrap_or_default().to_owned();
+                Err(rejected(Era::Legacy, Some(id), Fault::MethodNotFound { method }))
+            }
+        };
+        self.session.tell(Event::Touch);
+        match self.request.endpoint() {
+            Endpoint::Mcp => body.map(|body| self.request.answer(body)),
+            Endpoint::Sse => self.through_session(call, id, body).await,
+        }
+    }
+
+    /// Forwards a request to the one server that answers it.
+    async fn forward(&self, call: &Call, frame: Frame, server: backend::Handle) -> Result<Dispatched, Error> {
+        let purpose = match &call.operation {
+            Asked::Subscribe { .. } => Purpose::Subscribe { uri: uri_of(&frame).into() },
+            Asked::Unsubscribe { .. } => Purpose::Unsubscribe { uri: uri_of(&frame).into() },
+            _ => Purpose::Plain,
+        };
+        self.post(call, frame, Some(server), purpose).await
+    }
+
+    async fn post(
+        &self,
+        call: &Call,
+        frame: Frame,
+        server: Option<backend::Handle>,
+        purpose: Purpose,
+    ) -> Result<Dispatched, Error> {
+        let outgoing = self.outgoing(call, frame, server, purpose);
+        let reply = self.session.post(vec![outgoing], false).await;
+        let refused = |refused| self.refused(call.id(), refused);
+        Ok(match reply.map_err(refused)? {
+            Reply::Json(body) => Dispatched::Json { status: StatusCode::OK, body },
+            Reply::Stream(connection) => Dispatched::Connected(connection),
+            Reply::Nothing => Dispatched::Nothing,
+            Reply::Elsewhere => Dispatched::Accepted,
+        })
+    }
+
+    fn outgoing(&self, call: &Call, frame: Frame, server: Option<backend::Handle>, purpose: Purpose) -> Outgoing {
+        let mut headers = HeaderMap::new();
+        if self.trace.is_sampled() {
+            self.trace.outgoing(&tracing::Span::none()).inject(&mut headers);
+        }
+        let progress_token = call.progress_token.as_ref().map(|(token, _)| Bytes::from(token.as_json().to_owned()));
+        let prime_after = match (self.request.endpoint(), self.request.prefers_events) {
+            (Endpoint::Sse, _) => None,
+            (Endpoint::Mcp, true) => Some(Duration::ZERO),
+            (Endpoint::Mcp, false) => Some(PRIME_AFTER),
+        };
+        Outgoing { frame, server, progress_token, purpose, headers, prime_after }
+    }
+
+    /// Asks servers in turn for a resource that none of them lists.
+    async fn ask(&self, call: &Call, servers: Vec<backend::Handle>, uri: &str) -> Result<Dispatched, Error> {
+        if let (Endpoint::Sse, Some(server)) = (self.request.endpoint(), servers.first()) {
+            // Its one stream carries every answer, so only one server can be asked.
+            return self.forward(call, call.frame.clone(), server.clone()).await;
+        }
+        for server in servers {
+            let outgoing = self.outgoing(call, call.frame.clone(), Some(server), Purpose::Plain);
+            match self.session.post(vec![outgoing], false).await {
+                Ok(Reply::Json(body)) => {
+                    let answer = Frame::parse(body.clone(), &Limits::ANSWER);
+                    if answer.is_ok_and(|answer| answer.kind() == Kind::Result) {
+                        return Ok(Dispatched::Json { status: StatusCode::OK, body });
+                    }
+                }
+                // One that takes its time streams, and is then the one that answers.
+                Ok(Reply::Stream(connection)) => return Ok(Dispatched::Connected(connection)),
+                Ok(Reply::Nothing | Reply::Elsewhere) => return Ok(Dispatched::Nothing),
+                Err(refused) => return Err(self.refused(call.id(), refused)),
+            }
+        }
+        Err(rejected(Era::Legacy, call.id(), Fault::ResourceNotFound { uri: uri.to_owned() }))
+    }
+
+    /// The first message of an HTTP+SSE client; a session with streams was initialized before.
+    async fn initialize(&self, call: &Call, id: &Id, requested: &str) -> Result<Bytes, Error> {
+        let version = Version::negotiate(requested);
+        let client = here::client_of(call, version);
+        if !self.session.initialize(client) {
+            let fault = Fault::InvalidParams { field: "method", reason: "must not be repeated in a session" };
+            return Err(rejected(Era::Legacy, Some(id), fault));
+        }
+        Ok(build::result(id, &here::initialized(self.request, version).await))
+    }
+
+    async fn list(&self, id: &Id, kind: ListKind, cursor: Option<&str>) -> Result<Bytes, Error> {
+        let fetch = self.fetcher();
+        let audience = Audience::Legacy(self.session.client().map_or(0, |client| client.view));
+        here::list(self.request, Era::Legacy, audience, &fetch, id, kind, cursor).await
+    }
+
+    fn fetcher(&self) -> Fetcher<'_> {
+        match self.request.endpoint() {
+            Endpoint::Mcp => Fetcher::Session(self.session),
+            Endpoint::Sse => Fetcher::Single(self.session),
+        }
+    }
+
+    /// Lists the tasks of all servers, under the ids that this caller knows them by.
+    async fn tasks(&self, id: &Id, version: Version) -> Bytes {
+        let mut tasks: Vec<String> = Vec::new();
+        let servers = self.request.toolset().listing.servers().iter();
+        for server in servers.filter(|server| server.offers_tasks()).take(TASK_PAGES_MAX) {
+            match self.fetcher().tasks(server, TASK_PAGES_MAX).await {
+                Ok(listed) => tasks.extend(listed.into_iter().map(|task| {
+                    let services = &self.request.snapshot().services;
+                    let sealed = seal_task(&services.sealer, server.name(), self.request.caller().digest, &task.id);
+                    task.with_id(&sealed)
+                })),
+                Err(reason) => {
+                    tracing::warn!(server = %server.name(), %version, reason, "tasks cannot be listed; the others are");
+                }
+            }
+        }
+        build::result(id, &format!("{{\"tasks\":[{}]}}", tasks.join(",")))
+    }
+
+    /// Answers on the session's one stream.
+    async fn through_session(&self, call: &Call, id: &Id, body: Result<Bytes, Error>) -> Result<Dispatched, Error> {
+        let answer = match body {
+            Ok(body) => {
+                let result = Frame::parse(body, &Limits::ANSWER).ok().and_then(|frame| frame.result());
+                Answer::Result(result.unwrap_or_else(|| Bytes::from_static(b"{}")))
+            }
+            Err(Error::Rejected(Rejected { fault, .. })) => Answer::Error(session::fault(fault)),
+            Err(other) => return Err(other),
+        };
+        let outgoing = self.outgoing(call, call.frame.clone(), None, Purpose::Plain);
+        let begun = self.session.begin(vec![outgoing], false).await;
+        let (keys, _elsewhere) = begun.map_err(|refused| self.refused(Some(id), refused))?;
+        for key in keys {
+            self.session.answer(key, answer.clone());
+        }
+        Ok(Dispatched::Accepted)
+    }
+
+    fn refused(&self, id: Option<&Id>, refused: Refused) -> Error {
+        if let Refused::Rejected(quorate_session::Rejection::DuplicateId { .. }) = &refused {
+            return rejected(Era::Legacy, id, Fault::InvalidRequest { reason: InvalidRequest::DuplicateId });
+        }
+        Error::Session { id: id.cloned(), refused }
+    }
+}
+
+/// The URI of a subscription as the server knows it.
+fn uri_of(frame: &Frame) -> String {
+    let params = frame.params_span();
+    let uri = params.and_then(|params| quorate_jsonrpc::pick(frame.text_of(params), params.start, ["uri"]).ok());
+    let text = uri.and_then(|[span]| quorate_jsonrpc::text(frame.text_of(span?)).map(std::borrow::Cow::into_owned));
+    text.unwrap_or_default()
+}

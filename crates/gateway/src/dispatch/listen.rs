@@ -1,0 +1,258 @@
+//! `subscriptions/listen` of a stateless client: one stream over the hubs of all its servers.
+//!
+//! The client's filter is split by server; each part joins that server's hub, which shares one
+//! upstream listen among all clients. The acknowledgement goes out first, once every server has
+//! said what it honours. Notifications pass with the client's subscription id, URIs and task ids
+//! as it knows them; a changed list drops our copy of it first.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{self, SelectAll, Stream, StreamExt};
+use quorate_http::sse;
+use quorate_jsonrpc::{Id, build};
+use quorate_mcp::dialect::v2026_07_28::{acknowledged_params, listen_result};
+use quorate_mcp::listing::ServerIndex;
+use quorate_mcp::message::Filter;
+use quorate_mcp::subscription::{Change, Gather, Interest, Notification};
+use quorate_mcp::uri::Route;
+use quorate_mcp::{Call, Era, Fault, ListKind, Method};
+use quorate_runtime::backend::{Notice, Subscription};
+use quorate_runtime::listing::{Audience, View};
+use quorate_telemetry::Outcome;
+use quorate_types::ResourceName;
+
+use super::modern::FETCH;
+use super::{Dispatched, Error, Operation, rejected};
+use crate::classify::Request;
+use crate::handle::{open_task, seal_task};
+use crate::route::{probed, view};
+
+/// Opens the stream that `call` asks for.
+pub(super) async fn open(
+    request: &Arc<Request>,
+    call: &Call,
+    filter: &Filter,
+    mut operation: Operation,
+) -> Result<Dispatched, Error> {
+    let Some(id) = call.id().cloned() else { return Ok(Dispatched::Accepted) };
+    probed(&request.toolset().listing).await;
+    let split = split(request, filter).await;
+    let mut subscriptions = SelectAll::new();
+    let mut waiting = Vec::new();
+    for (index, interest) in split.interests {
+        let Some(server) = request.toolset().listing.server(index) else { continue };
+        match server.subscribe(interest).await {
+            Ok(subscription) => {
+                waiting.push(index);
+                subscriptions.push(notices(index, subscription));
+            }
+            Err(Some(rejection)) => {
+                operation.end(Outcome::Failed(quorate_types::Code::ResourceExhausted));
+                tracing::warn!(server = %server.name(), %rejection, "a listen was refused");
+                let fault = Fault::LimitExceeded { limit: "subscribers", max: 1024 };
+                return Err(rejected(Era::Modern, Some(&id), fault));
+            }
+            // Removed by a new configuration while we asked.
+            Err(None) => {}
+        }
+    }
+    let gather = Gather::new(waiting, Interest::default());
+    let listening =
+        Listening { request: Arc::clone(request), id, gather, uris: split.uris, acknowledged: false, operation };
+    let events = events(listening, subscriptions);
+    Ok(Dispatched::Events(sse::Events::stream(events, sse::KEEP_ALIVE)))
+}
+
+/// A client's filter by server, and the URIs as the client knows them.
+struct Split {
+    interests: HashMap<ServerIndex, Interest>,
+    uris: HashMap<(ServerIndex, Arc<str>), String>,
+}
+
+/// The state of one client's stream.
+struct Listening {
+    request: Arc<Request>,
+    id: Id,
+    gather: Gather,
+    uris: HashMap<(ServerIndex, Arc<str>), String>,
+    acknowledged: bool,
+    operation: Operation,
+}
+
+async fn split(request: &Request, filter: &Filter) -> Split {
+    let listing = &request.toolset().listing;
+    let speaking = |index: &ServerIndex| listing.server(*index).is_some_and(|server| server.speaks_modern());
+    let count = u16::try_from(listing.servers().len()).unwrap_or(u16::MAX);
+    let servers: Vec<ServerIndex> = (0..count).map(ServerIndex).filter(speaking).collect();
+    let mut split = Split { interests: HashMap::new(), uris: HashMap::new() };
+    if filter.tools || filter.prompts || filter.resources {
+        for index in &servers {
+            let lists = Interest {
+                tools: filter.tools,
+                prompts: filter.prompts,
+                resources: filter.resources,
+                ..Interest::default()
+            };
+            split.interests.insert(*index, lists);
+        }
+    }
+    for uri in &filter.uris {
+        if let Some((index, upstream)) = owner(request, &servers, uri).await {
+            let upstream: Arc<str> = upstream.into();
+            split.uris.insert((index, Arc::clone(&upstream)), uri.clone());
+            split.interests.entry(index).or_default().uris.insert(upstream);
+        }
+    }
+    for task in &filter.tasks {
+        let owned = open_task(&request.snapshot().services.sealer, request.caller().digest, task);
+        if let Some((server, upstream)) = owned
+            && let Some(index) = listing.index_of(&server)
+        {
+            split.interests.entry(index).or_default().tasks.insert(upstream.into());
+        }
+    }
+    split
+}
+
+/// The server that a resource belongs to, and its URI there.
+async fn owner(request: &Request, servers: &[ServerIndex], uri: &str) -> Option<(ServerIndex, String)> {
+    if let [only] = servers {
+        return Some((*only, uri.to_owned()));
+    }
+    let listing = &request.toolset().listing;
+    let router = listing.router(modern_view(request), &FETCH).await;
+    match router.route(uri) {
+        Ok(Route::To { server, uri }) => Some((server, uri.to_owned())),
+        Ok(Route::Ask(candidates)) => Some((*candidates.first()?, uri.to_owned())),
+        Ok(Route::Ambiguous { .. }) | Err(_) => None,
+    }
+}
+
+fn modern_view(request: &Request) -> View {
+    view(request, Audience::Modern)
+}
+
+/// A server's notices, each with the server's place.
+fn notices(
+    index: ServerIndex,
+    subscription: Subscription,
+) -> std::pin::Pin<Box<dyn Stream<Item = (ServerIndex, Option<Notice>)> + Send>> {
+    let open = stream::unfold(Some(subscription), move |subscription| async move {
+        let mut subscription = subscription?;
+        match subscription.notices.recv().await {
+            Some(notice) => Some(((index, Some(notice)), Some(subscription))),
+            None => Some(((index, None), None)),
+        }
+    });
+    Box::pin(open)
+}
+
+type Notices = SelectAll<std::pin::Pin<Box<dyn Stream<Item = (ServerIndex, Option<Notice>)> + Send>>>;
+
+fn events(listening: Listening, notices: Notices) -> impl Stream<Item = sse::Event> + Send {
+    stream::unfold(Some((listening, notices)), |state| async move {
+        let (mut listening, mut notices) = state?;
+        if let Some(bytes) = listening.acknowledge() {
+            return Some((sse::Event::new(bytes), Some((listening, notices))));
+        }
+        loop {
+            match notices.next().await {
+                Some((index, Some(notice))) => {
+                    if let Some(bytes) = listening.take(index, notice) {
+                        return Some((sse::Event::new(bytes), Some((listening, notices))));
+                    }
+                }
+                // A server's part is over (removed, or we read too slowly): so is the stream, and
+                // the client opens one that is complete again.
+                Some((_, None)) => return Some((sse::Event::new(listening.end()), None)),
+                // Nothing was asked of anybody: the stream stays open until the client leaves.
+                None => std::future::pending::<()>().await,
+            }
+        }
+    })
+}
+
+// === impl Listening ===
+
+impl Listening {
+    /// The acknowledgement, when nothing more is waited for.
+    fn acknowledge(&mut self) -> Option<Bytes> {
+        let honoured = self.gather.complete()?;
+        Some(self.acknowledged_with(honoured))
+    }
+
+    fn take(&mut self, index: ServerIndex, notice: Notice) -> Option<Bytes> {
+        match notice {
+            Notice::Acknowledged(part) => {
+                let part = self.as_client_knows(index, part);
+                let honoured = self.gather.honoured(index, part)?;
+                Some(self.acknowledged_with(honoured))
+            }
+            Notice::Changed(notification) => self.changed(index, &notification),
+            Notice::Announced(change) => {
+                self.invalidate(index, &change);
+                let uri = match &change {
+                    Change::Resource { uri } => self.uris.get(&(index, Arc::clone(uri))).map(String::as_str),
+                    Change::Tools | Change::Prompts | Change::Resources | Change::Task { .. } => None,
+                };
+                self.acknowledged.then(|| change.announce(&self.id, uri)).flatten()
+            }
+        }
+    }
+
+    fn changed(&mut self, index: ServerIndex, notification: &Notification) -> Option<Bytes> {
+        self.invalidate(index, notification.change());
+        if !self.acknowledged {
+            return None; // The client reads everything anew after its acknowledgement anyway.
+        }
+        let key = match notification.change() {
+            Change::Resource { uri } => self.uris.get(&(index, Arc::clone(uri))).cloned(),
+            Change::Task { id } => Some(self.sealed(self.server(index)?, id)),
+            Change::Tools | Change::Prompts | Change::Resources => None,
+        };
+        Some(notification.addressed(&self.id, key.as_deref()))
+    }
+
+    fn acknowledged_with(&mut self, honoured: Interest) -> Bytes {
+        self.acknowledged = true;
+        let params = acknowledged_params(&self.id, &honoured.to_filter());
+        build::notification(Method::SubscriptionsAcknowledged.as_str(), Some(&params))
+    }
+
+    fn as_client_knows(&self, index: ServerIndex, part: Interest) -> Interest {
+        let uris = part.uris.iter().map(|uri| {
+            let known = self.uris.get(&(index, Arc::clone(uri)));
+            known.map_or_else(|| Arc::clone(uri), |known| Arc::from(known.as_str()))
+        });
+        let tasks = part.tasks.iter().filter_map(|id| Some(Arc::from(self.sealed(self.server(index)?, id))));
+        let (uris, tasks) = (uris.collect(), tasks.collect());
+        Interest { uris, tasks, ..part }
+    }
+
+    fn invalidate(&self, index: ServerIndex, change: &Change) {
+        let kinds: &[ListKind] = match change {
+            Change::Tools => &[ListKind::Tools],
+            Change::Prompts => &[ListKind::Prompts],
+            Change::Resources => &[ListKind::Resources, ListKind::ResourceTemplates],
+            Change::Resource { .. } | Change::Task { .. } => &[],
+        };
+        if let Some(server) = self.server(index) {
+            kinds.iter().for_each(|kind| self.request.toolset().listing.invalidate(server, *kind));
+        }
+    }
+
+    fn end(&mut self) -> Bytes {
+        self.operation.end(Outcome::Ok);
+        build::result(&self.id, &listen_result(&self.id))
+    }
+
+    fn server(&self, index: ServerIndex) -> Option<&ResourceName> {
+        self.request.toolset().listing.server(index).map(quorate_runtime::backend::Handle::name)
+    }
+
+    fn sealed(&self, server: &ResourceName, id: &str) -> String {
+        seal_task(&self.request.snapshot().services.sealer, server, self.request.caller().digest, id)
+    }
+}

@@ -1,0 +1,169 @@
+//! Stage 8: do it.
+//!
+//! In: an inspected request. Out: [`Dispatched`]: an answer that has begun. Stateless requests
+//! go straight to a server ([`modern`]); messages of sessions go through the session's actor
+//! ([`legacy`]); what the gateway answers itself is in [`here`], change notifications of
+//! stateless clients in [`listen`].
+//! Knows nothing of HTTP statuses beyond what a server answered: the next stage writes responses.
+
+mod here;
+mod legacy;
+mod listen;
+mod modern;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::StatusCode;
+use quorate_http::sse;
+use quorate_jsonrpc::Id;
+use quorate_mcp::{Call, Era, Fault, Rejected, Version};
+use quorate_runtime::session::{Connection, Refused};
+use quorate_runtime::shard;
+use quorate_telemetry::{Method, Metrics, Outcome, Revision, Trace};
+use quorate_types::Code;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::classify::{Request, Work};
+use crate::inspect::Inspected;
+
+/// An answer that has begun.
+pub enum Dispatched {
+    /// One JSON message.
+    Json {
+        /// The HTTP status.
+        status: StatusCode,
+        /// The message.
+        body: Bytes,
+    },
+    /// A session was opened.
+    Opened {
+        /// Its id.
+        session: Arc<str>,
+        /// The answer to `initialize`.
+        body: Bytes,
+    },
+    /// A stream of a session.
+    Connected(Connection),
+    /// The stream of an HTTP+SSE session, which begins with the address to post to.
+    ConnectedSse {
+        /// The address.
+        endpoint: String,
+        /// The stream.
+        connection: Connection,
+    },
+    /// A stream of a stateless request.
+    Events(sse::Events),
+    /// Taken, and nothing to say.
+    Accepted,
+    /// A stream without events.
+    Nothing,
+    /// The session is over.
+    Ended,
+}
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The protocol's error, with the id of the request.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// No session can be opened now.
+    #[error(transparent)]
+    Open(#[from] shard::Error),
+    /// The session does not take it.
+    #[error("{refused}")]
+    Session {
+        /// The id of the request.
+        id: Option<Id>,
+        /// Why.
+        refused: Refused,
+    },
+}
+
+/// Measures one operation from its beginning to the end of its answer.
+pub(crate) struct Operation {
+    metrics: Metrics,
+    method: Method,
+    revision: Revision,
+    started: Instant,
+    outcome: Outcome,
+}
+
+// === impl Error ===
+
+impl Error {
+    /// The class of this error, for metrics.
+    #[must_use]
+    pub fn class(&self) -> Code {
+        match self {
+            Self::Rejected(rejected) => rejected.fault.class(),
+            Self::Open(shard::Error::TooMany { .. }) => Code::ResourceExhausted,
+            Self::Open(shard::Error::Spawn { .. }) => Code::Internal,
+            Self::Session { refused: Refused::Gone(_), .. } => Code::NotFound,
+            Self::Session { refused: Refused::Rejected(rejection), .. } => rejection.code(),
+        }
+    }
+}
+
+// === impl Operation ===
+
+impl Operation {
+    pub(crate) fn begin(metrics: &Metrics, call: &Call, version: Version, started: Instant) -> Self {
+        let method = Method::of(call.frame.method().unwrap_or_default());
+        let revision = Revision::of(version.as_str());
+        // An operation that nobody ends was given up by its client.
+        let outcome = Outcome::Failed(Code::Cancelled);
+        Self { metrics: metrics.clone(), method, revision, started, outcome }
+    }
+
+    pub(crate) fn end(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        self.metrics.operation(self.method, self.revision, self.outcome, self.started.elapsed());
+    }
+}
+
+/// Does what `inspected` asks for.
+///
+/// # Errors
+/// [`Error`]: the caller is told in the protocol's own form.
+pub async fn send(inspected: Inspected, trace: &Trace, started: Instant) -> Result<Dispatched, Error> {
+    let (routed, permit) = inspected.into_parts();
+    let (request, work, target) = routed.into_parts();
+    // Held until the answer has begun; streams are bounded by their own limits.
+    let _permit: Option<OwnedSemaphorePermit> = permit;
+    match work {
+        Work::Modern(call) => modern::send(&request, call, target, trace, started).await,
+        Work::Open { call, version } => here::open(&request, &call, version, started).await,
+        Work::OpenSse => here::open_sse(&request).await,
+        Work::InSession { session, call } => legacy::send(&request, &session, call, target, trace, started).await,
+        Work::Listen { session, last_event_id } => legacy::listen(&request, &session, last_event_id).await,
+        Work::End { session } => Ok(here::end(&session)),
+    }
+}
+
+impl Request {
+    /// Answers with a message that is there, in the form that the client would rather have.
+    fn answer(&self, body: Bytes) -> Dispatched {
+        if !self.prefers_events {
+            return Dispatched::Json { status: StatusCode::OK, body };
+        }
+        let only = stream::once(std::future::ready(sse::Event::new(body)));
+        Dispatched::Events(sse::Events::stream(only, sse::KEEP_ALIVE))
+    }
+}
+
+fn rejected(era: Era, id: Option<&Id>, fault: Fault) -> Error {
+    Error::Rejected(Rejected { era, id: id.cloned(), fault })
+}
+
+fn metrics(request: &Request) -> &Metrics {
+    &request.snapshot().services.metrics
+}

@@ -1,0 +1,263 @@
+//! Stateless requests: one POST to one server, nothing kept.
+//!
+//! The request goes out with an id of ours and the name as the server knows it, everything else
+//! as it came; the answer comes back with the client's id. A stream is passed event by event at
+//! the client's pace: dropping it (the client left) closes the upstream connection, which is how
+//! the era cancels. A stream that breaks becomes an error event, never a clean end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use quorate_http::sse;
+use quorate_jsonrpc::{Frame, Id, Kind};
+use quorate_mcp::exchange::{Exchange, Outcome as Step};
+use quorate_mcp::{Call, Era, Fault, Method, Operation as Asked, Version, header};
+use quorate_runtime::backend::{self, Load, Sent, fault_of};
+use quorate_runtime::listing::Audience;
+use quorate_runtime::upstream::{Answer, FrameStream};
+use quorate_telemetry::{Outcome, Trace};
+use quorate_types::ResourceName;
+
+use super::{Dispatched, Error, Operation, here, listen, metrics, rejected};
+use crate::classify::Request;
+use crate::fetch::Fetcher;
+use crate::handle::Outbound;
+use crate::route::{Target, view};
+
+/// Answers a stateless request.
+pub(super) async fn send(
+    request: &Arc<Request>,
+    call: Call,
+    target: Target,
+    trace: &Trace,
+    started: Instant,
+) -> Result<Dispatched, Error> {
+    let mut operation = Operation::begin(metrics(request), &call, Version::LATEST, started);
+    let result = match target {
+        Target::Here => match &call.operation {
+            Asked::Listen { filter } => return listen::open(request, &call, filter, operation).await,
+            _ => here::modern(request, &call).await,
+        },
+        Target::Server { server, frame, name } => {
+            let upstream = Upstream { request, call: &call, trace };
+            return upstream.send(server, &frame, name.as_deref(), operation).await;
+        }
+        Target::Ask { servers, uri } => {
+            let upstream = Upstream { request, call: &call, trace };
+            return upstream.ask(servers, &uri, operation).await;
+        }
+    };
+    operation.end(match &result {
+        Ok(_) => Outcome::Ok,
+        Err(error) => Outcome::Failed(error.class()),
+    });
+    result
+}
+
+struct Upstream<'a> {
+    request: &'a Arc<Request>,
+    call: &'a Call,
+    trace: &'a Trace,
+}
+
+// === impl Upstream ===
+
+impl Upstream<'_> {
+    async fn send(
+        &self,
+        server: backend::Handle,
+        frame: &Frame,
+        name: Option<&str>,
+        mut operation: Operation,
+    ) -> Result<Dispatched, Error> {
+        let client_id = self.client_id()?;
+        let upstream_id = mint();
+        let body = frame.with_id(&upstream_id).into_bytes();
+        let exchange = Exchange::new(client_id.clone(), upstream_id, Version::LATEST);
+        let sent_at = Instant::now();
+        let sent = server.send(&self.headers(name), &body).await;
+        let method = quorate_telemetry::Method::of(self.call.frame.method().unwrap_or_default());
+        let Sent { answer, load } = match sent {
+            Ok(sent) => sent,
+            Err(error) => {
+                operation.end(Outcome::Failed(error.code()));
+                server.metrics().operation(method, Outcome::Failed(error.code()), sent_at.elapsed());
+                return Err(rejected(Era::Modern, Some(&client_id), error.to_fault()));
+            }
+        };
+        let reader = Reader {
+            request: Arc::clone(self.request),
+            server,
+            method: self.call.method(),
+            exchange,
+            operation,
+            sent_at,
+            label: method,
+            load,
+        };
+        match answer {
+            Answer::Json { status, frame } => reader.json(status, frame),
+            Answer::Stream(frames) => Ok(Dispatched::Events(reader.events(frames))),
+        }
+    }
+
+    /// Asks servers in turn for a resource that none of them lists.
+    async fn ask(&self, servers: Vec<backend::Handle>, uri: &str, operation: Operation) -> Result<Dispatched, Error> {
+        let client_id = self.client_id()?;
+        let mut operation = operation;
+        for server in servers {
+            let upstream_id = mint();
+            let body = self.call.frame.with_id(&upstream_id).into_bytes();
+            let Ok(sent) = server.send(&self.headers(Some(uri)), &body).await else { continue };
+            let Ok(answer) = sent.answer.finish(|_| {}).await else { continue };
+            if answer.kind() != Kind::Result || answer.id() != Some(&upstream_id) {
+                continue;
+            }
+            let answer = self.outbound(&server, answer.with_id(&client_id));
+            operation.end(Outcome::Ok);
+            return Ok(Dispatched::Json { status: StatusCode::OK, body: answer.into_bytes() });
+        }
+        operation.end(Outcome::Failed(quorate_types::Code::NotFound));
+        Err(rejected(Era::Modern, Some(&client_id), Fault::ResourceNotFound { uri: uri.to_owned() }))
+    }
+
+    fn outbound(&self, server: &backend::Handle, frame: Frame) -> Frame {
+        rewrite(self.request, server.name(), self.call.method(), frame)
+    }
+
+    fn client_id(&self) -> Result<Id, Error> {
+        let invalid = || Fault::MethodNotFound { method: self.call.frame.method().unwrap_or_default().to_owned() };
+        self.call.id().cloned().ok_or_else(|| rejected(Era::Modern, None, invalid()))
+    }
+
+    /// The headers that mirror the request, and those of parameters as the client sent them.
+    fn headers(&self, name: Option<&str>) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(header::PROTOCOL_VERSION, HeaderValue::from_static(Version::LATEST.as_str()));
+        if let Some(method) = self.call.method() {
+            headers.insert(header::METHOD, HeaderValue::from_static(method.as_str()));
+        }
+        if let Some(name) = name.filter(|_| quorate_mcp::dialect::v2026_07_28::mirrored(&self.call.operation).is_some())
+        {
+            headers.insert(header::NAME, header::encode(name));
+        }
+        for (key, value) in self.request.headers() {
+            if is_param(key) {
+                headers.append(key.clone(), value.clone());
+            }
+        }
+        self.trace.outgoing(&tracing::Span::none()).inject(&mut headers);
+        headers
+    }
+}
+
+/// Reads one answer and writes it for the client.
+struct Reader {
+    request: Arc<Request>,
+    server: backend::Handle,
+    method: Option<Method>,
+    exchange: Exchange,
+    operation: Operation,
+    sent_at: Instant,
+    label: quorate_telemetry::Method,
+    load: Load,
+}
+
+// === impl Reader ===
+
+impl Reader {
+    fn json(mut self, status: StatusCode, frame: Frame) -> Result<Dispatched, Error> {
+        match self.step(frame) {
+            Ok((frame, true)) => Ok(Dispatched::Json { status, body: frame.into_bytes() }),
+            Ok((_, false)) => Err(self.broken("it answered with a notification")),
+            Err(reason) => Err(self.broken(&reason)),
+        }
+    }
+
+    fn events(self, frames: FrameStream) -> sse::Events {
+        let events = stream::unfold(Some((self, frames)), |state| async move {
+            let (mut reader, mut frames) = state?;
+            let (bytes, last) = match frames.next().await {
+                Some(Ok(item)) => match reader.step(item.frame) {
+                    Ok((frame, last)) => (frame.into_bytes(), last),
+                    Err(reason) => (reader.fault(&reason), true),
+                },
+                Some(Err(error)) => {
+                    reader.load.failed(&error);
+                    let fault = fault_of(reader.server.name(), &error);
+                    (reader.fault_frame(&fault), true)
+                }
+                None => (reader.fault("its stream ended before the answer"), true),
+            };
+            let event = sse::Event::new(bytes);
+            Some((event, (!last).then_some((reader, frames))))
+        });
+        sse::Events::stream(events, sse::KEEP_ALIVE)
+    }
+
+    /// Takes one frame; tells whether it was the last.
+    fn step(&mut self, frame: Frame) -> Result<(Frame, bool), String> {
+        let kind = frame.kind();
+        let own = frame.method().and_then(Method::parse);
+        let (frame, last) = match self.exchange.step(frame).map_err(|violation| violation.to_string())? {
+            Step::Forward(frame) | Step::Request(frame) => (frame, false),
+            Step::Final(frame) => (frame, true),
+        };
+        if last {
+            self.ended(if kind == Kind::Error { Outcome::RpcError } else { Outcome::Ok });
+        }
+        Ok((rewrite(&self.request, self.server.name(), own.or(self.method), frame), last))
+    }
+
+    fn broken(&mut self, reason: &str) -> Error {
+        let fault = Fault::BackendFailed { server: self.server.name().to_string(), reason: reason.to_owned() };
+        self.ended(Outcome::Failed(fault.class()));
+        rejected(Era::Modern, Some(self.exchange.client_id()), fault)
+    }
+
+    fn fault(&mut self, reason: &str) -> Bytes {
+        let fault = Fault::BackendFailed { server: self.server.name().to_string(), reason: reason.to_owned() };
+        self.fault_frame(&fault)
+    }
+
+    fn fault_frame(&mut self, fault: &Fault) -> Bytes {
+        self.ended(Outcome::Failed(fault.class()));
+        fault.to_frame(Era::Modern, Some(self.exchange.client_id()))
+    }
+
+    fn ended(&mut self, outcome: Outcome) {
+        self.operation.end(outcome);
+        self.server.metrics().operation(self.label, outcome, self.sent_at.elapsed());
+    }
+}
+
+/// Rewrites what a stateless client may not see as the server wrote it.
+fn rewrite(request: &Request, server: &ResourceName, method: Option<Method>, frame: Frame) -> Frame {
+    let toolset = request.toolset();
+    let router = toolset.listing.last_router(view(request, Audience::Modern));
+    let outbound = Outbound {
+        sealer: &request.snapshot().services.sealer,
+        caller: request.caller().digest,
+        toolset,
+        router: router.as_deref(),
+        era: Era::Modern,
+    };
+    outbound.rewrite(server, method, frame)
+}
+
+/// The fetcher of a stateless client.
+pub(super) const FETCH: Fetcher<'static> = Fetcher::Modern;
+
+/// Mints an id for a request to a server: unique in this process.
+fn mint() -> Id {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    Id::from(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn is_param(name: &HeaderName) -> bool {
+    name.as_str().starts_with(header::PARAM_PREFIX)
+}

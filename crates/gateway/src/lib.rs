@@ -1,0 +1,24 @@
+//! The request pipeline: listener, authenticate, classify, authorize, route, admit, inspect,
+//! dispatch, respond.
+//!
+//! One file per stage, in this order; [`pipeline`] calls them. A stage's output has a private
+//! constructor, so that a later stage cannot be called without the evidence of the earlier one:
+//! no [`authorize::Permitted`] without [`authenticate::Authenticated`]. The tables that stages
+//! read are immutable [`snapshot`]s; [`node`] compiles them from validated resources and swaps
+//! them in. This crate alone maps errors to HTTP and JSON-RPC ([`respond`]).
+
+pub mod admit;
+pub mod authenticate;
+pub mod authorize;
+pub mod classify;
+pub mod dispatch;
+mod fetch;
+pub mod handle;
+pub mod inspect;
+pub mod listener;
+pub mod node;
+pub mod pipeline;
+pub mod respond;
+pub mod route;
+pub mod snapshot;
+mod translate;

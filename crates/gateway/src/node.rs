@@ -1,0 +1,436 @@
+//! A gateway node: actors, and the snapshot that follows the configuration.
+//!
+//! [`Gateway::apply`] takes a validated set of resources, compiles a new snapshot off the request
+//! path, binds what is new, and swaps it in at once; if anything cannot be done, the running set
+//! stays in place. What did not change is kept: a listener keeps its socket, a tool server its
+//! connections and health, a toolset its lists.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use quorate_config::{Listener, Naming, ResourceSet, ToolServer, Toolset};
+use quorate_http::client;
+use quorate_http::server::{BindError, InvalidLimit, Limits, Server};
+use quorate_mcp::Fault;
+use quorate_runtime::ingress::{self, LimitCounter};
+use quorate_runtime::listing::Listing;
+use quorate_runtime::node::Node;
+use quorate_runtime::shard::Sessions;
+use quorate_runtime::{backend, session, upstream};
+use quorate_session::{Config as SessionConfig, EndReason};
+use quorate_telemetry::{Metrics, Tracer};
+use quorate_tls::ClientTls;
+use quorate_types::{ResourceName, Sealer};
+use tokio::sync::{Mutex, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::authenticate::Identity;
+use crate::authorize::Policy;
+use crate::pipeline::Pipeline;
+use crate::snapshot::{ListenerTable, Services, Snapshot, ToolsetTable};
+
+/// Live sessions of one node: at the measured cost of a session, a gigabyte and a half.
+const SESSIONS_MAX: usize = 100_000;
+
+/// What a gateway is started with.
+pub struct Config {
+    /// Where identities come from.
+    pub identity: Identity,
+    /// What is allowed.
+    pub policy: Policy,
+    /// Seals the ids that leave the node.
+    pub sealer: Sealer,
+    /// Where numbers go.
+    pub metrics: Metrics,
+    /// Decides which requests are traced.
+    pub tracer: Tracer,
+    /// What tool servers' certificates are held against.
+    pub tls: ClientTls,
+}
+
+/// A running gateway. Clones are cheap.
+#[derive(Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+/// A set of resources cannot be run; the running one stays in place.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be bound.
+    #[error("listener `{listener}`: {source}: {}", source.source)]
+    Bind {
+        /// The listener.
+        listener: ResourceName,
+        /// Why.
+        source: BindError,
+    },
+    /// A limit has a value that cannot work.
+    #[error("listener `{listener}`: {source}")]
+    Limit {
+        /// The listener.
+        listener: ResourceName,
+        /// Which.
+        source: InvalidLimit,
+    },
+    /// A certificate or key cannot be used.
+    #[error("listener `{listener}`: {source}")]
+    Tls {
+        /// The listener.
+        listener: ResourceName,
+        /// Why.
+        source: quorate_tls::LoadError,
+    },
+    /// A tool server's address or header cannot be used.
+    #[error("tool server `{server}`: {source}")]
+    ToolServer {
+        /// The tool server.
+        server: ResourceName,
+        /// Why.
+        source: upstream::endpoint::InvalidEndpoint,
+    },
+    /// An actor did not start.
+    #[error(transparent)]
+    Actor(#[from] quorate_runtime::node::Error),
+}
+
+struct Shared {
+    services: Arc<Services>,
+    identity: Identity,
+    policy: Policy,
+    tls: ClientTls,
+    node: Node<Pipeline>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    running: Mutex<Running>,
+}
+
+/// What runs, by name, with the configuration that it was made of.
+#[derive(Default)]
+struct Running {
+    ingresses: HashMap<ResourceName, (Listener, ingress::Handle<Pipeline>)>,
+    backends: HashMap<ResourceName, (ToolServer, backend::Handle)>,
+    toolsets: HashMap<ResourceName, (Toolset, Arc<ToolsetTable>)>,
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Starts a gateway that listens on nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Actor`] when the node's actors do not start.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let sessions =
+            Sessions::new(SessionConfig::DEFAULTS, SESSIONS_MAX, config.sealer.clone(), config.metrics.clone());
+        let node = Node::start(sessions.clone()).await?;
+        let services =
+            Arc::new(Services { sealer: config.sealer, sessions, metrics: config.metrics, tracer: config.tracer });
+        let snapshot = Snapshot {
+            services: Arc::clone(&services),
+            identity: config.identity.clone(),
+            policy: config.policy,
+            draining: AtomicBool::new(false),
+            listeners: HashMap::new(),
+            toolsets: HashMap::new(),
+        };
+        let shared = Shared {
+            services,
+            identity: config.identity,
+            policy: config.policy,
+            tls: config.tls,
+            node,
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            running: Mutex::new(Running::default()),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Runs `resources` instead of what ran before.
+    ///
+    /// # Errors
+    /// [`Error`] names the resource that cannot be run; then nothing has changed.
+    pub async fn apply(&self, resources: &ResourceSet) -> Result<(), Error> {
+        let mut running = self.shared.running.lock().await;
+        let backends = self.backends(resources, &running)?;
+        let ingresses = self.ingresses(resources, &running)?;
+        let toolsets = self.toolsets(resources, &backends, &running);
+
+        for (name, (_, backend)) in &backends {
+            if !running.backends.get(name).is_some_and(|(_, known)| known.is_same(backend)) {
+                self.shared.node.add_backend(backend.clone()).await?;
+            }
+        }
+        self.shared.snapshot.store(Arc::new(self.snapshot(resources, &ingresses, &toolsets)));
+        for (name, (_, ingress)) in &ingresses {
+            if !running.ingresses.get(name).is_some_and(|(_, known)| known.is_same(ingress)) {
+                self.shared.node.add_ingress(ingress.clone()).await?;
+            }
+        }
+        let next = Running { ingresses, backends, toolsets };
+        let before = std::mem::replace(&mut *running, next);
+        self.retire(&before, &running).await;
+        Ok(())
+    }
+
+    /// The addresses that are listened on, by listener.
+    pub async fn addresses(&self) -> Vec<(ResourceName, SocketAddr)> {
+        let running = self.shared.running.lock().await;
+        let mut addresses: Vec<_> =
+            running.ingresses.iter().map(|(name, (_, ingress))| (name.clone(), ingress.local())).collect();
+        addresses.sort();
+        addresses
+    }
+
+    /// What the backends are known to be.
+    pub async fn backends_observed(&self) -> Vec<backend::Observation> {
+        let running = self.shared.running.lock().await;
+        let mut observed: Vec<_> = running.backends.values().map(|(_, backend)| backend.observe()).collect();
+        observed.sort_by(|a, b| a.name.cmp(&b.name));
+        observed
+    }
+
+    /// Tells whether each backend was probed once, so that clients see complete lists.
+    pub async fn is_ready(&self) -> bool {
+        let running = self.shared.running.lock().await;
+        running.backends.values().all(|(_, backend)| backend.is_probed())
+    }
+
+    /// The node's live sessions.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.shared.services.sessions
+    }
+
+    /// Is cancelled when the node has failed and the process should end.
+    #[must_use]
+    pub fn failed(&self) -> &CancellationToken {
+        self.shared.node.failed()
+    }
+
+    /// Opens no more sessions, stops accepting, lets open requests finish, and cuts what is left
+    /// after `patience`. Returns whether everything finished by itself.
+    pub async fn drain(&self, patience: Duration) -> bool {
+        let running = self.shared.running.lock().await;
+        self.shared.snapshot.load().draining.store(true, Ordering::Release);
+        let drains = running.ingresses.values().map(|(_, ingress)| ingress.drain(patience));
+        let streams = async {
+            // Streams have no end of their own: their sessions end, after a moment for answers.
+            tokio::time::sleep(patience / 4).await;
+            self.shared
+                .services
+                .sessions
+                .end_where(EndReason::Shutdown, &session::fault(Fault::ShuttingDown), |_| true);
+        };
+        let (drained, ()) = tokio::join!(futures_util::future::join_all(drains), streams);
+        self.shared.node.stop();
+        drained.into_iter().all(|drained| drained)
+    }
+
+    fn snapshot(
+        &self,
+        resources: &ResourceSet,
+        ingresses: &HashMap<ResourceName, (Listener, ingress::Handle<Pipeline>)>,
+        toolsets: &HashMap<ResourceName, (Toolset, Arc<ToolsetTable>)>,
+    ) -> Snapshot {
+        let table = |(name, (config, _)): (&ResourceName, &(Listener, ingress::Handle<Pipeline>))| {
+            let permits = usize::try_from(config.limits.concurrency).unwrap_or(Semaphore::MAX_PERMITS);
+            let table = ListenerTable {
+                config: config.clone(),
+                toolsets: resources.toolsets_of(config).map(|toolset| toolset.name.clone()).collect(),
+                concurrency: Arc::new(Semaphore::new(permits)),
+            };
+            (name.clone(), table)
+        };
+        Snapshot {
+            services: Arc::clone(&self.shared.services),
+            identity: self.shared.identity.clone(),
+            policy: self.shared.policy,
+            draining: AtomicBool::new(false),
+            listeners: ingresses.iter().map(table).collect(),
+            toolsets: toolsets.iter().map(|(name, (_, table))| (name.clone(), Arc::clone(table))).collect(),
+        }
+    }
+
+    fn backends(
+        &self,
+        resources: &ResourceSet,
+        running: &Running,
+    ) -> Result<HashMap<ResourceName, (ToolServer, backend::Handle)>, Error> {
+        let mut backends = HashMap::new();
+        for server in resources.tool_servers() {
+            let kept = running.backends.get(&server.name).filter(|(config, _)| config == server);
+            let backend = match kept {
+                Some((_, backend)) => backend.clone(),
+                None => backend::Handle::new(self.backend_config(server)?, self.shared.services.metrics.clone()),
+            };
+            backends.insert(server.name.clone(), (server.clone(), backend));
+        }
+        Ok(backends)
+    }
+
+    fn backend_config(&self, server: &ToolServer) -> Result<backend::Config, Error> {
+        let limits = upstream::Limits {
+            answer_bytes_max: server.limits.answer.as_usize(),
+            event_bytes_max: server.limits.event.as_usize(),
+            first_byte: server.limits.first_byte,
+            total: server.limits.total,
+            ..upstream::Limits::default()
+        };
+        let config = client::Config {
+            connect_timeout: server.limits.connect,
+            head_timeout: server.limits.first_byte,
+            idle_per_host_max: usize::try_from(server.limits.connections).unwrap_or(usize::MAX),
+            ..client::DEFAULTS
+        };
+        let client = client::Client::new(&config, self.shared.tls.clone());
+        let endpoint = |url: &url::Url| {
+            upstream::Endpoint::new(url.as_str(), client.clone(), server.headers.clone(), limits)
+                .map_err(|source| Error::ToolServer { server: server.name.clone(), source })
+        };
+        Ok(backend::Config {
+            name: server.name.clone(),
+            tenant: server.tenant.clone(),
+            endpoints: server.urls.iter().map(endpoint).collect::<Result<_, _>>()?,
+            era: match server.era {
+                quorate_config::Era::Auto => upstream::EraSetting::Auto,
+                quorate_config::Era::Legacy => upstream::EraSetting::Legacy,
+                quorate_config::Era::Modern => upstream::EraSetting::Modern,
+            },
+            transport: match server.transport {
+                quorate_config::Transport::Auto => upstream::TransportSetting::Auto,
+                quorate_config::Transport::StreamableHttp => upstream::TransportSetting::StreamableHttp,
+                quorate_config::Transport::Sse => upstream::TransportSetting::Sse,
+            },
+            health: quorate_scheduler::Config {
+                call_failures_max: server.health.unhealthy_after,
+                check_failures_max: server.health.unhealthy_after,
+                check_interval: server.health.interval,
+                ..quorate_scheduler::Config::DEFAULTS
+            },
+            check_timeout: server.health.timeout,
+            concurrency_max: usize::try_from(server.limits.concurrency).unwrap_or(usize::MAX),
+            items_max: usize::try_from(server.limits.items).unwrap_or(usize::MAX),
+        })
+    }
+
+    fn ingresses(
+        &self,
+        resources: &ResourceSet,
+        running: &Running,
+    ) -> Result<HashMap<ResourceName, (Listener, ingress::Handle<Pipeline>)>, Error> {
+        let mut ingresses = HashMap::new();
+        for listener in resources.listeners() {
+            let kept = running.ingresses.get(&listener.name).filter(|(config, _)| keeps_socket(config, listener));
+            let ingress = match kept {
+                Some((_, ingress)) => ingress.clone(),
+                None => self.bind(listener)?,
+            };
+            ingresses.insert(listener.name.clone(), (listener.clone(), ingress));
+        }
+        Ok(ingresses)
+    }
+
+    fn bind(&self, listener: &Listener) -> Result<ingress::Handle<Pipeline>, Error> {
+        let name = listener.name.clone();
+        let metrics = self.shared.services.metrics.clone();
+        let limits = Limits {
+            header_bytes_max: listener.limits.header.as_usize(),
+            body_bytes_max: listener.limits.body.as_usize(),
+            body_timeout: listener.limits.receive,
+            idle_timeout: listener.limits.idle,
+            write_stall_timeout: listener.limits.stall,
+            streams_per_connection_max: listener.limits.streams_per_connection,
+            ..Limits::default()
+        };
+        let tls = match &listener.tls {
+            Some(files) => Some(
+                quorate_tls::ServerTls::load(&files.certificate, &files.key)
+                    .map_err(|source| Error::Tls { listener: name.clone(), source })?,
+            ),
+            None => None,
+        };
+        let server = Server::new(limits, tls, Arc::new(LimitCounter(metrics.clone())))
+            .map_err(|source| Error::Limit { listener: name.clone(), source })?;
+        let config = ingress::Config {
+            name: name.clone(),
+            address: listener.address,
+            connections_max: usize::try_from(listener.limits.connections).unwrap_or(Semaphore::MAX_PERMITS),
+            server,
+            service: Arc::new(Pipeline::new(name.clone(), Arc::clone(&self.shared.snapshot))),
+            metrics,
+        };
+        ingress::Handle::bind(config).map_err(|source| Error::Bind { listener: name, source })
+    }
+
+    fn toolsets(
+        &self,
+        resources: &ResourceSet,
+        backends: &HashMap<ResourceName, (ToolServer, backend::Handle)>,
+        running: &Running,
+    ) -> HashMap<ResourceName, (Toolset, Arc<ToolsetTable>)> {
+        let table = |toolset: &Toolset| {
+            let servers: Vec<backend::Handle> = toolset
+                .servers
+                .iter()
+                .filter_map(|name| backends.get(name).map(|(_, backend)| backend.clone()))
+                .collect();
+            let unchanged = |known: &ToolsetTable| {
+                let listed = known.listing.servers();
+                listed.len() == servers.len() && listed.iter().zip(&servers).all(|(a, b)| a.is_same(b))
+            };
+            let kept =
+                running.toolsets.get(&toolset.name).filter(|(config, table)| config == toolset && unchanged(table));
+            if let Some((_, table)) = kept {
+                return Arc::clone(table);
+            }
+            let metrics = self.shared.services.metrics.clone();
+            let listing = Listing::new(toolset.name.clone(), servers, naming(toolset.naming), metrics);
+            Arc::new(ToolsetTable { name: toolset.name.clone(), tenant: toolset.tenant.clone(), listing })
+        };
+        resources.toolsets().iter().map(|toolset| (toolset.name.clone(), (toolset.clone(), table(toolset)))).collect()
+    }
+
+    /// Ends what the new set no longer has.
+    async fn retire(&self, before: &Running, now: &Running) {
+        for (name, (_, ingress)) in &before.ingresses {
+            match now.ingresses.get(name) {
+                Some((_, kept)) if kept.is_same(ingress) => {}
+                // Adopting the new one has stopped the old one.
+                Some(_) => {}
+                None => self.shared.node.remove_ingress(name.to_string()).await,
+            }
+        }
+        for name in before.backends.keys().filter(|name| !now.backends.contains_key(*name)) {
+            self.shared.node.remove_backend(name.to_string()).await;
+        }
+        let gone = session::fault(Fault::SessionUnknown);
+        let toolset_gone = |session: &session::Handle| !now.toolsets.contains_key(session.toolset());
+        self.shared.services.sessions.end_where(EndReason::Shutdown, &gone, toolset_gone);
+    }
+}
+
+/// Tells whether a listener's change needs no new socket: what stages read is in the snapshot.
+fn keeps_socket(before: &Listener, now: &Listener) -> bool {
+    let socket = |listener: &Listener| {
+        let limits = &listener.limits;
+        (
+            listener.address,
+            listener.tls.clone(),
+            (limits.header, limits.body, limits.receive, limits.idle, limits.stall),
+            (limits.streams_per_connection, limits.connections),
+        )
+    };
+    socket(before) == socket(now)
+}
+
+const fn naming(naming: Naming) -> quorate_mcp::naming::Naming {
+    match naming {
+        Naming::Bare => quorate_mcp::naming::Naming::Bare,
+        Naming::Prefix => quorate_mcp::naming::Naming::Prefix,
+        Naming::OnCollision => quorate_mcp::naming::Naming::OnCollision,
+    }
+}

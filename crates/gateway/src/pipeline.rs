@@ -1,0 +1,183 @@
+//! The stages in their order, for each request of a listener.
+//!
+//! ```text
+//! listener ▸ authenticate ▸ classify ▸ authorize ▸ route ▸ admit ▸ inspect ▸ dispatch ▸ respond
+//! ```
+//!
+//! One function per stage, called here and nowhere else; each takes the evidence of the one
+//! before. A span per stage is made only for sampled requests. A batch (2025-03-26) runs the
+//! stages after classify once per message and answers with one stream of all answers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use futures_util::stream::{self, SelectAll, StreamExt};
+use http::header::ORIGIN;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use quorate_http::server::Peer;
+use quorate_http::{ResponseBody, sse};
+use quorate_jsonrpc::Id;
+use quorate_runtime::ingress::Service;
+use quorate_telemetry::names::span;
+use quorate_telemetry::{Trace, TraceContext};
+use quorate_types::ResourceName;
+use tracing::Instrument;
+
+use crate::classify::{Classified, Reading, Work};
+use crate::dispatch::Dispatched;
+use crate::listener::Connection;
+use crate::respond::{self, Refusal};
+use crate::snapshot::Snapshot;
+use crate::{admit, authenticate, authorize, classify, dispatch, inspect, listener, route};
+
+/// Answers the requests of one listener.
+pub struct Pipeline {
+    listener: ResourceName,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+}
+
+// === impl Pipeline ===
+
+impl Pipeline {
+    /// Makes the pipeline of a listener over the snapshot that is swapped under it.
+    #[must_use]
+    pub fn new(listener: ResourceName, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
+        Self { listener, snapshot }
+    }
+}
+
+impl Service for Pipeline {
+    async fn answer(
+        self: Arc<Self>,
+        local: SocketAddr,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
+        let started = Instant::now();
+        let snapshot = self.snapshot.load_full();
+        let services = Arc::clone(&snapshot.services);
+        let _active = services.metrics.request_active();
+        let connection = Arc::new(Connection { listener: self.listener.clone(), local, peer: peer.address });
+        let origin = request.headers().contains_key(ORIGIN).then(|| request.headers().clone());
+        if *request.method() == Method::OPTIONS {
+            return preflight(&snapshot, &connection, request);
+        }
+        let mut trace = services.tracer.begin(span::REQUEST, TraceContext::extract(request.headers()));
+        let result = run(snapshot, connection, request, &mut trace, started).await;
+        let (mut response, is_allowed) = match result {
+            Ok(dispatched) => {
+                let stage = trace.stage(span::RESPOND);
+                (stage.in_scope(|| respond::write(dispatched)), true)
+            }
+            Err(refusal) => {
+                let (stage, reason) = refusal.label();
+                trace.fail(reason);
+                tracing::debug!(stage, reason, %refusal, peer = %peer.address, "refused");
+                let is_allowed = !matches!(refusal, Refusal::Listener(_));
+                (respond::refuse(&refusal, &services.metrics), is_allowed)
+            }
+        };
+        if let Some(headers) = origin.filter(|_| is_allowed) {
+            respond::allow_origin(&headers, &mut response);
+        }
+        response
+    }
+}
+
+/// Runs the stages of one HTTP request.
+async fn run(
+    snapshot: Arc<Snapshot>,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+    trace: &mut Trace,
+    started: Instant,
+) -> Result<Dispatched, Refusal> {
+    let accepted = listener::accept(snapshot, connection, request)?;
+    let authenticated = trace.stage(span::AUTHENTICATE).in_scope(|| authenticate::verify(accepted))?;
+    let stage = trace.stage(span::CLASSIFY);
+    match classify::read(authenticated).instrument(stage).await? {
+        Reading::One(classified) => {
+            begin_operation(trace, &classified);
+            let total = classified.request().listener().map(|listener| listener.config.limits.total);
+            let running = one(*classified, trace, started);
+            match total {
+                Some(total) => tokio::time::timeout(total, running).await.unwrap_or(Err(Refusal::Timeout)),
+                None => running.await,
+            }
+        }
+        Reading::Batch { items, .. } => Ok(batch(items, trace, started).await),
+    }
+}
+
+/// Runs the stages from authorize on for one message.
+async fn one(classified: Classified, trace: &Trace, started: Instant) -> Result<Dispatched, Refusal> {
+    let id = id_of(classified.work());
+    let authorized = trace.stage(span::AUTHORIZE).in_scope(|| authorize::decide(classified));
+    let permitted = authorized.map_err(|error| Refusal::Authorize { id: id.clone(), error })?;
+    let stage = trace.stage(span::ROUTE);
+    let routed = route::select(permitted).instrument(stage).await.map_err(Refusal::Route)?;
+    let admitted = trace.stage(span::ADMIT).in_scope(|| admit::acquire(routed));
+    let admitted = admitted.map_err(|error| Refusal::Admit { id, error })?;
+    let Ok(inspected) = trace.stage(span::INSPECT).in_scope(|| inspect::scan(admitted));
+    let stage = trace.stage(span::DISPATCH);
+    Ok(dispatch::send(inspected, trace, started).instrument(stage).await?)
+}
+
+/// Runs each message of a batch, and joins what they answer into one stream.
+///
+/// Messages run side by side, as the batch's client has to expect. A batch without requests is
+/// taken without an answer.
+async fn batch(items: Vec<Result<Classified, quorate_mcp::Rejected>>, trace: &Trace, started: Instant) -> Dispatched {
+    let running = items.into_iter().map(|item| async move {
+        let classified = match item {
+            Ok(classified) => classified,
+            Err(rejected) => return vec_event(rejected.body()),
+        };
+        match one(classified, trace, started).await {
+            Ok(Dispatched::Json { body, .. }) => vec_event(body),
+            Ok(Dispatched::Connected(connection)) => connection.boxed(),
+            Ok(_) => stream::empty().boxed(),
+            Err(refusal) => vec_event(refusal.answer().1),
+        }
+    });
+    let answers = futures_util::future::join_all(running).await;
+    let answers: SelectAll<_> = answers.into_iter().collect();
+    Dispatched::Events(sse::Events::stream(answers, sse::KEEP_ALIVE))
+}
+
+fn vec_event(body: bytes::Bytes) -> stream::BoxStream<'static, sse::Event> {
+    stream::once(std::future::ready(sse::Event::new(body))).boxed()
+}
+
+fn preflight(snapshot: &Snapshot, connection: &Connection, request: Request<Incoming>) -> Response<ResponseBody> {
+    let (head, _) = request.into_parts();
+    match listener::preflight(snapshot, connection, &head) {
+        Ok(endpoint) => {
+            let mut response = respond::preflight(endpoint.allowed());
+            respond::allow_origin(&head.headers, &mut response);
+            response
+        }
+        Err(error) => respond::refuse(&Refusal::Listener(error), &snapshot.services.metrics),
+    }
+}
+
+fn begin_operation(trace: &mut Trace, classified: &Classified) {
+    let (Work::Modern(call) | Work::Open { call, .. } | Work::InSession { call, .. }) = classified.work() else {
+        return;
+    };
+    let traceparent = call.traceparent();
+    let meta = traceparent.and_then(|parent| TraceContext::parse(&parent, call.tracestate().as_deref()));
+    if trace.is_sampled() || meta.is_some() {
+        trace.operation(call.frame.method().unwrap_or_default(), None, meta);
+    }
+}
+
+fn id_of(work: &Work) -> Option<Id> {
+    match work {
+        Work::Modern(call) | Work::Open { call, .. } | Work::InSession { call, .. } => call.id().cloned(),
+        Work::Listen { .. } | Work::End { .. } | Work::OpenSse => None,
+    }
+}

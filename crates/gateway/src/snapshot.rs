@@ -1,0 +1,93 @@
+//! The tables that stages read: one immutable snapshot per configuration.
+//!
+//! Compiled off the request path and swapped in at once; a request takes the present one and
+//! keeps it to its end. Nothing in a snapshot changes, except by design: the health of
+//! backends, the cached lists of toolsets, and that the node drains.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use quorate_config::Listener;
+use quorate_runtime::listing::Listing;
+use quorate_runtime::shard::Sessions;
+use quorate_telemetry::{Metrics, Tracer};
+use quorate_types::{ResourceName, Sealer, TenantId};
+use tokio::sync::Semaphore;
+
+use crate::authenticate::Identity;
+use crate::authorize::Policy;
+
+/// What does not change while the process runs.
+pub struct Services {
+    /// Seals and opens the ids that leave the node.
+    pub sealer: Sealer,
+    /// The live sessions.
+    pub sessions: Sessions,
+    /// Where numbers go.
+    pub metrics: Metrics,
+    /// Decides which requests are traced.
+    pub tracer: Tracer,
+}
+
+/// The tables of one configuration.
+pub struct Snapshot {
+    /// What does not change while the process runs.
+    pub services: Arc<Services>,
+    /// Where identities come from.
+    pub identity: Identity,
+    /// What is allowed.
+    pub policy: Policy,
+    /// Whether the node is going away: new sessions go elsewhere.
+    pub draining: AtomicBool,
+    pub(crate) listeners: HashMap<ResourceName, ListenerTable>,
+    pub(crate) toolsets: HashMap<ResourceName, Arc<ToolsetTable>>,
+}
+
+/// One listener as stages see it.
+pub struct ListenerTable {
+    /// Its configuration.
+    pub config: Listener,
+    /// The toolsets that it serves: the configuration's own rule, applied once.
+    pub toolsets: HashSet<ResourceName>,
+    /// The requests that it serves at once.
+    pub concurrency: Arc<Semaphore>,
+}
+
+/// One toolset as stages see it.
+pub struct ToolsetTable {
+    /// Its name.
+    pub name: ResourceName,
+    /// The tenant that it belongs to.
+    pub tenant: TenantId,
+    /// Its servers and their lists.
+    pub listing: Listing,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// Tells whether the node is going away.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Returns the table of a listener.
+    #[must_use]
+    pub fn listener(&self, name: &ResourceName) -> Option<&ListenerTable> {
+        self.listeners.get(name)
+    }
+
+    /// Returns the toolset `name` if the listener serves it.
+    #[must_use]
+    pub fn toolset(&self, listener: &ListenerTable, name: &str) -> Option<&Arc<ToolsetTable>> {
+        let toolset = self.toolsets.get(&ResourceName::new(name).ok()?)?;
+        listener.toolsets.contains(&toolset.name).then_some(toolset)
+    }
+
+    /// Returns every toolset.
+    pub fn toolsets(&self) -> impl Iterator<Item = &Arc<ToolsetTable>> {
+        self.toolsets.values()
+    }
+}
