@@ -1,0 +1,100 @@
+//! The node's root key: from which the ids that leave it are sealed.
+//!
+//! Kept in `root.key` of the data directory, 32 random bytes as hexadecimal text, readable by its
+//! owner alone. It is made on the first start; a file that is there but is no key is an error and
+//! never replaced, because everything sealed under the old one would be lost.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use quorate_types::seal::KEY_BYTES;
+
+use crate::exit::{Exit, Failure};
+use crate::run::shown;
+
+const FILE: &str = "root.key";
+
+/// Reads the key of a data directory, making both when they are not there.
+///
+/// # Errors
+/// [`Failure`] when the directory or file cannot be used, is no key, or others can read it.
+pub(crate) fn of_data_dir(dir: &Path) -> Result<[u8; KEY_BYTES], Failure> {
+    let path = dir.join(FILE);
+    let failed = |what: &str, error: &std::io::Error| {
+        Failure::new(Exit::Failure, format!("{what} {}: {error}", shown(&path)))
+            .advise("name a directory that this user can write with `--data-dir`")
+    };
+    fs::create_dir_all(dir).map_err(|error| failed("cannot make the directory of", &error))?;
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let mode = fs::metadata(&path).map_err(|error| failed("cannot look at", &error))?.permissions().mode();
+            if mode & 0o077 != 0 {
+                return Err(Failure::new(Exit::Failure, format!("{} can be read by others", shown(&path)))
+                    .advise(format!("chmod 600 {}", shown(&path))));
+            }
+            parse(text.trim()).ok_or_else(|| {
+                Failure::new(Exit::Failure, format!("{} is not 64 hexadecimal digits", shown(&path)))
+                    .advise("restore it from a backup; removing it ends every session and id handed out under it")
+            })
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let key = quorate_runtime::entropy::secret();
+            write(&path, &key).map_err(|error| failed("cannot write", &error))?;
+            Ok(key)
+        }
+        Err(error) => Err(failed("cannot read", &error)),
+    }
+}
+
+fn write(path: &Path, key: &[u8; KEY_BYTES]) -> std::io::Result<()> {
+    let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()
+}
+
+fn parse(text: &str) -> Option<[u8; KEY_BYTES]> {
+    if text.len() != 2 * KEY_BYTES || !text.is_ascii() {
+        return None;
+    }
+    let mut key = [0; KEY_BYTES];
+    for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dir() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a directory")
+    }
+
+    #[test]
+    fn the_key_is_made_once_and_read_by_its_owner_alone() {
+        let dir = dir();
+
+        let made = of_data_dir(dir.path()).expect("a key is made");
+        let mode = fs::metadata(dir.path().join(FILE)).expect("the file").permissions().mode();
+
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(of_data_dir(dir.path()).expect("the key is read"), made);
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_or_open_to_others_is_refused_and_kept() {
+        let dir = dir();
+        let path = dir.path().join(FILE);
+        for (text, mode) in [("short", 0o600), (&*"ab".repeat(32), 0o644)] {
+            fs::write(&path, text).expect("written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("set");
+
+            assert!(of_data_dir(dir.path()).is_err());
+            assert_eq!(fs::read_to_string(&path).expect("the file"), text);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The quorate binary: a node of the mesh, and its command line.
+//!
+//! Parses the command line, gives each command a runtime that suits it, and turns its failure into
+//! a message and an exit code (see [`exit`]). What the commands do is in their modules.
+
+mod call;
+mod cli;
+mod connect;
+mod demo;
+mod exit;
+mod key;
+mod output;
+mod run;
+mod serve;
+mod tools;
+mod up;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::cli::{Cli, Command};
+use crate::exit::{Exit, Failure};
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::report(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Up(args) => node()?.block_on(up::run(args)),
+        Command::Serve(args) => node()?.block_on(serve::run(args)),
+        Command::Validate(args) => validate::run(&args),
+        Command::Schema(args) => validate::schema(&args),
+        Command::Tools(args) => client()?.block_on(tools::run(args)),
+        Command::Call(args) => client()?.block_on(call::run(args)),
+    }
+}
+
+/// A node uses all cores.
+fn node() -> Result<Runtime, Failure> {
+    started(Builder::new_multi_thread().enable_all().build())
+}
+
+/// A client waits more than it works.
+fn client() -> Result<Runtime, Failure> {
+    started(Builder::new_current_thread().enable_all().build())
+}
+
+fn started(runtime: std::io::Result<Runtime>) -> Result<Runtime, Failure> {
+    runtime.map_err(|error| Failure::new(Exit::Failure, format!("cannot start the runtime: {error}")))
+}

@@ -1,0 +1,218 @@
+//! Runs a node from start to drain: what `up` and `serve` share.
+//!
+//! Order: telemetry, key, gateway, admin address, resources; then signals and file changes until
+//! the node is told to stop or fails. A bad change of files leaves the running set in place and
+//! says why; SIGINT and SIGTERM drain, a second one ends the process at once.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use quorate_admin::Admin;
+use quorate_config::watch::Timing;
+use quorate_config::{Errors, ResourceSet, Watcher};
+use quorate_gateway::authenticate::Identity;
+use quorate_gateway::authorize::Policy;
+use quorate_gateway::node::{Config, Gateway};
+use quorate_telemetry::{Guard, LogFormat, Otlp};
+use quorate_tls::{ClientOptions, ClientTls};
+use quorate_types::Sealer;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{self, NodeArgs};
+use crate::exit::{Exit, Failure};
+use crate::key;
+
+/// What a node is run with.
+pub(crate) struct Plan {
+    pub(crate) node: NodeArgs,
+    pub(crate) identity: Identity,
+    pub(crate) policy: Policy,
+    pub(crate) admin: Option<std::net::SocketAddr>,
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// A node whose first resources are in place.
+pub(crate) struct Running {
+    pub(crate) gateway: Gateway,
+    pub(crate) admin: Option<std::net::SocketAddr>,
+    guard: Guard,
+    watcher: Watcher,
+    files: Vec<PathBuf>,
+    patience: Duration,
+    drain: CancellationToken,
+    stopped: CancellationToken,
+}
+
+/// Starts a node; `load` gives its resources, now and after each change of the files.
+///
+/// # Errors
+/// [`Failure`] with what to do about it.
+pub(crate) async fn start(plan: Plan, load: &impl Fn() -> Result<ResourceSet, Failure>) -> Result<Running, Failure> {
+    let guard = telemetry(&plan.node)?;
+    let watcher = Watcher::new(&plan.files, Timing::DEFAULTS);
+    let resources = load()?;
+    let key = match &plan.node.data_dir {
+        Some(dir) => key::of_data_dir(dir)?,
+        None => quorate_runtime::entropy::secret(),
+    };
+    let config = Config {
+        identity: plan.identity,
+        policy: plan.policy,
+        sealer: Sealer::new(&key),
+        metrics: guard.metrics().clone(),
+        tracer: guard.tracer().clone(),
+        tls: client_tls(&resources)?,
+    };
+    let gateway = Gateway::start(config).await.map_err(of_gateway)?;
+    gateway.apply(&resources).await.map_err(of_gateway)?;
+    let (drain, stopped) = (CancellationToken::new(), CancellationToken::new());
+    let admin = match plan.admin {
+        Some(address) => Some(serve_admin(address, &gateway, &guard, &drain, &stopped)?),
+        None => None,
+    };
+    let patience = plan.node.drain_timeout;
+    Ok(Running { gateway, admin, guard, watcher, files: plan.files, patience, drain, stopped })
+}
+
+/// Runs until a signal or a failure, then drains.
+///
+/// # Errors
+/// [`Failure`] when the node failed or did not drain in time.
+pub(crate) async fn until_stopped(
+    mut running: Running,
+    load: &impl Fn() -> Result<ResourceSet, Failure>,
+) -> Result<(), Failure> {
+    let mut stop = Stop::new()?;
+    let failed = running.gateway.failed().clone();
+    let has_failed = loop {
+        tokio::select! {
+            () = stop.signalled() => break false,
+            () = failed.cancelled() => break true,
+            () = running.watcher.changed(), if !running.files.is_empty() => reload(&running, load).await,
+        }
+    };
+    tracing::info!(patience = ?running.patience, "draining: no new connections, open requests may finish");
+    running.drain.cancel();
+    let drained = tokio::select! {
+        drained = running.gateway.drain(running.patience) => drained,
+        () = stop.signalled() => false,
+    };
+    running.stopped.cancel();
+    running.guard.shutdown().await;
+    if has_failed {
+        return Err(Failure::new(Exit::Failure, "the node failed: see the log"));
+    }
+    if !drained {
+        return Err(Failure::new(Exit::Failure, "some requests did not finish in time and were cut")
+            .advise("raise `--drain-timeout` if tools take longer"));
+    }
+    Ok(())
+}
+
+async fn reload(running: &Running, load: &impl Fn() -> Result<ResourceSet, Failure>) {
+    let applied = match load() {
+        Ok(resources) => running.gateway.apply(&resources).await.map_err(of_gateway),
+        Err(failure) => Err(failure),
+    };
+    running.guard.metrics().config_loaded(applied.is_ok());
+    match applied {
+        Ok(()) => tracing::info!("the changed resource files are in force"),
+        Err(failure) => {
+            tracing::error!(reason = %failure.message, "the changed resource files are refused; the running set stays");
+        }
+    }
+}
+
+/// The first signal drains, the second one ends.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| Failure::new(Exit::Failure, format!("cannot watch for signals: {error}"));
+        let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        Ok(Self { interrupt, terminate })
+    }
+
+    async fn signalled(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+fn telemetry(args: &NodeArgs) -> Result<Guard, Failure> {
+    let log_format = match args.telemetry.log_format {
+        cli::LogFormat::Human if std::io::IsTerminal::is_terminal(&std::io::stderr()) => LogFormat::HumanColored,
+        cli::LogFormat::Human => LogFormat::Human,
+        cli::LogFormat::Json => LogFormat::Json,
+    };
+    let config = quorate_telemetry::Config {
+        version: env!("CARGO_PKG_VERSION"),
+        log_filter: args.telemetry.log.clone(),
+        log_format,
+        sampling_ratio: args.telemetry.trace_ratio,
+        otlp: args.telemetry.otlp_endpoint.as_deref().map(Otlp::new),
+        ..quorate_telemetry::Config::default()
+    };
+    quorate_telemetry::init(&config).map_err(|error| Failure::new(Exit::Usage, error.to_string()))
+}
+
+fn serve_admin(
+    address: std::net::SocketAddr,
+    gateway: &Gateway,
+    guard: &Guard,
+    drain: &CancellationToken,
+    stopped: &CancellationToken,
+) -> Result<std::net::SocketAddr, Failure> {
+    let admin = Admin::bind(address, gateway.clone(), guard.metrics().clone(), drain.clone()).map_err(|error| {
+        Failure::new(Exit::Failure, format!("admin address: {error}: {}", error.source))
+            .advise("choose another one with `--admin`")
+    })?;
+    let local = admin.local();
+    tokio::spawn(admin.run(stopped.clone()));
+    Ok(local)
+}
+
+/// Loads the certificates that tool servers are held against; only where one speaks TLS.
+fn client_tls(resources: &ResourceSet) -> Result<ClientTls, Failure> {
+    let native_roots =
+        resources.tool_servers().iter().any(|server| server.urls.iter().any(|url| url.scheme() == "https"));
+    let options = ClientOptions { native_roots, extra_roots: None };
+    ClientTls::load(&options).map_err(|error| Failure::new(Exit::Failure, anyhow::Error::from(error).to_string()))
+}
+
+pub(crate) fn of_gateway(error: quorate_gateway::node::Error) -> Failure {
+    use quorate_gateway::node::Error as E;
+    let failure = Failure::new(Exit::Failure, error.to_string());
+    match error {
+        E::Bind { .. } => failure.advise(
+            "end the program that uses the address, or choose another (`--listen`, or the listener's spec.address)",
+        ),
+        E::Tls { .. } | E::Limit { .. } | E::ToolServer { .. } => Failure { exit: Exit::Config, ..failure },
+        E::Actor(_) => failure,
+    }
+}
+
+/// Loads resource files.
+///
+/// # Errors
+/// [`Failure`] with every problem of every file.
+pub(crate) fn load_files(files: &[PathBuf]) -> Result<ResourceSet, Failure> {
+    quorate_config::load(files).map_err(|errors| of_config(&errors))
+}
+
+pub(crate) fn of_config(errors: &Errors) -> Failure {
+    Failure::new(Exit::Config, errors.to_string())
+        .advise("`quorate schema` prints what resource files may contain; `quorate validate -f` checks them")
+}
+
+/// Names a path for a message.
+pub(crate) fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

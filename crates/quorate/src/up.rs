@@ -1,0 +1,121 @@
+//! `quorate up`: `serve` with development defaults on loopback, which it prints.
+//!
+//! Without arguments it starts the embedded demo tool server and puts it behind the endpoint, so
+//! that a first call needs nothing else. The identity, the policy and the addresses that it
+//! assumes are said in its output, together with what to try.
+
+use std::net::SocketAddr;
+
+use quorate_config::{Listener, Naming, ResourceSet, ToolServer, Toolset};
+use quorate_gateway::authenticate::{DEVELOPMENT_AGENT, Identity};
+use quorate_gateway::authorize::Policy;
+use quorate_types::ResourceName;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::cli::{NamingArg, UpArgs};
+use crate::demo::Demo;
+use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::run::{Plan, Running, load_files, of_config, start, until_stopped};
+
+const DEMO: &str = "demo";
+const LISTENER: &str = "data";
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`] with what to do about it.
+pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
+    if !args.listen.ip().is_loopback() {
+        return Err(Failure::new(Exit::Usage, format!("{} is not on loopback", args.listen))
+            .advise("`up` gives every caller a development identity; use `quorate serve -f` for other addresses"));
+    }
+    let stop = CancellationToken::new();
+    let _stop_demo = stop.clone().drop_guard();
+    let mut servers = args.mcp.clone();
+    let is_demo = servers.is_empty() && args.files.is_empty();
+    if is_demo {
+        servers.push((name(DEMO), demo_url(&Demo::start(stop)?)?));
+    }
+    let (listen, naming, files) = (args.listen, args.naming, args.files.clone());
+    let load = move || resources(listen, &servers, naming, &files);
+    let plan = Plan {
+        node: args.node,
+        identity: Identity::development(),
+        policy: Policy::AllowAll,
+        admin: Some(args.admin),
+        files: args.files,
+    };
+    let running = start(plan, &load).await?;
+    output::print(&greeting(&running, is_demo).await)?;
+    until_stopped(running, &load).await
+}
+
+/// The resources of the flags and of the files, together.
+fn resources(
+    listen: SocketAddr,
+    servers: &[(ResourceName, Url)],
+    naming: Option<NamingArg>,
+    files: &[std::path::PathBuf],
+) -> Result<ResourceSet, Failure> {
+    let of_files = if files.is_empty() { ResourceSet::default() } else { load_files(files)? };
+    let mut listeners = of_files.listeners().to_vec();
+    if !listeners.iter().any(|listener| listener.address == listen) {
+        listeners.push(Listener::new(name(LISTENER), listen));
+    }
+    let mut tool_servers = of_files.tool_servers().to_vec();
+    let mut toolsets = of_files.toolsets().to_vec();
+    if !servers.is_empty() {
+        tool_servers.extend(servers.iter().map(|(name, url)| ToolServer::new(name.clone(), vec![url.clone()])));
+        let names = servers.iter().map(|(name, _)| name.clone()).collect();
+        let mut toolset = Toolset::new(name(Toolset::DEFAULT_NAME), names);
+        if let Some(naming) = naming {
+            toolset.naming = match naming {
+                NamingArg::Bare => Naming::Bare,
+                NamingArg::Prefix => Naming::Prefix,
+                NamingArg::OnCollision => Naming::OnCollision,
+            };
+        }
+        toolsets.push(toolset);
+    }
+    ResourceSet::new(listeners, tool_servers, toolsets).map_err(|errors| of_config(&errors))
+}
+
+async fn greeting(running: &Running, is_demo: bool) -> String {
+    let addresses = running.gateway.addresses().await;
+    let address = addresses.first().map_or_else(String::new, |(_, address)| address.to_string());
+    let endpoint = format!("http://{address}/mcp");
+    let admin = running.admin.map(|admin| format!("  admin     http://{admin}  /healthz /readyz /metrics\n"));
+    let tool = if is_demo { "echo --arg text=hello" } else { "TOOL --arg KEY=VALUE" };
+    let url = if endpoint == crate::cli::DEFAULT_URL { String::new() } else { format!(" --url {endpoint}") };
+    let list_url = if url.is_empty() { String::new() } else { format!(" {endpoint}") };
+    format!(
+        "quorate {version} is up (development defaults: loopback only, every caller is `{DEVELOPMENT_AGENT}`, \
+         a policy allows everything)\n\n  \
+         MCP       {endpoint}  (and http://{address}/sse for clients of 2024)\n{admin}\n\
+         Try:\n\n  \
+         quorate tools{list_url}\n  \
+         quorate call {tool}{url}\n\n  \
+         curl -s {endpoint} -H 'content-type: application/json' \\\n    \
+         -H 'accept: application/json, text/event-stream' \\\n    \
+         -H 'mcp-protocol-version: 2026-07-28' -H 'mcp-method: tools/list' \\\n    \
+         -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\",\"params\":{{\"_meta\":{{\
+         \"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\
+         \"io.modelcontextprotocol/clientCapabilities\":{{}}}}}}}}'\n\n\
+         In an MCP host (Claude, Cursor, VS Code, …):\n\n  \
+         {{\"mcpServers\": {{\"quorate\": {{\"type\": \"http\", \"url\": \"{endpoint}\"}}}}}}\n\n\
+         Ctrl-C drains and stops.\n",
+        version = env!("CARGO_PKG_VERSION"),
+        admin = admin.unwrap_or_default(),
+    )
+}
+
+fn demo_url(demo: &Demo) -> Result<Url, Failure> {
+    demo.url().parse().map_err(|error| Failure::new(Exit::Failure, format!("the demo server's address: {error}")))
+}
+
+/// A name that is written in this file.
+fn name(text: &str) -> ResourceName {
+    ResourceName::new(text).expect("the names in this file are valid")
+}
