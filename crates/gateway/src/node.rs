@@ -23,7 +23,7 @@ use quorate_runtime::shard::Sessions;
 use quorate_runtime::{backend, session, upstream};
 use quorate_session::{Config as SessionConfig, EndReason};
 use quorate_telemetry::{Metrics, Tracer};
-use quorate_tls::ClientTls;
+use quorate_tls::{ClientTls, LoadError, Reload, ServerTls, Watch, WatchConfig};
 use quorate_types::{ResourceName, Sealer};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -83,7 +83,7 @@ pub enum Error {
         /// The listener.
         listener: ResourceName,
         /// Why.
-        source: quorate_tls::LoadError,
+        source: LoadError,
     },
     /// A tool server's address or header cannot be used.
     #[error("tool server `{server}`: {source}")]
@@ -108,10 +108,19 @@ struct Shared {
     running: Mutex<Running>,
 }
 
+/// A listener that runs.
+#[derive(Clone)]
+struct RunningListener {
+    config: Listener,
+    ingress: ingress::Handle<Pipeline>,
+    /// Reloads the certificate when its files change, as long as the listener runs.
+    _certificate: Option<Arc<Watch>>,
+}
+
 /// What runs, by name, with the configuration that it was made of.
 #[derive(Default)]
 struct Running {
-    ingresses: HashMap<ResourceName, (Listener, ingress::Handle<Pipeline>)>,
+    ingresses: HashMap<ResourceName, RunningListener>,
     backends: HashMap<ResourceName, (ToolServer, backend::Handle)>,
     toolsets: HashMap<ResourceName, (Toolset, Arc<ToolsetTable>)>,
 }
@@ -165,9 +174,9 @@ impl Gateway {
             }
         }
         self.shared.snapshot.store(Arc::new(self.snapshot(resources, &ingresses, &toolsets)));
-        for (name, (_, ingress)) in &ingresses {
-            if !running.ingresses.get(name).is_some_and(|(_, known)| known.is_same(ingress)) {
-                self.shared.node.add_ingress(ingress.clone()).await?;
+        for (name, listener) in &ingresses {
+            if !running.ingresses.get(name).is_some_and(|known| known.ingress.is_same(&listener.ingress)) {
+                self.shared.node.add_ingress(listener.ingress.clone()).await?;
             }
         }
         let next = Running { ingresses, backends, toolsets };
@@ -180,7 +189,7 @@ impl Gateway {
     pub async fn addresses(&self) -> Vec<(ResourceName, SocketAddr)> {
         let running = self.shared.running.lock().await;
         let mut addresses: Vec<_> =
-            running.ingresses.iter().map(|(name, (_, ingress))| (name.clone(), ingress.local())).collect();
+            running.ingresses.iter().map(|(name, listener)| (name.clone(), listener.ingress.local())).collect();
         addresses.sort();
         addresses
     }
@@ -216,7 +225,7 @@ impl Gateway {
     pub async fn drain(&self, patience: Duration) -> bool {
         let running = self.shared.running.lock().await;
         self.shared.snapshot.load().draining.store(true, Ordering::Release);
-        let drains = running.ingresses.values().map(|(_, ingress)| ingress.drain(patience));
+        let drains = running.ingresses.values().map(|listener| listener.ingress.drain(patience));
         let streams = async {
             // Streams have no end of their own: their sessions end, after a moment for answers.
             tokio::time::sleep(patience / 4).await;
@@ -233,10 +242,10 @@ impl Gateway {
     fn snapshot(
         &self,
         resources: &ResourceSet,
-        ingresses: &HashMap<ResourceName, (Listener, ingress::Handle<Pipeline>)>,
+        ingresses: &HashMap<ResourceName, RunningListener>,
         toolsets: &HashMap<ResourceName, (Toolset, Arc<ToolsetTable>)>,
     ) -> Snapshot {
-        let table = |(name, (config, _)): (&ResourceName, &(Listener, ingress::Handle<Pipeline>))| {
+        let table = |(name, RunningListener { config, .. }): (&ResourceName, &RunningListener)| {
             let permits = usize::try_from(config.limits.concurrency).unwrap_or(Semaphore::MAX_PERMITS);
             let table = ListenerTable {
                 config: config.clone(),
@@ -321,20 +330,20 @@ impl Gateway {
         &self,
         resources: &ResourceSet,
         running: &Running,
-    ) -> Result<HashMap<ResourceName, (Listener, ingress::Handle<Pipeline>)>, Error> {
+    ) -> Result<HashMap<ResourceName, RunningListener>, Error> {
         let mut ingresses = HashMap::new();
         for listener in resources.listeners() {
-            let kept = running.ingresses.get(&listener.name).filter(|(config, _)| keeps_socket(config, listener));
-            let ingress = match kept {
-                Some((_, ingress)) => ingress.clone(),
+            let kept = running.ingresses.get(&listener.name).filter(|known| keeps_socket(&known.config, listener));
+            let running = match kept {
+                Some(kept) => RunningListener { config: listener.clone(), ..kept.clone() },
                 None => self.bind(listener)?,
             };
-            ingresses.insert(listener.name.clone(), (listener.clone(), ingress));
+            ingresses.insert(listener.name.clone(), running);
         }
         Ok(ingresses)
     }
 
-    fn bind(&self, listener: &Listener) -> Result<ingress::Handle<Pipeline>, Error> {
+    fn bind(&self, listener: &Listener) -> Result<RunningListener, Error> {
         let name = listener.name.clone();
         let metrics = self.shared.services.metrics.clone();
         let limits = Limits {
@@ -348,11 +357,12 @@ impl Gateway {
         };
         let tls = match &listener.tls {
             Some(files) => Some(
-                quorate_tls::ServerTls::load(&files.certificate, &files.key)
+                ServerTls::load(&files.certificate, &files.key)
                     .map_err(|source| Error::Tls { listener: name.clone(), source })?,
             ),
             None => None,
         };
+        let certificate = tls.as_ref().map(|tls| Arc::new(watch(tls, name.clone())));
         let server = Server::new(limits, tls, Arc::new(LimitCounter(metrics.clone())))
             .map_err(|source| Error::Limit { listener: name.clone(), source })?;
         let config = ingress::Config {
@@ -363,7 +373,8 @@ impl Gateway {
             service: Arc::new(Pipeline::new(name.clone(), Arc::clone(&self.shared.snapshot))),
             metrics,
         };
-        ingress::Handle::bind(config).map_err(|source| Error::Bind { listener: name, source })
+        let ingress = ingress::Handle::bind(config).map_err(|source| Error::Bind { listener: name, source })?;
+        Ok(RunningListener { config: listener.clone(), ingress, _certificate: certificate })
     }
 
     fn toolsets(
@@ -396,13 +407,9 @@ impl Gateway {
 
     /// Ends what the new set no longer has.
     async fn retire(&self, before: &Running, now: &Running) {
-        for (name, (_, ingress)) in &before.ingresses {
-            match now.ingresses.get(name) {
-                Some((_, kept)) if kept.is_same(ingress) => {}
-                // Adopting the new one has stopped the old one.
-                Some(_) => {}
-                None => self.shared.node.remove_ingress(name.to_string()).await,
-            }
+        // Where a listener was replaced, adopting the new one has stopped the old one.
+        for name in before.ingresses.keys().filter(|name| !now.ingresses.contains_key(*name)) {
+            self.shared.node.remove_ingress(name.to_string()).await;
         }
         for name in before.backends.keys().filter(|name| !now.backends.contains_key(*name)) {
             self.shared.node.remove_backend(name.to_string()).await;
@@ -411,6 +418,16 @@ impl Gateway {
         let toolset_gone = |session: &session::Handle| !now.toolsets.contains_key(session.toolset());
         self.shared.services.sessions.end_where(EndReason::Shutdown, &gone, toolset_gone);
     }
+}
+
+/// Reloads a listener's certificate when its files change, and says so.
+fn watch(tls: &ServerTls, listener: ResourceName) -> Watch {
+    tls.watch(WatchConfig::default(), move |reload| match reload {
+        Reload::Replaced => tracing::info!(%listener, "the changed certificate is in use"),
+        Reload::Refused(error) => {
+            tracing::error!(%listener, %error, "the changed certificate is refused; the one before stays in use");
+        }
+    })
 }
 
 /// Tells whether a listener's change needs no new socket: what stages read is in the snapshot.

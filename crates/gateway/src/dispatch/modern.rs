@@ -13,9 +13,11 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use quorate_http::sse;
-use quorate_jsonrpc::{Frame, Id, Kind};
+use quorate_jsonrpc::{Frame, Id, Kind, pick};
 use quorate_mcp::exchange::{Exchange, Outcome as Step};
-use quorate_mcp::{Call, Era, Fault, Method, Operation as Asked, Version, header};
+use quorate_mcp::listing::Resolution;
+use quorate_mcp::param::ParamRules;
+use quorate_mcp::{Call, Era, Fault, ListKind, Method, Operation as Asked, Version, header};
 use quorate_runtime::backend::{self, Load, Sent, fault_of};
 use quorate_runtime::listing::Audience;
 use quorate_runtime::upstream::{Answer, FrameStream};
@@ -43,6 +45,10 @@ pub(super) async fn send(
             _ => here::modern(request, &call).await,
         },
         Target::Server { server, frame, name } => {
+            if let Err(fault) = check_params(request, &call) {
+                operation.end(Outcome::Failed(fault.class()));
+                return Err(rejected(Era::Modern, call.id(), fault));
+            }
             let upstream = Upstream { request, call: &call, trace };
             return upstream.send(server, &frame, name.as_deref(), operation).await;
         }
@@ -247,6 +253,27 @@ fn rewrite(request: &Request, server: &ResourceName, method: Option<Method>, fra
         era: Era::Modern,
     };
     outbound.rewrite(server, method, frame)
+}
+
+/// Holds `Mcp-Param-*` headers against the arguments, as the tool's listed schema says.
+///
+/// A tool that was never listed here is left to its server, which has to check the same.
+fn check_params(request: &Request, call: &Call) -> Result<(), Fault> {
+    let Asked::CallTool { name, arguments, .. } = &call.operation else { return Ok(()) };
+    let Some(listed) = request.toolset().listing.last(view(request, Audience::Modern), ListKind::Tools) else {
+        return Ok(());
+    };
+    let Resolution::Found(entry) = listed.resolve(name) else { return Ok(()) };
+    let definition = listed.definition(entry);
+    if memchr::memmem::find(&definition, b"x-mcp-header").is_none() {
+        return Ok(());
+    }
+    let definition = std::str::from_utf8(&definition).unwrap_or_default();
+    let Ok([Some(schema)]) = pick(definition, 0, ["inputSchema"]) else { return Ok(()) };
+    // Clients drop a tool whose annotations are invalid; a call of it is its server's to judge.
+    let Ok(rules) = ParamRules::of(schema.of(definition)) else { return Ok(()) };
+    let arguments = arguments.map(|span| call.raw(span));
+    rules.check(request.headers(), arguments).map_err(|mismatch| Fault::HeaderMismatch { mismatch })
 }
 
 /// The fetcher of a stateless client.
