@@ -81,6 +81,8 @@ pub enum Reading {
         session: session::Handle,
         /// What to do.
         items: Vec<Result<Classified, Rejected>>,
+        /// How long all of it may take.
+        total: Duration,
     },
 }
 
@@ -221,7 +223,8 @@ async fn read_post(request: Arc<Request>, body: Incoming) -> Result<Reading, Err
         let work = Work::Open { version: classified.version, call: classified.call };
         return Ok(one(Classified { request, work }));
     }
-    let id = classified.call.id().cloned();
+    // The id of a response is not one of the client's requests, and an error must not answer one.
+    let id = classified.call.id().cloned().filter(|_| classified.call.frame.kind() == Kind::Request);
     let Some(session_id) = session_id else {
         return Err(Rejected { era: Era::Legacy, id, fault: Fault::SessionRequired }.into());
     };
@@ -231,7 +234,11 @@ async fn read_post(request: Arc<Request>, body: Incoming) -> Result<Reading, Err
     Ok(one(Classified { request, work: Work::InSession { session, call } }))
 }
 
-fn read_batch(request: Arc<Request>, session_id: &str, body: &Bytes, limits: &Limits) -> Result<Reading, Error> {
+fn read_batch(mut request: Arc<Request>, session_id: &str, body: &Bytes, limits: &Limits) -> Result<Reading, Error> {
+    if let Some(request) = Arc::get_mut(&mut request) {
+        // Its answers are joined into one stream whatever the client prefers.
+        request.prefers_events = false;
+    }
     let session = request.session(session_id, None)?;
     let version = session.client().map_or(Version::ASSUMED, |client| client.version);
     let calls = classify_batch(request.headers(), body, limits, version)?;
@@ -240,7 +247,8 @@ fn read_batch(request: Arc<Request>, session_id: &str, body: &Bytes, limits: &Li
         Ok(Classified { request: Arc::clone(&request), work })
     };
     let items = calls.into_iter().map(item).collect();
-    Ok(Reading::Batch { session, items })
+    let total = request.listener().map(|listener| listener.config.limits.total).unwrap_or(Duration::MAX);
+    Ok(Reading::Batch { session, items, total })
 }
 
 fn read_get(request: Arc<Request>) -> Result<Classified, Error> {

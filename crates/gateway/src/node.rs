@@ -136,8 +136,13 @@ impl Gateway {
         let sessions =
             Sessions::new(SessionConfig::DEFAULTS, SESSIONS_MAX, config.sealer.clone(), config.metrics.clone());
         let node = Node::start(sessions.clone()).await?;
-        let services =
-            Arc::new(Services { sealer: config.sealer, sessions, metrics: config.metrics, tracer: config.tracer });
+        let services = Arc::new(Services {
+            sealer: config.sealer,
+            sessions,
+            metrics: config.metrics,
+            tracer: config.tracer,
+            toolsets: ArcSwap::default(),
+        });
         let snapshot = Snapshot {
             services: Arc::clone(&services),
             identity: config.identity.clone(),
@@ -173,7 +178,9 @@ impl Gateway {
                 self.shared.node.add_backend(backend.clone()).await?;
             }
         }
-        self.shared.snapshot.store(Arc::new(self.snapshot(resources, &ingresses, &toolsets)));
+        let snapshot = self.snapshot(resources, &ingresses, &toolsets);
+        self.shared.services.toolsets.store(Arc::new(snapshot.toolsets.clone()));
+        self.shared.snapshot.store(Arc::new(snapshot));
         for (name, listener) in &ingresses {
             if !running.ingresses.get(name).is_some_and(|known| known.ingress.is_same(&listener.ingress)) {
                 self.shared.node.add_ingress(listener.ingress.clone()).await?;
@@ -236,7 +243,7 @@ impl Gateway {
         };
         let (drained, ()) = tokio::join!(futures_util::future::join_all(drains), streams);
         self.shared.node.stop();
-        drained.into_iter().all(|drained| drained)
+        drained.into_iter().all(|cut| cut == 0)
     }
 
     fn snapshot(
@@ -413,6 +420,15 @@ impl Gateway {
         }
         for name in before.backends.keys().filter(|name| !now.backends.contains_key(*name)) {
             self.shared.node.remove_backend(name.to_string()).await;
+        }
+        for (name, (_, toolset)) in &now.toolsets {
+            let same = before.toolsets.get(name).is_some_and(|(_, known)| Arc::ptr_eq(known, toolset));
+            if !same {
+                let servers = Arc::new(toolset.listing.servers().to_vec());
+                let sessions = self.shared.services.sessions.all();
+                let of_toolset = sessions.iter().filter(|session| session.toolset() == name);
+                of_toolset.for_each(|session| session.servers_changed(Arc::clone(&servers)));
+            }
         }
         let gone = session::fault(Fault::SessionUnknown);
         let toolset_gone = |session: &session::Handle| !now.toolsets.contains_key(session.toolset());

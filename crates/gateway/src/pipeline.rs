@@ -19,7 +19,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use quorate_http::server::Peer;
 use quorate_http::{ResponseBody, sse};
-use quorate_jsonrpc::Id;
+use quorate_jsonrpc::{Id, Kind};
 use quorate_runtime::ingress::Service;
 use quorate_telemetry::names::span;
 use quorate_telemetry::{Trace, TraceContext};
@@ -102,13 +102,17 @@ async fn run(
         Reading::One(classified) => {
             begin_operation(trace, &classified);
             let total = classified.request().listener().map(|listener| listener.config.limits.total);
+            let id = id_of(classified.work());
             let running = one(*classified, trace, started);
             match total {
-                Some(total) => tokio::time::timeout(total, running).await.unwrap_or(Err(Refusal::Timeout)),
+                Some(total) => tokio::time::timeout(total, running).await.unwrap_or(Err(Refusal::Timeout { id })),
                 None => running.await,
             }
         }
-        Reading::Batch { items, .. } => Ok(batch(items, trace, started).await),
+        Reading::Batch { items, total, .. } => {
+            let running = batch(items, trace, started);
+            tokio::time::timeout(total, running).await.map_err(|_| Refusal::Timeout { id: None })
+        }
     }
 }
 
@@ -134,17 +138,21 @@ async fn batch(items: Vec<Result<Classified, quorate_mcp::Rejected>>, trace: &Tr
     let running = items.into_iter().map(|item| async move {
         let classified = match item {
             Ok(classified) => classified,
-            Err(rejected) => return vec_event(rejected.body()),
+            Err(rejected) => return Some(vec_event(rejected.body())),
         };
         match one(classified, trace, started).await {
-            Ok(Dispatched::Json { body, .. }) => vec_event(body),
-            Ok(Dispatched::Connected(connection)) => connection.boxed(),
-            Ok(_) => stream::empty().boxed(),
-            Err(refusal) => vec_event(refusal.answer().1),
+            Ok(Dispatched::Json { body, .. }) => Some(vec_event(body)),
+            Ok(Dispatched::Connected(connection)) => Some(connection.boxed()),
+            Ok(Dispatched::Accepted) => None,
+            Ok(_) => Some(stream::empty().boxed()),
+            Err(refusal) => Some(vec_event(refusal.answer().1)),
         }
     });
     let answers = futures_util::future::join_all(running).await;
-    let answers: SelectAll<_> = answers.into_iter().collect();
+    let answers: SelectAll<_> = answers.into_iter().flatten().collect();
+    if answers.is_empty() {
+        return Dispatched::Accepted;
+    }
     Dispatched::Events(sse::Events::stream(answers, sse::KEEP_ALIVE))
 }
 
@@ -175,9 +183,12 @@ fn begin_operation(trace: &mut Trace, classified: &Classified) {
     }
 }
 
+/// The id that the answer to a request carries; what is no request has no answer.
 fn id_of(work: &Work) -> Option<Id> {
     match work {
-        Work::Modern(call) | Work::Open { call, .. } | Work::InSession { call, .. } => call.id().cloned(),
+        Work::Modern(call) | Work::Open { call, .. } | Work::InSession { call, .. } => {
+            call.id().filter(|_| call.frame.kind() == Kind::Request).cloned()
+        }
         Work::Listen { .. } | Work::End { .. } | Work::OpenSse => None,
     }
 }

@@ -60,7 +60,10 @@ pub enum Refusal {
     Dispatch(#[from] dispatch::Error),
     /// The request took longer than the listener allows.
     #[error("no answer within the listener's time for a request (spec.limits.total)")]
-    Timeout,
+    Timeout {
+        /// The request's id.
+        id: Option<Id>,
+    },
 }
 
 /// Seconds that a client is asked to wait after it was shed.
@@ -147,7 +150,7 @@ impl Refusal {
             Self::Route(rejected) => ("route", rejected.fault.class().as_str()),
             Self::Admit { .. } => ("admit", "concurrency"),
             Self::Dispatch(error) => ("dispatch", error.class().as_str()),
-            Self::Timeout => ("dispatch", "timeout"),
+            Self::Timeout { .. } => ("dispatch", "timeout"),
         }
     }
 
@@ -171,7 +174,7 @@ impl Refusal {
 
     fn id(&self) -> Option<&Id> {
         match self {
-            Self::Authorize { id, .. } | Self::Admit { id, .. } => id.as_ref(),
+            Self::Authorize { id, .. } | Self::Admit { id, .. } | Self::Timeout { id } => id.as_ref(),
             Self::Dispatch(dispatch::Error::Session { id, .. }) => id.as_ref(),
             _ => None,
         }
@@ -193,7 +196,7 @@ impl Refusal {
                 (StatusCode::SERVICE_UNAVAILABLE, LIMIT_EXCEEDED)
             }
             Self::Dispatch(dispatch::Error::Session { refused, .. }) => of_refused(refused),
-            Self::Timeout => (StatusCode::GATEWAY_TIMEOUT, quorate_mcp::error::DEADLINE_EXCEEDED),
+            Self::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, quorate_mcp::error::DEADLINE_EXCEEDED),
             Self::Classify(_) | Self::Route(_) | Self::Dispatch(_) => (StatusCode::BAD_REQUEST, INVALID_REQUEST),
         }
     }

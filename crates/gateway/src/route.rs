@@ -176,7 +176,8 @@ impl Router<'_> {
 
     fn speaks(&self, server: &backend::Handle) -> bool {
         match self.audience {
-            Audience::Modern => server.speaks_modern(),
+            // Of one that could not be asked yet nothing is known: the call says what is wrong with it.
+            Audience::Modern => server.speaks_modern() || server.support().failure.is_some(),
             Audience::Legacy(_) => server.may_speak_legacy(),
         }
     }

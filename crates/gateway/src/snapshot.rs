@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use quorate_config::Listener;
 use quorate_runtime::listing::Listing;
 use quorate_runtime::shard::Sessions;
@@ -28,6 +29,8 @@ pub struct Services {
     pub metrics: Metrics,
     /// Decides which requests are traced.
     pub tracer: Tracer,
+    /// The present toolsets, for what outlives a snapshot: sessions.
+    pub toolsets: ArcSwap<HashMap<ResourceName, Arc<ToolsetTable>>>,
 }
 
 /// The tables of one configuration.
@@ -62,6 +65,16 @@ pub struct ToolsetTable {
     pub tenant: TenantId,
     /// Its servers and their lists.
     pub listing: Listing,
+}
+
+// === impl Services ===
+
+impl Services {
+    /// Returns the present toolset of a name.
+    #[must_use]
+    pub fn toolset(&self, name: &ResourceName) -> Option<Arc<ToolsetTable>> {
+        self.toolsets.load().get(name).cloned()
+    }
 }
 
 // === impl Snapshot ===

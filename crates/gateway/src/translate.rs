@@ -1,22 +1,22 @@
 //! What a session's actor asks of the gateway: rewriting backends' frames, and dropping lists.
 //!
-//! Holds its toolset weakly: a session that outlives its configuration gets frames as they are,
-//! and ends with its toolset anyway.
+//! Looks its toolset up by name each time, so that a session follows the configuration. When the
+//! toolset is gone, the session ends with it, and what still arrives passes as it is.
 
-use std::sync::Weak;
+use std::sync::Arc;
 
 use quorate_jsonrpc::Frame;
 use quorate_mcp::{Era, ListKind, Method};
 use quorate_runtime::session::Translate;
-use quorate_types::{PrincipalDigest, ResourceName, Sealer};
+use quorate_types::{PrincipalDigest, ResourceName};
 
 use crate::handle::Outbound;
-use crate::snapshot::ToolsetTable;
+use crate::snapshot::Services;
 
 /// Rewrites frames of a toolset's servers for one session.
 pub(crate) struct Translator {
-    toolset: Weak<ToolsetTable>,
-    sealer: Sealer,
+    services: Arc<Services>,
+    toolset: ResourceName,
     caller: PrincipalDigest,
 }
 
@@ -25,17 +25,17 @@ pub(crate) struct Translator {
 impl Translator {
     /// Makes the translator of a session of `caller` on `toolset`.
     #[must_use]
-    pub(crate) fn new(toolset: Weak<ToolsetTable>, sealer: Sealer, caller: PrincipalDigest) -> Self {
-        Self { toolset, sealer, caller }
+    pub(crate) fn new(services: Arc<Services>, toolset: ResourceName, caller: PrincipalDigest) -> Self {
+        Self { services, toolset, caller }
     }
 }
 
 impl Translate for Translator {
     fn inbound(&self, server: &ResourceName, method: Option<Method>, frame: Frame) -> Frame {
-        let Some(toolset) = self.toolset.upgrade() else { return frame };
+        let Some(toolset) = self.services.toolset(&self.toolset) else { return frame };
         let router = toolset.listing.any_router_of(self.caller);
         let outbound = Outbound {
-            sealer: &self.sealer,
+            sealer: &self.services.sealer,
             caller: self.caller,
             toolset: &toolset,
             router: router.as_deref(),
@@ -45,7 +45,7 @@ impl Translate for Translator {
     }
 
     fn list_changed(&self, server: &ResourceName, kind: ListKind) {
-        if let Some(toolset) = self.toolset.upgrade() {
+        if let Some(toolset) = self.services.toolset(&self.toolset) {
             toolset.listing.invalidate(server, kind);
         }
     }

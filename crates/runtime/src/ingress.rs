@@ -2,21 +2,25 @@
 //!
 //! The accept loop is a task of the actor; connections are tasks tracked by it. Each holds a
 //! permit of the listener's connection limit: at the limit the loop stops accepting, and further
-//! clients wait in the kernel's queue.
+//! clients wait in the kernel's queue. The socket belongs to the handle and the loop alone: it
+//! survives a restart of the actor, may be handed to the listener that replaces this one, and is
+//! closed when draining begins, however long connections go on.
 //!
 //! | Message | Effect | Reply | Overload |
 //! |---|---|---|---|
 //! | `Ended` | the accept loop ended without being told: the actor fails | none | once |
 //!
-//! Supervision: one-for-one with back-off. Sockets do not survive a restart; sessions do.
+//! Supervision: one-for-one with back-off. Neither the socket nor connections end with a restart.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use quorate_http::server::{BindError, Listener, Peer, Server};
+use quorate_http::observe::limit;
+use quorate_http::server::{BindError, ConnectionError, Listener, Peer, Server};
 use quorate_http::{Observer, ResponseBody};
 use quorate_telemetry::Metrics;
 use quorate_types::ResourceName;
@@ -59,14 +63,21 @@ pub struct Handle<S> {
     shared: Arc<Shared<S>>,
 }
 
+/// A bound socket, which the listener that replaces a running one takes over. Clones are cheap.
+#[derive(Clone)]
+pub struct Socket(Arc<Listener>);
+
 struct Shared<S> {
     config: Config<S>,
-    /// Bound once: a restart of the actor must not lose the port.
-    listener: Listener,
+    /// Bound once: a restart of the actor must not lose the port. Gone when the listener stops, so
+    /// that the system refuses new connections instead of queueing them for nobody.
+    socket: Mutex<Option<Socket>>,
     local: SocketAddr,
     permits: Arc<Semaphore>,
     drain: CancellationToken,
     connections: TaskTracker,
+    /// Connections that were cut because they outlived the draining.
+    cut: AtomicUsize,
     actor: Mutex<Option<ActorRef<Message>>>,
 }
 
@@ -98,16 +109,25 @@ impl<S: Service> Handle<S> {
     /// [`BindError`] when the address cannot be bound.
     pub fn bind(config: Config<S>) -> Result<Self, BindError> {
         let observer = Arc::new(LimitCounter(config.metrics.clone()));
-        let listener = Listener::bind(config.address, observer)?;
-        let local = listener.local_address().map_err(|source| BindError { address: config.address, source })?;
+        let socket = Socket(Arc::new(Listener::bind(config.address, observer)?));
+        Self::on(socket, config)
+    }
+
+    /// Listens on a socket that is bound already, instead of the listener that it was bound for.
+    ///
+    /// # Errors
+    /// [`BindError`] when the socket's address cannot be read.
+    pub fn on(socket: Socket, config: Config<S>) -> Result<Self, BindError> {
+        let local = socket.0.local_address().map_err(|source| BindError { address: config.address, source })?;
         let permits = Arc::new(Semaphore::new(config.connections_max));
         let shared = Shared {
             config,
-            listener,
+            socket: Mutex::new(Some(socket)),
             local,
             permits,
             drain: CancellationToken::new(),
             connections: TaskTracker::new(),
+            cut: AtomicUsize::new(0),
             actor: Mutex::new(None),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -119,18 +139,25 @@ impl<S: Service> Handle<S> {
         self.shared.local
     }
 
+    /// Its socket, for the listener that replaces it; `None` once it is stopped.
+    #[must_use]
+    pub fn socket(&self) -> Option<Socket> {
+        self.shared.socket.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Tells whether both are the same running listener.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    /// Stops accepting, lets open requests finish, and cuts what is left after `patience`.
-    /// Returns whether everything finished by itself.
-    pub async fn drain(&self, patience: Duration) -> bool {
+    /// Stops accepting, and waits up to `patience` for open requests to finish. Returns how many
+    /// connections did not: those that the server cut meanwhile, and those that are still open.
+    pub async fn drain(&self, patience: Duration) -> usize {
         self.stop();
         self.shared.connections.close();
-        tokio::time::timeout(patience, self.shared.connections.wait()).await.is_ok()
+        let _whether_all_ended = tokio::time::timeout(patience, self.shared.connections.wait()).await;
+        self.shared.cut.load(Ordering::Relaxed) + self.shared.connections.len()
     }
 }
 
@@ -155,6 +182,8 @@ impl<S: Service> Child for Handle<S> {
 
     fn stop(&self) {
         self.shared.drain.cancel();
+        // The accept loop holds it for as long as it runs, which the line above ends.
+        drop(self.shared.socket.lock().unwrap_or_else(PoisonError::into_inner).take());
         let actor = self.shared.actor.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(actor) = actor {
             actor.stop(Some("drained".to_owned()));
@@ -164,20 +193,36 @@ impl<S: Service> Child for Handle<S> {
 
 impl<S: Service> Actor for IngressActor<S> {
     type Msg = Message;
-    type State = ();
+    type State = CancellationToken;
     type Arguments = Arc<Shared<S>>;
 
-    async fn pre_start(&self, myself: ActorRef<Message>, shared: Arc<Shared<S>>) -> Result<(), ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Message>,
+        shared: Arc<Shared<S>>,
+    ) -> Result<CancellationToken, ActorProcessingErr> {
+        let socket = shared.socket.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let socket = socket.ok_or("the listener was stopped")?;
+        let drain = shared.drain.clone();
         let ended = EndOfLoop(myself);
         tokio::spawn(async move {
             let _reports_even_a_panic = &ended;
-            accept(&shared).await;
+            accept(&shared, socket).await;
         });
-        Ok(())
+        Ok(drain)
     }
 
-    async fn handle(&self, _: ActorRef<Message>, message: Message, (): &mut ()) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        drain: &mut CancellationToken,
+    ) -> Result<(), ActorProcessingErr> {
         match message {
+            Message::Ended if drain.is_cancelled() => {
+                myself.stop(Some("drained".to_owned()));
+                Ok(())
+            }
             Message::Ended => Err("the accept loop ended".into()),
         }
     }
@@ -193,7 +238,7 @@ impl Drop for EndOfLoop {
     }
 }
 
-async fn accept<S: Service>(shared: &Arc<Shared<S>>) {
+async fn accept<S: Service>(shared: &Arc<Shared<S>>, socket: Socket) {
     loop {
         let permit = match Arc::clone(&shared.permits).try_acquire_owned() {
             Ok(permit) => permit,
@@ -206,7 +251,7 @@ async fn accept<S: Service>(shared: &Arc<Shared<S>>) {
             }
         };
         let (stream, peer) = tokio::select! {
-            accepted = shared.listener.accept() => accepted,
+            accepted = socket.0.accept() => accepted,
             () = shared.drain.cancelled() => return,
         };
         let shared = Arc::clone(shared);
@@ -224,6 +269,10 @@ async fn serve<S: Service>(shared: &Shared<S>, stream: tokio::net::TcpStream, pe
     let (service, local) = (Arc::clone(service), shared.local);
     let handler = move |request, peer| Arc::clone(&service).answer(local, peer, request);
     if let Err(error) = server.serve(stream, peer, &shared.drain, handler).await {
+        let outlived = matches!(error, ConnectionError::Cut { limit: limit::DRAIN_TIMEOUT });
+        if outlived && shared.drain.is_cancelled() {
+            shared.cut.fetch_add(1, Ordering::Relaxed);
+        }
         tracing::debug!(listener = %name, %peer, %error, "a connection ended badly");
     }
 }

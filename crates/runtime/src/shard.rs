@@ -186,6 +186,9 @@ impl Sessions {
         let key = u128::from_be_bytes(key);
         let sessions = self.stripe(key).read().unwrap_or_else(PoisonError::into_inner);
         let session = sessions.get(&key).ok_or(Unknown::Ended)?;
+        if session.is_ended() {
+            return Err(Unknown::Ended);
+        }
         if session.toolset() == toolset { Ok(session.clone()) } else { Err(Unknown::Foreign) }
     }
 

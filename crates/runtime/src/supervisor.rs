@@ -63,6 +63,8 @@ pub enum Message<C> {
     Restart {
         /// The child's name.
         name: String,
+        /// Which adoption of that name: a restart of a child that was replaced is void.
+        adoption: u64,
     },
 }
 
@@ -75,10 +77,12 @@ pub struct Supervisor<C> {
 pub struct State<C> {
     children: HashMap<String, Entry<C>>,
     names: HashMap<ActorId, String>,
+    adoptions: u64,
 }
 
 struct Entry<C> {
     child: C,
+    adoption: u64,
     running: Option<ActorId>,
     failures: Vec<Timestamp>,
 }
@@ -102,7 +106,7 @@ impl<C: Child> Actor for Supervisor<C> {
     type Arguments = ();
 
     async fn pre_start(&self, _myself: ActorRef<Message<C>>, (): ()) -> Result<State<C>, ActorProcessingErr> {
-        Ok(State { children: HashMap::new(), names: HashMap::new() })
+        Ok(State { children: HashMap::new(), names: HashMap::new(), adoptions: 0 })
     }
 
     async fn handle(
@@ -115,7 +119,9 @@ impl<C: Child> Actor for Supervisor<C> {
             Message::Adopt { child, reply } => {
                 let name = child.name();
                 state.dismiss(&name);
-                state.children.insert(name.clone(), Entry { child, running: None, failures: Vec::new() });
+                state.adoptions += 1;
+                let entry = Entry { child, adoption: state.adoptions, running: None, failures: Vec::new() };
+                state.children.insert(name.clone(), entry);
                 let started = state.start(&myself, &name).await;
                 if started.is_err() {
                     state.children.remove(&name);
@@ -128,8 +134,9 @@ impl<C: Child> Actor for Supervisor<C> {
                 // As above.
                 let _abandoned = reply.send(());
             }
-            Message::Restart { name } => {
-                if let Err(reason) = state.start(&myself, &name).await {
+            Message::Restart { name, adoption } => {
+                let is_present = state.children.get(&name).is_some_and(|entry| entry.adoption == adoption);
+                if is_present && let Err(reason) = state.start(&myself, &name).await {
                     state.failed(&myself, &name, &reason);
                 }
             }
@@ -195,8 +202,8 @@ impl<C: Child> State<C> {
         }
         let delay = backoff(failures);
         warn!(child = name, reason, failures, ?delay, "an actor failed and is restarted");
-        let name = name.to_owned();
-        myself.send_after(delay, move || Message::Restart { name });
+        let (name, adoption) = (name.to_owned(), entry.adoption);
+        myself.send_after(delay, move || Message::Restart { name, adoption });
     }
 }
 

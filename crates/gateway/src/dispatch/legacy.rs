@@ -148,9 +148,7 @@ impl Message<'_> {
 
     fn outgoing(&self, call: &Call, frame: Frame, server: Option<backend::Handle>, purpose: Purpose) -> Outgoing {
         let mut headers = HeaderMap::new();
-        if self.trace.is_sampled() {
-            self.trace.outgoing(&tracing::Span::none()).inject(&mut headers);
-        }
+        self.trace.outgoing(&tracing::Span::none()).inject(&mut headers);
         let progress_token = call.progress_token.as_ref().map(|(token, _)| Bytes::from(token.as_json().to_owned()));
         let prime_after = match (self.request.endpoint(), self.request.prefers_events) {
             (Endpoint::Sse, _) => None,
@@ -166,8 +164,13 @@ impl Message<'_> {
             // Its one stream carries every answer, so only one server can be asked.
             return self.forward(call, call.frame.clone(), server.clone()).await;
         }
-        for server in servers {
-            let outgoing = self.outgoing(call, call.frame.clone(), Some(server), Purpose::Plain);
+        let last = servers.len().saturating_sub(1);
+        for (index, server) in servers.into_iter().enumerate() {
+            let mut outgoing = self.outgoing(call, call.frame.clone(), Some(server), Purpose::Plain);
+            if index < last {
+                // A stream would be final: it goes to the client before it is known to be the answer.
+                outgoing.prime_after = None;
+            }
             match self.session.post(vec![outgoing], false).await {
                 Ok(Reply::Json(body)) => {
                     let answer = Frame::parse(body.clone(), &Limits::ANSWER);

@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use super::hub::{Heard, HubShell, Subscription};
 use super::{Shared, Support, lock, own};
 use crate::clock;
-use crate::upstream::{self, Endpoint, Probe, modern, probe};
+use crate::upstream::{self, Endpoint, LegacySupport, Probe, modern, probe};
 
 /// How long what a server speaks is believed: 10 min. Servers change eras when they are upgraded,
 /// which mostly shows as failed checks first; this bounds the rest.
@@ -47,7 +47,7 @@ pub(super) enum Message {
     /// A client wants no more of them.
     Leave { subscriber: SubscriberId },
     /// An upstream listen said something.
-    Heard { listen: ListenId, heard: Heard },
+    Heard { listen: ListenId, heard: Heard, read_on: Option<oneshot::Sender<()>> },
     /// The hub's timer is due.
     HubTick,
 }
@@ -91,7 +91,13 @@ impl Actor for BackendActor {
             Message::Probed { result } => state.probed(&myself, result),
             Message::Join { interest, reply } => state.hub.join(&state.shared, &myself, interest, reply),
             Message::Leave { subscriber } => state.hub.leave(&state.shared, &myself, subscriber),
-            Message::Heard { listen, heard } => state.hub.heard(&state.shared, &myself, listen, heard),
+            Message::Heard { listen, heard, read_on } => {
+                state.hub.heard(&state.shared, &myself, listen, heard);
+                if let Some(read_on) = read_on {
+                    // A listen that was closed meanwhile reads no more.
+                    let _closed = read_on.send(());
+                }
+            }
             Message::HubTick => state.hub.tick(&state.shared, &myself),
         }
         Ok(())
@@ -150,7 +156,11 @@ impl State {
         let again = match result {
             Ok(probe) => {
                 self.failures = 0;
-                let support = Support::from(probe);
+                let mut support = Support::from(probe);
+                if support.legacy == LegacySupport::Unknown {
+                    // A probe that did not ask takes nothing back of what sessions have shown.
+                    support.legacy = self.shared.support.borrow().legacy.clone();
+                }
                 debug!(%server, modern = support.speaks_modern(), legacy = ?support.legacy, "probed");
                 self.shared.support.send_replace(support);
                 REPROBE_AFTER

@@ -196,9 +196,9 @@ impl HubShell {
         let body = request(listen, interest);
         let actor = myself.clone();
         let task = tokio::spawn(async move {
-            let end = read(&endpoint, body, |heard| actor.cast(Message::Heard { listen, heard }).is_ok()).await;
+            let end = read(&endpoint, body, &actor, listen).await;
             // A backend that is gone wants to hear nothing.
-            let _gone = actor.cast(Message::Heard { listen, heard: Heard::Ended(end) });
+            let _gone = actor.cast(Message::Heard { listen, heard: Heard::Ended(end), read_on: None });
         });
         self.listens.insert(listen, task.abort_handle());
     }
@@ -211,7 +211,10 @@ impl Drop for HubShell {
 }
 
 /// Reads one upstream listen to its end.
-async fn read(endpoint: &Endpoint, body: Bytes, mut tell: impl FnMut(Heard) -> bool) -> End {
+///
+/// Each notice waits until the actor has taken the one before: a server that floods its listen
+/// waits itself.
+async fn read(endpoint: &Endpoint, body: Bytes, actor: &ActorRef<Message>, listen: ListenId) -> End {
     let mut stream = match modern::listen(endpoint, modern::own_headers(LISTEN), body).await {
         Ok(stream) => stream,
         Err(upstream::Error::Fault { status, .. }) if status.is_client_error() => return End::Unsupported,
@@ -227,7 +230,8 @@ async fn read(endpoint: &Endpoint, body: Bytes, mut tell: impl FnMut(Heard) -> b
                 Err(_) => continue,
             },
         };
-        if !tell(heard) {
+        let (read_on, taken) = oneshot::channel();
+        if actor.cast(Message::Heard { listen, heard, read_on: Some(read_on) }).is_err() || taken.await.is_err() {
             return End::Lost;
         }
     }

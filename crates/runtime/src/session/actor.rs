@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 use super::connection::{Connection, Writer};
 use super::legs::{Legs, OpenLeg};
 use super::{Opening, Outgoing, Reply, Shared, Translate};
-use crate::backend::Opened;
+use crate::backend::{self, Opened};
 use crate::clock;
 use crate::upstream::legacy::{InitializeResult, Transport};
 
@@ -86,6 +86,9 @@ pub(super) enum Message {
         stream: StreamId,
         attachment: Attachment,
         delivered: u64,
+    },
+    Servers {
+        servers: Arc<Vec<backend::Handle>>,
     },
     Observe {
         reply: oneshot::Sender<Snapshot>,
@@ -210,6 +213,7 @@ impl State {
                 self.writers.remove(&(stream, attachment));
                 self.report(myself, Event::Detach { stream, attachment, delivered });
             }
+            Message::Servers { servers } => self.servers_changed(myself, &servers),
             // Whoever asked may have gone.
             Message::Observe { reply } => drop(reply.send(self.machine.observe())),
         }
@@ -227,7 +231,9 @@ impl State {
         let mut requests: Vec<Request> = requests
             .into_iter()
             .map(|outgoing| {
-                extras.push(Extras { headers: outgoing.headers, prime_after: outgoing.prime_after });
+                let of_server = outgoing.server.is_some();
+                let headers = outgoing.headers;
+                extras.push(of_server.then_some(Extras { headers, prime_after: outgoing.prime_after }));
                 let target = match &outgoing.server {
                     Some(server) => Target::Leg(self.legs.intern(server)),
                     None => Target::Gateway,
@@ -255,7 +261,7 @@ impl State {
         &mut self,
         myself: &ActorRef<Message>,
         effects: Effects,
-        extras: Vec<Extras>,
+        extras: Vec<Option<Extras>>,
         opened: oneshot::Sender<Result<Vec<CallKey>, Rejection>>,
         answer: oneshot::Sender<Reply>,
     ) {
@@ -268,7 +274,9 @@ impl State {
             })
             .collect();
         for (call, extras) in calls.iter().zip(extras) {
-            self.extras.insert(*call, extras);
+            if let Some(extras) = extras {
+                self.extras.insert(*call, extras);
+            }
         }
         match (self.delivery, calls.first()) {
             (Delivery::Streams, Some(first)) => drop(self.posts.insert(*first, answer)),
@@ -328,7 +336,7 @@ impl State {
         let features = Features { logging: offers_logging(&initialized), listen };
         if let Some(slot) = self.legs.get_mut(leg) {
             slot.server.learn_legacy(&session, &initialized);
-            slot.open = Some(OpenLeg { epoch, session, replica });
+            slot.open = Some(OpenLeg { epoch, session, replica, outbox: None });
         }
         self.report(myself, Event::LegOpened { leg, epoch, features });
     }
@@ -339,6 +347,22 @@ impl State {
         let server = self.legs.get(leg).map(|slot| slot.server.name().to_string()).unwrap_or_default();
         let fault = super::pump::fault(quorate_mcp::Fault::OutcomeUnknown { server });
         self.report(myself, Event::LegLost { leg, epoch, fault, severed: shared_stream });
+    }
+
+    /// Gives up the upstream sessions of backends that were replaced or removed.
+    fn servers_changed(&mut self, myself: &ActorRef<Message>, servers: &[backend::Handle]) {
+        for leg in self.legs.servers_changed(servers) {
+            let Some(open) = self.legs.get_mut(leg).and_then(|slot| slot.open.take()) else { continue };
+            if let Some(listen) = self.legs.get_mut(leg).and_then(|slot| slot.listen.take()) {
+                listen.abort();
+            }
+            let server = self.legs.get(leg).map(|slot| slot.server.name().to_string()).unwrap_or_default();
+            let fault = super::pump::fault(quorate_mcp::Fault::OutcomeUnknown { server });
+            let epoch = open.epoch;
+            tokio::spawn(async move { open.session.close().await });
+            // Calls under way keep their own connections, and report by themselves.
+            self.report(myself, Event::LegLost { leg, epoch, fault, severed: false });
+        }
     }
 
     /// Lets a source read on, now or when the machine releases it.

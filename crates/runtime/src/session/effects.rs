@@ -3,8 +3,11 @@
 //! One arm per effect, in the machine's order. Effects that take time are handed to pumps; what
 //! fails is reported back as the event that names the failure.
 
+use bytes::Bytes;
+use quorate_mcp::Fault;
 use quorate_session::{Effect, Effects, LegEpoch, LegKey, Note, Source};
 use ractor::ActorRef;
+use tokio::sync::mpsc;
 use tracing::{debug, info};
 
 use super::actor::{Extras, Message, State};
@@ -12,7 +15,9 @@ use super::connection::Connection;
 use super::legs::OpenLeg;
 use super::pump::{Exchange, Pump};
 use super::{Reply, pump};
-use quorate_mcp::Fault;
+
+/// Messages that wait for one leg: more than a client sends while a server answers one.
+const OUTBOX_MAX: usize = 256;
 
 impl State {
     /// Carries out `effects`; returns the connection of an `Attached`, which its requester gets.
@@ -58,15 +63,17 @@ impl State {
             Effect::OpenLeg { leg, epoch } => self.open_leg(myself, leg, epoch),
             Effect::CloseLeg { leg, epoch } => self.close_leg(leg, epoch),
             Effect::OpenListen { leg, epoch } => self.open_listen(myself, leg, epoch),
-            Effect::CloseListen { leg, .. } => self.close_listen(leg),
+            Effect::CloseListen { leg, epoch } => {
+                self.forget(Source::Listen(leg, epoch));
+                self.close_listen(leg);
+            }
             Effect::Dispatch { call, leg, epoch, frame } => self.dispatch(myself, leg, epoch, call, frame),
             Effect::SendUpstream { leg, epoch, bytes } => {
-                if let Some((pump, open)) = self.pump(myself, leg, epoch) {
-                    tokio::spawn(pump.notify(open.session, bytes));
-                }
+                self.send_upstream(myself, leg, epoch, bytes);
             }
             Effect::Abandon { call } => {
                 self.extras.remove(&call);
+                self.forget(Source::Call(call));
                 if let Some(pump) = self.pumps.remove(&call) {
                     pump.abort();
                 }
@@ -83,10 +90,34 @@ impl State {
     }
 
     fn answer(&mut self, call: quorate_session::CallKey, reply: Reply) {
+        if !self.extras.is_empty() && self.machine.observe().calls == 0 {
+            self.extras.clear(); // Of calls that were answered without a dispatch.
+        }
         let Some(post) = self.posts.remove(&call) else { return };
         if post.send(reply).is_err() {
             self.metrics.undelivered("post_broken");
         }
+    }
+
+    /// Queues a message for a leg. A server that does not take a full queue of them is lost.
+    fn send_upstream(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch, bytes: Bytes) {
+        let Some((pump, open)) = self.pump(myself, leg, epoch) else { return };
+        let Some(slot) = self.legs.get_mut(leg).and_then(|slot| slot.open.as_mut()) else { return };
+        let outbox = slot.outbox.get_or_insert_with(|| {
+            let (sender, outbox) = mpsc::channel(OUTBOX_MAX);
+            tokio::spawn(pump.post_all(open.session, outbox));
+            sender
+        });
+        if outbox.try_send(bytes).is_err() {
+            self.metrics.limit_hit("outbox");
+            let _ended = myself.cast(Message::Lost { leg, epoch });
+        }
+    }
+
+    /// Forgets a source that is not read any more.
+    fn forget(&mut self, source: Source) {
+        self.held.remove(&source);
+        self.waiting.remove(&source);
     }
 
     fn connect(
@@ -107,6 +138,13 @@ impl State {
         let Some(slot) = self.legs.get_mut(leg) else { return };
         slot.open = None;
         let server = slot.server.clone();
+        if slot.removed {
+            let reason = "it is not configured any more".to_owned();
+            let fault = pump::fault(Fault::BackendFailed { server: server.name().to_string(), reason });
+            // By the mailbox, so that the effects of this step are carried out before the next one.
+            let _ended = myself.cast(Message::OpenFailed { leg, epoch, fault });
+            return;
+        }
         let Some(client) = self.shared.client() else {
             // An HTTP+SSE client that skipped `initialize`: the gateway refuses it earlier.
             let fault = pump::fault(Fault::SessionRequired);

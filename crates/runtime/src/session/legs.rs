@@ -4,7 +4,9 @@
 //! when it is first needed, and keeps it as long as the session lives, whatever the
 //! configuration does meanwhile.
 
+use bytes::Bytes;
 use quorate_session::{LegEpoch, LegKey};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::backend;
@@ -24,6 +26,8 @@ pub(super) struct Slot {
     pub(super) open: Option<OpenLeg>,
     /// The task that reads the leg's own stream.
     pub(super) listen: Option<AbortHandle>,
+    /// The configuration no longer has the backend.
+    pub(super) removed: bool,
 }
 
 /// One upstream session.
@@ -35,6 +39,8 @@ pub(super) struct OpenLeg {
     pub(super) session: Leg,
     /// The replica that it stays with.
     pub(super) replica: usize,
+    /// What waits to be sent to it, in order; its task is made when there is something.
+    pub(super) outbox: Option<mpsc::Sender<Bytes>>,
 }
 
 // === impl Legs ===
@@ -48,8 +54,10 @@ impl Legs {
         let known = self.slots.iter().position(|slot| slot.server.name() == server.name());
         let index = known.unwrap_or(self.slots.len());
         match self.slots.get_mut(index) {
-            Some(slot) => slot.server = server.clone(),
-            None => self.slots.push(Slot { server: server.clone(), open: None, listen: None }),
+            // A changed backend reaches the session by `servers_changed`, with its old leg.
+            Some(slot) if slot.open.is_none() => slot.server = server.clone(),
+            Some(_) => {}
+            None => self.slots.push(Slot { server: server.clone(), open: None, listen: None, removed: false }),
         }
         LegKey(u16::try_from(index).expect("a toolset has fewer than 65,536 servers"))
     }
@@ -67,6 +75,23 @@ impl Legs {
         let slot = self.get(leg)?;
         let open = slot.open.as_ref()?;
         (open.epoch == epoch).then_some((&slot.server, open))
+    }
+
+    /// Takes over the present backends; returns the legs whose backend is not the same any more.
+    pub(super) fn servers_changed(&mut self, servers: &[backend::Handle]) -> Vec<LegKey> {
+        let mut changed = Vec::new();
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let now = servers.iter().find(|server| server.name() == slot.server.name());
+            slot.removed = now.is_none();
+            if now.is_some_and(|now| now.is_same(&slot.server)) {
+                continue;
+            }
+            if let Some(now) = now {
+                slot.server = now.clone();
+            }
+            changed.push(LegKey(u16::try_from(index).expect("a toolset has fewer than 65,536 servers")));
+        }
+        changed
     }
 
     /// Takes everything apart when the session ends.

@@ -15,7 +15,8 @@
 //! | `Opened`, `OpenFailed` | an upstream session was opened, or not | none | one per leg |
 //! | `Failed`, `Lost` | an exchange or leg ended early | none | one per exchange |
 //! | `Delivered`, `Detached` | a connection wrote, or ended | none | one per window of events |
-//! | `End` | ends the session | none | once |
+//! | `Servers` | gives up legs of replaced and removed backends | none | one per configuration |
+//! | `Observe` | shows what the session holds | a snapshot | the admin's pace |
 //!
 //! Supervision: linked to the `Shard`; a session whose actor fails is gone (its client gets 404
 //! and initializes again), because on one node nothing else holds its state.
@@ -27,7 +28,7 @@ mod effects;
 mod legs;
 mod pump;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -157,6 +158,8 @@ pub(crate) struct Shared {
     client: OnceLock<Client>,
     /// When the machine wants a `Tick`, in milliseconds.
     deadline: AtomicU64,
+    /// Somebody ended it: it does not exist for its client any more, whatever is still closing.
+    ended: AtomicBool,
 }
 
 // === impl Handle ===
@@ -180,6 +183,7 @@ impl Handle {
             toolset: opening.toolset.clone(),
             client,
             deadline: AtomicU64::new(u64::MAX),
+            ended: AtomicBool::new(false),
         });
         let actor = actor::spawn(opening, Arc::clone(&shared), supervisor, gone).await?;
         Ok(Self { shared, actor })
@@ -274,7 +278,19 @@ impl Handle {
 
     /// Ends the session; open calls are answered with `fault`.
     pub fn end(&self, reason: EndReason, fault: Fault) {
+        self.shared.ended.store(true, Ordering::Release);
         self.tell(Event::End { reason, fault });
+    }
+
+    /// Tells whether somebody ended it.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.shared.ended.load(Ordering::Acquire)
+    }
+
+    /// Gives up what belongs to backends that were replaced or removed by a new configuration.
+    pub fn servers_changed(&self, servers: Arc<Vec<backend::Handle>>) {
+        // An ended session has nothing left to give up.
+        let _ended = self.cast(actor::Message::Servers { servers });
     }
 
     /// Returns what the session holds.

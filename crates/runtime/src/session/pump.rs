@@ -15,17 +15,20 @@ use quorate_mcp::{Era, Fault, Method as McpMethod};
 use quorate_session::{CallKey, Failure, LegEpoch, LegKey, Source};
 use quorate_telemetry::{Method, Outcome};
 use ractor::ActorRef;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::actor::Message;
 use super::legs::OpenLeg;
 use super::{Translate, content};
 use crate::backend;
+use crate::upstream::error::Nonsense;
 use crate::upstream::legacy::Leg;
 use crate::upstream::{self, Answer, FrameStream};
 
 /// Pause before a leg's own stream is read again after it ended: 1 s, what SDK clients use.
 const LISTEN_PAUSE: Duration = Duration::from_secs(1);
+/// Shortest pause, whatever the server's `retry` says: a server must not make us spin.
+const LISTEN_PAUSE_MIN: Duration = Duration::from_millis(500);
 /// Longest pause between attempts, after doubling.
 const LISTEN_PAUSE_MAX: Duration = Duration::from_secs(60);
 
@@ -112,35 +115,32 @@ impl Pump {
         headers: HeaderMap,
         prime_after: Option<Duration>,
     ) -> Result<Kind, Ended> {
-        let answering = session.request(headers, frame);
-        let answer = match prime_after {
-            Some(patience) => self.primed(call, patience, answering).await?,
-            None => answering.await?,
-        };
-        match answer {
-            Answer::Json { frame, .. } => {
-                let kind = frame.kind();
-                self.hand(Some(call), method, frame, Waits::No).await;
-                Ok(kind)
+        let exchange = async {
+            match session.request(headers, frame).await? {
+                Answer::Json { frame, .. } => {
+                    let kind = answers(call, &frame)?;
+                    self.hand(Some(call), method, frame, Waits::No).await;
+                    Ok(kind)
+                }
+                Answer::Stream(stream) => self.read(call, method, stream).await,
             }
-            Answer::Stream(stream) => self.read(call, method, stream).await,
+        };
+        match prime_after {
+            Some(patience) => self.primed(call, patience, exchange).await,
+            None => exchange.await,
         }
     }
 
-    /// Waits for the answer to begin; after a while the POST becomes a stream.
-    async fn primed(
-        &self,
-        call: CallKey,
-        patience: Duration,
-        answering: impl Future<Output = Result<Answer, upstream::Error>>,
-    ) -> Result<Answer, upstream::Error> {
-        let mut answering = std::pin::pin!(answering);
+    /// Runs an exchange; after a while its POST becomes a stream, if it has not become one by a
+    /// message: a backend may open its own stream at once and then be silent for long.
+    async fn primed<T>(&self, call: CallKey, patience: Duration, exchange: impl Future<Output = T>) -> T {
+        let mut exchange = std::pin::pin!(exchange);
         tokio::select! {
-            answer = &mut answering => answer,
+            ended = &mut exchange => ended,
             () = tokio::time::sleep(patience) => {
                 // As above.
                 let _ended = self.actor.cast(Message::Prime { call });
-                answering.await
+                exchange.await
             }
         }
     }
@@ -151,7 +151,7 @@ impl Pump {
         stream.when_polled(move |retry| drop(actor.cast(Message::Poll { call, retry })));
         while let Some(item) = stream.next().await {
             let frame = item?.frame;
-            let kind = frame.kind();
+            let kind = answers(call, &frame)?;
             let last = matches!(kind, Kind::Result | Kind::Error);
             let handed = self.hand(Some(call), method, frame, if last { Waits::No } else { Waits::Yes }).await;
             if last {
@@ -171,9 +171,11 @@ impl Pump {
         loop {
             match session.listen(HeaderMap::new(), last_event_id.as_deref()).await {
                 Ok(None) => return, // The server has no such stream.
-                Ok(Some(stream)) => match self.read_listen(stream, &mut last_event_id).await {
+                Ok(Some(stream)) => match self.read_listen(stream, &mut last_event_id, &mut pause).await {
                     ListenEnd::Unwanted => return,
-                    ListenEnd::Ended { retry } => pause = retry.unwrap_or(LISTEN_PAUSE).min(LISTEN_PAUSE_MAX),
+                    ListenEnd::Ended { retry } => {
+                        pause = retry.unwrap_or(LISTEN_PAUSE).clamp(LISTEN_PAUSE_MIN, LISTEN_PAUSE_MAX);
+                    }
                     ListenEnd::Failed => pause = (pause * 2).min(LISTEN_PAUSE_MAX),
                 },
                 Err(upstream::Error::SessionLost) => {
@@ -187,7 +189,12 @@ impl Pump {
         }
     }
 
-    async fn read_listen(&self, mut stream: FrameStream, last_event_id: &mut Option<String>) -> ListenEnd {
+    async fn read_listen(
+        &self,
+        mut stream: FrameStream,
+        last_event_id: &mut Option<String>,
+        pause: &mut Duration,
+    ) -> ListenEnd {
         loop {
             let item = stream.next().await;
             if let Some(id) = stream.last_event_id() {
@@ -195,6 +202,7 @@ impl Pump {
             }
             match item {
                 Some(Ok(item)) => {
+                    *pause = LISTEN_PAUSE;
                     if matches!(self.hand(None, None, item.frame, Waits::Yes).await, Handed::Enough) {
                         return ListenEnd::Unwanted;
                     }
@@ -205,8 +213,15 @@ impl Pump {
         }
     }
 
+    /// Sends notifications and answers in their order, one after the other.
+    pub(super) async fn post_all(self, session: Leg, mut outbox: mpsc::Receiver<Bytes>) {
+        while let Some(message) = outbox.recv().await {
+            self.notify(&session, message).await;
+        }
+    }
+
     /// Sends a notification or an answer; a backend that cannot be told shows it elsewhere too.
-    pub(super) async fn notify(self, session: Leg, message: Bytes) {
+    async fn notify(&self, session: &Leg, message: Bytes) {
         match session.notify(HeaderMap::new(), message).await {
             Ok(()) => {}
             Err(upstream::Error::SessionLost) => {
@@ -254,6 +269,18 @@ impl Pump {
             }
         }
     }
+}
+
+/// Returns the kind of a frame of this call's connection; an answer must carry the call's id.
+///
+/// An error may lack an id: only this connection tells whose it is.
+fn answers(call: CallKey, frame: &Frame) -> Result<Kind, upstream::Error> {
+    let kind = frame.kind();
+    let is_answer = matches!(kind, Kind::Result | Kind::Error);
+    if is_answer && frame.id().is_some_and(|id| id.as_u64() != Some(call.0)) {
+        return Err(Nonsense::WrongId.into());
+    }
+    Ok(kind)
 }
 
 /// Whether the next frame may be read at once.

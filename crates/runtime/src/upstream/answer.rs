@@ -24,6 +24,10 @@ use super::events::Events;
 use super::legacy::shared;
 use super::wire;
 
+/// Shortest delay before a resume, whatever the server's `retry` says: 100 ms, so that a server
+/// that closes every stream at once cannot make us spin.
+const RESUME_DELAY_MIN: Duration = Duration::from_millis(100);
+
 /// The answer to one request.
 #[derive(Debug)]
 pub enum Answer {
@@ -300,7 +304,8 @@ impl FrameStream {
             return Err(lost_after_dispatch(cause));
         }
         let doubled = self.endpoint.limits().resume_delay.saturating_mul(1 << resume.failures.min(16));
-        let delay = self.retry.unwrap_or(doubled).min(self.endpoint.limits().resume_delay_max);
+        let longest = self.endpoint.limits().resume_delay_max;
+        let delay = self.retry.unwrap_or(doubled).max(RESUME_DELAY_MIN).min(longest);
         resume.failures += 1;
         let reopen = (resume.reopen)(id.clone());
         self.source = Source::Resuming(Box::pin(async move {
