@@ -142,7 +142,7 @@ pub(crate) struct ToolsetForm {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum NamingForm {
-    /// As the server names them; a name that two servers have is refused when it is called.
+    /// As the server names them; of two servers with the same name the first one has it.
     Bare,
     /// With the server's name in front, always.
     Prefix,

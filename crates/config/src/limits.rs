@@ -159,11 +159,9 @@ limits! {
         /// The largest request body. MCP requests are arguments of tools: 4 MiB holds a document in base64.
         body ("body"): Size(ByteSize) = mib(4), in kib(1), mib(64);
         /// All headers of a request together; 32 KiB leaves room for large tokens.
-        header ("header"): Size(ByteSize) = kib(32), in kib(4), kib(256);
+        header ("header"): Size(ByteSize) = kib(32), in kib(8), kib(256);
         /// The deepest nesting of JSON in a request; real arguments stay below 20.
         json_depth ("jsonDepth"): Count(u32) = 64, in 8, 512;
-        /// The largest event sent to a client in a stream; a larger one ends the stream with an error.
-        sse_event ("sseEvent"): Size(ByteSize) = mib(16), in kib(64), mib(64);
         /// How long a connection may stay open without a request.
         idle ("idle"): Time(Duration) = s(120), in s(1), h(1);
         /// How long headers and body of one request may take to arrive; slow senders hold a connection.
@@ -184,7 +182,7 @@ limits! {
 limits! {
     /// The limits towards one tool server.
     ToolServerLimits, ToolServerLimitsForm {
-        /// Open connections to each replica.
+        /// Unused connections kept open to each replica; those in use are bounded by `concurrency`.
         connections ("connections"): Count(u32) = 256, in 1, 10_000;
         /// The largest answer that is read; results of tools carry images and files.
         answer ("answer"): Size(ByteSize) = mib(16), in kib(64), mib(64);
@@ -196,9 +194,9 @@ limits! {
         first_byte ("firstByte"): Time(Duration) = s(60), in ms(100), h(1);
         /// How long one call may take altogether.
         total ("total"): Time(Duration) = m(10), in s(1), h(24);
-        /// Calls in progress; more wait their turn or are refused.
+        /// Calls in progress; more are refused at once.
         concurrency ("concurrency"): Count(u32) = 256, in 1, 100_000;
-        /// Tools, prompts, resources or templates that are listed; the rest of a longer list is refused.
+        /// Tools, prompts, resources or templates of one list; a server with more of them is not listed.
         items ("items"): Count(u32) = 10_000, in 1, 100_000;
     }
 }
@@ -231,8 +229,6 @@ const _: () = {
     assert!(server.first_byte.as_millis() <= server.total.as_millis());
     let listener = ListenerLimits::DEFAULTS;
     assert!(listener.receive.as_millis() <= listener.total.as_millis());
-    // What a server may send in one event fits in one event to the client.
-    assert!(server.event.0 <= listener.sse_event.0);
 };
 
 // === impl Row ===

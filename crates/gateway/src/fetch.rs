@@ -4,23 +4,28 @@
 //! through its own upstream sessions, because servers may list by what the client declared. An
 //! HTTP+SSE session has only one stream, which must not carry answers that its client never asked
 //! for: its lists come through an upstream session that is opened for them and closed again.
+//! What a server asks in return is refused at once: nobody is there to answer it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::HeaderMap;
-use quorate_jsonrpc::{Frame, Id, Limits, Span, Splice, build, elements, pick, quote, text};
+use quorate_jsonrpc::{Frame, Id, Kind, Limits, Span, Splice, build, elements, pick, quote, text};
 use quorate_mcp::capabilities::Capabilities;
 use quorate_mcp::{ListKind, codec};
 use quorate_runtime::backend::{self, own};
-use quorate_runtime::listing::Fetch;
+use quorate_runtime::listing::{Ask, Fetch};
 use quorate_runtime::session::{self, Outgoing, Reply};
-use quorate_runtime::upstream::{LegacySupport, modern};
-use quorate_session::Purpose;
+use quorate_runtime::upstream::legacy::Leg;
+use quorate_runtime::upstream::{LegacySupport, StreamItem, modern};
+use quorate_session::{Event, Purpose};
 
 /// The method that lists tasks (2025-11-25).
 const LIST_TASKS: &str = "tasks/list";
+
+/// JSON-RPC 2.0, section 5.1.
+const METHOD_NOT_FOUND: i64 = -32601;
 
 /// Who asks.
 pub(crate) enum Fetcher<'a> {
@@ -32,9 +37,41 @@ pub(crate) enum Fetcher<'a> {
     Single(&'a session::Handle),
 }
 
+/// Who asks, for as long as servers take.
+pub(crate) enum Detached {
+    /// A stateless client.
+    Modern,
+    /// A session with streams.
+    Session(session::Handle),
+    /// An HTTP+SSE session.
+    Single(session::Handle),
+}
+
+/// An upstream session beside those of its client; closed when dropped.
+pub(crate) struct Beside {
+    leg: Leg,
+}
+
 // === impl Fetcher ===
 
-impl Fetch for Fetcher<'_> {
+impl Ask for Fetcher<'_> {
+    type Fetch = Detached;
+
+    fn detached(&self) -> Detached {
+        match self {
+            Self::Modern => Detached::Modern,
+            Self::Session(session) => Detached::Session((*session).clone()),
+            Self::Single(session) => Detached::Single((*session).clone()),
+        }
+    }
+}
+
+// === impl Detached ===
+
+impl Fetch for Detached {
+    /// Of an HTTP+SSE session.
+    type Line = Option<Beside>;
+
     fn offers(&self, server: &backend::Handle, kind: ListKind) -> bool {
         let support = server.support();
         let modern = support.modern.as_ref().and_then(|info| info.capabilities.clone());
@@ -56,11 +93,28 @@ impl Fetch for Fetcher<'_> {
         }
     }
 
-    async fn page(&self, server: &backend::Handle, kind: ListKind, cursor: Option<&str>) -> Result<Bytes, String> {
-        let answer = match self {
-            Self::Modern => page_modern(server, kind, cursor).await?,
-            Self::Session(session) => ask_in_session(session, server, frame(kind.method().as_str(), cursor)?).await?,
-            Self::Single(session) => ask_beside(session, server, frame(kind.method().as_str(), cursor)?).await?,
+    async fn open(&self, server: &backend::Handle) -> Result<Self::Line, String> {
+        match self {
+            Self::Modern | Self::Session(_) => Ok(None),
+            Self::Single(session) => Beside::open(session, server).await.map(Some),
+        }
+    }
+
+    async fn page(
+        &self,
+        server: &backend::Handle,
+        line: &Self::Line,
+        kind: ListKind,
+        cursor: Option<&str>,
+    ) -> Result<Bytes, String> {
+        let answer = match (self, line) {
+            (Self::Modern, _) => page_modern(server, kind, cursor).await?,
+            (Self::Session(_) | Self::Single(_), Some(beside)) => {
+                beside.ask(frame(kind.method().as_str(), cursor)?).await?
+            }
+            (Self::Session(session) | Self::Single(session), None) => {
+                ask_in_session(session, server, frame(kind.method().as_str(), cursor)?).await?
+            }
         };
         match answer.result() {
             Some(result) => Ok(result),
@@ -68,6 +122,43 @@ impl Fetch for Fetcher<'_> {
                 Ok(error) => format!("the server answered error {}: {}", error.code, error.message),
                 Err(_) => "the server answered neither result nor error".to_owned(),
             }),
+        }
+    }
+}
+
+// === impl Beside ===
+
+impl Beside {
+    /// Opens an upstream session. Whoever stops waiting for it leaves nothing behind: the opening
+    /// goes on to its end, and what it opened is dropped, which closes it.
+    async fn open(session: &session::Handle, server: &backend::Handle) -> Result<Self, String> {
+        let client = session.client().ok_or("the session is not initialized")?;
+        let (server, params) = (server.clone(), client.initialize_params.clone());
+        let opening =
+            tokio::spawn(async move { server.open_leg(&params).await.map(|opened| Self { leg: opened.leg }) });
+        opening.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    async fn ask(&self, frame: Frame) -> Result<Frame, String> {
+        let answer = self.leg.request(HeaderMap::new(), frame).await.map_err(|error| error.to_string())?;
+        let refuse = |item: StreamItem| {
+            if let Some(refusal) = refusal(&item.frame) {
+                let leg = self.leg.clone();
+                // In a task, because the stream with our answer has to be read meanwhile. A server
+                // that does not take it has to live without.
+                tokio::spawn(async move { leg.notify(HeaderMap::new(), refusal).await.ok() });
+            }
+        };
+        answer.finish(refuse).await.map_err(|error| error.to_string())
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let leg = self.leg.clone();
+        // Without a runtime the process ends, and its connections with it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { leg.close().await });
         }
     }
 }
@@ -100,12 +191,15 @@ impl Fetcher<'_> {
     pub(crate) async fn tasks(&self, server: &backend::Handle, pages_max: usize) -> Result<Vec<ListedTask>, String> {
         let mut tasks = Vec::new();
         let mut cursor: Option<String> = None;
+        let line = self.detached().open(server).await?;
         for _ in 0..pages_max {
             let request = frame(LIST_TASKS, cursor.as_deref())?;
-            let answer = match self {
-                Self::Modern => return Ok(tasks), // The modern era has no list of tasks.
-                Self::Session(session) => ask_in_session(session, server, request).await?,
-                Self::Single(session) => ask_beside(session, server, request).await?,
+            let answer = match (self, &line) {
+                (Self::Modern, _) => return Ok(tasks), // The modern era has no list of tasks.
+                (Self::Session(_) | Self::Single(_), Some(beside)) => beside.ask(request).await?,
+                (Self::Session(session) | Self::Single(session), None) => {
+                    ask_in_session(session, server, request).await?
+                }
             };
             let result = answer.result().ok_or("the server answered with an error")?;
             let raw = std::str::from_utf8(&result).map_err(|error| error.to_string())?;
@@ -152,8 +246,12 @@ async fn ask_in_session(session: &session::Handle, server: &backend::Handle, fra
         Reply::Stream(mut connection) => loop {
             // Notifications may come before the answer, which is the last event.
             let event = connection.next().await.ok_or("the stream ended before the list")?;
-            if Frame::parse(event.data.clone(), &Limits::ANSWER).is_ok_and(|frame| frame.method().is_none()) {
+            let Ok(frame) = Frame::parse(event.data.clone(), &Limits::ANSWER) else { continue };
+            if frame.method().is_none() {
                 break event.data;
+            }
+            if let Some(refusal) = refusal(&frame).and_then(|refusal| Frame::parse(refusal, &Limits::ANSWER).ok()) {
+                session.tell(Event::ClientResponse { frame: refusal });
             }
         },
         Reply::Nothing | Reply::Elsewhere => return Err("the request was cancelled".to_owned()),
@@ -161,16 +259,15 @@ async fn ask_in_session(session: &session::Handle, server: &backend::Handle, fra
     Frame::parse(body, &Limits::ANSWER).map_err(|malformed| malformed.to_string())
 }
 
-async fn ask_beside(session: &session::Handle, server: &backend::Handle, frame: Frame) -> Result<Frame, String> {
-    let client = session.client().ok_or("the session is not initialized")?;
-    let opened = server.open_leg(&client.initialize_params).await.map_err(|error| error.to_string())?;
-    let leg = opened.leg;
-    let answer = match leg.request(HeaderMap::new(), frame).await {
-        Ok(answer) => answer.finish(|_| {}).await,
-        Err(error) => Err(error),
-    };
-    leg.close().await;
-    answer.map_err(|error| error.to_string())
+/// What a server is answered that asks something while it lists; none for a notification.
+fn refusal(frame: &Frame) -> Option<Bytes> {
+    match (frame.kind(), frame.id()) {
+        (Kind::Request, Some(id)) if frame.method() == Some("ping") => Some(build::result(id, "{}")),
+        (Kind::Request, Some(id)) => {
+            Some(build::error(Some(id), METHOD_NOT_FOUND, "Not available during a list", None))
+        }
+        (Kind::Request | Kind::Notification | Kind::Result | Kind::Error, _) => None,
+    }
 }
 
 /// Builds a list request under an id that no client of ours uses.
@@ -181,4 +278,23 @@ fn frame(method: &str, cursor: Option<&str>) -> Result<Frame, String> {
     let params = cursor.map(|cursor| format!("{{\"cursor\":{}}}", quote(cursor)));
     let request = build::request(&id, method, params.as_deref());
     Frame::parse(request, &Limits::REQUEST).map_err(|malformed| malformed.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_asks_during_a_list_is_refused_and_its_pings_are_answered() {
+        let refused = |text: &'static str| {
+            let frame = Frame::parse(Bytes::from_static(text.as_bytes()), &Limits::ANSWER).expect("a frame");
+            refusal(&frame).map(|bytes| String::from_utf8(bytes.to_vec()).expect("text"))
+        };
+        let sampling = refused(r#"{"jsonrpc":"2.0","id":"s","method":"sampling/createMessage","params":{}}"#);
+        assert!(sampling.is_some_and(|text| text.contains("-32601") && text.contains(r#""id":"s""#)));
+        let ping = refused(r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#);
+        assert!(ping.is_some_and(|text| text.contains(r#""result":{}"#) && text.contains(r#""id":7"#)));
+        assert_eq!(refused(r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#), None);
+        assert_eq!(refused(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), None);
+    }
 }

@@ -7,8 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,14 +15,14 @@ use quorate_config::{Listener, Naming, ResourceSet, ToolServer, Toolset};
 use quorate_http::client;
 use quorate_http::server::{BindError, InvalidLimit, Limits, Server};
 use quorate_mcp::Fault;
-use quorate_runtime::ingress::{self, LimitCounter};
+use quorate_runtime::ingress::{self, LimitCounter, Socket};
 use quorate_runtime::listing::Listing;
 use quorate_runtime::node::Node;
 use quorate_runtime::shard::Sessions;
 use quorate_runtime::{backend, session, upstream};
 use quorate_session::{Config as SessionConfig, EndReason};
 use quorate_telemetry::{Metrics, Tracer};
-use quorate_tls::{ClientTls, LoadError, Reload, ServerTls, Watch, WatchConfig};
+use quorate_tls::{ClientOptions, ClientTls, LoadError, Reload, ServerTls, Watch, WatchConfig};
 use quorate_types::{ResourceName, Sealer};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +34,10 @@ use crate::snapshot::{ListenerTable, Services, Snapshot, ToolsetTable};
 
 /// Live sessions of one node: at the measured cost of a session, a gigabyte and a half.
 const SESSIONS_MAX: usize = 100_000;
+/// How often draining looks whether the last session has ended.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+/// Time beyond the patience of a drain in which the server cuts, and counts, what is left.
+const CUT_SLACK: Duration = Duration::from_millis(250);
 
 /// What a gateway is started with.
 pub struct Config {
@@ -48,8 +51,10 @@ pub struct Config {
     pub metrics: Metrics,
     /// Decides which requests are traced.
     pub tracer: Tracer,
-    /// What tool servers' certificates are held against.
-    pub tls: ClientTls,
+    /// What tool servers' certificates are held against; loaded when the first one speaks TLS.
+    pub tls: ClientOptions,
+    /// How long open requests may take to end when the node, or their listener, goes away.
+    pub drain_timeout: Duration,
 }
 
 /// A running gateway. Clones are cheap.
@@ -85,6 +90,9 @@ pub enum Error {
         /// Why.
         source: LoadError,
     },
+    /// The certificates that tool servers are held against cannot be used.
+    #[error("trusted certificates: {0}")]
+    Roots(#[source] LoadError),
     /// A tool server's address or header cannot be used.
     #[error("tool server `{server}`: {source}")]
     ToolServer {
@@ -102,7 +110,10 @@ struct Shared {
     services: Arc<Services>,
     identity: Identity,
     policy: Policy,
-    tls: ClientTls,
+    tls: ClientOptions,
+    /// Loaded when the first tool server speaks TLS.
+    trusted: OnceLock<ClientTls>,
+    drain_timeout: Duration,
     node: Node<Pipeline>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     running: Mutex<Running>,
@@ -113,6 +124,8 @@ struct Shared {
 struct RunningListener {
     config: Listener,
     ingress: ingress::Handle<Pipeline>,
+    /// Counts the requests in progress, also across a change of other settings.
+    concurrency: Arc<Semaphore>,
     /// Reloads the certificate when its files change, as long as the listener runs.
     _certificate: Option<Arc<Watch>>,
 }
@@ -142,12 +155,12 @@ impl Gateway {
             metrics: config.metrics,
             tracer: config.tracer,
             toolsets: ArcSwap::default(),
+            draining: CancellationToken::new(),
         });
         let snapshot = Snapshot {
             services: Arc::clone(&services),
             identity: config.identity.clone(),
             policy: config.policy,
-            draining: AtomicBool::new(false),
             listeners: HashMap::new(),
             toolsets: HashMap::new(),
         };
@@ -156,6 +169,8 @@ impl Gateway {
             identity: config.identity,
             policy: config.policy,
             tls: config.tls,
+            trusted: OnceLock::new(),
+            drain_timeout: config.drain_timeout,
             node,
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             running: Mutex::new(Running::default()),
@@ -181,10 +196,15 @@ impl Gateway {
         let snapshot = self.snapshot(resources, &ingresses, &toolsets);
         self.shared.services.toolsets.store(Arc::new(snapshot.toolsets.clone()));
         self.shared.snapshot.store(Arc::new(snapshot));
-        for (name, listener) in &ingresses {
-            if !running.ingresses.get(name).is_some_and(|known| known.ingress.is_same(&listener.ingress)) {
-                self.shared.node.add_ingress(listener.ingress.clone()).await?;
-            }
+        // What leaves goes first: two listeners never accept from one socket.
+        let goes_on = |name: &ResourceName, listener: &RunningListener, others: &HashMap<_, RunningListener>| {
+            others.get(name).is_some_and(|other| other.ingress.is_same(&listener.ingress))
+        };
+        for (name, _) in running.ingresses.iter().filter(|(name, known)| !goes_on(name, known, &ingresses)) {
+            self.shared.node.remove_ingress(name.to_string()).await;
+        }
+        for (_, new) in ingresses.iter().filter(|(name, new)| !goes_on(name, new, &running.ingresses)) {
+            self.shared.node.add_ingress(new.ingress.clone()).await?;
         }
         let next = Running { ingresses, backends, toolsets };
         let before = std::mem::replace(&mut *running, next);
@@ -227,23 +247,37 @@ impl Gateway {
         self.shared.node.failed()
     }
 
-    /// Opens no more sessions, stops accepting, lets open requests finish, and cuts what is left
-    /// after `patience`. Returns whether everything finished by itself.
-    pub async fn drain(&self, patience: Duration) -> bool {
+    /// Opens no more sessions, stops accepting, ends streams, and lets open requests finish.
+    /// Returns how many connections did not, and were cut.
+    pub async fn drain(&self) -> usize {
         let running = self.shared.running.lock().await;
-        self.shared.snapshot.load().draining.store(true, Ordering::Release);
-        let drains = running.ingresses.values().map(|listener| listener.ingress.drain(patience));
-        let streams = async {
-            // Streams have no end of their own: their sessions end, after a moment for answers.
-            tokio::time::sleep(patience / 4).await;
-            self.shared
-                .services
-                .sessions
-                .end_where(EndReason::Shutdown, &session::fault(Fault::ShuttingDown), |_| true);
-        };
-        let (drained, ()) = tokio::join!(futures_util::future::join_all(drains), streams);
+        self.shared.services.draining.cancel();
+        let patience = self.shared.drain_timeout;
+        let drains = running.ingresses.values().map(|listener| listener.ingress.drain(patience + CUT_SLACK));
+        let (cut, ()) = tokio::join!(futures_util::future::join_all(drains), self.end_sessions(patience));
         self.shared.node.stop();
-        drained.into_iter().all(|cut| cut == 0)
+        cut.into_iter().sum()
+    }
+
+    /// Ends the sessions, after a moment for the answers that are on their way, and waits until
+    /// their tool servers were told.
+    async fn end_sessions(&self, patience: Duration) {
+        let sessions = &self.shared.services.sessions;
+        let none_left = async || {
+            while sessions.count() > 0 {
+                tokio::time::sleep(DRAIN_POLL).await;
+            }
+        };
+        let moment = patience / 4;
+        // Either way, what is left is ended.
+        let _whether_all_left = tokio::time::timeout(moment, none_left()).await;
+        sessions.end_where(EndReason::Shutdown, &session::fault(Fault::ShuttingDown), |_| true);
+        let told = async {
+            none_left().await;
+            sessions.closed().await;
+        };
+        // A server that does not answer forgets its sessions by itself.
+        let _whether_all_were_told = tokio::time::timeout(patience - moment, told).await;
     }
 
     fn snapshot(
@@ -252,12 +286,11 @@ impl Gateway {
         ingresses: &HashMap<ResourceName, RunningListener>,
         toolsets: &HashMap<ResourceName, (Toolset, Arc<ToolsetTable>)>,
     ) -> Snapshot {
-        let table = |(name, RunningListener { config, .. }): (&ResourceName, &RunningListener)| {
-            let permits = usize::try_from(config.limits.concurrency).unwrap_or(Semaphore::MAX_PERMITS);
+        let table = |(name, RunningListener { config, concurrency, .. }): (&ResourceName, &RunningListener)| {
             let table = ListenerTable {
                 config: config.clone(),
                 toolsets: resources.toolsets_of(config).map(|toolset| toolset.name.clone()).collect(),
-                concurrency: Arc::new(Semaphore::new(permits)),
+                concurrency: Arc::clone(concurrency),
             };
             (name.clone(), table)
         };
@@ -265,7 +298,6 @@ impl Gateway {
             services: Arc::clone(&self.shared.services),
             identity: self.shared.identity.clone(),
             policy: self.shared.policy,
-            draining: AtomicBool::new(false),
             listeners: ingresses.iter().map(table).collect(),
             toolsets: toolsets.iter().map(|(name, (_, table))| (name.clone(), Arc::clone(table))).collect(),
         }
@@ -302,7 +334,7 @@ impl Gateway {
             idle_per_host_max: usize::try_from(server.limits.connections).unwrap_or(usize::MAX),
             ..client::DEFAULTS
         };
-        let client = client::Client::new(&config, self.shared.tls.clone());
+        let client = client::Client::new(&config, self.client_tls(server)?);
         let endpoint = |url: &url::Url| {
             upstream::Endpoint::new(url.as_str(), client.clone(), server.headers.clone(), limits)
                 .map_err(|source| Error::ToolServer { server: server.name.clone(), source })
@@ -324,7 +356,10 @@ impl Gateway {
             health: quorate_scheduler::Config {
                 call_failures_max: server.health.unhealthy_after,
                 check_failures_max: server.health.unhealthy_after,
+                check_successes_min: server.health.healthy_after,
                 check_interval: server.health.interval,
+                ejection_min: server.health.eject_base,
+                ejection_max: server.health.eject_max,
                 ..quorate_scheduler::Config::DEFAULTS
             },
             check_timeout: server.health.timeout,
@@ -338,27 +373,68 @@ impl Gateway {
         resources: &ResourceSet,
         running: &Running,
     ) -> Result<HashMap<ResourceName, RunningListener>, Error> {
+        let kept = |listener: &Listener| {
+            running.ingresses.get(&listener.name).filter(|known| keeps_socket(&known.config, listener))
+        };
+        let goes_on = |name: &ResourceName| {
+            resources.listeners().iter().any(|listener| listener.name == *name && kept(listener).is_some())
+        };
+        let mut sockets: HashMap<SocketAddr, Socket> = running
+            .ingresses
+            .iter()
+            .filter(|(name, _)| !goes_on(name))
+            .filter_map(|(_, known)| Some((known.ingress.local(), known.ingress.socket()?)))
+            .collect();
         let mut ingresses = HashMap::new();
         for listener in resources.listeners() {
-            let kept = running.ingresses.get(&listener.name).filter(|known| keeps_socket(&known.config, listener));
-            let running = match kept {
+            let before = running.ingresses.get(&listener.name);
+            let mut next = match kept(listener) {
                 Some(kept) => RunningListener { config: listener.clone(), ..kept.clone() },
-                None => self.bind(listener)?,
+                None => {
+                    // The port that the system chose stays the same, too.
+                    let chosen = before.filter(|before| before.config.address == listener.address);
+                    let address = chosen.map_or(listener.address, |before| before.ingress.local());
+                    self.listen(listener, sockets.remove(&address))?
+                }
             };
-            ingresses.insert(listener.name.clone(), running);
+            let unchanged = before.filter(|before| before.config.limits.concurrency == listener.limits.concurrency);
+            if let Some(before) = unchanged {
+                next.concurrency = Arc::clone(&before.concurrency);
+            }
+            ingresses.insert(listener.name.clone(), next);
         }
         Ok(ingresses)
     }
 
-    fn bind(&self, listener: &Listener) -> Result<RunningListener, Error> {
+    /// What the certificate of `server` is held against; nothing where it has none.
+    fn client_tls(&self, server: &ToolServer) -> Result<ClientTls, Error> {
+        if !server.urls.iter().any(|url| url.scheme() == "https") {
+            let nobody = ClientOptions { native_roots: false, extra_roots: None };
+            return ClientTls::load(&nobody).map_err(Error::Roots);
+        }
+        if let Some(trusted) = self.shared.trusted.get() {
+            return Ok(trusted.clone());
+        }
+        let trusted = ClientTls::load(&self.shared.tls).map_err(Error::Roots)?;
+        for failure in trusted.native_failures() {
+            tracing::warn!(%failure, "a trusted certificate of the system cannot be used");
+        }
+        Ok(self.shared.trusted.get_or_init(|| trusted).clone())
+    }
+
+    /// Makes a listener, on a socket that another one leaves or on a new one.
+    fn listen(&self, listener: &Listener, socket: Option<Socket>) -> Result<RunningListener, Error> {
         let name = listener.name.clone();
         let metrics = self.shared.services.metrics.clone();
         let limits = Limits {
             header_bytes_max: listener.limits.header.as_usize(),
             body_bytes_max: listener.limits.body.as_usize(),
             body_timeout: listener.limits.receive,
+            // A head is a few packets: a long time for bodies is none for heads.
+            header_read_timeout: listener.limits.receive.min(Limits::default().header_read_timeout),
             idle_timeout: listener.limits.idle,
             write_stall_timeout: listener.limits.stall,
+            drain_timeout: self.shared.drain_timeout,
             streams_per_connection_max: listener.limits.streams_per_connection,
             ..Limits::default()
         };
@@ -380,8 +456,14 @@ impl Gateway {
             service: Arc::new(Pipeline::new(name.clone(), Arc::clone(&self.shared.snapshot))),
             metrics,
         };
-        let ingress = ingress::Handle::bind(config).map_err(|source| Error::Bind { listener: name, source })?;
-        Ok(RunningListener { config: listener.clone(), ingress, _certificate: certificate })
+        let bound = match socket {
+            Some(socket) => ingress::Handle::on(socket, config),
+            None => ingress::Handle::bind(config),
+        };
+        let ingress = bound.map_err(|source| Error::Bind { listener: name, source })?;
+        let permits = usize::try_from(listener.limits.concurrency).unwrap_or(Semaphore::MAX_PERMITS);
+        let concurrency = Arc::new(Semaphore::new(permits));
+        Ok(RunningListener { config: listener.clone(), ingress, concurrency, _certificate: certificate })
     }
 
     fn toolsets(
@@ -414,10 +496,6 @@ impl Gateway {
 
     /// Ends what the new set no longer has.
     async fn retire(&self, before: &Running, now: &Running) {
-        // Where a listener was replaced, adopting the new one has stopped the old one.
-        for name in before.ingresses.keys().filter(|name| !now.ingresses.contains_key(*name)) {
-            self.shared.node.remove_ingress(name.to_string()).await;
-        }
         for name in before.backends.keys().filter(|name| !now.backends.contains_key(*name)) {
             self.shared.node.remove_backend(name.to_string()).await;
         }

@@ -236,7 +236,11 @@ fn of_refused(refused: &Refused) -> (StatusCode, i64) {
         ) => StatusCode::BAD_REQUEST,
         Refused::Rejected(_) => StatusCode::BAD_REQUEST,
     };
-    (status, INVALID_REQUEST)
+    let code = match refused {
+        Refused::Rejected(Rejection::LimitReached { .. }) => LIMIT_EXCEEDED,
+        Refused::Gone(_) | Refused::Rejected(_) => INVALID_REQUEST,
+    };
+    (status, code)
 }
 
 fn json(status: StatusCode, body: Bytes) -> Response<ResponseBody> {

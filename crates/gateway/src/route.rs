@@ -13,7 +13,7 @@ use quorate_jsonrpc::{Frame, Span};
 use quorate_mcp::listing::{Merged, Resolution, ServerIndex};
 use quorate_mcp::naming::Naming;
 use quorate_mcp::uri::Route;
-use quorate_mcp::{Era, Fault, ListKind, Operation, Reference, Rejected, codec};
+use quorate_mcp::{Call, Era, Fault, ListKind, Operation, Reference, Rejected, Version, codec};
 use quorate_runtime::backend;
 use quorate_runtime::listing::{Audience, Listing, View};
 
@@ -86,6 +86,7 @@ pub async fn select(permitted: Permitted) -> Result<Routed, Error> {
     let (request, work) = permitted.into_inner().into_parts();
     let target = match &work {
         Work::Modern(call) => {
+            serves_modern(&request.toolset().listing, call).await?;
             let route = Router { request: &request, fetch: Fetcher::Modern, audience: Audience::Modern };
             route.target(Era::Modern, &call.operation, &call.frame).await?
         }
@@ -116,6 +117,21 @@ pub async fn probed(listing: &Listing) {
     if !waits.is_empty() {
         futures_util::future::join_all(waits).await;
     }
+}
+
+/// Refuses stateless requests for a toolset that has only servers of sessions, so that a client of
+/// both eras falls back to the one that works instead of seeing empty lists.
+async fn serves_modern(listing: &Listing, call: &Call) -> Result<(), Rejected> {
+    if listing.servers().iter().any(backend::Handle::speaks_modern) {
+        return Ok(());
+    }
+    probed(listing).await;
+    let is_session_only = |server: &backend::Handle| server.support().is_legacy_only();
+    if listing.servers().is_empty() || !listing.servers().iter().all(is_session_only) {
+        return Ok(());
+    }
+    let fault = Fault::EraNotServed { version: Version::LATEST };
+    Err(Rejected { era: Era::Modern, id: call.id().cloned(), fault })
 }
 
 struct Router<'a> {

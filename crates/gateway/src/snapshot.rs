@@ -2,11 +2,10 @@
 //!
 //! Compiled off the request path and swapped in at once; a request takes the present one and
 //! keeps it to its end. Nothing in a snapshot changes, except by design: the health of
-//! backends, the cached lists of toolsets, and that the node drains.
+//! backends and the cached lists of toolsets. That the node drains is told by its services.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use quorate_config::Listener;
@@ -15,6 +14,7 @@ use quorate_runtime::shard::Sessions;
 use quorate_telemetry::{Metrics, Tracer};
 use quorate_types::{ResourceName, Sealer, TenantId};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::Identity;
 use crate::authorize::Policy;
@@ -31,6 +31,9 @@ pub struct Services {
     pub tracer: Tracer,
     /// The present toolsets, for what outlives a snapshot: sessions.
     pub toolsets: ArcSwap<HashMap<ResourceName, Arc<ToolsetTable>>>,
+    /// Is cancelled when the node goes away: new sessions go elsewhere, and streams without an end
+    /// of their own get one.
+    pub draining: CancellationToken,
 }
 
 /// The tables of one configuration.
@@ -41,8 +44,6 @@ pub struct Snapshot {
     pub identity: Identity,
     /// What is allowed.
     pub policy: Policy,
-    /// Whether the node is going away: new sessions go elsewhere.
-    pub draining: AtomicBool,
     pub(crate) listeners: HashMap<ResourceName, ListenerTable>,
     pub(crate) toolsets: HashMap<ResourceName, Arc<ToolsetTable>>,
 }
@@ -83,7 +84,7 @@ impl Snapshot {
     /// Tells whether the node is going away.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.services.draining.is_cancelled()
     }
 
     /// Returns the table of a listener.

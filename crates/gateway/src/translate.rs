@@ -3,10 +3,11 @@
 //! Looks its toolset up by name each time, so that a session follows the configuration. When the
 //! toolset is gone, the session ends with it, and what still arrives passes as it is.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use quorate_jsonrpc::Frame;
 use quorate_mcp::{Era, ListKind, Method};
+use quorate_runtime::listing::{Audience, Listing, View};
 use quorate_runtime::session::Translate;
 use quorate_types::{PrincipalDigest, ResourceName};
 
@@ -18,22 +19,38 @@ pub(crate) struct Translator {
     services: Arc<Services>,
     toolset: ResourceName,
     caller: PrincipalDigest,
+    view: OnceLock<View>,
 }
 
 // === impl Translator ===
 
 impl Translator {
-    /// Makes the translator of a session of `caller` on `toolset`.
+    /// Makes the translator of a session of `caller` on `toolset`, whose lists are those of
+    /// `view`: not yet known for HTTP+SSE.
     #[must_use]
-    pub(crate) fn new(services: Arc<Services>, toolset: ResourceName, caller: PrincipalDigest) -> Self {
-        Self { services, toolset, caller }
+    pub(crate) fn new(
+        services: Arc<Services>,
+        toolset: ResourceName,
+        caller: PrincipalDigest,
+        view: Option<u64>,
+    ) -> Self {
+        let view = view.map(|view| View { principal: caller, audience: Audience::Legacy(view) });
+        Self { services, toolset, caller, view: view.map_or_else(OnceLock::new, OnceLock::from) }
+    }
+
+    /// The session's view; for HTTP+SSE one of the same caller, as soon as that listed resources.
+    fn view(&self, listing: &Listing) -> Option<View> {
+        match self.view.get() {
+            Some(view) => Some(*view),
+            None => listing.any_view_of(self.caller).map(|view| *self.view.get_or_init(|| view)),
+        }
     }
 }
 
 impl Translate for Translator {
     fn inbound(&self, server: &ResourceName, method: Option<Method>, frame: Frame) -> Frame {
         let Some(toolset) = self.services.toolset(&self.toolset) else { return frame };
-        let router = toolset.listing.any_router_of(self.caller);
+        let router = self.view(&toolset.listing).and_then(|view| toolset.listing.last_router(view));
         let outbound = Outbound {
             sealer: &self.services.sealer,
             caller: self.caller,

@@ -143,6 +143,13 @@ pub enum Fault {
     /// A legacy request other than `initialize` has no session id.
     #[error("a session id is required: send `initialize` first, or a request of 2026-07-28")]
     SessionRequired,
+    /// No tool server of the toolset speaks the stateless era. The answer is one that clients of
+    /// both eras take as "not modern", so that they send `initialize`.
+    #[error("no tool server here speaks {version}: send `initialize` to open a session")]
+    EraNotServed {
+        /// The revision that nobody speaks.
+        version: Version,
+    },
     /// The session does not exist (any more), or belongs to somebody else.
     #[error("session not found")]
     SessionUnknown,
@@ -348,6 +355,7 @@ impl Fault {
             | Self::UnsupportedMediaType
             | Self::NotAcceptable
             | Self::SessionRequired
+            | Self::EraNotServed { .. }
             | Self::SessionUnknown
             | Self::TooLarge { .. } => INVALID_REQUEST,
             Self::BackendFailed { .. } => BACKEND_FAILED,
@@ -371,6 +379,7 @@ impl Fault {
             | Self::HeaderMismatch { .. }
             | Self::UnsupportedVersion { .. }
             | Self::MissingCapability { .. }
+            | Self::EraNotServed { .. }
             | Self::SessionRequired => StatusCode::BAD_REQUEST,
             Self::SessionUnknown => StatusCode::NOT_FOUND,
             Self::MethodNotFound { .. } => match era {
@@ -410,7 +419,9 @@ impl Fault {
             | Self::NotAcceptable
             | Self::AmbiguousName { .. }
             | Self::TooLarge { .. } => Code::InvalidArgument,
-            Self::MethodNotFound { .. } | Self::UnsupportedVersion { .. } => Code::Unimplemented,
+            Self::MethodNotFound { .. } | Self::UnsupportedVersion { .. } | Self::EraNotServed { .. } => {
+                Code::Unimplemented
+            }
             Self::MissingCapability { .. } | Self::SessionRequired => Code::FailedPrecondition,
             Self::SessionUnknown
             | Self::ResourceNotFound { .. }
@@ -459,6 +470,7 @@ impl Fault {
             | Self::UnsupportedMediaType
             | Self::NotAcceptable
             | Self::SessionRequired
+            | Self::EraNotServed { .. }
             | Self::SessionUnknown
             | Self::UnknownTool { .. }
             | Self::UnknownPrompt { .. }

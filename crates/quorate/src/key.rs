@@ -1,8 +1,8 @@
 //! The node's root key: from which the ids that leave it are sealed.
 //!
 //! Kept in `root.key` of the data directory, 32 random bytes as hexadecimal text, readable by its
-//! owner alone. It is made on the first start; a file that is there but is no key is an error and
-//! never replaced, because everything sealed under the old one would be lost.
+//! owner alone. It is made on the first start, whole or not at all; a file that is there but is no
+//! key is an error and never replaced, because everything sealed under the old one would be lost.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -27,32 +27,42 @@ pub(crate) fn of_data_dir(dir: &Path) -> Result<[u8; KEY_BYTES], Failure> {
             .advise("name a directory that this user can write with `--data-dir`")
     };
     fs::create_dir_all(dir).map_err(|error| failed("cannot make the directory of", &error))?;
-    match fs::read_to_string(&path) {
-        Ok(text) => {
-            let mode = fs::metadata(&path).map_err(|error| failed("cannot look at", &error))?.permissions().mode();
-            if mode & 0o077 != 0 {
-                return Err(Failure::new(Exit::Failure, format!("{} can be read by others", shown(&path)))
-                    .advise(format!("chmod 600 {}", shown(&path))));
-            }
-            parse(text.trim()).ok_or_else(|| {
-                Failure::new(Exit::Failure, format!("{} is not 64 hexadecimal digits", shown(&path)))
-                    .advise("restore it from a backup; removing it ends every session and id handed out under it")
-            })
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let key = quorate_runtime::entropy::secret();
-            write(&path, &key).map_err(|error| failed("cannot write", &error))?;
-            Ok(key)
-        }
-        Err(error) => Err(failed("cannot read", &error)),
+    if !path.try_exists().map_err(|error| failed("cannot look for", &error))? {
+        write(&path, &quorate_runtime::entropy::secret()).map_err(|error| failed("cannot write", &error))?;
     }
+    // Read also when it was just made: another process may have been faster.
+    let text = fs::read_to_string(&path).map_err(|error| failed("cannot read", &error))?;
+    let mode = fs::metadata(&path).map_err(|error| failed("cannot look at", &error))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(Failure::new(Exit::Failure, format!("{} can be read by others", shown(&path)))
+            .advise(format!("chmod 600 {}", shown(&path))));
+    }
+    parse(text.trim()).ok_or_else(|| {
+        Failure::new(Exit::Failure, format!("{} is not 64 hexadecimal digits", shown(&path)))
+            .advise("restore it from a backup; removing it ends every session and id handed out under it")
+    })
 }
 
+/// Writes the key beside its place and links it there when it is whole and on disk, unless there
+/// is one by now: a crash leaves no part of a key, and nothing is ever replaced.
 fn write(path: &Path, key: &[u8; KEY_BYTES]) -> std::io::Result<()> {
     let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let draft = path.with_extension(format!("{}.new", std::process::id()));
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {} // One of a process that crashed, or none.
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     writeln!(file, "{text}")?;
-    file.sync_all()
+    file.sync_all()?;
+    let linked = fs::hard_link(&draft, path);
+    fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    // The name is on disk when its directory is.
+    path.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
 }
 
 fn parse(text: &str) -> Option<[u8; KEY_BYTES]> {
@@ -83,6 +93,29 @@ mod tests {
 
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(of_data_dir(dir.path()).expect("the key is read"), made);
+    }
+
+    #[test]
+    fn a_crash_while_the_key_is_written_leaves_no_part_of_one() {
+        let dir = dir();
+        let draft = dir.path().join(FILE).with_extension(format!("{}.new", std::process::id()));
+        fs::write(&draft, "ab").expect("a draft is left behind");
+
+        let made = of_data_dir(dir.path()).expect("a key is made");
+
+        assert_eq!(of_data_dir(dir.path()).expect("the key is read"), made);
+        assert!(!draft.exists());
+    }
+
+    #[test]
+    fn a_key_that_another_process_made_first_is_kept() {
+        let dir = dir();
+        let path = dir.path().join(FILE);
+
+        write(&path, &[1; KEY_BYTES]).expect("written");
+        write(&path, &[2; KEY_BYTES]).expect("there is one by now");
+
+        assert_eq!(of_data_dir(dir.path()).expect("the key is read"), [1; KEY_BYTES]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use quorate_gateway::authenticate::Identity;
 use quorate_gateway::authorize::Policy;
 use quorate_gateway::node::{Config, Gateway};
 use quorate_telemetry::{Guard, LogFormat, Otlp};
-use quorate_tls::{ClientOptions, ClientTls};
+use quorate_tls::ClientOptions;
 use quorate_types::Sealer;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -62,7 +62,8 @@ pub(crate) async fn start(plan: Plan, load: &impl Fn() -> Result<ResourceSet, Fa
         sealer: Sealer::new(&key),
         metrics: guard.metrics().clone(),
         tracer: guard.tracer().clone(),
-        tls: client_tls(&resources)?,
+        tls: ClientOptions::default(),
+        drain_timeout: plan.node.drain_timeout,
     };
     let gateway = Gateway::start(config).await.map_err(of_gateway)?;
     gateway.apply(&resources).await.map_err(of_gateway)?;
@@ -94,20 +95,21 @@ pub(crate) async fn until_stopped(
     };
     tracing::info!(patience = ?running.patience, "draining: no new connections, open requests may finish");
     running.drain.cancel();
-    let drained = tokio::select! {
-        drained = running.gateway.drain(running.patience) => drained,
-        () = stop.signalled() => false,
+    let cut = tokio::select! {
+        cut = running.gateway.drain() => Some(cut),
+        () = stop.signalled() => None,
     };
     running.stopped.cancel();
     running.guard.shutdown().await;
     if has_failed {
         return Err(Failure::new(Exit::Failure, "the node failed: see the log"));
     }
-    if !drained {
-        return Err(Failure::new(Exit::Failure, "some requests did not finish in time and were cut")
-            .advise("raise `--drain-timeout` if tools take longer"));
+    match cut {
+        Some(0) => Ok(()),
+        Some(cut) => Err(Failure::new(Exit::Failure, format!("{cut} connections did not finish in time and were cut"))
+            .advise("raise `--drain-timeout` if tools take longer")),
+        None => Err(Failure::new(Exit::Failure, "told to stop at once: open requests were cut")),
     }
-    Ok(())
 }
 
 async fn reload(running: &Running, load: &impl Fn() -> Result<ResourceSet, Failure>) {
@@ -179,14 +181,6 @@ fn serve_admin(
     Ok(local)
 }
 
-/// Loads the certificates that tool servers are held against; only where one speaks TLS.
-fn client_tls(resources: &ResourceSet) -> Result<ClientTls, Failure> {
-    let native_roots =
-        resources.tool_servers().iter().any(|server| server.urls.iter().any(|url| url.scheme() == "https"));
-    let options = ClientOptions { native_roots, extra_roots: None };
-    ClientTls::load(&options).map_err(|error| Failure::new(Exit::Failure, anyhow::Error::from(error).to_string()))
-}
-
 pub(crate) fn of_gateway(error: quorate_gateway::node::Error) -> Failure {
     use quorate_gateway::node::Error as E;
     let failure = Failure::new(Exit::Failure, error.to_string());
@@ -194,7 +188,9 @@ pub(crate) fn of_gateway(error: quorate_gateway::node::Error) -> Failure {
         E::Bind { .. } => failure.advise(
             "end the program that uses the address, or choose another (`--listen`, or the listener's spec.address)",
         ),
-        E::Tls { .. } | E::Limit { .. } | E::ToolServer { .. } => Failure { exit: Exit::Config, ..failure },
+        E::Tls { .. } | E::Roots(_) | E::Limit { .. } | E::ToolServer { .. } => {
+            Failure { exit: Exit::Config, ..failure }
+        }
         E::Actor(_) => failure,
     }
 }

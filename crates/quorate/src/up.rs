@@ -48,7 +48,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
         files: args.files,
     };
     let running = start(plan, &load).await?;
-    output::print(&greeting(&running, is_demo).await)?;
+    output::print(&greeting(&running, listen, &load()?, is_demo).await)?;
     until_stopped(running, &load).await
 }
 
@@ -82,10 +82,14 @@ fn resources(
     ResourceSet::new(listeners, tool_servers, toolsets).map_err(|errors| of_config(&errors))
 }
 
-async fn greeting(running: &Running, is_demo: bool) -> String {
+async fn greeting(running: &Running, listen: SocketAddr, resources: &ResourceSet, is_demo: bool) -> String {
     let addresses = running.gateway.addresses().await;
-    let address = addresses.first().map_or_else(String::new, |(_, address)| address.to_string());
-    let endpoint = format!("http://{address}/mcp");
+    // The files may have others: the one that was asked for is told, with the port it really has.
+    let listener = resources.listeners().iter().find(|listener| listener.address == listen);
+    let of_listener = addresses.iter().find(|(name, _)| listener.is_some_and(|listener| listener.name == *name));
+    let address = of_listener.map_or(listen, |(_, address)| *address);
+    let scheme = if listener.is_some_and(|listener| listener.tls.is_some()) { "https" } else { "http" };
+    let endpoint = format!("{scheme}://{address}/mcp");
     let admin = running.admin.map(|admin| format!("  admin     http://{admin}  /healthz /readyz /metrics\n"));
     let tool = if is_demo { "echo --arg text=hello" } else { "TOOL --arg KEY=VALUE" };
     let url = if endpoint == crate::cli::DEFAULT_URL { String::new() } else { format!(" --url {endpoint}") };
@@ -93,7 +97,7 @@ async fn greeting(running: &Running, is_demo: bool) -> String {
     format!(
         "quorate {version} is up (development defaults: loopback only, every caller is `{DEVELOPMENT_AGENT}`, \
          a policy allows everything)\n\n  \
-         MCP       {endpoint}  (and http://{address}/sse for clients of 2024)\n{admin}\n\
+         MCP       {endpoint}  (and {scheme}://{address}/sse for clients of 2024)\n{admin}\n\
          Try:\n\n  \
          quorate tools{list_url}\n  \
          quorate call {tool}{url}\n\n  \

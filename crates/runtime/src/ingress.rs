@@ -157,7 +157,8 @@ impl<S: Service> Handle<S> {
         self.stop();
         self.shared.connections.close();
         let _whether_all_ended = tokio::time::timeout(patience, self.shared.connections.wait()).await;
-        self.shared.cut.load(Ordering::Relaxed) + self.shared.connections.len()
+        let open = self.shared.connections.len();
+        open + self.shared.cut.load(Ordering::Relaxed)
     }
 }
 
@@ -245,14 +246,17 @@ async fn accept<S: Service>(shared: &Arc<Shared<S>>, socket: Socket) {
             Err(_) => {
                 shared.config.metrics.limit_hit("connections");
                 tokio::select! {
-                    permit = Arc::clone(&shared.permits).acquire_owned() => permit.expect("the semaphore is never closed"),
+                    biased;
                     () = shared.drain.cancelled() => return,
+                    permit = Arc::clone(&shared.permits).acquire_owned() => permit.expect("the semaphore is never closed"),
                 }
             }
         };
         let (stream, peer) = tokio::select! {
-            accepted = socket.0.accept() => accepted,
+            // First, because the next connection may be for the listener that took over the socket.
+            biased;
             () = shared.drain.cancelled() => return,
+            accepted = socket.0.accept() => accepted,
         };
         let shared = Arc::clone(shared);
         let tracker = shared.connections.clone();
@@ -274,5 +278,180 @@ async fn serve<S: Service>(shared: &Shared<S>, stream: tokio::net::TcpStream, pe
             shared.cut.fetch_add(1, Ordering::Relaxed);
         }
         tracing::debug!(listener = %name, %peer, %error, "a connection ended badly");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use quorate_http::server::Limits;
+    use ractor::SupervisionEvent;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    /// Answers `/hang` never, and everything else at once with the listener's name.
+    struct Named {
+        name: &'static str,
+        hanging: AtomicUsize,
+    }
+
+    impl Service for Named {
+        async fn answer(self: Arc<Self>, _: SocketAddr, _: Peer, request: Request<Incoming>) -> Response<ResponseBody> {
+            if request.uri().path() == "/hang" {
+                self.hanging.fetch_add(1, Ordering::Relaxed);
+                std::future::pending::<()>().await;
+            }
+            Response::new(ResponseBody::Full(self.name.into()))
+        }
+    }
+
+    /// A supervisor that tells how its children ended: whether they failed.
+    struct Witness;
+
+    impl Actor for Witness {
+        type Msg = ();
+        type State = mpsc::Sender<bool>;
+        type Arguments = mpsc::Sender<bool>;
+
+        async fn pre_start(
+            &self,
+            _: ActorRef<()>,
+            ends: mpsc::Sender<bool>,
+        ) -> Result<mpsc::Sender<bool>, ActorProcessingErr> {
+            Ok(ends)
+        }
+
+        async fn handle_supervisor_evt(
+            &self,
+            _: ActorRef<()>,
+            event: SupervisionEvent,
+            ends: &mut mpsc::Sender<bool>,
+        ) -> Result<(), ActorProcessingErr> {
+            let failed = match event {
+                SupervisionEvent::ActorFailed(..) => true,
+                SupervisionEvent::ActorTerminated(..) => false,
+                SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
+            };
+            // Not every test listens.
+            let _unheard = ends.try_send(failed);
+            Ok(())
+        }
+    }
+
+    fn config(name: &'static str, drain_timeout: Duration) -> Config<Named> {
+        let limits = Limits { drain_timeout, ..Limits::default() };
+        let metrics = Metrics::new("test");
+        Config {
+            name: ResourceName::new(name).expect("a name"),
+            address: "127.0.0.1:0".parse().expect("an address"),
+            connections_max: 8,
+            server: Server::new(limits, None, Arc::new(LimitCounter(metrics.clone()))).expect("valid limits"),
+            service: Arc::new(Named { name, hanging: AtomicUsize::new(0) }),
+            metrics,
+        }
+    }
+
+    async fn witness() -> (ActorCell, mpsc::Receiver<bool>) {
+        let (ends, seen) = mpsc::channel(8);
+        let (actor, _task) = Actor::spawn(None, Witness, ends).await.expect("the witness starts");
+        (actor.get_cell(), seen)
+    }
+
+    async fn send(local: SocketAddr, path: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(local).await.expect("it listens");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("written");
+        stream
+    }
+
+    async fn answer(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("an answer");
+        text.rsplit("\r\n").next().unwrap_or_default().to_owned()
+    }
+
+    /// Opens a connection whose request never ends, and waits until it is served.
+    async fn hang(ingress: &Handle<Named>) -> TcpStream {
+        let stream = send(ingress.local(), "/hang").await;
+        while ingress.shared.config.service.hanging.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        stream
+    }
+
+    #[tokio::test]
+    async fn a_stopped_listener_refuses_connections_while_its_open_ones_go_on() {
+        let (witness, _) = witness().await;
+        let ingress = Handle::bind(config("one", NEVER)).expect("bound");
+        ingress.start(witness).await.expect("it starts");
+        let _open = hang(&ingress).await;
+
+        ingress.stop();
+
+        let refused = async {
+            while TcpStream::connect(ingress.local()).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, refused).await.expect("the socket closes though a connection is open");
+        assert_eq!(ingress.shared.connections.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_listener_takes_over_the_socket_of_the_one_that_it_replaces() {
+        let (witness, _) = witness().await;
+        let before = Handle::bind(config("before", NEVER)).expect("bound");
+        before.start(witness.clone()).await.expect("it starts");
+        assert_eq!(answer(send(before.local(), "/").await).await, "before");
+        let _open = hang(&before).await;
+
+        let taken = Config { address: before.local(), ..config("refused", NEVER) };
+        let refused = Handle::bind(taken).err().expect("the address is in use");
+        assert_eq!(refused.source.kind(), ErrorKind::AddrInUse);
+        let after = Handle::on(before.socket().expect("it runs"), config("after", NEVER)).expect("taken over");
+        before.stop();
+        after.start(witness).await.expect("it starts");
+
+        assert_eq!(after.local(), before.local());
+        assert!(before.socket().is_none());
+        assert_eq!(answer(send(after.local(), "/").await).await, "after");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_accept_loop_is_a_failure_only_before_the_drain() {
+        let (witness, mut ends) = witness().await;
+        let ingress = Handle::bind(config("one", NEVER)).expect("bound");
+        let actor = ingress.start(witness.clone()).await.expect("it starts");
+        // As when the loop's message overtakes the order to stop.
+        ingress.shared.drain.cancel();
+        assert_eq!(tokio::time::timeout(PATIENCE, ends.recv()).await.expect("it ends"), Some(false));
+        drop(actor);
+
+        let ingress = Handle::bind(config("two", NEVER)).expect("bound");
+        ingress.start(witness).await.expect("it starts");
+        let actor = ingress.shared.actor.lock().expect("not poisoned").clone().expect("it runs");
+        actor.cast(Message::Ended).expect("it runs");
+        assert_eq!(tokio::time::timeout(PATIENCE, ends.recv()).await.expect("it ends"), Some(true));
+        assert!(ingress.socket().is_some(), "a restart finds its socket");
+    }
+
+    #[tokio::test]
+    async fn a_drain_counts_the_connections_that_it_cut() {
+        for (server, patience) in [(Duration::from_millis(1), PATIENCE), (NEVER, Duration::from_millis(1))] {
+            let (witness, _) = witness().await;
+            let ingress = Handle::bind(config("one", server)).expect("bound");
+            ingress.start(witness).await.expect("it starts");
+            assert_eq!(answer(send(ingress.local(), "/").await).await, "one");
+            let _open = hang(&ingress).await;
+
+            assert_eq!(ingress.drain(patience).await, 1, "server {server:?}, patience {patience:?}");
+        }
     }
 }

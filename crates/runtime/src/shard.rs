@@ -22,6 +22,7 @@ use quorate_telemetry::Metrics;
 use quorate_types::seal::Purpose;
 use quorate_types::{PrincipalDigest, ResourceName, Sealer, TenantId};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio_util::task::TaskTracker;
 
 use crate::session::{Client, Handle, Opening, Translate};
 use crate::{clock, entropy};
@@ -95,6 +96,7 @@ struct Shared {
     config: Config,
     sealer: Sealer,
     metrics: Metrics,
+    closes: TaskTracker,
     supervisor: RwLock<Option<ActorCell>>,
 }
 
@@ -133,6 +135,7 @@ impl Sessions {
             config,
             sealer,
             metrics,
+            closes: TaskTracker::new(),
             supervisor: RwLock::new(None),
         };
         Self { shared: Arc::new(shared) }
@@ -205,6 +208,14 @@ impl Sessions {
         self.shared.count.load(Ordering::Relaxed)
     }
 
+    /// Waits until every session that ended so far has been ended at its tool servers, too; each
+    /// gives a server that does not answer a few seconds.
+    pub async fn closed(&self) {
+        self.shared.closes.close();
+        self.shared.closes.wait().await;
+        self.shared.closes.reopen();
+    }
+
     /// Returns every live session.
     #[must_use]
     pub fn all(&self) -> Vec<Handle> {
@@ -235,6 +246,7 @@ impl Sessions {
             client: open.client,
             translate: open.translate,
             metrics: self.shared.metrics.clone(),
+            closes: self.shared.closes.clone(),
         }
     }
 

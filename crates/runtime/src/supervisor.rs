@@ -295,6 +295,27 @@ mod tests {
         assert_eq!(starts_of(usize::MAX).await, 1 + RESTARTS_MAX);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_that_is_pending_when_its_child_is_replaced_starts_nothing() {
+        let (root, _task) = Actor::spawn(None, Root, ()).await.expect("the root starts");
+        let supervisor = Supervisor::<Fragile>::spawn(root.get_cell()).await.expect("the supervisor starts");
+        let (before, after) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        for (starts, panics) in [(&before, 1), (&after, 0)] {
+            let child = Fragile { starts: Arc::clone(starts), panics };
+            ractor::call!(supervisor, |reply| Message::Adopt { child, reply })
+                .expect("the supervisor answers")
+                .expect("the child starts");
+            // Long enough for the first one to fail, too short for its restart.
+            tokio::time::sleep(BACKOFF_BASE / 2).await;
+        }
+
+        tokio::time::sleep(WINDOW).await;
+        root.stop(None);
+
+        assert_eq!(before.load(Ordering::SeqCst), 1);
+        assert_eq!(after.load(Ordering::SeqCst), 1, "the restart of the one before is void");
+    }
+
     #[test]
     fn the_back_off_doubles_up_to_its_bound() {
         assert_eq!(backoff(1), BACKOFF_BASE);

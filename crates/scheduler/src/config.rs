@@ -14,6 +14,9 @@ pub struct Config {
     /// How many active checks in a row fail before their replica is ejected. A check costs a user
     /// nothing, so fewer than calls.
     pub check_failures_max: u32,
+    /// How many active checks in a row succeed before they bring their replica back. One will do: a
+    /// call that succeeds does so at once, and a replica that still fails is ejected for longer.
+    pub check_successes_min: u32,
     /// How long the first ejection lasts; each further one lasts twice as long.
     pub ejection_min: Duration,
     /// The longest ejection.
@@ -35,6 +38,7 @@ impl Config {
     pub const DEFAULTS: Self = Self {
         call_failures_max: 5,
         check_failures_max: 3,
+        check_successes_min: 1,
         ejection_min: Duration::from_secs(5),
         ejection_max: Duration::from_secs(5 * 60),
         forget_after: Duration::from_secs(5 * 60),
@@ -52,6 +56,7 @@ impl Default for Config {
 const _: () = {
     let defaults = Config::DEFAULTS;
     assert!(defaults.call_failures_max >= 1 && defaults.check_failures_max >= 1);
+    assert!(defaults.check_successes_min >= 1);
     assert!(defaults.ejection_min.as_millis() >= 1 && defaults.check_interval.as_millis() >= 1);
     assert!(defaults.ejection_min.as_millis() <= defaults.ejection_max.as_millis());
 };

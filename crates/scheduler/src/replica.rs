@@ -4,7 +4,7 @@
 //!            failures in a row reach their maximum
 //!   Healthy ──────────────────────────────────────▶ Ejected(until)
 //!      ▲                                              │    ▲
-//!      │ a call or check succeeds      until is past, │    │ a trial call
+//!      │ a call or checks succeed      until is past, │    │ a trial call
 //!      │                            or a check succeeds    │ or check fails
 //!      │                                              ▼    │
 //!      └─────────────────────────────────────────── Probation
@@ -59,6 +59,8 @@ pub(crate) struct Replica {
     call_failures: u32,
     /// Failed checks since the last one that succeeded.
     check_failures: u32,
+    /// Successful checks since the last one that failed, or the ejection.
+    check_successes: u32,
     /// Ejections that are not forgotten.
     ejections: u32,
     /// When the next check is due.
@@ -76,6 +78,7 @@ impl Replica {
             in_flight: 0,
             call_failures: 0,
             check_failures: 0,
+            check_successes: 0,
             ejections: 0,
             check_due: Timestamp::from_millis(0),
             check_out: None,
@@ -134,9 +137,15 @@ impl Replica {
         self.elapse(now);
         match sign {
             Sign::CallSucceeded => self.call_failures = 0,
-            Sign::CheckSucceeded => self.check_failures = 0,
+            Sign::CheckSucceeded => {
+                self.check_failures = 0;
+                self.check_successes = self.check_successes.saturating_add(1);
+            }
             Sign::CallFailed => self.call_failures = self.call_failures.saturating_add(1),
-            Sign::CheckFailed => self.check_failures = self.check_failures.saturating_add(1),
+            Sign::CheckFailed => {
+                self.check_successes = 0;
+                self.check_failures = self.check_failures.saturating_add(1);
+            }
         }
         match self.health {
             Health::Healthy { since } => {
@@ -148,7 +157,10 @@ impl Replica {
                 broken.then(|| self.eject(now, config))
             }
             Health::Probation { trial } => match sign {
-                Sign::CallSucceeded | Sign::CheckSucceeded => Some(self.reinstate(now)),
+                Sign::CallSucceeded => Some(self.reinstate(now)),
+                Sign::CheckSucceeded => {
+                    (self.check_successes >= config.check_successes_min).then(|| self.reinstate(now))
+                }
                 // Without a trial it is a call from before the ejection: old news.
                 Sign::CallFailed => trial.is_some().then(|| self.eject(now, config)),
                 Sign::CheckFailed => Some(self.eject(now, config)),
@@ -184,6 +196,7 @@ impl Replica {
         self.health = health;
         self.call_failures = 0;
         self.check_failures = 0;
+        self.check_successes = 0;
     }
 }
 
@@ -268,6 +281,36 @@ mod tests {
 
             assert_eq!(replica.take(at(5), &CONFIG, sign), Some(expected));
         }
+    }
+
+    #[test]
+    fn as_many_checks_in_a_row_as_are_asked_for_bring_a_replica_back() {
+        let config = Config { check_successes_min: 3, ..CONFIG };
+        let mut replica = ejected_at(at(0));
+        replica.elapse(at(5));
+        for sign in [Sign::CheckSucceeded, Sign::CheckSucceeded] {
+            assert_eq!(replica.take(at(5), &config, sign), None);
+        }
+        assert_eq!(replica.take(at(5), &config, Sign::CheckSucceeded), Some(Turn::Reinstated));
+
+        let mut replica = ejected_at(at(0));
+        replica.elapse(at(5));
+        replica.take(at(5), &config, Sign::CheckSucceeded);
+        replica.take(at(5), &config, Sign::CheckFailed);
+        replica.elapse(at(60));
+        for sign in [Sign::CheckSucceeded, Sign::CheckSucceeded] {
+            assert_eq!(replica.take(at(60), &config, sign), None, "a failure starts the count anew");
+        }
+        assert_eq!(replica.take(at(60), &config, Sign::CheckSucceeded), Some(Turn::Reinstated));
+
+        let mut replica = ejected_at(at(0));
+        replica.elapse(at(5));
+        replica.begin(at(5));
+        assert_eq!(
+            replica.take(at(5), &config, Sign::CallSucceeded),
+            Some(Turn::Reinstated),
+            "a call needs no company"
+        );
     }
 
     #[test]

@@ -89,7 +89,8 @@ pub enum Effect {
         /// Which opening.
         epoch: LegEpoch,
     },
-    /// Start reading the leg's own stream (GET), and keep reading it.
+    /// Start reading the leg's own stream, and keep reading it: a GET, or over HTTP+SSE what of the one
+    /// stream belongs to no call.
     OpenListen {
         /// The leg.
         leg: LegKey,

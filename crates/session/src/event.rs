@@ -275,7 +275,7 @@ pub struct Features {
 /// Where a leg's own messages (those of no call) come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Listen {
-    /// From a stream of their own, opened by `OpenListen` (streamable HTTP).
+    /// From a stream of their own (streamable HTTP).
     #[default]
     Separate,
     /// From the stream that also carries the answers, so that it is never held back on behalf of

@@ -154,7 +154,12 @@ async fn open_session(
 ) -> Result<session::Handle, Error> {
     let services = &request.snapshot().services;
     let toolset = request.toolset();
-    let translate = Arc::new(Translator::new(Arc::clone(services), toolset.name.clone(), request.caller().digest));
+    let translate = Arc::new(Translator::new(
+        Arc::clone(services),
+        toolset.name.clone(),
+        request.caller().digest,
+        client.as_ref().map(|client| client.view),
+    ));
     let open = Open {
         principal: request.caller().digest,
         tenant: request.caller().principal.tenant.clone(),

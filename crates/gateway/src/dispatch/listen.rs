@@ -157,18 +157,26 @@ fn events(listening: Listening, notices: Notices) -> impl Stream<Item = sse::Eve
         if let Some(bytes) = listening.acknowledge() {
             return Some((sse::Event::new(bytes), Some((listening, notices))));
         }
+        let draining = listening.request.snapshot().services.draining.clone();
         loop {
-            match notices.next().await {
-                Some((index, Some(notice))) => {
-                    if let Some(bytes) = listening.take(index, notice) {
-                        return Some((sse::Event::new(bytes), Some((listening, notices))));
-                    }
+            let notice = async {
+                match notices.next().await {
+                    Some(notice) => notice,
+                    // Nothing was asked of anybody: the stream stays open until the client leaves.
+                    None => std::future::pending().await,
                 }
-                // A server's part is over (removed, or we read too slowly): so is the stream, and
-                // the client opens one that is complete again.
-                Some((_, None)) => return Some((sse::Event::new(listening.end()), None)),
-                // Nothing was asked of anybody: the stream stays open until the client leaves.
-                None => std::future::pending::<()>().await,
+            };
+            // Where a server's part is over (removed, or we read too slowly), or the node goes
+            // away, so is the stream: the client opens one that is complete again.
+            let next = tokio::select! {
+                (index, notice) = notice => notice.map(|notice| (index, notice)),
+                () = draining.cancelled() => None,
+            };
+            let Some((index, notice)) = next else {
+                return Some((sse::Event::new(listening.end()), None));
+            };
+            if let Some(bytes) = listening.take(index, notice) {
+                return Some((sse::Event::new(bytes), Some((listening, notices))));
             }
         }
     })

@@ -1,6 +1,6 @@
 //! Server-sent events: read from backends, written to clients.
 //!
-//! [`Decoder`] turns bytes into [`Event`]s, [`EventStream`] does so for a body, [`encode`] writes
+//! [`Decoder`] turns bytes into [`Event`]s, [`EventStream`] does so for a body, [`fn@encode`] writes
 //! one event and [`Events`] is the body of an answer that sends them. Follows the HTML standard,
 //! section 9.2 "Server-sent events", with two bounds it does not know: the bytes of one event,
 //! and values that could forge another field are impossible ([`Line`]).

@@ -110,6 +110,12 @@ impl Support {
         self.modern.is_some()
     }
 
+    /// Tells whether the server is known to speak sessions, and nothing else.
+    #[must_use]
+    pub fn is_legacy_only(&self) -> bool {
+        self.modern.is_none() && matches!(self.legacy, LegacySupport::Supported { .. })
+    }
+
     /// Tells whether a session may be opened: known to work, or not known to fail.
     #[must_use]
     pub fn may_speak_legacy(&self) -> bool {

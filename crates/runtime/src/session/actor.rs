@@ -19,6 +19,7 @@ use quorate_telemetry::{Metrics, Revision};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, Writer};
 use super::legs::{Legs, OpenLeg};
@@ -103,6 +104,7 @@ pub(super) struct State {
     pub(super) shared: Arc<Shared>,
     pub(super) translate: Arc<dyn Translate>,
     pub(super) metrics: Metrics,
+    pub(super) closes: TaskTracker,
     pub(super) window: usize,
     pub(super) delivery: Delivery,
     pub(super) legs: Legs,
@@ -166,6 +168,7 @@ impl Actor for SessionActor {
             ended: None,
             _live: opening.metrics.session_live(),
             metrics: opening.metrics,
+            closes: opening.closes,
             gone: Some(gone),
         })
     }
@@ -339,6 +342,9 @@ impl State {
             slot.open = Some(OpenLeg { epoch, session, replica, outbox: None });
         }
         self.report(myself, Event::LegOpened { leg, epoch, features });
+        if self.legs.get(leg).is_some_and(|slot| slot.stale) {
+            self.give_up(myself, leg);
+        }
     }
 
     fn lost(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch) {
@@ -352,17 +358,22 @@ impl State {
     /// Gives up the upstream sessions of backends that were replaced or removed.
     fn servers_changed(&mut self, myself: &ActorRef<Message>, servers: &[backend::Handle]) {
         for leg in self.legs.servers_changed(servers) {
-            let Some(open) = self.legs.get_mut(leg).and_then(|slot| slot.open.take()) else { continue };
-            if let Some(listen) = self.legs.get_mut(leg).and_then(|slot| slot.listen.take()) {
-                listen.abort();
-            }
-            let server = self.legs.get(leg).map(|slot| slot.server.name().to_string()).unwrap_or_default();
-            let fault = super::pump::fault(quorate_mcp::Fault::OutcomeUnknown { server });
-            let epoch = open.epoch;
-            tokio::spawn(async move { open.session.close().await });
-            // Calls under way keep their own connections, and report by themselves.
-            self.report(myself, Event::LegLost { leg, epoch, fault, severed: false });
+            self.give_up(myself, leg);
         }
+    }
+
+    /// Gives up the present upstream session of a leg, if it has one.
+    fn give_up(&mut self, myself: &ActorRef<Message>, leg: LegKey) {
+        let Some(open) = self.legs.get_mut(leg).and_then(|slot| slot.open.take()) else { return };
+        if let Some(listen) = self.legs.get_mut(leg).and_then(|slot| slot.listen.take()) {
+            listen.abort();
+        }
+        let server = self.legs.get(leg).map(|slot| slot.server.name().to_string()).unwrap_or_default();
+        let fault = super::pump::fault(quorate_mcp::Fault::OutcomeUnknown { server });
+        let epoch = open.epoch;
+        self.closes.spawn(async move { open.session.close().await });
+        // Calls under way keep their own connections, and report by themselves.
+        self.report(myself, Event::LegLost { leg, epoch, fault, severed: false });
     }
 
     /// Lets a source read on, now or when the machine releases it.

@@ -137,6 +137,7 @@ impl State {
     fn open_leg(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch) {
         let Some(slot) = self.legs.get_mut(leg) else { return };
         slot.open = None;
+        slot.stale = false;
         let server = slot.server.clone();
         if slot.removed {
             let reason = "it is not configured any more".to_owned();
@@ -161,7 +162,7 @@ impl State {
         self.close_listen(leg);
         let Some(slot) = self.legs.get_mut(leg) else { return };
         if let Some(open) = slot.open.take_if(|open| open.epoch == epoch) {
-            tokio::spawn(async move { open.session.close().await });
+            self.closes.spawn(async move { open.session.close().await });
         }
     }
 

@@ -16,6 +16,8 @@ use crate::upstream::legacy::Leg;
 #[derive(Default)]
 pub(super) struct Legs {
     slots: Vec<Slot>,
+    /// The backends of the present configuration, once it has changed under the session.
+    present: Vec<backend::Handle>,
 }
 
 /// One leg.
@@ -28,6 +30,8 @@ pub(super) struct Slot {
     pub(super) listen: Option<AbortHandle>,
     /// The configuration no longer has the backend.
     pub(super) removed: bool,
+    /// The backend was replaced while a session at the one before may have been opening.
+    pub(super) stale: bool,
 }
 
 /// One upstream session.
@@ -51,13 +55,17 @@ impl Legs {
     /// # Panics
     /// When a session meets more than 65,536 backends: toolsets have far fewer.
     pub(super) fn intern(&mut self, server: &backend::Handle) -> LegKey {
+        // A request that was routed before a change may come after it, with the backend of then.
+        let server = self.present.iter().find(|present| present.name() == server.name()).unwrap_or(server);
         let known = self.slots.iter().position(|slot| slot.server.name() == server.name());
         let index = known.unwrap_or(self.slots.len());
         match self.slots.get_mut(index) {
             // A changed backend reaches the session by `servers_changed`, with its old leg.
             Some(slot) if slot.open.is_none() => slot.server = server.clone(),
             Some(_) => {}
-            None => self.slots.push(Slot { server: server.clone(), open: None, listen: None, removed: false }),
+            None => {
+                self.slots.push(Slot { server: server.clone(), open: None, listen: None, removed: false, stale: false })
+            }
         }
         LegKey(u16::try_from(index).expect("a toolset has fewer than 65,536 servers"))
     }
@@ -79,6 +87,7 @@ impl Legs {
 
     /// Takes over the present backends; returns the legs whose backend is not the same any more.
     pub(super) fn servers_changed(&mut self, servers: &[backend::Handle]) -> Vec<LegKey> {
+        self.present = servers.to_vec();
         let mut changed = Vec::new();
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let now = servers.iter().find(|server| server.name() == slot.server.name());
@@ -89,6 +98,7 @@ impl Legs {
             if let Some(now) = now {
                 slot.server = now.clone();
             }
+            slot.stale = slot.open.is_none();
             changed.push(LegKey(u16::try_from(index).expect("a toolset has fewer than 65,536 servers")));
         }
         changed

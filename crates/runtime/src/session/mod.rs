@@ -41,6 +41,7 @@ use quorate_telemetry::Metrics;
 use quorate_types::{PrincipalDigest, ResourceName, TenantId, Timestamp};
 use ractor::{ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
 
 pub use self::connection::Connection;
 pub use self::content::severity;
@@ -83,6 +84,8 @@ pub struct Opening {
     pub translate: Arc<dyn Translate>,
     /// Where numbers go.
     pub metrics: Metrics,
+    /// The tasks that tell tool servers of ended sessions, for whoever waits for them.
+    pub closes: TaskTracker,
 }
 
 /// What the gateway does to backends' frames before the client sees them.

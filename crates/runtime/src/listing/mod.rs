@@ -1,0 +1,405 @@
+//! What a toolset lists, cached: the lists of its servers, fetched side by side and merged.
+//!
+//! A [`View`] is what a list may depend on: the era, for legacy clients their revision and
+//! capabilities, and the principal, because no server's word makes one caller's list safe for
+//! another. Each view and kind has a shelf with the servers' lists and their merge. A request
+//! that finds everything fresh takes the merge and is done; else one task refreshes what is not,
+//! and the requests of the moment wait for it: shortly where the last list may stand in.
+//!
+//! A server that cannot be asked keeps its last list (stale, for a moment longer) and never
+//! fails the others. Where resources went is worked out whenever they are listed.
+//! Spec: mcp.md section 2, "Lists".
+
+mod fetching;
+mod shelf;
+mod shelves;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{join, join_all};
+use quorate_mcp::ListKind;
+use quorate_mcp::listing::{self, Merge, Merged, ServerIndex, Source};
+use quorate_mcp::naming::Naming;
+use quorate_mcp::uri::Router;
+use quorate_telemetry::Metrics;
+use quorate_telemetry::metrics::{CacheResult, List};
+use quorate_types::{PrincipalDigest, ResourceName, Timestamp};
+
+use self::shelf::{Kept, Made, Routing, Shelf};
+use self::shelves::{Limits, Shelves};
+use crate::{backend, clock};
+
+/// How long a request waits for a refresh before the last list stands in: 250 ms, in which most
+/// servers have listed, and which nobody notices when a conversation begins.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// Refreshes that one request waits for at most: one that began before it, its own, and another
+/// one where its own was overtaken by a change.
+const REFRESHES_MAX: usize = 3;
+
+/// What a list may depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct View {
+    /// Whose list it is.
+    pub principal: PrincipalDigest,
+    /// The era, and what a legacy session declared.
+    pub audience: Audience,
+}
+
+/// The era that a list is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Audience {
+    /// Stateless clients: lists do not depend on the connection.
+    Modern,
+    /// Sessions of this digest of revision and capabilities.
+    Legacy(u64),
+}
+
+/// Who asks for a list.
+pub trait Ask: Sync {
+    /// What asks the servers.
+    type Fetch: Fetch;
+
+    /// Returns what asks the servers, which may outlive the request.
+    fn detached(&self) -> Self::Fetch;
+}
+
+/// Asks servers for the pages of lists.
+pub trait Fetch: Send + Sync + 'static {
+    /// What carries the requests for one list of one server; closed when dropped.
+    type Line: Send + Sync;
+
+    /// Tells whether the server offers this list to the view at all.
+    fn offers(&self, server: &backend::Handle, kind: ListKind) -> bool;
+
+    /// Opens what carries the requests for one list, or says what went wrong, for the log.
+    fn open(&self, server: &backend::Handle) -> impl Future<Output = Result<Self::Line, String>> + Send;
+
+    /// Asks for a page; returns the JSON text of its result, or what went wrong, for the log.
+    fn page(
+        &self,
+        server: &backend::Handle,
+        line: &Self::Line,
+        kind: ListKind,
+        cursor: Option<&str>,
+    ) -> impl Future<Output = Result<Bytes, String>> + Send;
+}
+
+/// The lists of one toolset.
+pub struct Listing {
+    lists: Arc<Lists>,
+}
+
+/// What the refreshing tasks share with the toolset.
+struct Lists {
+    toolset: ResourceName,
+    servers: Vec<backend::Handle>,
+    naming: Naming,
+    configs: Vec<listing::Config>,
+    shelves: Shelves,
+    metrics: Metrics,
+    clock: fn() -> Timestamp,
+}
+
+// === impl Listing ===
+
+impl Listing {
+    /// Makes the lists of a toolset over `servers`, in order of precedence.
+    #[must_use]
+    pub fn new(toolset: ResourceName, servers: Vec<backend::Handle>, naming: Naming, metrics: Metrics) -> Self {
+        Self::with(toolset, servers, naming, metrics, shelves::DEFAULTS, clock::now)
+    }
+
+    fn with(
+        toolset: ResourceName,
+        servers: Vec<backend::Handle>,
+        naming: Naming,
+        metrics: Metrics,
+        limits: Limits,
+        clock: fn() -> Timestamp,
+    ) -> Self {
+        let config =
+            |server: &backend::Handle| listing::Config { items_max: server.config().items_max, ..listing::DEFAULTS };
+        let configs = servers.iter().map(config).collect();
+        let shelves = Shelves::new(limits, metrics.clone());
+        Self { lists: Arc::new(Lists { toolset, servers, naming, configs, shelves, metrics, clock }) }
+    }
+
+    /// The servers, in order of precedence.
+    #[must_use]
+    pub fn servers(&self) -> &[backend::Handle] {
+        &self.lists.servers
+    }
+
+    /// How names are exposed.
+    #[must_use]
+    pub fn naming(&self) -> Naming {
+        self.lists.naming
+    }
+
+    /// Returns the server at a place of the toolset.
+    #[must_use]
+    pub fn server(&self, index: ServerIndex) -> Option<&backend::Handle> {
+        self.lists.servers.get(usize::from(index.0))
+    }
+
+    /// Returns a server's place in the toolset.
+    #[must_use]
+    pub fn index_of(&self, server: &ResourceName) -> Option<ServerIndex> {
+        let index = self.lists.servers.iter().position(|known| known.name() == server)?;
+        u16::try_from(index).ok().map(ServerIndex)
+    }
+
+    /// Returns a list, from the cache where it is fresh, or where its servers are slow.
+    pub async fn merged<A: Ask>(&self, view: View, kind: ListKind, ask: &A) -> Arc<Merged> {
+        self.lists.merged(view, kind, || Arc::new(ask.detached())).await
+    }
+
+    /// Returns a list as it was last made, however old, without asking anybody.
+    #[must_use]
+    pub fn last(&self, view: View, kind: ListKind) -> Option<Arc<Merged>> {
+        self.lists.last(view, kind)
+    }
+
+    /// Returns the router of resource URIs, from the view's lists of resources and templates.
+    pub async fn router<A: Ask>(&self, view: View, ask: &A) -> Arc<Router> {
+        self.lists.router(view, &Arc::new(ask.detached())).await
+    }
+
+    /// Returns the router as it was last made; none where nothing is rewritten.
+    #[must_use]
+    pub fn last_router(&self, view: View) -> Option<Arc<Router>> {
+        self.lists.last_router(view)
+    }
+
+    /// Returns a session's view of `principal` whose resources were listed, whatever it declared.
+    #[must_use]
+    pub fn any_view_of(&self, principal: PrincipalDigest) -> Option<View> {
+        let mut found = None;
+        if self.lists.rewrites() {
+            self.lists.shelves.for_each(|(view, kind), _| {
+                if *kind == ListKind::Resources && view.principal == principal && view.audience != Audience::Modern {
+                    found = Some(*view);
+                }
+            });
+        }
+        found
+    }
+
+    /// Makes every view ask `server` again for its list of `kind`.
+    pub fn invalidate(&self, server: &ResourceName, kind: ListKind) {
+        let Some(index) = self.index_of(server) else { return };
+        self.lists.shelves.for_each(|(_, listed), shelf| {
+            if *listed == kind {
+                shelf.invalidate(index);
+            }
+        });
+    }
+}
+
+// === impl Lists ===
+
+impl Lists {
+    /// Tells whether a URI may be exposed in another form than its server gave it.
+    fn rewrites(&self) -> bool {
+        self.servers.len() > 1 && self.naming != Naming::Bare
+    }
+
+    async fn merged<F: Fetch>(
+        self: &Arc<Self>,
+        view: View,
+        kind: ListKind,
+        fetch: impl FnOnce() -> Arc<F>,
+    ) -> Arc<Merged> {
+        let asked_at = (self.clock)();
+        let shelf = self.shelves.get((view, kind), self.servers.len(), asked_at);
+        if let Some(merged) = shelf.fresh(asked_at) {
+            self.metrics.list_cache(label(kind), CacheResult::Hit);
+            return merged;
+        }
+        self.metrics.list_cache(label(kind), CacheResult::Miss);
+        let fetch = fetch();
+        for _ in 0..REFRESHES_MAX {
+            let refresh = finished(self.refreshing(view, kind, &shelf, &fetch));
+            match shelf.stale(asked_at) {
+                Some(stale) => {
+                    if tokio::time::timeout(PATIENCE, refresh).await.is_err() {
+                        return stale;
+                    }
+                }
+                None => refresh.await,
+            }
+            if let Some(merged) = shelf.made_since(asked_at, (self.clock)()) {
+                return merged;
+            }
+        }
+        shelf.last().unwrap_or_else(|| Arc::new(self.merge(kind, &[], None)))
+    }
+
+    fn last(&self, view: View, kind: ListKind) -> Option<Arc<Merged>> {
+        self.shelves.peek(&(view, kind), (self.clock)())?.last()
+    }
+
+    /// Joins the refresh under way, or starts one in a task of its own, which outlives a client
+    /// that leaves. It is bounded by the time that servers have to list.
+    fn refreshing<F: Fetch>(self: &Arc<Self>, view: View, kind: ListKind, shelf: &Arc<Shelf>, fetch: &Arc<F>) -> Made {
+        let done = match shelf.join() {
+            Ok(made) => return made,
+            Err(done) => done,
+        };
+        let made = done.subscribe();
+        let (lists, shelf, fetch) = (Arc::clone(self), Arc::clone(shelf), Arc::clone(fetch));
+        tokio::spawn(async move {
+            lists.refresh(view, kind, &shelf, &fetch).await;
+            drop(done);
+        });
+        made
+    }
+
+    async fn refresh<F: Fetch>(self: &Arc<Self>, view: View, kind: ListKind, shelf: &Shelf, fetch: &Arc<F>) {
+        let now = (self.clock)();
+        let before = shelf.before();
+        let servers = self.servers.iter().zip(before.lists.iter().cloned()).zip(&self.configs);
+        let lists =
+            join_all(servers.map(|((server, kept), config)| {
+                fetching::list(server, kind, kept, config, self.clock, fetch.as_ref())
+            }));
+        let lists = lists.await;
+        let router = match kind {
+            ListKind::Tools if self.rewrites() && lists.iter().any(refers_to_resources) => {
+                Some(self.router(view, fetch).await)
+            }
+            ListKind::Tools => self.last_router(view),
+            ListKind::Prompts | ListKind::Resources | ListKind::ResourceTemplates => None,
+        };
+        let merged = Arc::new(self.merge(kind, &lists, router.as_deref()));
+        self.log_hidden(&merged, shelf);
+        shelf.store(lists, &before, Arc::clone(&merged), now);
+        if self.rewrites() {
+            self.route(view, kind, &merged, fetch);
+        }
+        self.shelves.settle(&(view, kind));
+    }
+
+    fn merge(&self, kind: ListKind, lists: &[Kept], router: Option<&Router>) -> Merged {
+        let source = |(index, (server, kept)): (usize, (&backend::Handle, &Kept))| Source {
+            server: server_index(index),
+            name: server.name().clone(),
+            list: Arc::clone(&kept.list),
+        };
+        let sources: Vec<Source> = self.servers.iter().zip(lists).enumerate().map(source).collect();
+        let fresh_until_max = Timestamp::from_millis(u64::MAX);
+        listing::merge(&Merge { kind, naming: self.naming, sources: &sources, router, fresh_until_max })
+    }
+
+    /// Keeps the router up with what was just listed, so that results are rewritten before the
+    /// first read; what it needs and was never listed is asked for beside.
+    fn route<F: Fetch>(self: &Arc<Self>, view: View, kind: ListKind, merged: &Arc<Merged>, fetch: &Arc<F>) {
+        let missing =
+            |kind| self.last(view, kind).is_none() && self.servers.iter().any(|server| fetch.offers(server, kind));
+        let ask_for = |kind| {
+            let shelf = self.shelves.get((view, kind), self.servers.len(), (self.clock)());
+            // Nobody waits: its own end publishes what it made.
+            drop(self.refreshing(view, kind, &shelf, fetch));
+        };
+        let (resources, templates) = match kind {
+            ListKind::Tools if missing(ListKind::Resources) => return ask_for(ListKind::Resources),
+            ListKind::Tools | ListKind::Prompts => return,
+            ListKind::Resources => {
+                if missing(ListKind::ResourceTemplates) {
+                    ask_for(ListKind::ResourceTemplates);
+                }
+                let templates = self.last(view, ListKind::ResourceTemplates);
+                let none = || Arc::new(self.merge(ListKind::ResourceTemplates, &[], None));
+                (Arc::clone(merged), templates.unwrap_or_else(none))
+            }
+            ListKind::ResourceTemplates => {
+                let Some(resources) = self.last(view, ListKind::Resources) else { return };
+                (resources, Arc::clone(merged))
+            }
+        };
+        self.routed(view, resources, templates, fetch.as_ref());
+    }
+
+    async fn router<F: Fetch>(self: &Arc<Self>, view: View, fetch: &Arc<F>) -> Arc<Router> {
+        let resources = self.merged(view, ListKind::Resources, || Arc::clone(fetch));
+        let templates = self.merged(view, ListKind::ResourceTemplates, || Arc::clone(fetch));
+        let (resources, templates) = join(resources, templates).await;
+        self.routed(view, resources, templates, fetch.as_ref())
+    }
+
+    /// Returns the router over two lists: the last one, while they say the same.
+    fn routed<F: Fetch>(&self, view: View, resources: Arc<Merged>, templates: Arc<Merged>, fetch: &F) -> Arc<Router> {
+        let shelf = self.shelves.get((view, ListKind::Resources), self.servers.len(), (self.clock)());
+        let known = shelf.routing();
+        let same = |known: &&Arc<Routing>| {
+            Arc::ptr_eq(&known.resources, &resources) && Arc::ptr_eq(&known.templates, &templates)
+        };
+        if let Some(known) = known.as_ref().filter(same) {
+            return Arc::clone(&known.router);
+        }
+        let offers = |(index, server): (usize, &backend::Handle)| {
+            fetch.offers(server, ListKind::Resources).then(|| (server_index(index), server.name().clone()))
+        };
+        let servers: Vec<_> = self.servers.iter().enumerate().filter_map(offers).collect();
+        let offering: Vec<ServerIndex> = servers.iter().map(|(index, _)| *index).collect();
+        let equal = |known: &Arc<Routing>| {
+            known.resources.epoch() == resources.epoch()
+                && known.templates.epoch() == templates.epoch()
+                && known.offering == offering
+        };
+        let router = match known.filter(equal) {
+            Some(known) => Arc::clone(&known.router),
+            None => Arc::new(Router::new(self.naming, &servers, Arc::clone(&resources), Arc::clone(&templates))),
+        };
+        shelf.route_by(Arc::new(Routing { router: Arc::clone(&router), resources, templates, offering }));
+        router
+    }
+
+    fn last_router(&self, view: View) -> Option<Arc<Router>> {
+        if !self.rewrites() {
+            return None; // Most toolsets never take the lock.
+        }
+        let routing = self.shelves.peek(&(view, ListKind::Resources), (self.clock)())?.routing()?;
+        Some(Arc::clone(&routing.router))
+    }
+
+    fn log_hidden(&self, merged: &Merged, shelf: &Shelf) {
+        if shelf.last().is_some_and(|last| last.epoch() == merged.epoch()) {
+            return;
+        }
+        for hidden in merged.hidden() {
+            let server = self.servers.get(usize::from(hidden.server.0));
+            let server = server.map(|server| server.name().as_str()).unwrap_or_default();
+            tracing::warn!(toolset = %self.toolset, server, name = %hidden.name, reason = ?hidden.reason, "not exposed");
+        }
+    }
+}
+
+/// Waits for a refresh to end, well or not.
+async fn finished(mut made: Made) {
+    // The task says nothing; it drops its end when it has stored what it made, or failed.
+    while made.changed().await.is_ok() {}
+}
+
+/// Tells whether a tool's definition may name a UI resource, which is exposed as resources are.
+fn refers_to_resources(kept: &Kept) -> bool {
+    kept.list.items().iter().any(|item| memchr::memmem::find(item.bytes(), b"esourceUri").is_some())
+}
+
+fn server_index(index: usize) -> ServerIndex {
+    ServerIndex(u16::try_from(index).unwrap_or(u16::MAX))
+}
+
+const fn label(kind: ListKind) -> List {
+    match kind {
+        ListKind::Tools => List::Tools,
+        ListKind::Prompts => List::Prompts,
+        ListKind::Resources => List::Resources,
+        ListKind::ResourceTemplates => List::ResourceTemplates,
+    }
+}

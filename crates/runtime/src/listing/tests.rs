@@ -1,0 +1,250 @@
+//! Lists of servers that answer, hang and change, in virtual time.
+
+use std::cell::LazyCell;
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use http::HeaderMap;
+use quorate_http::client::{Client, DEFAULTS as CLIENT_DEFAULTS};
+use quorate_tls::{ClientOptions, ClientTls};
+use quorate_types::{ResourceName, TenantId};
+use tokio::time::Instant;
+
+use super::*;
+use crate::listing::fetching::{FETCH_TIMEOUT, STALE_FOR};
+use crate::upstream::{Endpoint, EraSetting, TransportSetting};
+
+/// What the servers do, and what they were asked.
+#[derive(Default)]
+struct Script {
+    items: Mutex<HashMap<(String, ListKind), String>>,
+    hanging: Mutex<Vec<String>>,
+    asked: Mutex<Vec<(String, ListKind)>>,
+}
+
+#[derive(Clone, Default)]
+struct Fake(Arc<Script>);
+
+impl Fake {
+    fn lists(&self, server: &str, kind: ListKind, items: &str) {
+        self.0.items.lock().unwrap().insert((server.to_owned(), kind), items.to_owned());
+    }
+
+    fn hangs(&self, server: &str) {
+        self.0.hanging.lock().unwrap().push(server.to_owned());
+    }
+
+    fn answers_again(&self) {
+        self.0.hanging.lock().unwrap().clear();
+    }
+
+    fn asked(&self, server: &str, kind: ListKind) -> usize {
+        self.0.asked.lock().unwrap().iter().filter(|(name, listed)| name == server && *listed == kind).count()
+    }
+}
+
+impl Ask for Fake {
+    type Fetch = Self;
+
+    fn detached(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Fetch for Fake {
+    type Line = ();
+
+    fn offers(&self, server: &backend::Handle, kind: ListKind) -> bool {
+        self.0.items.lock().unwrap().contains_key(&(server.name().to_string(), kind))
+    }
+
+    async fn open(&self, _: &backend::Handle) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn page(&self, server: &backend::Handle, (): &(), kind: ListKind, _: Option<&str>) -> Result<Bytes, String> {
+        let name = server.name().to_string();
+        self.0.asked.lock().unwrap().push((name.clone(), kind));
+        if self.0.hanging.lock().unwrap().contains(&name) {
+            std::future::pending::<()>().await;
+        }
+        let items = self.0.items.lock().unwrap().get(&(name, kind)).cloned().unwrap_or_default();
+        Ok(Bytes::from(format!("{{\"{}\":[{items}]}}", kind.result_key())))
+    }
+}
+
+/// The time as tokio has it, which stands still unless a test waits.
+fn virtual_now() -> Timestamp {
+    thread_local!(static START: LazyCell<Instant> = LazyCell::new(Instant::now));
+    let passed = START.with(|start| start.elapsed());
+    Timestamp::from_millis(1_000_000) + passed
+}
+
+fn server(name: &str) -> backend::Handle {
+    let tls = ClientTls::load(&ClientOptions { native_roots: false, extra_roots: None }).expect("a TLS configuration");
+    let client = Client::new(&CLIENT_DEFAULTS, tls);
+    let endpoint =
+        Endpoint::new("http://127.0.0.1:9/mcp", client, HeaderMap::new(), crate::upstream::Limits::default());
+    let config = backend::Config {
+        name: ResourceName::new(name).expect("a valid name"),
+        tenant: TenantId::new("default").expect("a valid tenant"),
+        endpoints: vec![endpoint.expect("a valid address")],
+        era: EraSetting::Auto,
+        transport: TransportSetting::Auto,
+        health: quorate_scheduler::Config::DEFAULTS,
+        check_timeout: Duration::from_secs(1),
+        concurrency_max: 16,
+        items_max: 100,
+    };
+    backend::Handle::new(config, Metrics::new("0"))
+}
+
+fn listing(limits: Limits) -> Listing {
+    let servers = vec![server("one"), server("two")];
+    let name = ResourceName::new("all").expect("a valid name");
+    Listing::with(name, servers, Naming::OnCollision, Metrics::new("0"), limits, virtual_now)
+}
+
+fn view(principal: u8, declared: u64) -> View {
+    View { principal: PrincipalDigest([principal; 16]), audience: Audience::Legacy(declared) }
+}
+
+fn names(merged: &Merged) -> Vec<&str> {
+    merged.entries().iter().map(|entry| &*entry.exposed).collect()
+}
+
+fn two_tools() -> Fake {
+    let fake = Fake::default();
+    fake.lists("one", ListKind::Tools, r#"{"name":"a"}"#);
+    fake.lists("two", ListKind::Tools, r#"{"name":"b"}"#);
+    fake
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_server_costs_its_timeout_once_and_then_its_lists_come_from_the_cache() {
+    let (listing, fake, view) = (listing(shelves::DEFAULTS), two_tools(), view(1, 1));
+    fake.hangs("two");
+
+    let started = Instant::now();
+    let first = listing.merged(view, ListKind::Tools, &fake).await;
+    assert_eq!(names(&first), ["a"]);
+    assert!(started.elapsed() >= FETCH_TIMEOUT && started.elapsed() < FETCH_TIMEOUT * 2);
+
+    let again = Instant::now();
+    let second = listing.merged(view, ListKind::Tools, &fake).await;
+    assert!(Arc::ptr_eq(&first, &second), "the moment counts from the failure");
+    assert_eq!(again.elapsed(), Duration::ZERO);
+
+    tokio::time::advance(STALE_FOR).await;
+    let later = Instant::now();
+    let third = listing.merged(view, ListKind::Tools, &fake).await;
+    assert_eq!(names(&third), ["a"]);
+    assert!(later.elapsed() <= PATIENCE * 2, "the last list stands in: {:?}", later.elapsed());
+
+    fake.answers_again();
+    // In virtual time: the refresh under way fails, and its stand-in expires.
+    tokio::time::sleep(FETCH_TIMEOUT).await;
+    tokio::time::sleep(STALE_FOR).await;
+    let fourth = listing.merged(view, ListKind::Tools, &fake).await;
+    assert_eq!(names(&fourth), ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_list_is_asked_for_again_and_the_others_are_not() {
+    let (listing, fake, view) = (listing(shelves::DEFAULTS), two_tools(), view(1, 1));
+    listing.merged(view, ListKind::Tools, &fake).await;
+
+    fake.lists("one", ListKind::Tools, r#"{"name":"c"}"#);
+    listing.invalidate(&ResourceName::new("one").unwrap(), ListKind::Tools);
+    listing.invalidate(&ResourceName::new("one").unwrap(), ListKind::Tools);
+
+    let changed = listing.merged(view, ListKind::Tools, &fake).await;
+    assert_eq!(names(&changed), ["c", "b"]);
+    assert_eq!(fake.asked("one", ListKind::Tools), 2);
+    assert_eq!(fake.asked("two", ListKind::Tools), 1, "the other server's list stays fresh");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_of_one_moment_share_one_refresh_even_when_the_first_client_leaves() {
+    let (listing, fake, view) = (listing(shelves::DEFAULTS), two_tools(), view(1, 1));
+    fake.hangs("two");
+    let left = tokio::time::timeout(Duration::from_secs(1), listing.merged(view, ListKind::Tools, &fake)).await;
+    assert!(left.is_err());
+
+    let both = join(listing.merged(view, ListKind::Tools, &fake), listing.merged(view, ListKind::Tools, &fake));
+    let (one, other) = both.await;
+    assert!(Arc::ptr_eq(&one, &other));
+    assert_eq!(fake.asked("two", ListKind::Tools), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_byte_budget_evicts_the_longest_unused_lists() {
+    let limits = Limits { bytes_max: 5_000, bytes_per_principal_max: 5_000, ..shelves::DEFAULTS };
+    let (listing, fake) = (listing(limits), Fake::default());
+    fake.lists("one", ListKind::Tools, &format!(r#"{{"name":"a","description":"{}"}}"#, "x".repeat(800)));
+
+    for principal in 1..=4 {
+        listing.merged(view(principal, 1), ListKind::Tools, &fake).await;
+        tokio::time::advance(Duration::from_millis(10)).await;
+    }
+
+    let kept: Vec<bool> =
+        (1..=4).map(|principal| listing.last(view(principal, 1), ListKind::Tools).is_some()).collect();
+    assert_eq!(kept, [false, false, true, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_principal_with_many_views_evicts_only_its_own() {
+    let limits = Limits { shelves_per_principal_max: 3, ..shelves::DEFAULTS };
+    let (listing, fake) = (listing(limits), two_tools());
+    listing.merged(view(1, 1), ListKind::Tools, &fake).await;
+
+    for declared in 0..10 {
+        tokio::time::advance(Duration::from_millis(10)).await;
+        listing.merged(view(2, declared), ListKind::Tools, &fake).await;
+    }
+
+    let kept = (0..10).filter(|declared| listing.last(view(2, *declared), ListKind::Tools).is_some()).count();
+    assert_eq!(kept, 3);
+    assert!(listing.last(view(1, 1), ListKind::Tools).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_that_nobody_uses_go() {
+    let (listing, fake) = (listing(shelves::DEFAULTS), two_tools());
+    listing.merged(view(1, 1), ListKind::Tools, &fake).await;
+    tokio::time::advance(shelves::DEFAULTS.idle_max + Duration::from_secs(1)).await;
+    listing.merged(view(2, 1), ListKind::Tools, &fake).await;
+    assert!(listing.last(view(1, 1), ListKind::Tools).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_is_reused_while_what_is_listed_stays_the_same() {
+    let (listing, fake, view) = (listing(shelves::DEFAULTS), Fake::default(), view(1, 1));
+    fake.lists("one", ListKind::Resources, r#"{"uri":"file:///a","name":"a"}"#);
+    fake.lists("two", ListKind::Resources, r#"{"uri":"file:///a","name":"a"}"#);
+
+    let first = listing.router(view, &fake).await;
+    assert!(Arc::ptr_eq(&first, &listing.router(view, &fake).await));
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    assert!(Arc::ptr_eq(&first, &listing.router(view, &fake).await), "refreshed, and the same");
+
+    fake.lists("two", ListKind::Resources, r#"{"uri":"file:///b","name":"b"}"#);
+    listing.invalidate(&ResourceName::new("two").unwrap(), ListKind::Resources);
+    assert!(!Arc::ptr_eq(&first, &listing.router(view, &fake).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn listing_tools_is_enough_for_results_to_be_rewritten() {
+    let (listing, fake, view) = (listing(shelves::DEFAULTS), two_tools(), view(1, 1));
+    fake.lists("one", ListKind::Resources, r#"{"uri":"file:///a","name":"a"}"#);
+    fake.lists("two", ListKind::Resources, r#"{"uri":"file:///a","name":"a"}"#);
+
+    listing.merged(view, ListKind::Tools, &fake).await;
+    // The resources are asked for beside; joining waits for them.
+    listing.merged(view, ListKind::Resources, &fake).await;
+
+    let router = listing.last_router(view).expect("a router without a read");
+    assert_eq!(router.expose(ServerIndex(1), "file:///a"), "quorate://two/file:///a");
+    assert_eq!(listing.any_view_of(view.principal), Some(view));
+}
