@@ -28,8 +28,9 @@ const FOLDER: &str = "tests/fuzz";
 /// Seconds for each target in `cargo xtask test`.
 const SMOKE_SECONDS: u64 = 20;
 
-/// Seconds for all targets together in `cargo xtask test`, so that more targets do not make it ever longer.
-const SMOKE_SECONDS_TOTAL: u64 = 300;
+/// Seconds for all targets together in `cargo xtask test`, so that more targets do not make it ever longer; with their
+/// starts they stay below five minutes.
+const SMOKE_SECONDS_TOTAL: u64 = 270;
 
 /// An input that takes longer than this many seconds is a fault: every parser is linear.
 const INPUT_SECONDS_MAX: u64 = 5;
@@ -202,7 +203,7 @@ mod tests {
     fn many_targets_share_the_time_of_a_smoke_run() {
         assert_eq!(smoke_seconds(0), SMOKE_SECONDS);
         assert_eq!(smoke_seconds(9), SMOKE_SECONDS);
-        assert_eq!(smoke_seconds(30), 10);
+        assert_eq!(smoke_seconds(30), 9);
         assert_eq!(smoke_seconds(10_000), 1);
     }
 }

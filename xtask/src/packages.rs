@@ -2,8 +2,7 @@
 //!
 //! What is installed is what the lock files say. A stamp beside an installation holds the lock it was made from, so
 //! that a run with the same lock installs nothing and a changed lock starts from an empty folder. Registries are those
-//! that npm and pip are set to: no lock names a host. npm's lock has the hash of each package; Python's has versions
-//! only, since which files are right depends on the machine's Python.
+//! that npm and pip are set to: no lock names a host, and what arrives is held against the hashes in the lock.
 
 use std::{
     fs,
@@ -25,8 +24,14 @@ const STAMP: &str = "installed-from";
 /// The folders with a package.json and its lock.
 const NPM_FOLDERS: [&str; 2] = ["tests/conformance", "tests/interop/ts"];
 
-/// The Python packages that are asked for, and the versions of all that come with them.
-const REQUIREMENTS: [&str; 2] = ["tests/interop/python/requirements.txt", "tests/interop/python/requirements.lock"];
+/// The Python packages that are asked for.
+const REQUIREMENTS: &str = "tests/interop/python/requirements.txt";
+
+/// Those and all that come with them, with the hashes of their files for every platform.
+const REQUIREMENTS_LOCK: &str = "tests/interop/python/requirements.lock";
+
+/// Writes [`REQUIREMENTS_LOCK`].
+const PIP_TOOLS: &str = "pip-tools==7.6.2";
 
 /// Installs the conformance suite; gives back the folder that has its `node_modules`.
 pub(crate) fn conformance(repo: &Repo) -> Result<PathBuf> {
@@ -42,8 +47,7 @@ pub(crate) fn interop(repo: &Repo) -> Result<PathBuf> {
     let scripts = repo.root().join(NPM_FOLDERS[1]);
     npm(&scripts, &folder)?;
     copy_files(&scripts, &folder)?;
-    let [wanted, lock] = REQUIREMENTS.map(|file| repo.root().join(file));
-    python(&wanted, &lock, &folder.join("venv"))?;
+    python(&repo.root().join(REQUIREMENTS_LOCK), &folder.join("venv"))?;
     Ok(folder)
 }
 
@@ -57,15 +61,13 @@ pub(crate) fn write_locks(repo: &Repo) -> Result<()> {
     }
 
     system::ensure(PYTHON)?;
-    let [wanted, lock] = REQUIREMENTS.map(|file| repo.root().join(file));
     let folder = repo.target().join("interop/venv-for-lock");
     Cmd::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).run()?;
-    pip(&folder).arg("--requirement").arg(&wanted).run()?;
-    let freeze = Cmd::new(folder.join("bin/python")).args(["-m", "pip", "freeze"]).output()?;
-    let text = format!(
-        "# Written by `cargo xtask fix --packages`; the versions of all that requirements.txt brings.\n{freeze}"
-    );
-    fs::write(&lock, text).with_context(|| format!("cannot write {}", lock.display()))?;
+    pip(&folder).arg(PIP_TOOLS).run()?;
+    let compile = Cmd::new(folder.join("bin/pip-compile")).args(["--quiet", "--generate-hashes", "--strip-extras"]);
+    let compile = compile.args(["--allow-unsafe", "--no-annotate", "--no-header"]);
+    let compile = compile.args(["--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-find-links"]);
+    compile.arg("--output-file").args([REQUIREMENTS_LOCK, REQUIREMENTS]).dir(repo.root()).run()?;
     fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))
 }
 
@@ -82,13 +84,11 @@ fn npm(source: &Path, folder: &Path) -> Result<()> {
     })
 }
 
-fn python(wanted: &Path, lock: &Path, folder: &Path) -> Result<()> {
+fn python(lock: &Path, folder: &Path) -> Result<()> {
     system::ensure(PYTHON)?;
-    let versions = read(lock)?;
-    let stamp = format!("{}{versions}", read(wanted)?);
-    install_once(folder, &stamp, || {
+    install_once(folder, &read(lock)?, || {
         Cmd::new("python3").args(["-m", "venv"]).arg(folder).run()?;
-        pip(folder).arg("--requirement").arg(wanted).arg("--constraint").arg(lock).run()
+        pip(folder).args(["--require-hashes", "--no-deps", "--requirement"]).arg(lock).run()
     })
 }
 

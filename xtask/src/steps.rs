@@ -9,6 +9,9 @@ use anyhow::{Result, bail};
 
 use crate::output::{self, Table};
 
+/// Characters of a reason in the table: its whole stands where the step ran.
+const REASON_CHARS_MAX: usize = 80;
+
 /// The record of a run.
 #[derive(Debug)]
 pub(crate) struct Steps {
@@ -90,15 +93,19 @@ impl Outcome {
     fn label(&self) -> String {
         match self {
             Self::Passed => "ok".to_owned(),
-            // The whole reason stands where the step ran; the table keeps one line.
             Self::Failed(reason) => format!("FAILED: {}", first_line(reason)),
             Self::NotRun(reason) => format!("NOT RUN: {}", first_line(reason)),
         }
     }
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let mut short: String = line.chars().take(REASON_CHARS_MAX).collect();
+    if short.len() < line.len() {
+        short.push('…');
+    }
+    short
 }
 
 #[cfg(test)]

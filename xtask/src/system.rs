@@ -21,10 +21,10 @@ pub(crate) struct Program {
     purpose: &'static str,
 }
 
-/// Python with environments of its own.
+/// Python with environments of its own; 3.11 or later, for which the locked packages are made.
 pub(crate) const PYTHON: Program = Program {
     name: "python3",
-    probe: &["-c", "import ensurepip, ssl, venv"],
+    probe: &["-c", "import ensurepip, ssl, sys, venv; sys.exit(sys.version_info < (3, 11))"],
     packages: &["python3", "python3-venv"],
     purpose: "the Python clients and servers of the interop tests",
 };

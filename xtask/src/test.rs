@@ -10,15 +10,18 @@
 //! All areas build with the features of the whole workspace, so that no crate is compiled twice. A step whose ground
 //! is missing is reported as not run and fails the run.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::{fuzz, packages, repo::Repo, steps::Steps};
+use crate::{fuzz, packages, repo::Repo, run::Cmd, steps::Steps};
 
 /// The integration tests that are areas of their own: they need installed packages and running binaries.
 const SUITES: [&str; 2] = ["interop", "conformance"];
+
+/// The binaries that tests start.
+const BINARIES: [&str; 2] = ["quorate", "mcp-fixture"];
 
 /// What to test.
 #[derive(Debug, Clone, Args)]
@@ -43,14 +46,19 @@ enum Area {
 
 pub(crate) fn run(repo: &Repo, options: &Options) -> Result<()> {
     let mut steps = Steps::new();
-    if options.runs(Area::Unit) {
-        unit(repo, &mut steps);
-    }
-    if options.runs(Area::Fuzz) {
-        fuzz::smoke(repo, &mut steps);
-    }
-    if options.runs(Area::Interop) || options.runs(Area::Conformance) {
-        suites(repo, options, &mut steps);
+    let areas: Vec<Area> = Area::value_variants().iter().copied().filter(|area| options.runs(*area)).collect();
+    // Tests start the binaries that stand beside them, so those must be of this source.
+    let built = areas == [Area::Fuzz] || steps.run("build of the binaries", || build(repo));
+    for area in areas {
+        match area {
+            Area::Fuzz => fuzz::smoke(repo, &mut steps),
+            Area::Unit | Area::Interop | Area::Conformance if !built => {
+                steps.not_run(area.name(), "the binaries could not be built");
+            }
+            Area::Unit => unit(repo, &mut steps),
+            Area::Interop => suite(repo, area.name(), "QUORATE_INTEROP_DIR", packages::interop, &mut steps),
+            Area::Conformance => suite(repo, area.name(), "QUORATE_CONFORMANCE_DIR", packages::conformance, &mut steps),
+        }
     }
     steps.finish("test")
 }
@@ -61,6 +69,24 @@ impl Options {
     fn runs(&self, area: Area) -> bool {
         self.only.is_empty() || self.only.contains(&area)
     }
+}
+
+// === impl Area ===
+
+impl Area {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Fuzz => "fuzz",
+            Self::Interop => SUITES[0],
+            Self::Conformance => SUITES[1],
+        }
+    }
+}
+
+fn build(repo: &Repo) -> Result<()> {
+    let bins = BINARIES.iter().flat_map(|name| ["--bin", name]);
+    repo.cargo("build").args(["--locked", "--workspace"]).args(bins).run()
 }
 
 fn unit(repo: &Repo, steps: &mut Steps) {
@@ -78,44 +104,24 @@ fn integration_tests(repo: &Repo) -> BTreeSet<&str> {
     tests.filter(|name| !SUITES.contains(name)).collect()
 }
 
-fn suites(repo: &Repo, options: &Options, steps: &mut Steps) {
-    let wanted = [(Area::Interop, "interop"), (Area::Conformance, "conformance")];
-    let wanted = wanted.into_iter().filter(|(area, _)| options.runs(*area)).map(|(_, name)| name);
-    // The suites start the binaries that stand beside them, so those must be of this source.
-    let built = steps.run("build of the binaries", || {
-        repo.cargo("build").args(["--locked", "--workspace", "--bins"]).run().context("nothing to start")
-    });
-    for name in wanted {
-        if built {
-            suite(repo, name, steps);
-        } else {
-            steps.not_run(name, "the binaries could not be built");
-        }
-    }
-}
-
-fn suite(repo: &Repo, name: &str, steps: &mut Steps) {
-    let (variable, install): (_, fn(&Repo) -> _) = match name {
-        "interop" => ("QUORATE_INTEROP_DIR", packages::interop),
-        _ => ("QUORATE_CONFORMANCE_DIR", packages::conformance),
-    };
+/// Installs what a suite needs and runs it; `variable` tells it where that is.
+fn suite(repo: &Repo, name: &str, variable: &str, install: impl FnOnce(&Repo) -> Result<PathBuf>, steps: &mut Steps) {
     let mut folder = None;
-    let installed = steps.run(&format!("{name}: packages"), || {
+    steps.run(&format!("{name}: packages"), || {
         folder = Some(install(repo)?);
         Ok(())
     });
-    let Some(folder) = folder.filter(|_| installed) else {
-        steps.not_run(name, "its packages could not be installed");
-        return;
-    };
-    steps.run(name, || {
-        let test = cargo_test(repo).args(["--test", name]).env("QUORATE_TEST_BIN_DIR", repo.binaries());
-        test.env(variable, folder).run()
-    });
+    match folder {
+        Some(folder) => {
+            steps.run(name, || cargo_test(repo).args(["--test", name]).env(variable, folder).run());
+        }
+        None => steps.not_run(name, "its packages could not be installed"),
+    }
 }
 
-fn cargo_test(repo: &Repo) -> crate::run::Cmd {
-    repo.cargo("test").args(["--locked", "--workspace", "--no-fail-fast"])
+fn cargo_test(repo: &Repo) -> Cmd {
+    let test = repo.cargo("test").args(["--locked", "--workspace", "--no-fail-fast"]);
+    test.env("QUORATE_TEST_BIN_DIR", repo.binaries())
 }
 
 #[cfg(test)]

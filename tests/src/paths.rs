@@ -1,0 +1,81 @@
+//! Where the binaries under test and the installed tools are.
+//!
+//! `cargo xtask test` builds the binaries and installs the tools, and says where in environment variables. Without
+//! it the binaries are looked for beside the test itself. Something that is missing is an error that says what to
+//! run: a test never passes because it was skipped.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+
+/// Folder with the binaries under test; default: where cargo put this test.
+pub const BINARIES: &str = "QUORATE_TEST_BIN_DIR";
+
+/// Folder in which `npm install` of `tests/conformance/package.json` was run.
+pub const CONFORMANCE: &str = "QUORATE_CONFORMANCE_DIR";
+
+/// Folder with `node_modules` of `tests/interop/ts/package.json` and a Python environment `venv`.
+pub const INTEROP: &str = "QUORATE_INTEROP_DIR";
+
+/// The binary of this name.
+///
+/// # Errors
+///
+/// It was not built.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let folder = match env::var_os(BINARIES) {
+        Some(folder) => PathBuf::from(folder),
+        None => beside_this_test()?,
+    };
+    let path = folder.join(name);
+    if !path.is_file() {
+        bail!("there is no {}: run `cargo xtask test`, or build it and set {BINARIES}", path.display());
+    }
+    Ok(path)
+}
+
+/// A file of an installed tool; `variable` names the folder of the installation.
+///
+/// # Errors
+///
+/// The variable is not set, or the file is not there.
+pub fn installed(variable: &str, file: &str) -> anyhow::Result<PathBuf> {
+    let folder = env::var_os(variable)
+        .with_context(|| format!("{variable} is not set: run `cargo xtask test`, which installs what is needed"))?;
+    let path = Path::new(&folder).join(file);
+    if !path.is_file() {
+        bail!("{variable} has no {file}: remove {} and run `cargo xtask test`", Path::new(&folder).display());
+    }
+    Ok(path)
+}
+
+/// The root of the repository.
+#[must_use]
+pub fn repository() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().expect("the package of the tests is a folder of the repository").to_owned()
+}
+
+/// An empty folder for what a test writes: `test-results/AREA` beside the binaries, which stays for looking at after a failure.
+///
+/// # Errors
+///
+/// The folder cannot be emptied or made.
+pub fn results(area: &str) -> anyhow::Result<PathBuf> {
+    let folder = beside_this_test()?.join("test-results").join(area);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Cargo puts tests into `PROFILE/deps` and binaries into `PROFILE`.
+fn beside_this_test() -> anyhow::Result<PathBuf> {
+    let test = env::current_exe().context("a test knows its own path")?;
+    let profile = test.parent().and_then(Path::parent).context("a test lies two folders deep")?;
+    Ok(profile.to_owned())
+}
