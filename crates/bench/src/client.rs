@@ -1,0 +1,142 @@
+//! One HTTP/1.1 connection that is kept, for the load and for the checks around it.
+//!
+//! A request at a time, each with a time limit. A connection that ends early is an error: a bench
+//! that reconnects silently measures something else. Only loopback is spoken to.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::message;
+
+/// How long one answer may take: far beyond what is measured, so that only a hang meets it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer that is read: 1 MiB, fifty times the largest that is expected.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Where requests go.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    address: SocketAddr,
+    path: Uri,
+}
+
+/// A connection.
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    host: HeaderValue,
+    path: Uri,
+}
+
+/// An answer with its whole body.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Takes a URL with a numeric loopback address.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(crate) fn parse(url: &str) -> Result<Self> {
+        let uri: Uri = url.parse().with_context(|| format!("{url:?} is not a URL"))?;
+        let authority = uri.authority().with_context(|| format!("{url:?} names no host"))?;
+        let address: SocketAddr =
+            authority.as_str().parse().with_context(|| format!("{url:?} must name an address and a port"))?;
+        ensure!(uri.scheme_str() == Some("http") && address.ip().is_loopback(), "{url:?} is not http on loopback");
+        Ok(Self { address, path: uri.path().parse().context("the path of the URL")? })
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub(crate) async fn open(target: &Target) -> Result<Self> {
+        let stream = TcpStream::connect(target.address).await.with_context(|| format!("connect {}", target.address))?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // What goes wrong on it reaches the requests as their error.
+        tokio::spawn(connection);
+        let host = HeaderValue::from_str(&target.address.to_string())?;
+        Ok(Self { sender, host, path: target.path.clone() })
+    }
+
+    /// Posts a message and waits for the whole answer.
+    ///
+    /// # Errors
+    /// When the connection broke, or the answer is too late or too large.
+    pub(crate) async fn post(&mut self, headers: &HeaderMap, body: Bytes) -> Result<Answer> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.path.clone();
+        *request.headers_mut() = headers.clone();
+        self.send(request).await
+    }
+
+    /// Gets a page.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    pub(crate) async fn get(&mut self) -> Result<Answer> {
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = self.path.clone();
+        self.send(request).await
+    }
+
+    /// Opens a legacy session; returns its id.
+    ///
+    /// # Errors
+    /// When the server does not give one.
+    pub(crate) async fn initialize(&mut self) -> Result<HeaderValue> {
+        let answer = self.post(&message::legacy(None), message::initialize()).await?;
+        message::result("0", &answer).context("initialize")?;
+        let session = answer.headers.get(message::SESSION).context("initialize gave no session")?.clone();
+        let answer = self.post(&message::legacy(Some(&session)), message::initialized()).await?;
+        ensure!(answer.status == StatusCode::ACCEPTED, "notifications/initialized: {}", answer.status);
+        Ok(session)
+    }
+
+    async fn send(&mut self, mut request: Request<Full<Bytes>>) -> Result<Answer> {
+        request.headers_mut().insert(HOST, self.host.clone());
+        let exchange = async {
+            self.sender.ready().await?;
+            let (head, body) = self.sender.send_request(request).await?.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| anyhow::anyhow!(error))?;
+            Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+        };
+        match tokio::time::timeout(ANSWER_TIMEOUT, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => anyhow::bail!("no answer within {ANSWER_TIMEOUT:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_a_target() {
+        assert!(Target::parse("http://127.0.0.1:4190/mcp").is_ok());
+        assert!(Target::parse("http://[::1]:4190/mcp").is_ok());
+        for url in ["http://192.0.2.1:80/mcp", "https://127.0.0.1:1/mcp", "http://localhost:1/mcp", "127.0.0.1:1", ""] {
+            assert!(Target::parse(url).is_err(), "{url}");
+        }
+    }
+}

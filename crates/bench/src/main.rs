@@ -1,0 +1,62 @@
+//! What a request through the mesh costs, beside a direct connection, in one run.
+//!
+//! One binary, three kinds of process, so that nothing measures itself: `backend` is a tool server
+//! that does next to nothing, `load` sends requests and checks every answer, and `run` starts both
+//! and a gateway, reads the gateway's CPU time and memory from the kernel, and prints the table.
+//! Everything is on loopback, and bounded in count and time. The method is in docs/src/numbers.md.
+
+mod backend;
+mod client;
+mod load;
+mod message;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::runtime::Builder;
+
+/// Load generator and mock backend of the mesh.
+#[derive(Debug, Parser)]
+#[command(name = "quorate-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which process to be.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure everything and print the table; ends with 1 when a number is below its floor.
+    Run(run::Args),
+    /// Be the tool server behind the gateway, until the standard input ends.
+    Backend(backend::Args),
+    /// Send requests of one kind; waits for a line on the standard input before those that count.
+    Load(load::Args),
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    // One thread each: the process that is measured gets the rest of the machine.
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("quorate-bench: cannot start the runtime: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let done = match command {
+        Command::Run(args) => runtime.block_on(run::run(args)),
+        Command::Backend(args) => runtime.block_on(backend::run(args)),
+        Command::Load(args) => runtime.block_on(load::run(args)),
+    };
+    // A read of the standard input that still waits must not hold the process.
+    runtime.shutdown_background();
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("quorate-bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The gateway under measurement: `quorate up` before one backend, as a node would run.
+//!
+//! Metrics are on, one request in a hundred is traced and exported to the sink, the log level is
+//! `info`. It takes free ports and says which; that text is its interface to people, and two lines
+//! of it are read here.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::child::Child;
+use super::process::{Cpu, resident_bytes};
+use crate::client::{Connection, Target};
+use crate::message::{self, Measure};
+
+/// How long the gateway may take to start: far more than the second it promises.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// Lines before the addresses are known.
+const GREETING_LINES_MAX: usize = 20;
+
+/// A running gateway.
+pub(crate) struct Gateway {
+    child: Child,
+    url: String,
+    admin: String,
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Starts a gateway before the backend at `backend` and sends it a first request.
+    ///
+    /// # Errors
+    /// When it does not start or does not answer.
+    pub(crate) async fn start(program: &Path, backend: &str, sink: &str) -> Result<Self> {
+        let backend = format!("bench={backend}");
+        let arguments = [
+            ["--mcp", backend.as_str()],
+            ["--listen", "127.0.0.1:0"],
+            ["--admin", "127.0.0.1:0"],
+            ["--log", "info"],
+            ["--otlp-endpoint", sink],
+            ["--trace-ratio", "0.01"],
+        ];
+        let arguments = std::iter::once("up").chain(arguments.into_iter().flatten()).map(str::to_owned);
+        let mut child = Child::start("quorate", program, &arguments.collect::<Vec<_>>())?;
+        let (mut url, mut admin) = (None, None);
+        for _ in 0..GREETING_LINES_MAX {
+            let line = child.line(START_TIMEOUT).await?;
+            let mut words = line.split_ascii_whitespace();
+            match words.next() {
+                Some("MCP") => url = words.next().map(str::to_owned),
+                Some("admin") => admin = words.next().map(str::to_owned),
+                _ => {}
+            }
+            if let (Some(url), Some(admin)) = (&url, &admin) {
+                let gateway = Self { child, url: url.clone(), admin: admin.clone() };
+                gateway.first_request().await.context("the gateway's first request")?;
+                return Ok(gateway);
+            }
+        }
+        bail!("the gateway did not say where it serves")
+    }
+
+    /// Where it serves MCP.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The CPU time it took so far, with its children.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn cpu(&self) -> Result<Cpu> {
+        Cpu::of_tree(self.child.pid())
+    }
+
+    /// Its resident memory, with its children.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        resident_bytes(self.child.pid())
+    }
+
+    /// Checks that its metrics are served, as they are part of what is measured.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub(crate) async fn check_metrics(&self) -> Result<()> {
+        let target = Target::parse(&format!("{}/metrics", self.admin.trim_end_matches('/')))?;
+        let answer = Connection::open(&target).await?.get().await?;
+        let text = String::from_utf8_lossy(&answer.body);
+        anyhow::ensure!(text.contains("mcp_server_operation_duration"), "the gateway's metrics count no operation");
+        Ok(())
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) async fn end(self) -> Result<()> {
+        self.child.end().await
+    }
+
+    async fn first_request(&self) -> Result<()> {
+        let mut connection = Connection::open(&Target::parse(&self.url)?).await?;
+        let (id, body) = Measure::ModernCall.request(1);
+        let answer = connection.post(&Measure::ModernCall.headers(None), body).await?;
+        message::result(&id, &answer).map(|_| ())
+    }
+}

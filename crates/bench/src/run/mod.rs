@@ -1,0 +1,163 @@
+//! Starts the backend, the sink and the gateway, measures, prints the table, and writes the JSON.
+//!
+//! Memory comes first, on a gateway of its own that has served nothing else; then CPU time and
+//! latency on a second one. The run as a whole has a time limit, and a signal ends it: either way
+//! its children are killed with it.
+
+mod child;
+mod gateway;
+mod memory;
+mod process;
+mod report;
+mod sink;
+mod speed;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::child::Child;
+use self::gateway::Gateway;
+use self::memory::Memory;
+use self::report::{Light, Numbers, Row};
+use self::sink::Sink;
+use self::speed::{CpuRound, Parts, Plan, median};
+use crate::message::Measure;
+
+/// The share of the highest rate at which latency is measured.
+const LATENCY_SHARE: f64 = 0.2;
+const BACKEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What to measure, and how long.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The gateway's program. Default: `quorate` beside this program.
+    #[arg(long, value_name = "FILE")]
+    quorate: Option<PathBuf>,
+    /// Where the numbers are written. Default: `numbers.json` beside this program.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Rounds of each measure.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Requests of each load that count.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
+    requests: u64,
+    /// Requests of each load before those that count.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    warm_up: u64,
+    /// Connections of each load.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    connections: u32,
+    /// Seconds of each load at a fixed rate.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=60))]
+    seconds: u32,
+    /// Sessions whose memory is measured.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(16..=50_000))]
+    sessions: u64,
+    /// Minutes after which the run gives up.
+    #[arg(long, default_value_t = 20)]
+    minutes_max: u64,
+}
+
+/// Runs the process.
+///
+/// # Errors
+/// When something could not be measured; a number below its floor is no error, but exit code 1.
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let limit = Duration::from_secs(args.minutes_max * 60);
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let numbers = tokio::select! {
+        measured = tokio::time::timeout(limit, measure(&args)) => {
+            measured.with_context(|| format!("not done within {limit:?}"))??
+        }
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("terminated"),
+    };
+    let json = match &args.json {
+        Some(json) => json.clone(),
+        None => beside("numbers.json")?,
+    };
+    let mut text = serde_json::to_string_pretty(&numbers)?;
+    text.push('\n');
+    std::fs::write(&json, text).with_context(|| format!("write {}", json.display()))?;
+    crate::load::say(&format!("\n{}\nThe rounds are in {}.", numbers.to_tables(), json.display()))?;
+    Ok(ExitCode::from(u8::from(!numbers.is_passed())))
+}
+
+async fn measure(args: &Args) -> Result<Numbers> {
+    let bench = std::env::current_exe().context("the path of this program")?;
+    let quorate = match &args.quorate {
+        Some(quorate) => quorate.clone(),
+        None => beside("quorate")?,
+    };
+    let (sink, sink_url) = Sink::start()?;
+    let mut backend = Child::start("the backend", &bench, &["backend".to_owned()])?;
+    let backend_url = backend.line(BACKEND_TIMEOUT).await?;
+
+    let gateway = Gateway::start(&quorate, &backend_url, &sink_url).await?;
+    let memory = Memory::measure(&gateway, args.sessions).await?;
+    gateway.end().await?;
+
+    let gateway = Gateway::start(&quorate, &backend_url, &sink_url).await?;
+    let parts = Parts { bench: &bench, backend: &backend, backend_url: &backend_url, gateway: &gateway };
+    let numbers = speed(args, &parts, memory, &sink).await?;
+    gateway.check_metrics().await?;
+    gateway.end().await?;
+    backend.end().await?;
+    Ok(numbers)
+}
+
+async fn speed(args: &Args, parts: &Parts<'_>, memory: Memory, sink: &Sink) -> Result<Numbers> {
+    let plan = Plan {
+        rounds: args.rounds,
+        requests: args.requests,
+        warm_up: args.warm_up,
+        connections: args.connections,
+        seconds: args.seconds,
+    };
+    let modern_call = parts.cpu(Measure::ModernCall, &plan).await?;
+    let legacy_call = parts.cpu(Measure::LegacyCall, &plan).await?;
+    let tools_list = parts.cpu(Measure::ToolsList, &plan).await?;
+    let share = |rounds: &[CpuRound]| LATENCY_SHARE * median(rounds.iter().map(|round| round.gateway_load.rate));
+    let (modern_rate, legacy_rate) = (share(&modern_call), share(&legacy_call));
+    let modern_latency = parts.latency(Measure::ModernCall, &plan, modern_rate).await?;
+    let legacy_latency = parts.latency(Measure::LegacyCall, &plan, legacy_rate).await?;
+    // Goals and floors of the project's issue "Numbers"; they change there first.
+    let table = vec![
+        Row::of_cpu("CPU time, modern `tools/call`, 500 B in, 4 KB out", &modern_call, 0.08, 0.12),
+        Row::of_cpu("CPU time, legacy `tools/call` in a session, JSON answer", &legacy_call, 0.10, 0.15),
+        Row::of_cpu("CPU time, `tools/list` of 50 tools from cache", &tools_list, 0.05, 0.08),
+        Row::of_latency("p99 at 20% of the maximum rate, modern call (added)", &modern_latency, 1.0, 2.0),
+        Row::of_gateway("Memory, idle", "MB", memory.idle_mb(), 25.0, 35.0),
+        Row::of_gateway("Memory per live idle session", "KB", memory.session_kb(), 16.0, 24.0),
+    ];
+    let light = vec![
+        Light::of("modern `tools/call`", modern_rate, &modern_latency),
+        Light::of("legacy `tools/call`", legacy_rate, &legacy_latency),
+    ];
+    let cores = std::thread::available_parallelism()?.get();
+    let spans = sink.spans();
+    anyhow::ensure!(spans > 0, "the gateway exported no span, so tracing was not part of what was measured");
+    Ok(Numbers {
+        cores,
+        table,
+        light,
+        spans,
+        modern_call,
+        legacy_call,
+        tools_list,
+        modern_latency,
+        legacy_latency,
+        memory,
+    })
+}
+
+/// Returns the path of a file in the folder of this program.
+fn beside(name: &str) -> Result<PathBuf> {
+    let program = std::env::current_exe().context("the path of this program")?;
+    Ok(program.parent().unwrap_or(Path::new(".")).join(name))
+}
