@@ -180,6 +180,7 @@ impl Actor for SessionActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         state.handle(&myself, message);
+        state.free_empty_tables();
         state.shared.set_deadline(state.machine.next_deadline());
         if state.ended.is_some() && state.machine.is_finished() && state.writers.is_empty() {
             myself.stop(None);
@@ -199,6 +200,10 @@ impl State {
             Message::Prime { call } => self.prime(myself, call),
             Message::Poll { call, retry } => self.report(myself, Event::Poll { call, retry }),
             Message::Upstream { leg, epoch, source, call, frame, content, read_on } => {
+                if let (Some(call), None) = (call, &read_on) {
+                    // Its last frame: the handle would keep the memory of the ended task.
+                    self.pumps.remove(&call);
+                }
                 self.report(myself, Event::UpstreamFrame { leg, epoch, call, frame, content });
                 self.permit(source, read_on);
             }
@@ -353,6 +358,22 @@ impl State {
         let server = self.legs.get(leg).map(|slot| slot.server.name().to_string()).unwrap_or_default();
         let fault = super::pump::fault(quorate_mcp::Fault::OutcomeUnknown { server });
         self.report(myself, Event::LegLost { leg, epoch, fault, severed: shared_stream });
+    }
+
+    /// Gives back the memory of tables that are empty: most sessions are idle most of the time.
+    fn free_empty_tables(&mut self) {
+        if self.posts.is_empty() {
+            self.posts.shrink_to_fit();
+        }
+        if self.extras.is_empty() {
+            self.extras.shrink_to_fit();
+        }
+        if self.pumps.is_empty() {
+            self.pumps.shrink_to_fit();
+        }
+        if self.writers.is_empty() {
+            self.writers.shrink_to_fit();
+        }
     }
 
     /// Gives up the upstream sessions of backends that were replaced or removed.
