@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: the numbers, from release builds.
 //!
 //! Builds the binary and the load generator as they are shipped and hands everything after `--` to the load generator,
-//! which prints its table and JSON (`-- --help` tells what it takes).
+//! which prints its table and JSON (`-- --help` tells what it takes). Without arguments it measures everything.
 
 use anyhow::Result;
 use clap::Args;
@@ -19,5 +19,7 @@ pub(crate) struct Options {
 pub(crate) fn run(repo: &Repo, options: &Options) -> Result<()> {
     repo.cargo("build").args(["--locked", "--release", "--package", "quorate", "--package", "quorate-bench"]).run()?;
     let bench = repo.target().join("release/quorate-bench");
-    Cmd::new(bench).dir(repo.root()).args(&options.arguments).run()
+    let measure = ["run".to_owned()];
+    let arguments = if options.arguments.is_empty() { &measure[..] } else { &options.arguments };
+    Cmd::new(bench).dir(repo.root()).args(arguments).run()
 }

@@ -10,6 +10,10 @@ use serde::Serialize;
 use super::memory::Memory;
 use super::speed::{CpuRound, LatencyRound, median};
 
+/// What is said when latency cannot be judged.
+const BUSY: &str = "\nThis machine is busy: the direct connection's p99 alone is over the floor of what the gateway may \
+                    add. Measure latency again on one that is not.\n";
+
 /// One line of the table. Everything is better the smaller it is.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
@@ -173,7 +177,14 @@ impl Numbers {
 
     /// Both tables as Markdown, which is what docs/src/numbers.md shows.
     pub(crate) fn to_tables(&self) -> String {
-        format!("{}\n{}", self.table(), self.light())
+        let busy = if self.is_busy() { BUSY } else { "" };
+        format!("{}{busy}\n{}", self.table(), self.light())
+    }
+
+    /// Tells whether a difference of latencies says nothing here: the direct connection alone is
+    /// slower than what the gateway may add. The verdict stays what it is.
+    fn is_busy(&self) -> bool {
+        self.table.iter().any(|row| row.through.is_some() && row.direct.is_some_and(|direct| direct > row.floor))
     }
 
     fn light(&self) -> String {

@@ -217,7 +217,9 @@ fn session_id(headers: &HeaderMap) -> Result<Option<HeaderValue>, Error> {
     if id.is_empty() || id.len() > SESSION_ID_BYTES_MAX || !visible {
         return Err(Nonsense::SessionId { max: SESSION_ID_BYTES_MAX }.into());
     }
-    let mut id = id.clone();
+    // A copy: a clone would keep the buffer of the whole response head for the life of the session.
+    let mut id =
+        HeaderValue::from_bytes(id.as_bytes()).map_err(|_| Nonsense::SessionId { max: SESSION_ID_BYTES_MAX })?;
     id.set_sensitive(true);
     Ok(Some(id))
 }
