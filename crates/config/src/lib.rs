@@ -32,7 +32,10 @@ pub use compile::check_url;
 pub use error::{Errors, Problem, Reason};
 pub use limits::{HealthConfig, ListenerLimits, ToolServerLimits};
 pub use read::{DOCUMENTS_MAX, FILE_BYTES_MAX, FILES_MAX, Source, TOTAL_BYTES_MAX, load, parse};
-pub use resource::{Era, Kind, Listener, Naming, Requires, TlsFiles, ToolServer, Toolset, Toolsets, Transport};
+pub use resource::{
+    Connection, Era, HttpConnection, Kind, Listener, Naming, Requires, TlsFiles, ToolServer, Toolset, Toolsets,
+    Transport,
+};
 pub use schema::schema;
 pub use set::ResourceSet;
 pub use watch::Watcher;

@@ -83,16 +83,30 @@ pub struct ToolServer {
     pub name: ResourceName,
     /// The tenant it belongs to; the default tenant's servers may be used by every tenant.
     pub tenant: TenantId,
-    /// Its replicas: one to 64 different absolute `http` or `https` URLs.
-    pub urls: Vec<Url>,
+    /// Where it is.
+    pub connection: Connection,
     /// The protocol era it speaks.
     pub era: Era,
-    /// The transport of its legacy era.
-    pub transport: Transport,
     /// How its replicas' health is judged.
     pub health: HealthConfig,
     /// The limits towards it.
     pub limits: ToolServerLimits,
+}
+
+/// Where a tool server is, and how it is spoken to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Connection {
+    /// At addresses over HTTP.
+    Http(HttpConnection),
+}
+
+/// A tool server over HTTP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpConnection {
+    /// Its replicas: one to 64 different absolute `http` or `https` URLs.
+    pub urls: Vec<Url>,
+    /// The transport of its legacy era.
+    pub transport: Transport,
     /// Headers added to each request; every value is marked sensitive, so `Debug` hides it.
     pub headers: HeaderMap,
 }
@@ -203,16 +217,36 @@ impl Listener {
 impl ToolServer {
     /// Makes a tool server of the default tenant with every default.
     #[must_use]
-    pub fn new(name: ResourceName, urls: Vec<Url>) -> Self {
+    pub fn new(name: ResourceName, connection: Connection) -> Self {
         Self {
             name,
             tenant: TenantId::default(),
-            urls,
+            connection,
             era: Era::default(),
-            transport: Transport::default(),
             health: HealthConfig::DEFAULTS,
             limits: ToolServerLimits::DEFAULTS,
-            headers: HeaderMap::new(),
+        }
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Makes a connection to HTTP addresses with every default.
+    #[must_use]
+    pub fn http(urls: Vec<Url>) -> Self {
+        Self::Http(HttpConnection { urls, transport: Transport::default(), headers: HeaderMap::new() })
+    }
+}
+
+impl fmt::Display for Connection {
+    /// Writes what an operator knows it by; no secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(http) => {
+                let urls: Vec<&str> = http.urls.iter().map(Url::as_str).collect();
+                f.write_str(&urls.join(", "))
+            }
         }
     }
 }

@@ -251,6 +251,7 @@ fn overlap(left: &Listener, right: &Listener) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::Connection;
 
     fn name(text: &str) -> ResourceName {
         ResourceName::new(text).expect("is a name")
@@ -261,7 +262,10 @@ mod tests {
     }
 
     fn server(text: &str) -> ToolServer {
-        ToolServer::new(name(text), vec![crate::check_url("http://127.0.0.1:9001/mcp").expect("is a URL")])
+        {
+            let url = crate::check_url("http://127.0.0.1:9001/mcp").expect("is a URL");
+            ToolServer::new(name(text), Connection::http(vec![url]))
+        }
     }
 
     fn toolset(text: &str, servers: &[&str]) -> Toolset {

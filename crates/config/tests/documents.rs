@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use quorate_config::{Era, Hosts, Naming, Origins, ResourceSet, Toolsets, Transport, load, parse, schema};
+use quorate_config::{Connection, Era, Hosts, Naming, Origins, ResourceSet, Toolsets, Transport, load, parse, schema};
 use serde_json::Value;
 
 fn folder(name: &str) -> PathBuf {
@@ -64,7 +64,7 @@ fn what_a_document_leaves_out_has_its_default() {
     assert_eq!(listener, &quorate_config::Listener::new(listener.name.clone(), listener.address));
     assert_eq!(listener.hosts, Hosts::default_for(true));
     let server = &set.tool_servers()[0];
-    assert_eq!(server, &quorate_config::ToolServer::new(server.name.clone(), server.urls.clone()));
+    assert_eq!(server, &quorate_config::ToolServer::new(server.name.clone(), server.connection.clone()));
     assert_eq!(set.toolsets()[0].naming, Naming::Prefix);
 }
 
@@ -85,10 +85,11 @@ fn what_a_document_says_is_what_comes_out() {
     assert_eq!((&proxied.hosts, &proxied.origins), (&Hosts::Any, &Origins::Any));
 
     let search = set.tool_servers().iter().find(|server| server.name.as_str() == "search").expect("it is there");
-    assert_eq!((search.urls.len(), search.era, search.transport), (2, Era::Legacy, Transport::StreamableHttp));
+    let Connection::Http(http) = &search.connection;
+    assert_eq!((http.urls.len(), search.era, http.transport), (2, Era::Legacy, Transport::StreamableHttp));
     assert_eq!(search.health.unhealthy_after, 2);
     assert_eq!(search.limits.items, 500);
-    assert_eq!(search.headers["x-api-key"], "not-a-real-key");
+    assert_eq!(http.headers["x-api-key"], "not-a-real-key");
     assert!(!format!("{search:?}").contains("not-a-real-key"), "Debug shows a secret");
 
     let toolset = &set.toolsets()[0];

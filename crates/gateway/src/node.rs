@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use quorate_config::{Listener, Naming, ResourceSet, ToolServer, Toolset};
+use quorate_config::{Connection, HttpConnection, Listener, Naming, ResourceSet, ToolServer, Toolset};
 use quorate_http::client;
 use quorate_http::server::{BindError, InvalidLimit, Limits, Server};
 use quorate_mcp::Fault;
@@ -328,27 +328,19 @@ impl Gateway {
             total: server.limits.total,
             ..upstream::Limits::default()
         };
-        let config = client::Config {
-            connect_timeout: server.limits.connect,
-            head_timeout: server.limits.first_byte,
-            idle_per_host_max: usize::try_from(server.limits.connections).unwrap_or(usize::MAX),
-            ..client::DEFAULTS
-        };
-        let client = client::Client::new(&config, self.client_tls(server)?);
-        let endpoint = |url: &url::Url| {
-            upstream::Endpoint::new(url.as_str(), client.clone(), server.headers.clone(), limits)
-                .map_err(|source| Error::ToolServer { server: server.name.clone(), source })
+        let (endpoints, transport) = match &server.connection {
+            Connection::Http(http) => (self.http_endpoints(server, http, limits)?, http.transport),
         };
         Ok(backend::Config {
             name: server.name.clone(),
             tenant: server.tenant.clone(),
-            endpoints: server.urls.iter().map(endpoint).collect::<Result<_, _>>()?,
+            endpoints,
             era: match server.era {
                 quorate_config::Era::Auto => upstream::EraSetting::Auto,
                 quorate_config::Era::Legacy => upstream::EraSetting::Legacy,
                 quorate_config::Era::Modern => upstream::EraSetting::Modern,
             },
-            transport: match server.transport {
+            transport: match transport {
                 quorate_config::Transport::Auto => upstream::TransportSetting::Auto,
                 quorate_config::Transport::StreamableHttp => upstream::TransportSetting::StreamableHttp,
                 quorate_config::Transport::Sse => upstream::TransportSetting::Sse,
@@ -366,6 +358,26 @@ impl Gateway {
             concurrency_max: usize::try_from(server.limits.concurrency).unwrap_or(usize::MAX),
             items_max: usize::try_from(server.limits.items).unwrap_or(usize::MAX),
         })
+    }
+
+    fn http_endpoints(
+        &self,
+        server: &ToolServer,
+        http: &HttpConnection,
+        limits: upstream::Limits,
+    ) -> Result<Vec<upstream::Endpoint>, Error> {
+        let config = client::Config {
+            connect_timeout: server.limits.connect,
+            head_timeout: server.limits.first_byte,
+            idle_per_host_max: usize::try_from(server.limits.connections).unwrap_or(usize::MAX),
+            ..client::DEFAULTS
+        };
+        let client = client::Client::new(&config, self.client_tls(&http.urls)?);
+        let endpoint = |url: &url::Url| {
+            upstream::Endpoint::http(url.as_str(), client.clone(), http.headers.clone(), limits)
+                .map_err(|source| Error::ToolServer { server: server.name.clone(), source })
+        };
+        http.urls.iter().map(endpoint).collect()
     }
 
     fn ingresses(
@@ -406,9 +418,9 @@ impl Gateway {
         Ok(ingresses)
     }
 
-    /// What the certificate of `server` is held against; nothing where it has none.
-    fn client_tls(&self, server: &ToolServer) -> Result<ClientTls, Error> {
-        if !server.urls.iter().any(|url| url.scheme() == "https") {
+    /// What the certificates of `urls` are held against; nothing where they have none.
+    fn client_tls(&self, urls: &[url::Url]) -> Result<ClientTls, Error> {
+        if !urls.iter().any(|url| url.scheme() == "https") {
             let nobody = ClientOptions { native_roots: false, extra_roots: None };
             return ClientTls::load(&nobody).map_err(Error::Roots);
         }

@@ -5,7 +5,7 @@
 
 use http::HeaderMap;
 use quorate_http::client;
-use quorate_runtime::upstream::{Client, Endpoint, Limits};
+use quorate_runtime::upstream::{Client, Endpoint, HttpEndpoint, Limits};
 use quorate_tls::{ClientOptions, ClientTls};
 
 use crate::cli::ConnectionArgs;
@@ -18,11 +18,11 @@ use crate::exit::{Doing, Exit, Failure};
 /// [`Failure::of_upstream`] makes of the rest.
 pub(crate) async fn connect(url: &str, args: &ConnectionArgs) -> Result<Client, Failure> {
     let endpoint = endpoint(url, args)?;
-    let connected = Client::connect(endpoint, args.era.into(), args.transport.into()).await;
+    let connected = Client::connect(Endpoint::Http(endpoint), args.era.into(), args.transport.into()).await;
     connected.map_err(|error| Failure::of_upstream(url, Doing::Asking, &error))
 }
 
-fn endpoint(url: &str, args: &ConnectionArgs) -> Result<Endpoint, Failure> {
+fn endpoint(url: &str, args: &ConnectionArgs) -> Result<HttpEndpoint, Failure> {
     let mut headers = HeaderMap::new();
     for (name, value) in &args.headers {
         headers.append(name.clone(), value.clone());
@@ -36,7 +36,7 @@ fn endpoint(url: &str, args: &ConnectionArgs) -> Result<Endpoint, Failure> {
     let config =
         client::Config { connect_timeout: args.connect_timeout, head_timeout: limits.first_byte, ..client::DEFAULTS };
     let client = client::Client::new(&config, tls(url, args)?);
-    Endpoint::new(url, client, headers, limits).map_err(|error| {
+    HttpEndpoint::new(url, client, headers, limits).map_err(|error| {
         Failure::new(Exit::Usage, error.to_string()).advise("write an address like http://127.0.0.1:4190/mcp")
     })
 }

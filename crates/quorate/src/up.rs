@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use quorate_config::{Listener, Naming, ResourceSet, ToolServer, Toolset};
+use quorate_config::{Connection, Listener, Naming, ResourceSet, ToolServer, Toolset};
 use quorate_gateway::authenticate::{DEVELOPMENT_AGENT, Identity};
 use quorate_gateway::authorize::Policy;
 use quorate_types::ResourceName;
@@ -67,7 +67,9 @@ fn resources(
     let mut tool_servers = of_files.tool_servers().to_vec();
     let mut toolsets = of_files.toolsets().to_vec();
     if !servers.is_empty() {
-        tool_servers.extend(servers.iter().map(|(name, url)| ToolServer::new(name.clone(), vec![url.clone()])));
+        tool_servers.extend(
+            servers.iter().map(|(name, url)| ToolServer::new(name.clone(), Connection::http(vec![url.clone()]))),
+        );
         let names = servers.iter().map(|(name, _)| name.clone()).collect();
         let mut toolset = Toolset::new(name(Toolset::DEFAULT_NAME), names);
         if let Some(naming) = naming {

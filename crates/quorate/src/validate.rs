@@ -31,10 +31,7 @@ pub(crate) fn schema(_args: &SchemaArgs) -> Result<(), Failure> {
 
 fn summary(resources: &ResourceSet) -> String {
     let listener = |listener: &Listener| format!("  Listener    {}  {}\n", listener.name, listener.address);
-    let server = |server: &ToolServer| {
-        let urls: Vec<&str> = server.urls.iter().map(url::Url::as_str).collect();
-        format!("  ToolServer  {}  {}\n", server.name, urls.join(" "))
-    };
+    let server = |server: &ToolServer| format!("  ToolServer  {}  {}\n", server.name, server.connection);
     let toolset = |toolset: &Toolset| {
         let servers: Vec<&str> = toolset.servers.iter().map(quorate_types::ResourceName::as_str).collect();
         format!("  Toolset     {}  {} ({})\n", toolset.name, servers.join(" "), toolset.naming.as_str())

@@ -15,7 +15,7 @@ use crate::form::{ToolServerForm, URLS_MAX};
 use crate::limits::{HealthConfig, ToolServerLimits};
 use crate::node::Path;
 use crate::report::Report;
-use crate::resource::ToolServer;
+use crate::resource::{Connection, HttpConnection, ToolServer};
 
 /// The longest URL in characters; servers refuse request lines of about 8 KiB.
 const URL_CHARS_MAX: usize = 2048;
@@ -53,18 +53,16 @@ pub(super) fn compile(
     let at = &site.at;
     let health = health(&form, &at.key("health"), report);
     let limits = limits(&form, &at.key("limits"), report);
+    let era = form.era.map(Into::into).unwrap_or_default();
+    let connection = http(form, at, report)?;
+    Some(ToolServer { name: head.name, tenant: head.tenant, connection, era, health, limits })
+}
+
+fn http(form: ToolServerForm, at: &Path, report: &mut Report<'_>) -> Option<Connection> {
     let headers = headers(&form.headers.unwrap_or_default(), &at.key("headers"), report);
     let urls = urls(&form.urls?, &at.key("urls"), report);
-    Some(ToolServer {
-        name: head.name,
-        tenant: head.tenant,
-        urls,
-        era: form.era.map(Into::into).unwrap_or_default(),
-        transport: form.transport.map(Into::into).unwrap_or_default(),
-        health,
-        limits,
-        headers,
-    })
+    let transport = form.transport.map(Into::into).unwrap_or_default();
+    Some(Connection::Http(HttpConnection { urls, transport, headers }))
 }
 
 /// Checks the URL of a tool server, as documents and `--mcp NAME=URL` give it.

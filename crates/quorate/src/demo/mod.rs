@@ -85,7 +85,7 @@ mod tests {
     fn endpoint(demo: &Demo) -> Endpoint {
         let tls = ClientTls::load(&ClientOptions { native_roots: false, extra_roots: None }).unwrap();
         let client = client::Client::new(&client::DEFAULTS, tls);
-        Endpoint::new(&demo.url(), client, HeaderMap::new(), ClientLimits::default()).unwrap()
+        Endpoint::http(&demo.url(), client, HeaderMap::new(), ClientLimits::default()).unwrap()
     }
 
     fn tool<'a>(name: &'a str, arguments: &'a str) -> ToolCall<'a> {

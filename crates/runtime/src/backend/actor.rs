@@ -127,8 +127,8 @@ impl State {
         let server = &self.shared.config.name;
         if let Some(change) = changed {
             let healthy = change.healthy();
-            let url = self.shared.config.endpoints[replica].uri();
-            info!(%server, %url, healthy, "the health of a replica changed");
+            let endpoint = &self.shared.config.endpoints[replica];
+            info!(%server, %endpoint, healthy, "the health of a replica changed");
         }
         self.shared.report_health();
     }

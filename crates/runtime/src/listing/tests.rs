@@ -84,7 +84,7 @@ fn server(name: &str) -> backend::Handle {
     let tls = ClientTls::load(&ClientOptions { native_roots: false, extra_roots: None }).expect("a TLS configuration");
     let client = Client::new(&CLIENT_DEFAULTS, tls);
     let endpoint =
-        Endpoint::new("http://127.0.0.1:9/mcp", client, HeaderMap::new(), crate::upstream::Limits::default());
+        Endpoint::http("http://127.0.0.1:9/mcp", client, HeaderMap::new(), crate::upstream::Limits::default());
     let config = backend::Config {
         name: ResourceName::new(name).expect("a valid name"),
         tenant: TenantId::new("default").expect("a valid tenant"),

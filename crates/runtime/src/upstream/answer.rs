@@ -1,6 +1,6 @@
 //! What a tool server answers to one request: a message, or a stream of messages.
 //!
-//! A [`FrameStream`] turns SSE events into parsed frames, within the limits of its endpoint. On a
+//! A [`FrameStream`] turns SSE events into parsed frames, within its limits. On a
 //! legacy POST stream that had event ids it survives a broken or closed connection: it waits as
 //! long as the server's `retry` asks and resumes by GET with `Last-Event-ID` (MCP 2025-11-25,
 //! "Resumability and Redelivery"): `Events ──closed──▶ Resuming ──▶ Events ──answer──▶ Ended`.
@@ -18,7 +18,7 @@ use quorate_http::sse::Event;
 use quorate_jsonrpc::{self as jsonrpc, Frame, Kind};
 use tokio::time::{Instant, timeout_at};
 
-use super::endpoint::{Endpoint, Limits};
+use super::endpoint::Limits;
 use super::error::{Error, Phase};
 use super::events::Events;
 use super::legacy::shared;
@@ -61,8 +61,7 @@ pub struct FrameStream {
     retry: Option<Duration>,
     resume: Option<Resume>,
     polled: Option<Box<dyn FnMut(Option<Duration>) + Send>>,
-    /// Whose answer it is; brings the limits.
-    endpoint: Endpoint,
+    limits: Limits,
     /// When the whole call ends; none for streams that only listen.
     total: Option<Instant>,
 }
@@ -122,22 +121,22 @@ impl Answer {
 // === impl FrameStream ===
 
 impl FrameStream {
-    pub(super) fn of_events(events: Events, awaits: Awaits, endpoint: &Endpoint, total: Option<Instant>) -> Self {
-        Self::new(Source::Events(Box::new(events)), awaits, endpoint, total)
+    pub(super) fn of_events(events: Events, awaits: Awaits, limits: &Limits, total: Option<Instant>) -> Self {
+        Self::new(Source::Events(Box::new(events)), awaits, limits, total)
     }
 
-    pub(super) fn of_inbox(inbox: shared::Inbox, awaits: Awaits, endpoint: &Endpoint, total: Option<Instant>) -> Self {
-        Self::new(Source::Shared(inbox), awaits, endpoint, total)
+    pub(super) fn of_inbox(inbox: shared::Inbox, awaits: Awaits, limits: &Limits, total: Option<Instant>) -> Self {
+        Self::new(Source::Shared(inbox), awaits, limits, total)
     }
 
     /// Makes a stream of messages that are here already: a batch as one JSON answer.
-    pub(super) fn of_batch(frames: Vec<Frame>, endpoint: &Endpoint) -> Self {
-        let mut stream = Self::new(Source::Batch, Awaits::Answer, endpoint, None);
+    pub(super) fn of_batch(frames: Vec<Frame>, limits: &Limits) -> Self {
+        let mut stream = Self::new(Source::Batch, Awaits::Answer, limits, None);
         stream.ready = frames.into_iter().map(|frame| StreamItem { frame, event_id: None }).collect();
         stream
     }
 
-    fn new(source: Source, awaits: Awaits, endpoint: &Endpoint, total: Option<Instant>) -> Self {
+    fn new(source: Source, awaits: Awaits, limits: &Limits, total: Option<Instant>) -> Self {
         Self {
             source,
             ready: VecDeque::new(),
@@ -146,7 +145,7 @@ impl FrameStream {
             retry: None,
             resume: None,
             polled: None,
-            endpoint: endpoint.clone(),
+            limits: *limits,
             total,
         }
     }
@@ -183,7 +182,7 @@ impl FrameStream {
             if let Some(item) = self.ready.pop_front() {
                 return Some(Ok(self.deliver(item)));
             }
-            let limits = self.endpoint.limits();
+            let limits = self.limits;
             let step = match &mut self.source {
                 Source::Ended => return None,
                 Source::Batch => Err(ended()),
@@ -230,7 +229,7 @@ impl FrameStream {
     fn note_position(&mut self) {
         let Source::Events(events) = &self.source else { return };
         if let Some(retry) = events.retry() {
-            self.retry = Some(retry.min(self.endpoint.limits().resume_delay_max));
+            self.retry = Some(retry.min(self.limits.resume_delay_max));
         }
         let Some(id) = events.last_event_id() else { return };
         if self.last_event_id.as_deref() != Some(id) {
@@ -265,7 +264,7 @@ impl FrameStream {
             return Ok(());
         }
         let event_id = event.id.map(|id| id.as_str().to_owned());
-        let frames = parse_event(event.data, self.endpoint.limits())?;
+        let frames = parse_event(event.data, &self.limits)?;
         self.ready.extend(frames.into_iter().map(|frame| StreamItem { frame, event_id: event_id.clone() }));
         Ok(())
     }
@@ -300,11 +299,11 @@ impl FrameStream {
         let (Some(resume), Some(id)) = (&mut self.resume, &self.last_event_id) else {
             return Err(lost_after_dispatch(cause));
         };
-        if resume.failures >= self.endpoint.limits().resumes_max {
+        if resume.failures >= self.limits.resumes_max {
             return Err(lost_after_dispatch(cause));
         }
-        let doubled = self.endpoint.limits().resume_delay.saturating_mul(1 << resume.failures.min(16));
-        let longest = self.endpoint.limits().resume_delay_max;
+        let doubled = self.limits.resume_delay.saturating_mul(1 << resume.failures.min(16));
+        let longest = self.limits.resume_delay_max;
         let delay = self.retry.unwrap_or(doubled).max(RESUME_DELAY_MIN).min(longest);
         resume.failures += 1;
         let reopen = (resume.reopen)(id.clone());

@@ -1,7 +1,7 @@
-//! One address of a tool server, and the limits of talking to it.
+//! What one replica of a tool server is reached by, and the limits of talking to it.
 //!
-//! An [`Endpoint`] is made once per replica and shared: it carries the HTTP client (and with it
-//! the connection pool), the fixed headers of the configuration and the [`Limits`]. Everything
+//! An [`Endpoint`] is made once per replica and shared. One over HTTP carries the client (and with
+//! it the connection pool), the fixed headers of the configuration and the [`Limits`]. Everything
 //! that varies per call (trace context, `Mcp-*` headers, sessions) comes with the call.
 
 use std::sync::Arc;
@@ -76,9 +76,16 @@ pub enum InvalidEndpoint {
     },
 }
 
-/// One address of a tool server. Clones are cheap.
+/// What one replica of a tool server is reached by. Clones are cheap.
+#[derive(Clone, Debug)]
+pub enum Endpoint {
+    /// An address over HTTP.
+    Http(HttpEndpoint),
+}
+
+/// One address of a tool server over HTTP. Clones are cheap.
 #[derive(Clone)]
-pub struct Endpoint {
+pub struct HttpEndpoint {
     shared: Arc<Shared>,
 }
 
@@ -100,6 +107,40 @@ impl Default for Limits {
 // === impl Endpoint ===
 
 impl Endpoint {
+    /// Makes an endpoint over HTTP: see [`HttpEndpoint::new`].
+    ///
+    /// # Errors
+    /// As [`HttpEndpoint::new`].
+    pub fn http(
+        url: &str,
+        client: client::Client,
+        headers: HeaderMap,
+        limits: Limits,
+    ) -> Result<Self, InvalidEndpoint> {
+        HttpEndpoint::new(url, client, headers, limits).map(Self::Http)
+    }
+
+    /// Returns the limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        match self {
+            Self::Http(endpoint) => endpoint.limits(),
+        }
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    /// Writes what an operator knows the endpoint by; no secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Http(endpoint) => endpoint.uri().fmt(f),
+        }
+    }
+}
+
+// === impl HttpEndpoint ===
+
+impl HttpEndpoint {
     /// Makes an endpoint of `url`; `headers` go with every request to it.
     ///
     /// # Errors
@@ -146,9 +187,9 @@ impl Endpoint {
     }
 }
 
-impl std::fmt::Debug for Endpoint {
+impl std::fmt::Debug for HttpEndpoint {
     /// Writes the address only: headers hold credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint").field("uri", &self.shared.uri).finish_non_exhaustive()
+        f.debug_struct("HttpEndpoint").field("uri", &self.shared.uri).finish_non_exhaustive()
     }
 }

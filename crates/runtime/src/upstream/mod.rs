@@ -20,6 +20,6 @@ mod wire;
 
 pub use answer::{Answer, FrameStream, StreamItem};
 pub use client::{About, Client, ToolCall};
-pub use endpoint::{Endpoint, Limits};
+pub use endpoint::{Endpoint, HttpEndpoint, Limits};
 pub use error::Error;
 pub use probe::{EraSetting, LegacySupport, ModernInfo, Probe, TransportSetting, probe};

@@ -12,7 +12,7 @@ use quorate_mcp::dialect::v2026_07_28;
 use quorate_mcp::{Level, Version, header};
 
 use super::answer::{Answer, FrameStream};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, HttpEndpoint};
 use super::error::{Error, Nonsense};
 use super::wire::{self, Patience};
 
@@ -26,10 +26,10 @@ pub(super) const NO_CAPABILITIES: &str = "{}";
 /// # Errors
 /// Any [`Error`] except `SessionLost`, `Busy` and `Stalled`, which need a session.
 pub async fn send(endpoint: &Endpoint, headers: HeaderMap, body: Bytes) -> Result<Answer, Error> {
-    let patience = Patience::of_call(endpoint);
-    let request = wire::post(endpoint, endpoint.uri().clone(), headers, body);
-    let response = wire::send(endpoint, request, patience).await?;
-    wire::answer(endpoint, response, patience).await
+    let patience = Patience::of_call(endpoint.limits());
+    match endpoint {
+        Endpoint::Http(endpoint) => post(endpoint, headers, body, patience).await,
+    }
 }
 
 /// Sends `subscriptions/listen`, whose stream stays open until either side ends it.
@@ -39,15 +39,21 @@ pub async fn send(endpoint: &Endpoint, headers: HeaderMap, body: Bytes) -> Resul
 /// # Errors
 /// As [`send`]; a refusal as a JSON-RPC error is [`Error::Fault`].
 pub async fn listen(endpoint: &Endpoint, headers: HeaderMap, body: Bytes) -> Result<FrameStream, Error> {
-    let patience = Patience::of_listen(endpoint);
+    let patience = Patience::of_listen(endpoint.limits());
+    let answer = match endpoint {
+        Endpoint::Http(endpoint) => post(endpoint, headers, body, patience).await?,
+    };
+    match answer {
+        Answer::Stream(stream) => Ok(stream),
+        Answer::Json { status, frame } if frame.error_span().is_some() => Err(Error::fault(status, frame)),
+        Answer::Json { status, .. } => Err(Nonsense::NoAnswer { status }.into()),
+    }
+}
+
+async fn post(endpoint: &HttpEndpoint, headers: HeaderMap, body: Bytes, patience: Patience) -> Result<Answer, Error> {
     let request = wire::post(endpoint, endpoint.uri().clone(), headers, body);
     let response = wire::send(endpoint, request, patience).await?;
-    let status = response.status();
-    match wire::answer(endpoint, response, patience).await? {
-        Answer::Stream(stream) => Ok(stream),
-        Answer::Json { frame, .. } if frame.error_span().is_some() => Err(Error::fault(status, frame)),
-        Answer::Json { .. } => Err(Nonsense::NoAnswer { status }.into()),
-    }
+    wire::answer(endpoint, response, patience).await
 }
 
 /// Makes the headers of a request of our own, less those that name its target.

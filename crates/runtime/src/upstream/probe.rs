@@ -118,7 +118,7 @@ pub async fn probe(endpoint: &Endpoint, era: EraSetting, transport: TransportSet
             }
             Discovered::NotModern(refusal) if era == EraSetting::Modern => return Err(refusal),
             Discovered::NotModern(refusal) => {
-                tracing::debug!(uri = %endpoint.uri(), %refusal, "probe.discover: not modern");
+                tracing::debug!(%endpoint, %refusal, "probe.discover: not modern");
             }
         }
     }

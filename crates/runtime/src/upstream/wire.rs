@@ -19,7 +19,7 @@ use quorate_jsonrpc::{self as jsonrpc, Frame, Kind};
 use tokio::time::Instant;
 
 use super::answer::{Answer, Awaits, FrameStream};
-use super::endpoint::Endpoint;
+use super::endpoint::{HttpEndpoint, Limits};
 use super::error::{Error, Nonsense, Phase, chain};
 use super::events::Events;
 
@@ -55,15 +55,15 @@ enum Media {
 
 impl Patience {
     /// Starts the clock of a call that ends with its answer.
-    pub(super) fn of_call(endpoint: &Endpoint) -> Self {
-        let (now, limits) = (Instant::now(), endpoint.limits());
+    pub(super) fn of_call(limits: &Limits) -> Self {
+        let now = Instant::now();
         let first_byte = limits.first_byte.min(limits.total);
         Self { first_byte: (now + first_byte, first_byte), total: Some((now + limits.total, limits.total)) }
     }
 
     /// Starts the clock of a stream that may stay open.
-    pub(super) fn of_listen(endpoint: &Endpoint) -> Self {
-        let after = endpoint.limits().first_byte;
+    pub(super) fn of_listen(limits: &Limits) -> Self {
+        let after = limits.first_byte;
         Self { first_byte: (Instant::now() + after, after), total: None }
     }
 
@@ -74,7 +74,7 @@ impl Patience {
 
 /// Sends one request and waits for the head of its response; redirects are refused.
 pub(super) async fn send(
-    endpoint: &Endpoint,
+    endpoint: &HttpEndpoint,
     request: Request<Full<Bytes>>,
     patience: Patience,
 ) -> Result<Response<Incoming>, Error> {
@@ -87,20 +87,20 @@ pub(super) async fn send(
 }
 
 /// Builds a POST of a JSON-RPC message.
-pub(super) fn post(endpoint: &Endpoint, uri: Uri, mut headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
+pub(super) fn post(endpoint: &HttpEndpoint, uri: Uri, mut headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
     headers.insert(ACCEPT, ACCEPT_BOTH);
     headers.insert(CONTENT_TYPE, JSON);
     build(endpoint, Method::POST, uri, headers, body)
 }
 
 /// Builds a GET of an event stream.
-pub(super) fn get_events(endpoint: &Endpoint, mut headers: HeaderMap) -> Request<Full<Bytes>> {
+pub(super) fn get_events(endpoint: &HttpEndpoint, mut headers: HeaderMap) -> Request<Full<Bytes>> {
     headers.insert(ACCEPT, ACCEPT_EVENTS);
     build(endpoint, Method::GET, endpoint.uri().clone(), headers, Bytes::new())
 }
 
 pub(super) fn build(
-    endpoint: &Endpoint,
+    endpoint: &HttpEndpoint,
     method: Method,
     uri: Uri,
     mut headers: HeaderMap,
@@ -122,7 +122,7 @@ pub(super) fn build(
 
 /// Reads the answer to a request out of its response.
 pub(super) async fn answer(
-    endpoint: &Endpoint,
+    endpoint: &HttpEndpoint,
     response: Response<Incoming>,
     patience: Patience,
 ) -> Result<Answer, Error> {
@@ -138,7 +138,7 @@ pub(super) async fn answer(
         Media::Events => {
             let events = events(endpoint, response)?;
             let awaits = if patience.total.is_some() { Awaits::Answer } else { Awaits::Nothing };
-            Ok(Answer::Stream(FrameStream::of_events(events, awaits, endpoint, patience.total_at())))
+            Ok(Answer::Stream(FrameStream::of_events(events, awaits, endpoint.limits(), patience.total_at())))
         }
         Media::Other if matches!(status.as_u16(), 202 | 204) => Err(Nonsense::NoAnswer { status }.into()),
         Media::Other => Err(wrong_media(&response)),
@@ -146,7 +146,7 @@ pub(super) async fn answer(
 }
 
 /// Takes the event stream of a successful response.
-pub(super) fn events(endpoint: &Endpoint, response: Response<Incoming>) -> Result<Events, Error> {
+pub(super) fn events(endpoint: &HttpEndpoint, response: Response<Incoming>) -> Result<Events, Error> {
     match media(response.headers()) {
         Media::Events => Ok(Events::new(response.into_body(), endpoint.limits().event_bytes_max)),
         Media::Json | Media::Other => Err(wrong_media(&response)),
@@ -166,7 +166,7 @@ pub(super) fn drain(response: Response<Incoming>) {
 
 /// Turns a status that is no success into the answer it carries, or into an error.
 pub(super) async fn refusal(
-    endpoint: &Endpoint,
+    endpoint: &HttpEndpoint,
     response: Response<Incoming>,
     patience: Patience,
 ) -> Result<Answer, Error> {
@@ -199,11 +199,11 @@ pub(super) async fn mentions(response: Response<Incoming>, word: &str, patience:
 }
 
 /// Parses a JSON answer; an array is what a 2025-03-26 server may make of response and notifications.
-fn json(endpoint: &Endpoint, status: StatusCode, body: Bytes) -> Result<Answer, Error> {
+fn json(endpoint: &HttpEndpoint, status: StatusCode, body: Bytes) -> Result<Answer, Error> {
     let bytes_max = endpoint.limits().answer_bytes_max;
     if jsonrpc::is_batch(&body) {
         let frames = parse_batch(&body, bytes_max)?;
-        return Ok(Answer::Stream(FrameStream::of_batch(frames, endpoint)));
+        return Ok(Answer::Stream(FrameStream::of_batch(frames, endpoint.limits())));
     }
     let frame = parse(body, bytes_max)?;
     match frame.kind() {

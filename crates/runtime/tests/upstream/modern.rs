@@ -62,7 +62,7 @@ async fn fixed_headers_go_along_but_the_transport_s_own_win() {
     for (name, value) in [("x-key", "1"), ("x-key", "2"), ("accept", "text/plain"), ("mcp-method", "forged")] {
         fixed.append(name, value.parse().unwrap());
     }
-    let endpoint = Endpoint::new(&server.url(), http_client(), fixed, limits()).unwrap();
+    let endpoint = Endpoint::http(&server.url(), http_client(), fixed, limits()).unwrap();
 
     modern::send(&endpoint, modern::own_headers("tools/call"), Bytes::from(CALL)).await.unwrap();
 
@@ -74,7 +74,7 @@ async fn fixed_headers_go_along_but_the_transport_s_own_win() {
 
 #[test]
 fn an_endpoint_is_an_http_address_without_secrets() {
-    let make = |url: &str| Endpoint::new(url, http_client(), HeaderMap::new(), limits()).err();
+    let make = |url: &str| Endpoint::http(url, http_client(), HeaderMap::new(), limits()).err();
     for url in ["http://h", "https://h:8443/mcp?x=1", "http://[::1]:1/mcp"] {
         assert_eq!(make(url), None, "{url}");
     }

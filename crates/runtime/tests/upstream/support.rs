@@ -129,7 +129,7 @@ pub(crate) fn impatient() -> Limits {
 }
 
 pub(crate) fn endpoint(url: &str, limits: Limits) -> Endpoint {
-    Endpoint::new(url, http_client(), HeaderMap::new(), limits).unwrap()
+    Endpoint::http(url, http_client(), HeaderMap::new(), limits).unwrap()
 }
 
 pub(crate) fn http_client() -> Client {

@@ -20,7 +20,7 @@ use quorate_jsonrpc::{Frame, Id, Kind, build, pick, text};
 use quorate_mcp::{Era, Version};
 
 use super::answer::{Answer, FrameStream};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, HttpEndpoint};
 use super::error::{Error, Nonsense};
 use super::probe::TransportSetting;
 
@@ -85,16 +85,8 @@ impl Leg {
         initialize_params: &str,
     ) -> Result<(Self, InitializeResult), Error> {
         let body = build::request(&Id::from(INITIALIZE_ID), INITIALIZE, Some(initialize_params));
-        let (link, initialized) = match transport {
-            TransportSetting::StreamableHttp => open_streamable(endpoint, headers.clone(), body).await?,
-            TransportSetting::Sse => open_sse(endpoint, headers.clone(), body).await?,
-            TransportSetting::Auto => match open_streamable(endpoint, headers.clone(), body.clone()).await {
-                Err(refused) if suggests_sse(&refused) => {
-                    // When that fails as well, the first refusal says more about the address.
-                    open_sse(endpoint, headers.clone(), body).await.map_err(|_| refused)?
-                }
-                opened => opened?,
-            },
+        let (link, initialized) = match endpoint {
+            Endpoint::Http(endpoint) => open_http(endpoint, transport, headers.clone(), body).await?,
         };
         let leg = Self { link: Arc::new(link) };
         if let Err(error) = leg.notify(headers, build::notification("notifications/initialized", None)).await {
@@ -199,8 +191,27 @@ impl InitializeResult {
     }
 }
 
+async fn open_http(
+    endpoint: &HttpEndpoint,
+    transport: TransportSetting,
+    headers: HeaderMap,
+    initialize: Bytes,
+) -> Result<(Link, InitializeResult), Error> {
+    match transport {
+        TransportSetting::StreamableHttp => open_streamable(endpoint, headers, initialize).await,
+        TransportSetting::Sse => open_sse(endpoint, headers, initialize).await,
+        TransportSetting::Auto => match open_streamable(endpoint, headers.clone(), initialize.clone()).await {
+            // When that fails as well, the first refusal says more about the address.
+            Err(refused) if suggests_sse(&refused) => {
+                open_sse(endpoint, headers, initialize).await.map_err(|_| refused)
+            }
+            opened => opened,
+        },
+    }
+}
+
 async fn open_streamable(
-    endpoint: &Endpoint,
+    endpoint: &HttpEndpoint,
     headers: HeaderMap,
     initialize: Bytes,
 ) -> Result<(Link, InitializeResult), Error> {
@@ -209,7 +220,7 @@ async fn open_streamable(
 }
 
 async fn open_sse(
-    endpoint: &Endpoint,
+    endpoint: &HttpEndpoint,
     headers: HeaderMap,
     initialize: Bytes,
 ) -> Result<(Link, InitializeResult), Error> {

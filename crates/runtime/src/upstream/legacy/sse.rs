@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::super::answer::{Answer, Awaits, FrameStream};
-use super::super::endpoint::Endpoint;
+use super::super::endpoint::HttpEndpoint;
 use super::super::error::{Error, Nonsense, Phase};
 use super::super::events::Events;
 use super::super::wire::{self, Patience};
@@ -25,7 +25,7 @@ use super::shared::Hub;
 /// A session at an HTTP+SSE server.
 #[derive(Debug)]
 pub(super) struct Session {
-    endpoint: Endpoint,
+    endpoint: HttpEndpoint,
     /// Where messages are POSTed.
     messages: Uri,
     hub: Arc<Hub>,
@@ -37,7 +37,7 @@ pub(super) struct Session {
 impl Session {
     /// Opens the stream and sends `initialize`.
     pub(super) async fn open(
-        endpoint: &Endpoint,
+        endpoint: &HttpEndpoint,
         headers: HeaderMap,
         initialize: Bytes,
     ) -> Result<(Self, InitializeResult), Error> {
@@ -49,8 +49,8 @@ impl Session {
     }
 
     /// Opens the stream and waits for the address that it names.
-    async fn connect(endpoint: &Endpoint, headers: HeaderMap) -> Result<Self, Error> {
-        let patience = Patience::of_listen(endpoint);
+    async fn connect(endpoint: &HttpEndpoint, headers: HeaderMap) -> Result<Self, Error> {
+        let patience = Patience::of_listen(endpoint.limits());
         let response = wire::send(endpoint, wire::get_events(endpoint, headers), patience).await?;
         let status = response.status();
         if !status.is_success() {
@@ -72,22 +72,22 @@ impl Session {
     }
 
     pub(super) async fn request(&self, headers: HeaderMap, frame: Frame) -> Result<Answer, Error> {
-        let patience = Patience::of_call(&self.endpoint);
+        let patience = Patience::of_call(self.endpoint.limits());
         let inbox = self.hub.register(&frame)?;
         self.post(headers, frame.into_bytes(), patience).await?;
-        Ok(Answer::Stream(FrameStream::of_inbox(inbox, Awaits::Answer, &self.endpoint, patience.total_at())))
+        Ok(Answer::Stream(FrameStream::of_inbox(inbox, Awaits::Answer, self.endpoint.limits(), patience.total_at())))
     }
 
     pub(super) async fn notify(&self, headers: HeaderMap, message: Bytes) -> Result<(), Error> {
         if self.hub.is_ended() {
             return Err(Error::SessionLost);
         }
-        self.post(headers, message, Patience::of_call(&self.endpoint)).await
+        self.post(headers, message, Patience::of_call(self.endpoint.limits())).await
     }
 
     pub(super) fn listen(&self) -> Result<FrameStream, Error> {
         let inbox = self.hub.listen()?;
-        Ok(FrameStream::of_inbox(inbox, Awaits::Nothing, &self.endpoint, None))
+        Ok(FrameStream::of_inbox(inbox, Awaits::Nothing, self.endpoint.limits(), None))
     }
 
     pub(super) fn close(&self) {

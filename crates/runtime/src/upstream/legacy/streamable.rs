@@ -19,7 +19,7 @@ use quorate_mcp::error::METHOD_NOT_FOUND;
 use quorate_mcp::header::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 
 use super::super::answer::{Answer, Awaits, FrameStream, Resume};
-use super::super::endpoint::Endpoint;
+use super::super::endpoint::HttpEndpoint;
 use super::super::error::{Error, Nonsense, fault_code, fault_message};
 use super::super::events::Events;
 use super::super::wire::{self, Patience};
@@ -42,7 +42,7 @@ pub(super) struct Session {
 /// What every request of the session needs.
 #[derive(Clone, Debug)]
 struct Access {
-    endpoint: Endpoint,
+    endpoint: HttpEndpoint,
     /// None when the server is stateless: it assigned no session.
     id: Option<HeaderValue>,
     version: HeaderValue,
@@ -53,11 +53,11 @@ struct Access {
 impl Session {
     /// Sends `initialize` and takes what the session is from its answer.
     pub(super) async fn open(
-        endpoint: &Endpoint,
+        endpoint: &HttpEndpoint,
         headers: HeaderMap,
         initialize: Bytes,
     ) -> Result<(Self, InitializeResult), Error> {
-        let patience = Patience::of_call(endpoint);
+        let patience = Patience::of_call(endpoint.limits());
         let request = wire::post(endpoint, endpoint.uri().clone(), headers, initialize);
         let response = wire::send(endpoint, request, patience).await?;
         let status = response.status();
@@ -71,7 +71,7 @@ impl Session {
     }
 
     pub(super) async fn request(&self, headers: HeaderMap, frame: Frame) -> Result<Answer, Error> {
-        let patience = Patience::of_call(&self.access.endpoint);
+        let patience = Patience::of_call(self.access.endpoint.limits());
         let response = self.post(headers.clone(), frame.into_bytes(), patience).await?;
         let answer = if response.status().is_success() {
             wire::answer(&self.access.endpoint, response, patience).await?
@@ -85,7 +85,7 @@ impl Session {
     }
 
     pub(super) async fn notify(&self, headers: HeaderMap, message: Bytes) -> Result<(), Error> {
-        let patience = Patience::of_call(&self.access.endpoint);
+        let patience = Patience::of_call(self.access.endpoint.limits());
         let response = self.post(headers, message, patience).await?;
         let status = response.status();
         if status.is_success() {
@@ -105,8 +105,8 @@ impl Session {
     ) -> Result<Option<FrameStream>, Error> {
         self.check_open()?;
         let endpoint = &self.access.endpoint;
-        let opened = self.access.get(headers, last_event_id, Patience::of_listen(endpoint)).await?;
-        Ok(opened.map(|events| FrameStream::of_events(events, Awaits::Nothing, endpoint, None)))
+        let opened = self.access.get(headers, last_event_id, Patience::of_listen(endpoint.limits())).await?;
+        Ok(opened.map(|events| FrameStream::of_events(events, Awaits::Nothing, endpoint.limits(), None)))
     }
 
     pub(super) async fn close(&self) {
@@ -118,7 +118,8 @@ impl Session {
         self.access.fill(&mut headers);
         let request = wire::build(endpoint, Method::DELETE, endpoint.uri().clone(), headers, Bytes::new());
         let sent =
-            tokio::time::timeout(CLOSE_TIMEOUT, wire::send(endpoint, request, Patience::of_call(endpoint))).await;
+            tokio::time::timeout(CLOSE_TIMEOUT, wire::send(endpoint, request, Patience::of_call(endpoint.limits())))
+                .await;
         match sent {
             Ok(Ok(response)) => wire::drain(response),
             Ok(Err(error)) => tracing::debug!(uri = %endpoint.uri(), %error, "upstream.close"),
@@ -191,7 +192,7 @@ impl Access {
         let reopen = Box::new(move |last_event_id: String| {
             let (access, headers) = (access.clone(), headers.clone());
             let opened = async move {
-                let patience = Patience::of_listen(&access.endpoint);
+                let patience = Patience::of_listen(access.endpoint.limits());
                 access.get(headers, Some(&last_event_id), patience).await
             };
             Box::pin(opened) as super::super::answer::Reopen
