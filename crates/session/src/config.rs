@@ -14,6 +14,11 @@ pub enum Delivery {
     /// HTTP+SSE (2024-11-05): everything goes to the one stream, without event ids. The stream is
     /// the session: when its connection ends, so does the session.
     Single,
+    /// A stateless client (2026-07-28), on whose behalf the gateway keeps the session: the gateway
+    /// reads each call's stream itself, and may park it while the client answers a backend. There
+    /// is no standalone stream; legs are listened to, and what they ask of no call goes to the
+    /// call that was dispatched to them last.
+    Calls,
 }
 
 /// The configuration of one session.
@@ -38,6 +43,11 @@ pub struct Config {
     /// How long a backend's request waits for the client's answer. People answer elicitations,
     /// so it is longer than any timeout between programs.
     pub server_request_timeout: Duration,
+    /// The most calls that are parked at once.
+    pub parked_max: usize,
+    /// How long a call stays parked. It is then cancelled, so that no backend works for nobody. As
+    /// long as a backend's call may take by default: parking longer would find it gone.
+    pub park_timeout: Duration,
     /// The most resource subscriptions.
     pub subscriptions_max: usize,
     /// The most client notifications that wait for one leg to open.
@@ -81,6 +91,8 @@ impl Config {
         streams_max: 64,
         server_requests_max: 64,
         server_request_timeout: Duration::from_secs(10 * 60),
+        parked_max: 64,
+        park_timeout: Duration::from_secs(5 * 60),
         subscriptions_max: 1024,
         notifications_queued_max: 16,
         ring_events_max: 64,
@@ -109,4 +121,7 @@ const _: () = {
     assert!(defaults.window_events_max >= 1 && defaults.window_events_max <= defaults.ring_events_max);
     assert!(defaults.leg_retry_min.as_millis() <= defaults.leg_retry_max.as_millis());
     assert!(defaults.retention.as_millis() <= defaults.idle_timeout.as_millis());
+    // What a parked call's stream holds must outlast the parking, and so must what it waits for.
+    assert!(defaults.park_timeout.as_millis() <= defaults.retention.as_millis());
+    assert!(defaults.park_timeout.as_millis() <= defaults.server_request_timeout.as_millis());
 };

@@ -45,7 +45,7 @@ pub enum Effect {
         /// The POST's connection.
         attachment: Attachment,
     },
-    /// Answer the GET of this step with an event stream that `Emit` fills.
+    /// Answer the GET, or the `Resume`, of this step with an event stream that `Emit` fills.
     Attached {
         /// The stream.
         stream: StreamId,
@@ -231,6 +231,11 @@ pub enum Note {
     SubscriptionLost {
         /// The leg.
         leg: LegKey,
+    },
+    /// A parked call was cancelled, since its client did not come back in time.
+    ParkExpired {
+        /// Its stream.
+        stream: StreamId,
     },
     /// A report about a connection, opening or POST that is not the present one.
     ReportStale,

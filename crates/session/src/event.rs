@@ -107,6 +107,29 @@ pub enum Event {
         /// The last sequence that it wrote.
         up_to: u64,
     },
+    /// The gateway has read a call's stream up to a request of the backend, and leaves it until
+    /// the client's answer comes ([`Delivery::Calls`](crate::Delivery::Calls)).
+    Park {
+        /// The stream.
+        stream: StreamId,
+        /// The last sequence that was read.
+        sequence: u64,
+    },
+    /// The client's answers to what a parked call's backend asked: its stream is read again.
+    Resume {
+        /// The stream.
+        stream: StreamId,
+        /// The last sequence that was read before it was parked: each parking is resumed once.
+        sequence: u64,
+        /// Results or errors, with the ids that the requests had.
+        responses: Vec<Frame>,
+    },
+    /// The client of a call is gone for good, and with it whoever would read its stream: a
+    /// stateless client cancels by that.
+    Abandon {
+        /// The call.
+        call: CallKey,
+    },
     /// A leg is ready: initialized, and told so.
     LegOpened {
         /// The leg.

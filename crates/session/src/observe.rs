@@ -29,4 +29,6 @@ pub struct Snapshot {
     pub legs_open: usize,
     /// Resource subscriptions.
     pub subscriptions: usize,
+    /// Calls that wait for their client's answer to a backend.
+    pub parked: usize,
 }

@@ -63,6 +63,13 @@ pub enum Rejection {
         /// The least sequence that can be resumed from.
         oldest: u64,
     },
+    /// There is no parked call that could be resumed so: it was resumed before, or it was
+    /// cancelled because nobody resumed it in time.
+    #[error("no parked call waits for this answer: it was answered before, or not in time")]
+    NotParked {
+        /// The stream of the call.
+        stream: StreamId,
+    },
     /// The client claims an event that never was.
     #[error("stream {stream} has no event {requested}, the newest is {newest}")]
     EventUnknown {
@@ -87,7 +94,9 @@ impl Rejection {
                 Code::InvalidArgument
             }
             Self::LimitReached { .. } => Code::ResourceExhausted,
-            Self::StreamFinished { .. } | Self::BeyondRetention { .. } => Code::FailedPrecondition,
+            Self::StreamFinished { .. } | Self::BeyondRetention { .. } | Self::NotParked { .. } => {
+                Code::FailedPrecondition
+            }
         }
     }
 }

@@ -32,6 +32,17 @@ pub(crate) struct Stream {
     pub(crate) closed: bool,
     /// Sources that are held until there is room.
     pub(crate) held: Vec<Source>,
+    /// Its call waits for the client's answer to a backend.
+    pub(crate) parked: Option<Parked>,
+}
+
+/// A call that waits for its client to come back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parked {
+    /// The last sequence that was read before: what the client's answer has to name.
+    pub(crate) sequence: u64,
+    /// When it is cancelled.
+    pub(crate) until: Timestamp,
 }
 
 /// A connection that reads a stream.
@@ -68,6 +79,10 @@ impl Streams {
         self.standalone().is_some_and(|stream| {
             !stream.closed && (stream.reader.is_some() || now.since(stream.detached_at) < config.retention)
         })
+    }
+
+    pub(crate) fn parked(&self) -> usize {
+        self.all.iter().filter(|(_, stream)| stream.parked.is_some()).count()
     }
 
     pub(crate) fn attached(&self) -> usize {
@@ -121,7 +136,7 @@ impl Streams {
 
 impl Stream {
     pub(crate) fn new(now: Timestamp) -> Self {
-        Self { ring: Ring::default(), reader: None, detached_at: now, closed: false, held: Vec::new() }
+        Self { ring: Ring::default(), reader: None, detached_at: now, closed: false, held: Vec::new(), parked: None }
     }
 
     pub(crate) fn attachment(&self) -> Option<Attachment> {
@@ -130,7 +145,7 @@ impl Stream {
 
     /// Whether it is complete, without a connection, and everything was written.
     pub(crate) fn is_spent(&self) -> bool {
-        self.closed && self.reader.is_none() && self.ring.is_delivered()
+        self.closed && self.reader.is_none() && self.parked.is_none() && self.ring.is_delivered()
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A request goes on the stream of the call that it belongs to. One that came on no call's
 //! connection goes to the only call of its leg when there is just one (the backend may use a
-//! transport that cannot tell), and otherwise to the standalone stream. One that cannot reach the
+//! transport that cannot tell), and otherwise to the standalone stream, or where there is none to
+//! the call dispatched last. One that cannot reach the
 //! client is answered with an error at once, so that its backend does not wait for nobody.
 //!
 //! A request outlives its call's answer: the client may still answer it, and the backend takes it
@@ -14,6 +15,7 @@ use quorate_jsonrpc::{Frame, Id, Span, Splice};
 use super::Session;
 use crate::asks::Ask;
 use crate::calls::Call;
+use crate::config::Delivery;
 use crate::effect::{Effect, Effects, Note, Refusal, Source};
 use crate::event::Content;
 use crate::ids::{CallKey, StreamId};
@@ -116,7 +118,8 @@ impl Session {
         source: Option<Source>,
         out: &mut Effects,
     ) -> Option<StreamId> {
-        let post = call.or_else(|| self.only_call(at)).and_then(|call| self.calls.open.get(call)).and_then(Call::post);
+        let call = call.or_else(|| self.likely_call(at));
+        let post = call.and_then(|call| self.calls.open.get(call)).and_then(Call::post);
         if let Some(stream) = post.and_then(|post| self.send_on_post(post, data.clone(), source, out)) {
             return Some(stream);
         }
@@ -127,10 +130,13 @@ impl Session {
         Some(StreamId::STANDALONE)
     }
 
-    fn only_call(&self, (leg, epoch): LegAt) -> Option<CallKey> {
-        match self.calls.dispatched_to(leg, epoch)[..] {
-            [only] => Some(only),
-            _ => None,
+    /// The call that a request may belong to which names none.
+    fn likely_call(&self, (leg, epoch): LegAt) -> Option<CallKey> {
+        match (&self.calls.dispatched_to(leg, epoch)[..], self.config.delivery) {
+            ([only], _) => Some(*only),
+            // All are the same caller's, and nothing else could reach it.
+            ([.., last], Delivery::Calls) => Some(*last),
+            ([] | [..], _) => None,
         }
     }
 

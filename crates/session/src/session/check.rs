@@ -47,6 +47,7 @@ impl Session {
             held: streams().map(|stream| stream.held.len()).sum(),
             legs_open: self.legs.iter().filter(|(_, leg)| leg.is_up()).count(),
             subscriptions: self.subscriptions_len(),
+            parked: self.streams.parked(),
         }
     }
 
@@ -72,6 +73,7 @@ impl Session {
             // The standalone stream comes on top of those of POSTs.
             ("streams_max", self.streams.all.len(), self.config.streams_max + 1),
             ("server_requests_max", self.asks.open.len(), self.config.server_requests_max),
+            ("parked_max", self.streams.parked(), self.config.parked_max),
             ("subscriptions_max", self.subscriptions_len(), self.config.subscriptions_max),
         ];
         match limits.into_iter().find(|(_, count, max)| count > max) {
@@ -161,6 +163,7 @@ impl Session {
             let full = stream.ring.is_full(Bounds::from(&self.config));
             let sound = match stream.ring.check(self.config.window_events_max) {
                 Ok(()) if !stream.held.is_empty() && !full => Err("sources are held although there is room"),
+                Ok(()) if stream.parked.is_some() && stream.reader.is_some() => Err("it is read although it is parked"),
                 Ok(()) if !stream.held.iter().all(alive) => Err("a source is held that is gone"),
                 sound => sound,
             };

@@ -28,7 +28,7 @@ impl Session {
         let keys: Vec<CallKey> = requests.iter().map(|_| self.calls.mint()).collect();
         let post = keys[0];
         let reply = match self.config.delivery {
-            Delivery::Streams => Reply::Waiting { answers: Vec::new() },
+            Delivery::Streams | Delivery::Calls => Reply::Waiting { answers: Vec::new() },
             Delivery::Single => Reply::Stream(StreamId::STANDALONE),
         };
         self.calls.posts.insert(post, Post { calls: keys.len(), batch, reply });

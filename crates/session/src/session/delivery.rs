@@ -35,6 +35,15 @@ impl Session {
             }
         };
         self.touch();
+        self.read(id, resumed, out);
+        if id == StreamId::STANDALONE {
+            self.listen_everywhere(out);
+        }
+        Ok(())
+    }
+
+    /// Gives a stream a new connection, which reads it from after the event that it has.
+    pub(super) fn read(&mut self, id: StreamId, resumed: Option<u64>, out: &mut Effects) {
         let attachment = self.streams.mint_attachment();
         if self.streams.all.get(id).is_none() {
             self.streams.all.insert(id, Stream::new(self.now));
@@ -52,10 +61,6 @@ impl Session {
         self.prime(id, None, out);
         self.pump(id, out);
         self.release_if_room(id, out);
-        if id == StreamId::STANDALONE {
-            self.listen_everywhere(out);
-        }
-        Ok(())
     }
 
     pub(super) fn on_detach(&mut self, id: StreamId, attachment: Attachment, delivered: u64, out: &mut Effects) {
@@ -68,13 +73,16 @@ impl Session {
         stream.ring.rewind();
         stream.reader = None;
         stream.detached_at = now;
+        let closed = stream.closed;
         self.touch();
-        if self.ended.is_some() {
-            self.streams.all.remove(id);
-        } else if self.config.delivery == Delivery::Single {
-            self.end(EndReason::ClientGone, None, out);
-        } else {
-            self.release_if_room(id, out);
+        match self.config.delivery {
+            // Nobody comes back for a call's stream that is complete.
+            Delivery::Calls if closed => drop(self.streams.all.remove(id)),
+            Delivery::Streams | Delivery::Single | Delivery::Calls if self.ended.is_some() => {
+                self.streams.all.remove(id);
+            }
+            Delivery::Single => self.end(EndReason::ClientGone, None, out),
+            Delivery::Streams | Delivery::Calls => self.release_if_room(id, out),
         }
     }
 
@@ -202,7 +210,7 @@ impl Session {
         let attachment = reader.attachment;
         while let Some((sequence, data)) = stream.ring.send_next(self.config.window_events_max) {
             let event_id = match self.config.delivery {
-                Delivery::Streams => Some(EventId { stream: id, sequence }),
+                Delivery::Streams | Delivery::Calls => Some(EventId { stream: id, sequence }),
                 Delivery::Single => None,
             };
             let event = Emission { sequence, id: event_id, data, retry: None };
@@ -220,6 +228,7 @@ impl Session {
             Delivery::Single if self.streams.standalone().is_some() => {
                 Err(Rejection::StreamUnknown { stream: StreamId::STANDALONE })
             }
+            Delivery::Calls => Err(Rejection::StreamUnknown { stream: StreamId::STANDALONE }),
             Delivery::Single | Delivery::Streams => Ok(()),
         }
     }
@@ -227,7 +236,7 @@ impl Session {
     fn can_resume(&self, event: EventId) -> Result<(), Rejection> {
         let unknown = Rejection::StreamUnknown { stream: event.stream };
         let stream = match self.config.delivery {
-            Delivery::Single => return Err(unknown),
+            Delivery::Single | Delivery::Calls => return Err(unknown),
             Delivery::Streams => self.streams.all.get(event.stream).ok_or(unknown)?,
         };
         match stream.ring.can_resume(event.sequence) {

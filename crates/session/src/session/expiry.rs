@@ -8,6 +8,7 @@ use quorate_types::Timestamp;
 
 use super::Session;
 use crate::calls::Call;
+use crate::config::Delivery;
 use crate::effect::{Effect, Effects, Note, Refusal, Source};
 use crate::event::{EndReason, Fault};
 use crate::ids::StreamId;
@@ -24,12 +25,14 @@ impl Session {
             return None;
         }
         let streams = self.streams.all.iter().filter_map(|(_, stream)| self.stream_deadline(stream));
+        let parked = self.streams.all.iter().filter_map(|(_, stream)| Some(stream.parked?.until));
         let asks = self.asks.open.iter().map(|(_, ask)| ask.deadline);
         let legs = self.legs.iter().filter_map(|(_, leg)| leg.retry_at);
-        streams.chain(asks).chain(legs).chain(self.lapses_at()).chain(self.idle_at()).min()
+        streams.chain(parked).chain(asks).chain(legs).chain(self.lapses_at()).chain(self.idle_at()).min()
     }
 
     pub(super) fn on_tick(&mut self, out: &mut Effects) {
+        self.expire_parked(out);
         self.expire_events(out);
         self.lapse(out);
         let now = self.now;
@@ -74,6 +77,7 @@ impl Session {
         let mut lost = 0;
         self.streams.all.retain(|_, stream| {
             stream.held.clear();
+            stream.parked = None;
             let read = stream.reader.is_some();
             lost += if read { 0 } else { stream.ring.undelivered_len() };
             read
@@ -105,7 +109,7 @@ impl Session {
 
     /// Stops listening on behalf of a client that did not come back.
     fn lapse(&mut self, out: &mut Effects) {
-        if self.streams.standalone_is_live(self.now, &self.config) {
+        if self.config.delivery == Delivery::Calls || self.streams.standalone_is_live(self.now, &self.config) {
             return;
         }
         for leg in self.legs.keys_where(|leg| leg.listening) {
@@ -118,7 +122,7 @@ impl Session {
     }
 
     fn lapses_at(&self) -> Option<Timestamp> {
-        let listening = self.legs.iter().any(|(_, leg)| leg.listening);
+        let listening = self.config.delivery != Delivery::Calls && self.legs.iter().any(|(_, leg)| leg.listening);
         let away = self.streams.standalone().filter(|stream| listening && stream.reader.is_none());
         away.map(|stream| stream.detached_at + self.config.retention)
     }
@@ -137,7 +141,8 @@ impl Session {
 
 /// Whether a stream is complete and nothing of it can be resumed any more.
 fn is_over(stream: &Stream, until: Timestamp) -> bool {
-    stream.closed && stream.reader.is_none() && stream.ring.len() == 0 && stream.detached_at <= until
+    let idle = stream.closed && stream.reader.is_none() && stream.parked.is_none();
+    idle && stream.ring.len() == 0 && stream.detached_at <= until
 }
 
 fn millis(duration: std::time::Duration) -> u64 {

@@ -1,7 +1,7 @@
 //! The session machine: its state, and which handler takes which event.
 //!
 //! `step` validates and dispatches; the handlers live beside it by whom they serve: `client`,
-//! `answer` (POSTs), `upstream`, `ask` (requests of backends), `leg`, `level`, `delivery`
+//! `answer` (POSTs), `upstream`, `ask` (requests of backends), `park`, `leg`, `level`, `delivery`
 //! (streams), `expiry` (time and the end). Each takes the effects of the step as its last argument
 //! and appends to them.
 //!
@@ -15,6 +15,7 @@ mod delivery;
 mod expiry;
 mod leg;
 mod level;
+mod park;
 mod upstream;
 
 use quorate_types::Timestamp;
@@ -107,6 +108,9 @@ impl Session {
             Event::Attach { last_event_id } => self.on_attach(last_event_id, out)?,
             Event::Detach { stream, attachment, delivered } => self.on_detach(stream, attachment, delivered, out),
             Event::Delivered { stream, attachment, up_to } => self.on_delivered(stream, attachment, up_to, out),
+            Event::Park { stream, sequence } => self.on_park(stream, sequence, out)?,
+            Event::Resume { stream, sequence, responses } => self.on_resume(stream, sequence, &responses, out)?,
+            Event::Abandon { call } => self.on_abandon(call, out),
             Event::LegOpened { leg, epoch, features } => self.on_leg_opened(leg, epoch, features, out),
             Event::LegFailed { leg, epoch, fault } => self.on_leg_failed(leg, epoch, &fault, out),
             Event::LegLost { leg, epoch, fault, severed } => self.on_leg_lost((leg, epoch), &fault, severed, out),
@@ -131,6 +135,8 @@ impl Session {
             | Event::ClientResponse { .. }
             | Event::Cancel { .. }
             | Event::Attach { .. }
+            | Event::Park { .. }
+            | Event::Resume { .. }
             | Event::Touch
             | Event::End { .. } => return Err(Rejection::Ended),
             Event::Detach { stream, attachment, delivered } => self.on_detach(stream, attachment, delivered, out),
@@ -142,6 +148,7 @@ impl Session {
             | Event::Prime { .. }
             | Event::Poll { .. }
             | Event::PostBroken { .. }
+            | Event::Abandon { .. }
             | Event::LegLost { .. }
             | Event::UpstreamFrame { .. }
             | Event::UpstreamFailed { .. } => out.note(Note::ReportStale),

@@ -36,6 +36,11 @@ impl Rig {
         Self::new(Config { priming: true, ..Config::DEFAULTS })
     }
 
+    /// The session that the gateway keeps for a stateless client.
+    pub(crate) fn calls() -> Self {
+        Self::new(Config { delivery: quorate_session::Delivery::Calls, ..Config::DEFAULTS })
+    }
+
     /// A session of an older client.
     pub(crate) fn plain() -> Self {
         Self::new(Config::DEFAULTS)
@@ -197,6 +202,15 @@ pub(crate) fn attach(last_event_id: Option<&str>) -> Event {
     Event::Attach { last_event_id: last_event_id.map(|text| text.parse().expect("an event id")) }
 }
 
+pub(crate) fn park(stream: u32, sequence: u64) -> Event {
+    Event::Park { stream: StreamId(stream), sequence }
+}
+
+pub(crate) fn resume(stream: u32, sequence: u64, responses: &[&str]) -> Event {
+    let responses = responses.iter().map(|json| frame(json)).collect();
+    Event::Resume { stream: StreamId(stream), sequence, responses }
+}
+
 pub(crate) fn detach(stream: u32, attachment: u64, delivered: u64) -> Event {
     Event::Detach { stream: StreamId(stream), attachment: Attachment(attachment), delivered }
 }
@@ -289,6 +303,7 @@ fn note_line(note: &Note) -> String {
         Note::StreamsExhausted => "note streams-exhausted".to_owned(),
         Note::LegLost { leg } => format!("note leg-lost {leg}"),
         Note::SubscriptionLost { leg } => format!("note subscription-lost {leg}"),
+        Note::ParkExpired { stream } => format!("note park-expired s{stream}"),
         Note::ReportStale => "note stale".to_owned(),
     }
 }

@@ -1,0 +1,162 @@
+//! Calls of stateless clients, which are parked while their client answers.
+
+use std::time::Duration;
+
+use quorate_session::{CallKey, Config, Delivery, Event, Rejection, StreamId};
+
+use crate::support::*;
+
+/// A call whose backend asked something, which the gateway has read.
+fn asked(rig: &mut Rig) -> CallKey {
+    let key = rig.dispatched("7");
+    let begun = rig.step(from_call(key, &ask("5")));
+    assert_eq!(begun, [format!("begin {key} s1/a1"), format!("emit s1/a1 1.1 {}", ask("1"))]);
+    key
+}
+
+#[test]
+fn a_parked_call_takes_the_clients_answer_and_goes_on() {
+    let mut rig = Rig::calls();
+    let key = asked(&mut rig);
+
+    assert_eq!(rig.step(park(1, 1)), ["disconnect s1/a1"]);
+    assert_eq!(rig.session.observe().parked, 1);
+    assert_eq!(rig.step(detach(1, 1, 1)), ["note stale"]);
+
+    let resumed = rig.step(resume(1, 1, &[&result(1)]));
+    assert_eq!(resumed, [format!("send 0@1 {}", result(5)), "attached s1/a2".to_owned()]);
+    assert_eq!(
+        rig.step(from_call(key, &result(1))),
+        [format!("emit s1/a2 1.2 {}", result(7)), "close s1/a2".to_owned()]
+    );
+    assert_eq!(rig.step(detach(1, 2, 2)), Vec::<String>::new());
+    assert_eq!(rig.session.observe().streams_retained, 0, "nobody comes back for it");
+}
+
+#[test]
+fn what_happens_while_a_call_is_parked_waits_for_its_client() {
+    let mut rig = Rig::calls();
+    let key = asked(&mut rig);
+    rig.step(park(1, 1));
+
+    assert_eq!(rig.step(from_call(key, NOTE)), Vec::<String>::new());
+    assert_eq!(rig.step(from_call(key, &result(1))), Vec::<String>::new());
+
+    assert_eq!(
+        rig.step(resume(1, 1, &[])),
+        [
+            "attached s1/a2".to_owned(),
+            format!("emit s1/a2 1.2 {NOTE}"),
+            format!("emit s1/a2 1.3 {}", result(7)),
+            "close s1/a2".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn a_parking_is_resumed_once_and_from_its_own_place() {
+    let mut rig = Rig::calls();
+    let key = asked(&mut rig);
+    let not_parked = Rejection::NotParked { stream: StreamId(1) };
+    assert_eq!(rig.refused(resume(1, 1, &[])), not_parked, "it is being read");
+    rig.step(park(1, 1));
+    for (stream, sequence) in [(1, 0), (1, 2), (2, 1)] {
+        let refused = rig.refused(resume(stream, sequence, &[&result(1)]));
+        assert_eq!(refused, Rejection::NotParked { stream: StreamId(stream) });
+    }
+    let request = rig.refused(resume(1, 1, &[&ask("1")]));
+    assert_eq!(request, Rejection::WrongKind { expected: "response" });
+
+    rig.step(resume(1, 1, &[&result(1)]));
+    assert_eq!(rig.refused(resume(1, 1, &[&result(1)])), not_parked, "it was used");
+
+    rig.step(from_call(key, &ask("6")));
+    rig.step(park(1, 2));
+    assert_eq!(rig.refused(resume(1, 1, &[&result(1)])), not_parked, "it is of the first round");
+    assert_eq!(rig.step(resume(1, 2, &[&result(2)])), [format!("send 0@1 {}", result(6)), "attached s1/a3".to_owned()]);
+}
+
+#[test]
+fn a_client_that_does_not_come_back_has_its_call_cancelled() {
+    let mut rig = Rig::calls();
+    let key = asked(&mut rig);
+    rig.step(park(1, 1));
+    let until = rig.now + Config::DEFAULTS.park_timeout;
+    assert_eq!(rig.session.next_deadline(), Some(until));
+
+    let cancelled = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"reason":"the client did not come back"}}"#;
+    let refused = r#"{"jsonrpc":"2.0","id":5,"error":{"code":-31007,"message":"the call that the request belongs to has ended"}}"#;
+    assert_eq!(
+        rig.wait(Config::DEFAULTS.park_timeout),
+        [
+            format!("send 0@1 {cancelled}"),
+            "note refused 0 call_ended".to_owned(),
+            format!("send 0@1 {refused}"),
+            format!("abandon {key}"),
+            "note park-expired s1".to_owned(),
+        ]
+        .map(|line| line.replace("\"requestId\":1", &format!("\"requestId\":{key}")))
+    );
+    assert_eq!(rig.refused(resume(1, 1, &[&result(1)])), Rejection::NotParked { stream: StreamId(1) });
+    let left = rig.session.observe();
+    assert_eq!((left.parked, left.calls, left.streams_open, left.streams_retained), (0, 0, 0, 0));
+}
+
+#[test]
+fn a_client_that_leaves_cancels_its_call() {
+    let mut rig = Rig::calls();
+    let key = asked(&mut rig);
+
+    let lines = rig.step(Event::Abandon { call: key });
+
+    assert!(lines[0].starts_with("send 0@1 ") && lines[0].contains("notifications/cancelled"), "{lines:?}");
+    assert!(lines.contains(&format!("abandon {key}")), "{lines:?}");
+    assert_eq!(lines.last().map(String::as_str), Some("disconnect s1/a1"));
+    assert_eq!(rig.step(Event::Abandon { call: key }), ["note stale"]);
+    assert_eq!(rig.step(detach(1, 1, 1)), ["note stale"]);
+    assert_eq!(rig.session.observe().streams_open, 0);
+}
+
+#[test]
+fn calls_are_parked_up_to_a_limit_and_only_for_stateless_clients() {
+    let config = Config { delivery: Delivery::Calls, parked_max: 1, ..Config::DEFAULTS };
+    let mut rig = Rig::new(config);
+    asked(&mut rig);
+    let second = rig.dispatched("8");
+    rig.step(from_call(second, &ask("6")));
+    rig.step(park(1, 1));
+    assert_eq!(rig.refused(park(2, 1)), Rejection::LimitReached { limit: "parked_max", max: 1 });
+    assert_eq!(rig.refused(park(1, 1)), Rejection::StreamUnknown { stream: StreamId(1) }, "it is parked already");
+    assert_eq!(rig.refused(park(3, 1)), Rejection::StreamUnknown { stream: StreamId(3) });
+
+    let mut sessions = Rig::plain();
+    asked(&mut sessions);
+    assert_eq!(sessions.refused(park(1, 1)), Rejection::StreamUnknown { stream: StreamId(1) });
+}
+
+#[test]
+fn a_place_that_was_never_sent_cannot_be_parked_at() {
+    let mut rig = Rig::calls();
+    asked(&mut rig);
+
+    let refused = rig.refused(park(1, 2));
+
+    assert_eq!(refused, Rejection::EventUnknown { stream: StreamId(1), requested: 2, newest: 1 });
+}
+
+#[test]
+fn legs_of_a_stateless_client_are_listened_to_and_what_they_ask_goes_to_the_latest_call() {
+    let mut rig = Rig::calls();
+    rig.step(call("7", 0));
+    assert!(rig.leg_opens(0).contains(&"listen 0@1".to_owned()));
+    let second = rig.dispatched("8");
+
+    assert_eq!(
+        rig.step(from_leg(0, &ask("5"))),
+        [format!("begin {second} s1/a1"), format!("emit s1/a1 1.1 {}", ask("1"))]
+    );
+    assert_eq!(rig.step(from_leg(0, NOTE)), ["note unwanted 0"]);
+    assert_eq!(rig.refused(attach(None)), Rejection::StreamUnknown { stream: StreamId(0) });
+    assert_eq!(rig.refused(attach(Some("1.1"))), Rejection::StreamUnknown { stream: StreamId(1) });
+    assert_eq!(rig.wait(Duration::from_secs(1)), Vec::<String>::new(), "it listens on");
+}
