@@ -107,20 +107,22 @@ pub enum Event {
         /// The last sequence that it wrote.
         up_to: u64,
     },
-    /// The gateway has read a call's stream up to a request of the backend, and leaves it until
-    /// the client's answer comes ([`Delivery::Calls`](crate::Delivery::Calls)).
+    /// A call's backend asks something: the gateway leaves its stream until the client's answer
+    /// comes ([`Delivery::Calls`](crate::Delivery::Calls)).
     Park {
         /// The stream.
         stream: StreamId,
-        /// The last sequence that was read.
+        /// The sequence after which it will be read again.
         sequence: u64,
+        /// Names this parking, drawn at random.
+        token: u64,
     },
     /// The client's answers to what a parked call's backend asked: its stream is read again.
     Resume {
         /// The stream.
         stream: StreamId,
-        /// The last sequence that was read before it was parked: each parking is resumed once.
-        sequence: u64,
+        /// The parking. Each is resumed once.
+        token: u64,
         /// Results or errors, with the ids that the requests had.
         responses: Vec<Frame>,
     },

@@ -39,7 +39,9 @@ pub(crate) struct Stream {
 /// A call that waits for its client to come back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parked {
-    /// The last sequence that was read before: what the client's answer has to name.
+    /// What the client's answer has to name.
+    pub(crate) token: u64,
+    /// The sequence after which it is read again.
     pub(crate) sequence: u64,
     /// When it is cancelled.
     pub(crate) until: Timestamp,
@@ -143,9 +145,14 @@ impl Stream {
         self.reader.map(|reader| reader.attachment)
     }
 
+    /// Whether somebody reads it, or will for certain be heard of again: what it holds is kept.
+    pub(crate) const fn is_awaited(&self) -> bool {
+        self.reader.is_some() || self.parked.is_some()
+    }
+
     /// Whether it is complete, without a connection, and everything was written.
     pub(crate) fn is_spent(&self) -> bool {
-        self.closed && self.reader.is_none() && self.parked.is_none() && self.ring.is_delivered()
+        self.closed && !self.is_awaited() && self.ring.is_delivered()
     }
 }
 

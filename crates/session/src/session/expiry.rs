@@ -96,7 +96,7 @@ impl Session {
         let until = Timestamp::from_millis(until);
         let mut lost = 0;
         for (_, stream) in self.streams.all.iter_mut() {
-            lost += stream.ring.expire(until, stream.reader.is_some());
+            lost += stream.ring.expire(until, stream.is_awaited());
         }
         if lost > 0 {
             out.note(Note::Undelivered { messages: lost });
@@ -133,7 +133,7 @@ impl Session {
     }
 
     fn stream_deadline(&self, stream: &Stream) -> Option<Timestamp> {
-        let attached = stream.reader.is_some();
+        let attached = stream.is_awaited();
         let empty = (stream.closed && !attached && stream.ring.len() == 0).then_some(stream.detached_at);
         stream.ring.oldest_at(attached).or(empty).map(|at| at + self.config.retention)
     }
@@ -141,8 +141,7 @@ impl Session {
 
 /// Whether a stream is complete and nothing of it can be resumed any more.
 fn is_over(stream: &Stream, until: Timestamp) -> bool {
-    let idle = stream.closed && stream.reader.is_none() && stream.parked.is_none();
-    idle && stream.ring.len() == 0 && stream.detached_at <= until
+    stream.closed && !stream.is_awaited() && stream.ring.len() == 0 && stream.detached_at <= until
 }
 
 fn millis(duration: std::time::Duration) -> u64 {

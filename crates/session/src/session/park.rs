@@ -8,7 +8,8 @@
 //!
 //! A parked call goes on as any other: its backend may say more, take its request back, or end it,
 //! and all of that is retained until the client comes. Each parking is resumed once, by whoever
-//! names the place where the reading stopped.
+//! names it, from before the requests that it waits for: those that the client left unanswered are
+//! read again.
 //! Specification: MCP 2026-07-28, "Multi Round-Trip Requests".
 
 use quorate_jsonrpc::{Frame, Kind};
@@ -23,13 +24,19 @@ use crate::streams::Parked;
 use crate::text::cancelled;
 
 impl Session {
-    pub(super) fn on_park(&mut self, id: StreamId, sequence: u64, out: &mut Effects) -> Result<(), Rejection> {
+    pub(super) fn on_park(
+        &mut self,
+        id: StreamId,
+        sequence: u64,
+        token: u64,
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
         let unknown = Rejection::StreamUnknown { stream: id };
         if self.config.delivery != Delivery::Calls {
             return Err(unknown);
         }
         let stream = self.streams.all.get(id).filter(|stream| stream.reader.is_some()).ok_or(unknown)?;
-        if sequence > stream.ring.sent() {
+        if sequence > stream.ring.sent() || stream.ring.can_resume(sequence).is_err() {
             return Err(Rejection::EventUnknown { stream: id, requested: sequence, newest: stream.ring.sent() });
         }
         if self.streams.parked() >= self.config.parked_max {
@@ -41,10 +48,11 @@ impl Session {
         if let Some(reader) = stream.reader.take() {
             out.push(Effect::Disconnect { stream: id, attachment: reader.attachment });
         }
-        stream.ring.deliver(sequence);
+        // What follows counts as undelivered, so that nothing drops it.
+        stream.ring.resume(sequence);
         stream.ring.rewind();
         stream.detached_at = now;
-        stream.parked = Some(Parked { sequence, until });
+        stream.parked = Some(Parked { token, sequence, until });
         self.release_if_room(id, out);
         Ok(())
     }
@@ -52,19 +60,18 @@ impl Session {
     pub(super) fn on_resume(
         &mut self,
         id: StreamId,
-        sequence: u64,
+        token: u64,
         responses: &[Frame],
         out: &mut Effects,
     ) -> Result<(), Rejection> {
         if responses.iter().any(|frame| !matches!(frame.kind(), Kind::Result | Kind::Error)) {
             return Err(Rejection::WrongKind { expected: "response" });
         }
-        let parked = self.streams.all.get_mut(id).filter(|stream| {
-            let at = stream.parked.map(|parked| parked.sequence);
-            at == Some(sequence) && stream.ring.can_resume(sequence).is_ok()
-        });
-        let stream = parked.ok_or(Rejection::NotParked { stream: id })?;
-        stream.parked = None;
+        let not_parked = Rejection::NotParked { stream: id };
+        let stream = self.streams.all.get_mut(id).ok_or_else(|| not_parked.clone())?;
+        let Some(Parked { sequence, .. }) = stream.parked.take_if(|parked| parked.token == token) else {
+            return Err(not_parked);
+        };
         for response in responses {
             self.on_response(response, out)?;
         }

@@ -19,12 +19,15 @@ fn a_parked_call_takes_the_clients_answer_and_goes_on() {
     let mut rig = Rig::calls();
     let key = asked(&mut rig);
 
-    assert_eq!(rig.step(park(1, 1)), ["disconnect s1/a1"]);
+    assert_eq!(rig.step(park(1, 0, 11)), ["disconnect s1/a1"]);
     assert_eq!(rig.session.observe().parked, 1);
     assert_eq!(rig.step(detach(1, 1, 1)), ["note stale"]);
 
-    let resumed = rig.step(resume(1, 1, &[&result(1)]));
-    assert_eq!(resumed, [format!("send 0@1 {}", result(5)), "attached s1/a2".to_owned()]);
+    let resumed = rig.step(resume(1, 11, &[&result(1)]));
+    assert_eq!(
+        resumed,
+        [format!("send 0@1 {}", result(5)), "attached s1/a2".to_owned(), format!("emit s1/a2 1.1 {}", ask("1")),]
+    );
     assert_eq!(
         rig.step(from_call(key, &result(1))),
         [format!("emit s1/a2 1.2 {}", result(7)), "close s1/a2".to_owned()]
@@ -37,15 +40,16 @@ fn a_parked_call_takes_the_clients_answer_and_goes_on() {
 fn what_happens_while_a_call_is_parked_waits_for_its_client() {
     let mut rig = Rig::calls();
     let key = asked(&mut rig);
-    rig.step(park(1, 1));
+    rig.step(park(1, 0, 11));
 
     assert_eq!(rig.step(from_call(key, NOTE)), Vec::<String>::new());
     assert_eq!(rig.step(from_call(key, &result(1))), Vec::<String>::new());
 
     assert_eq!(
-        rig.step(resume(1, 1, &[])),
+        rig.step(resume(1, 11, &[])),
         [
             "attached s1/a2".to_owned(),
+            format!("emit s1/a2 1.1 {}", ask("1")),
             format!("emit s1/a2 1.2 {NOTE}"),
             format!("emit s1/a2 1.3 {}", result(7)),
             "close s1/a2".to_owned(),
@@ -54,33 +58,55 @@ fn what_happens_while_a_call_is_parked_waits_for_its_client() {
 }
 
 #[test]
-fn a_parking_is_resumed_once_and_from_its_own_place() {
+fn what_the_client_left_unanswered_is_read_again() {
     let mut rig = Rig::calls();
     let key = asked(&mut rig);
+    rig.step(from_call(key, &ask("6")));
+    rig.step(delivered(1, 1, 2));
+    rig.step(park(1, 0, 11));
+
+    assert_eq!(
+        rig.step(resume(1, 11, &[&result(1)])),
+        [
+            format!("send 0@1 {}", result(5)),
+            "attached s1/a2".to_owned(),
+            format!("emit s1/a2 1.1 {}", ask("1")),
+            format!("emit s1/a2 1.2 {}", ask("2")),
+        ]
+    );
+    assert_eq!(rig.step(park(1, 1, 12)), ["disconnect s1/a2"]);
+    assert_eq!(
+        rig.step(resume(1, 12, &[&result(2)])),
+        [format!("send 0@1 {}", result(6)), "attached s1/a3".to_owned(), format!("emit s1/a3 1.2 {}", ask("2")),]
+    );
+}
+
+#[test]
+fn a_parking_is_resumed_once_by_its_own_token() {
+    let mut rig = Rig::calls();
+    asked(&mut rig);
     let not_parked = Rejection::NotParked { stream: StreamId(1) };
-    assert_eq!(rig.refused(resume(1, 1, &[])), not_parked, "it is being read");
-    rig.step(park(1, 1));
-    for (stream, sequence) in [(1, 0), (1, 2), (2, 1)] {
-        let refused = rig.refused(resume(stream, sequence, &[&result(1)]));
+    assert_eq!(rig.refused(resume(1, 11, &[])), not_parked, "it is being read");
+    rig.step(park(1, 0, 11));
+    for (stream, token) in [(1, 0), (1, 12), (2, 11)] {
+        let refused = rig.refused(resume(stream, token, &[&result(1)]));
         assert_eq!(refused, Rejection::NotParked { stream: StreamId(stream) });
     }
-    let request = rig.refused(resume(1, 1, &[&ask("1")]));
+    let request = rig.refused(resume(1, 11, &[&ask("1")]));
     assert_eq!(request, Rejection::WrongKind { expected: "response" });
 
-    rig.step(resume(1, 1, &[&result(1)]));
-    assert_eq!(rig.refused(resume(1, 1, &[&result(1)])), not_parked, "it was used");
+    rig.step(resume(1, 11, &[&result(1)]));
+    assert_eq!(rig.refused(resume(1, 11, &[&result(1)])), not_parked, "it was used");
 
-    rig.step(from_call(key, &ask("6")));
-    rig.step(park(1, 2));
-    assert_eq!(rig.refused(resume(1, 1, &[&result(1)])), not_parked, "it is of the first round");
-    assert_eq!(rig.step(resume(1, 2, &[&result(2)])), [format!("send 0@1 {}", result(6)), "attached s1/a3".to_owned()]);
+    rig.step(park(1, 0, 12));
+    assert_eq!(rig.refused(resume(1, 11, &[&result(1)])), not_parked, "it is of the first round");
 }
 
 #[test]
 fn a_client_that_does_not_come_back_has_its_call_cancelled() {
     let mut rig = Rig::calls();
     let key = asked(&mut rig);
-    rig.step(park(1, 1));
+    rig.step(park(1, 0, 11));
     let until = rig.now + Config::DEFAULTS.park_timeout;
     assert_eq!(rig.session.next_deadline(), Some(until));
 
@@ -97,7 +123,7 @@ fn a_client_that_does_not_come_back_has_its_call_cancelled() {
         ]
         .map(|line| line.replace("\"requestId\":1", &format!("\"requestId\":{key}")))
     );
-    assert_eq!(rig.refused(resume(1, 1, &[&result(1)])), Rejection::NotParked { stream: StreamId(1) });
+    assert_eq!(rig.refused(resume(1, 11, &[&result(1)])), Rejection::NotParked { stream: StreamId(1) });
     let left = rig.session.observe();
     assert_eq!((left.parked, left.calls, left.streams_open, left.streams_retained), (0, 0, 0, 0));
 }
@@ -124,14 +150,14 @@ fn calls_are_parked_up_to_a_limit_and_only_for_stateless_clients() {
     asked(&mut rig);
     let second = rig.dispatched("8");
     rig.step(from_call(second, &ask("6")));
-    rig.step(park(1, 1));
-    assert_eq!(rig.refused(park(2, 1)), Rejection::LimitReached { limit: "parked_max", max: 1 });
-    assert_eq!(rig.refused(park(1, 1)), Rejection::StreamUnknown { stream: StreamId(1) }, "it is parked already");
-    assert_eq!(rig.refused(park(3, 1)), Rejection::StreamUnknown { stream: StreamId(3) });
+    rig.step(park(1, 0, 11));
+    assert_eq!(rig.refused(park(2, 0, 12)), Rejection::LimitReached { limit: "parked_max", max: 1 });
+    assert_eq!(rig.refused(park(1, 0, 11)), Rejection::StreamUnknown { stream: StreamId(1) }, "it is parked already");
+    assert_eq!(rig.refused(park(3, 0, 13)), Rejection::StreamUnknown { stream: StreamId(3) });
 
     let mut sessions = Rig::plain();
     asked(&mut sessions);
-    assert_eq!(sessions.refused(park(1, 1)), Rejection::StreamUnknown { stream: StreamId(1) });
+    assert_eq!(sessions.refused(park(1, 0, 11)), Rejection::StreamUnknown { stream: StreamId(1) });
 }
 
 #[test]
@@ -139,7 +165,7 @@ fn a_place_that_was_never_sent_cannot_be_parked_at() {
     let mut rig = Rig::calls();
     asked(&mut rig);
 
-    let refused = rig.refused(park(1, 2));
+    let refused = rig.refused(park(1, 2, 11));
 
     assert_eq!(refused, Rejection::EventUnknown { stream: StreamId(1), requested: 2, newest: 1 });
 }

@@ -202,13 +202,13 @@ pub(crate) fn attach(last_event_id: Option<&str>) -> Event {
     Event::Attach { last_event_id: last_event_id.map(|text| text.parse().expect("an event id")) }
 }
 
-pub(crate) fn park(stream: u32, sequence: u64) -> Event {
-    Event::Park { stream: StreamId(stream), sequence }
+pub(crate) fn park(stream: u32, sequence: u64, token: u64) -> Event {
+    Event::Park { stream: StreamId(stream), sequence, token }
 }
 
-pub(crate) fn resume(stream: u32, sequence: u64, responses: &[&str]) -> Event {
+pub(crate) fn resume(stream: u32, token: u64, responses: &[&str]) -> Event {
     let responses = responses.iter().map(|json| frame(json)).collect();
-    Event::Resume { stream: StreamId(stream), sequence, responses }
+    Event::Resume { stream: StreamId(stream), token, responses }
 }
 
 pub(crate) fn detach(stream: u32, attachment: u64, delivered: u64) -> Event {
