@@ -6,6 +6,7 @@
 //! 2026-07-28 that is more than a table (headers, `_meta`, `server/discover`) in [`v2026_07_28`].
 
 pub mod legacy;
+pub mod onto_legacy;
 mod v2024_11_05;
 mod v2025_03_26;
 mod v2025_06_18;

@@ -1,0 +1,422 @@
+//! A stateless client (2026-07-28) on a server of sessions (up to 2025-11-25): what is translated.
+//!
+//! ```text
+//!   request  ── without `_meta` of the era, `inputResponses`, `requestState` ──▶ legacy request
+//!   answer   ◀── `resultType`, `ttlMs`, `cacheScope`, codes ──────────────────── legacy answer
+//!   input_required ◀── elicitation/create, sampling/createMessage, roots/list ── server's request
+//!   inputResponses ── one result each ────────────────────────────────────────▶ its answer
+//! ```
+//!
+//! In: frames of one era, out: frames of the other; whatever the eras share passes byte for byte.
+//! Which session a call belongs to, and where it waits, is for others to know.
+//! Specification: 2026-07-28 `basic/patterns/mrtr`; 2025-11-25 `client/*`.
+
+use quorate_jsonrpc::{Frame, Span, Splice, elements, members, pick_exact, quote, text};
+
+use crate::codec::ViewError;
+use crate::error::{INVALID_PARAMS, RESOURCE_NOT_FOUND};
+use crate::method::Method;
+
+/// What every `_meta` key of the modern era begins with; sessions have other ways to say the same.
+const META_PREFIX: &str = "io.modelcontextprotocol/";
+/// A URL has to be visited before the call can go on (2025-11-25 `client/elicitation`).
+const URL_ELICITATION_REQUIRED: i64 = -32042;
+/// The `_meta` key of the server that a request comes from.
+pub const META_SERVER: &str = "quorate/server";
+
+/// What a client declares that a server of sessions may ask of it, as a set.
+///
+/// Sessions freeze it when they open, so that it is part of what tells them apart. Only what the
+/// bridge can carry is kept: that bounds how many there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Declared(u8);
+
+/// A request of a server to the client that can be asked for as input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// `elicitation/create` with a form.
+    Form,
+    /// `elicitation/create` with a URL.
+    Url,
+    /// `sampling/createMessage`.
+    Sampling,
+    /// `roots/list`.
+    Roots,
+}
+
+/// One of the `inputRequests` of a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputRequest {
+    /// The key that the client answers under.
+    pub key: String,
+    /// What is asked.
+    pub question: Question,
+    /// The raw parameters.
+    pub params: String,
+}
+
+/// What a retry brings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retry {
+    /// The decoded `requestState`.
+    pub state: Option<String>,
+    /// The keys of `inputResponses` with their raw values.
+    pub responses: Vec<(String, Span)>,
+}
+
+// === impl Declared ===
+
+impl Declared {
+    const ROOTS: u8 = 1 << 5;
+    const SAMPLING: u8 = 1 << 2;
+    const SAMPLING_CONTEXT: u8 = 1 << 4;
+    const SAMPLING_TOOLS: u8 = 1 << 3;
+
+    /// Reads a raw `clientCapabilities` object; what is no object is not declared.
+    #[must_use]
+    pub fn read(capabilities: &str) -> Self {
+        let Ok([elicitation, sampling, roots]) = pick_exact(capabilities, 0, ["elicitation", "sampling", "roots"])
+        else {
+            return Self::default();
+        };
+        let object = |span: Option<Span>| span.map(|span| span.of(capabilities)).filter(|raw| raw.starts_with('{'));
+        let mut bits = 0;
+        if let Some(raw) = object(elicitation) {
+            let [form, url] = pick_exact(raw, 0, ["form", "url"]).unwrap_or_default();
+            // An empty object means forms, as it did before there were URLs.
+            bits |= if form.is_some() || url.is_none() { Question::Form.bit() } else { 0 };
+            bits |= if url.is_some() { Question::Url.bit() } else { 0 };
+        }
+        if let Some(raw) = object(sampling) {
+            let [tools, context] = pick_exact(raw, 0, ["tools", "context"]).unwrap_or_default();
+            bits |= Self::SAMPLING;
+            bits |= if tools.is_some() { Self::SAMPLING_TOOLS } else { 0 };
+            bits |= if context.is_some() { Self::SAMPLING_CONTEXT } else { 0 };
+        }
+        bits |= if object(roots).is_some() { Self::ROOTS } else { 0 };
+        Self(bits)
+    }
+
+    /// Returns a number that is the same for the same set, below 64.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Tells whether the client can be asked this.
+    #[must_use]
+    pub const fn answers(self, question: Question) -> bool {
+        self.0 & question.bit() != 0
+    }
+
+    /// Writes the capabilities that a session is opened with.
+    #[must_use]
+    pub fn to_json(self) -> String {
+        let mut parts = Vec::new();
+        let elicitation: Vec<&str> = [(Question::Form, "\"form\":{}"), (Question::Url, "\"url\":{}")]
+            .into_iter()
+            .filter_map(|(question, member)| self.answers(question).then_some(member))
+            .collect();
+        if !elicitation.is_empty() {
+            parts.push(format!("\"elicitation\":{{{}}}", elicitation.join(",")));
+        }
+        if self.answers(Question::Sampling) {
+            let sampling: Vec<&str> =
+                [(Self::SAMPLING_TOOLS, "\"tools\":{}"), (Self::SAMPLING_CONTEXT, "\"context\":{}")]
+                    .into_iter()
+                    .filter_map(|(bit, member)| (self.0 & bit != 0).then_some(member))
+                    .collect();
+            parts.push(format!("\"sampling\":{{{}}}", sampling.join(",")));
+        }
+        if self.answers(Question::Roots) {
+            parts.push("\"roots\":{}".to_owned());
+        }
+        format!("{{{}}}", parts.join(","))
+    }
+}
+
+// === impl Question ===
+
+impl Question {
+    /// All questions.
+    pub const ALL: [Self; 4] = [Self::Form, Self::Url, Self::Sampling, Self::Roots];
+
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Form => 1,
+            Self::Url => 1 << 1,
+            Self::Sampling => Declared::SAMPLING,
+            Self::Roots => Declared::ROOTS,
+        }
+    }
+
+    /// Returns what a server's request asks; `None` for what cannot be asked of a client.
+    #[must_use]
+    pub fn of(frame: &Frame) -> Option<Self> {
+        match frame.method().and_then(Method::parse)? {
+            Method::CreateMessage => Some(Self::Sampling),
+            Method::ListRoots => Some(Self::Roots),
+            Method::Elicit => {
+                let raw = frame.text_of(frame.params_span()?);
+                let [mode] = pick_exact(raw, 0, ["mode"]).ok()?;
+                match mode.map(|span| span.of(raw)) {
+                    None | Some("\"form\"") => Some(Self::Form),
+                    Some("\"url\"") => Some(Self::Url),
+                    Some(_) => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the method that asks it.
+    #[must_use]
+    pub const fn method(self) -> Method {
+        match self {
+            Self::Form | Self::Url => Method::Elicit,
+            Self::Sampling => Method::CreateMessage,
+            Self::Roots => Method::ListRoots,
+        }
+    }
+
+    /// Returns the part of `ClientCapabilities` that it needs, as JSON.
+    #[must_use]
+    pub const fn required(self) -> &'static str {
+        match self {
+            Self::Form => r#"{"elicitation":{"form":{}}}"#,
+            Self::Url => r#"{"elicitation":{"url":{}}}"#,
+            Self::Sampling => r#"{"sampling":{}}"#,
+            Self::Roots => r#"{"roots":{}}"#,
+        }
+    }
+
+    /// Returns what an answer to it must be, where `raw` is not that.
+    ///
+    /// # Errors
+    /// The expected form, for people.
+    pub fn check(self, raw: &str) -> Result<(), &'static str> {
+        match self {
+            Self::Form | Self::Url => {
+                let action = pick_exact(raw, 0, ["action"]).ok().and_then(|[action]| action);
+                match action.map(|span| span.of(raw)) {
+                    Some("\"accept\"" | "\"decline\"" | "\"cancel\"") => Ok(()),
+                    _ => Err("an object whose `action` is \"accept\", \"decline\" or \"cancel\""),
+                }
+            }
+            Self::Sampling => {
+                let found = pick_exact(raw, 0, ["role", "content", "model"]);
+                if matches!(found, Ok([Some(_), Some(_), Some(_)])) {
+                    Ok(())
+                } else {
+                    Err("an object with `role`, `content` and `model`")
+                }
+            }
+            Self::Roots => {
+                let roots = pick_exact(raw, 0, ["roots"]).ok().and_then(|[roots]| roots);
+                match roots {
+                    Some(span) if span.of(raw).starts_with('[') => Ok(()),
+                    Some(_) | None => Err("an object whose `roots` is a list"),
+                }
+            }
+        }
+    }
+}
+
+// === impl InputRequest ===
+
+impl InputRequest {
+    /// Makes the input request of a server's request; `label` names the server where the client
+    /// sees several. `None` for what cannot be asked of a client.
+    ///
+    /// # Errors
+    /// [`ViewError`] when its parameters are no object.
+    pub fn of(frame: &Frame, key: String, server: &str, label: bool) -> Result<Option<Self>, ViewError> {
+        let Some(question) = Question::of(frame) else { return Ok(None) };
+        let labelled = labelled(frame, server, label)?;
+        let params = match labelled.params_span() {
+            Some(span) => without(labelled.text_of(span), |key| matches!(key, "elicitationId" | "task"))?,
+            None => "{}".to_owned(),
+        };
+        Ok(Some(Self { key, question, params }))
+    }
+}
+
+/// Names the server that a request to the client comes from: in its `_meta`, and with `label` in
+/// the message that a person reads.
+///
+/// # Errors
+/// [`ViewError`] when its parameters or their `_meta` are no object.
+pub fn labelled(frame: &Frame, server: &str, label: bool) -> Result<Frame, ViewError> {
+    let frame = crate::codec::with_meta(frame, &[(META_SERVER, &quote(server))])?;
+    if !label || frame.method().and_then(Method::parse) != Some(Method::Elicit) {
+        return Ok(frame);
+    }
+    let Some(params) = frame.params_span() else { return Ok(frame) };
+    let type_error = |_| ViewError::Type { field: "params" };
+    let [message] = pick_exact(frame.text_of(params), params.start, ["message"]).map_err(type_error)?;
+    let message = message.and_then(|span| Some((span, text(frame.text_of(span))?)));
+    let Some((span, message)) = message else { return Ok(frame) };
+    let mut splice = Splice::new(frame.bytes());
+    splice.replace(span, quote(&format!("[{server}] {message}")).into_bytes());
+    Ok(frame.spliced(&splice))
+}
+
+/// Makes the request that a server of sessions gets.
+///
+/// # Errors
+/// [`ViewError`] when parameters or `_meta` are no object.
+pub fn request(frame: &Frame) -> Result<Frame, ViewError> {
+    let Some(params) = frame.params_span() else { return Ok(frame.clone()) };
+    let raw = frame.text_of(params);
+    let [meta] = pick_exact(raw, 0, ["_meta"]).map_err(|_| ViewError::Type { field: "params" })?;
+    let meta = meta.map(|span| without(span.of(raw), |key| key.starts_with(META_PREFIX))).transpose()?;
+    let meta = meta.filter(|meta| meta != "{}");
+    let mut kept = without(raw, |key| matches!(key, "_meta" | "inputResponses" | "requestState"))?;
+    if let Some(meta) = meta {
+        let comma = if kept == "{}" { "" } else { "," };
+        kept.insert_str(1, &format!("\"_meta\":{meta}{comma}"));
+    }
+    let mut splice = Splice::new(frame.bytes());
+    splice.replace(params, kept.into_bytes());
+    Ok(frame.spliced(&splice))
+}
+
+/// Makes the answer that a stateless client gets; `method` is that of its request. An answer that
+/// cannot be read passes as it is.
+#[must_use]
+pub fn answer(frame: Frame, method: Option<Method>) -> Frame {
+    if let Some(result) = frame.result_span() {
+        return completed(&frame, result, method).unwrap_or(frame);
+    }
+    let Some(error) = frame.error_span() else { return frame };
+    match pick_exact(frame.text_of(error), error.start, ["code"]) {
+        Ok([Some(code)]) if frame.text_of(code).parse() == Ok(RESOURCE_NOT_FOUND) => {
+            let mut splice = Splice::new(frame.bytes());
+            splice.replace(code, INVALID_PARAMS.to_string().into_bytes());
+            frame.spliced(&splice)
+        }
+        Ok(_) | Err(_) => frame,
+    }
+}
+
+/// Reads an error that asks for visits of URLs before the call is made again (2025-11-25).
+///
+/// Their keys are numbers, from 0 on.
+#[must_use]
+pub fn url_elicitations(frame: &Frame) -> Option<Vec<InputRequest>> {
+    let raw = frame.text_of(frame.error_span()?);
+    let [code, data] = pick_exact(raw, 0, ["code", "data"]).ok()?;
+    if code?.of(raw).parse() != Ok(URL_ELICITATION_REQUIRED) {
+        return None;
+    }
+    let data = data?.of(raw);
+    let [elicitations] = pick_exact(data, 0, ["elicitations"]).ok()?;
+    let mut found = Vec::new();
+    let array = elicitations?.of(data);
+    elements(array, 0, |span| {
+        let key = found.len().to_string();
+        if let Ok(params) = without(span.of(array), |key| key == "elicitationId") {
+            found.push(InputRequest { key, question: Question::Url, params });
+        }
+    })
+    .ok()?;
+    (!found.is_empty()).then_some(found)
+}
+
+/// Builds the result that asks a client for input.
+#[must_use]
+pub fn input_required(requests: &[InputRequest], state: &str) -> String {
+    let requests: Vec<String> = requests
+        .iter()
+        .map(|request| {
+            let method = request.question.method().as_str();
+            format!("{}:{{\"method\":\"{method}\",\"params\":{}}}", quote(&request.key), request.params)
+        })
+        .collect();
+    format!(
+        "{{\"resultType\":\"input_required\",\"inputRequests\":{{{}}},\"requestState\":{}}}",
+        requests.join(","),
+        quote(state)
+    )
+}
+
+/// The most keys of `inputResponses` that are read.
+pub const RESPONSES_MAX: usize = 64;
+
+/// Reads what a retry brings; responses beyond [`RESPONSES_MAX`] are left out.
+///
+/// # Errors
+/// [`ViewError`] when one of them is of another type.
+pub fn retry(frame: &Frame) -> Result<Retry, ViewError> {
+    let Some(params) = frame.params_span() else { return Ok(Retry::default()) };
+    let found = pick_exact(frame.text_of(params), params.start, ["requestState", "inputResponses"]);
+    let [state, responses] = found.map_err(|_| ViewError::Type { field: "params" })?;
+    let state = match state {
+        None => None,
+        Some(span) => {
+            let text = text(frame.text_of(span)).ok_or(ViewError::Type { field: "params.requestState" })?;
+            Some(text.into_owned())
+        }
+    };
+    let mut retry = Retry { state, responses: Vec::new() };
+    if let Some(span) = responses {
+        members(frame.text_of(span), span.start, |key, value| {
+            if retry.responses.len() < RESPONSES_MAX {
+                retry.responses.push((key.to_owned(), value));
+            }
+        })
+        .map_err(|_| ViewError::Type { field: "params.inputResponses" })?;
+    }
+    Ok(retry)
+}
+
+/// Adds what every result of the modern era has.
+fn completed(frame: &Frame, result: Span, method: Option<Method>) -> Option<Frame> {
+    let raw = frame.text_of(result);
+    let keys = ["resultType", "ttlMs", "cacheScope"];
+    let [kind, ttl, scope] = pick_exact(raw, 0, keys).ok()?;
+    let mut added = String::new();
+    let mut add = |member: &str| {
+        added.push_str(member);
+        added.push(',');
+    };
+    if kind.is_none() {
+        add("\"resultType\":\"complete\"");
+    }
+    if method == Some(Method::ReadResource) {
+        // Sessions say nothing of caching, so that nothing may be kept.
+        if ttl.is_none() {
+            add("\"ttlMs\":0");
+        }
+        if scope.is_none() {
+            add("\"cacheScope\":\"private\"");
+        }
+    }
+    let is_empty = raw.strip_prefix('{')?.trim_start().starts_with('}');
+    if is_empty {
+        added.pop();
+    }
+    let mut splice = Splice::new(frame.bytes());
+    splice.insert(result.start + 1, added.into_bytes());
+    Some(frame.spliced(&splice))
+}
+
+/// Writes the object `raw` without some of its members; the others stay as they are, in order.
+fn without(raw: &str, mut drops: impl FnMut(&str) -> bool) -> Result<String, ViewError> {
+    let mut kept = String::with_capacity(raw.len());
+    kept.push('{');
+    members(raw, 0, |key, span| {
+        if drops(key) {
+            return;
+        }
+        if kept.len() > 1 {
+            kept.push(',');
+        }
+        kept.push_str(&quote(key));
+        kept.push(':');
+        kept.push_str(span.of(raw));
+    })
+    .map_err(|_| ViewError::Type { field: "params" })?;
+    kept.push('}');
+    Ok(kept)
+}
