@@ -7,6 +7,8 @@
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::ask::Asked;
+use crate::authorize::PermittedAsk;
 use crate::route::Routed;
 
 /// A request that there is room for.
@@ -21,6 +23,28 @@ pub struct Admitted {
 pub struct Error {
     /// The limit.
     pub max: u64,
+}
+
+/// A server's request to a client that there is room for: sessions bound how many wait, and a node
+/// that goes away takes none on.
+pub(crate) struct AdmittedAsk<'a> {
+    permitted: PermittedAsk<'a>,
+}
+
+/// A server's request to a client comes at a time when nobody could answer it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    /// The node is going away.
+    #[error("the gateway is shutting down: ask again on the next session")]
+    Draining,
+}
+
+// === impl AdmittedAsk ===
+
+impl<'a> AdmittedAsk<'a> {
+    pub(crate) fn into_inner(self) -> Asked<'a> {
+        self.permitted.into_inner()
+    }
 }
 
 // === impl Admitted ===
@@ -52,4 +76,15 @@ pub fn acquire(routed: Routed) -> Result<Admitted, Error> {
             Err(Error { max: u64::from(listener.config.limits.concurrency) })
         }
     }
+}
+
+/// Takes a server's request to a client on.
+///
+/// # Errors
+/// [`AskError::Draining`].
+pub(crate) fn acquire_ask(permitted: PermittedAsk<'_>) -> Result<AdmittedAsk<'_>, AskError> {
+    if permitted.asked().services.draining.is_cancelled() {
+        return Err(AskError::Draining);
+    }
+    Ok(AdmittedAsk { permitted })
 }

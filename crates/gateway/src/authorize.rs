@@ -8,6 +8,7 @@
 
 use quorate_mcp::message::Operation;
 
+use crate::ask::Asked;
 use crate::classify::{Classified, Work};
 
 /// What decides.
@@ -37,6 +38,17 @@ pub enum Action {
     Complete,
     /// Subscribe to changes.
     Subscribe,
+    /// Ask the client's model for a completion; a server's wish, as the next two.
+    Sample,
+    /// Ask the person behind the client.
+    Elicit,
+    /// Learn the client's folders.
+    Roots,
+}
+
+/// A server's request to a client that policy allows.
+pub(crate) struct PermittedAsk<'a> {
+    asked: Asked<'a>,
 }
 
 /// A request that policy allows.
@@ -67,6 +79,9 @@ impl Action {
             Self::Get => "mcp:get",
             Self::Complete => "mcp:complete",
             Self::Subscribe => "mcp:subscribe",
+            Self::Sample => "mcp:sample",
+            Self::Elicit => "mcp:elicit",
+            Self::Roots => "mcp:roots",
         }
     }
 
@@ -108,12 +123,24 @@ impl Permitted {
     }
 }
 
+// === impl PermittedAsk ===
+
+impl<'a> PermittedAsk<'a> {
+    pub(crate) fn asked(&self) -> &Asked<'a> {
+        &self.asked
+    }
+
+    pub(crate) fn into_inner(self) -> Asked<'a> {
+        self.asked
+    }
+}
+
 /// Decides whether the caller of `classified` may do it.
 ///
 /// # Errors
 /// [`Error`] names the denied action.
 pub fn decide(classified: Classified) -> Result<Permitted, Error> {
-    let policy = classified.snapshot().policy;
+    let policy = classified.request().toolset().policy;
     match policy {
         Policy::AllowAll => Ok(Permitted { classified }),
         Policy::DenyAll => {
@@ -125,6 +152,18 @@ pub fn decide(classified: Classified) -> Result<Permitted, Error> {
             };
             Err(Error { action, policy })
         }
+    }
+}
+
+/// Decides whether a server may ask a client this.
+///
+/// # Errors
+/// [`Error`] names the denied action.
+pub(crate) fn decide_ask(asked: Asked<'_>) -> Result<PermittedAsk<'_>, Error> {
+    let policy = asked.toolset.policy;
+    match policy {
+        Policy::AllowAll => Ok(PermittedAsk { asked }),
+        Policy::DenyAll => Err(Error { action: asked.action(), policy }),
     }
 }
 

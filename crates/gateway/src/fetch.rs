@@ -1,6 +1,7 @@
 //! Asks servers for the pages of their lists, as the era of the asking client demands.
 //!
-//! A stateless client's lists come by stateless requests of our own. A session's lists come
+//! A stateless client's lists come by stateless requests of our own, or from a server of sessions
+//! through the session that is kept on the client's behalf. A session's lists come
 //! through its own upstream sessions, because servers may list by what the client declared. An
 //! HTTP+SSE session has only one stream, which must not carry answers that its client never asked
 //! for: its lists come through an upstream session that is opened for them and closed again.
@@ -21,6 +22,8 @@ use quorate_runtime::upstream::legacy::Leg;
 use quorate_runtime::upstream::{LegacySupport, StreamItem, modern};
 use quorate_session::{Event, Purpose};
 
+use crate::behalf::Behalf;
+
 /// The method that lists tasks (2025-11-25).
 const LIST_TASKS: &str = "tasks/list";
 
@@ -30,7 +33,7 @@ const METHOD_NOT_FOUND: i64 = -32601;
 /// Who asks.
 pub(crate) enum Fetcher<'a> {
     /// A stateless client.
-    Modern,
+    Modern(&'a Behalf),
     /// A session with streams.
     Session(&'a session::Handle),
     /// An HTTP+SSE session.
@@ -40,7 +43,7 @@ pub(crate) enum Fetcher<'a> {
 /// Who asks, for as long as servers take.
 pub(crate) enum Detached {
     /// A stateless client.
-    Modern,
+    Modern(Behalf),
     /// A session with streams.
     Session(session::Handle),
     /// An HTTP+SSE session.
@@ -59,7 +62,7 @@ impl Ask for Fetcher<'_> {
 
     fn detached(&self) -> Detached {
         match self {
-            Self::Modern => Detached::Modern,
+            Self::Modern(behalf) => Detached::Modern((*behalf).clone()),
             Self::Session(session) => Detached::Session((*session).clone()),
             Self::Single(session) => Detached::Single((*session).clone()),
         }
@@ -76,12 +79,10 @@ impl Fetch for Detached {
         let support = server.support();
         let modern = support.modern.as_ref().and_then(|info| info.capabilities.clone());
         let capabilities = match (self, &support.legacy) {
-            (Self::Modern, _) if !support.speaks_modern() => return false,
-            (Self::Modern, _) => modern,
+            (Self::Modern(_), _) if support.speaks_modern() => modern,
+            (Self::Modern(_), LegacySupport::Unknown | LegacySupport::Unsupported) => return false,
             (Self::Session(_) | Self::Single(_), LegacySupport::Unsupported) => return false,
-            (Self::Session(_) | Self::Single(_), LegacySupport::Supported { capabilities, .. }) => {
-                Some(capabilities.clone())
-            }
+            (_, LegacySupport::Supported { capabilities, .. }) => Some(capabilities.clone()),
             // What a server offers in one era it mostly offers in the other.
             (Self::Session(_) | Self::Single(_), LegacySupport::Unknown) => modern,
         };
@@ -95,7 +96,7 @@ impl Fetch for Detached {
 
     async fn open(&self, server: &backend::Handle) -> Result<Self::Line, String> {
         match self {
-            Self::Modern | Self::Session(_) => Ok(None),
+            Self::Modern(_) | Self::Session(_) => Ok(None),
             Self::Single(session) => Beside::open(session, server).await.map(Some),
         }
     }
@@ -108,7 +109,11 @@ impl Fetch for Detached {
         cursor: Option<&str>,
     ) -> Result<Bytes, String> {
         let answer = match (self, line) {
-            (Self::Modern, _) => page_modern(server, kind, cursor).await?,
+            (Self::Modern(behalf), _) if server.needs_session() => {
+                let session = behalf.session(server).await.map_err(|error| error.to_string())?;
+                ask_in_session(&session, server, frame(kind.method().as_str(), cursor)?).await?
+            }
+            (Self::Modern(_), _) => page_modern(server, kind, cursor).await?,
             (Self::Session(_) | Self::Single(_), Some(beside)) => {
                 beside.ask(frame(kind.method().as_str(), cursor)?).await?
             }
@@ -195,7 +200,7 @@ impl Fetcher<'_> {
         for _ in 0..pages_max {
             let request = frame(LIST_TASKS, cursor.as_deref())?;
             let answer = match (self, &line) {
-                (Self::Modern, _) => return Ok(tasks), // The modern era has no list of tasks.
+                (Self::Modern(_), _) => return Ok(tasks), // The modern era has no list of tasks.
                 (Self::Session(_) | Self::Single(_), Some(beside)) => beside.ask(request).await?,
                 (Self::Session(session) | Self::Single(session), None) => {
                     ask_in_session(session, server, request).await?

@@ -8,7 +8,8 @@ use std::convert::Infallible;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::admit::Admitted;
+use crate::admit::{Admitted, AdmittedAsk};
+use crate::ask::Asked;
 use crate::route::Routed;
 
 /// A request whose content may pass.
@@ -18,6 +19,19 @@ pub struct Inspected {
 
 /// Content was refused. Nothing refuses content yet.
 pub type Error = Infallible;
+
+/// A server's request to a client whose content may pass.
+pub(crate) struct InspectedAsk<'a> {
+    admitted: AdmittedAsk<'a>,
+}
+
+// === impl InspectedAsk ===
+
+impl<'a> InspectedAsk<'a> {
+    pub(crate) fn into_inner(self) -> Asked<'a> {
+        self.admitted.into_inner()
+    }
+}
 
 // === impl Inspected ===
 
@@ -39,4 +53,12 @@ impl Inspected {
 /// None yet.
 pub fn scan(admitted: Admitted) -> Result<Inspected, Error> {
     Ok(Inspected { admitted })
+}
+
+/// Inspects the content of what a server asks of a client.
+///
+/// # Errors
+/// None yet.
+pub(crate) fn scan_ask(admitted: AdmittedAsk<'_>) -> Result<InspectedAsk<'_>, Error> {
+    Ok(InspectedAsk { admitted })
 }

@@ -8,8 +8,10 @@
 //! them in. This crate alone maps errors to HTTP and JSON-RPC ([`respond`]).
 
 pub mod admit;
+mod ask;
 pub mod authenticate;
 pub mod authorize;
+mod behalf;
 pub mod classify;
 pub mod dispatch;
 mod fetch;
@@ -17,6 +19,7 @@ pub mod handle;
 pub mod inspect;
 pub mod listener;
 pub mod node;
+mod parking;
 pub mod pipeline;
 pub mod respond;
 pub mod route;

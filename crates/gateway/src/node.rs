@@ -15,9 +15,11 @@ use quorate_config::{Connection, HttpConnection, Listener, Naming, ResourceSet, 
 use quorate_http::client;
 use quorate_http::server::{BindError, InvalidLimit, Limits, Server};
 use quorate_mcp::Fault;
+use quorate_runtime::bridge::Bridge;
 use quorate_runtime::ingress::{self, LimitCounter, Socket};
 use quorate_runtime::listing::Listing;
 use quorate_runtime::node::Node;
+use quorate_runtime::session::Scope;
 use quorate_runtime::shard::Sessions;
 use quorate_runtime::{backend, session, upstream};
 use quorate_session::{Config as SessionConfig, EndReason};
@@ -151,6 +153,7 @@ impl Gateway {
         let node = Node::start(sessions.clone()).await?;
         let services = Arc::new(Services {
             sealer: config.sealer,
+            bridge: Bridge::new(sessions.clone(), config.metrics.clone()),
             sessions,
             metrics: config.metrics,
             tracer: config.tracer,
@@ -160,7 +163,6 @@ impl Gateway {
         let snapshot = Snapshot {
             services: Arc::clone(&services),
             identity: config.identity.clone(),
-            policy: config.policy,
             listeners: HashMap::new(),
             toolsets: HashMap::new(),
         };
@@ -297,7 +299,6 @@ impl Gateway {
         Snapshot {
             services: Arc::clone(&self.shared.services),
             identity: self.shared.identity.clone(),
-            policy: self.shared.policy,
             listeners: ingresses.iter().map(table).collect(),
             toolsets: toolsets.iter().map(|(name, (_, table))| (name.clone(), Arc::clone(table))).collect(),
         }
@@ -501,7 +502,12 @@ impl Gateway {
             }
             let metrics = self.shared.services.metrics.clone();
             let listing = Listing::new(toolset.name.clone(), servers, naming(toolset.naming), metrics);
-            Arc::new(ToolsetTable { name: toolset.name.clone(), tenant: toolset.tenant.clone(), listing })
+            Arc::new(ToolsetTable {
+                name: toolset.name.clone(),
+                tenant: toolset.tenant.clone(),
+                policy: self.shared.policy,
+                listing,
+            })
         };
         resources.toolsets().iter().map(|toolset| (toolset.name.clone(), (toolset.clone(), table(toolset)))).collect()
     }
@@ -514,15 +520,27 @@ impl Gateway {
         for (name, (_, toolset)) in &now.toolsets {
             let same = before.toolsets.get(name).is_some_and(|(_, known)| Arc::ptr_eq(known, toolset));
             if !same {
-                let servers = Arc::new(toolset.listing.servers().to_vec());
-                let sessions = self.shared.services.sessions.all();
-                let of_toolset = sessions.iter().filter(|session| session.toolset() == name);
-                of_toolset.for_each(|session| session.servers_changed(Arc::clone(&servers)));
+                self.servers_changed(&Scope::Toolset(name.clone()), toolset.listing.servers().to_vec());
+            }
+        }
+        for (name, (_, backend)) in &now.backends {
+            if before.backends.get(name).is_some_and(|(_, known)| !known.is_same(backend)) {
+                self.servers_changed(&Scope::Server(name.clone()), vec![backend.clone()]);
             }
         }
         let gone = session::fault(Fault::SessionUnknown);
-        let toolset_gone = |session: &session::Handle| !now.toolsets.contains_key(session.toolset());
-        self.shared.services.sessions.end_where(EndReason::Shutdown, &gone, toolset_gone);
+        let scope_gone = |session: &session::Handle| match session.scope() {
+            Scope::Toolset(name) => !now.toolsets.contains_key(name),
+            Scope::Server(name) => !now.backends.contains_key(name),
+        };
+        self.shared.services.sessions.end_where(EndReason::Shutdown, &gone, scope_gone);
+    }
+
+    fn servers_changed(&self, scope: &Scope, servers: Vec<backend::Handle>) {
+        let servers = Arc::new(servers);
+        let sessions = self.shared.services.sessions.all();
+        let of_scope = sessions.iter().filter(|session| session.scope() == scope);
+        of_scope.for_each(|session| session.servers_changed(Arc::clone(&servers)));
     }
 }
 

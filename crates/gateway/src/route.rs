@@ -13,11 +13,12 @@ use quorate_jsonrpc::{Frame, Span};
 use quorate_mcp::listing::{Merged, Resolution, ServerIndex};
 use quorate_mcp::naming::Naming;
 use quorate_mcp::uri::Route;
-use quorate_mcp::{Call, Era, Fault, ListKind, Operation, Reference, Rejected, Version, codec};
+use quorate_mcp::{Era, Fault, ListKind, Operation, Reference, Rejected, codec};
 use quorate_runtime::backend;
 use quorate_runtime::listing::{Audience, Listing, View};
 
 use crate::authorize::Permitted;
+use crate::behalf::{self, Behalf};
 use crate::classify::{Request, Work};
 use crate::fetch::Fetcher;
 use crate::handle::open_task;
@@ -86,8 +87,10 @@ pub async fn select(permitted: Permitted) -> Result<Routed, Error> {
     let (request, work) = permitted.into_inner().into_parts();
     let target = match &work {
         Work::Modern(call) => {
-            serves_modern(&request.toolset().listing, call).await?;
-            let route = Router { request: &request, fetch: Fetcher::Modern, audience: Audience::Modern };
+            probed(&request.toolset().listing).await;
+            let behalf = Behalf::of(&request, call);
+            let audience = behalf::audience(request.toolset(), call);
+            let route = Router { request: &request, fetch: Fetcher::Modern(&behalf), audience };
             route.target(Era::Modern, &call.operation, &call.frame).await?
         }
         Work::InSession { session, call } => {
@@ -117,21 +120,6 @@ pub async fn probed(listing: &Listing) {
     if !waits.is_empty() {
         futures_util::future::join_all(waits).await;
     }
-}
-
-/// Refuses stateless requests for a toolset that has only servers of sessions, so that a client of
-/// both eras falls back to the one that works instead of seeing empty lists.
-async fn serves_modern(listing: &Listing, call: &Call) -> Result<(), Rejected> {
-    if listing.servers().iter().any(backend::Handle::speaks_modern) {
-        return Ok(());
-    }
-    probed(listing).await;
-    let is_session_only = |server: &backend::Handle| server.support().is_legacy_only();
-    if listing.servers().is_empty() || !listing.servers().iter().all(is_session_only) {
-        return Ok(());
-    }
-    let fault = Fault::EraNotServed { version: Version::LATEST };
-    Err(Rejected { era: Era::Modern, id: call.id().cloned(), fault })
 }
 
 struct Router<'a> {
@@ -192,8 +180,11 @@ impl Router<'_> {
 
     fn speaks(&self, server: &backend::Handle) -> bool {
         match self.audience {
-            // Of one that could not be asked yet nothing is known: the call says what is wrong with it.
-            Audience::Modern => server.speaks_modern() || server.support().failure.is_some(),
+            // One that needs sessions is spoken to through one; of one that could not be asked yet
+            // nothing is known, and the call says what is wrong with it.
+            Audience::Modern(_) => {
+                server.speaks_modern() || server.needs_session() || server.support().failure.is_some()
+            }
             Audience::Legacy(_) => server.may_speak_legacy(),
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use quorate_config::Listener;
+use quorate_runtime::bridge::Bridge;
 use quorate_runtime::listing::Listing;
 use quorate_runtime::shard::Sessions;
 use quorate_telemetry::{Metrics, Tracer};
@@ -25,6 +26,8 @@ pub struct Services {
     pub sealer: Sealer,
     /// The live sessions.
     pub sessions: Sessions,
+    /// Those among them that are kept on behalf of stateless clients.
+    pub bridge: Bridge,
     /// Where numbers go.
     pub metrics: Metrics,
     /// Decides which requests are traced.
@@ -42,8 +45,6 @@ pub struct Snapshot {
     pub services: Arc<Services>,
     /// Where identities come from.
     pub identity: Identity,
-    /// What is allowed.
-    pub policy: Policy,
     pub(crate) listeners: HashMap<ResourceName, ListenerTable>,
     pub(crate) toolsets: HashMap<ResourceName, Arc<ToolsetTable>>,
 }
@@ -64,6 +65,8 @@ pub struct ToolsetTable {
     pub name: ResourceName,
     /// The tenant that it belongs to.
     pub tenant: TenantId,
+    /// What is allowed on it.
+    pub policy: Policy,
     /// Its servers and their lists.
     pub listing: Listing,
 }

@@ -5,12 +5,15 @@
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use quorate_jsonrpc::Frame;
+use quorate_mcp::dialect::onto_legacy::Question;
 use quorate_mcp::{Era, ListKind, Method};
 use quorate_runtime::listing::{Audience, Listing, View};
 use quorate_runtime::session::Translate;
 use quorate_types::{PrincipalDigest, ResourceName};
 
+use crate::ask::{self, Asked};
 use crate::handle::Outbound;
 use crate::snapshot::Services;
 
@@ -59,6 +62,17 @@ impl Translate for Translator {
             era: Era::Legacy,
         };
         outbound.rewrite(server, method, frame)
+    }
+
+    fn ask(&self, server: &ResourceName, frame: Frame) -> Result<Frame, Bytes> {
+        let (Some(toolset), Some(question)) = (self.services.toolset(&self.toolset), Question::of(&frame)) else {
+            return Ok(frame); // A ping, or something that the client has to judge.
+        };
+        let asked = Asked { services: &self.services, toolset: &toolset, server, question, frame: frame.clone() };
+        ask::pass(asked).or_else(|error| match ask::refusal(&self.services, &frame, &error) {
+            Some(answer) => Err(answer),
+            None => Ok(frame),
+        })
     }
 
     fn list_changed(&self, server: &ResourceName, kind: ListKind) {

@@ -106,6 +106,15 @@ pub enum Fault {
         /// What it should be.
         reason: &'static str,
     },
+    /// What a client answers under a key of `inputResponses` is no answer to what it was asked
+    /// (modern).
+    #[error("invalid params: `inputResponses[{key:?}]` must be {expected}")]
+    InputResponse {
+        /// The key.
+        key: String,
+        /// What it should be.
+        expected: &'static str,
+    },
     /// A required key of `_meta` is missing or wrong (modern).
     #[error("invalid params: `_meta` must have `{key}` as {expected}")]
     InvalidMeta {
@@ -143,13 +152,6 @@ pub enum Fault {
     /// A legacy request other than `initialize` has no session id.
     #[error("a session id is required: send `initialize` first, or a request of 2026-07-28")]
     SessionRequired,
-    /// No tool server of the toolset speaks the stateless era. The answer is one that clients of
-    /// both eras take as "not modern", so that they send `initialize`.
-    #[error("no tool server here speaks {version}: send `initialize` to open a session")]
-    EraNotServed {
-        /// The revision that nobody speaks.
-        version: Version,
-    },
     /// The session does not exist (any more), or belongs to somebody else.
     #[error("session not found")]
     SessionUnknown,
@@ -337,6 +339,7 @@ impl Fault {
             Self::MethodNotFound { .. } => METHOD_NOT_FOUND,
             Self::InvalidParams { .. }
             | Self::InvalidMeta { .. }
+            | Self::InputResponse { .. }
             | Self::UnknownTool { .. }
             | Self::UnknownPrompt { .. }
             | Self::UnknownTask
@@ -355,7 +358,6 @@ impl Fault {
             | Self::UnsupportedMediaType
             | Self::NotAcceptable
             | Self::SessionRequired
-            | Self::EraNotServed { .. }
             | Self::SessionUnknown
             | Self::TooLarge { .. } => INVALID_REQUEST,
             Self::BackendFailed { .. } => BACKEND_FAILED,
@@ -376,10 +378,10 @@ impl Fault {
             Self::ParseError { .. }
             | Self::InvalidRequest { .. }
             | Self::InvalidMeta { .. }
+            | Self::InputResponse { .. }
             | Self::HeaderMismatch { .. }
             | Self::UnsupportedVersion { .. }
             | Self::MissingCapability { .. }
-            | Self::EraNotServed { .. }
             | Self::SessionRequired => StatusCode::BAD_REQUEST,
             Self::SessionUnknown => StatusCode::NOT_FOUND,
             Self::MethodNotFound { .. } => match era {
@@ -414,14 +416,13 @@ impl Fault {
             | Self::InvalidRequest { .. }
             | Self::InvalidParams { .. }
             | Self::InvalidMeta { .. }
+            | Self::InputResponse { .. }
             | Self::HeaderMismatch { .. }
             | Self::UnsupportedMediaType
             | Self::NotAcceptable
             | Self::AmbiguousName { .. }
             | Self::TooLarge { .. } => Code::InvalidArgument,
-            Self::MethodNotFound { .. } | Self::UnsupportedVersion { .. } | Self::EraNotServed { .. } => {
-                Code::Unimplemented
-            }
+            Self::MethodNotFound { .. } | Self::UnsupportedVersion { .. } => Code::Unimplemented,
             Self::MissingCapability { .. } | Self::SessionRequired => Code::FailedPrecondition,
             Self::SessionUnknown
             | Self::ResourceNotFound { .. }
@@ -466,11 +467,11 @@ impl Fault {
             | Self::MethodNotFound { .. }
             | Self::InvalidParams { .. }
             | Self::InvalidMeta { .. }
+            | Self::InputResponse { .. }
             | Self::HeaderMismatch { .. }
             | Self::UnsupportedMediaType
             | Self::NotAcceptable
             | Self::SessionRequired
-            | Self::EraNotServed { .. }
             | Self::SessionUnknown
             | Self::UnknownTool { .. }
             | Self::UnknownPrompt { .. }
@@ -533,6 +534,7 @@ mod tests {
             (Fault::MethodNotFound { method: "x".to_owned() }, (-32601, 200), (-32601, 404)),
             (Fault::UnsupportedVersion { requested: "x".to_owned() }, (-32600, 400), (-32022, 400)),
             (Fault::UnknownTool { name: "x".to_owned() }, (-32602, 200), (-32602, 200)),
+            (Fault::InputResponse { key: "1".to_owned(), expected: "x" }, (-32602, 400), (-32602, 400)),
             (Fault::InvalidMeta { key: "k", expected: "a string" }, (-32602, 400), (-32602, 400)),
             (Fault::SessionRequired, (-32600, 400), (-32600, 400)),
             (Fault::SessionUnknown, (-32600, 404), (-32600, 404)),

@@ -92,7 +92,9 @@ fn capabilities_are_a_set_of_what_can_be_asked() {
 fn a_servers_request_becomes_an_input_request_with_its_label() {
     let ask = r#"{"jsonrpc":"2.0","id":9,"method":"elicitation/create","params":{"mode":"url","message":"Sign \"in\"","elicitationId":"e","url":"https://a.example"}}"#;
 
-    let made = InputRequest::of(&frame(ask), "k".to_owned(), "files", true).expect("an object").expect("a question");
+    let made = InputRequest::of(&labelled(&frame(ask), "files", true).expect("an object"), "k".to_owned())
+        .expect("an object")
+        .expect("a question");
 
     assert_eq!(made.question, Question::Url);
     assert_eq!(
@@ -100,14 +102,15 @@ fn a_servers_request_becomes_an_input_request_with_its_label() {
         r#"{"_meta":{"quorate/server":"files"},"mode":"url","message":"[files] Sign \"in\"","url":"https://a.example"}"#
     );
     let roots = frame(r#"{"jsonrpc":"2.0","id":9,"method":"roots/list"}"#);
-    let made = InputRequest::of(&roots, "k".to_owned(), "files", true).expect("an object").expect("a question");
+    let roots = labelled(&roots, "files", true).expect("an object");
+    let made = InputRequest::of(&roots, "k".to_owned()).expect("an object").expect("a question");
     assert_eq!((made.question, made.params.as_str()), (Question::Roots, r#"{"_meta":{"quorate/server":"files"}}"#));
     for other in ["ping", "tools/call"] {
         let other = frame(&format!(r#"{{"jsonrpc":"2.0","id":9,"method":"{other}","params":{{}}}}"#));
-        assert_eq!(InputRequest::of(&other, "k".to_owned(), "s", true), Ok(None));
+        assert_eq!(InputRequest::of(&other, "k".to_owned()), Ok(None));
     }
     let strange = frame(r#"{"jsonrpc":"2.0","id":9,"method":"elicitation/create","params":{"mode":"telepathy"}}"#);
-    assert_eq!(InputRequest::of(&strange, "k".to_owned(), "s", true), Ok(None));
+    assert_eq!(InputRequest::of(&strange, "k".to_owned()), Ok(None));
 }
 
 #[test]

@@ -9,9 +9,11 @@
 //! Every actor exposes a cloneable handle with methods; channels stay private. Mailboxes of
 //! ractor are unbounded, so whatever adds work is bounded before it is sent: requests by the
 //! listener's and the tool server's concurrency, frames by the permit to read on.
-//! [`upstream`] is our MCP client towards tool servers; [`listing`] caches what they list.
+//! [`upstream`] is our MCP client towards tool servers; [`listing`] caches what they list;
+//! [`bridge`] keeps upstream sessions on behalf of stateless clients.
 
 pub mod backend;
+pub mod bridge;
 pub mod clock;
 pub mod entropy;
 pub mod ingress;

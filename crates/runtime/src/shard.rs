@@ -24,7 +24,7 @@ use quorate_types::{PrincipalDigest, ResourceName, Sealer, TenantId};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio_util::task::TaskTracker;
 
-use crate::session::{Client, Handle, Opening, Translate};
+use crate::session::{Client, Handle, Opening, Scope, Translate};
 use crate::{clock, entropy};
 
 /// Number of this node's only shard.
@@ -48,8 +48,8 @@ pub struct Open {
     pub principal: PrincipalDigest,
     /// The tenant that it belongs to.
     pub tenant: TenantId,
-    /// The toolset that it is for.
-    pub toolset: ResourceName,
+    /// What it is for.
+    pub scope: Scope,
     /// How its client receives messages.
     pub delivery: Delivery,
     /// What the client said at `initialize`; not yet known for HTTP+SSE.
@@ -192,7 +192,17 @@ impl Sessions {
         if session.is_ended() {
             return Err(Unknown::Ended);
         }
-        if session.toolset() == toolset { Ok(session.clone()) } else { Err(Unknown::Foreign) }
+        match session.scope() {
+            Scope::Toolset(own) if own == toolset => Ok(session.clone()),
+            Scope::Toolset(_) | Scope::Server(_) => Err(Unknown::Foreign),
+        }
+    }
+
+    /// Returns the live session of a number, if it is `principal`'s.
+    #[must_use]
+    pub fn get(&self, key: u128, principal: PrincipalDigest) -> Option<Handle> {
+        let sessions = self.stripe(key).read().unwrap_or_else(PoisonError::into_inner);
+        sessions.get(&key).filter(|session| session.principal() == principal && !session.is_ended()).cloned()
     }
 
     /// Ends the sessions that `ends` chooses.
@@ -235,13 +245,18 @@ impl Sessions {
         id.extend_from_slice(&open.principal.0);
         let id = self.shared.sealer.seal(Purpose::Session, &id, &entropy::secret());
         let primes = open.client.as_ref().is_some_and(|client| client.version >= Version::V2025_11_25);
-        let config = Config { delivery: open.delivery, priming: primes, ..self.shared.config };
+        let config = match open.delivery {
+            Delivery::Calls => self.shared.config.for_calls(),
+            Delivery::Streams | Delivery::Single => {
+                Config { delivery: open.delivery, priming: primes, ..self.shared.config }
+            }
+        };
         Opening {
             key,
             id: id.into(),
             principal: open.principal,
             tenant: open.tenant,
-            toolset: open.toolset,
+            scope: open.scope,
             config,
             client: open.client,
             translate: open.translate,

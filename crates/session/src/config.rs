@@ -107,6 +107,23 @@ impl Config {
     };
 }
 
+impl Config {
+    /// Returns this configuration for a session that the gateway keeps on behalf of a stateless
+    /// client: one for all that the client calls at a server, so that it has room for as many calls
+    /// as a server takes at once, each with a stream.
+    #[must_use]
+    pub const fn for_calls(self) -> Self {
+        Self {
+            delivery: Delivery::Calls,
+            priming: false,
+            calls_max: 1024,
+            streams_max: 1024,
+            idle_timeout: Duration::from_secs(10 * 60),
+            ..self
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self::DEFAULTS

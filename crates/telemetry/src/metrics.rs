@@ -91,6 +91,8 @@ struct Inner {
     session_durations: Histogram<f64>,
     rejections: Counter<u64>,
     limit_hits: Counter<u64>,
+    parked: BoundUpDownCounter<i64>,
+    parkings: Counter<u64>,
     undelivered: Counter<u64>,
     resumptions: Counter<u64>,
     list_cache: [[opentelemetry::metrics::BoundCounter<u64>; 3]; 4],
@@ -172,6 +174,16 @@ impl Metrics {
         self.inner.session_durations.record(lifetime.as_secs_f64(), &attributes);
     }
 
+    /// Counts a call that waits for its client's answer to a tool server, until the guard is dropped.
+    pub fn call_parked(&self) -> Active {
+        Active::new(self.inner.parked.clone())
+    }
+
+    /// Counts a parking that ended, by `result`, a constant of the code.
+    pub fn parking_ended(&self, result: &'static str) {
+        self.inner.parkings.add(1, &[KeyValue::new(attribute::RESULT, result)]);
+    }
+
     /// Counts an answer that was ready and reached nobody, for `reason`, a constant of the code.
     pub fn undelivered(&self, reason: &'static str) {
         self.inner.undelivered.add(1, &[KeyValue::new(attribute::REASON, reason)]);
@@ -247,6 +259,8 @@ impl Inner {
             session_durations,
             rejections: counter(metric::REJECTIONS, "Requests that a stage turned away"),
             limit_hits: counter(metric::LIMIT_HITS, "How often a limit was hit"),
+            parked: gauge(metric::PARKED, "Calls that wait for their client's answer").bind(&[]),
+            parkings: counter(metric::PARKINGS, "Parkings of calls that ended"),
             undelivered: counter(metric::UNDELIVERED, "Answers that were ready and reached nobody"),
             resumptions: counter(metric::RESUMPTIONS, "Attempts of clients to resume a stream"),
             list_cache: List::ALL.map(|list| {

@@ -24,6 +24,10 @@ pub mod metric {
     pub const SESSIONS: &str = "quorate.sessions";
     /// Requests in progress.
     pub const REQUESTS_ACTIVE: &str = "quorate.requests.active";
+    /// Calls of stateless clients that wait for their client's answer to a tool server.
+    pub const PARKED: &str = "quorate.calls.parked";
+    /// Parkings of calls that ended, by result.
+    pub const PARKINGS: &str = "quorate.call.parkings";
     /// Answers that were ready and reached nobody.
     pub const UNDELIVERED: &str = "quorate.answers.undelivered";
     /// Streams that a client resumed, by result.

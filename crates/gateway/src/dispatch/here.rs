@@ -13,27 +13,26 @@ use bytes::Bytes;
 use quorate_jsonrpc::{Id, build};
 use quorate_mcp::capabilities::Capabilities;
 use quorate_mcp::cursor::{self, Binding};
-use quorate_mcp::dialect::legacy::{Implementation, initialize_params, initialize_result};
+use quorate_mcp::dialect::legacy::{initialize_params, initialize_result};
 use quorate_mcp::dialect::v2026_07_28::{CacheScope, discover_result};
 use quorate_mcp::listing::{DEFAULTS as LISTING, Envelope};
 use quorate_mcp::{Call, Era, Fault, ListKind, Operation as Asked, Version};
 use quorate_runtime::backend::Support;
 use quorate_runtime::listing::Audience;
-use quorate_runtime::session::{self, Client};
+use quorate_runtime::session::{self, Client, Scope};
 use quorate_runtime::shard::Open;
-use quorate_runtime::upstream::LegacySupport;
+use quorate_runtime::upstream::{LegacySupport, SELF};
 use quorate_runtime::{clock, entropy};
 use quorate_session::{Delivery, EndReason};
 use quorate_telemetry::Outcome;
 
 use super::{Dispatched, Error, Operation, metrics, rejected};
+use crate::behalf::{self, Behalf};
 use crate::classify::Request;
 use crate::fetch::Fetcher;
 use crate::route::{probed, view};
 use crate::translate::Translator;
 
-/// Who we say that we are.
-pub(super) const SELF: Implementation<'static> = Implementation { name: "quorate", version: env!("CARGO_PKG_VERSION") };
 /// How long what `server/discover` says may be believed: servers come and go by configuration.
 const DISCOVER_TTL_MS: u64 = 30_000;
 
@@ -91,7 +90,8 @@ pub(super) async fn initialized(request: &Request, version: Version) -> String {
     initialize_result(version, &offered.capabilities, SELF, offered.instructions.as_deref())
 }
 
-/// The result of `server/discover`: the union of what the servers offer to stateless clients.
+/// The result of `server/discover`: the union of what the servers offer to stateless clients, and
+/// what servers of sessions offer through the sessions that are kept on their behalf.
 pub(super) async fn discovered(request: &Request) -> String {
     let offered = offered(request, Era::Modern).await;
     let instructions = offered.instructions.as_deref();
@@ -136,8 +136,10 @@ pub(super) async fn modern(request: &Request, call: &Call) -> Result<Dispatched,
     let body = match &call.operation {
         Asked::Discover => build::result(id, &discovered(request).await),
         Asked::List { kind, cursor } => {
-            let fetch = Fetcher::Modern;
-            list(request, Era::Modern, Audience::Modern, &fetch, id, *kind, cursor.as_deref()).await?
+            let behalf = Behalf::of(request, call);
+            let audience = behalf::audience(request.toolset(), call);
+            let fetch = Fetcher::Modern(&behalf);
+            list(request, Era::Modern, audience, &fetch, id, *kind, cursor.as_deref()).await?
         }
         _ => {
             let method = call.frame.method().unwrap_or_default().to_owned();
@@ -163,7 +165,7 @@ async fn open_session(
     let open = Open {
         principal: request.caller().digest,
         tenant: request.caller().principal.tenant.clone(),
-        toolset: toolset.name.clone(),
+        scope: Scope::Toolset(toolset.name.clone()),
         delivery,
         client,
         translate,
@@ -206,6 +208,9 @@ async fn offered(request: &Request, era: Era) -> Offered {
 fn offer_of(support: &Support, era: Era) -> Option<(Option<Bytes>, Option<String>)> {
     let modern = support.modern.as_ref().map(|info| (info.capabilities.clone(), info.instructions.clone()));
     match (era, &support.legacy) {
+        (Era::Modern, LegacySupport::Supported { capabilities, instructions, .. }) if modern.is_none() => {
+            Some((Some(capabilities.clone()), instructions.clone()))
+        }
         (Era::Modern, _) => modern,
         (Era::Legacy, LegacySupport::Unsupported) => None,
         (Era::Legacy, LegacySupport::Supported { capabilities, instructions, .. }) => {

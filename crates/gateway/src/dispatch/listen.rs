@@ -19,13 +19,13 @@ use quorate_mcp::subscription::{Change, Gather, Interest, Notification};
 use quorate_mcp::uri::Route;
 use quorate_mcp::{Call, Era, Fault, ListKind, Method};
 use quorate_runtime::backend::{Notice, Subscription};
-use quorate_runtime::listing::{Audience, View};
 use quorate_telemetry::Outcome;
 use quorate_types::ResourceName;
 
-use super::modern::FETCH;
 use super::{Dispatched, Error, Operation, rejected};
+use crate::behalf::{self, Behalf};
 use crate::classify::Request;
+use crate::fetch::Fetcher;
 use crate::handle::{open_task, seal_task};
 use crate::route::{probed, view};
 
@@ -38,7 +38,7 @@ pub(super) async fn open(
 ) -> Result<Dispatched, Error> {
     let Some(id) = call.id().cloned() else { return Ok(Dispatched::Accepted) };
     probed(&request.toolset().listing).await;
-    let split = split(request, filter).await;
+    let split = split(request, call, filter).await;
     let mut subscriptions = SelectAll::new();
     let mut waiting = Vec::new();
     for (index, interest) in split.interests {
@@ -81,9 +81,11 @@ struct Listening {
     operation: Operation,
 }
 
-async fn split(request: &Request, filter: &Filter) -> Split {
+async fn split(request: &Request, call: &Call, filter: &Filter) -> Split {
     let listing = &request.toolset().listing;
-    let speaking = |index: &ServerIndex| listing.server(*index).is_some_and(|server| server.speaks_modern());
+    let speaking = |index: &ServerIndex| {
+        listing.server(*index).is_some_and(|server| server.speaks_modern() || server.needs_session())
+    };
     let count = u16::try_from(listing.servers().len()).unwrap_or(u16::MAX);
     let servers: Vec<ServerIndex> = (0..count).map(ServerIndex).filter(speaking).collect();
     let mut split = Split { interests: HashMap::new(), uris: HashMap::new() };
@@ -99,7 +101,7 @@ async fn split(request: &Request, filter: &Filter) -> Split {
         }
     }
     for uri in &filter.uris {
-        if let Some((index, upstream)) = owner(request, &servers, uri).await {
+        if let Some((index, upstream)) = owner(request, call, &servers, uri).await {
             let upstream: Arc<str> = upstream.into();
             split.uris.insert((index, Arc::clone(&upstream)), uri.clone());
             split.interests.entry(index).or_default().uris.insert(upstream);
@@ -117,21 +119,18 @@ async fn split(request: &Request, filter: &Filter) -> Split {
 }
 
 /// The server that a resource belongs to, and its URI there.
-async fn owner(request: &Request, servers: &[ServerIndex], uri: &str) -> Option<(ServerIndex, String)> {
+async fn owner(request: &Request, call: &Call, servers: &[ServerIndex], uri: &str) -> Option<(ServerIndex, String)> {
     if let [only] = servers {
         return Some((*only, uri.to_owned()));
     }
     let listing = &request.toolset().listing;
-    let router = listing.router(modern_view(request), &FETCH).await;
+    let view = view(request, behalf::audience(request.toolset(), call));
+    let router = listing.router(view, &Fetcher::Modern(&Behalf::of(request, call))).await;
     match router.route(uri) {
         Ok(Route::To { server, uri }) => Some((server, uri.to_owned())),
         Ok(Route::Ask(candidates)) => Some((*candidates.first()?, uri.to_owned())),
         Ok(Route::Ambiguous { .. }) | Err(_) => None,
     }
-}
-
-fn modern_view(request: &Request) -> View {
-    view(request, Audience::Modern)
 }
 
 /// A server's notices, each with the server's place.

@@ -1,11 +1,13 @@
 //! Stage 8: do it.
 //!
 //! In: an inspected request. Out: [`Dispatched`]: an answer that has begun. Stateless requests
-//! go straight to a server ([`modern`]); messages of sessions go through the session's actor
+//! go straight to a server ([`modern`]), or through a session that is kept on their behalf
+//! ([`bridged`]); messages of sessions go through the session's actor
 //! ([`legacy`]); what the gateway answers itself is in [`here`], change notifications of
 //! stateless clients in [`listen`].
 //! Knows nothing of HTTP statuses beyond what a server answered: the next stage writes responses.
 
+mod bridged;
 mod here;
 mod legacy;
 mod listen;
@@ -85,7 +87,8 @@ pub enum Error {
 
 /// Measures one operation from its beginning to the end of its answer.
 pub(crate) struct Operation {
-    metrics: Metrics,
+    /// Where it is recorded; nowhere, where it is a part of another one.
+    metrics: Option<Metrics>,
     method: Method,
     revision: Revision,
     started: Instant,
@@ -116,7 +119,13 @@ impl Operation {
         let revision = Revision::of(version.as_str());
         // An operation that nobody ends was given up by its client.
         let outcome = Outcome::Failed(Code::Cancelled);
-        Self { metrics: metrics.clone(), method, revision, started, outcome }
+        Self { metrics: Some(metrics.clone()), method, revision, started, outcome }
+    }
+
+    /// Makes one that is a part of another.
+    pub(crate) fn unmeasured() -> Self {
+        let (method, revision) = (Method::of(""), Revision::of(""));
+        Self { metrics: None, method, revision, started: Instant::now(), outcome: Outcome::Ok }
     }
 
     pub(crate) fn end(&mut self, outcome: Outcome) {
@@ -126,7 +135,9 @@ impl Operation {
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        self.metrics.operation(self.method, self.revision, self.outcome, self.started.elapsed());
+        if let Some(metrics) = &self.metrics {
+            metrics.operation(self.method, self.revision, self.outcome, self.started.elapsed());
+        }
     }
 }
 

@@ -24,9 +24,9 @@ use quorate_runtime::upstream::{Answer, FrameStream};
 use quorate_telemetry::{Outcome, Trace};
 use quorate_types::ResourceName;
 
-use super::{Dispatched, Error, Operation, here, listen, metrics, rejected};
+use super::{Dispatched, Error, Operation, bridged, here, listen, metrics, rejected};
+use crate::behalf;
 use crate::classify::Request;
-use crate::fetch::Fetcher;
 use crate::handle::Outbound;
 use crate::route::{Target, view};
 
@@ -48,6 +48,9 @@ pub(super) async fn send(
             if let Err(fault) = check_params(request, &call) {
                 operation.end(Outcome::Failed(fault.class()));
                 return Err(rejected(Era::Modern, call.id(), fault));
+            }
+            if server.needs_session() {
+                return bridged::send(request, &call, server, &frame, trace, operation).await;
             }
             let upstream = Upstream { request, call: &call, trace };
             return upstream.send(server, &frame, name.as_deref(), operation).await;
@@ -98,6 +101,7 @@ impl Upstream<'_> {
         let reader = Reader {
             request: Arc::clone(self.request),
             server,
+            audience: behalf::audience(self.request.toolset(), self.call),
             method: self.call.method(),
             exchange,
             operation,
@@ -116,6 +120,11 @@ impl Upstream<'_> {
         let client_id = self.client_id()?;
         let mut operation = operation;
         for server in servers {
+            if server.needs_session() {
+                let Some(body) = bridged::ask(self.request, self.call, server, self.trace).await else { continue };
+                operation.end(Outcome::Ok);
+                return Ok(Dispatched::Json { status: StatusCode::OK, body });
+            }
             let upstream_id = mint();
             let body = self.call.frame.with_id(&upstream_id).into_bytes();
             let Ok(sent) = server.send(&self.headers(Some(uri)), &body).await else { continue };
@@ -132,7 +141,8 @@ impl Upstream<'_> {
     }
 
     fn outbound(&self, server: &backend::Handle, frame: Frame) -> Frame {
-        rewrite(self.request, server.name(), self.call.method(), frame)
+        let audience = behalf::audience(self.request.toolset(), self.call);
+        rewrite(self.request, audience, server.name(), self.call.method(), frame)
     }
 
     fn client_id(&self) -> Result<Id, Error> {
@@ -165,6 +175,7 @@ impl Upstream<'_> {
 struct Reader {
     request: Arc<Request>,
     server: backend::Handle,
+    audience: Audience,
     method: Option<Method>,
     exchange: Exchange,
     operation: Operation,
@@ -216,7 +227,7 @@ impl Reader {
         if last {
             self.ended(if kind == Kind::Error { Outcome::RpcError } else { Outcome::Ok });
         }
-        Ok((rewrite(&self.request, self.server.name(), own.or(self.method), frame), last))
+        Ok((rewrite(&self.request, self.audience, self.server.name(), own.or(self.method), frame), last))
     }
 
     fn broken(&mut self, reason: &str) -> Error {
@@ -242,9 +253,15 @@ impl Reader {
 }
 
 /// Rewrites what a stateless client may not see as the server wrote it.
-fn rewrite(request: &Request, server: &ResourceName, method: Option<Method>, frame: Frame) -> Frame {
+pub(super) fn rewrite(
+    request: &Request,
+    audience: Audience,
+    server: &ResourceName,
+    method: Option<Method>,
+    frame: Frame,
+) -> Frame {
     let toolset = request.toolset();
-    let router = toolset.listing.last_router(view(request, Audience::Modern));
+    let router = toolset.listing.last_router(view(request, audience));
     let outbound = Outbound {
         sealer: &request.snapshot().services.sealer,
         caller: request.caller().digest,
@@ -260,7 +277,8 @@ fn rewrite(request: &Request, server: &ResourceName, method: Option<Method>, fra
 /// A tool that was never listed here is left to its server, which has to check the same.
 fn check_params(request: &Request, call: &Call) -> Result<(), Fault> {
     let Asked::CallTool { name, arguments, .. } = &call.operation else { return Ok(()) };
-    let Some(listed) = request.toolset().listing.last(view(request, Audience::Modern), ListKind::Tools) else {
+    let view = view(request, behalf::audience(request.toolset(), call));
+    let Some(listed) = request.toolset().listing.last(view, ListKind::Tools) else {
         return Ok(());
     };
     let Resolution::Found(entry) = listed.resolve(name) else { return Ok(()) };
@@ -276,11 +294,8 @@ fn check_params(request: &Request, call: &Call) -> Result<(), Fault> {
     rules.check(request.headers(), arguments).map_err(|mismatch| Fault::HeaderMismatch { mismatch })
 }
 
-/// The fetcher of a stateless client.
-pub(super) const FETCH: Fetcher<'static> = Fetcher::Modern;
-
 /// Mints an id for a request to a server: unique in this process.
-fn mint() -> Id {
+pub(super) fn mint() -> Id {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     Id::from(NEXT.fetch_add(1, Ordering::Relaxed))
 }

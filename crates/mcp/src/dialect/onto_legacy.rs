@@ -225,16 +225,14 @@ impl Question {
 // === impl InputRequest ===
 
 impl InputRequest {
-    /// Makes the input request of a server's request; `label` names the server where the client
-    /// sees several. `None` for what cannot be asked of a client.
+    /// Makes the input request of a server's request; `None` for what cannot be asked of a client.
     ///
     /// # Errors
     /// [`ViewError`] when its parameters are no object.
-    pub fn of(frame: &Frame, key: String, server: &str, label: bool) -> Result<Option<Self>, ViewError> {
+    pub fn of(frame: &Frame, key: String) -> Result<Option<Self>, ViewError> {
         let Some(question) = Question::of(frame) else { return Ok(None) };
-        let labelled = labelled(frame, server, label)?;
-        let params = match labelled.params_span() {
-            Some(span) => without(labelled.text_of(span), |key| matches!(key, "elicitationId" | "task"))?,
+        let params = match frame.params_span() {
+            Some(span) => without(frame.text_of(span), |key| matches!(key, "elicitationId" | "task"))?,
             None => "{}".to_owned(),
         };
         Ok(Some(Self { key, question, params }))

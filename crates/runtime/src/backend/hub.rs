@@ -21,7 +21,7 @@ use tokio::task::AbortHandle;
 use tracing::debug;
 
 use super::actor::Message;
-use super::{Shared, lock, own};
+use super::{Handle, Shared, changes, lock, own};
 use crate::upstream::{Endpoint, modern};
 use crate::{clock, entropy, upstream};
 
@@ -190,13 +190,17 @@ impl HubShell {
     }
 
     fn open(&mut self, shared: &Arc<Shared>, myself: &ActorRef<Message>, listen: ListenId, interest: &Interest) {
-        let pick = lock(&shared.replicas).pick(clock::now(), entropy::spread(), &[]);
-        let replica = pick.map_or(0, |pick| pick.replica);
-        let endpoint = shared.config.endpoints[replica].clone();
-        let body = request(listen, interest);
-        let actor = myself.clone();
+        let server = Handle { shared: Arc::clone(shared) };
+        let (actor, interest) = (myself.clone(), interest.clone());
         let task = tokio::spawn(async move {
-            let end = read(&endpoint, body, &actor, listen).await;
+            let end = if server.needs_session() {
+                read_session(&server, &interest, &actor, listen).await
+            } else {
+                let pick = lock(&server.shared.replicas).pick(clock::now(), entropy::spread(), &[]);
+                let replica = pick.map_or(0, |pick| pick.replica);
+                let endpoint = &server.shared.config.endpoints[replica];
+                read(endpoint, request(listen, &interest), &actor, listen).await
+            };
             // A backend that is gone wants to hear nothing.
             let _gone = actor.cast(Message::Heard { listen, heard: Heard::Ended(end), read_on: None });
         });
@@ -230,12 +234,34 @@ async fn read(endpoint: &Endpoint, body: Bytes, actor: &ActorRef<Message>, liste
                 Err(_) => continue,
             },
         };
-        let (read_on, taken) = oneshot::channel();
-        if actor.cast(Message::Heard { listen, heard, read_on: Some(read_on) }).is_err() || taken.await.is_err() {
+        if !hand(actor, listen, heard).await {
             return End::Lost;
         }
     }
     End::Lost
+}
+
+/// Reads a listen at a server of sessions to its end.
+async fn read_session(server: &Handle, interest: &Interest, actor: &ActorRef<Message>, listen: ListenId) -> End {
+    let (sender, mut heard) = mpsc::channel(1);
+    let watching = changes::watch(server, interest, &sender);
+    let handing = async {
+        while let Some(heard) = heard.recv().await {
+            if !hand(actor, listen, heard).await {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        end = watching => end,
+        () = handing => End::Lost,
+    }
+}
+
+/// Hands what was heard to the actor, and waits until it took it; false when it is gone.
+async fn hand(actor: &ActorRef<Message>, listen: ListenId, heard: Heard) -> bool {
+    let (read_on, taken) = oneshot::channel();
+    actor.cast(Message::Heard { listen, heard, read_on: Some(read_on) }).is_ok() && taken.await.is_ok()
 }
 
 /// Reads the acknowledgement that begins a listen.

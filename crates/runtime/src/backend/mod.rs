@@ -17,6 +17,7 @@
 //! Spec: mcp.md section 2 (multiplexing), "Era probe"; architecture, "Actors".
 
 mod actor;
+mod changes;
 mod dispatch;
 mod hub;
 pub mod own;
@@ -197,6 +198,12 @@ impl Handle {
     #[must_use]
     pub fn may_speak_legacy(&self) -> bool {
         self.shared.support.borrow().may_speak_legacy()
+    }
+
+    /// Tells whether a stateless client can only be served through a session.
+    #[must_use]
+    pub fn needs_session(&self) -> bool {
+        self.shared.support.borrow().is_legacy_only()
     }
 
     /// Tells whether the server is known to list tasks of sessions (2025-11-25).

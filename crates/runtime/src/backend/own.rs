@@ -6,11 +6,9 @@
 use bytes::Bytes;
 use quorate_jsonrpc::{Id, build};
 use quorate_mcp::Version;
-use quorate_mcp::dialect::legacy::Implementation;
 use quorate_mcp::dialect::v2026_07_28::request_meta;
 
-/// Who we say that we are towards servers.
-const SELF: Implementation<'static> = Implementation { name: "quorate", version: env!("CARGO_PKG_VERSION") };
+use crate::upstream::SELF;
 
 /// Builds the body of a request of our own in the latest version.
 ///

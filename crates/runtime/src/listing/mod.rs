@@ -53,8 +53,9 @@ pub struct View {
 /// The era that a list is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Audience {
-    /// Stateless clients: lists do not depend on the connection.
-    Modern,
+    /// Stateless clients: lists do not depend on the connection. The number is that of what they
+    /// declare, where a server of sessions may list by that; else 0.
+    Modern(u8),
     /// Sessions of this digest of revision and capabilities.
     Legacy(u64),
 }
@@ -182,7 +183,10 @@ impl Listing {
         let mut found = None;
         if self.lists.rewrites() {
             self.lists.shelves.for_each(|(view, kind), _| {
-                if *kind == ListKind::Resources && view.principal == principal && view.audience != Audience::Modern {
+                if *kind == ListKind::Resources
+                    && view.principal == principal
+                    && matches!(view.audience, Audience::Legacy(_))
+                {
                     found = Some(*view);
                 }
             });

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::HeaderMap;
 use quorate_jsonrpc::Frame;
 use quorate_mcp::capabilities::Capabilities;
@@ -25,6 +26,7 @@ use super::connection::{Connection, Writer};
 use super::legs::{Legs, OpenLeg};
 use super::{Opening, Outgoing, Reply, Shared, Translate};
 use crate::backend::{self, Opened};
+use crate::bridge::Parked;
 use crate::clock;
 use crate::upstream::legacy::{InitializeResult, Transport};
 
@@ -38,6 +40,19 @@ pub(super) enum Message {
     },
     Attach {
         last_event_id: Option<EventId>,
+        reply: oneshot::Sender<Result<Connection, Rejection>>,
+    },
+    Park {
+        stream: StreamId,
+        sequence: u64,
+        token: u64,
+        place: Parked,
+        reply: oneshot::Sender<Result<(), Rejection>>,
+    },
+    Resume {
+        stream: StreamId,
+        token: u64,
+        responses: Vec<Frame>,
         reply: oneshot::Sender<Result<Connection, Rejection>>,
     },
     Tell {
@@ -58,6 +73,11 @@ pub(super) enum Message {
         frame: Frame,
         content: Content,
         read_on: Option<oneshot::Sender<()>>,
+    },
+    Answer {
+        leg: LegKey,
+        epoch: LegEpoch,
+        answer: Bytes,
     },
     Opened {
         leg: LegKey,
@@ -116,6 +136,8 @@ pub(super) struct State {
     pub(super) pumps: HashMap<CallKey, AbortHandle>,
     pub(super) held: HashSet<Source>,
     pub(super) waiting: HashMap<Source, oneshot::Sender<()>>,
+    /// The places of parked calls in their principal's count.
+    pub(super) parked: HashMap<StreamId, Parked>,
     pub(super) opened_at: Instant,
     pub(super) ended: Option<quorate_session::EndReason>,
     _live: Active,
@@ -164,6 +186,7 @@ impl Actor for SessionActor {
             pumps: HashMap::new(),
             held: HashSet::new(),
             waiting: HashMap::new(),
+            parked: HashMap::new(),
             opened_at: Instant::now(),
             ended: None,
             _live: opening.metrics.session_live(),
@@ -196,6 +219,16 @@ impl State {
         match message {
             Message::Post { requests, batch, opened, answer } => self.post(myself, requests, batch, opened, answer),
             Message::Attach { last_event_id, reply } => self.attach(myself, last_event_id, reply),
+            Message::Park { stream, sequence, token, place, reply } => {
+                let parked = self.park(myself, Event::Park { stream, sequence, token }, stream, place);
+                // Whoever asked may have gone: its client will not come back either.
+                let _gone = reply.send(parked);
+            }
+            Message::Resume { stream, token, responses, reply } => {
+                let resumed = self.resume(myself, Event::Resume { stream, token, responses }, stream);
+                // A dropped connection reports its own end.
+                let _gone = reply.send(resumed);
+            }
             Message::Tell { event } => self.report(myself, event),
             Message::Prime { call } => self.prime(myself, call),
             Message::Poll { call, retry } => self.report(myself, Event::Poll { call, retry }),
@@ -207,6 +240,7 @@ impl State {
                 self.report(myself, Event::UpstreamFrame { leg, epoch, call, frame, content });
                 self.permit(source, read_on);
             }
+            Message::Answer { leg, epoch, answer } => self.send_upstream(myself, leg, epoch, answer),
             Message::Opened { leg, epoch, opened } => self.opened(myself, leg, epoch, *opened),
             Message::OpenFailed { leg, epoch, fault } => self.report(myself, Event::LegFailed { leg, epoch, fault }),
             Message::Failed { call, epoch, failure } => {
@@ -287,9 +321,9 @@ impl State {
             }
         }
         match (self.delivery, calls.first()) {
-            (Delivery::Streams, Some(first)) => drop(self.posts.insert(*first, answer)),
+            (Delivery::Streams | Delivery::Calls, Some(first)) => drop(self.posts.insert(*first, answer)),
             // The client may have gone: its answers then wait in the one stream.
-            (Delivery::Single, _) | (Delivery::Streams, None) => drop(answer.send(Reply::Elsewhere)),
+            (Delivery::Single, _) | (Delivery::Streams | Delivery::Calls, None) => drop(answer.send(Reply::Elsewhere)),
         }
         // As above.
         let _gone = opened.send(Ok(calls));
@@ -313,6 +347,27 @@ impl State {
                 }
             }
         }
+    }
+
+    fn park(
+        &mut self,
+        myself: &ActorRef<Message>,
+        event: Event,
+        stream: StreamId,
+        place: Parked,
+    ) -> Result<(), Rejection> {
+        let effects = self.machine.step(clock::now(), event)?;
+        self.parked.insert(stream, place);
+        self.carry_out(myself, effects);
+        Ok(())
+    }
+
+    fn resume(&mut self, myself: &ActorRef<Message>, event: Event, stream: StreamId) -> Result<Connection, Rejection> {
+        let effects = self.machine.step(clock::now(), event)?;
+        if let Some(place) = self.parked.remove(&stream) {
+            place.ended("resumed");
+        }
+        self.carry_out(myself, effects).ok_or(Rejection::NotParked { stream })
     }
 
     /// Takes an event that nobody waits for an answer to.
@@ -373,6 +428,9 @@ impl State {
         }
         if self.writers.is_empty() {
             self.writers.shrink_to_fit();
+        }
+        if self.parked.is_empty() {
+            self.parked.shrink_to_fit();
         }
     }
 

@@ -60,6 +60,40 @@ impl Connection {
         (writer, Self { receiver, cut, actor, stream, attachment, delivered: 0, reported: 0, _open: open })
     }
 
+    /// The stream that it reads.
+    #[must_use]
+    pub const fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// Returns the next event as the machine emitted it; none at the end.
+    pub async fn receive(&mut self) -> Option<Emission> {
+        std::future::poll_fn(|cx| self.poll_emission(cx)).await
+    }
+
+    fn poll_emission(&mut self, cx: &mut Context<'_>) -> Poll<Option<Emission>> {
+        if self.cut.load(Ordering::Acquire) {
+            return Poll::Ready(None);
+        }
+        match self.receiver.poll_recv(cx) {
+            Poll::Ready(Some(emission)) => {
+                self.delivered = emission.sequence;
+                if self.delivered.wrapping_sub(self.reported) >= REPORT_EVERY {
+                    self.report();
+                }
+                Poll::Ready(Some(emission))
+            }
+            Poll::Ready(None) => {
+                self.report();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                self.report();
+                Poll::Pending
+            }
+        }
+    }
+
     fn report(&mut self) {
         if self.reported != self.delivered {
             self.reported = self.delivered;
@@ -74,26 +108,7 @@ impl Stream for Connection {
     type Item = sse::Event;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<sse::Event>> {
-        if self.cut.load(Ordering::Acquire) {
-            return Poll::Ready(None);
-        }
-        match self.receiver.poll_recv(cx) {
-            Poll::Ready(Some(emission)) => {
-                self.delivered = emission.sequence;
-                if self.delivered.wrapping_sub(self.reported) >= REPORT_EVERY {
-                    self.report();
-                }
-                Poll::Ready(Some(event(emission)))
-            }
-            Poll::Ready(None) => {
-                self.report();
-                Poll::Ready(None)
-            }
-            Poll::Pending => {
-                self.report();
-                Poll::Pending
-            }
-        }
+        self.poll_emission(cx).map(|emission| emission.map(event))
     }
 }
 

@@ -100,7 +100,7 @@ impl State {
     }
 
     /// Queues a message for a leg. A server that does not take a full queue of them is lost.
-    fn send_upstream(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch, bytes: Bytes) {
+    pub(super) fn send_upstream(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch, bytes: Bytes) {
         let Some((pump, open)) = self.pump(myself, leg, epoch) else { return };
         let Some(slot) = self.legs.get_mut(leg).and_then(|slot| slot.open.as_mut()) else { return };
         let outbox = slot.outbox.get_or_insert_with(|| {
@@ -218,7 +218,12 @@ impl State {
         }
     }
 
-    fn note(&self, note: &Note) {
+    fn note(&mut self, note: &Note) {
+        if let Note::ParkExpired { stream } = note
+            && let Some(place) = self.parked.remove(stream)
+        {
+            place.ended("expired");
+        }
         if let Note::Undelivered { messages } = note {
             for _ in 0..*messages {
                 self.metrics.undelivered("client_away");

@@ -8,10 +8,13 @@
 //! |---|---|---|---|
 //! | `Post` | opens calls | keys at once, the answer when it begins | the machine's `calls_max` |
 //! | `Attach` | connects a reader to a stream | its connection, or why not | `streams_max` |
+//! | `Park` | leaves a call's stream until its client answers | whether it could | the principal's limit, and `parked_max` |
+//! | `Resume` | hands the client's answers over and reads on | its connection, or why not | one per parking |
 //! | `Tell` | hands one event of the client to the machine | none | bounded by the listener's concurrency |
 //! | `Prime` | turns a POST that waits into a stream | none | one per exchange |
 //! | `Poll` | ends a call's stream to be polled, as its backend did | none | the pace of the backend |
 //! | `Upstream` | a frame of a backend | a permit to read on | one per source: readers wait for it |
+//! | `Answer` | answers a server's request that may not reach the client | none | the pace of the server |
 //! | `Opened`, `OpenFailed` | an upstream session was opened, or not | none | one per leg |
 //! | `Failed`, `Lost` | an exchange or leg ended early | none | one per exchange |
 //! | `Delivered`, `Detached` | a connection wrote, or ended | none | one per window of events |
@@ -28,7 +31,7 @@ mod effects;
 mod legs;
 mod pump;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -36,10 +39,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use quorate_jsonrpc::Frame;
 use quorate_mcp::{ListKind, Method, Version};
-use quorate_session::{CallKey, Config, EndReason, Event, EventId, Fault, Purpose, Rejection, Snapshot};
+use quorate_session::{CallKey, Config, EndReason, Event, EventId, Fault, Purpose, Rejection, Snapshot, StreamId};
 use quorate_telemetry::Metrics;
 use quorate_types::{PrincipalDigest, ResourceName, TenantId, Timestamp};
-use ractor::{ActorCell, ActorProcessingErr, ActorRef};
+use ractor::{ActorCell, ActorProcessingErr, ActorRef, ActorStatus};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
@@ -47,6 +50,7 @@ pub use self::connection::Connection;
 pub use self::content::severity;
 pub use self::pump::fault;
 use crate::backend;
+use crate::bridge::Parked;
 
 /// How long a POST waits for an answer in JSON before it becomes a stream, so that the client
 /// gets an event id that it can resume from: 250 ms, well below what a person notices and well
@@ -64,6 +68,15 @@ pub struct Client {
     pub view: u64,
 }
 
+/// What a session was opened on, and ends with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// A toolset, by a client of sessions.
+    Toolset(ResourceName),
+    /// A tool server, by the gateway on behalf of a stateless client.
+    Server(ResourceName),
+}
+
 /// The parts of a session that its owner decides.
 pub struct Opening {
     /// Its number, drawn at random: never reused.
@@ -74,8 +87,8 @@ pub struct Opening {
     pub principal: PrincipalDigest,
     /// The tenant that it belongs to.
     pub tenant: TenantId,
-    /// The toolset that it was opened on.
-    pub toolset: ResourceName,
+    /// What it was opened on.
+    pub scope: Scope,
     /// The machine's configuration.
     pub config: Config,
     /// What the client said at `initialize`; not yet known for HTTP+SSE.
@@ -94,6 +107,13 @@ pub trait Translate: Send + Sync + 'static {
     ///
     /// `method` is that of the request which a result answers, else the frame's own.
     fn inbound(&self, server: &ResourceName, method: Option<Method>, frame: Frame) -> Frame;
+
+    /// Decides on what a server asks of the client; returns the request as the client sees it, or
+    /// the answer that the server gets instead.
+    ///
+    /// # Errors
+    /// The answer for the server.
+    fn ask(&self, server: &ResourceName, frame: Frame) -> Result<Frame, Bytes>;
 
     /// Hears that a list of a server changed.
     fn list_changed(&self, server: &ResourceName, kind: ListKind);
@@ -157,7 +177,9 @@ pub(crate) struct Shared {
     pub(crate) id: Arc<str>,
     pub(crate) principal: PrincipalDigest,
     pub(crate) tenant: TenantId,
-    pub(crate) toolset: ResourceName,
+    pub(crate) scope: Scope,
+    /// The lowest severity of log messages that somebody asked for; see [`Handle::lower_level`].
+    level: AtomicU8,
     client: OnceLock<Client>,
     /// When the machine wants a `Tick`, in milliseconds.
     deadline: AtomicU64,
@@ -183,7 +205,8 @@ impl Handle {
             id: Arc::clone(&opening.id),
             principal: opening.principal,
             tenant: opening.tenant.clone(),
-            toolset: opening.toolset.clone(),
+            scope: opening.scope.clone(),
+            level: AtomicU8::new(u8::MAX),
             client,
             deadline: AtomicU64::new(u64::MAX),
             ended: AtomicBool::new(false),
@@ -216,10 +239,17 @@ impl Handle {
         &self.shared.tenant
     }
 
-    /// The toolset that it was opened on.
+    /// What it was opened on.
     #[must_use]
-    pub fn toolset(&self) -> &ResourceName {
-        &self.shared.toolset
+    pub fn scope(&self) -> &Scope {
+        &self.shared.scope
+    }
+
+    /// Lowers the severity of log messages that the session asks its servers for; false when it is
+    /// as low already. Several calls share a session, so that it is never raised again.
+    #[must_use]
+    pub fn lower_level(&self, severity: u8) -> bool {
+        self.shared.level.fetch_min(severity, Ordering::Relaxed) > severity
     }
 
     /// What the client said at `initialize`; none before that.
@@ -279,10 +309,38 @@ impl Handle {
         Ok(attached.await.map_err(|_| Gone)??)
     }
 
+    /// Leaves a call's stream, from after `sequence` on, until its client answers; `token` names the
+    /// parking.
+    ///
+    /// # Errors
+    /// [`Refused`]: gone, or as many are parked as may be.
+    pub async fn park(&self, stream: StreamId, sequence: u64, token: u64, place: Parked) -> Result<(), Refused> {
+        let (reply, parked) = oneshot::channel();
+        self.cast(actor::Message::Park { stream, sequence, token, place, reply })?;
+        Ok(parked.await.map_err(|_| Gone)??)
+    }
+
+    /// Answers what a parked call's server asked, and reads on.
+    ///
+    /// # Errors
+    /// [`Refused`]: gone, or not parked under this token.
+    pub async fn resume(&self, stream: StreamId, token: u64, responses: Vec<Frame>) -> Result<Connection, Refused> {
+        let (reply, resumed) = oneshot::channel();
+        self.cast(actor::Message::Resume { stream, token, responses, reply })?;
+        Ok(resumed.await.map_err(|_| Gone)??)
+    }
+
     /// Ends the session; open calls are answered with `fault`.
     pub fn end(&self, reason: EndReason, fault: Fault) {
         self.shared.ended.store(true, Ordering::Release);
         self.tell(Event::End { reason, fault });
+    }
+
+    /// Tells whether it can still be used.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        let status = self.actor.get_status();
+        !self.is_ended() && !matches!(status, ActorStatus::Stopping | ActorStatus::Stopped)
     }
 
     /// Tells whether somebody ended it.

@@ -238,6 +238,18 @@ impl Pump {
             self.translate.list_changed(self.server.name(), *kind);
         }
         let own = frame.method().and_then(McpMethod::parse);
+        let frame = match frame.kind() {
+            Kind::Request => match self.translate.ask(self.server.name(), frame) {
+                Ok(frame) => frame,
+                Err(answer) => {
+                    // By the actor, which knows the way to the server, and whether it is still there.
+                    let (leg, epoch) = (self.leg, self.epoch);
+                    let told = self.actor.cast(Message::Answer { leg, epoch, answer });
+                    return if told.is_ok() { Handed::Next } else { Handed::Enough };
+                }
+            },
+            Kind::Notification | Kind::Result | Kind::Error => frame,
+        };
         let frame = self.translate.inbound(self.server.name(), own.or(answered), frame);
         // After the translation, whose splices move what the spans point to.
         let content = content::content(&frame);

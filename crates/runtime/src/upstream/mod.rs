@@ -18,8 +18,13 @@ pub mod modern;
 pub mod probe;
 mod wire;
 
+use quorate_mcp::dialect::legacy::Implementation;
+
 pub use answer::{Answer, FrameStream, StreamItem};
 pub use client::{About, Client, ToolCall};
 pub use endpoint::{Endpoint, HttpEndpoint, Limits};
 pub use error::Error;
 pub use probe::{EraSetting, LegacySupport, ModernInfo, Probe, TransportSetting, probe};
+
+/// Who we say that we are, to servers and to clients.
+pub const SELF: Implementation<'static> = Implementation { name: "quorate", version: env!("CARGO_PKG_VERSION") };

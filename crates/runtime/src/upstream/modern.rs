@@ -7,17 +7,15 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use quorate_mcp::dialect::legacy::Implementation;
 use quorate_mcp::dialect::v2026_07_28;
 use quorate_mcp::{Level, Version, header};
 
+use super::SELF;
 use super::answer::{Answer, FrameStream};
 use super::endpoint::{Endpoint, HttpEndpoint};
 use super::error::{Error, Nonsense};
 use super::wire::{self, Patience};
 
-/// Who we say that we are, as `clientInfo`.
-pub(super) const SELF: Implementation<'static> = Implementation { name: "quorate", version: env!("CARGO_PKG_VERSION") };
 /// What our own requests offer to a server.
 pub(super) const NO_CAPABILITIES: &str = "{}";
 

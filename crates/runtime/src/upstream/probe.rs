@@ -166,8 +166,9 @@ pub(super) async fn discover(endpoint: &Endpoint) -> Result<Discovered, Error> {
 }
 
 /// Builds the parameters of our own `initialize`: the newest legacy version first.
-pub(super) fn initialize_params() -> String {
-    legacy::initialize_params(Version::LATEST_LEGACY, modern::NO_CAPABILITIES, &modern::SELF.to_json())
+#[must_use]
+pub fn initialize_params() -> String {
+    legacy::initialize_params(Version::LATEST_LEGACY, modern::NO_CAPABILITIES, &super::SELF.to_json())
 }
 
 // === impl LegacySupport ===

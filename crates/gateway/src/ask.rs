@@ -1,0 +1,84 @@
+//! What a tool server asks of a client: sampling, elicitation, roots.
+//!
+//! It goes through authorize, admit and inspect like any call, with the server as the one who
+//! wants something of the caller, and carries the server's name when it reaches the client. A
+//! server that may not ask is answered at once with an error, so that it does not wait for nobody.
+
+use bytes::Bytes;
+use quorate_jsonrpc::{Frame, build};
+use quorate_mcp::dialect::onto_legacy::{Question, labelled};
+use quorate_mcp::error::{INVALID_PARAMS, PERMISSION_DENIED, UNAVAILABLE};
+use quorate_types::ResourceName;
+
+use crate::authorize::{self, Action};
+use crate::snapshot::{Services, ToolsetTable};
+use crate::{admit, inspect};
+
+/// A server's request to a client.
+pub(crate) struct Asked<'a> {
+    /// What does not change while the process runs.
+    pub(crate) services: &'a Services,
+    /// The toolset that the client sees the server through.
+    pub(crate) toolset: &'a ToolsetTable,
+    /// Who asks.
+    pub(crate) server: &'a ResourceName,
+    /// What.
+    pub(crate) question: Question,
+    /// The request.
+    pub(crate) frame: Frame,
+}
+
+/// Why a server may not ask.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Policy said no.
+    #[error(transparent)]
+    Denied(#[from] authorize::Error),
+    /// There is no room for it now.
+    #[error(transparent)]
+    NoRoom(#[from] admit::AskError),
+    /// It cannot be labelled.
+    #[error("the parameters are not an object")]
+    Malformed,
+}
+
+// === impl Asked ===
+
+impl Asked<'_> {
+    /// What the server wants to do, as policies name it.
+    pub(crate) const fn action(&self) -> Action {
+        match self.question {
+            Question::Form | Question::Url => Action::Elicit,
+            Question::Sampling => Action::Sample,
+            Question::Roots => Action::Roots,
+        }
+    }
+
+    /// Tells whether the client sees several servers, and has to be told which one asks.
+    fn is_one_of_many(&self) -> bool {
+        self.toolset.listing.servers().len() > 1
+    }
+}
+
+/// Runs the stages of a server's request; returns it as the client sees it.
+///
+/// # Errors
+/// [`Error`], for [`refusal`].
+pub(crate) fn pass(asked: Asked<'_>) -> Result<Frame, Error> {
+    let permitted = authorize::decide_ask(asked)?;
+    let admitted = admit::acquire_ask(permitted)?;
+    let Ok(inspected) = inspect::scan_ask(admitted);
+    let asked = inspected.into_inner();
+    labelled(&asked.frame, asked.server.as_str(), asked.is_one_of_many()).map_err(|_| Error::Malformed)
+}
+
+/// The answer of a server that may not ask; none where its request has no id to answer.
+pub(crate) fn refusal(services: &Services, frame: &Frame, error: &Error) -> Option<Bytes> {
+    let (stage, reason, code) = match error {
+        Error::Denied(_) => ("authorize", "ask_denied", PERMISSION_DENIED),
+        Error::NoRoom(_) => ("admit", "ask_draining", UNAVAILABLE),
+        Error::Malformed => ("inspect", "ask_malformed", INVALID_PARAMS),
+    };
+    services.metrics.rejected(stage, reason);
+    Some(build::error(Some(frame.id()?), code, &error.to_string(), None))
+}

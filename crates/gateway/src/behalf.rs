@@ -1,0 +1,97 @@
+//! On whose behalf the gateway keeps sessions at servers that know no stateless requests.
+//!
+//! A [`Behalf`] is what of a stateless request decides which upstream session it uses: its caller
+//! and what the caller can be asked. It outlives the request where a list is being fetched.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_jsonrpc::Frame;
+use quorate_mcp::dialect::onto_legacy::Declared;
+use quorate_mcp::{Call, ListKind, Method};
+use quorate_runtime::bridge::Wanted;
+use quorate_runtime::listing::Audience;
+use quorate_runtime::session::{self, Translate};
+use quorate_runtime::{backend, shard};
+use quorate_types::ResourceName;
+
+use crate::authenticate::Caller;
+use crate::classify::Request;
+use crate::snapshot::{Services, ToolsetTable};
+
+/// On whose behalf an upstream session is kept.
+#[derive(Clone)]
+pub(crate) struct Behalf {
+    services: Arc<Services>,
+    caller: Caller,
+    declared: Declared,
+}
+
+/// What such a session's actor asks of the gateway: nothing that depends on a toolset, because the
+/// session serves the caller through all of them. The request that reads its frames rewrites them.
+struct Passing {
+    services: Arc<Services>,
+}
+
+// === impl Behalf ===
+
+impl Behalf {
+    /// Reads it off a stateless request.
+    pub(crate) fn of(request: &Request, call: &Call) -> Self {
+        Self {
+            services: Arc::clone(&request.snapshot().services),
+            caller: request.caller().clone(),
+            declared: declared(call),
+        }
+    }
+
+    /// What the caller can be asked.
+    pub(crate) const fn declared(&self) -> Declared {
+        self.declared
+    }
+
+    /// Returns the session at `server`, opening it when there is none.
+    ///
+    /// # Errors
+    /// As [`shard::Sessions::open`].
+    pub(crate) async fn session(&self, server: &backend::Handle) -> Result<session::Handle, shard::Error> {
+        let wanted = Wanted {
+            principal: self.caller.digest,
+            tenant: &self.caller.principal.tenant,
+            server: server.name(),
+            declared: self.declared,
+        };
+        let passing = || Arc::new(Passing { services: Arc::clone(&self.services) }) as Arc<dyn Translate>;
+        self.services.bridge.session(wanted, passing).await
+    }
+}
+
+// === impl Passing ===
+
+impl Translate for Passing {
+    fn inbound(&self, _server: &ResourceName, _method: Option<Method>, frame: Frame) -> Frame {
+        frame
+    }
+
+    /// The request that the call belongs to decides.
+    fn ask(&self, _server: &ResourceName, frame: Frame) -> Result<Frame, Bytes> {
+        Ok(frame)
+    }
+
+    fn list_changed(&self, server: &ResourceName, kind: ListKind) {
+        for toolset in self.services.toolsets.load().values() {
+            toolset.listing.invalidate(server, kind);
+        }
+    }
+}
+
+/// The audience of a stateless request: what a server of sessions lists may depend on what the
+/// client declares, so that such toolsets have a list for each set of it.
+pub(crate) fn audience(toolset: &ToolsetTable, call: &Call) -> Audience {
+    let needs_session = toolset.listing.servers().iter().any(backend::Handle::needs_session);
+    Audience::Modern(if needs_session { declared(call).bits() } else { 0 })
+}
+
+fn declared(call: &Call) -> Declared {
+    call.client_capabilities().map(Declared::read).unwrap_or_default()
+}

@@ -1,0 +1,334 @@
+//! Stateless requests to servers of sessions: through the session that is kept on the caller's
+//! behalf.
+//!
+//! ```text
+//!   fresh ─▶ post to the session ─┐                    ┌─▶ answer
+//!                                 ├─▶ read its stream ─┼─▶ notification, and read on
+//!   retry ─▶ resume what waits ───┘                    └─▶ questions: park, input_required
+//! ```
+//!
+//! A call that waits for its client is the session's; nothing of it is kept here but what its
+//! sealed `requestState` says. While it is read, it ends with its client: dropping the reader
+//! abandons it, which is how the era cancels.
+//! Specification: 2026-07-28 `basic/patterns/mrtr`.
+
+mod reader;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use http::HeaderMap;
+use quorate_http::sse;
+use quorate_jsonrpc::{Frame, Id, Kind, Limits, build};
+use quorate_mcp::codec;
+use quorate_mcp::dialect::onto_legacy::{self, Retry};
+use quorate_mcp::{Call, Era, Fault, Level, Method};
+use quorate_runtime::session::{self, Connection, Outgoing, Refused, Reply, severity};
+use quorate_runtime::{backend, clock};
+use quorate_session::{CallKey, Event, Purpose};
+use quorate_telemetry::{Outcome, Trace};
+
+use self::reader::{Next, Reader};
+use super::{Dispatched, Error, Operation, modern, rejected};
+use crate::behalf::{self, Behalf};
+use crate::classify::Request;
+use crate::parking::{Ask, Binding, Parking, Place, invalid_state};
+
+/// Silence after which a call is answered with a stream, whose comments keep it open: 15 s, the
+/// pause between two of them.
+const SILENCE_MAX: Duration = sse::KEEP_ALIVE;
+/// Tries to post a call to a session; a second one finds that the first ended in that moment.
+const POSTS_MAX: usize = 2;
+
+/// Answers a stateless request.
+pub(super) async fn send(
+    request: &Arc<Request>,
+    call: &Call,
+    server: backend::Handle,
+    frame: &Frame,
+    trace: &Trace,
+    mut operation: Operation,
+) -> Result<Dispatched, Error> {
+    match (Opening { request, call, server, trace }).open(frame).await {
+        Ok(opened) => Ok(answer(request, Reader::new(opened, operation)).await),
+        Err(error) => {
+            operation.end(Outcome::Failed(error.class()));
+            Err(error)
+        }
+    }
+}
+
+/// Asks a server for what no server lists; none where it does not have it.
+pub(super) async fn ask(request: &Arc<Request>, call: &Call, server: backend::Handle, trace: &Trace) -> Option<Bytes> {
+    let operation = Operation::unmeasured();
+    let opened = Opening { request, call, server, trace }.open(&call.frame).await.ok()?;
+    let mut reader = Reader::new(opened, operation);
+    loop {
+        if let Next::Last { is_result, body, .. } = reader.next().await {
+            return is_result.then_some(body);
+        }
+    }
+}
+
+/// Answers in JSON while nothing but the answer has to be said, else with a stream.
+async fn answer(request: &Request, reader: Reader) -> Dispatched {
+    let mut messages = Box::pin(stream::unfold(Some(reader), |reader| async move {
+        let mut reader = reader?;
+        match reader.next().await {
+            Next::Forward(body) => Some(((body, None), Some(reader))),
+            Next::Last { status, body, .. } => Some(((body, Some(status)), None)),
+        }
+    }));
+    let event = |(body, _)| sse::Event::new(body);
+    // Giving up waiting gives up nothing else: what was begun goes on with the stream.
+    match tokio::time::timeout(SILENCE_MAX, messages.next()).await {
+        Ok(Some((body, Some(status)))) if !request.prefers_events || !status.is_success() => {
+            Dispatched::Json { status, body }
+        }
+        Ok(Some(first)) => {
+            let all = stream::once(std::future::ready(first)).chain(messages);
+            Dispatched::Events(sse::Events::stream(all.map(event), sse::KEEP_ALIVE))
+        }
+        Ok(None) | Err(_) => Dispatched::Events(sse::Events::stream(messages.map(event), sse::KEEP_ALIVE)),
+    }
+}
+
+/// A call that has begun, or goes on.
+struct Opened {
+    request: Arc<Request>,
+    server: backend::Handle,
+    behalf: Behalf,
+    session: session::Handle,
+    leash: Leash,
+    source: Source,
+    /// Questions that were answered, by this request or before.
+    answered: Vec<u64>,
+    client: Client,
+}
+
+/// What of the client's request decides how it is answered.
+struct Client {
+    id: Id,
+    frame: Frame,
+    method: Option<Method>,
+    progress_token: Option<Id>,
+    level: Option<Level>,
+    audience: quorate_runtime::listing::Audience,
+}
+
+/// Where the messages of a call come from.
+enum Source {
+    /// There is only the answer.
+    Answer(Frame),
+    /// The stream of the call.
+    Stream(Box<Connection>),
+}
+
+/// Ends a call with its client, unless it ended or waits.
+struct Leash {
+    session: session::Handle,
+    call: Option<CallKey>,
+}
+
+struct Opening<'a> {
+    request: &'a Arc<Request>,
+    call: &'a Call,
+    server: backend::Handle,
+    trace: &'a Trace,
+}
+
+// === impl Opening ===
+
+impl Opening<'_> {
+    async fn open(self, frame: &Frame) -> Result<Opened, Error> {
+        let invalid = |reason| move |_| Fault::InvalidParams { field: "params", reason };
+        let retry = onto_legacy::retry(&self.call.frame)
+            .map_err(invalid("must have `requestState` as a string and `inputResponses` as an object"));
+        let retry = retry.map_err(|fault| self.rejected(fault))?;
+        let behalf = Behalf::of(self.request, self.call);
+        match self.parking(&retry).map_err(|fault| self.rejected(fault))? {
+            Some((place, asks)) => self.resume(behalf, &retry, place, &asks).await,
+            None => {
+                let frame = onto_legacy::request(frame).map_err(invalid("and `_meta` must be objects"));
+                let frame = frame.map_err(|fault| self.rejected(fault))?;
+                self.begin(behalf, frame).await
+            }
+        }
+    }
+
+    /// What waits for this request, if anything does.
+    fn parking(&self, retry: &Retry) -> Result<Option<(Place, Vec<Ask>)>, Fault> {
+        let Some(state) = &retry.state else { return Ok(None) };
+        let binding = Binding::of(self.request.caller().digest, &self.call.frame);
+        match binding.open(&self.request.snapshot().services.sealer, state, clock::now())? {
+            Parking::Again => Ok(None),
+            Parking::Call { place, asks } => Ok(Some((place, asks))),
+        }
+    }
+
+    /// Posts a call to the caller's session.
+    async fn begin(self, behalf: Behalf, frame: Frame) -> Result<Opened, Error> {
+        let id = modern::mint();
+        let frame = frame.with_id(&id);
+        // Clients choose tokens for themselves alone, and here several may share a session.
+        let progress_token = self.call.progress_token.as_ref().map(|(token, _)| token.clone());
+        let frame = match progress_token {
+            Some(_) => codec::with_meta(&frame, &[("progressToken", id.as_json())]).unwrap_or(frame),
+            None => frame,
+        };
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let session = behalf.session(&self.server).await?;
+            self.lower_level(&session).await;
+            let outgoing = self.outgoing(frame.clone(), progress_token.is_some().then(|| id.as_json().to_owned()));
+            let (keys, reply) = match session.begin(vec![outgoing], false).await {
+                Ok(begun) => begun,
+                Err(Refused::Gone(_)) if tries < POSTS_MAX => continue,
+                Err(refused) => return Err(self.refused(refused)),
+            };
+            let leash = Leash { session: session.clone(), call: keys.first().copied() };
+            let source = match reply.await {
+                Ok(Reply::Json(body)) => Frame::parse(body, &Limits::ANSWER).ok().map(Source::Answer),
+                Ok(Reply::Stream(connection)) => Some(Source::Stream(Box::new(connection))),
+                Ok(Reply::Nothing | Reply::Elsewhere) | Err(_) => None,
+            };
+            let lost = || Fault::OutcomeUnknown { server: self.server.name().to_string() };
+            let source = source.ok_or_else(|| self.rejected(lost()))?;
+            return Ok(self.opened(behalf, session, leash, source, Vec::new()));
+        }
+    }
+
+    /// Goes on with a call that waits, with the answers that the client brings.
+    async fn resume(self, behalf: Behalf, retry: &Retry, place: Place, asks: &[Ask]) -> Result<Opened, Error> {
+        let sessions = &self.request.snapshot().services.sessions;
+        let scope = session::Scope::Server(self.server.name().clone());
+        let found = sessions.get(place.session, self.request.caller().digest);
+        let session = found.filter(|session| *session.scope() == scope);
+        let session = session.ok_or_else(|| self.rejected(invalid_state()))?;
+        let mut answered: Vec<u64> = asks.iter().filter(|ask| ask.question.is_none()).map(|ask| ask.id).collect();
+        let mut responses = Vec::new();
+        for (key, span) in &retry.responses {
+            // What nobody asked for is ignored, as the specification advises.
+            let ask = key.parse().ok().and_then(|id: u64| asks.iter().find(|ask| ask.id == id));
+            let Some((ask, question)) = ask.and_then(|ask| Some((ask, ask.question?))) else { continue };
+            let raw = self.call.raw(*span);
+            if let Err(expected) = question.check(raw) {
+                return Err(self.rejected(Fault::InputResponse { key: key.clone(), expected }));
+            }
+            let response = Frame::parse(build::result(&Id::from(ask.id), raw), &Limits::REQUEST);
+            responses.push(response.map_err(|_| self.rejected(Fault::Internal))?);
+            answered.push(ask.id);
+        }
+        let resumed = session.resume(place.stream, place.token, responses).await;
+        let connection = resumed.map_err(|_| self.rejected(invalid_state()))?;
+        let leash = Leash { session: session.clone(), call: Some(place.call) };
+        Ok(self.opened(behalf, session, leash, Source::Stream(Box::new(connection)), answered))
+    }
+
+    fn opened(
+        self,
+        behalf: Behalf,
+        session: session::Handle,
+        leash: Leash,
+        source: Source,
+        answered: Vec<u64>,
+    ) -> Opened {
+        let client = Client {
+            id: self.call.id().cloned().unwrap_or_else(|| Id::from(0)),
+            frame: self.call.frame.clone(),
+            method: self.call.method(),
+            progress_token: self.call.progress_token.as_ref().map(|(token, _)| token.clone()),
+            level: self.call.log_level(),
+            audience: behalf::audience(self.request.toolset(), self.call),
+        };
+        Opened {
+            request: Arc::clone(self.request),
+            server: self.server,
+            behalf,
+            session,
+            leash,
+            source,
+            answered,
+            client,
+        }
+    }
+
+    /// Asks the server for log messages of the level that this request wants, if nobody did before.
+    async fn lower_level(&self, session: &session::Handle) {
+        let Some(level) = self.call.log_level() else { return };
+        let severity = severity(level);
+        if !session.lower_level(severity) {
+            return;
+        }
+        let params = format!("{{\"level\":\"{}\"}}", level.as_str());
+        let request = build::request(&modern::mint(), Method::SetLevel.as_str(), Some(&params));
+        let Ok(frame) = Frame::parse(request, &Limits::REQUEST) else { return };
+        let purpose = Purpose::SetLevel { severity, result: "{}" };
+        let outgoing = Outgoing {
+            frame,
+            server: None,
+            progress_token: None,
+            purpose,
+            headers: HeaderMap::new(),
+            prime_after: None,
+        };
+        // Whatever comes of it, the call itself says more.
+        let _answered = session.post(vec![outgoing], false).await;
+    }
+
+    fn outgoing(&self, frame: Frame, progress_token: Option<String>) -> Outgoing {
+        let mut headers = HeaderMap::new();
+        self.trace.outgoing(&tracing::Span::none()).inject(&mut headers);
+        Outgoing {
+            frame,
+            server: Some(self.server.clone()),
+            progress_token: progress_token.map(Bytes::from),
+            purpose: Purpose::Plain,
+            headers,
+            prime_after: Some(SILENCE_MAX),
+        }
+    }
+
+    fn rejected(&self, fault: Fault) -> Error {
+        rejected(Era::Modern, self.call.id(), fault)
+    }
+
+    fn refused(&self, refused: Refused) -> Error {
+        match refused {
+            Refused::Gone(_) => self.rejected(Fault::BackendFailed {
+                server: self.server.name().to_string(),
+                reason: "its session ended at once, twice".to_owned(),
+            }),
+            Refused::Rejected(_) => Error::Session { id: self.call.id().cloned(), refused },
+        }
+    }
+}
+
+// === impl Leash ===
+
+impl Leash {
+    fn call(&self) -> Option<CallKey> {
+        self.call
+    }
+
+    /// The call has ended, or goes on without its client.
+    fn let_go(&mut self) {
+        self.call = None;
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        if let Some(call) = self.call {
+            self.session.tell(Event::Abandon { call });
+        }
+    }
+}
+
+/// Tells whether a message is the answer to a call.
+fn is_answer(frame: &Frame) -> bool {
+    matches!(frame.kind(), Kind::Result | Kind::Error)
+}
