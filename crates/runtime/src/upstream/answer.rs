@@ -57,6 +57,8 @@ pub struct FrameStream {
     /// Messages of a batch (2025-03-26) that wait to be read.
     ready: VecDeque<StreamItem>,
     awaits: Awaits,
+    /// The server's last message is a request: it waits for us, and may be silent meanwhile.
+    asked: bool,
     last_event_id: Option<String>,
     retry: Option<Duration>,
     resume: Option<Resume>,
@@ -141,6 +143,7 @@ impl FrameStream {
             source,
             ready: VecDeque::new(),
             awaits,
+            asked: false,
             last_event_id: None,
             retry: None,
             resume: None,
@@ -187,7 +190,11 @@ impl FrameStream {
                 Source::Ended => return None,
                 Source::Batch => Err(ended()),
                 Source::Events(events) => {
-                    let idle = if self.awaits == Awaits::Answer { limits.idle } else { limits.listen_idle };
+                    let idle = match (self.awaits, self.asked) {
+                        (Awaits::Answer, false) => limits.idle,
+                        (Awaits::Answer, true) => limits.total,
+                        (Awaits::Nothing, _) => limits.listen_idle,
+                    };
                     let read = read_event(events, idle, self.total, limits.total).await;
                     self.note_position();
                     self.on_event(read)
@@ -218,6 +225,7 @@ impl FrameStream {
     /// Ends the stream with its response: nothing that follows belongs to the call.
     fn deliver(&mut self, item: StreamItem) -> StreamItem {
         let response = matches!(item.frame.kind(), Kind::Result | Kind::Error);
+        self.asked = item.frame.kind() == Kind::Request;
         if response && self.awaits == Awaits::Answer {
             self.source = Source::Ended;
             self.ready.clear();

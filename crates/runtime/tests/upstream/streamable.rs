@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
 use quorate_mcp::Version;
-use quorate_runtime::upstream::error::Nonsense;
+use quorate_runtime::upstream::error::{Nonsense, Phase};
 use quorate_runtime::upstream::legacy::{InitializeResult, Leg, Transport};
 use quorate_runtime::upstream::{Answer, Error, FrameStream, Limits, TransportSetting};
 
@@ -338,4 +338,18 @@ async fn dropping_a_stream_closes_its_connection_and_sends_nothing() {
     drop(stream);
     until("the request was recorded", || server.seen().len() == 3).await;
     assert_eq!(server.seen().len(), 3, "a disconnect is no cancellation, and nobody sends one");
+}
+
+#[tokio::test]
+async fn a_server_that_waits_for_an_answer_of_ours_may_be_silent() {
+    let ask = "data: {\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"elicitation/create\",\"params\":{}}\n\n";
+    let server = session(move |_| events_then(ask, Step::Hang)).await;
+    let patient = Limits { idle: Duration::from_millis(800), total: Duration::from_secs(3), ..limits() };
+    let (leg, _) = open(&server, patient).await.unwrap();
+    let mut stream = stream_of(&leg).await;
+    assert_eq!(stream.next().await.unwrap().unwrap().frame.method(), Some("elicitation/create"));
+
+    let error = stream.next().await.unwrap().unwrap_err();
+
+    assert!(matches!(error, Error::Timeout { phase: Phase::Total, .. }), "{error:?}");
 }
