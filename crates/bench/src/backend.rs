@@ -7,17 +7,19 @@
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -40,6 +42,9 @@ pub(crate) struct Args {
     /// The port on 127.0.0.1; 0 takes a free one. The URL is the first line on the standard output.
     #[arg(long, default_value_t = 0)]
     port: u16,
+    /// Knows sessions only, and refuses the modern era as servers do that never heard of it.
+    #[arg(long)]
+    legacy: bool,
     /// Seconds after which it ends in any case.
     #[arg(long, default_value_t = 3600)]
     seconds_max: u64,
@@ -47,11 +52,19 @@ pub(crate) struct Args {
 
 /// The answers, less what is each request's own.
 struct Backend {
+    /// It refuses the modern era.
+    legacy_only: bool,
     modern: Results,
     legacy: Results,
     discover: Bytes,
     initialize: Bytes,
     sessions: AtomicU64,
+}
+
+/// A body: some bytes, and then its end, or silence until the client leaves.
+struct Body {
+    bytes: Option<Bytes>,
+    held: bool,
 }
 
 /// What the tools of one era answer.
@@ -65,14 +78,14 @@ struct Results {
 struct Message<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     method: std::borrow::Cow<'a, str>,
 }
 
 // === impl Backend ===
 
 impl Backend {
-    fn new() -> Self {
+    fn new(legacy_only: bool) -> Self {
         let results = |is_modern| Results {
             call: message::call_result(is_modern).into(),
             list: message::list_result(is_modern).into(),
@@ -86,6 +99,7 @@ impl Backend {
              \"serverInfo\":{{\"name\":\"bench\",\"version\":\"1\"}}"
         );
         Self {
+            legacy_only,
             modern: results(true),
             legacy: results(false),
             discover: discover.into(),
@@ -94,7 +108,7 @@ impl Backend {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
         match head.method {
             Method::POST => {}
@@ -113,12 +127,16 @@ impl Backend {
         };
         match &*message.method {
             "initialize" => self.initialize(id),
+            _ if self.legacy_only && is(&head.headers, &VERSION, MODERN) => {
+                error(StatusCode::BAD_REQUEST, "null", -32000, "Bad Request: Unsupported protocol version")
+            }
+            "tools/call" if self.legacy_only && names(&body, message::ASKING_TOOL) => asking(),
             _ if is(&head.headers, &VERSION, MODERN) => self.modern(&head.headers, id, &message.method),
             _ => self.legacy(&head.headers, id, &message.method),
         }
     }
 
-    fn initialize(&self, id: &str) -> Response<Full<Bytes>> {
+    fn initialize(&self, id: &str) -> Response<Body> {
         let session = format!("bench-{}", self.sessions.fetch_add(1, Ordering::Relaxed));
         let mut response = result(id, &self.initialize);
         let session = HeaderValue::try_from(session).expect("digits and letters are a header value");
@@ -126,7 +144,7 @@ impl Backend {
         response
     }
 
-    fn modern(&self, headers: &HeaderMap, id: &str, method: &str) -> Response<Full<Bytes>> {
+    fn modern(&self, headers: &HeaderMap, id: &str, method: &str) -> Response<Body> {
         if !is(headers, &METHOD, method) {
             return error(StatusCode::BAD_REQUEST, id, -32020, "Mcp-Method and the body differ");
         }
@@ -139,7 +157,7 @@ impl Backend {
         }
     }
 
-    fn legacy(&self, headers: &HeaderMap, id: &str, method: &str) -> Response<Full<Bytes>> {
+    fn legacy(&self, headers: &HeaderMap, id: &str, method: &str) -> Response<Body> {
         if !headers.contains_key(SESSION) {
             return error(StatusCode::BAD_REQUEST, id, -32600, "a session is required");
         }
@@ -152,6 +170,33 @@ impl Backend {
     }
 }
 
+// === impl Body ===
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Task<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.bytes.take() {
+            Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            // The connection notices itself when its client leaves.
+            None if self.held => Poll::Pending,
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none() && !self.held
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.held {
+            true => SizeHint::default(),
+            false => SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        }
+    }
+}
+
 /// Runs the process.
 ///
 /// # Errors
@@ -160,15 +205,15 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port)).await.context("listen")?;
     crate::load::say(&format!("http://{}/mcp", listener.local_addr()?))?;
     tokio::select! {
-        served = serve(listener) => served?,
+        served = serve(listener, Backend::new(args.legacy)) => served?,
         ended = stdin_ended() => ended?,
         () = tokio::time::sleep(Duration::from_secs(args.seconds_max)) => {}
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(listener: TcpListener) -> Result<()> {
-    let backend = Arc::new(Backend::new());
+async fn serve(listener: TcpListener, backend: Backend) -> Result<()> {
+    let backend = Arc::new(backend);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let permit = Arc::clone(&connections).acquire_owned().await?;
@@ -203,28 +248,39 @@ fn is(headers: &HeaderMap, name: &http::HeaderName, value: &str) -> bool {
     headers.get(name).is_some_and(|found| found.as_bytes() == value.as_bytes())
 }
 
-fn result(id: &str, members: &[u8]) -> Response<Full<Bytes>> {
+fn names(body: &[u8], tool: &str) -> bool {
+    memchr::memmem::find(body, format!("\"name\":\"{tool}\"").as_bytes()).is_some()
+}
+
+/// Asks the client something, and waits for its answer for as long as it likes.
+fn asking() -> Response<Body> {
+    let mut response = Response::new(Body { bytes: Some(Bytes::from_static(message::QUESTION)), held: true });
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response
+}
+
+fn result(id: &str, members: &[u8]) -> Response<Body> {
     json(StatusCode::OK, &[b"{\"jsonrpc\":\"2.0\",\"id\":", id.as_bytes(), b",\"result\":{", members, b"}}"])
 }
 
-fn error(status: StatusCode, id: &str, code: i32, message: &str) -> Response<Full<Bytes>> {
+fn error(status: StatusCode, id: &str, code: i32, message: &str) -> Response<Body> {
     let error = format!("\"code\":{code},\"message\":\"{message}\"");
     json(status, &[b"{\"jsonrpc\":\"2.0\",\"id\":", id.as_bytes(), b",\"error\":{", error.as_bytes(), b"}}"])
 }
 
-fn json(status: StatusCode, parts: &[&[u8]]) -> Response<Full<Bytes>> {
+fn json(status: StatusCode, parts: &[&[u8]]) -> Response<Body> {
     let mut body = BytesMut::with_capacity(parts.iter().map(|part| part.len()).sum());
     for part in parts {
         body.put_slice(part);
     }
-    let mut response = Response::new(Full::new(body.freeze()));
+    let mut response = Response::new(Body { bytes: Some(body.freeze()), held: false });
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, message::JSON);
     response
 }
 
-fn status(status: StatusCode) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
+fn status(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body { bytes: None, held: false });
     *response.status_mut() = status;
     response
 }
@@ -238,7 +294,7 @@ mod tests {
     async fn connect() -> Connection {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let target = Target::parse(&format!("http://{}/mcp", listener.local_addr().unwrap())).unwrap();
-        tokio::spawn(serve(listener));
+        tokio::spawn(serve(listener, Backend::new(false)));
         Connection::open(&target).await.unwrap()
     }
 

@@ -35,6 +35,10 @@ pub(crate) const REQUEST_BYTES: usize = 500;
 pub(crate) const ANSWER_BYTES: usize = 4096;
 /// Tools that the backend lists.
 pub(crate) const TOOLS: usize = 50;
+/// The tool that asks its client something before it answers.
+pub(crate) const ASKING_TOOL: &str = "ask";
+/// What it asks, as a server-sent event.
+pub(crate) const QUESTION: &[u8] = b"data: {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"elicitation/create\",\"params\":{\"message\":\"Which region?\",\"requestedSchema\":{\"type\":\"object\",\"properties\":{\"region\":{\"type\":\"string\"}}}}}\n\n";
 /// The tool that is called.
 const TOOL: &str = "read_report_07";
 
@@ -148,6 +152,18 @@ pub(crate) fn legacy(session: Option<&HeaderValue>) -> HeaderMap {
         headers.insert(VERSION, HeaderValue::from_static(LEGACY));
     }
     headers
+}
+
+/// The headers and body of a modern call of the tool that asks, with this number as its id.
+pub(crate) fn asking_call(number: u64) -> (HeaderMap, Bytes) {
+    let mut headers = modern("tools/call");
+    headers.insert(NAME, HeaderValue::from_static(ASKING_TOOL));
+    let body = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"tools/call\",\"params\":{{\"name\":\"{ASKING_TOOL}\",\
+         \"arguments\":{{}},\"_meta\":{{\"io.modelcontextprotocol/protocolVersion\":\"{MODERN}\",\
+         \"io.modelcontextprotocol/clientCapabilities\":{{\"elicitation\":{{}}}}}}}}}}"
+    );
+    (headers, body.into())
 }
 
 /// The body of `initialize`.

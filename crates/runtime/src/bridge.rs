@@ -24,9 +24,9 @@ use crate::session::{Client, Handle, Scope, Translate};
 use crate::shard::{Error, Open, Sessions};
 use crate::upstream::SELF;
 
-/// Parked calls of one principal at once: 64, as one session may have; a person answers one at a
-/// time, and an agent host shows a few.
-pub const PARKED_MAX: usize = 64;
+/// Parked calls of one principal at once: 256, as one session may have. An agent that serves many
+/// people may be one principal, and each costs a few kilobytes.
+pub const PARKED_MAX: usize = 256;
 /// Entries at which dead ones are looked for.
 const SWEEP_AT: usize = 64;
 

@@ -91,7 +91,7 @@ impl Config {
         streams_max: 64,
         server_requests_max: 64,
         server_request_timeout: Duration::from_secs(10 * 60),
-        parked_max: 64,
+        parked_max: 256,
         park_timeout: Duration::from_secs(5 * 60),
         subscriptions_max: 1024,
         notifications_queued_max: 16,
@@ -118,6 +118,7 @@ impl Config {
             priming: false,
             calls_max: 1024,
             streams_max: 1024,
+            server_requests_max: 1024,
             idle_timeout: Duration::from_secs(10 * 60),
             ..self
         }

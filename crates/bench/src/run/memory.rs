@@ -3,7 +3,7 @@
 //! Idle is a gateway after its start and a first request. Then legacy sessions are opened, each
 //! with one `tools/call`, and their connections closed. A first batch pays for what grows once
 //! (pools, tables, code that is touched) and is not counted; the growth over the second batch is
-//! divided by its sessions. Afterwards some of them are asked whether they are still alive.
+//! divided by its sessions. Parked calls of stateless clients are measured in the same way. Afterwards some of them are asked whether they are still alive.
 
 use std::time::Duration;
 
@@ -27,6 +27,9 @@ const SETTLED_BYTES: u64 = 128 << 10;
 /// Readings after which memory is taken as it is.
 const READINGS_MAX: usize = 40;
 const READING_INTERVAL: Duration = Duration::from_secs(1);
+/// Parked calls before those that count, and these: as many as one caller may have.
+const PARKED_BEFORE: u64 = 48;
+const PARKED: u64 = 208;
 /// Sessions that are asked whether they live.
 const PROBES: usize = 20;
 
@@ -81,6 +84,53 @@ impl Memory {
     pub(crate) fn session_kb(&self) -> f64 {
         (as_f64(self.after_bytes) - as_f64(self.before_bytes)) / as_f64(self.sessions) / 1024.0
     }
+}
+
+/// Memory of calls that wait for their client.
+#[derive(Debug, Serialize)]
+pub(crate) struct Parked {
+    /// Resident memory with the calls of the first batch.
+    pub(crate) before_bytes: u64,
+    /// Resident memory with all calls.
+    pub(crate) after_bytes: u64,
+    /// Calls of the second batch.
+    pub(crate) calls: u64,
+}
+
+// === impl Parked ===
+
+impl Parked {
+    /// Parks calls at a gateway before a server of sessions.
+    ///
+    /// # Errors
+    /// When a call is not parked.
+    pub(crate) async fn measure(gateway: &Gateway) -> Result<Self> {
+        let target = Target::parse(gateway.url())?;
+        park(&target, PARKED_BEFORE).await?;
+        let before_bytes = settled(gateway).await?;
+        park(&target, PARKED).await?;
+        let after_bytes = settled(gateway).await?;
+        let parked = Self { before_bytes, after_bytes, calls: PARKED };
+        eprintln!("memory: {:.1} KB for each of {PARKED} parked calls", parked.call_kb());
+        Ok(parked)
+    }
+
+    /// Memory per parked call in kilobytes (1024).
+    pub(crate) fn call_kb(&self) -> f64 {
+        (as_f64(self.after_bytes) - as_f64(self.before_bytes)) / as_f64(self.calls) / 1024.0
+    }
+}
+
+/// Makes calls, each of which has to be answered with a question, over one connection.
+async fn park(target: &Target, calls: u64) -> Result<()> {
+    let mut connection = Connection::open(target).await?;
+    for number in 0..calls {
+        let (headers, body) = message::asking_call(number);
+        let answer = connection.post(&headers, body).await?;
+        let result = message::result(&number.to_string(), &answer)?;
+        ensure!(result.contains("\"input_required\""), "a call that should be parked: {result}");
+    }
+    Ok(())
 }
 
 /// Opens sessions, calls a tool in each, and closes the connections; returns the sessions' ids.

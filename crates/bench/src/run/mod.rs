@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::child::Child;
 use self::gateway::Gateway;
-use self::memory::Memory;
+use self::memory::{Memory, Parked};
 use self::report::{Light, Numbers, Row};
 use self::sink::Sink;
 use self::speed::{CpuRound, Parts, Plan, median};
@@ -63,6 +63,20 @@ pub(crate) struct Args {
     minutes_max: u64,
 }
 
+// === impl Args ===
+
+impl Args {
+    fn plan(&self) -> Plan {
+        Plan {
+            rounds: self.rounds,
+            requests: self.requests,
+            warm_up: self.warm_up,
+            connections: self.connections,
+            seconds: self.seconds,
+        }
+    }
+}
+
 /// Runs the process.
 ///
 /// # Errors
@@ -102,23 +116,39 @@ async fn measure(args: &Args) -> Result<Numbers> {
     let memory = Memory::measure(&gateway, args.sessions).await?;
     gateway.end().await?;
 
+    let bridged = bridged(args, &bench, &quorate, &sink_url).await?;
+
     let gateway = Gateway::start(&quorate, &backend_url, &sink_url).await?;
     let parts = Parts { bench: &bench, backend: &backend, backend_url: &backend_url, gateway: &gateway };
-    let numbers = speed(args, &parts, memory, &sink).await?;
+    let numbers = speed(args, &parts, memory, bridged, &sink).await?;
     gateway.check_metrics().await?;
     gateway.end().await?;
     backend.end().await?;
     Ok(numbers)
 }
 
-async fn speed(args: &Args, parts: &Parts<'_>, memory: Memory, sink: &Sink) -> Result<Numbers> {
-    let plan = Plan {
-        rounds: args.rounds,
-        requests: args.requests,
-        warm_up: args.warm_up,
-        connections: args.connections,
-        seconds: args.seconds,
-    };
+/// Measures stateless calls on a server of sessions, on a gateway of their own.
+async fn bridged(args: &Args, bench: &Path, quorate: &Path, sink_url: &str) -> Result<(Vec<CpuRound>, Parked)> {
+    let arguments = ["backend".to_owned(), "--legacy".to_owned()];
+    let mut backend = Child::start("the backend of sessions", bench, &arguments)?;
+    let backend_url = backend.line(BACKEND_TIMEOUT).await?;
+    let gateway = Gateway::start(quorate, &backend_url, sink_url).await?;
+    let parts = Parts { bench, backend: &backend, backend_url: &backend_url, gateway: &gateway };
+    let calls = parts.cpu_across(Measure::LegacyCall, Measure::ModernCall, &args.plan()).await?;
+    let parked = Parked::measure(&gateway).await?;
+    gateway.end().await?;
+    backend.end().await?;
+    Ok((calls, parked))
+}
+
+async fn speed(
+    args: &Args,
+    parts: &Parts<'_>,
+    memory: Memory,
+    (bridged_call, parked): (Vec<CpuRound>, Parked),
+    sink: &Sink,
+) -> Result<Numbers> {
+    let plan = args.plan();
     let modern_call = parts.cpu(Measure::ModernCall, &plan).await?;
     let legacy_call = parts.cpu(Measure::LegacyCall, &plan).await?;
     let tools_list = parts.cpu(Measure::ToolsList, &plan).await?;
@@ -131,9 +161,11 @@ async fn speed(args: &Args, parts: &Parts<'_>, memory: Memory, sink: &Sink) -> R
         Row::of_cpu("CPU time, modern `tools/call`, 500 B in, 4 KB out", &modern_call, 0.08, 0.12),
         Row::of_cpu("CPU time, legacy `tools/call` in a session, JSON answer", &legacy_call, 0.10, 0.15),
         Row::of_cpu("CPU time, `tools/list` of 50 tools from cache", &tools_list, 0.05, 0.08),
+        Row::of_cpu("CPU time, modern `tools/call` on a server of sessions", &bridged_call, 0.14, 0.20),
         Row::of_latency("p99 at 20% of the maximum rate, modern call (added)", &modern_latency, 1.0, 2.0),
         Row::of_gateway("Memory, idle", "MB", memory.idle_mb(), 25.0, 35.0),
         Row::of_gateway("Memory per live idle session", "KB", memory.session_kb(), 16.0, 24.0),
+        Row::of_gateway("Memory per parked call", "KB", parked.call_kb(), 8.0, 16.0),
     ];
     let light = vec![
         Light::of("modern `tools/call`", modern_rate, &modern_latency),
@@ -152,7 +184,9 @@ async fn speed(args: &Args, parts: &Parts<'_>, memory: Memory, sink: &Sink) -> R
         tools_list,
         modern_latency,
         legacy_latency,
+        bridged_call,
         memory,
+        parked,
     })
 }
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::memory::Memory;
+use super::memory::{Memory, Parked};
 use super::speed::{CpuRound, LatencyRound, median};
 
 /// What is said when latency cannot be judged.
@@ -85,8 +85,12 @@ pub(crate) struct Numbers {
     pub(crate) modern_latency: Vec<LatencyRound>,
     /// Rounds of the legacy call in an open loop.
     pub(crate) legacy_latency: Vec<LatencyRound>,
+    /// Rounds of the modern call on a server of sessions.
+    pub(crate) bridged_call: Vec<CpuRound>,
     /// Memory.
     pub(crate) memory: Memory,
+    /// Memory of calls that wait for their client.
+    pub(crate) parked: Parked,
 }
 
 // === impl Row ===

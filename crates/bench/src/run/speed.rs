@@ -93,10 +93,18 @@ impl Parts<'_> {
     /// # Errors
     /// When a load fails.
     pub(crate) async fn cpu(&self, measure: Measure, plan: &Plan) -> Result<Vec<CpuRound>> {
+        self.cpu_across(measure, measure, plan).await
+    }
+
+    /// Measures CPU time per request where the gateway is asked another way than the backend.
+    ///
+    /// # Errors
+    /// When a load fails.
+    pub(crate) async fn cpu_across(&self, directly: Measure, measure: Measure, plan: &Plan) -> Result<Vec<CpuRound>> {
         let mut rounds = Vec::new();
         for round in 1..=plan.rounds {
             let backend = || Cpu::of_tree(self.backend.pid());
-            let (direct_load, direct) = self.load(measure, plan, None, self.backend_url, backend).await?;
+            let (direct_load, direct) = self.load(directly, plan, None, self.backend_url, backend).await?;
             let url = self.gateway.url();
             let (gateway_load, gateway) = self.load(measure, plan, None, url, || self.gateway.cpu()).await?;
             eprintln!(
