@@ -5,6 +5,7 @@
 
 mod backends;
 mod bodies;
+mod bridged;
 mod configuration;
 mod handles;
 mod limits;
