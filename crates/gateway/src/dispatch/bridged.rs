@@ -36,9 +36,11 @@ use crate::behalf::{self, Behalf};
 use crate::classify::Request;
 use crate::parking::{Ask, Binding, Parking, Place, invalid_state};
 
-/// Silence after which a call is answered with a stream, whose comments keep it open: 15 s, the
-/// pause between two of them.
-const SILENCE_MAX: Duration = sse::KEEP_ALIVE;
+/// Silence after which a call becomes a stream of its session: 5 s, longer than most calls take.
+const PRIME_AFTER: Duration = Duration::from_secs(5);
+/// Further silence after which its client is answered with a stream, whose comments keep the
+/// connection open: 10 s, which together is the pause between two of them.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Tries to post a call to a session; a second one finds that the first ended in that moment.
 const POSTS_MAX: usize = 2;
 
@@ -288,7 +290,7 @@ impl Opening<'_> {
             progress_token: progress_token.map(Bytes::from),
             purpose: Purpose::Plain,
             headers,
-            prime_after: Some(SILENCE_MAX),
+            prime_after: Some(PRIME_AFTER),
         }
     }
 
