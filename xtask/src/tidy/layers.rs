@@ -34,6 +34,7 @@ const PLACES: &[(&str, Layer)] = &[
     ("quorate-mcp", Layer::Pure),
     ("quorate-a2a", Layer::Pure),
     ("quorate-llm", Layer::Pure),
+    ("quorate-openapi", Layer::Pure),
     ("quorate-session", Layer::Pure),
     ("quorate-catalog", Layer::Pure),
     ("quorate-placement", Layer::Pure),
@@ -67,6 +68,7 @@ const WITHIN: &[(&str, &str)] = &[
     ("quorate-mcp", "quorate-jsonrpc"),
     ("quorate-a2a", "quorate-jsonrpc"),
     ("quorate-llm", "quorate-jsonrpc"),
+    ("quorate-openapi", "quorate-jsonrpc"),
     ("quorate-session", "quorate-jsonrpc"),
     // Sockets with TLS.
     ("quorate-http", "quorate-tls"),

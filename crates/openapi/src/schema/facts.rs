@@ -1,0 +1,201 @@
+//! What a schema says about its values, as far as it decides how they travel.
+//!
+//! Questions that are asked of the document before anything is translated: what a reference leads to, whether only
+//! objects are meant, which properties there are, whether a text stands for bytes.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::Direction;
+use crate::document::{Document, Version};
+use crate::node::Node;
+use crate::problem::{Fault, Reason};
+
+/// The deepest composition that is looked into; documents have two or three levels.
+const COMPOSITION_MAX: usize = 16;
+/// The most schemas that one question looks at.
+const LOOKED_AT_MAX: usize = 500;
+
+/// A property of an object.
+#[derive(Clone, Debug)]
+pub(crate) struct Field<'d> {
+    pub(crate) name: &'d str,
+    pub(crate) node: Node<'d>,
+    pub(crate) required: bool,
+}
+
+/// Returns what a schema means: itself, or what its `$ref` leads to. In 3.1 a reference with something beside it
+/// means more than what it leads to, so only its own hop is made.
+pub(super) fn target<'d>(document: &'d Document, node: &Node<'d>) -> Result<Node<'d>, Fault> {
+    let mut current = node.clone();
+    for hop in 0..=document.limits.ref_hops_max {
+        let Some(reference) = current.get("$ref") else { return Ok(current) };
+        let alone = document.version == Version::V3_0 || current.object()?.len() == 1;
+        if hop > 0 && !alone {
+            return Ok(current);
+        }
+        current = document.follow(&reference)?;
+    }
+    let target = node.value.get("$ref").and_then(Value::as_str).unwrap_or_default();
+    Err(node.fault(Reason::EndlessRef { target: crate::problem::shown(target) }))
+}
+
+/// Tells whether a property is not for this direction: `readOnly` for input, `writeOnly` for output.
+pub(super) fn is_hidden(document: &Document, node: &Node<'_>, direction: Direction) -> Result<bool, Fault> {
+    let key = match direction {
+        Direction::Input => "readOnly",
+        Direction::Output => "writeOnly",
+    };
+    let flagged = |node: &Node<'_>| node.value.get(key).and_then(Value::as_bool) == Some(true);
+    Ok(flagged(node) || (node.value.get("$ref").is_some() && flagged(&target(document, node)?)))
+}
+
+/// The names under `required`, each once; what is no text there is passed over.
+pub(super) fn required<'d>(node: &Node<'d>) -> Result<Vec<&'d str>, Fault> {
+    let Some(required) = node.get("required") else { return Ok(Vec::new()) };
+    // Drafts before 4 had a flag here, and documents still do.
+    if required.value.is_boolean() {
+        return Ok(Vec::new());
+    }
+    let mut seen = HashSet::new();
+    Ok(required.items()?.filter_map(|name| name.value.as_str()).filter(|name| seen.insert(*name)).collect())
+}
+
+/// Tells whether every value of a schema is an object, null aside.
+pub(crate) fn is_object(document: &Document, node: &Node<'_>) -> Result<bool, Fault> {
+    Look { document, left: LOOKED_AT_MAX }.is_object(node, 0)
+}
+
+/// Lists the properties of an object that is described by nothing else, so that each of them can be an argument.
+/// `None` when the schema is more than that: alternatives, free keys, or no properties at all.
+pub(crate) fn fields<'d>(document: &'d Document, node: &Node<'d>) -> Result<Option<Vec<Field<'d>>>, Fault> {
+    let mut fields = Vec::new();
+    let mut look = Look { document, left: LOOKED_AT_MAX };
+    let plain = look.collect(node, 0, &mut fields)?;
+    if !plain || fields.is_empty() {
+        return Ok(None);
+    }
+    let required: HashSet<&str> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+    // A property that several parts describe is the last one's.
+    let mut kept: Vec<Field<'d>> = Vec::with_capacity(fields.len());
+    for mut field in fields {
+        field.required = required.contains(field.name);
+        match kept.iter_mut().find(|known| known.name == field.name) {
+            Some(known) => *known = field,
+            None => kept.push(field),
+        }
+    }
+    kept.retain(|field| field.node.value.is_object() || field.node.value.is_boolean());
+    let mut shown = Vec::with_capacity(kept.len());
+    for field in kept {
+        if !is_hidden(document, &field.node, Direction::Input)? {
+            shown.push(field);
+        }
+    }
+    Ok((!shown.is_empty()).then_some(shown))
+}
+
+/// Tells whether a schema stands for bytes rather than for text: a file of a form, or a body.
+pub(crate) fn is_binary(document: &Document, node: &Node<'_>) -> Result<bool, Fault> {
+    let node = target(document, node)?;
+    let text = |key: &str| node.value.get(key).and_then(Value::as_str);
+    let typed = types(&node).is_none_or(|types| types.contains(&"string"));
+    let by_format = matches!(text("format"), Some("binary")) && typed;
+    // 3.1 describes bytes by their media type; with an encoding they are text already.
+    let by_content = document.version == Version::V3_1
+        && typed
+        && text("contentEncoding").is_none()
+        && text("contentMediaType").is_some_and(|media| !media.starts_with("text/") && !media.contains("json"));
+    Ok(by_format || by_content)
+}
+
+/// The types that a schema names.
+fn types<'d>(node: &Node<'d>) -> Option<Vec<&'d str>> {
+    match node.value.get("type")? {
+        Value::String(one) => Some(vec![one]),
+        Value::Array(several) => Some(several.iter().filter_map(Value::as_str).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+    }
+}
+
+/// A bounded look around.
+struct Look<'d> {
+    document: &'d Document,
+    left: usize,
+}
+
+// === impl Look ===
+
+impl<'d> Look<'d> {
+    /// Tells whether there is room for one more schema at this depth of composition.
+    fn may(&mut self, depth: usize) -> bool {
+        self.left = self.left.saturating_sub(1);
+        self.left > 0 && depth < COMPOSITION_MAX
+    }
+
+    fn is_object(&mut self, node: &Node<'_>, depth: usize) -> Result<bool, Fault> {
+        if !self.may(depth) {
+            return Ok(false);
+        }
+        let node = target(self.document, node)?;
+        if let Some(types) = types(&node) {
+            return Ok(types.contains(&"object") && types.iter().all(|one| matches!(*one, "object" | "null")));
+        }
+        if node.get("properties").is_some()
+            || node.get("additionalProperties").is_some_and(|node| node.value.is_object())
+        {
+            return Ok(true);
+        }
+        for key in ["oneOf", "anyOf"] {
+            let Some(branches) = node.get(key) else { continue };
+            let mut all = branches.items()?.next().is_some();
+            for branch in branches.items()? {
+                all = all && self.is_object(&branch, depth + 1)?;
+            }
+            if all {
+                return Ok(true);
+            }
+        }
+        if let Some(branches) = node.get("allOf") {
+            for branch in branches.items()? {
+                if self.is_object(&branch, depth + 1)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Adds the properties of a schema; false when it is more than properties.
+    fn collect(&mut self, node: &Node<'d>, depth: usize, fields: &mut Vec<Field<'d>>) -> Result<bool, Fault> {
+        if !self.may(depth) {
+            return Ok(false);
+        }
+        let node = target(self.document, node)?;
+        let more = ["oneOf", "anyOf", "not", "if", "patternProperties", "propertyNames", "dependentSchemas", "$ref"];
+        let free = node.get("additionalProperties").is_some_and(|node| node.value != &Value::Bool(false));
+        let typed = types(&node).is_none_or(|types| types.contains(&"object"));
+        if !node.value.is_object() || !typed || free || more.iter().any(|key| node.get(key).is_some()) {
+            return Ok(false);
+        }
+        if let Some(branches) = node.get("allOf") {
+            for branch in branches.items()? {
+                if !self.collect(&branch, depth + 1, fields)? {
+                    return Ok(false);
+                }
+            }
+        }
+        let required = required(&node)?;
+        // A part may require what another part describes.
+        for field in fields.iter_mut().filter(|field| required.contains(&field.name)) {
+            field.required = true;
+        }
+        if let Some(properties) = node.get("properties") {
+            for (name, node) in properties.members()? {
+                fields.push(Field { name, node, required: required.contains(&name) });
+            }
+        }
+        Ok(true)
+    }
+}
