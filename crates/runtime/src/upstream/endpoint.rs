@@ -11,6 +11,8 @@ use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCO
 use http::{HeaderMap, Uri};
 use quorate_http::client;
 
+use super::openapi::ApiEndpoint;
+
 /// The limits of calls to one tool server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -81,6 +83,8 @@ pub enum InvalidEndpoint {
 pub enum Endpoint {
     /// An address over HTTP.
     Http(HttpEndpoint),
+    /// An API that an OpenAPI document describes.
+    Api(ApiEndpoint),
 }
 
 /// One address of a tool server over HTTP. Clones are cheap.
@@ -125,6 +129,7 @@ impl Endpoint {
     pub fn limits(&self) -> &Limits {
         match self {
             Self::Http(endpoint) => endpoint.limits(),
+            Self::Api(endpoint) => endpoint.limits(),
         }
     }
 }
@@ -134,6 +139,7 @@ impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Http(endpoint) => endpoint.uri().fmt(f),
+            Self::Api(endpoint) => endpoint.fmt(f),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod error;
 mod events;
 pub mod legacy;
 pub mod modern;
+mod openapi;
 pub mod probe;
 mod wire;
 
@@ -24,6 +25,7 @@ pub use answer::{Answer, FrameStream, StreamItem};
 pub use client::{About, Client, ToolCall};
 pub use endpoint::{Endpoint, HttpEndpoint, Limits};
 pub use error::Error;
+pub use openapi::ApiEndpoint;
 pub use probe::{EraSetting, LegacySupport, ModernInfo, Probe, TransportSetting, probe};
 
 /// Who we say that we are, to servers and to clients.

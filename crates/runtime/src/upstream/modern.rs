@@ -27,6 +27,7 @@ pub async fn send(endpoint: &Endpoint, headers: HeaderMap, body: Bytes) -> Resul
     let patience = Patience::of_call(endpoint.limits());
     match endpoint {
         Endpoint::Http(endpoint) => post(endpoint, headers, body, patience).await,
+        Endpoint::Api(endpoint) => endpoint.answer(&headers, body, patience).await,
     }
 }
 
@@ -40,6 +41,7 @@ pub async fn listen(endpoint: &Endpoint, headers: HeaderMap, body: Bytes) -> Res
     let patience = Patience::of_listen(endpoint.limits());
     let answer = match endpoint {
         Endpoint::Http(endpoint) => post(endpoint, headers, body, patience).await?,
+        Endpoint::Api(endpoint) => endpoint.answer(&headers, body, patience).await?,
     };
     match answer {
         Answer::Stream(stream) => Ok(stream),

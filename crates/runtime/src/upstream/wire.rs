@@ -229,7 +229,7 @@ fn of_malformed(malformed: jsonrpc::Malformed) -> Error {
     Nonsense::Message { reason: malformed.reason }.into()
 }
 
-async fn body(body: Incoming, bytes_max: usize, patience: Patience) -> Result<Bytes, Error> {
+pub(super) async fn body(body: Incoming, bytes_max: usize, patience: Patience) -> Result<Bytes, Error> {
     let (until, after) = patience.total.unwrap_or(patience.first_byte);
     let left = until.saturating_duration_since(Instant::now());
     quorate_http::collect(body, bytes_max, left).await.map_err(|error| match error {
@@ -260,7 +260,7 @@ fn shown(value: Option<&HeaderValue>) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]).into_owned()
 }
 
-fn of_client(error: client::Error) -> Error {
+pub(super) fn of_client(error: client::Error) -> Error {
     match error {
         client::Error::ConnectTimeout { timeout } => Error::Timeout { phase: Phase::Connect, after: timeout },
         client::Error::Timeout { timeout } => Error::Timeout { phase: Phase::FirstByte, after: timeout },

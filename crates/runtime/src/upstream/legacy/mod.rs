@@ -87,6 +87,7 @@ impl Leg {
         let body = build::request(&Id::from(INITIALIZE_ID), INITIALIZE, Some(initialize_params));
         let (link, initialized) = match endpoint {
             Endpoint::Http(endpoint) => open_http(endpoint, transport, headers.clone(), body).await?,
+            Endpoint::Api(endpoint) => endpoint.refuse_session(body)?,
         };
         let leg = Self { link: Arc::new(link) };
         if let Err(error) = leg.notify(headers, build::notification("notifications/initialized", None)).await {
