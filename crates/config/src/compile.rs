@@ -20,6 +20,7 @@ use crate::suggest::nearest;
 use crate::{schema, shape};
 
 mod listener;
+mod openapi;
 mod tool_server;
 mod toolset;
 

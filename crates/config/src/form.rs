@@ -83,8 +83,10 @@ pub(crate) enum RequirementForm {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ToolServerForm {
     /// The URLs of the server's MCP endpoint. Several are replicas of each other.
-    #[schemars(required, extend("minItems" = 1, "maxItems" = URLS_MAX, "uniqueItems" = true))]
+    #[schemars(extend("minItems" = 1, "maxItems" = URLS_MAX, "uniqueItems" = true))]
     pub(crate) urls: Option<Vec<Option<String>>>,
+    /// An API that an OpenAPI document describes, instead of `urls`.
+    pub(crate) openapi: Option<OpenApiForm>,
     /// The era of MCP that the server speaks. By default it is found out.
     #[schemars(extend("default" = "auto"))]
     pub(crate) era: Option<EraForm>,
@@ -99,6 +101,94 @@ pub(crate) struct ToolServerForm {
     /// or errors. Headers that the protocol itself sets are refused.
     #[schemars(extend("maxProperties" = HEADERS_MAX, "x-secret" = true))]
     pub(crate) headers: Option<BTreeMap<String, String>>,
+}
+
+/// An API that an OpenAPI document describes: its operations become tools.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct OpenApiForm {
+    /// The file with the document, OpenAPI 3.0 or 3.1; `.json` is read as JSON, everything else as YAML. A relative
+    /// path begins at the folder of this file.
+    #[schemars(required)]
+    pub(crate) document: Option<String>,
+    /// The URL that all requests go to, instead of the servers that the document names.
+    pub(crate) server: Option<String>,
+    /// Which of the document's own servers is used, from 0.
+    #[schemars(range(min = 0, max = 1000), extend("default" = 0))]
+    pub(crate) server_index: Option<u32>,
+    /// Values of the variables in servers' URLs. By default the document's own.
+    #[schemars(extend("maxProperties" = LIST_MAX))]
+    pub(crate) variables: Option<BTreeMap<String, String>>,
+    /// Which operations become tools: those for which one of these rules holds. By default all.
+    #[schemars(extend("minItems" = 1, "maxItems" = LIST_MAX))]
+    pub(crate) include: Option<Vec<Option<RuleForm>>>,
+    /// Which operations do not: those for which one of these rules holds.
+    #[schemars(extend("minItems" = 1, "maxItems" = LIST_MAX))]
+    pub(crate) exclude: Option<Vec<Option<RuleForm>>>,
+    /// Credentials, by the names of the document's security schemes.
+    #[schemars(extend("maxProperties" = HEADERS_MAX, "x-secret" = true))]
+    pub(crate) auth: Option<BTreeMap<String, AuthForm>>,
+    /// Refuse the document when an operation that is asked for cannot be offered. By default it is left out.
+    #[schemars(extend("default" = false))]
+    pub(crate) strict: Option<bool>,
+}
+
+/// A description of operations. It holds for those that match each of its keys, and a key is matched by one of its
+/// texts, in which `*` stands for any characters.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RuleForm {
+    /// Tags.
+    #[schemars(extend("minItems" = 1, "maxItems" = LIST_MAX, "uniqueItems" = true))]
+    pub(crate) tags: Option<Vec<Option<String>>>,
+    /// Operation ids, or names of tools.
+    #[schemars(extend("minItems" = 1, "maxItems" = LIST_MAX, "uniqueItems" = true))]
+    pub(crate) operations: Option<Vec<Option<String>>>,
+    /// Paths as the document writes them.
+    #[schemars(extend("minItems" = 1, "maxItems" = LIST_MAX, "uniqueItems" = true))]
+    pub(crate) paths: Option<Vec<Option<String>>>,
+    /// Methods.
+    #[schemars(extend("minItems" = 1, "maxItems" = LIST_MAX, "uniqueItems" = true))]
+    pub(crate) methods: Option<Vec<Option<MethodForm>>>,
+}
+
+/// A method of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum MethodForm {
+    /// Reads.
+    Get,
+    /// Replaces.
+    Put,
+    /// Adds or acts.
+    Post,
+    /// Removes.
+    Delete,
+    /// Asks what is possible.
+    Options,
+    /// Reads without the content.
+    Head,
+    /// Changes a part.
+    Patch,
+}
+
+/// A credential for one security scheme. Each text is the secret itself, `env:NAME` for an environment variable, or
+/// `file:PATH` for a file; secrets never appear in logs or errors.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct AuthForm {
+    /// A token: for schemes of type `http` bearer, `oauth2` and `openIdConnect`.
+    #[schemars(extend("x-secret" = true))]
+    pub(crate) token: Option<String>,
+    /// A value: for schemes of type `apiKey`.
+    #[schemars(extend("x-secret" = true))]
+    pub(crate) value: Option<String>,
+    /// A user name: for schemes of type `http` basic.
+    #[schemars(extend("x-secret" = true))]
+    pub(crate) username: Option<String>,
+    /// The password that goes with the user name.
+    #[schemars(extend("x-secret" = true))]
+    pub(crate) password: Option<String>,
 }
 
 /// An era of MCP.

@@ -14,6 +14,7 @@
 pub mod access;
 pub mod error;
 pub mod limits;
+pub mod openapi;
 pub mod resource;
 pub mod set;
 pub mod watch;
@@ -31,6 +32,7 @@ pub use access::{Hosts, Origins};
 pub use compile::check_url;
 pub use error::{Errors, Problem, Reason};
 pub use limits::{HealthConfig, ListenerLimits, ToolServerLimits};
+pub use openapi::OpenApiConnection;
 pub use read::{DOCUMENTS_MAX, FILE_BYTES_MAX, FILES_MAX, Source, TOTAL_BYTES_MAX, load, parse};
 pub use resource::{
     Connection, Era, HttpConnection, Kind, Listener, Naming, Requires, TlsFiles, ToolServer, Toolset, Toolsets,

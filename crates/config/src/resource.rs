@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use http::HeaderMap;
 use quorate_types::{ResourceName, TenantId};
@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::access::{Hosts, Origins};
 use crate::limits::{HealthConfig, ListenerLimits, ToolServerLimits};
+use crate::openapi::OpenApiConnection;
 
 /// The kinds of resources that a document may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,6 +99,8 @@ pub struct ToolServer {
 pub enum Connection {
     /// At addresses over HTTP.
     Http(HttpConnection),
+    /// An API that an OpenAPI document describes.
+    OpenApi(OpenApiConnection),
 }
 
 /// A tool server over HTTP.
@@ -218,13 +221,27 @@ impl ToolServer {
     /// Makes a tool server of the default tenant with every default.
     #[must_use]
     pub fn new(name: ResourceName, connection: Connection) -> Self {
+        let era = Era::default_for(&connection);
         Self {
             name,
             tenant: TenantId::default(),
             connection,
-            era: Era::default(),
+            era,
             health: HealthConfig::DEFAULTS,
             limits: ToolServerLimits::DEFAULTS,
+        }
+    }
+}
+
+// === impl Era ===
+
+impl Era {
+    /// Returns the era of a tool server that says nothing about it: we are ourselves the server in front of an API.
+    #[must_use]
+    pub const fn default_for(connection: &Connection) -> Self {
+        match connection {
+            Connection::Http(_) => Self::Auto,
+            Connection::OpenApi(_) => Self::Modern,
         }
     }
 }
@@ -239,6 +256,17 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Lists the files that it is made of, beside the resource's own.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let api = match self {
+            Self::Http(_) => None,
+            Self::OpenApi(api) => Some(api),
+        };
+        api.into_iter().flat_map(OpenApiConnection::files)
+    }
+}
+
 impl fmt::Display for Connection {
     /// Writes what an operator knows it by; no secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -247,6 +275,7 @@ impl fmt::Display for Connection {
                 let urls: Vec<&str> = http.urls.iter().map(Url::as_str).collect();
                 f.write_str(&urls.join(", "))
             }
+            Self::OpenApi(api) => write!(f, "{}", api.document.display()),
         }
     }
 }

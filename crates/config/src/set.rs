@@ -5,6 +5,7 @@
 //! kept sorted by name, so a set does not depend on the order of files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use quorate_types::{ResourceName, TenantId};
 
@@ -64,6 +65,16 @@ impl ResourceSet {
     #[must_use]
     pub fn listeners(&self) -> &[Listener] {
         &self.listeners
+    }
+
+    /// Lists the files that resources name and are made of, each once, sorted.
+    #[must_use]
+    pub fn named_files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> =
+            self.tool_servers.iter().flat_map(|server| server.connection.files()).map(PathBuf::from).collect();
+        files.sort();
+        files.dedup();
+        files
     }
 
     /// Returns the tool servers, sorted by name.

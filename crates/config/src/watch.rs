@@ -34,11 +34,20 @@ pub struct Timing {
 #[derive(Debug)]
 pub struct Watcher {
     paths: Arc<[PathBuf]>,
+    /// Files that the resources themselves name.
+    named: Arc<[PathBuf]>,
     timing: Timing,
-    reported: u64,
+    reported: Seen,
     hint: Arc<Notify>,
     /// Keeps the notifications alive; `None` where the system gives none, and polling remains.
     _notifications: Option<RecommendedWatcher>,
+}
+
+/// Hashes of the resource files and of the files that they name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    paths: u64,
+    named: u64,
 }
 
 // === impl Timing ===
@@ -64,7 +73,24 @@ impl Watcher {
     pub fn new(paths: &[PathBuf], timing: Timing) -> Self {
         let hint = Arc::new(Notify::new());
         let notifications = notifications(paths, &hint);
-        Self { paths: paths.into(), timing, reported: fingerprint(paths), hint, _notifications: notifications }
+        let (paths, named): (Arc<[PathBuf]>, Arc<[PathBuf]>) = (paths.into(), Arc::from([]));
+        let reported = Seen { paths: of_paths(&paths), named: of_named(&named) };
+        Self { paths, named, timing, reported, hint, _notifications: notifications }
+    }
+
+    /// Watches these files, too, instead of those that were named before: what the loaded resources are made of beside
+    /// their own files. Changes from now on are reported, so call it before they are read.
+    pub fn also(&mut self, named: Vec<PathBuf>) {
+        if *self.named != named[..] {
+            self.named = named.into();
+            self.reported.named = of_named(&self.named);
+        }
+    }
+
+    /// Tells whether there is nothing to watch.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.paths.is_empty() && self.named.is_empty()
     }
 
     /// Waits until the files are not what they were when it returned last (or at `new`).
@@ -83,7 +109,7 @@ impl Watcher {
     }
 
     /// Waits until two looks agree, or patience is at its end.
-    async fn settled(&self, mut current: u64) -> u64 {
+    async fn settled(&self, mut current: Seen) -> Seen {
         let started = tokio::time::Instant::now();
         while started.elapsed() < self.timing.patience {
             tokio::time::sleep(self.timing.quiet).await;
@@ -96,9 +122,10 @@ impl Watcher {
         current
     }
 
-    async fn look(&self) -> u64 {
-        let paths = Arc::clone(&self.paths);
-        let looked = tokio::task::spawn_blocking(move || fingerprint(&paths)).await;
+    async fn look(&self) -> Seen {
+        let (paths, named) = (Arc::clone(&self.paths), Arc::clone(&self.named));
+        let looked =
+            tokio::task::spawn_blocking(move || Seen { paths: of_paths(&paths), named: of_named(&named) }).await;
         looked.unwrap_or_else(|error| {
             tracing::warn!(%error, "configuration files could not be looked at");
             self.reported
@@ -107,7 +134,7 @@ impl Watcher {
 }
 
 /// Hashes what [`crate::load`] would read: names, contents, and what cannot be read.
-fn fingerprint(paths: &[PathBuf]) -> u64 {
+fn of_paths(paths: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
     let mut problems = Vec::new();
     let files = read::find_files(paths, &mut problems);
@@ -120,6 +147,16 @@ fn fingerprint(paths: &[PathBuf]) -> u64 {
     }
     for problem in problems {
         problem.to_string().hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Hashes names, sizes and times: documents can be large, and this is done every few seconds.
+fn of_named(files: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        let about = std::fs::metadata(file).ok();
+        (file, about.map(|about| (about.len(), about.modified().ok()))).hash(&mut hasher);
     }
     hasher.finish()
 }

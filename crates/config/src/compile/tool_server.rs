@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use super::{Head, Order, Site};
+use super::{Head, Order, Site, openapi};
 use crate::error::{Reason, shown};
 use crate::form::{ToolServerForm, URLS_MAX};
 use crate::limits::{HealthConfig, ToolServerLimits};
 use crate::node::Path;
 use crate::report::Report;
-use crate::resource::{Connection, HttpConnection, ToolServer};
+use crate::resource::{Connection, Era, HttpConnection, ToolServer};
 
 /// The longest URL in characters; servers refuse request lines of about 8 KiB.
 const URL_CHARS_MAX: usize = 2048;
@@ -53,13 +53,46 @@ pub(super) fn compile(
     let at = &site.at;
     let health = health(&form, &at.key("health"), report);
     let limits = limits(&form, &at.key("limits"), report);
-    let era = form.era.map(Into::into).unwrap_or_default();
-    let connection = http(form, at, report)?;
+    let era = form.era.map(Era::from);
+    let connection = connection(form, site, report)?;
+    let era = era.unwrap_or(Era::default_for(&connection));
     Some(ToolServer { name: head.name, tenant: head.tenant, connection, era, health, limits })
 }
 
-fn http(form: ToolServerForm, at: &Path, report: &mut Report<'_>) -> Option<Connection> {
-    let headers = headers(&form.headers.unwrap_or_default(), &at.key("headers"), report);
+/// Where the server is: exactly one of the keys that say so.
+fn connection(form: ToolServerForm, site: &Site<'_>, report: &mut Report<'_>) -> Option<Connection> {
+    let at = &site.at;
+    let ways = [("urls", form.urls.is_some()), ("openapi", form.openapi.is_some())];
+    let given: Vec<&str> = ways.iter().filter(|(_, given)| *given).map(|(key, _)| *key).collect();
+    match (given[..].first(), given.len()) {
+        (Some(_), 1) => {}
+        (Some(_), _) => {
+            let message = format!("{} contradict each other: keep one of them", given.join(" and "));
+            report.push(at, Reason::Conflict { message });
+            return None;
+        }
+        (None, _) => {
+            let description = "The URLs of the server's MCP endpoint, or openapi for an API.".to_owned();
+            report.push(&at.key("urls"), Reason::Missing { description });
+            return None;
+        }
+    }
+    let headers = headers(form.headers.as_ref().unwrap_or(&BTreeMap::new()), &at.key("headers"), report);
+    match &form.openapi {
+        Some(given) => {
+            for (key, given) in [("era", form.era.is_some()), ("transport", form.transport.is_some())] {
+                if given {
+                    let message = format!("{key} is for MCP servers: an API behind openapi has none");
+                    report.push(&at.key(key), Reason::Conflict { message });
+                }
+            }
+            openapi::compile(given, headers, site, report).map(Connection::OpenApi)
+        }
+        None => http(form, headers, at, report),
+    }
+}
+
+fn http(form: ToolServerForm, headers: HeaderMap, at: &Path, report: &mut Report<'_>) -> Option<Connection> {
     let urls = urls(&form.urls?, &at.key("urls"), report);
     let transport = form.transport.map(Into::into).unwrap_or_default();
     Some(Connection::Http(HttpConnection { urls, transport, headers }))

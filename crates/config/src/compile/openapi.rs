@@ -1,0 +1,153 @@
+//! What makes `spec.openapi` of a `ToolServer` valid.
+//!
+//! Everything that can be judged without the document is judged here; what the document has to say (servers, tags,
+//! security schemes) when it is read (see [`crate::openapi`]).
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, Method};
+use quorate_openapi::{Pattern, Rule, Selection, Server};
+
+use super::Site;
+use super::tool_server::check_url;
+use crate::error::{Reason, shown};
+use crate::form::{AuthForm, MethodForm, OpenApiForm, RuleForm};
+use crate::node::Path;
+use crate::openapi::{Auth, OpenApiConnection, SecretSource};
+use crate::report::Report;
+
+/// What comes before the name of an environment variable that holds a secret.
+const ENV: &str = "env:";
+/// What comes before the name of a file that holds a secret.
+const FILE: &str = "file:";
+
+pub(super) fn compile(
+    form: &OpenApiForm,
+    headers: HeaderMap,
+    site: &Site<'_>,
+    report: &mut Report<'_>,
+) -> Option<OpenApiConnection> {
+    let at = site.at.key("openapi");
+    let server = server(form, &at, report);
+    let selection = Selection {
+        include: rules(form.include.as_deref(), &at.key("include"), report),
+        exclude: rules(form.exclude.as_deref(), &at.key("exclude"), report),
+    };
+    let auth = auth(form.auth.as_ref(), site, &at.key("auth"), report);
+    let document = match form.document.as_deref()? {
+        "" => {
+            let message = "a file name must not be empty".to_owned();
+            report.push(&at.key("document"), Reason::Invalid { value: "\"\"".to_owned(), message });
+            return None;
+        }
+        // An absolute path replaces the folder.
+        text => site.folder.join(text),
+    };
+    let variables = form.variables.clone().unwrap_or_default();
+    let strict = form.strict.unwrap_or(false);
+    Some(OpenApiConnection { document, server, variables, selection, auth, strict, headers })
+}
+
+fn server(form: &OpenApiForm, at: &Path, report: &mut Report<'_>) -> Server {
+    if form.server.is_some() && form.server_index.is_some() {
+        let message = "server and serverIndex contradict each other: keep one of them".to_owned();
+        report.push(&at.key("serverIndex"), Reason::Conflict { message });
+    }
+    let url = form.server.as_deref().and_then(|text| report.accept(&at.key("server"), check_url(text)));
+    match (url, form.server_index) {
+        (Some(url), _) => Server::Url(url),
+        (None, Some(index)) => Server::Index(usize::try_from(index).unwrap_or(usize::MAX)),
+        (None, None) => Server::First,
+    }
+}
+
+fn rules(given: Option<&[Option<RuleForm>]>, at: &Path, report: &mut Report<'_>) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for (index, form) in given.into_iter().flatten().enumerate() {
+        let Some(form) = form else { continue };
+        let patterns = |given: &Option<Vec<Option<String>>>| -> Vec<Pattern> {
+            given.iter().flatten().flatten().map(|text| Pattern::new(text)).collect()
+        };
+        let rule = Rule {
+            tags: patterns(&form.tags),
+            operations: patterns(&form.operations),
+            paths: patterns(&form.paths),
+            methods: form.methods.iter().flatten().flatten().map(|method| Method::from(*method)).collect(),
+        };
+        if rule == Rule::default() {
+            let message = "a rule without tags, operations, paths or methods would hold for everything".to_owned();
+            report.push(&at.index(index), Reason::Invalid { value: "{}".to_owned(), message });
+        }
+        rules.push(rule);
+    }
+    rules
+}
+
+fn auth(
+    given: Option<&BTreeMap<String, AuthForm>>,
+    site: &Site<'_>,
+    at: &Path,
+    report: &mut Report<'_>,
+) -> BTreeMap<String, Auth> {
+    let mut all = BTreeMap::new();
+    for (scheme, form) in given.into_iter().flatten() {
+        let at = at.key(scheme);
+        let mut secret = |key: &str, text: &Option<String>| {
+            text.as_deref().and_then(|text| report.accept(&at.key(key), secret(text, site)))
+        };
+        let (token, value) = (secret("token", &form.token), secret("value", &form.value));
+        let (username, password) = (secret("username", &form.username), secret("password", &form.password));
+        let given = [&form.token, &form.value, &form.username, &form.password].map(Option::is_some);
+        let auth = match given {
+            [true, false, false, false] => token.map(Auth::Token),
+            [false, true, false, false] => value.map(Auth::Value),
+            [false, false, true, true] => username.zip(password).map(|(name, word)| Auth::Basic(name, word)),
+            _ => {
+                let message = "a credential is a token, or a value, or a username and a password".to_owned();
+                report.push(&at, Reason::Conflict { message });
+                None
+            }
+        };
+        all.extend(auth.map(|auth| (scheme.clone(), auth)));
+    }
+    all
+}
+
+/// Reads where a secret is from; its text is never shown.
+fn secret(text: &str, site: &Site<'_>) -> Result<SecretSource, Reason> {
+    let hidden =
+        |message: &str| Reason::Invalid { value: "the value (hidden)".to_owned(), message: message.to_owned() };
+    if let Some(name) = text.strip_prefix(ENV) {
+        let valid = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let message = "a variable's name has letters, digits and _ only".to_owned();
+        return if valid {
+            Ok(SecretSource::Env(name.to_owned()))
+        } else {
+            Err(Reason::Invalid { value: shown(text), message })
+        };
+    }
+    if let Some(path) = text.strip_prefix(FILE) {
+        return if path.is_empty() {
+            Err(hidden("a file name must follow file:"))
+        } else {
+            Ok(SecretSource::File(site.folder.join(path)))
+        };
+    }
+    if text.is_empty() { Err(hidden("it is empty")) } else { Ok(SecretSource::literal(text)) }
+}
+
+// === impl MethodForm ===
+
+impl From<MethodForm> for Method {
+    fn from(form: MethodForm) -> Self {
+        match form {
+            MethodForm::Get => Self::GET,
+            MethodForm::Put => Self::PUT,
+            MethodForm::Post => Self::POST,
+            MethodForm::Delete => Self::DELETE,
+            MethodForm::Options => Self::OPTIONS,
+            MethodForm::Head => Self::HEAD,
+            MethodForm::Patch => Self::PATCH,
+        }
+    }
+}
