@@ -11,10 +11,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use quorate_config::{Connection, HttpConnection, Listener, Naming, ResourceSet, ToolServer, Toolset};
-use quorate_http::client;
+use quorate_config::{Connection, Listener, Naming, ResourceSet, ToolServer, Toolset};
 use quorate_http::server::{BindError, InvalidLimit, Limits, Server};
 use quorate_mcp::Fault;
+use quorate_openapi::Api;
 use quorate_runtime::bridge::Bridge;
 use quorate_runtime::ingress::{self, LimitCounter, Socket};
 use quorate_runtime::listing::Listing;
@@ -33,6 +33,9 @@ use crate::authenticate::Identity;
 use crate::authorize::Policy;
 use crate::pipeline::Pipeline;
 use crate::snapshot::{ListenerTable, Services, Snapshot, ToolsetTable};
+
+mod apis;
+mod endpoints;
 
 /// Live sessions of one node: at the measured cost of a session, a gigabyte and a half.
 const SESSIONS_MAX: usize = 100_000;
@@ -103,6 +106,9 @@ pub enum Error {
         /// Why.
         source: upstream::endpoint::InvalidEndpoint,
     },
+    /// An API cannot be made of its document.
+    #[error(transparent)]
+    Api(#[from] apis::Error),
     /// An actor did not start.
     #[error(transparent)]
     Actor(#[from] quorate_runtime::node::Error),
@@ -137,7 +143,19 @@ struct RunningListener {
 struct Running {
     ingresses: HashMap<ResourceName, RunningListener>,
     backends: HashMap<ResourceName, (ToolServer, backend::Handle)>,
+    /// What the APIs among them were made of.
+    apis: HashMap<ResourceName, u64>,
     toolsets: HashMap<ResourceName, (Toolset, Arc<ToolsetTable>)>,
+}
+
+// === impl Running ===
+
+impl Running {
+    /// What the API of a server was made of, when the server is the same.
+    fn api_of(&self, server: &ToolServer) -> Option<u64> {
+        self.backends.get(&server.name).filter(|(config, _)| config == server)?;
+        self.apis.get(&server.name).copied()
+    }
 }
 
 // === impl Gateway ===
@@ -186,7 +204,8 @@ impl Gateway {
     /// [`Error`] names the resource that cannot be run; then nothing has changed.
     pub async fn apply(&self, resources: &ResourceSet) -> Result<(), Error> {
         let mut running = self.shared.running.lock().await;
-        let backends = self.backends(resources, &running)?;
+        let mut apis = apis::load(resources, |server| running.api_of(server)).await?;
+        let backends = self.backends(resources, &running, &mut apis.fresh)?;
         let ingresses = self.ingresses(resources, &running)?;
         let toolsets = self.toolsets(resources, &backends, &running);
 
@@ -208,7 +227,7 @@ impl Gateway {
         for (_, new) in ingresses.iter().filter(|(name, new)| !goes_on(name, new, &running.ingresses)) {
             self.shared.node.add_ingress(new.ingress.clone()).await?;
         }
-        let next = Running { ingresses, backends, toolsets };
+        let next = Running { ingresses, backends, apis: apis.fingerprints, toolsets };
         let before = std::mem::replace(&mut *running, next);
         self.retire(&before, &running).await;
         Ok(())
@@ -308,20 +327,22 @@ impl Gateway {
         &self,
         resources: &ResourceSet,
         running: &Running,
+        apis: &mut HashMap<ResourceName, Api>,
     ) -> Result<HashMap<ResourceName, (ToolServer, backend::Handle)>, Error> {
         let mut backends = HashMap::new();
         for server in resources.tool_servers() {
-            let kept = running.backends.get(&server.name).filter(|(config, _)| config == server);
+            let api = apis.remove(&server.name);
+            let kept = running.backends.get(&server.name).filter(|(config, _)| config == server && api.is_none());
             let backend = match kept {
                 Some((_, backend)) => backend.clone(),
-                None => backend::Handle::new(self.backend_config(server)?, self.shared.services.metrics.clone()),
+                None => backend::Handle::new(self.backend_config(server, api)?, self.shared.services.metrics.clone()),
             };
             backends.insert(server.name.clone(), (server.clone(), backend));
         }
         Ok(backends)
     }
 
-    fn backend_config(&self, server: &ToolServer) -> Result<backend::Config, Error> {
+    fn backend_config(&self, server: &ToolServer, api: Option<Api>) -> Result<backend::Config, Error> {
         let limits = upstream::Limits {
             answer_bytes_max: server.limits.answer.as_usize(),
             event_bytes_max: server.limits.event.as_usize(),
@@ -331,6 +352,10 @@ impl Gateway {
         };
         let (endpoints, transport) = match &server.connection {
             Connection::Http(http) => (self.http_endpoints(server, http, limits)?, http.transport),
+            Connection::OpenApi(connection) => {
+                let api = api.expect("the document of a new API was compiled");
+                (vec![self.api_endpoint(server, connection, api, limits)?], quorate_config::Transport::Auto)
+            }
         };
         Ok(backend::Config {
             name: server.name.clone(),
@@ -359,26 +384,6 @@ impl Gateway {
             concurrency_max: usize::try_from(server.limits.concurrency).unwrap_or(usize::MAX),
             items_max: usize::try_from(server.limits.items).unwrap_or(usize::MAX),
         })
-    }
-
-    fn http_endpoints(
-        &self,
-        server: &ToolServer,
-        http: &HttpConnection,
-        limits: upstream::Limits,
-    ) -> Result<Vec<upstream::Endpoint>, Error> {
-        let config = client::Config {
-            connect_timeout: server.limits.connect,
-            head_timeout: server.limits.first_byte,
-            idle_per_host_max: usize::try_from(server.limits.connections).unwrap_or(usize::MAX),
-            ..client::DEFAULTS
-        };
-        let client = client::Client::new(&config, self.client_tls(&http.urls)?);
-        let endpoint = |url: &url::Url| {
-            upstream::Endpoint::http(url.as_str(), client.clone(), http.headers.clone(), limits)
-                .map_err(|source| Error::ToolServer { server: server.name.clone(), source })
-        };
-        http.urls.iter().map(endpoint).collect()
     }
 
     fn ingresses(
@@ -417,22 +422,6 @@ impl Gateway {
             ingresses.insert(listener.name.clone(), next);
         }
         Ok(ingresses)
-    }
-
-    /// What the certificates of `urls` are held against; nothing where they have none.
-    fn client_tls(&self, urls: &[url::Url]) -> Result<ClientTls, Error> {
-        if !urls.iter().any(|url| url.scheme() == "https") {
-            let nobody = ClientOptions { native_roots: false, extra_roots: None };
-            return ClientTls::load(&nobody).map_err(Error::Roots);
-        }
-        if let Some(trusted) = self.shared.trusted.get() {
-            return Ok(trusted.clone());
-        }
-        let trusted = ClientTls::load(&self.shared.tls).map_err(Error::Roots)?;
-        for failure in trusted.native_failures() {
-            tracing::warn!(%failure, "a trusted certificate of the system cannot be used");
-        }
-        Ok(self.shared.trusted.get_or_init(|| trusted).clone())
     }
 
     /// Makes a listener, on a socket that another one leaves or on a new one.

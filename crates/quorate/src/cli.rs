@@ -53,6 +53,9 @@ pub(crate) struct UpArgs {
     /// `-f`, an embedded demo tool server is used.
     #[arg(long = "mcp", value_name = "NAME=URL", value_parser = parse_named_url)]
     pub(crate) mcp: Vec<(ResourceName, Url)>,
+    /// An API to put behind the endpoint, as NAME=FILE with its OpenAPI document (repeatable). Default: none.
+    #[arg(long, value_name = "NAME=FILE", value_parser = parse_named_file)]
+    pub(crate) openapi: Vec<(ResourceName, PathBuf)>,
     /// How tools are named. Default: bare with one server, else on-collision.
     #[arg(long, value_enum)]
     pub(crate) naming: Option<NamingArg>,
@@ -323,6 +326,12 @@ fn parse_named_url(text: &str) -> Result<(ResourceName, Url), String> {
     Ok((name, parsed))
 }
 
+fn parse_named_file(text: &str) -> Result<(ResourceName, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("write NAME=FILE, for example pets=petstore.yaml")?;
+    let name = ResourceName::new(name).map_err(|error| error.to_string())?;
+    if file.is_empty() { Err("the file name is empty".to_owned()) } else { Ok((name, PathBuf::from(file))) }
+}
+
 fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("write 'NAME: VALUE'")?;
     let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| format!("{name:?} is not a header name"))?;
@@ -413,6 +422,10 @@ mod tests {
         assert!(parse_named_url("files=http://127.0.0.1:9001/mcp").is_ok());
         for text in ["files", "Files=http://h/", "files=ftp://h/", "files=h", "=http://h/"] {
             assert!(parse_named_url(text).is_err(), "{text}");
+        }
+        assert!(parse_named_file("pets=a=b.yaml").is_ok_and(|(_, file)| file.as_os_str() == "a=b.yaml"));
+        for text in ["pets", "Pets=a.yaml", "pets=", "=a.yaml"] {
+            assert!(parse_named_file(text).is_err(), "{text}");
         }
         let (name, value) = parse_header("Authorization: Bearer x").unwrap();
         assert_eq!((name.as_str(), value.to_str().unwrap()), ("authorization", "Bearer x"));

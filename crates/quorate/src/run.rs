@@ -38,7 +38,6 @@ pub(crate) struct Running {
     pub(crate) admin: Option<std::net::SocketAddr>,
     guard: Guard,
     watcher: Watcher,
-    files: Vec<PathBuf>,
     patience: Duration,
     drain: CancellationToken,
     stopped: CancellationToken,
@@ -50,8 +49,9 @@ pub(crate) struct Running {
 /// [`Failure`] with what to do about it.
 pub(crate) async fn start(plan: Plan, load: &impl Fn() -> Result<ResourceSet, Failure>) -> Result<Running, Failure> {
     let guard = telemetry(&plan.node)?;
-    let watcher = Watcher::new(&plan.files, Timing::DEFAULTS);
+    let mut watcher = Watcher::new(&plan.files, Timing::DEFAULTS);
     let resources = load()?;
+    watcher.also(resources.named_files());
     let key = match &plan.node.data_dir {
         Some(dir) => key::of_data_dir(dir)?,
         None => quorate_runtime::entropy::secret(),
@@ -73,7 +73,7 @@ pub(crate) async fn start(plan: Plan, load: &impl Fn() -> Result<ResourceSet, Fa
         None => None,
     };
     let patience = plan.node.drain_timeout;
-    Ok(Running { gateway, admin, guard, watcher, files: plan.files, patience, drain, stopped })
+    Ok(Running { gateway, admin, guard, watcher, patience, drain, stopped })
 }
 
 /// Runs until a signal or a failure, then drains.
@@ -90,7 +90,7 @@ pub(crate) async fn until_stopped(
         tokio::select! {
             () = stop.signalled() => break false,
             () = failed.cancelled() => break true,
-            () = running.watcher.changed(), if !running.files.is_empty() => reload(&running, load).await,
+            () = running.watcher.changed(), if !running.watcher.is_idle() => reload(&mut running, load).await,
         }
     };
     tracing::info!(patience = ?running.patience, "draining: no new connections, open requests may finish");
@@ -112,9 +112,12 @@ pub(crate) async fn until_stopped(
     }
 }
 
-async fn reload(running: &Running, load: &impl Fn() -> Result<ResourceSet, Failure>) {
+async fn reload(running: &mut Running, load: &impl Fn() -> Result<ResourceSet, Failure>) {
     let applied = match load() {
-        Ok(resources) => running.gateway.apply(&resources).await.map_err(of_gateway),
+        Ok(resources) => {
+            running.watcher.also(resources.named_files());
+            running.gateway.apply(&resources).await.map_err(of_gateway)
+        }
         Err(failure) => Err(failure),
     };
     running.guard.metrics().config_loaded(applied.is_ok());
@@ -188,7 +191,7 @@ pub(crate) fn of_gateway(error: quorate_gateway::node::Error) -> Failure {
         E::Bind { .. } => failure.advise(
             "end the program that uses the address, or choose another (`--listen`, or the listener's spec.address)",
         ),
-        E::Tls { .. } | E::Roots(_) | E::Limit { .. } | E::ToolServer { .. } => {
+        E::Tls { .. } | E::Roots(_) | E::Limit { .. } | E::ToolServer { .. } | E::Api(_) => {
             Failure { exit: Exit::Config, ..failure }
         }
         E::Actor(_) => failure,

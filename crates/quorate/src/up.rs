@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use quorate_config::{Connection, Listener, Naming, ResourceSet, ToolServer, Toolset};
+use quorate_config::{Connection, Listener, Naming, OpenApiConnection, ResourceSet, ToolServer, Toolset};
 use quorate_gateway::authenticate::{DEVELOPMENT_AGENT, Identity};
 use quorate_gateway::authorize::Policy;
 use quorate_types::ResourceName;
@@ -33,10 +33,15 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     }
     let stop = CancellationToken::new();
     let _stop_demo = stop.clone().drop_guard();
-    let mut servers = args.mcp.clone();
+    let mcp = args.mcp.iter().map(|(name, url)| (name.clone(), Connection::http(vec![url.clone()])));
+    let apis = args
+        .openapi
+        .iter()
+        .map(|(name, document)| (name.clone(), Connection::OpenApi(OpenApiConnection::new(document.clone()))));
+    let mut servers: Vec<(ResourceName, Connection)> = mcp.chain(apis).collect();
     let is_demo = servers.is_empty() && args.files.is_empty();
     if is_demo {
-        servers.push((name(DEMO), demo_url(&Demo::start(stop)?)?));
+        servers.push((name(DEMO), Connection::http(vec![demo_url(&Demo::start(stop)?)?])));
     }
     let (listen, naming, files) = (args.listen, args.naming, args.files.clone());
     let load = move || resources(listen, &servers, naming, &files);
@@ -55,7 +60,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
 /// The resources of the flags and of the files, together.
 fn resources(
     listen: SocketAddr,
-    servers: &[(ResourceName, Url)],
+    servers: &[(ResourceName, Connection)],
     naming: Option<NamingArg>,
     files: &[std::path::PathBuf],
 ) -> Result<ResourceSet, Failure> {
@@ -67,9 +72,7 @@ fn resources(
     let mut tool_servers = of_files.tool_servers().to_vec();
     let mut toolsets = of_files.toolsets().to_vec();
     if !servers.is_empty() {
-        tool_servers.extend(
-            servers.iter().map(|(name, url)| ToolServer::new(name.clone(), Connection::http(vec![url.clone()]))),
-        );
+        tool_servers.extend(servers.iter().map(|(name, connection)| ToolServer::new(name.clone(), connection.clone())));
         let names = servers.iter().map(|(name, _)| name.clone()).collect();
         let mut toolset = Toolset::new(name(Toolset::DEFAULT_NAME), names);
         if let Some(naming) = naming {

@@ -1,14 +1,18 @@
 //! `quorate validate` and `quorate schema`: resource files without a node.
 //!
 //! Both use the same code that a node loads its files with, so what is valid here is valid there.
-//! Nothing is bound, connected to or written.
+//! Nothing is bound, connected to or written; documents and secrets that resources name are read.
 
-use quorate_config::{Listener, ResourceSet, ToolServer, Toolset};
+use quorate_config::{Connection, Listener, ResourceSet, ToolServer, Toolset};
+use quorate_openapi::Compiled;
 
 use crate::cli::{SchemaArgs, ValidateArgs};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::run::load_files;
+
+/// The most notes on one document that are printed.
+const NOTES_MAX: usize = 50;
 
 /// Checks resource files and says what they contain.
 ///
@@ -16,7 +20,34 @@ use crate::run::load_files;
 /// [`Failure`] with every problem of every file.
 pub(crate) fn run(args: &ValidateArgs) -> Result<(), Failure> {
     let resources = load_files(&args.files)?;
-    output::print(&summary(&resources))
+    let apis = apis(&resources)?;
+    output::print(&format!("{}{apis}", summary(&resources)))
+}
+
+/// Compiles the documents of APIs, as a node would, and says what becomes of them.
+fn apis(resources: &ResourceSet) -> Result<String, Failure> {
+    let mut text = String::new();
+    let mut refused = Vec::new();
+    for server in resources.tool_servers() {
+        let Connection::OpenApi(connection) = &server.connection else { continue };
+        match connection.load() {
+            Ok(compiled) => text.push_str(&notes(server, &compiled)),
+            Err(error) => refused.push(format!("ToolServer/{}: {error}", server.name)),
+        }
+    }
+    if refused.is_empty() { Ok(text) } else { Err(Failure::new(Exit::Config, refused.join("\n"))) }
+}
+
+fn notes(server: &ToolServer, compiled: &Compiled) -> String {
+    let (tools, problems) = (compiled.api.tools().len(), &compiled.problems);
+    let mut text = format!("\n{}: {tools} tools, {} notes\n", server.name, problems.len());
+    for problem in problems.iter().take(NOTES_MAX) {
+        text.push_str(&format!("  {problem}\n"));
+    }
+    if let Some(more) = problems.len().checked_sub(NOTES_MAX).filter(|more| *more > 0) {
+        text.push_str(&format!("  and {more} more\n"));
+    }
+    text
 }
 
 /// Prints the JSON schema of resource files.

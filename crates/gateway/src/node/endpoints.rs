@@ -1,0 +1,68 @@
+//! What tool servers are reached by: an HTTP client per server, and an endpoint per replica.
+//!
+//! The certificates that servers are held against are loaded once, when the first of them speaks TLS.
+
+use quorate_config::{HttpConnection, OpenApiConnection, ToolServer};
+use quorate_http::client;
+use quorate_openapi::Api;
+use quorate_runtime::upstream;
+use quorate_tls::{ClientOptions, ClientTls};
+
+use super::{Error, Gateway};
+
+// === impl Gateway ===
+
+impl Gateway {
+    pub(super) fn http_endpoints(
+        &self,
+        server: &ToolServer,
+        http: &HttpConnection,
+        limits: upstream::Limits,
+    ) -> Result<Vec<upstream::Endpoint>, Error> {
+        let client = self.client(server, &http.urls)?;
+        let endpoint = |url: &url::Url| {
+            upstream::Endpoint::http(url.as_str(), client.clone(), http.headers.clone(), limits)
+                .map_err(|source| Error::ToolServer { server: server.name.clone(), source })
+        };
+        http.urls.iter().map(endpoint).collect()
+    }
+
+    pub(super) fn api_endpoint(
+        &self,
+        server: &ToolServer,
+        connection: &OpenApiConnection,
+        api: Api,
+        limits: upstream::Limits,
+    ) -> Result<upstream::Endpoint, Error> {
+        let urls: Vec<url::Url> = api.bases().iter().filter_map(|base| url::Url::parse(base).ok()).collect();
+        let client = self.client(server, &urls)?;
+        let (label, headers) = (connection.document.display().to_string(), connection.headers.clone());
+        Ok(upstream::Endpoint::Api(upstream::ApiEndpoint::new(&label, api, client, headers, limits)))
+    }
+
+    fn client(&self, server: &ToolServer, urls: &[url::Url]) -> Result<client::Client, Error> {
+        let config = client::Config {
+            connect_timeout: server.limits.connect,
+            head_timeout: server.limits.first_byte,
+            idle_per_host_max: usize::try_from(server.limits.connections).unwrap_or(usize::MAX),
+            ..client::DEFAULTS
+        };
+        Ok(client::Client::new(&config, self.client_tls(urls)?))
+    }
+
+    /// What the certificates of `urls` are held against; nothing where they have none.
+    fn client_tls(&self, urls: &[url::Url]) -> Result<ClientTls, Error> {
+        if !urls.iter().any(|url| url.scheme() == "https") {
+            let nobody = ClientOptions { native_roots: false, extra_roots: None };
+            return ClientTls::load(&nobody).map_err(Error::Roots);
+        }
+        if let Some(trusted) = self.shared.trusted.get() {
+            return Ok(trusted.clone());
+        }
+        let trusted = ClientTls::load(&self.shared.tls).map_err(Error::Roots)?;
+        for failure in trusted.native_failures() {
+            tracing::warn!(%failure, "a trusted certificate of the system cannot be used");
+        }
+        Ok(self.shared.trusted.get_or_init(|| trusted).clone())
+    }
+}
