@@ -85,7 +85,7 @@ fn what_a_document_says_is_what_comes_out() {
     assert_eq!((&proxied.hosts, &proxied.origins), (&Hosts::Any, &Origins::Any));
 
     let search = set.tool_servers().iter().find(|server| server.name.as_str() == "search").expect("it is there");
-    let Connection::Http(http) = &search.connection;
+    let Connection::Http(http) = &search.connection else { panic!("it has URLs") };
     assert_eq!((http.urls.len(), search.era, http.transport), (2, Era::Legacy, Transport::StreamableHttp));
     assert_eq!(search.health.unhealthy_after, 2);
     assert_eq!(search.limits.items, 500);
