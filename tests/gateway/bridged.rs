@@ -257,6 +257,31 @@ fn a_client_of_sessions_is_told_as_well_which_server_asks() -> anyhow::Result<()
 }
 
 #[test]
+fn what_a_stateless_server_asks_is_labelled_in_its_result() -> anyhow::Result<()> {
+    let mcp = Mcp::new("new").era(Era::Modern).on("tools/call", |seen, out| {
+        let requests = json!({
+            "who": { "method": "elicitation/create", "params": { "message": "Who?", "requestedSchema": {} } },
+            "roots": { "method": "roots/list" },
+        });
+        out.result(seen, &json!({ "resultType": "input_required", "inputRequests": requests, "requestState": "s" }));
+    });
+    let (new, other) = (mcp.start()?, Mcp::new("other").tools(&["else"]).start()?);
+    let gateway = Documents::new().server("new", &new.url()).server("other", &other.url()).start()?;
+
+    let asked = gateway.modern(1, "tools/call", json!({ "name": "echo", "arguments": {} }))?.message()?;
+
+    let label = json!({ "quorate/server": "new" });
+    let who = json!({ "_meta": label, "message": "[new] Who?", "requestedSchema": {} });
+    assert_eq!(asked["result"]["inputRequests"]["who"]["params"], who);
+    assert_eq!(
+        asked["result"]["inputRequests"]["roots"],
+        json!({ "params": { "_meta": label }, "method": "roots/list" })
+    );
+    assert_eq!(asked["result"]["requestState"], "s");
+    Ok(())
+}
+
+#[test]
 fn what_a_client_cannot_answer_is_refused_to_the_server_and_named_to_the_client() -> anyhow::Result<()> {
     let (mcp, _told) = asking(vec![("roots/list", json!({}))]);
     let (_backend, gateway) = start(mcp)?;

@@ -1,11 +1,11 @@
 //! What a tool server asks of a client: sampling, elicitation, roots.
 //!
-//! It goes through authorize, admit and inspect like any call, with the server as the one who
+//! In a session it is a request of the server's, in the stateless era a part of a result. It goes through authorize, admit and inspect like any call, with the server as the one who
 //! wants something of the caller, and carries the server's name when it reaches the client. A
 //! server that may not ask is answered at once with an error, so that it does not wait for nobody.
 
 use bytes::Bytes;
-use quorate_jsonrpc::{Frame, build};
+use quorate_jsonrpc::{Frame, Id, Limits, Splice, build, members, pick_exact, text};
 use quorate_mcp::dialect::onto_legacy::{Question, labelled};
 use quorate_mcp::error::{INVALID_PARAMS, PERMISSION_DENIED, UNAVAILABLE};
 use quorate_types::ResourceName;
@@ -72,6 +72,43 @@ pub(crate) fn pass(asked: Asked<'_>) -> Result<Frame, Error> {
     labelled(&asked.frame, asked.server.as_str(), asked.is_one_of_many()).map_err(|_| Error::Malformed)
 }
 
+/// Runs the stages for what a result of a stateless server asks (`inputRequests`); returns the
+/// result as the client sees it. One that asks nothing passes as it is.
+///
+/// # Errors
+/// [`Error`] of the first question that may not be asked.
+pub(crate) fn pass_result(
+    services: &Services,
+    toolset: &ToolsetTable,
+    server: &ResourceName,
+    frame: Frame,
+) -> Result<Frame, Error> {
+    let Some(result) = frame.result_span().filter(|_| asks(frame.bytes())) else { return Ok(frame) };
+    let Ok([Some(requests)]) = pick_exact(frame.text_of(result), result.start, ["inputRequests"]) else {
+        return Ok(frame);
+    };
+    let mut spans = Vec::new();
+    if members(frame.text_of(requests), requests.start, |_, span| spans.push(span)).is_err() {
+        return Ok(frame); // Whatever it is, the client has to judge it.
+    }
+    let mut splice = Splice::new(frame.bytes());
+    for span in spans {
+        let request = frame.text_of(span);
+        let Ok([Some(method), params]) = pick_exact(request, span.start, ["method", "params"]) else { continue };
+        let Some(method) = text(frame.text_of(method)) else { continue };
+        let own = build::request(&Id::from(0), &method, params.map(|params| frame.text_of(params)));
+        let Ok(own) = Frame::parse(own, &Limits::ANSWER) else { continue };
+        let Some(question) = Question::of(&own) else { continue };
+        let passed = pass(Asked { services, toolset, server, question, frame: own })?;
+        let labelled = passed.params().ok_or(Error::Malformed)?;
+        match params {
+            Some(params) => splice.replace(params, labelled.to_vec()),
+            None => splice.insert(span.start + 1, [b"\"params\":", &labelled[..], b","].concat()),
+        };
+    }
+    Ok(frame.spliced(&splice))
+}
+
 /// The answer of a server that may not ask; none where its request has no id to answer.
 pub(crate) fn refusal(services: &Services, frame: &Frame, error: &Error) -> Option<Bytes> {
     let (stage, reason, code) = match error {
@@ -81,4 +118,9 @@ pub(crate) fn refusal(services: &Services, frame: &Frame, error: &Error) -> Opti
     };
     services.metrics.rejected(stage, reason);
     Some(build::error(Some(frame.id()?), code, &error.to_string(), None))
+}
+
+/// Tells whether a result may ask anything: most do not, and are not read again.
+fn asks(bytes: &[u8]) -> bool {
+    memchr::memmem::find(bytes, b"inputRequests").is_some()
 }

@@ -25,6 +25,7 @@ use quorate_telemetry::{Outcome, Trace};
 use quorate_types::ResourceName;
 
 use super::{Dispatched, Error, Operation, bridged, here, listen, metrics, rejected};
+use crate::ask;
 use crate::behalf;
 use crate::classify::Request;
 use crate::handle::Outbound;
@@ -224,10 +225,18 @@ impl Reader {
             Step::Forward(frame) | Step::Request(frame) => (frame, false),
             Step::Final(frame) => (frame, true),
         };
+        let frame = if last { self.asked(frame)? } else { frame };
         if last {
             self.ended(if kind == Kind::Error { Outcome::RpcError } else { Outcome::Ok });
         }
         Ok((rewrite(&self.request, self.audience, self.server.name(), own.or(self.method), frame), last))
+    }
+
+    /// Lets what an answer asks of the client pass the stages.
+    fn asked(&self, frame: Frame) -> Result<Frame, String> {
+        let services = &self.request.snapshot().services;
+        let passed = ask::pass_result(services, self.request.toolset(), self.server.name(), frame);
+        passed.map_err(|error| format!("it asks what it may not: {error}"))
     }
 
     fn broken(&mut self, reason: &str) -> Error {
