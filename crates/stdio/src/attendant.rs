@@ -1,0 +1,145 @@
+//! The task that attends one child: it logs the standard error, writes on when the pipe was full, sees the child
+//! through its end, and says how it ended.
+//!
+//! ```text
+//! Living ──end()──▶ Closed ──grace──▶ Asked ──guard's second and a margin──▶ Killed ──margin──▶ given up
+//!    └───────────────── the guard's socket ends: nothing is left ──────────────┘
+//! ```
+//!
+//! Standard input is closed first, which ends a server that follows the protocol. Then the guard is asked (by closing
+//! our half of its socket), which ends everything below it with SIGTERM and SIGKILL. A guard that does not manage
+//! that is killed itself: its program dies with it.
+
+use std::io;
+use std::process;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::child::Inner;
+use crate::exit::{Exit, Status};
+use crate::guard::{TERM_GRACE, read_report};
+use crate::program::{DEFAULTS, Program};
+use crate::stderr::Stderr;
+
+/// How long a guard may take beyond its own second: 2 s, for a machine under load.
+const MARGIN: Duration = Duration::from_secs(2);
+/// The longest time from [`crate::Child::end`] to the end, with the default grace: 7 s.
+pub const ENDING_MAX: Duration =
+    Duration::from_secs(DEFAULTS.grace.as_secs() + TERM_GRACE.as_secs() + 2 * MARGIN.as_secs());
+
+/// What an attendant looks after.
+pub(crate) struct Attendant {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) process: process::Child,
+    pub(crate) control: UnixStream,
+    pub(crate) stderr: Stderr,
+    pub(crate) folder: Option<tempfile::TempDir>,
+    pub(crate) program: Arc<Program>,
+}
+
+/// How far the end of a child is.
+#[derive(Clone, Copy)]
+enum Step {
+    Living,
+    Closed { until: Instant },
+    Asked { until: Instant },
+    Killed { until: Instant },
+    GivenUp,
+}
+
+pub(crate) async fn run(mut attendant: Attendant) {
+    let started = Instant::now();
+    let status = attendant.attend().await;
+    let Attendant { inner, process, stderr, folder, program, .. } = attendant;
+    inner.outgoing.close();
+    let last_words = stderr.finish();
+    // The guard has closed its socket by ending, or was killed: waiting for it takes no time worth mentioning. The
+    // folder is gone as well, unless the guard was killed.
+    let cleared = tokio::task::spawn_blocking(move || clear(process, folder));
+    match cleared.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(server = %program.name, %error, "the working folder of a process is left"),
+        Err(_) => return, // The runtime is shutting down.
+    }
+    let exit = Exit { status, asked: *inner.asked.borrow(), lasted: started.elapsed(), last_words };
+    tracing::debug!(server = %program.name, %exit, asked = exit.asked, "a process ended");
+    inner.exit.send_replace(Some(Arc::new(exit)));
+}
+
+// === impl Attendant ===
+
+impl Attendant {
+    /// Attends the child until its guard has ended.
+    async fn attend(&mut self) -> Status {
+        let mut asked = self.inner.asked.subscribe();
+        let mut step = Step::Living;
+        let mut report = Vec::with_capacity(8);
+        loop {
+            tokio::select! {
+                read = self.control.read_buf(&mut report) => match read {
+                    Ok(read) if read > 0 && report.len() < 64 => {}
+                    Ok(_) | Err(_) => break,
+                },
+                () = until_asked(&mut asked), if matches!(step, Step::Living) => {
+                    step = Step::Closed { until: Instant::now() + self.program.limits.grace };
+                }
+                () = passed(step) => {
+                    step = self.next(step).await;
+                    if matches!(step, Step::GivenUp) {
+                        tracing::error!(server = %self.program.name, guard = self.process.id(),
+                            "a process could not be ended: the system does not kill it");
+                        break;
+                    }
+                }
+                () = self.stderr.turn() => {}
+                never = self.inner.outgoing.attend() => match never {},
+            }
+        }
+        read_report(&report).unwrap_or(Status::Unknown)
+    }
+
+    /// Takes the next step towards the end.
+    async fn next(&mut self, step: Step) -> Step {
+        match step {
+            Step::Living => step,
+            Step::Closed { .. } => {
+                // A guard that has ended meanwhile needs no asking.
+                let _ended = self.control.shutdown().await;
+                Step::Asked { until: Instant::now() + TERM_GRACE + MARGIN }
+            }
+            Step::Asked { .. } => {
+                tracing::warn!(server = %self.program.name, "the guard of a process did not end in time and is killed");
+                let _ended = self.process.kill();
+                Step::Killed { until: Instant::now() + MARGIN }
+            }
+            Step::Killed { .. } | Step::GivenUp => Step::GivenUp,
+        }
+    }
+}
+
+async fn until_asked(asked: &mut watch::Receiver<bool>) {
+    // The sender is in what the attendant holds itself.
+    let _asked = asked.wait_for(|asked| *asked).await;
+}
+
+/// Waits for the time of a step.
+async fn passed(step: Step) {
+    match step {
+        Step::Closed { until } | Step::Asked { until } | Step::Killed { until } => sleep_until(until).await,
+        Step::Living | Step::GivenUp => std::future::pending().await,
+    }
+}
+
+/// Takes the guard's process off the system's table, and its folder off the disk; blocks.
+fn clear(mut process: process::Child, folder: Option<tempfile::TempDir>) -> io::Result<()> {
+    process.wait()?;
+    match folder.map(tempfile::TempDir::close) {
+        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,171 @@
+//! A running program: how it is started, told things, and ended.
+//!
+//! [`Child`] is a handle that is shared freely; the work is done by its attendant, a task, and by its guard, a
+//! process. What flows in are messages, one line each; what flows out are [`Lines`] and, once, an [`Exit`].
+//! It does not restart anything: who needs another child starts one.
+
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::net::unix::pipe;
+use tokio::sync::watch;
+
+use crate::attendant::{self, Attendant};
+use crate::exit::Exit;
+use crate::guard::{self, Guard, Launched, Order};
+use crate::lines::Lines;
+use crate::outgoing::{Outgoing, SendError};
+use crate::program::{Folder, Program};
+use crate::stderr::Stderr;
+
+/// A running child. Clones share it; it is ended when the last one is dropped.
+#[derive(Clone, Debug)]
+pub struct Child {
+    inner: Arc<Inner>,
+    _ends: Arc<EndsWhenDropped>,
+}
+
+/// A child could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No private working folder could be made.
+    #[error("no temporary folder can be made: {0}")]
+    Folder(#[source] io::Error),
+    /// The system has no process, pipe or file descriptor left, or the arguments are too long for it.
+    #[error("no process can be started: {0}")]
+    System(#[source] io::Error),
+}
+
+/// What a child and its attendant share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) outgoing: Outgoing,
+    pub(crate) asked: watch::Sender<bool>,
+    pub(crate) exit: watch::Sender<Option<Arc<Exit>>>,
+    guard: u32,
+}
+
+#[derive(Debug)]
+struct EndsWhenDropped(Arc<Inner>);
+
+// === impl Child ===
+
+impl Child {
+    /// Starts a program. That the program itself exists shows later: as its [`Exit`].
+    ///
+    /// # Errors
+    /// [`StartError`] when there is no folder or no process for it.
+    pub async fn start(program: &Arc<Program>, guard: &Guard) -> Result<(Self, Lines), StartError> {
+        let (for_thread, guard) = (Arc::clone(program), guard.clone());
+        // Starting a process blocks until its `exec`: not on a thread of the runtime.
+        let launched = tokio::task::spawn_blocking(move || launch(&for_thread, &guard)).await;
+        let (launched, folder) = launched.map_err(|lost| StartError::System(io::Error::other(lost)))??;
+        Self::attended(program, launched, folder).map_err(StartError::System)
+    }
+
+    fn attended(
+        program: &Arc<Program>,
+        launched: Launched,
+        folder: Option<tempfile::TempDir>,
+    ) -> io::Result<(Self, Lines)> {
+        let Launched { process, control, stdin, stdout, stderr } = launched;
+        control.set_nonblocking(true)?;
+        let limits = &program.limits;
+        let stdin = pipe::Sender::from_owned_fd(stdin.into())?;
+        let stdout = pipe::Receiver::from_owned_fd(stdout.into())?;
+        let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
+        let inner = Arc::new(Inner {
+            outgoing: Outgoing::new(stdin, limits),
+            asked: watch::Sender::new(false),
+            exit: watch::Sender::new(None),
+            guard: process.id(),
+        });
+        let attendant = Attendant {
+            inner: Arc::clone(&inner),
+            process,
+            control: tokio::net::UnixStream::from_std(control)?,
+            stderr: Stderr::new(stderr, Arc::clone(&program.name), limits),
+            folder,
+            program: Arc::clone(program),
+        };
+        tokio::spawn(attendant::run(attendant));
+        let child = Self { _ends: Arc::new(EndsWhenDropped(Arc::clone(&inner))), inner };
+        Ok((child, Lines::new(stdout, limits.line_bytes_max)))
+    }
+
+    /// Sends one message as a line; line ends inside of it become spaces.
+    ///
+    /// # Errors
+    /// [`SendError::Stalled`] when the child does not read, [`SendError::Ended`] when it has ended.
+    pub async fn send(&self, message: Bytes) -> Result<(), SendError> {
+        self.inner.outgoing.send(message).await
+    }
+
+    /// Begins to end the child: its standard input is closed; after a grace it is killed, and all that it started.
+    pub fn end(&self) {
+        self.inner.end();
+    }
+
+    /// Waits until nothing of the child is left. After [`Child::end`] that takes at most [`crate::ENDING_MAX`].
+    pub async fn exited(&self) -> Arc<Exit> {
+        let mut exits = self.inner.exit.subscribe();
+        // The attendant sets it before it goes, and `inner` holds the sender: the wait ends with a value, unless the
+        // runtime itself is shut down, and then nobody waits.
+        match exits.wait_for(Option::is_some).await {
+            Ok(exit) => exit.clone().expect("the wait is for a value"),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Returns how the child ended, if it has.
+    #[must_use]
+    pub fn exit(&self) -> Option<Arc<Exit>> {
+        self.inner.exit.borrow().clone()
+    }
+
+    /// Returns the process id of the child's guard, the root of all its processes.
+    #[must_use]
+    pub fn guard_id(&self) -> u32 {
+        self.inner.guard
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn end(&self) {
+        self.outgoing.close();
+        self.asked.send_replace(true);
+    }
+}
+
+impl Drop for EndsWhenDropped {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// Makes the folder and starts the guard; blocks.
+fn launch(program: &Program, guard: &Guard) -> Result<(Launched, Option<tempfile::TempDir>), StartError> {
+    let (folder, private) = match &program.folder {
+        Folder::At(folder) => (folder.clone(), None),
+        Folder::Private => {
+            let mut builder = tempfile::Builder::new();
+            let private = builder.prefix("quorate-").permissions(Permissions::from_mode(0o700)).tempdir();
+            let private = private.map_err(StartError::Folder)?;
+            (private.path().to_owned(), Some(private))
+        }
+    };
+    let order = Order {
+        argv: program.argv.clone(),
+        environment: program.environment.clone(),
+        folder,
+        removes_folder: private.is_some(),
+        resources: program.resources,
+    };
+    let launched = guard::launch(guard, &program.name, &order).map_err(StartError::System)?;
+    Ok((launched, private))
+}

@@ -1,0 +1,193 @@
+//! How children end, by themselves or not, and that nothing of them is left.
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quorate_stdio::{Child, ENDING_MAX, Status};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_child_that_follows_the_protocol_ends_when_its_input_does() {
+    let (child, mut lines) = start(program(&["cat"])).await;
+    let began = Instant::now();
+    child.end();
+
+    let exit = exited(&child).await;
+    assert_eq!((exit.status, exit.asked), (Status::Code(0), true));
+    assert!(began.elapsed() < Duration::from_secs(2), "without the grace");
+    assert_eq!(within(lines.next()).await, None);
+}
+
+#[tokio::test]
+async fn a_child_that_hangs_on_its_end_is_killed_within_the_bound() {
+    let stubborn = "trap '' TERM INT HUP; echo \"[$$]\"; while :; do sleep 1000; done";
+    let (child, _lines, pid) = started(stubborn).await;
+    let began = Instant::now();
+    child.end();
+
+    let exit = exited(&child).await;
+    assert_eq!(exit.status, Status::Signal(9));
+    assert!(began.elapsed() < ENDING_MAX, "{:?}", began.elapsed());
+    assert!(!lives(&pid));
+}
+
+#[tokio::test]
+async fn a_dropped_child_is_ended() {
+    let (child, lines, pid) = started("echo \"[$$]\"; sleep 1000").await;
+    let clone = child.clone();
+    drop((child, lines));
+    assert!(lives(&pid), "a clone is left");
+    drop(clone);
+    gone(&pid).await;
+}
+
+/// Forks twice and makes a session of its own, as daemons do; the program itself reads on.
+const FORKING: &str = r#"
+    sh -c 'setsid sh -c "trap \"\" HUP TERM; echo \$\$ > daemon; exec sleep 1000" & exit' &
+    wait; until [ -s daemon ]; do sleep 0.01; done; echo "[$(cat daemon)]"; "#;
+
+#[tokio::test]
+async fn what_a_child_has_put_into_the_background_ends_with_it() {
+    let (child, _lines, daemon) = started(&format!("{FORKING} cat")).await;
+    assert!(lives(&daemon));
+
+    child.end();
+    exited(&child).await;
+    assert!(!lives(&daemon), "nothing is left when the end is told");
+}
+
+#[tokio::test]
+async fn a_child_that_exits_takes_what_it_started_with_it() {
+    let (child, _lines, daemon) = started(&format!("{FORKING} exit 5")).await;
+
+    assert_eq!(exited(&child).await.status, Status::Code(5));
+    assert!(!lives(&daemon));
+}
+
+#[tokio::test]
+async fn a_child_that_never_stops_forking_is_caught() {
+    // Each one starts its successor and ends: no process id stays valid for long.
+    let comet = r#"
+        f() { trap '' TERM; echo x >> sparks; (f) & exit; }
+        (f) & until [ -s sparks ]; do sleep 0.01; done; echo "[$PWD/sparks]"; cat"#;
+    let (child, _lines, sparks) = started(comet).await;
+    assert!(std::path::Path::new(&sparks).exists());
+
+    child.end();
+    exited(&child).await;
+    assert!(!std::path::Path::new(&sparks).exists(), "nobody is left to write there");
+}
+
+#[tokio::test]
+async fn a_child_dies_with_its_guard() {
+    let (child, _lines, pid) = started("echo \"[$$]\"; sleep 1000; :").await;
+    kill("KILL", child.guard_id());
+
+    assert_eq!(exited(&child).await.status, Status::Unknown);
+    gone(&pid).await;
+}
+
+#[tokio::test]
+async fn a_guard_that_is_told_to_end_takes_its_child_along() {
+    let (child, _lines, daemon) = started(&format!("{FORKING} exec sleep 1000")).await;
+    kill("TERM", child.guard_id());
+
+    let exit = exited(&child).await;
+    assert_eq!((exit.status, exit.asked), (Status::Signal(15), false));
+    assert!(!lives(&daemon));
+}
+
+#[tokio::test]
+async fn a_stopped_child_is_ended_too() {
+    let (child, _lines, pid) = started("echo \"[$$]\"; kill -STOP $$").await;
+    until(|| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "))).await;
+    child.end();
+
+    assert_eq!(exited(&child).await.status, Status::Signal(9));
+}
+
+#[tokio::test]
+async fn a_child_that_kills_its_process_group_leaves_the_guard_alive_to_tell() {
+    let (child, _lines, _) = started("echo '[]'; kill -KILL 0").await;
+    assert_eq!(exited(&child).await.status, Status::Signal(9));
+}
+
+#[tokio::test]
+async fn a_hundred_children_start_and_end_at_once() {
+    let cat = Arc::new(program(&["cat"]));
+    let started: Vec<_> = (0..100)
+        .map(|_| {
+            let cat = Arc::clone(&cat);
+            tokio::spawn(async move { Child::start(&cat, &guard()).await.expect("it starts") })
+        })
+        .collect();
+    let mut children = Vec::new();
+    for child in started {
+        children.push(within(child).await.expect("no panic"));
+    }
+    for (child, _) in &children {
+        child.end();
+    }
+    for (child, _) in &children {
+        assert_eq!(exited(child).await.status, Status::Code(0));
+        assert!(!lives(&child.guard_id().to_string()));
+    }
+}
+
+/// The node of the test below, which starts it as a process of its own.
+#[tokio::test]
+#[ignore = "it waits to be killed"]
+async fn node_to_be_killed() {
+    let (child, _lines, daemon) = started(&format!("{FORKING} trap '' TERM; while :; do sleep 1000; done")).await;
+    println!("daemon {daemon}, guard {}", child.guard_id());
+    std::future::pending().await
+}
+
+#[tokio::test]
+async fn nothing_outlives_a_node_that_is_killed() {
+    let mut node = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "ending::node_to_be_killed", "--ignored", "--nocapture"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the node starts");
+    let mut output = std::io::BufReader::new(node.stdout.take().expect("it is piped"));
+    let (daemon, guard) = loop {
+        let mut line = String::new();
+        assert!(std::io::BufRead::read_line(&mut output, &mut line).expect("it is read") > 0, "the node says nothing");
+        if let Some((_, said)) = line.trim().split_once("daemon ") {
+            let (daemon, guard) = said.split_once(", guard ").expect("both");
+            break (daemon.to_owned(), guard.to_owned());
+        }
+    };
+    let below = descendants(&guard);
+    assert!(lives(&daemon) && below.contains(&daemon) && below.len() >= 3, "{below:?}");
+
+    node.kill().expect("it is killed");
+    node.wait().expect("it ends");
+
+    for pid in below.iter().chain([&guard]) {
+        gone(pid).await;
+    }
+}
+
+fn kill(signal: &str, pid: u32) {
+    let status = Command::new("kill").args(["-s", signal, &pid.to_string()]).status().expect("kill runs");
+    assert!(status.success());
+}
+
+/// All processes below one.
+fn descendants(of: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![of.to_owned()];
+    while let Some(pid) = open.pop() {
+        let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let below = list.split_ascii_whitespace().map(str::to_owned);
+        for child in below {
+            found.push(child.clone());
+            open.push(child);
+        }
+    }
+    found
+}
