@@ -131,7 +131,8 @@ async fn a_child_that_floods_its_error_output_is_slowed_down_and_works_on() {
 fn own_cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
     let (_, rest) = stat.rsplit_once(')').expect("a name in brackets");
-    let ticks: Vec<f64> = rest.split_ascii_whitespace().skip(11).take(2).map(|ticks| ticks.parse().unwrap()).collect();
+    let ticks: Vec<f64> =
+        rest.split_ascii_whitespace().skip(11).take(2).map(|ticks| ticks.parse().expect("a number")).collect();
     (ticks[0] + ticks[1]) / 100.0
 }
 
