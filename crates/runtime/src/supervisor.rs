@@ -17,11 +17,11 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use quorate_types::Timestamp;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tracing::{error, warn};
 
 use crate::clock;
+use crate::restarts::{Policy, Restarts, Verdict};
 
 /// Failures within [`WINDOW`] after which a child stays stopped.
 pub const RESTARTS_MAX: usize = 10;
@@ -30,6 +30,8 @@ pub const WINDOW: Duration = Duration::from_secs(60);
 /// Delay before the first restart, doubled for each failure in the window: 10 ms to 5 s.
 const BACKOFF_BASE: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const POLICY: Policy =
+    Policy { failures_max: RESTARTS_MAX, window: WINDOW, delay: BACKOFF_BASE, delay_max: BACKOFF_MAX };
 
 /// Something that can be started again after it failed.
 pub trait Child: Clone + Send + Sync + 'static {
@@ -84,7 +86,7 @@ struct Entry<C> {
     child: C,
     adoption: u64,
     running: Option<ActorId>,
-    failures: Vec<Timestamp>,
+    restarts: Restarts,
 }
 
 // === impl Supervisor ===
@@ -120,7 +122,7 @@ impl<C: Child> Actor for Supervisor<C> {
                 let name = child.name();
                 state.dismiss(&name);
                 state.adoptions += 1;
-                let entry = Entry { child, adoption: state.adoptions, running: None, failures: Vec::new() };
+                let entry = Entry { child, adoption: state.adoptions, running: None, restarts: Restarts::new(POLICY) };
                 state.children.insert(name.clone(), entry);
                 let started = state.start(&myself, &name).await;
                 if started.is_err() {
@@ -191,25 +193,21 @@ impl<C: Child> State<C> {
         let Some(entry) = self.children.get_mut(name) else {
             return;
         };
-        let now = clock::now();
         entry.running = None;
-        entry.failures.retain(|failure| now.since(*failure) < WINDOW);
-        entry.failures.push(now);
-        let failures = entry.failures.len();
-        if failures > RESTARTS_MAX {
-            error!(child = name, reason, failures, "melted down: the actor stays stopped until its resource changes");
-            return;
+        match entry.restarts.failed(clock::now()) {
+            Verdict::Melted { failures } => {
+                error!(
+                    child = name,
+                    reason, failures, "melted down: the actor stays stopped until its resource changes"
+                );
+            }
+            Verdict::Again { after, failures } => {
+                warn!(child = name, reason, failures, delay = ?after, "an actor failed and is restarted");
+                let (name, adoption) = (name.to_owned(), entry.adoption);
+                myself.send_after(after, move || Message::Restart { name, adoption });
+            }
         }
-        let delay = backoff(failures);
-        warn!(child = name, reason, failures, ?delay, "an actor failed and is restarted");
-        let (name, adoption) = (name.to_owned(), entry.adoption);
-        myself.send_after(delay, move || Message::Restart { name, adoption });
     }
-}
-
-fn backoff(failures: usize) -> Duration {
-    let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
-    BACKOFF_BASE.saturating_mul(1 << doublings).min(BACKOFF_MAX)
 }
 
 #[cfg(test)]
@@ -314,12 +312,5 @@ mod tests {
 
         assert_eq!(before.load(Ordering::SeqCst), 1);
         assert_eq!(after.load(Ordering::SeqCst), 1, "the restart of the one before is void");
-    }
-
-    #[test]
-    fn the_back_off_doubles_up_to_its_bound() {
-        assert_eq!(backoff(1), BACKOFF_BASE);
-        assert_eq!(backoff(3), BACKOFF_BASE * 4);
-        assert_eq!(backoff(usize::MAX), BACKOFF_MAX);
     }
 }
