@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use super::endpoint::Limits;
 use super::error::{Error, Phase};
 use super::events::Events;
-use super::legacy::shared;
+use super::shared;
 use super::wire;
 
 /// Shortest delay before a resume, whatever the server's `retry` says: 100 ms, so that a server

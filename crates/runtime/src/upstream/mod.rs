@@ -17,6 +17,7 @@ pub mod legacy;
 pub mod modern;
 mod openapi;
 pub mod probe;
+mod shared;
 mod wire;
 
 use quorate_mcp::dialect::legacy::Implementation;

@@ -8,7 +8,6 @@
 //! ([`Error::SessionLost`]) never re-initializes by itself, since subscriptions and the log level
 //! of the old session are the caller's to restore.
 
-pub(super) mod shared;
 mod sse;
 mod streamable;
 

@@ -18,9 +18,9 @@ use super::super::answer::{Answer, Awaits, FrameStream};
 use super::super::endpoint::HttpEndpoint;
 use super::super::error::{Error, Nonsense, Phase};
 use super::super::events::Events;
+use super::super::shared::Hub;
 use super::super::wire::{self, Patience};
 use super::InitializeResult;
-use super::shared::Hub;
 
 /// A session at an HTTP+SSE server.
 #[derive(Debug)]

@@ -17,8 +17,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::super::endpoint::Limits;
-use super::super::error::{Error, Nonsense};
+use super::endpoint::Limits;
+use super::error::{Error, Nonsense};
 
 /// Bytes that wait in one inbox: 1 MiB, sixteen times a stream's ring.
 const INBOX_BYTES_MAX: usize = 1 << 20;
@@ -63,7 +63,7 @@ struct Queued {
 
 /// What one reader gets of the shared stream. Dropping it closes the request's place.
 #[derive(Debug)]
-pub(in super::super) struct Inbox {
+pub(super) struct Inbox {
     receiver: mpsc::Receiver<Queued>,
     ending: Arc<OnceLock<Error>>,
     place: Option<(Weak<Hub>, Id)>,
@@ -225,7 +225,7 @@ impl Outbox {
 
 impl Inbox {
     /// Returns the next message, none at the end; an ending with a reason is an error.
-    pub(in super::super) async fn next(&mut self) -> Result<Option<Frame>, Error> {
+    pub(super) async fn next(&mut self) -> Result<Option<Frame>, Error> {
         match self.receiver.recv().await {
             Some(queued) => Ok(Some(queued.frame)),
             None => self.ending.get().cloned().map_or(Ok(None), Err),
