@@ -22,8 +22,10 @@ use crate::names::{attribute, metric};
 mod backend;
 mod cells;
 mod process;
+mod stdio;
 
 pub use backend::{BackendMetrics, ReplicaState};
+pub use stdio::{DroppedLine, StdioMetrics};
 
 use cells::OperationCells;
 
@@ -102,6 +104,7 @@ struct Inner {
     sessions: BoundUpDownCounter<i64>,
     requests: BoundUpDownCounter<i64>,
     backend: backend::Instruments,
+    stdio: stdio::Instruments,
 }
 
 // === impl Metrics ===
@@ -211,6 +214,12 @@ impl Metrics {
         BackendMetrics::new(server, &self.inner.client_durations, &self.inner.backend)
     }
 
+    /// Makes the handle of one tool server's child processes.
+    #[must_use]
+    pub fn stdio(&self, server: &str) -> StdioMetrics {
+        StdioMetrics::new(server, &self.inner.stdio)
+    }
+
     /// Writes every metric in the text format of Prometheus.
     #[must_use]
     pub fn render(&self) -> String {
@@ -277,6 +286,7 @@ impl Inner {
             sessions: gauge(metric::SESSIONS, "Live sessions").bind(&[]),
             requests: gauge(metric::REQUESTS_ACTIVE, "Requests in progress").bind(&[]),
             backend: backend::Instruments::new(meter),
+            stdio: stdio::Instruments::new(meter),
         }
     }
 }

@@ -46,6 +46,16 @@ pub mod metric {
     pub const BACKEND_SESSIONS_OPENED: &str = "quorate.backend.sessions.opened";
     /// Probes of a tool server's era, by result.
     pub const BACKEND_PROBES: &str = "quorate.backend.probes";
+    /// Child processes of a tool server.
+    pub const STDIO_CHILDREN: &str = "quorate.stdio.children";
+    /// Child processes that wait for their first session.
+    pub const STDIO_SPARES: &str = "quorate.stdio.spares";
+    /// Child processes that were started.
+    pub const STDIO_STARTS: &str = "quorate.stdio.starts";
+    /// Child processes that ended, by reason.
+    pub const STDIO_EXITS: &str = "quorate.stdio.exits";
+    /// Lines of child processes that reached nobody, by reason.
+    pub const STDIO_LINES_DROPPED: &str = "quorate.stdio.lines.dropped";
     /// Loads of the configuration, by result.
     pub const CONFIG_LOADS: &str = "quorate.config.loads";
     /// Always 1; the version is its attribute.

@@ -23,7 +23,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use crate::labels::{Method, Outcome, Revision};
-use crate::metrics::{CacheResult, List, ReplicaState};
+use crate::metrics::{CacheResult, DroppedLine, List, ReplicaState};
 use crate::names::{attribute, metric, span};
 use crate::setup::{self, Config, Error, Guard, Otlp};
 use crate::trace::{self, Tracer};
@@ -426,6 +426,23 @@ fn every_metric_is_rendered_under_its_documented_name() {
     assert!(series(&metrics, "process_cpu_time_seconds_total", &[]).is_some());
     assert!(series(&metrics, "process_uptime_seconds", &[]).is_some());
     assert!(series(&metrics, "process_unix_file_descriptor_count", &[]).is_some_and(|count| count >= 3.0));
+}
+
+#[test]
+fn the_children_of_a_server_are_counted() {
+    let metrics = Metrics::new("0");
+    let stdio = metrics.stdio("files");
+    let alive = (stdio.child_started(), stdio.spare_waits());
+    stdio.child_ended("signal");
+    stdio.line_dropped(DroppedLine::Garbage);
+
+    let value = |name: &str, labels: &[&str]| series(&metrics, name, &[&["quorate_server=\"files\""], labels].concat());
+    assert_eq!(value("quorate_stdio_starts_total", &[]), Some(1.0));
+    assert_eq!(value("quorate_stdio_exits_total", &["quorate_reason=\"signal\""]), Some(1.0));
+    assert_eq!(value("quorate_stdio_lines_dropped_total", &["quorate_reason=\"garbage\""]), Some(1.0));
+    assert_eq!((value("quorate_stdio_children", &[]), value("quorate_stdio_spares", &[])), (Some(1.0), Some(1.0)));
+    drop(alive);
+    assert_eq!((value("quorate_stdio_children", &[]), value("quorate_stdio_spares", &[])), (Some(0.0), Some(0.0)));
 }
 
 #[test]

@@ -1,8 +1,11 @@
-//! One stream of messages shared by the open requests of an HTTP+SSE session.
+//! One stream of messages shared by open requests: of an HTTP+SSE session, or of a child process.
 //!
 //! A [`Hub`] takes every message of the stream and puts it into the inbox it belongs to: a
-//! response by its id, progress by its token; a server's request or log message to the only open
-//! request, since the transport does not say where it belongs; everything else to the listener.
+//! response by its id, progress by its token, a notification of a subscription by that one's id; a
+//! log message to the only open request that may have caused it, and in a stream of one session so
+//! a server's request, since the transport does not say where they belong; everything else to the
+//! listener. In a stream of many users ids and tokens are ours, and are put back into what a
+//! reader gets.
 //!
 //! Invariant: an inbox holds at most `shared_frames_max` frames and [`INBOX_BYTES_MAX`] bytes (one
 //! larger frame may be there alone). A full inbox stops the stream for `shared_stall`; then its
@@ -13,6 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use http::StatusCode;
 use quorate_jsonrpc::{Frame, Id, Kind, Span, pick};
+use quorate_mcp::codec;
+use quorate_mcp::dialect::v2026_07_28::META_SUBSCRIPTION_ID;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
@@ -22,12 +27,36 @@ use super::error::{Error, Nonsense};
 
 /// Bytes that wait in one inbox: 1 MiB, sixteen times a stream's ring.
 const INBOX_BYTES_MAX: usize = 1 << 20;
+const CANCELLED: &str = "notifications/cancelled";
 
-/// Distributes the messages of one session.
+/// Distributes the messages of one stream.
 #[derive(Debug)]
 pub(super) struct Hub {
     limits: Limits,
+    users: Users,
     state: Mutex<State>,
+}
+
+/// Whose messages a stream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Users {
+    /// Those of one session, under its own ids.
+    One,
+    /// Those of many users, under ids and tokens of ours.
+    Many,
+}
+
+/// What a request of one of many users was before it got an id of ours.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    /// Which user.
+    pub(super) user: u64,
+    /// The user's id of it.
+    pub(super) id: Id,
+    /// The user's progress token.
+    pub(super) token: Option<Id>,
+    /// Whether it may cause log messages.
+    pub(super) logs: bool,
 }
 
 #[derive(Debug)]
@@ -45,11 +74,12 @@ struct Call {
     outbox: Outbox,
     /// The raw progress token of the request.
     token: Option<Box<str>>,
+    origin: Option<Arc<Origin>>,
 }
 
 /// The writing end of an inbox.
 #[derive(Clone, Debug)]
-struct Outbox {
+pub(super) struct Outbox {
     sender: mpsc::Sender<Queued>,
     bytes: Arc<Semaphore>,
     ending: Arc<OnceLock<Error>>,
@@ -62,24 +92,45 @@ struct Queued {
 }
 
 /// What one reader gets of the shared stream. Dropping it closes the request's place.
-#[derive(Debug)]
 pub(super) struct Inbox {
     receiver: mpsc::Receiver<Queued>,
     ending: Arc<OnceLock<Error>>,
     place: Option<(Weak<Hub>, Id)>,
+    origin: Option<Arc<Origin>>,
+    abandoned: Option<Box<dyn FnOnce(&Id) + Send + Sync>>,
 }
 
 // === impl Hub ===
 
 impl Hub {
+    /// Makes the hub of one session's stream.
     pub(super) fn new(limits: Limits) -> Arc<Self> {
+        Self::of(Users::One, limits)
+    }
+
+    /// Makes the hub of a stream of many users.
+    pub(super) fn of_many(limits: Limits) -> Arc<Self> {
+        Self::of(Users::Many, limits)
+    }
+
+    fn of(users: Users, limits: Limits) -> Arc<Self> {
         let (listener, unclaimed) = inbox(&limits);
         let state = State { calls: HashMap::new(), listener, unclaimed: Some(unclaimed), ended: false };
-        Arc::new(Self { limits, state: Mutex::new(state) })
+        Arc::new(Self { limits, users, state: Mutex::new(state) })
     }
 
     /// Makes a place for the answer to a request, before the request is sent.
     pub(super) fn register(self: &Arc<Self>, request: &Frame) -> Result<Inbox, Error> {
+        self.place(request, None)
+    }
+
+    /// Makes a place for the answer to a request of one of many users. The request has an id of
+    /// ours by now, which is its progress token as well.
+    pub(super) fn register_of(self: &Arc<Self>, request: &Frame, origin: Origin) -> Result<Inbox, Error> {
+        self.place(request, Some(Arc::new(origin)))
+    }
+
+    fn place(self: &Arc<Self>, request: &Frame, origin: Option<Arc<Origin>>) -> Result<Inbox, Error> {
         let busy = Error::Busy { max: self.limits.shared_requests_max };
         // Without an id no answer could ever be told to belong here.
         let id = request.id().cloned().ok_or(Nonsense::NoAnswer { status: StatusCode::ACCEPTED })?;
@@ -92,8 +143,20 @@ impl Hub {
         }
         let (outbox, mut inbox) = inbox(&self.limits);
         inbox.place = Some((Arc::downgrade(self), id.clone()));
-        state.calls.insert(id, Call { outbox, token: progress_token(request).map(Into::into) });
+        inbox.origin.clone_from(&origin);
+        let token = match origin {
+            Some(_) => None, // It is the id.
+            None => progress_token(request).map(Into::into),
+        };
+        state.calls.insert(id, Call { outbox, token, origin });
         Ok(inbox)
+    }
+
+    /// Finds our id of a user's open request.
+    pub(super) fn find(&self, user: u64, id: &Id) -> Option<Id> {
+        let state = self.lock();
+        let is_it = |call: &Call| call.origin.as_ref().is_some_and(|origin| origin.user == user && origin.id == *id);
+        state.calls.iter().find(|(_, call)| is_it(call)).map(|(ours, _)| ours.clone())
     }
 
     /// Gives the messages that belong to no request to the caller, and to nobody else.
@@ -161,8 +224,17 @@ impl Hub {
                 Some((call.outbox, Some(id.clone())))
             }
             Kind::Request | Kind::Notification => {
-                if let Some((id, call)) = state.call_of(frame) {
-                    return Some((call.outbox.clone(), Some(id.clone())));
+                let of_call = match self.users {
+                    Users::One => state.call_of(frame),
+                    Users::Many => state.call_of_many(frame),
+                };
+                if let Some((id, call)) = of_call {
+                    let (outbox, id) = (call.outbox.clone(), id.clone());
+                    if self.users == Users::Many && frame.method() == Some(CANCELLED) {
+                        // The last word about a subscription: its reader finds the end behind it.
+                        state.calls.remove(&id);
+                    }
+                    return Some((outbox, Some(id)));
                 }
                 if state.unclaimed.is_some() && state.listener.is_full() {
                     tracing::warn!(method = frame.method(), "upstream.listen: nobody reads, a message is dropped");
@@ -193,6 +265,33 @@ impl State {
             _ => None,
         }
     }
+
+    fn call_of_many(&self, frame: &Frame) -> Option<(&Id, &Call)> {
+        let id = match frame.method() {
+            _ if frame.kind() == Kind::Request => return None,
+            Some("notifications/progress") => codec::progress_token(frame).ok()?.0,
+            // Servers cancel subscriptions only (2026-07-28, "Cancellation").
+            Some(CANCELLED) => codec::cancelled_request(frame).ok()??.0,
+            Some("notifications/message") => {
+                let mut may_be = self.calls.iter().filter(|(_, call)| call.logs());
+                return may_be.next().filter(|_| may_be.next().is_none());
+            }
+            _ => {
+                let meta = member(frame, frame.params_span()?, "_meta")?;
+                let id = member(frame, meta, META_SUBSCRIPTION_ID)?;
+                Id::from_json(frame.text_of(id)).ok()?
+            }
+        };
+        self.calls.get_key_value(&id)
+    }
+}
+
+// === impl Call ===
+
+impl Call {
+    fn logs(&self) -> bool {
+        self.origin.as_ref().is_some_and(|origin| origin.logs)
+    }
 }
 
 // === impl Outbox ===
@@ -216,6 +315,18 @@ impl Outbox {
         }
     }
 
+    /// Queues a frame if there is room for it.
+    pub(super) fn offer(&self, frame: Frame) -> bool {
+        let weight = u32::try_from(frame.bytes().len().clamp(1, INBOX_BYTES_MAX)).unwrap_or(u32::MAX);
+        let Ok(bytes) = Arc::clone(&self.bytes).try_acquire_many_owned(weight) else { return false };
+        self.sender.try_send(Queued { frame, _bytes: bytes }).is_ok()
+    }
+
+    /// Ends the inbox with an error, once what is queued has been read.
+    pub(super) fn end(self, error: Error) {
+        let _earlier = self.ending.set(error);
+    }
+
     fn is_full(&self) -> bool {
         self.sender.capacity() == 0 || self.bytes.available_permits() == 0
     }
@@ -227,9 +338,33 @@ impl Inbox {
     /// Returns the next message, none at the end; an ending with a reason is an error.
     pub(super) async fn next(&mut self) -> Result<Option<Frame>, Error> {
         match self.receiver.recv().await {
-            Some(queued) => Ok(Some(queued.frame)),
+            Some(queued) => Ok(Some(self.as_asked(queued.frame))),
             None => self.ending.get().cloned().map_or(Ok(None), Err),
         }
+    }
+
+    /// Calls `abandoned` with the request's id when the inbox is dropped before the answer came.
+    pub(super) fn when_abandoned(&mut self, abandoned: impl FnOnce(&Id) + Send + Sync + 'static) {
+        self.abandoned = Some(Box::new(abandoned));
+    }
+
+    /// Puts the user's own id and progress token back.
+    fn as_asked(&self, frame: Frame) -> Frame {
+        let Some(origin) = &self.origin else { return frame };
+        match (frame.kind(), frame.method(), &origin.token) {
+            (Kind::Result | Kind::Error, _, _) => frame.with_id(&origin.id),
+            (Kind::Notification, Some("notifications/progress"), Some(token)) => match codec::progress_token(&frame) {
+                Ok((_, span)) => codec::retoken(&frame, span, token),
+                Err(_) => frame,
+            },
+            (Kind::Notification | Kind::Request, _, _) => frame,
+        }
+    }
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
@@ -242,15 +377,20 @@ impl Drop for Inbox {
         let ours = state.calls.get(&id).is_some_and(|call| Arc::ptr_eq(&call.outbox.ending, &self.ending));
         if ours {
             state.calls.remove(&id);
+            drop(state);
+            if let Some(abandoned) = self.abandoned.take() {
+                abandoned(&id);
+            }
         }
     }
 }
 
-fn inbox(limits: &Limits) -> (Outbox, Inbox) {
+/// Makes the two ends of an inbox.
+pub(super) fn inbox(limits: &Limits) -> (Outbox, Inbox) {
     let (sender, receiver) = mpsc::channel(limits.shared_frames_max.max(1));
     let ending = Arc::new(OnceLock::new());
     let outbox = Outbox { sender, bytes: Arc::new(Semaphore::new(INBOX_BYTES_MAX)), ending: Arc::clone(&ending) };
-    (outbox, Inbox { receiver, ending, place: None })
+    (outbox, Inbox { receiver, ending, place: None, origin: None, abandoned: None })
 }
 
 /// Returns the raw `params._meta.progressToken` of a request.
