@@ -28,6 +28,10 @@ pub struct Child {
     _ends: Arc<EndsWhenDropped>,
 }
 
+/// Sees a child end, and does not keep it alive. It may have something to say to it until then.
+#[derive(Clone, Debug)]
+pub struct Watch(Arc<Inner>);
+
 /// A child could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -109,15 +113,23 @@ impl Child {
         self.inner.end();
     }
 
+    /// Sends one message as [`Child::send`] does, without waiting for room.
+    ///
+    /// # Errors
+    /// As [`Child::send`]; a wait of no time is what a full queue stalls for.
+    pub fn try_send(&self, message: Bytes) -> Result<(), SendError> {
+        self.inner.outgoing.try_send(message)
+    }
+
     /// Waits until nothing of the child is left. After [`Child::end`] that takes at most [`crate::ENDING_MAX`].
     pub async fn exited(&self) -> Arc<Exit> {
-        let mut exits = self.inner.exit.subscribe();
-        // The attendant sets it before it goes, and `inner` holds the sender: the wait ends with a value, unless the
-        // runtime itself is shut down, and then nobody waits.
-        match exits.wait_for(Option::is_some).await {
-            Ok(exit) => exit.clone().expect("the wait is for a value"),
-            Err(_) => std::future::pending().await,
-        }
+        self.inner.exited().await
+    }
+
+    /// Returns a handle that sees the child end without keeping it alive.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.inner))
     }
 
     /// Returns how the child ended, if it has.
@@ -133,9 +145,41 @@ impl Child {
     }
 }
 
+// === impl Watch ===
+
+impl Watch {
+    /// As [`Child::try_send`].
+    ///
+    /// # Errors
+    /// As [`Child::try_send`].
+    pub fn try_send(&self, message: Bytes) -> Result<(), SendError> {
+        self.0.outgoing.try_send(message)
+    }
+
+    /// As [`Child::end`].
+    pub fn end(&self) {
+        self.0.end();
+    }
+
+    /// As [`Child::exited`].
+    pub async fn exited(&self) -> Arc<Exit> {
+        self.0.exited().await
+    }
+}
+
 // === impl Inner ===
 
 impl Inner {
+    async fn exited(&self) -> Arc<Exit> {
+        let mut exits = self.exit.subscribe();
+        // The attendant sets it before it goes, unless the runtime itself is shut down: then nobody waits for long.
+        let exit = exits.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
+        match exit {
+            Some(exit) => exit,
+            None => std::future::pending().await,
+        }
+    }
+
     fn end(&self) {
         self.outgoing.close();
         self.asked.send_replace(true);

@@ -25,7 +25,7 @@ mod stderr;
 mod text;
 
 pub use attendant::ENDING_MAX;
-pub use child::{Child, StartError};
+pub use child::{Child, StartError, Watch};
 pub use exit::{Exit, Status};
 pub use guard::Guard;
 pub use lines::{Line, Lines};

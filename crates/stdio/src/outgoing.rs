@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::net::unix::pipe;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, TryAcquireError};
 use tokio::time::timeout;
 
 use crate::program::Limits;
@@ -95,15 +95,31 @@ impl Outgoing {
     /// Sends one message, waiting for room among those that wait.
     pub(crate) async fn send(&self, message: Bytes) -> Result<(), SendError> {
         let message = on_one_line(message);
-        let weight = self.weight(&message);
-        match self.room.try_acquire_many(weight) {
-            Ok(permit) => permit.forget(),
-            Err(_) => match timeout(self.stall, self.room.acquire_many(weight)).await {
-                Ok(Ok(permit)) => permit.forget(),
-                Ok(Err(_closed)) => return Err(SendError::Ended),
-                Err(_) => return Err(SendError::Stalled { after: self.stall }),
-            },
+        if let Ok(permit) = self.room.try_acquire_many(self.weight(&message)) {
+            permit.forget();
+            return self.push(message);
         }
+        match timeout(self.stall, self.room.acquire_many(self.weight(&message))).await {
+            Ok(Ok(permit)) => permit.forget(),
+            Ok(Err(_closed)) => return Err(SendError::Ended),
+            Err(_) => return Err(SendError::Stalled { after: self.stall }),
+        }
+        self.push(message)
+    }
+
+    /// Sends one message if there is room for it.
+    pub(crate) fn try_send(&self, message: Bytes) -> Result<(), SendError> {
+        let message = on_one_line(message);
+        match self.room.try_acquire_many(self.weight(&message)) {
+            Ok(permit) => permit.forget(),
+            Err(TryAcquireError::Closed) => return Err(SendError::Ended),
+            Err(TryAcquireError::NoPermits) => return Err(SendError::Stalled { after: Duration::ZERO }),
+        }
+        self.push(message)
+    }
+
+    /// Queues a message that has its room, and writes unless another one does.
+    fn push(&self, message: Bytes) -> Result<(), SendError> {
         {
             let mut state = self.lock();
             if state.pipe.is_none() {

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use quorate_mcp::subscription::{Interest, ListenId, Rejection, SubscriberId};
 use quorate_scheduler::Outcome;
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use super::hub::{Heard, HubShell, Subscription};
 use super::{Shared, Support, lock, own};
 use crate::clock;
-use crate::upstream::{self, Endpoint, LegacySupport, Probe, modern, probe};
+use crate::upstream::{self, Endpoint, LegacySupport, Probe, modern, probe, stdio};
 
 /// How long what a server speaks is believed: 10 min. Servers change eras when they are upgraded,
 /// which mostly shows as failed checks first; this bounds the rest.
@@ -73,6 +73,11 @@ impl Actor for BackendActor {
     type Arguments = Arc<Shared>;
 
     async fn pre_start(&self, myself: ActorRef<Message>, shared: Arc<Shared>) -> Result<State, ActorProcessingErr> {
+        for endpoint in &shared.config.endpoints {
+            if let Endpoint::Stdio(endpoint) = endpoint {
+                stdio::actor::spawn(Arc::clone(endpoint.server()), myself.get_cell()).await?;
+            }
+        }
         myself.cast(Message::Probe)?;
         myself.send_after(shared.config.health.check_interval, || Message::Check);
         Ok(State { shared, probing: false, failures: 0, hub: HubShell::new() })
@@ -101,6 +106,21 @@ impl Actor for BackendActor {
             Message::HubTick => state.hub.tick(&state.shared, &myself),
         }
         Ok(())
+    }
+
+    /// An actor of a child process that fails takes this one along: both are started again.
+    async fn handle_supervisor_evt(
+        &self,
+        _myself: ActorRef<Message>,
+        event: SupervisionEvent,
+        _state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(_, reason) => Err(reason),
+            SupervisionEvent::ActorTerminated(..)
+            | SupervisionEvent::ActorStarted(_)
+            | SupervisionEvent::ProcessGroupChanged(_) => Ok(()),
+        }
     }
 }
 
@@ -163,6 +183,9 @@ impl State {
                 }
                 debug!(%server, modern = support.speaks_modern(), legacy = ?support.legacy, "probed");
                 self.shared.support.send_replace(support);
+                if self.shared.config.endpoints.iter().all(|endpoint| matches!(endpoint, Endpoint::Stdio(_))) {
+                    return; // The same program speaks the same eras: no process is started to ask it again.
+                }
                 REPROBE_AFTER
             }
             Err(error) => {
@@ -184,6 +207,10 @@ impl State {
 
 /// Any answer that is not a server fault shows that the replica is alive, whatever it speaks.
 async fn check(endpoint: &Endpoint, patience: Duration) -> Outcome {
+    if let Endpoint::Stdio(process) = endpoint {
+        // Checks start no processes: what ends or does not start is counted where it happens.
+        return if process.is_down() { Outcome::Failure } else { Outcome::Success };
+    }
     let body = own::request(1, DISCOVER, "{}", None);
     let answer = tokio::time::timeout(patience, modern::send(endpoint, modern::own_headers(DISCOVER), body)).await;
     match answer {

@@ -102,6 +102,8 @@ pub fn fault_of(server: &ResourceName, error: &upstream::Error) -> Fault {
         upstream::Error::Connect { .. } => {
             Fault::BackendFailed { server, reason: "it cannot be connected to".to_owned() }
         }
+        upstream::Error::Process { reason, .. } => Fault::BackendFailed { server, reason: reason.clone() },
+        upstream::Error::Children { max } => Fault::LimitExceeded { limit: "children", max: *max as u64 },
         upstream::Error::Status { .. }
         | upstream::Error::Fault { .. }
         | upstream::Error::Redirect { .. }

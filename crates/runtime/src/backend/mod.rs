@@ -291,6 +291,9 @@ impl Child for Handle {
 
     /// Calls under way go on to their end.
     fn stop(&self) {
+        for endpoint in &self.shared.config.endpoints {
+            endpoint.close();
+        }
         if let Some(actor) = lock(&self.shared.actor).take() {
             actor.stop(Some("removed".to_owned()));
         }

@@ -394,7 +394,7 @@ impl State {
         let Opened { leg: session, initialized, replica } = opened;
         let listen = match session.transport() {
             Transport::StreamableHttp => Listen::Separate,
-            Transport::Sse => Listen::Shared,
+            Transport::Sse | Transport::Stdio => Listen::Shared,
         };
         let features = Features { logging: offers_logging(&initialized), listen };
         if let Some(slot) = self.legs.get_mut(leg) {
@@ -408,8 +408,10 @@ impl State {
     }
 
     fn lost(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch) {
-        let shared_stream =
-            self.legs.open(leg, epoch).is_some_and(|(_, open)| open.session.transport() == Transport::Sse);
+        let shared_stream = self.legs.open(leg, epoch).is_some_and(|(_, open)| match open.session.transport() {
+            Transport::StreamableHttp => false,
+            Transport::Sse | Transport::Stdio => true,
+        });
         let server = self.legs.get(leg).map(|slot| slot.server.name().to_string()).unwrap_or_default();
         let fault = super::pump::fault(quorate_mcp::Fault::OutcomeUnknown { server });
         self.report(myself, Event::LegLost { leg, epoch, fault, severed: shared_stream });

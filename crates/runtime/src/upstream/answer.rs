@@ -90,7 +90,7 @@ pub(super) struct Resume {
 
 enum Source {
     Events(Box<Events>),
-    Shared(shared::Inbox),
+    Shared(Box<shared::Inbox>),
     Resuming(Reopen),
     /// There is nothing but what is ready.
     Batch,
@@ -128,7 +128,7 @@ impl FrameStream {
     }
 
     pub(super) fn of_inbox(inbox: shared::Inbox, awaits: Awaits, limits: &Limits, total: Option<Instant>) -> Self {
-        Self::new(Source::Shared(inbox), awaits, limits, total)
+        Self::new(Source::Shared(Box::new(inbox)), awaits, limits, total)
     }
 
     /// Makes a stream of messages that are here already: a batch as one JSON answer.
@@ -151,6 +151,12 @@ impl FrameStream {
             limits: *limits,
             total,
         }
+    }
+
+    /// Gives a message back that was read before.
+    pub(super) fn preceded_by(mut self, frame: Frame) -> Self {
+        self.ready.push_front(StreamItem { frame, event_id: None });
+        self
     }
 
     pub(super) fn resuming_with(mut self, resume: Resume) -> Self {

@@ -12,6 +12,7 @@ use http::{HeaderMap, Uri};
 use quorate_http::client;
 
 use super::openapi::ApiEndpoint;
+use super::stdio::StdioEndpoint;
 
 /// The limits of calls to one tool server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +86,8 @@ pub enum Endpoint {
     Http(HttpEndpoint),
     /// An API that an OpenAPI document describes.
     Api(ApiEndpoint),
+    /// A child process.
+    Stdio(StdioEndpoint),
 }
 
 /// One address of a tool server over HTTP. Clones are cheap.
@@ -124,12 +127,21 @@ impl Endpoint {
         HttpEndpoint::new(url, client, headers, limits).map(Self::Http)
     }
 
+    /// Gives up what is kept for calls to come; calls under way go on.
+    pub fn close(&self) {
+        match self {
+            Self::Http(_) | Self::Api(_) => {}
+            Self::Stdio(endpoint) => endpoint.close(),
+        }
+    }
+
     /// Returns the limits.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         match self {
             Self::Http(endpoint) => endpoint.limits(),
             Self::Api(endpoint) => endpoint.limits(),
+            Self::Stdio(endpoint) => endpoint.limits(),
         }
     }
 }
@@ -140,6 +152,7 @@ impl std::fmt::Display for Endpoint {
         match self {
             Self::Http(endpoint) => endpoint.uri().fmt(f),
             Self::Api(endpoint) => endpoint.fmt(f),
+            Self::Stdio(endpoint) => endpoint.fmt(f),
         }
     }
 }

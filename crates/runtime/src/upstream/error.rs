@@ -145,6 +145,20 @@ pub enum Error {
         /// The bound.
         max: usize,
     },
+    /// The server's process could not be started, ended before it was of use, or rests: nothing was sent.
+    #[error("{}", if details.is_empty() { reason } else { details })]
+    Process {
+        /// What anybody may know.
+        reason: String,
+        /// What the operator may know: paths, and the last words of the process. Empty when there is no more.
+        details: String,
+    },
+    /// As many processes run as the server may have: nothing was sent.
+    #[error("{max} processes of this server run already (spec.stdio.children)")]
+    Children {
+        /// The bound.
+        max: usize,
+    },
     /// The reader of one answer of a shared stream did not keep up, so that it was cut off.
     #[error("the answer was not read for {after:?}")]
     Stalled {
@@ -175,7 +189,12 @@ impl Error {
     #[must_use]
     pub fn never_executed(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::SessionLost | Self::Redirect { .. } | Self::Busy { .. } => true,
+            Self::Connect { .. }
+            | Self::SessionLost
+            | Self::Redirect { .. }
+            | Self::Busy { .. }
+            | Self::Process { .. }
+            | Self::Children { .. } => true,
             Self::Status { status, .. } => refuses_before_handling(*status),
             Self::Timeout { phase, .. } => *phase == Phase::Connect,
             Self::Malformed(_)
@@ -194,7 +213,11 @@ impl Error {
     #[must_use]
     pub fn counts_against_health(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Timeout { .. } | Self::Broken { .. } | Self::Malformed(_) => true,
+            Self::Connect { .. }
+            | Self::Timeout { .. }
+            | Self::Broken { .. }
+            | Self::Malformed(_)
+            | Self::Process { .. } => true,
             Self::Status { status, .. } => status.is_server_error(),
             Self::SessionLost
             | Self::Fault { .. }
@@ -203,6 +226,7 @@ impl Error {
             | Self::Version { .. }
             | Self::TooLarge { .. }
             | Self::TooMany { .. }
+            | Self::Children { .. }
             | Self::Stalled { .. } => false,
         }
     }
@@ -211,7 +235,7 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Connect { .. } => Code::Unavailable,
+            Self::Connect { .. } | Self::Process { .. } => Code::Unavailable,
             Self::Status { status, .. } => match status.as_u16() {
                 401 => Code::Unauthenticated,
                 403 => Code::PermissionDenied,
@@ -226,7 +250,9 @@ impl Error {
             }
             Self::Timeout { .. } => Code::DeadlineExceeded,
             Self::Malformed(_) | Self::Broken { .. } | Self::Stalled { .. } => Code::Aborted,
-            Self::TooLarge { .. } | Self::TooMany { .. } | Self::Busy { .. } => Code::ResourceExhausted,
+            Self::TooLarge { .. } | Self::TooMany { .. } | Self::Busy { .. } | Self::Children { .. } => {
+                Code::ResourceExhausted
+            }
         }
     }
 }
@@ -305,6 +331,8 @@ mod tests {
             (Error::SessionLost, true, false),
             (Error::Redirect { location: "x".into() }, true, false),
             (Error::Busy { max: 1 }, true, false),
+            (Error::Children { max: 1 }, true, false),
+            (Error::Process { reason: "x".into(), details: String::new() }, true, true),
             (Error::TooLarge { max: 1 }, false, false),
             (Error::Stalled { after: Duration::from_secs(1) }, false, false),
             (status(400), false, false),

@@ -18,6 +18,7 @@ pub mod modern;
 mod openapi;
 pub mod probe;
 mod shared;
+pub mod stdio;
 mod wire;
 
 use quorate_mcp::dialect::legacy::Implementation;

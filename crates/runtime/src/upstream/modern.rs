@@ -22,12 +22,13 @@ pub(super) const NO_CAPABILITIES: &str = "{}";
 /// Sends a request that ends with its answer.
 ///
 /// # Errors
-/// Any [`Error`] except `SessionLost`, `Busy` and `Stalled`, which need a session.
+/// Any [`Error`]; over HTTP none of `SessionLost`, `Busy` and `Stalled`, which need something shared.
 pub async fn send(endpoint: &Endpoint, headers: HeaderMap, body: Bytes) -> Result<Answer, Error> {
     let patience = Patience::of_call(endpoint.limits());
     match endpoint {
         Endpoint::Http(endpoint) => post(endpoint, headers, body, patience).await,
         Endpoint::Api(endpoint) => endpoint.answer(&headers, body, patience).await,
+        Endpoint::Stdio(endpoint) => endpoint.server().calls().await?.send(&headers, body).await,
     }
 }
 
@@ -42,6 +43,7 @@ pub async fn listen(endpoint: &Endpoint, headers: HeaderMap, body: Bytes) -> Res
     let answer = match endpoint {
         Endpoint::Http(endpoint) => post(endpoint, headers, body, patience).await?,
         Endpoint::Api(endpoint) => endpoint.answer(&headers, body, patience).await?,
+        Endpoint::Stdio(endpoint) => endpoint.server().calls().await?.listen(&headers, body).await?,
     };
     match answer {
         Answer::Stream(stream) => Ok(stream),

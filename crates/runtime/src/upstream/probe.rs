@@ -21,7 +21,7 @@ use super::answer::Answer;
 use super::endpoint::Endpoint;
 use super::error::{self, Error, Nonsense};
 use super::legacy::{InitializeResult, Leg, Transport};
-use super::modern;
+use super::{modern, stdio};
 
 /// Which eras are tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,6 +109,9 @@ pub const DISCOVER: &str = Method::Discover.as_str();
 /// # Errors
 /// The failure that is no evidence of an era, or how the last thing tried was refused.
 pub async fn probe(endpoint: &Endpoint, era: EraSetting, transport: TransportSetting) -> Result<Probe, Error> {
+    if let Endpoint::Stdio(endpoint) = endpoint {
+        return stdio::probe(endpoint, era).await;
+    }
     if era != EraSetting::Legacy {
         match discover(endpoint).await? {
             Discovered::Modern(info) => {
@@ -146,6 +149,9 @@ pub fn discover_request() -> Bytes {
 
 /// Asks a server what it is in the modern era.
 pub(super) async fn discover(endpoint: &Endpoint) -> Result<Discovered, Error> {
+    if let Endpoint::Stdio(endpoint) = endpoint {
+        return stdio::discover(endpoint).await;
+    }
     let (status, frame) = match modern::send(endpoint, modern::own_headers(DISCOVER), discover_request()).await {
         Ok(answer) => match status_and_response(answer).await {
             Ok(answered) => answered,
@@ -154,14 +160,19 @@ pub(super) async fn discover(endpoint: &Endpoint) -> Result<Discovered, Error> {
         Err(Error::Status { status, fault: Some(frame) }) if status == StatusCode::BAD_REQUEST => (status, *frame),
         Err(error) => return not_modern(error),
     };
+    Ok(judge(status, frame))
+}
+
+/// Judges the answer to `server/discover`.
+pub(super) fn judge(status: StatusCode, frame: Frame) -> Discovered {
     if frame.kind() == Kind::Error {
-        return Ok(judge_refusal(status, frame));
+        return judge_refusal(status, frame);
     }
     match info(&frame) {
-        Ok(Some(info)) => Ok(Discovered::Modern(info)),
+        Ok(Some(info)) => Discovered::Modern(info),
         // Only legacy versions are on offer: an odd but valid way to say so.
-        Ok(None) => Ok(Discovered::NotModern(Error::fault(status, frame))),
-        Err(nonsense) => Ok(Discovered::NotModern(nonsense)),
+        Ok(None) => Discovered::NotModern(Error::fault(status, frame)),
+        Err(nonsense) => Discovered::NotModern(nonsense),
     }
 }
 
@@ -203,6 +214,8 @@ impl From<Transport> for TransportSetting {
         match transport {
             Transport::StreamableHttp => Self::StreamableHttp,
             Transport::Sse => Self::Sse,
+            // There is no other.
+            Transport::Stdio => Self::Auto,
         }
     }
 }

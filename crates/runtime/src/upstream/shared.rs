@@ -97,8 +97,11 @@ pub(super) struct Inbox {
     ending: Arc<OnceLock<Error>>,
     place: Option<(Weak<Hub>, Id)>,
     origin: Option<Arc<Origin>>,
-    abandoned: Option<Box<dyn FnOnce(&Id) + Send + Sync>>,
+    abandoned: Option<Abandoned>,
 }
+
+/// What is done about a request whose answer nobody wants any more.
+type Abandoned = Box<dyn FnOnce(&Id) + Send + Sync>;
 
 // === impl Hub ===
 

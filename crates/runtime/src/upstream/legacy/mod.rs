@@ -2,8 +2,8 @@
 //!
 //! `open ── initialize, notifications/initialized ──▶ request* notify* listen* ──▶ close`
 //!
-//! Two transports carry it: streamable HTTP (since 2025-03-26) and HTTP+SSE (2024-11-05). The leg
-//! hides which, except where they differ in what they can do: see [`Leg::listen`]. It mints no
+//! Three transports carry it: streamable HTTP (since 2025-03-26), HTTP+SSE (2024-11-05) and the
+//! standard streams of a child process. The leg hides which, except where they differ in what they can do: see [`Leg::listen`]. It mints no
 //! ids: requests come with theirs, unique among the open ones. A leg that is lost
 //! ([`Error::SessionLost`]) never re-initializes by itself, since subscriptions and the log level
 //! of the old session are the caller's to restore.
@@ -22,6 +22,7 @@ use super::answer::{Answer, FrameStream};
 use super::endpoint::{Endpoint, HttpEndpoint};
 use super::error::{Error, Nonsense};
 use super::probe::TransportSetting;
+use super::stdio::{self, Isolation, StdioEndpoint};
 
 /// How a legacy session travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +31,8 @@ pub enum Transport {
     StreamableHttp,
     /// A permanent GET stream that names the address to POST to (2024-11-05).
     Sse,
+    /// The standard streams of a child process (all revisions).
+    Stdio,
 }
 
 /// What a server answered to `initialize`.
@@ -59,11 +62,18 @@ pub struct Leg {
 enum Link {
     Streamable(streamable::Session),
     Sse(sse::Session),
+    Stdio(stdio::Session),
+    SharedStdio(stdio::SharedSession),
 }
 
 /// The id of `initialize`; nothing else is open then, so it cannot collide with the caller's.
 const INITIALIZE_ID: u64 = 0;
 const INITIALIZE: &str = "initialize";
+
+/// Builds `initialize`, under the id by which its answer is known.
+pub(super) fn initialize_request(params: &str) -> Bytes {
+    build::request(&Id::from(INITIALIZE_ID), INITIALIZE, Some(params))
+}
 
 // === impl Leg ===
 
@@ -83,10 +93,11 @@ impl Leg {
         headers: HeaderMap,
         initialize_params: &str,
     ) -> Result<(Self, InitializeResult), Error> {
-        let body = build::request(&Id::from(INITIALIZE_ID), INITIALIZE, Some(initialize_params));
+        let body = initialize_request(initialize_params);
         let (link, initialized) = match endpoint {
             Endpoint::Http(endpoint) => open_http(endpoint, transport, headers.clone(), body).await?,
             Endpoint::Api(endpoint) => endpoint.refuse_session(body)?,
+            Endpoint::Stdio(endpoint) => open_stdio(endpoint, body).await?,
         };
         let leg = Self { link: Arc::new(link) };
         if let Err(error) = leg.notify(headers, build::notification("notifications/initialized", None)).await {
@@ -102,6 +113,7 @@ impl Leg {
         match &*self.link {
             Link::Streamable(_) => Transport::StreamableHttp,
             Link::Sse(_) => Transport::Sse,
+            Link::Stdio(_) | Link::SharedStdio(_) => Transport::Stdio,
         }
     }
 
@@ -117,6 +129,8 @@ impl Leg {
         match &*self.link {
             Link::Streamable(session) => session.request(headers, frame).await,
             Link::Sse(session) => session.request(headers, frame).await,
+            Link::Stdio(session) => session.request(frame).await,
+            Link::SharedStdio(session) => session.request(frame).await,
         }
     }
 
@@ -128,6 +142,8 @@ impl Leg {
         match &*self.link {
             Link::Streamable(session) => session.notify(headers, message).await,
             Link::Sse(session) => session.notify(headers, message).await,
+            Link::Stdio(session) => session.notify(message).await,
+            Link::SharedStdio(session) => session.notify(message).await,
         }
     }
 
@@ -143,6 +159,8 @@ impl Leg {
         match &*self.link {
             Link::Streamable(session) => session.listen(headers, last_event_id).await,
             Link::Sse(session) => session.listen().map(Some),
+            Link::Stdio(session) => session.listen().map(Some),
+            Link::SharedStdio(session) => session.listen().map(Some),
         }
     }
 
@@ -154,6 +172,8 @@ impl Leg {
         match &*self.link {
             Link::Streamable(session) => session.close().await,
             Link::Sse(session) => session.close(),
+            Link::Stdio(session) => session.close().await,
+            Link::SharedStdio(session) => session.close(),
         }
     }
 }
@@ -162,7 +182,7 @@ impl Leg {
 
 impl InitializeResult {
     /// Reads the answer to `initialize`.
-    fn of_answer(status: http::StatusCode, frame: Frame) -> Result<Self, Error> {
+    pub(super) fn of_answer(status: http::StatusCode, frame: Frame) -> Result<Self, Error> {
         if frame.kind() == Kind::Error {
             return Err(Error::fault(status, frame));
         }
@@ -207,6 +227,19 @@ async fn open_http(
             }
             opened => opened,
         },
+    }
+}
+
+async fn open_stdio(endpoint: &StdioEndpoint, initialize: Bytes) -> Result<(Link, InitializeResult), Error> {
+    match endpoint.server().isolation() {
+        Isolation::Session => {
+            let (session, initialized) = stdio::Session::open(endpoint, initialize).await?;
+            Ok((Link::Stdio(session), initialized))
+        }
+        Isolation::Shared => {
+            let (session, initialized) = stdio::SharedSession::open(endpoint).await?;
+            Ok((Link::SharedStdio(session), initialized))
+        }
     }
 }
 

@@ -1,0 +1,433 @@
+//! The processes of one tool server: who may start one when, which wait, and how they ended.
+//!
+//! A process that ends without being asked before it was of use counts as a failure; so does every such end of a
+//! process that all share. Failures lead to a back-off, which whoever needs a process waits for, and then to a rest,
+//! during which it is refused at once with the reason. A process that served a session and then fell over is that
+//! session's misfortune: another one is started when it is needed.
+
+use std::ffi::{OsStr, OsString};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use quorate_stdio::{Child, Exit, Lines, Status};
+use quorate_telemetry::StdioMetrics;
+use quorate_telemetry::metrics::Active;
+use quorate_types::Timestamp;
+use ractor::ActorRef;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::super::endpoint::Limits;
+use super::super::error::Error;
+use super::actor::Message;
+use super::calls::Calls;
+use super::sharing::Sharing;
+use super::{Config, Isolation};
+use crate::clock;
+use crate::restarts::{Restarts, Verdict};
+
+/// The state of one tool server; outlives its actor.
+pub(crate) struct Server {
+    config: Config,
+    limits: Limits,
+    metrics: StdioMetrics,
+    permits: Arc<Semaphore>,
+    gate: Mutex<Gate>,
+    spares: Mutex<Vec<Spare>>,
+    calls: Slot<Calls>,
+    sharing: Slot<Sharing>,
+    closed: AtomicBool,
+    actor: Mutex<Option<ActorRef<Message>>>,
+}
+
+/// A process that nobody has spoken to.
+pub(super) struct Fresh {
+    pub(super) child: Child,
+    pub(super) lines: Lines,
+    pub(super) employment: Arc<Employment>,
+}
+
+/// What a process is used for at present, which tells what its end means.
+#[derive(Debug)]
+pub(super) struct Employment(AtomicU8);
+
+/// A use of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// It waits.
+    Spare,
+    /// It is asked which era it speaks; old servers end at that.
+    Probe,
+    /// It is being initialized.
+    Starting,
+    /// It serves one session.
+    Session,
+    /// It serves everybody.
+    Everybody,
+}
+
+struct Spare {
+    fresh: Fresh,
+    _waits: Active,
+}
+
+/// Something that is made once, and again when it has ended.
+pub(super) struct Slot<T> {
+    present: ArcSwapOption<T>,
+    making: tokio::sync::Mutex<()>,
+}
+
+/// When the next process may be started.
+struct Gate {
+    restarts: Restarts,
+    closed: Option<Closed>,
+}
+
+#[derive(Clone)]
+struct Closed {
+    until: Timestamp,
+    /// It rests; otherwise it is a back-off.
+    rests: bool,
+    failures: usize,
+    failure: Failure,
+}
+
+/// Why a process was of no use.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    /// What anybody may know.
+    pub(super) reason: String,
+    /// What the operator is told beside it: paths, and what the process wrote.
+    pub(super) details: String,
+}
+
+/// What a slot holds.
+pub(super) trait Living: Send + Sync {
+    /// Tells whether it can still be used.
+    fn lives(&self) -> bool;
+}
+
+// === impl Server ===
+
+impl Server {
+    pub(super) fn new(config: Config, limits: Limits, metrics: StdioMetrics) -> Arc<Self> {
+        Arc::new(Self {
+            permits: Arc::new(Semaphore::new(config.children_max)),
+            gate: Mutex::new(Gate { restarts: Restarts::new(config.restarts), closed: None }),
+            spares: Mutex::new(Vec::new()),
+            calls: Slot::new(),
+            sharing: Slot::new(),
+            closed: AtomicBool::new(false),
+            actor: Mutex::new(None),
+            config,
+            limits,
+            metrics,
+        })
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.config.recipe.name
+    }
+
+    pub(super) fn program(&self) -> &OsStr {
+        self.config.recipe.argv.first().map_or(OsStr::new(""), OsString::as_os_str)
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(super) fn metrics(&self) -> &StdioMetrics {
+        &self.metrics
+    }
+
+    pub(super) fn start_timeout(&self) -> Duration {
+        self.config.start_timeout
+    }
+
+    pub(crate) fn isolation(&self) -> Isolation {
+        self.config.isolation
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        let now = clock::now();
+        lock(&self.gate).closed.as_ref().is_some_and(|closed| closed.rests && now < closed.until)
+    }
+
+    /// Starts nothing any more, and ends what nobody uses.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        lock(&self.spares).clear();
+        self.calls.clear();
+        self.sharing.clear();
+        lock(&self.actor).take();
+    }
+
+    /// Returns the process for stateless calls.
+    pub(in super::super) async fn calls(self: &Arc<Self>) -> Result<Arc<Calls>, Error> {
+        self.calls.get(|| Calls::start(self, Use::Everybody)).await
+    }
+
+    /// Keeps the process of a probe for stateless calls.
+    pub(super) fn keep_calls(&self, calls: Arc<Calls>) {
+        if !self.closed.load(Ordering::SeqCst) {
+            self.calls.put(calls);
+        }
+    }
+
+    /// Returns the process that legacy sessions share.
+    pub(super) async fn sharing(self: &Arc<Self>) -> Result<Arc<Sharing>, Error> {
+        self.sharing.get(|| Sharing::start(self)).await
+    }
+
+    /// Returns a process that nobody has spoken to: a spare, or a new one.
+    pub(super) async fn fresh(self: &Arc<Self>, use_: Use) -> Result<Fresh, Error> {
+        if let Some(spare) = self.take_spare() {
+            spare.employment.now(use_);
+            self.refill();
+            return Ok(spare);
+        }
+        self.start(use_).await
+    }
+
+    fn take_spare(&self) -> Option<Fresh> {
+        let mut spares = lock(&self.spares);
+        while let Some(spare) = spares.pop() {
+            if spare.fresh.child.exit().is_none() {
+                return Some(spare.fresh);
+            }
+        }
+        None
+    }
+
+    /// How many spares are missing.
+    pub(super) fn spares_missing(&self) -> usize {
+        if self.closed.load(Ordering::SeqCst) {
+            return 0;
+        }
+        let mut spares = lock(&self.spares);
+        spares.retain(|spare| spare.fresh.child.exit().is_none());
+        self.config.spares.saturating_sub(spares.len())
+    }
+
+    /// Starts a spare.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub(super) async fn start_spare(self: &Arc<Self>) -> Result<(), Error> {
+        let fresh = self.start(Use::Spare).await?;
+        let mut spares = lock(&self.spares);
+        if !self.closed.load(Ordering::SeqCst) {
+            spares.push(Spare { fresh, _waits: self.metrics.spare_waits() });
+        }
+        Ok(())
+    }
+
+    /// Starts a process as soon as it may be.
+    ///
+    /// # Errors
+    /// [`Error::Process`] when it cannot be started or rests, [`Error::Children`] when there are enough.
+    async fn start(self: &Arc<Self>, use_: Use) -> Result<Fresh, Error> {
+        while let Some(wait) = self.wait_of_gate()? {
+            tokio::time::sleep(wait).await;
+        }
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Failure::plain("it is not configured any more").into());
+        }
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        let permit = permit.map_err(|_| Error::Children { max: self.config.children_max })?;
+        let program = self.config.recipe.program().await.map_err(|unreadable| Failure {
+            reason: format!("the value of its variable {} cannot be read", unreadable.variable.display()),
+            details: format!("{}: {}", unreadable.file.display(), unreadable.reason),
+        });
+        let started = match program {
+            Ok(program) => Child::start(&Arc::new(program), &self.config.guard).await.map_err(|error| Failure {
+                reason: "its process cannot be started".to_owned(),
+                details: error.to_string(),
+            }),
+            Err(failure) => Err(failure),
+        };
+        let (child, lines) = started.map_err(|failure| {
+            self.failed(&failure);
+            Error::from(failure)
+        })?;
+        let employment = Arc::new(Employment::of(use_));
+        self.watch(&child, Arc::clone(&employment), permit);
+        Ok(Fresh { child, lines, employment })
+    }
+
+    /// Returns how long the next start has to wait; an error while the process rests.
+    fn wait_of_gate(&self) -> Result<Option<Duration>, Error> {
+        let now = clock::now();
+        let mut gate = lock(&self.gate);
+        let Some(closed) = gate.closed.clone() else { return Ok(None) };
+        if now >= closed.until {
+            if closed.rests {
+                gate.restarts.forget();
+            }
+            gate.closed = None;
+            return Ok(None);
+        }
+        let left = closed.until.since(now);
+        if closed.rests { Err(closed.refusal(left).into()) } else { Ok(Some(left)) }
+    }
+
+    /// Sees a process end.
+    fn watch(self: &Arc<Self>, child: &Child, employment: Arc<Employment>, permit: OwnedSemaphorePermit) {
+        let (lives, watch, server) = (self.metrics.child_started(), child.watch(), Arc::downgrade(self));
+        let metrics = self.metrics.clone();
+        tokio::spawn(async move {
+            let exit = watch.exited().await;
+            metrics.child_ended(if exit.asked { "asked" } else { exit.status.as_str() });
+            drop((lives, permit));
+            if let Some(server) = Weak::upgrade(&server) {
+                server.ended(&exit, employment.get());
+            }
+        });
+    }
+
+    fn ended(&self, exit: &Exit, use_: Use) {
+        match use_ {
+            _ if exit.asked => {}
+            Use::Spare | Use::Starting | Use::Everybody => self.failed(&Failure::of_exit(exit)),
+            Use::Session => tracing::warn!(server = %self.name(), %exit, "the process of a session ended by itself"),
+            Use::Probe => {
+                tracing::debug!(server = %self.name(), %exit, "a process ended when it was asked for its era")
+            }
+        }
+        if use_ == Use::Spare {
+            self.refill();
+        }
+    }
+
+    /// Takes note of a failure, and closes the gate for a while.
+    pub(super) fn failed(&self, failure: &Failure) {
+        let now = clock::now();
+        let mut gate = lock(&self.gate);
+        let (until, rests, failures) = match gate.restarts.failed(now) {
+            Verdict::Again { after, failures } => (now + after, false, failures),
+            Verdict::Melted { failures } => (now + self.config.restarts.window, true, failures),
+        };
+        let closed = Closed { until, rests, failures, failure: failure.clone() };
+        let (server, after) = (self.name(), until.since(now));
+        if rests {
+            tracing::error!(%server, %failure, failures, rest = ?after, "melted down: the process rests");
+        } else {
+            tracing::warn!(%server, %failure, failures, delay = ?after, "the process failed");
+        }
+        gate.closed = Some(closed);
+    }
+
+    pub(super) fn attach(&self, actor: ActorRef<Message>) {
+        *lock(&self.actor) = Some(actor);
+    }
+
+    fn refill(&self) {
+        if let Some(actor) = lock(&self.actor).as_ref() {
+            // An actor that is gone keeps no spares.
+            let _gone = actor.cast(Message::Refill);
+        }
+    }
+}
+
+// === impl Employment ===
+
+impl Employment {
+    fn of(use_: Use) -> Self {
+        Self(AtomicU8::new(use_ as u8))
+    }
+
+    pub(super) fn now(&self, use_: Use) {
+        self.0.store(use_ as u8, Ordering::SeqCst);
+    }
+
+    fn get(&self) -> Use {
+        let all = [Use::Spare, Use::Probe, Use::Starting, Use::Session, Use::Everybody];
+        let present = self.0.load(Ordering::SeqCst);
+        all.into_iter().find(|use_| *use_ as u8 == present).expect("only uses are stored")
+    }
+}
+
+// === impl Slot ===
+
+impl<T: Living> Slot<T> {
+    fn new() -> Self {
+        Self { present: ArcSwapOption::empty(), making: tokio::sync::Mutex::new(()) }
+    }
+
+    fn living(&self) -> Option<Arc<T>> {
+        self.present.load_full().filter(|present| present.lives())
+    }
+
+    /// Returns what is there, or makes it; who comes meanwhile waits for the same.
+    async fn get<F>(&self, make: impl FnOnce() -> F) -> Result<Arc<T>, Error>
+    where
+        F: Future<Output = Result<Arc<T>, Error>>,
+    {
+        if let Some(present) = self.living() {
+            return Ok(present);
+        }
+        let _making = self.making.lock().await;
+        if let Some(present) = self.living() {
+            return Ok(present);
+        }
+        let made = make().await?;
+        self.put(Arc::clone(&made));
+        Ok(made)
+    }
+
+    fn put(&self, made: Arc<T>) {
+        self.present.store(Some(made));
+    }
+
+    fn clear(&self) {
+        self.present.store(None);
+    }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    pub(super) fn plain(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), details: String::new() }
+    }
+
+    /// Describes the end of a process.
+    pub(super) fn of_exit(exit: &Exit) -> Self {
+        let reason = match exit.status {
+            // The error number may be about a path.
+            Status::NotStarted(_) => "its process cannot be started".to_owned(),
+            status => format!("its process ended: {status}"),
+        };
+        Self { reason, details: exit.to_string() }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.details.is_empty() { &self.reason } else { &self.details })
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Process { reason: failure.reason, details: failure.details }
+    }
+}
+
+// === impl Closed ===
+
+impl Closed {
+    /// What is answered while it rests.
+    fn refusal(&self, left: Duration) -> Failure {
+        let (failures, left) = (self.failures, left.as_secs() + 1);
+        let again = format!("it failed {failures} times in a row and is tried again in {left} s");
+        Failure { reason: format!("{}; {again}", self.failure.reason), details: format!("{}; {again}", self.failure) }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No panic happens under these locks; a poisoned one would still hold consistent state.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
