@@ -21,6 +21,7 @@ use crate::{schema, shape};
 
 mod listener;
 mod openapi;
+mod stdio;
 mod tool_server;
 mod toolset;
 

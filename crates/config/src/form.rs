@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::limits::{HealthForm, ListenerLimitsForm, ToolServerLimitsForm};
+use crate::limits::{HealthForm, ListenerLimitsForm, StdioLimitsForm, ToolServerLimitsForm};
 use crate::resource::{Era, Naming, Transport};
+use crate::stdio::Isolation;
 
 /// The most URLs of one tool server.
 pub(crate) const URLS_MAX: usize = 64;
@@ -87,18 +88,20 @@ pub(crate) struct ToolServerForm {
     pub(crate) urls: Option<Vec<Option<String>>>,
     /// An API that an OpenAPI document describes, instead of `urls`.
     pub(crate) openapi: Option<OpenApiForm>,
+    /// A program that is started and spoken to over its standard streams.
+    pub(crate) stdio: Option<StdioForm>,
     /// The era of MCP that the server speaks. By default it is found out.
     #[schemars(extend("default" = "auto"))]
     pub(crate) era: Option<EraForm>,
-    /// The transport of a server of the legacy era. By default it is found out.
+    /// The transport of a server of the legacy era at `urls`. By default it is found out.
     #[schemars(extend("default" = "auto"))]
     pub(crate) transport: Option<TransportForm>,
     /// How the health of the replicas is judged.
     pub(crate) health: Option<HealthForm>,
     /// The limits towards this server.
     pub(crate) limits: Option<ToolServerLimitsForm>,
-    /// Headers that are added to each request, such as an API key. Values never appear in logs
-    /// or errors. Headers that the protocol itself sets are refused.
+    /// Headers that are added to each request to `urls`, such as an API key. Values never appear
+    /// in logs or errors. Headers that the protocol itself sets are refused.
     #[schemars(extend("maxProperties" = HEADERS_MAX, "x-secret" = true))]
     pub(crate) headers: Option<BTreeMap<String, String>>,
 }
@@ -191,6 +194,53 @@ pub(crate) struct AuthForm {
     pub(crate) password: Option<String>,
 }
 
+/// A program that is started as a child process. There is no shell, and nothing is expanded. A
+/// relative path begins at the folder of the document's file.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct StdioForm {
+    /// The program, then its arguments, each an item of its own. A program without a slash is
+    /// looked up in the `PATH` of the process.
+    #[schemars(required, extend("minItems" = 1, "maxItems" = LIST_MAX))]
+    pub(crate) command: Option<Vec<Option<String>>>,
+    /// Variables of the process, by name. Values never appear in logs or errors.
+    #[schemars(extend("maxProperties" = LIST_MAX, "x-secret" = true))]
+    pub(crate) env: Option<BTreeMap<String, String>>,
+    /// Files whose content becomes a variable, by the variable's name. They are read at each start.
+    #[schemars(extend("maxProperties" = LIST_MAX))]
+    pub(crate) env_files: Option<BTreeMap<String, String>>,
+    /// The node's variables that the process gets; all others are kept from it. By default
+    /// `HOME`, `LANG`, `LC_ALL`, `LC_CTYPE`, `LOGNAME`, `PATH`, `TMPDIR`, `TZ` and `USER`.
+    #[schemars(extend("maxItems" = LIST_MAX, "uniqueItems" = true))]
+    pub(crate) inherit: Option<Vec<Option<String>>>,
+    /// The working folder, which has to exist. By default a new, empty one for each process, which
+    /// is removed with it.
+    pub(crate) folder: Option<String>,
+    /// Whether sessions share a process. Stateless calls always share one.
+    #[schemars(extend("default" = "session"))]
+    pub(crate) isolation: Option<IsolationForm>,
+    /// The most private writable memory of each process (`RLIMIT_DATA`). By default there is no
+    /// limit.
+    #[schemars(extend("x-unit" = "bytes", "x-minimum" = "16MiB", "x-maximum" = "1024GiB"))]
+    pub(crate) memory: Option<String>,
+    /// The most processor time of each process in its whole life (`RLIMIT_CPU`). By default there
+    /// is no limit.
+    #[schemars(extend("x-unit" = "time", "x-minimum" = "1s", "x-maximum" = "365d"))]
+    pub(crate) cpu: Option<String>,
+    /// The limits of the processes.
+    pub(crate) limits: Option<StdioLimitsForm>,
+}
+
+/// Whether sessions share a process.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum IsolationForm {
+    /// Each session has a process of its own.
+    Session,
+    /// All sessions share one: for servers that keep no state per session.
+    Shared,
+}
+
 /// An era of MCP.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -260,6 +310,17 @@ impl From<TransportForm> for Transport {
             TransportForm::Auto => Self::Auto,
             TransportForm::StreamableHttp => Self::StreamableHttp,
             TransportForm::Sse => Self::Sse,
+        }
+    }
+}
+
+// === impl IsolationForm ===
+
+impl From<IsolationForm> for Isolation {
+    fn from(form: IsolationForm) -> Self {
+        match form {
+            IsolationForm::Session => Self::Session,
+            IsolationForm::Shared => Self::Shared,
         }
     }
 }

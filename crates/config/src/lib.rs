@@ -17,6 +17,7 @@ pub mod limits;
 pub mod openapi;
 pub mod resource;
 pub mod set;
+pub mod stdio;
 pub mod watch;
 
 mod compile;
@@ -31,7 +32,7 @@ mod suggest;
 pub use access::{Hosts, Origins};
 pub use compile::check_url;
 pub use error::{Errors, Problem, Reason};
-pub use limits::{HealthConfig, ListenerLimits, ToolServerLimits};
+pub use limits::{HealthConfig, ListenerLimits, StdioLimits, ToolServerLimits};
 pub use openapi::OpenApiConnection;
 pub use read::{DOCUMENTS_MAX, FILE_BYTES_MAX, FILES_MAX, Source, TOTAL_BYTES_MAX, load, parse};
 pub use resource::{
@@ -40,4 +41,5 @@ pub use resource::{
 };
 pub use schema::schema;
 pub use set::ResourceSet;
+pub use stdio::{Isolation, Secret, StdioConnection};
 pub use watch::Watcher;

@@ -202,6 +202,30 @@ limits! {
 }
 
 limits! {
+    /// The limits of a tool server's processes.
+    StdioLimits, StdioLimitsForm {
+        /// Processes at once, those that are ending included; a session needs one each unless they share it. A server on Node.js takes some 60 MB.
+        children ("children"): Count(u32) = 64, in 1, 10_000;
+        /// Processes that are started ahead, so that a session does not wait for a start; at most `children`.
+        spares ("spares"): Count(u32) = 0, in 0, 10_000;
+        /// Files that each process may have open.
+        files ("files"): Count(u32) = 4096, in 16, 1_000_000;
+        /// How long a process may take from its start to its answer to `initialize`; the first start may install a package.
+        start ("start"): Time(Duration) = s(60), in s(1), m(10);
+        /// Lines of standard error that are logged per second, after the first hundred.
+        log_lines ("logLines"): Count(u32) = 10, in 1, 1000;
+        /// Failures within `window` that are borne; one more, and no process is started for the time of a window.
+        failures ("failures"): Count(u32) = 10, in 1, 1000;
+        /// The time in which failures count, and of the rest after too many.
+        window ("window"): Time(Duration) = m(1), in s(1), h(1);
+        /// How long the first start after a failure waits; doubled with each further failure in the window.
+        backoff ("backoff"): Time(Duration) = ms(100), in ms(10), m(1);
+        /// The longest that a start waits.
+        backoff_max ("backoffMax"): Time(Duration) = s(5), in ms(10), m(10);
+    }
+}
+
+limits! {
     /// How the health of a tool server's replicas is judged.
     HealthConfig, HealthForm {
         /// The time between two checks of a replica.
@@ -227,6 +251,9 @@ const _: () = {
     let server = ToolServerLimits::DEFAULTS;
     assert!(server.connect.as_millis() <= server.first_byte.as_millis());
     assert!(server.first_byte.as_millis() <= server.total.as_millis());
+    let stdio = StdioLimits::DEFAULTS;
+    assert!(stdio.spares <= stdio.children);
+    assert!(stdio.backoff.as_millis() <= stdio.backoff_max.as_millis());
     let listener = ListenerLimits::DEFAULTS;
     assert!(listener.receive.as_millis() <= listener.total.as_millis());
 };
@@ -325,6 +352,16 @@ fn take<T: Limit>(wire: Option<&T::Wire>, limit: &mut T, (min, max): (T, T), at:
     }
 }
 
+/// Reads a limit that has no default.
+pub(crate) fn optional<T: Limit>(
+    wire: Option<&T::Wire>,
+    (min, max): (T, T),
+    at: &Path,
+    report: &mut Report<'_>,
+) -> Option<T> {
+    report.accept(at, T::read(wire?, min, max))
+}
+
 fn schema_of(about: &str, rows: &[Row]) -> Schema {
     let properties: Map<String, Value> = rows.iter().map(|row| (row.key.to_owned(), row.schema())).collect();
     json_schema!({
@@ -341,7 +378,7 @@ mod tests {
 
     #[test]
     fn every_default_lies_in_its_range_and_says_why() {
-        for row in [ListenerLimits::ROWS, ToolServerLimits::ROWS, HealthConfig::ROWS].concat() {
+        for row in [ListenerLimits::ROWS, ToolServerLimits::ROWS, StdioLimits::ROWS, HealthConfig::ROWS].concat() {
             let inside = match row.bounds {
                 Bounds::Size { default, min, max } => min <= default && default <= max,
                 Bounds::Time { default, min, max } => min <= default && default <= max,

@@ -15,6 +15,7 @@ use url::Url;
 use crate::access::{Hosts, Origins};
 use crate::limits::{HealthConfig, ListenerLimits, ToolServerLimits};
 use crate::openapi::OpenApiConnection;
+use crate::stdio::StdioConnection;
 
 /// The kinds of resources that a document may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -101,6 +102,8 @@ pub enum Connection {
     Http(HttpConnection),
     /// An API that an OpenAPI document describes.
     OpenApi(OpenApiConnection),
+    /// In a child process.
+    Stdio(Box<StdioConnection>),
 }
 
 /// A tool server over HTTP.
@@ -240,7 +243,7 @@ impl Era {
     #[must_use]
     pub const fn default_for(connection: &Connection) -> Self {
         match connection {
-            Connection::Http(_) => Self::Auto,
+            Connection::Http(_) | Connection::Stdio(_) => Self::Auto,
             Connection::OpenApi(_) => Self::Modern,
         }
     }
@@ -276,6 +279,10 @@ impl fmt::Display for Connection {
                 f.write_str(&urls.join(", "))
             }
             Self::OpenApi(api) => write!(f, "{}", api.document.display()),
+            // Arguments may hold secrets.
+            Self::Stdio(stdio) => {
+                write!(f, "stdio:{}", stdio.command.first().map(String::as_str).unwrap_or_default())
+            }
         }
     }
 }

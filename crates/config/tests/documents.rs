@@ -6,7 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
-use quorate_config::{Connection, Era, Hosts, Naming, Origins, ResourceSet, Toolsets, Transport, load, parse, schema};
+use quorate_config::{
+    Connection, Era, Hosts, Isolation, Naming, Origins, ResourceSet, Toolsets, Transport, load, parse, schema,
+};
 use serde_json::Value;
 
 fn folder(name: &str) -> PathBuf {
@@ -92,6 +94,17 @@ fn what_a_document_says_is_what_comes_out() {
     assert_eq!(http.headers["x-api-key"], "not-a-real-key");
     assert!(!format!("{search:?}").contains("not-a-real-key"), "Debug shows a secret");
 
+    let local = set.tool_servers().iter().find(|server| server.name.as_str() == "local").expect("it is there");
+    let Connection::Stdio(stdio) = &local.connection else { panic!("it is a process") };
+    let program = folder("accepted").join("tools/server");
+    assert_eq!(Path::new(&stdio.command[0]), program, "relative to the file");
+    assert_eq!(stdio.command[1..], ["--root", "/srv"], "arguments are left alone");
+    assert_eq!(stdio.env_files["API_KEY"], folder("accepted").join("secrets/key"));
+    assert_eq!(stdio.folder, Some(folder("accepted").join("work")));
+    assert_eq!((stdio.env["MODE"].reveal(), stdio.isolation), ("read-only", Isolation::Shared));
+    assert!(!format!("{local:?}").contains("read-only"), "Debug shows a secret");
+    assert_eq!(local.connection.to_string(), format!("stdio:{}", program.display()));
+
     let toolset = &set.toolsets()[0];
     assert_eq!(toolset.naming, Naming::OnCollision, "the default with two servers");
     assert_eq!(set.toolsets_of(public).count(), 1);
@@ -103,7 +116,10 @@ fn no_default_is_left_in_the_example_that_sets_everything() {
     let set = accepted("everything.yaml");
     let public = set.listeners().iter().find(|one| one.name.as_str() == "public").expect("it is there");
     let search = set.tool_servers().iter().find(|one| one.name.as_str() == "search").expect("it is there");
+    let local = set.tool_servers().iter().find(|one| one.name.as_str() == "local").expect("it is there");
+    let Connection::Stdio(stdio) = &local.connection else { panic!("it is a process") };
     let values = [
+        (format!("{:?}", stdio.limits), format!("{:?}", quorate_config::StdioLimits::DEFAULTS)),
         (format!("{:?}", public.limits), format!("{:?}", quorate_config::ListenerLimits::DEFAULTS)),
         (format!("{:?}", search.limits), format!("{:?}", quorate_config::ToolServerLimits::DEFAULTS)),
         (format!("{:?}", search.health), format!("{:?}", quorate_config::HealthConfig::DEFAULTS)),

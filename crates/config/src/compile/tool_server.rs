@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use super::{Head, Order, Site, openapi};
+use super::{Head, Order, Site, openapi, stdio};
 use crate::error::{Reason, shown};
 use crate::form::{ToolServerForm, URLS_MAX};
 use crate::limits::{HealthConfig, ToolServerLimits};
@@ -60,9 +60,10 @@ pub(super) fn compile(
 }
 
 /// Where the server is: exactly one of the keys that say so.
-fn connection(form: ToolServerForm, site: &Site<'_>, report: &mut Report<'_>) -> Option<Connection> {
+fn connection(mut form: ToolServerForm, site: &Site<'_>, report: &mut Report<'_>) -> Option<Connection> {
     let at = &site.at;
-    let ways = [("urls", form.urls.is_some()), ("openapi", form.openapi.is_some())];
+    let ways =
+        [("urls", form.urls.is_some()), ("openapi", form.openapi.is_some()), ("stdio", form.stdio.is_some())];
     let given: Vec<&str> = ways.iter().filter(|(_, given)| *given).map(|(key, _)| *key).collect();
     match (given[..].first(), given.len()) {
         (Some(_), 1) => {}
@@ -72,24 +73,33 @@ fn connection(form: ToolServerForm, site: &Site<'_>, report: &mut Report<'_>) ->
             return None;
         }
         (None, _) => {
-            let description = "The URLs of the server's MCP endpoint, or openapi for an API.".to_owned();
+            let description =
+                "The URLs of the server's MCP endpoint, or openapi for an API, or stdio for a program.".to_owned();
             report.push(&at.key("urls"), Reason::Missing { description });
             return None;
         }
     }
+    let headers_given = form.headers.is_some();
     let headers = headers(form.headers.as_ref().unwrap_or(&BTreeMap::new()), &at.key("headers"), report);
-    match &form.openapi {
-        Some(given) => {
-            for (key, given) in [("era", form.era.is_some()), ("transport", form.transport.is_some())] {
-                if given {
-                    let message = format!("{key} is for MCP servers: an API behind openapi has none");
-                    report.push(&at.key(key), Reason::Conflict { message });
-                }
+    if let Some(given) = &form.openapi {
+        for (key, given) in [("era", form.era.is_some()), ("transport", form.transport.is_some())] {
+            if given {
+                let message = format!("{key} is for MCP servers: an API behind openapi has none");
+                report.push(&at.key(key), Reason::Conflict { message });
             }
-            openapi::compile(given, headers, site, report).map(Connection::OpenApi)
         }
-        None => http(form, headers, at, report),
+        return openapi::compile(given, headers, site, report).map(Connection::OpenApi);
     }
+    if let Some(given) = form.stdio.take() {
+        for (key, given) in [("headers", headers_given), ("transport", form.transport.is_some())] {
+            if given {
+                let message = format!("{key} is for servers at urls: a program has none");
+                report.push(&at.key(key), Reason::Conflict { message });
+            }
+        }
+        return stdio::compile(given, &at.key("stdio"), site, report);
+    }
+    http(form, headers, at, report)
 }
 
 fn http(form: ToolServerForm, headers: HeaderMap, at: &Path, report: &mut Report<'_>) -> Option<Connection> {
