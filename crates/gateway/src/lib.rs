@@ -24,4 +24,5 @@ pub mod pipeline;
 pub mod respond;
 pub mod route;
 pub mod snapshot;
+mod stdio;
 mod translate;

@@ -23,6 +23,7 @@ use quorate_runtime::session::Scope;
 use quorate_runtime::shard::Sessions;
 use quorate_runtime::{backend, session, upstream};
 use quorate_session::{Config as SessionConfig, EndReason};
+use quorate_stdio::Guard;
 use quorate_telemetry::{Metrics, Tracer};
 use quorate_tls::{ClientOptions, ClientTls, LoadError, Reload, ServerTls, Watch, WatchConfig};
 use quorate_types::{ResourceName, Sealer};
@@ -60,6 +61,8 @@ pub struct Config {
     pub tls: ClientOptions,
     /// How long open requests may take to end when the node, or their listener, goes away.
     pub drain_timeout: Duration,
+    /// How the guards of child processes are started.
+    pub guard: Guard,
 }
 
 /// A running gateway. Clones are cheap.
@@ -122,6 +125,7 @@ struct Shared {
     /// Loaded when the first tool server speaks TLS.
     trusted: OnceLock<ClientTls>,
     drain_timeout: Duration,
+    guard: Guard,
     node: Node<Pipeline>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     running: Mutex<Running>,
@@ -191,6 +195,7 @@ impl Gateway {
             tls: config.tls,
             trusted: OnceLock::new(),
             drain_timeout: config.drain_timeout,
+            guard: config.guard,
             node,
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             running: Mutex::new(Running::default()),
@@ -276,6 +281,8 @@ impl Gateway {
         let patience = self.shared.drain_timeout;
         let drains = running.ingresses.values().map(|listener| listener.ingress.drain(patience + CUT_SLACK));
         let (cut, ()) = tokio::join!(futures_util::future::join_all(drains), self.end_sessions(patience));
+        let ends = running.backends.values().map(|(_, backend)| backend.end());
+        futures_util::future::join_all(ends).await;
         self.shared.node.stop();
         cut.into_iter().sum()
     }
@@ -355,6 +362,11 @@ impl Gateway {
             Connection::OpenApi(connection) => {
                 let api = api.expect("the document of a new API was compiled");
                 (vec![self.api_endpoint(server, connection, api, limits)?], quorate_config::Transport::Auto)
+            }
+            Connection::Stdio(stdio) => {
+                let (guard, metrics) = (&self.shared.guard, &self.shared.services.metrics);
+                let endpoint = crate::stdio::endpoint(server, stdio, guard, limits, metrics);
+                (vec![endpoint], quorate_config::Transport::Auto)
             }
         };
         Ok(backend::Config {

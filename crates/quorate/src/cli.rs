@@ -17,6 +17,7 @@ use quorate_types::units::parse_duration;
 use url::Url;
 
 use crate::exit::Exit;
+use crate::words;
 
 /// Where `quorate up` serves MCP, and so where the client commands look.
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:4190/mcp";
@@ -50,12 +51,16 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     /// A tool server to put behind the endpoint, as NAME=URL (repeatable). Without any, and without
-    /// `-f`, an embedded demo tool server is used.
+    /// `--openapi`, `--stdio` and `-f`, an embedded demo tool server is used.
     #[arg(long = "mcp", value_name = "NAME=URL", value_parser = parse_named_url)]
     pub(crate) mcp: Vec<(ResourceName, Url)>,
     /// An API to put behind the endpoint, as NAME=FILE with its OpenAPI document (repeatable). Default: none.
     #[arg(long, value_name = "NAME=FILE", value_parser = parse_named_file)]
     pub(crate) openapi: Vec<(ResourceName, PathBuf)>,
+    /// A tool server to start as a program that works in this folder, as NAME="PROGRAM ARGUMENT…"
+    /// (repeatable). Words are split at spaces and may be quoted; there is no shell. Default: none.
+    #[arg(long, value_name = "NAME=COMMAND", value_parser = parse_named_command)]
+    pub(crate) stdio: Vec<NamedCommand>,
     /// How tools are named. Default: bare with one server, else on-collision.
     #[arg(long, value_enum)]
     pub(crate) naming: Option<NamingArg>,
@@ -204,6 +209,14 @@ pub(crate) struct ConnectionArgs {
     pub(crate) total_timeout: Duration,
 }
 
+/// One `--stdio`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NamedCommand {
+    pub(crate) name: ResourceName,
+    /// The program and its arguments.
+    pub(crate) command: Vec<String>,
+}
+
 /// One `--arg`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Argument {
@@ -332,6 +345,17 @@ fn parse_named_file(text: &str) -> Result<(ResourceName, PathBuf), String> {
     if file.is_empty() { Err("the file name is empty".to_owned()) } else { Ok((name, PathBuf::from(file))) }
 }
 
+fn parse_named_command(text: &str) -> Result<NamedCommand, String> {
+    let (name, command) =
+        text.split_once('=').ok_or("write NAME=COMMAND, for example files='npx -y some-server /srv'")?;
+    let name = ResourceName::new(name).map_err(|error| error.to_string())?;
+    let command = words::split(command)?;
+    if command.first().is_none_or(String::is_empty) {
+        return Err("the command is empty".to_owned());
+    }
+    Ok(NamedCommand { name, command })
+}
+
 fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("write 'NAME: VALUE'")?;
     let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| format!("{name:?} is not a header name"))?;
@@ -426,6 +450,11 @@ mod tests {
         assert!(parse_named_file("pets=a=b.yaml").is_ok_and(|(_, file)| file.as_os_str() == "a=b.yaml"));
         for text in ["pets", "Pets=a.yaml", "pets=", "=a.yaml"] {
             assert!(parse_named_file(text).is_err(), "{text}");
+        }
+        let parsed = parse_named_command("files=npx -y 'a server' /srv=1").unwrap();
+        assert_eq!((parsed.name.as_str(), parsed.command.len()), ("files", 4));
+        for text in ["files", "files=", "files=''", "Files=npx", "files=npx | tee log"] {
+            assert!(parse_named_command(text).is_err(), "{text}");
         }
         let (name, value) = parse_header("Authorization: Bearer x").unwrap();
         assert_eq!((name.as_str(), value.to_str().unwrap()), ("authorization", "Bearer x"));

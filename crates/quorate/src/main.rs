@@ -15,6 +15,7 @@ mod serve;
 mod tools;
 mod up;
 mod validate;
+mod words;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,10 @@ use crate::cli::{Cli, Command};
 use crate::exit::{Exit, Failure};
 
 fn main() -> ExitCode {
+    // First of all: this process may have been started to guard a child of a node.
+    if let Some(done) = quorate_stdio::guard::main_if_asked() {
+        return done;
+    }
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -13,7 +13,8 @@ use quorate_config::{Errors, ResourceSet, Watcher};
 use quorate_gateway::authenticate::Identity;
 use quorate_gateway::authorize::Policy;
 use quorate_gateway::node::{Config, Gateway};
-use quorate_telemetry::{Guard, LogFormat, Otlp};
+use quorate_stdio::Guard;
+use quorate_telemetry::{LogFormat, Otlp};
 use quorate_tls::ClientOptions;
 use quorate_types::Sealer;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -36,7 +37,7 @@ pub(crate) struct Plan {
 pub(crate) struct Running {
     pub(crate) gateway: Gateway,
     pub(crate) admin: Option<std::net::SocketAddr>,
-    guard: Guard,
+    guard: quorate_telemetry::Guard,
     watcher: Watcher,
     patience: Duration,
     drain: CancellationToken,
@@ -49,6 +50,7 @@ pub(crate) struct Running {
 /// [`Failure`] with what to do about it.
 pub(crate) async fn start(plan: Plan, load: &impl Fn() -> Result<ResourceSet, Failure>) -> Result<Running, Failure> {
     let guard = telemetry(&plan.node)?;
+    allow_files();
     let mut watcher = Watcher::new(&plan.files, Timing::DEFAULTS);
     let resources = load()?;
     watcher.also(resources.named_files());
@@ -64,6 +66,8 @@ pub(crate) async fn start(plan: Plan, load: &impl Fn() -> Result<ResourceSet, Fa
         tracer: guard.tracer().clone(),
         tls: ClientOptions::default(),
         drain_timeout: plan.node.drain_timeout,
+        guard: Guard::of_this_program()
+            .map_err(|error| Failure::new(Exit::Failure, format!("cannot tell which program this is: {error}")))?,
     };
     let gateway = Gateway::start(config).await.map_err(of_gateway)?;
     gateway.apply(&resources).await.map_err(of_gateway)?;
@@ -151,7 +155,21 @@ impl Stop {
     }
 }
 
-fn telemetry(args: &NodeArgs) -> Result<Guard, Failure> {
+/// Lets the node have as many files open as the system allows it: each connection and each process of a tool server
+/// needs some, and the usual soft limit of 1,024 is there for programs that `select`.
+fn allow_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, limit = limit.current, "the limit of open files cannot be raised");
+    }
+}
+
+fn telemetry(args: &NodeArgs) -> Result<quorate_telemetry::Guard, Failure> {
     let log_format = match args.telemetry.log_format {
         cli::LogFormat::Human if std::io::IsTerminal::is_terminal(&std::io::stderr()) => LogFormat::HumanColored,
         cli::LogFormat::Human => LogFormat::Human,
@@ -171,7 +189,7 @@ fn telemetry(args: &NodeArgs) -> Result<Guard, Failure> {
 fn serve_admin(
     address: std::net::SocketAddr,
     gateway: &Gateway,
-    guard: &Guard,
+    guard: &quorate_telemetry::Guard,
     drain: &CancellationToken,
     stopped: &CancellationToken,
 ) -> Result<std::net::SocketAddr, Failure> {

@@ -6,14 +6,16 @@
 
 use std::net::SocketAddr;
 
-use quorate_config::{Connection, Listener, Naming, OpenApiConnection, ResourceSet, ToolServer, Toolset};
+use quorate_config::{
+    Connection, Listener, Naming, OpenApiConnection, ResourceSet, StdioConnection, ToolServer, Toolset,
+};
 use quorate_gateway::authenticate::{DEVELOPMENT_AGENT, Identity};
 use quorate_gateway::authorize::Policy;
 use quorate_types::ResourceName;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::cli::{NamingArg, UpArgs};
+use crate::cli::{NamedCommand, NamingArg, UpArgs};
 use crate::demo::Demo;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -33,15 +35,11 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     }
     let stop = CancellationToken::new();
     let _stop_demo = stop.clone().drop_guard();
-    let mcp = args.mcp.iter().map(|(name, url)| (name.clone(), Connection::http(vec![url.clone()])));
-    let apis = args
-        .openapi
-        .iter()
-        .map(|(name, document)| (name.clone(), Connection::OpenApi(OpenApiConnection::new(document.clone()))));
-    let mut servers: Vec<(ResourceName, Connection)> = mcp.chain(apis).collect();
+    let mut servers = servers(&args)?;
     let is_demo = servers.is_empty() && args.files.is_empty();
     if is_demo {
-        servers.push((name(DEMO), Connection::http(vec![demo_url(&Demo::start(stop)?)?])));
+        let url = demo_url(&Demo::start(stop)?)?;
+        servers.push(ToolServer::new(name(DEMO), Connection::http(vec![url])));
     }
     let (listen, naming, files) = (args.listen, args.naming, args.files.clone());
     let load = move || resources(listen, &servers, naming, &files);
@@ -57,10 +55,28 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     until_stopped(running, &load).await
 }
 
+/// The tool servers of the flags. Programs work in the present folder, as if they had been started there by hand.
+fn servers(args: &UpArgs) -> Result<Vec<ToolServer>, Failure> {
+    let folder = std::env::current_dir()
+        .map_err(|error| Failure::new(Exit::Failure, format!("there is no current folder: {error}")))?;
+    let mcp = args.mcp.iter().map(|(name, url)| (name, Connection::http(vec![url.clone()])));
+    let apis = args
+        .openapi
+        .iter()
+        .map(|(name, document)| (name, Connection::OpenApi(OpenApiConnection::new(document.clone()))));
+    let programs = args.stdio.iter().map(|NamedCommand { name, command }| {
+        let mut stdio = StdioConnection::new(command.clone());
+        stdio.folder = Some(folder.clone());
+        (name, Connection::Stdio(Box::new(stdio)))
+    });
+    let all = mcp.chain(apis).chain(programs);
+    Ok(all.map(|(name, connection)| ToolServer::new(name.clone(), connection)).collect())
+}
+
 /// The resources of the flags and of the files, together.
 fn resources(
     listen: SocketAddr,
-    servers: &[(ResourceName, Connection)],
+    servers: &[ToolServer],
     naming: Option<NamingArg>,
     files: &[std::path::PathBuf],
 ) -> Result<ResourceSet, Failure> {
@@ -72,8 +88,8 @@ fn resources(
     let mut tool_servers = of_files.tool_servers().to_vec();
     let mut toolsets = of_files.toolsets().to_vec();
     if !servers.is_empty() {
-        tool_servers.extend(servers.iter().map(|(name, connection)| ToolServer::new(name.clone(), connection.clone())));
-        let names = servers.iter().map(|(name, _)| name.clone()).collect();
+        tool_servers.extend(servers.iter().cloned());
+        let names = servers.iter().map(|server| server.name.clone()).collect();
         let mut toolset = Toolset::new(name(Toolset::DEFAULT_NAME), names);
         if let Some(naming) = naming {
             toolset.naming = match naming {

@@ -62,8 +62,7 @@ pub(super) fn compile(
 /// Where the server is: exactly one of the keys that say so.
 fn connection(mut form: ToolServerForm, site: &Site<'_>, report: &mut Report<'_>) -> Option<Connection> {
     let at = &site.at;
-    let ways =
-        [("urls", form.urls.is_some()), ("openapi", form.openapi.is_some()), ("stdio", form.stdio.is_some())];
+    let ways = [("urls", form.urls.is_some()), ("openapi", form.openapi.is_some()), ("stdio", form.stdio.is_some())];
     let given: Vec<&str> = ways.iter().filter(|(_, given)| *given).map(|(key, _)| *key).collect();
     match (given[..].first(), given.len()) {
         (Some(_), 1) => {}

@@ -260,6 +260,13 @@ impl Handle {
         subscription.await.map_err(|_| None)?.map_err(Some)
     }
 
+    /// Starts nothing any more, and waits until the processes of the server are gone, at most for
+    /// as long as ending them takes.
+    pub async fn end(&self) {
+        let ends = self.shared.config.endpoints.iter().map(Endpoint::end);
+        futures_util::future::join_all(ends).await;
+    }
+
     /// Where the numbers of this backend go.
     #[must_use]
     pub fn metrics(&self) -> &BackendMetrics {

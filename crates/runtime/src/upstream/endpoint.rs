@@ -135,6 +135,14 @@ impl Endpoint {
         }
     }
 
+    /// Closes, and waits until nothing of it is left.
+    pub(crate) async fn end(&self) {
+        match self {
+            Self::Http(_) => {}
+            Self::Stdio(endpoint) => endpoint.end().await,
+        }
+    }
+
     /// Returns the limits.
     #[must_use]
     pub fn limits(&self) -> &Limits {

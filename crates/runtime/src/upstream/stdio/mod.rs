@@ -97,6 +97,15 @@ impl StdioEndpoint {
         self.server.close();
     }
 
+    /// Closes, and waits until no process is left, at most for as long as ending one takes.
+    pub(crate) async fn end(&self) {
+        self.close();
+        let ended = tokio::time::timeout(quorate_stdio::ENDING_MAX, self.server.none_left()).await;
+        if ended.is_err() {
+            tracing::warn!(server = %self.server.name(), "processes are still in use, and end with the node");
+        }
+    }
+
     pub(crate) fn server(&self) -> &Arc<Server> {
         &self.server
     }

@@ -164,6 +164,13 @@ impl Server {
         lock(&self.actor).take();
     }
 
+    /// Waits until every process has ended.
+    pub(super) async fn none_left(&self) {
+        let all = u32::try_from(self.config.children_max).unwrap_or(u32::MAX);
+        // The semaphore is never closed; the permits go back at once.
+        let _all = self.permits.acquire_many(all).await;
+    }
+
     /// Returns the process for stateless calls.
     pub(in super::super) async fn calls(self: &Arc<Self>) -> Result<Arc<Calls>, Error> {
         self.calls.get(|| Calls::start(self, Use::Everybody)).await

@@ -14,13 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use http::StatusCode;
 use quorate_jsonrpc::{Frame, Id, build, pick, quote, text};
-use quorate_mcp::dialect::legacy;
-use quorate_mcp::{Level, Method, Version, codec};
+use quorate_mcp::{Level, Method, codec};
 
 use super::super::answer::{Answer, Awaits, FrameStream};
 use super::super::error::Error;
 use super::super::legacy::{InitializeResult, initialize_request};
-use super::super::modern;
+use super::super::probe;
 use super::super::shared::{Hub, Outbox, inbox};
 use super::super::wire;
 use super::StdioEndpoint;
@@ -72,8 +71,7 @@ impl Sharing {
             move |frame| lock(&sharers).notify(&frame)
         };
         tokio::spawn(keep(hub.listen()?, connection.child().watch(), Arc::clone(server), notified));
-        let params =
-            legacy::initialize_params(Version::LATEST_LEGACY, modern::NO_CAPABILITIES, &modern::SELF.to_json());
+        let params = probe::initialize_params();
         let initialized = connection.initialize(initialize_request(&params)).await?;
         connection.send(build::notification("notifications/initialized", None)).await?;
         connection.employ(Use::Everybody);
