@@ -44,11 +44,25 @@ pub enum MembersError {
 /// [`MembersError`]; on a duplicate, of whichever key, members before it have been visited.
 pub fn members(raw: &str, base: usize, mut visit: impl FnMut(&str, Span)) -> Result<(), MembersError> {
     let mut seen = Seen::default();
-    walk(raw, base, |key, span| {
+    walk(raw, base, |key, _, span| {
         if !seen.insert(key) {
             return Err(MembersError::Duplicate { member: key.to_owned() });
         }
         visit(key, span);
+        Ok(())
+    })
+}
+
+/// Visits every member of the object `raw` in order: its decoded key, and the spans of key and
+/// value. For whoever removes members: one that stands there twice is visited twice.
+///
+/// `base` is the offset of `raw` in its frame; spans are in frame offsets.
+///
+/// # Errors
+/// [`MembersError::Type`] when it is no object, [`MembersError::Syntax`] when it is no JSON.
+pub fn keyed_members(raw: &str, base: usize, mut visit: impl FnMut(&str, Span, Span)) -> Result<(), MembersError> {
+    walk(raw, base, |name, key, value| {
+        visit(name, key, value);
         Ok(())
     })
 }
@@ -146,7 +160,7 @@ fn find<const N: usize>(
     mind_case: bool,
 ) -> Result<[Option<Span>; N], MembersError> {
     let mut found = [None; N];
-    walk(raw, base, |key, span| {
+    walk(raw, base, |key, _, span| {
         let duplicate = || Err(MembersError::Duplicate { member: key.to_owned() });
         match keys.iter().position(|wanted| *wanted == key) {
             Some(index) => found[index].replace(span).map_or(Ok(()), |_| duplicate()),
@@ -160,7 +174,7 @@ fn find<const N: usize>(
 fn walk(
     raw: &str,
     base: usize,
-    mut visit: impl FnMut(&str, Span) -> Result<(), MembersError>,
+    mut visit: impl FnMut(&str, Span, Span) -> Result<(), MembersError>,
 ) -> Result<(), MembersError> {
     let mut scanner = Scanner::new(raw, DEPTH_CEILING);
     if scanner.peek() != Some(b'{') {
@@ -172,7 +186,7 @@ fn walk(
             let key = scanner.key().map_err(|error| error.within(base, &scanner))?;
             let value = scanner.value().map_err(|error| error.within(base, &scanner))?;
             let name = key_text(raw, key).ok_or(MembersError::Syntax { at: key.span.start + base })?;
-            visit(&name, value.shifted(base))?;
+            visit(&name, key.span.shifted(base), value.shifted(base))?;
             if scanner.eat(b'}') {
                 break;
             }
@@ -233,6 +247,22 @@ mod tests {
 
         let expected = [("b", "1"), ("a", "[2,{}]"), ("", "\"x\"")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(visited, expected);
+    }
+
+    #[test]
+    fn keyed_members_are_visited_with_their_keys_and_as_often_as_they_are_there() {
+        let raw = r#"{"a" : 1, "\u0061":{"a":2}}"#;
+        let mut visited = Vec::new();
+
+        keyed_members(raw, 7, |name, key, value| {
+            let text = |span: Span| raw[span.start - 7..span.end - 7].to_owned();
+            visited.push((name.to_owned(), text(key), text(value)));
+        })
+        .expect("well-formed");
+
+        let expected = [("a", "\"a\"", "1"), ("a", r#""\u0061""#, r#"{"a":2}"#)];
+        assert_eq!(visited, expected.map(|(name, key, value)| (name.to_owned(), key.to_owned(), value.to_owned())));
+        assert_eq!(keyed_members("[]", 0, |_, _, _| {}), Err(MembersError::Type));
     }
 
     #[test]
