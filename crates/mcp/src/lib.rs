@@ -18,6 +18,7 @@
 pub mod capabilities;
 pub mod classify;
 pub mod codec;
+pub mod curate;
 pub mod cursor;
 pub mod dialect;
 pub mod error;

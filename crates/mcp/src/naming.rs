@@ -54,6 +54,8 @@ pub struct Claim<'a> {
     pub server_name: &'a str,
     /// The item's name as the server gave it.
     pub name: &'a str,
+    /// The name that the operator gives it: it has this one or none.
+    pub given: Option<&'a str>,
 }
 
 /// Which claim got which name.
@@ -89,6 +91,16 @@ pub enum HiddenReason {
     TakenBy(ServerIndex),
     /// Every form of its name is contested.
     Contested,
+    /// The operator gives its name to another item ([`Naming::Bare`] only).
+    GivenAway,
+    /// The operator gives its name to several items, so that none of them has it.
+    GivenTwice,
+    /// The name that the operator gives it is longer than [`NAME_BYTES_MAX`].
+    TooLong,
+    /// Its definition cannot be changed as the operator says.
+    Unchangeable,
+    /// The operator hides an argument that its calls must have.
+    RequiredHidden,
 }
 
 // === impl Naming ===
@@ -115,19 +127,25 @@ impl HiddenReason {
             Self::Duplicate => "duplicate",
             Self::TakenBy(_) => "taken",
             Self::Contested => "contested",
+            Self::GivenAway => "given_away",
+            Self::GivenTwice => "given_twice",
+            Self::TooLong => "too_long",
+            Self::Unchangeable => "unchangeable",
+            Self::RequiredHidden => "required_hidden",
         }
     }
 }
 
-/// Assigns exposed names to tools or prompts.
+/// Assigns exposed names to tools or prompts. The names in `reserved` are nobody's.
 ///
 /// The cost is linear in the number of claims, whatever names a hostile server chooses.
 #[must_use]
-pub fn assign<'a>(naming: Naming, claims: &[Claim<'a>]) -> Assignment<'a> {
+pub fn assign<'a>(naming: Naming, claims: &[Claim<'a>], reserved: &[&'a str]) -> Assignment<'a> {
+    let given = Given::of(claims, reserved);
     match naming {
-        Naming::Bare => first_wins(claims),
-        Naming::Prefix => settle(claims, |_| None, |claim, level| name_at(claim, level + 1)),
-        Naming::OnCollision => settle(claims, prefixed, name_at),
+        Naming::Bare => first_wins(claims, given),
+        Naming::Prefix => settle(claims, given, |_| None, |claim, level| name_at(claim, level + 1)),
+        Naming::OnCollision => settle(claims, given, prefixed, name_at),
     }
 }
 
@@ -141,17 +159,13 @@ pub fn assign<'a>(naming: Naming, claims: &[Claim<'a>]) -> Assignment<'a> {
 /// another server.
 pub(crate) fn settle<'a>(
     claims: &[Claim<'a>],
+    given: Given<'a>,
     reserved: impl Fn(&Claim<'a>) -> Option<String>,
     candidate: impl Fn(&Claim<'a>, usize) -> Rung<'a>,
 ) -> Assignment<'a> {
-    let mut settling = Settling {
-        claims,
-        level: vec![0; claims.len()],
-        holders: HashMap::with_capacity(claims.len()),
-        waiting: Vec::new(),
-        assignment: Assignment { exposed: vec![None; claims.len()], ..Assignment::default() },
-    };
-    settling.waiting = unique(claims, &mut settling.assignment.hidden);
+    let Given { taken, waiting, assignment } = given;
+    let holders = HashMap::with_capacity(claims.len());
+    let mut settling = Settling { claims, level: vec![0; claims.len()], taken, holders, waiting, assignment };
     // What a server itself calls a tool precedes what we would call another tool of that server.
     let own: HashSet<(ServerIndex, &str)> = claims.iter().map(|claim| (claim.server, claim.name)).collect();
     let reservations = settling.waiting.iter().filter_map(|&claim| Some((reserved(&claims[claim])?, claim)));
@@ -171,6 +185,49 @@ pub(crate) fn settle<'a>(
     settling.finish(reservations)
 }
 
+/// The names that the operator gives, before anybody else gets one.
+#[derive(Debug, Default)]
+pub(crate) struct Given<'a> {
+    /// The given names by skeleton: they are nobody else's, whoever claims them.
+    taken: HashSet<String>,
+    /// The claims that have to find a name.
+    waiting: Vec<usize>,
+    /// What is settled already.
+    assignment: Assignment<'a>,
+}
+
+// === impl Given ===
+
+impl<'a> Given<'a> {
+    pub(crate) fn of(claims: &[Claim<'a>], reserved: &[&'a str]) -> Self {
+        let mut given = Self::default();
+        given.assignment.exposed = vec![None; claims.len()];
+        let unique = unique(claims, &mut given.assignment.hidden);
+        let mut holders: HashMap<String, Vec<usize>> = HashMap::new();
+        for claim in unique {
+            match claims[claim].given {
+                Some(name) => holders.entry(skeleton::of(name).into_owned()).or_default().push(claim),
+                None => given.waiting.push(claim),
+            }
+        }
+        given.taken = reserved.iter().map(|name| skeleton::of(name).into_owned()).collect();
+        for (key, claims_of_name) in holders {
+            match claims_of_name[..] {
+                [only] if !given.taken.contains(&key) => {
+                    given.assignment.exposed[only] = claims[only].given.map(Cow::Borrowed);
+                }
+                _ => given
+                    .assignment
+                    .hidden
+                    .extend(claims_of_name.iter().map(|&claim| Hidden { claim, reason: HiddenReason::GivenTwice })),
+            }
+            given.taken.insert(key);
+        }
+        given.assignment.hidden.sort_unstable_by_key(|hidden| hidden.claim);
+        given
+    }
+}
+
 /// A step of a claim's ladder of candidate names.
 pub(crate) enum Rung<'a> {
     /// The server's own name, or a form of it that no other name of that server has.
@@ -188,6 +245,8 @@ struct Settling<'c, 'a> {
     claims: &'c [Claim<'a>],
     /// The rung that each claim stands on or is about to try.
     level: Vec<usize>,
+    /// The names that the operator has given away, by skeleton.
+    taken: HashSet<String>,
     /// Who wants a name, by its skeleton.
     holders: HashMap<String, Vec<Holder>>,
     /// Claims that stand nowhere.
@@ -217,6 +276,9 @@ impl<'a> Settling<'_, 'a> {
 
     /// Registers that a claim wants a name, and tells whether it may have it.
     fn hold(&mut self, key: Cow<'_, str>, holder: Holder) -> bool {
+        if self.taken.contains(key.as_ref()) {
+            return false;
+        }
         if let Some(contenders) = self.assignment.contested.get_mut(key.as_ref()) {
             contenders.push(holder.claim);
             return false;
@@ -255,7 +317,8 @@ impl<'a> Settling<'_, 'a> {
     fn finish(self, reservations: Vec<(String, usize)>) -> Assignment<'a> {
         let mut assignment = self.assignment;
         for (name, claim) in reservations {
-            let contested = assignment.contested.contains_key(skeleton::of(&name).as_ref());
+            let key = skeleton::of(&name);
+            let contested = assignment.contested.contains_key(key.as_ref()) || self.taken.contains(key.as_ref());
             if !contested && assignment.exposed[claim].as_deref() != Some(&name) {
                 assignment.aliases.insert(name, claim);
             }
@@ -314,11 +377,15 @@ fn hashed(claim: &Claim<'_>, digits: usize) -> String {
 }
 
 /// The rule of [`Naming::Bare`]: claims are in toolset order, and the first server has the name.
-fn first_wins<'a>(claims: &[Claim<'a>]) -> Assignment<'a> {
-    let mut assignment = Assignment { exposed: vec![None; claims.len()], ..Assignment::default() };
+fn first_wins<'a>(claims: &[Claim<'a>], given: Given<'a>) -> Assignment<'a> {
+    let Given { taken, waiting, mut assignment } = given;
     let mut holders: HashMap<Cow<'a, str>, ServerIndex> = HashMap::new();
-    for claim in unique(claims, &mut assignment.hidden) {
+    for claim in waiting {
         let Claim { server, name, .. } = claims[claim];
+        if taken.contains(skeleton::of(name).as_ref()) {
+            assignment.hidden.push(Hidden { claim, reason: HiddenReason::GivenAway });
+            continue;
+        }
         let holder = *holders.entry(skeleton::of(name)).or_insert(server);
         if holder == server {
             assignment.exposed[claim] = Some(Cow::Borrowed(name));

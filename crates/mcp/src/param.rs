@@ -98,6 +98,12 @@ impl ParamRules {
         self.rules.is_empty()
     }
 
+    /// Returns the headers that stand for something within these arguments.
+    pub fn of_arguments(&self, is_meant: impl Fn(&str) -> bool) -> impl Iterator<Item = &HeaderName> {
+        let is_within = move |rule: &&Rule| rule.path.first().is_some_and(|argument| is_meant(argument));
+        self.rules.iter().filter(is_within).map(|rule| &rule.header)
+    }
+
     /// Holds a call's headers against its raw arguments.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //! [`Router::route`] goes from what a client sends to a server and that server's own URI,
 //! [`Router::expose`] is the way back for URIs in results. Invariant: whatever is listed or matches
 //! a template routes, as it is exposed for a server, to that server and no other. Under
-//! [`Naming::Bare`] nothing is rewritten.
+//! [`Naming::Bare`] nothing is rewritten. What a toolset does not choose of a server is nowhere.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use quorate_types::ResourceName;
 
+use crate::curate::Curation;
 use crate::listing::{Merged, Resolution, ServerIndex};
 use crate::message::ListKind;
 use crate::naming::{self, Assignment, Claim, Naming, Rung, skeleton};
@@ -41,6 +42,8 @@ pub struct Router {
     /// Servers by `scheme://authority` and by `scheme` of what they list, in toolset order.
     authorities: HashMap<Box<str>, Vec<ServerIndex>>,
     unmatchable: usize,
+    /// What servers may be asked for; everything where there is none.
+    curation: Option<Arc<Curation>>,
 }
 
 /// Where a request for a resource goes.
@@ -80,9 +83,10 @@ struct Server {
 #[must_use]
 pub fn assign<'a>(naming: Naming, claims: &[Claim<'a>]) -> Assignment<'a> {
     match naming {
-        Naming::Bare => naming::assign(Naming::Bare, claims),
+        Naming::Bare => naming::assign(Naming::Bare, claims, &[]),
         Naming::Prefix | Naming::OnCollision => naming::settle(
             claims,
+            naming::Given::of(claims, &[]),
             |_| None,
             |claim, level| match level {
                 0 if is_ours(claim.name) => Rung::Skip,
@@ -119,9 +123,17 @@ impl Router {
             templates,
             authorities: HashMap::new(),
             unmatchable: 0,
+            curation: None,
         };
         router.learn();
         router
+    }
+
+    /// Returns the router that leads to nothing that the toolset does not choose.
+    #[must_use]
+    pub fn curated(mut self, curation: Option<Arc<Curation>>) -> Self {
+        self.curation = curation;
+        self
     }
 
     /// Returns how many templates are listed but cannot be matched: invalid or beyond a bound.
@@ -152,15 +164,19 @@ impl Router {
             Resolution::Unknown => {}
         }
         if let Some((server, uri)) = self.named(uri) {
-            return Ok(Route::To { server, uri });
+            let is_chosen = self.is_chosen(server, uri);
+            return Ok(if is_chosen { Route::To { server, uri } } else { Route::Ask(Vec::new()) });
         }
-        let mut servers = self.matching(uri);
+        let chosen = |servers: Vec<ServerIndex>| -> Vec<ServerIndex> {
+            servers.into_iter().filter(|server| self.is_chosen(*server, uri)).collect()
+        };
+        let mut servers = chosen(self.matching(uri));
         if servers.is_empty() {
-            servers = self.of_authority(uri);
+            servers = chosen(self.of_authority(uri));
         }
         Ok(match servers[..] {
             [server] => Route::To { server, uri },
-            [] => Route::Ask(self.servers.iter().map(|server| server.index).collect()),
+            [] => Route::Ask(chosen(self.servers.iter().map(|server| server.index).collect())),
             [_, _, ..] => Route::Ask(servers),
         })
     }
@@ -199,6 +215,10 @@ impl Router {
             Some(known) if !stays => Cow::Owned(named(known.name.as_str(), uri)),
             Some(_) | None => Cow::Borrowed(uri),
         }
+    }
+
+    fn is_chosen(&self, server: ServerIndex, uri: &str) -> bool {
+        self.curation.as_ref().is_none_or(|curation| curation.has_uri(server, uri))
     }
 
     /// The server that a `quorate:` URI names, and that server's own URI.

@@ -34,6 +34,8 @@ fuzz_target!(|input: &str| {
                 sources: &lists,
                 fresh_until_max: Timestamp::from_millis(u64::MAX),
                 router: None,
+                curation: None,
+                is_private: false,
             };
             check(&listing::merge(&merge));
         }

@@ -3,7 +3,8 @@
 //! In: a position (from a cursor) and the request's id. Out: a [`Window`] of items and the answer
 //! bytes: a short head that differs per request (id, remaining `ttlMs`, cursor) before the items
 //! that were serialised when the list was merged. Windows of one list neither overlap nor leave
-//! anything out, and each has at least one item unless the list is empty.
+//! anything out, and each has at least one item unless the list is empty. A session that found
+//! tools which are not listed to everybody has them behind the others ([`Shown`]).
 //!
 //! Order of use: [`Merged::window`], seal a cursor for [`Window::next`] if there is one, then
 //! [`Merged::answer`].
@@ -14,15 +15,16 @@ use std::ops::Range;
 use bytes::Bytes;
 use quorate_jsonrpc::{Id, quote};
 use quorate_types::Timestamp;
+use sha2::{Digest, Sha256};
 
-use super::{Config, Merged};
-use crate::cursor::{CursorError, Position};
+use super::{Config, Entry, Merged};
+use crate::cursor::{CursorError, Epoch, Position};
 use crate::version::Era;
 
 /// The items of one page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Positions in [`Merged::entries`].
+    /// Positions among the listed entries of [`Merged::entries`], then the found ones.
     pub items: Range<usize>,
     /// Where the next page starts, to be sealed into its cursor.
     pub next: Option<Position>,
@@ -43,10 +45,55 @@ pub struct Envelope<'a> {
     pub meta: Option<&'a str>,
 }
 
+/// A list as one session sees it: with the items that it has found.
+#[derive(Clone, Debug)]
+pub struct Shown<'a> {
+    merged: &'a Merged,
+    /// Places of entries that are not listed to everybody, in order.
+    found: Vec<usize>,
+    epoch: Epoch,
+}
+
 // === impl Merged ===
 
 impl Merged {
+    /// Returns the list with the found items of these exposed names; what is not here, or listed
+    /// anyway, adds nothing.
+    #[must_use]
+    pub fn shown<'a>(&self, found: impl IntoIterator<Item = &'a str>) -> Shown<'_> {
+        let place = |name| self.names.get(name).copied().filter(|place| *place >= self.listed);
+        let mut found: Vec<usize> = found.into_iter().filter_map(place).collect();
+        found.sort_unstable();
+        found.dedup();
+        let mut shown = Shown { merged: self, found, epoch: self.epoch };
+        if !shown.found.is_empty() {
+            shown.epoch = shown.epoch();
+        }
+        shown
+    }
+
     /// Chooses the items of a page: from `position`, or from the start.
+    ///
+    /// # Errors
+    /// [`CursorError::Stale`] when the list has changed since the position was given out.
+    pub fn window(&self, position: Option<Position>, config: &Config) -> Result<Window, CursorError> {
+        self.shown([]).window(position, config)
+    }
+
+    /// Writes the answer with a page's items.
+    ///
+    /// # Panics
+    /// When the window is not one of this list.
+    #[must_use]
+    pub fn answer(&self, window: &Window, envelope: &Envelope<'_>) -> Bytes {
+        self.shown([]).answer(window, envelope)
+    }
+}
+
+// === impl Shown ===
+
+impl Shown<'_> {
+    /// Chooses the items of a page, as [`Merged::window`] does.
     ///
     /// # Errors
     /// [`CursorError::Stale`] when the list has changed since the position was given out.
@@ -56,12 +103,21 @@ impl Merged {
             Some(Position { epoch, .. }) if epoch != self.epoch => return Err(CursorError::Stale),
             Some(Position { offset, .. }) => offset as usize,
         };
-        let Some(rest) = self.entries.get(start..) else { return Err(CursorError::Stale) };
-        let first_byte = rest.first().map_or(0, |entry| entry.start);
-        let fitting = rest.iter().take(config.page_items_max.max(1));
-        let count = fitting.take_while(|entry| entry.end - first_byte <= config.page_bytes_max).count();
-        let end = start + count.max(1).min(rest.len());
-        let next = (end < self.entries.len()).then(|| Position {
+        let len = self.merged.listed + self.found.len();
+        if start > len {
+            return Err(CursorError::Stale);
+        }
+        let (mut end, mut bytes) = (start, 0);
+        while end < len && end - start < config.page_items_max.max(1) {
+            let entry = self.entry(end);
+            bytes += entry.end - entry.start;
+            if end > start && bytes > config.page_bytes_max {
+                break;
+            }
+            bytes += 1; // The comma.
+            end += 1;
+        }
+        let next = (end < len).then(|| Position {
             epoch: self.epoch,
             offset: u32::try_from(end).expect("a list has fewer items than u32::MAX"),
         });
@@ -74,16 +130,18 @@ impl Merged {
     /// When the window is not one of this list.
     #[must_use]
     pub fn answer(&self, window: &Window, envelope: &Envelope<'_>) -> Bytes {
-        let items = self.serialised(window);
+        let (items, found) = self.serialised(window);
         let cursor = envelope.next_cursor.map_or(0, str::len);
-        let mut out = String::with_capacity(items.len() + cursor + envelope.meta.map_or(0, str::len) + 192);
+        let found_bytes: usize = found.iter().map(|item| item.len() + 1).sum();
+        let meta = envelope.meta.map_or(0, str::len);
+        let mut out = String::with_capacity(items.len() + found_bytes + cursor + meta + 192);
         out.push_str("{\"jsonrpc\":\"2.0\",\"id\":");
         out.push_str(envelope.id.as_json());
         out.push_str(",\"result\":{");
         match envelope.era {
             Era::Modern => {
-                let ttl_ms = self.expires_at.since(envelope.now).as_millis();
-                let scope = self.scope.as_str();
+                let ttl_ms = self.merged.expires_at.since(envelope.now).as_millis();
+                let scope = self.merged.scope.as_str();
                 write!(out, "\"resultType\":\"complete\",\"ttlMs\":{ttl_ms},\"cacheScope\":\"{scope}\",")
                     .expect("writing to a string does not fail");
             }
@@ -100,20 +158,50 @@ impl Merged {
             out.push(',');
         }
         out.push('"');
-        out.push_str(self.kind.result_key());
+        out.push_str(self.merged.kind.result_key());
         out.push_str("\":[");
         let mut out = out.into_bytes();
         out.extend_from_slice(items);
+        for (index, item) in found.iter().enumerate() {
+            if index > 0 || !items.is_empty() {
+                out.push(b',');
+            }
+            out.extend_from_slice(item);
+        }
         out.extend_from_slice(b"]}}");
         Bytes::from(out)
     }
 
-    /// The items of a window with commas between them.
-    fn serialised(&self, window: &Window) -> &[u8] {
-        match &self.entries[window.items.clone()] {
+    fn entry(&self, place: usize) -> &Entry {
+        let listed = self.merged.listed;
+        &self.merged.entries[if place < listed { place } else { self.found[place - listed] }]
+    }
+
+    /// The items of a window: those that everybody is shown, with commas between them, and those
+    /// that were found.
+    fn serialised(&self, window: &Window) -> (&[u8], Vec<&[u8]>) {
+        let bytes = |entry: &Entry| &self.merged.items[entry.start..entry.end];
+        let within = |place: usize| place.min(self.merged.listed);
+        let behind = window.items.start.max(self.merged.listed)..window.items.end;
+        let found = behind.map(|place| bytes(self.entry(place))).collect();
+        let listed = match &self.merged.entries[within(window.items.start)..within(window.items.end)] {
             [] => &[],
-            [first, .., last] => &self.items[first.start..last.end],
-            [only] => &self.items[only.start..only.end],
+            [first, .., last] => &self.merged.items[first.start..last.end],
+            [only] => bytes(only),
+        };
+        (listed, found)
+    }
+
+    /// The hash of what is shown: cursors of another set of found items are stale.
+    fn epoch(&self) -> Epoch {
+        let mut hash = Sha256::new();
+        hash.update(self.merged.epoch.0);
+        for place in &self.found {
+            hash.update((*place as u64).to_be_bytes());
         }
+        let digest = hash.finalize();
+        let mut epoch = [0; 16];
+        epoch.copy_from_slice(&digest[..16]);
+        Epoch(epoch)
     }
 }

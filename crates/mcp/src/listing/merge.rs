@@ -1,24 +1,26 @@
 //! Merges the lists of a toolset's servers into what the toolset exposes.
 //!
-//! In: each server's list, in toolset order, and the naming mode. Out: [`Merged`]: the exposed
-//! items serialised once, and the index from exposed names to their origins. Invariants: the
-//! order is (toolset order, server's order); every exposed name resolves to the item it was
-//! spliced into; the epoch depends on the exposed bytes alone, so that a refresh that changes
-//! nothing keeps cursors valid.
+//! In: each server's list, in toolset order, the naming mode, and the toolset's curation. Out:
+//! [`Merged`]: the exposed items serialised once, and the index from exposed names to their origins.
+//! Invariants: the order is (toolset order, server's order), of a toolset that does not list
+//! everything first what it lists; every exposed name resolves to the item it was spliced into; the
+//! epoch depends on the exposed bytes alone, so that a refresh that changes nothing keeps
+//! cursors valid.
 //!
-//! Which names are exposed is for [`crate::naming`] and [`crate::uri`] to decide.
+//! Which names are exposed is for [`crate::naming`] and [`crate::uri`] to decide, what is exposed at
+//! all and how it is changed for [`crate::curate`].
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_jsonrpc::{Splice, quote};
 use quorate_types::{ResourceName, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::item::Item;
+use super::candidate::{self, Candidate, Judging};
 use super::{CacheScope, ServerIndex, ServerList, narrower};
+use crate::curate::search::{Builder, Index};
+use crate::curate::{Curation, Marks, Terms, find};
 use crate::cursor::Epoch;
 use crate::message::ListKind;
 use crate::naming::{self, Assignment, Claim, HiddenReason, Naming, skeleton};
@@ -29,7 +31,7 @@ use crate::uri::{self, Router};
 pub struct Source {
     /// The server's position in the toolset.
     pub server: ServerIndex,
-    /// The server's name.
+    /// The server's name in the toolset.
     pub name: ResourceName,
     /// Its list; of the kind that is merged.
     pub list: Arc<ServerList>,
@@ -51,6 +53,10 @@ pub struct Merge<'a> {
     /// Where resources went, for tool definitions that refer to resources. `None` leaves such
     /// references as they are.
     pub router: Option<&'a Router>,
+    /// What the toolset makes of the lists; `None` exposes them as they are.
+    pub curation: Option<&'a Curation>,
+    /// Whether callers get different lists whatever the servers say.
+    pub is_private: bool,
 }
 
 /// What a toolset exposes of one kind.
@@ -60,12 +66,18 @@ pub struct Merged {
     pub(super) epoch: Epoch,
     pub(super) expires_at: Timestamp,
     pub(super) scope: CacheScope,
+    /// The listed ones first.
     pub(super) entries: Vec<Entry>,
+    /// How many entries are listed; the others can be found and called.
+    pub(super) listed: usize,
     /// All exposed items, with a comma after each.
     pub(super) items: Bytes,
-    index: HashMap<Arc<str>, usize>,
+    pub(super) names: HashMap<Arc<str>, usize>,
     contested: HashMap<String, Vec<usize>>,
     hidden: Vec<HiddenItem>,
+    excluded: usize,
+    marks: Marks,
+    index: Option<Index>,
 }
 
 /// One exposed item.
@@ -77,6 +89,8 @@ pub struct Entry {
     pub upstream: Arc<str>,
     /// Its name as it is exposed.
     pub exposed: Arc<str>,
+    /// What holds for its calls beyond what its server demands.
+    pub terms: Option<Arc<Terms>>,
     /// Where its definition starts in the serialised items.
     pub(super) start: usize,
     /// Where it ends.
@@ -135,16 +149,42 @@ impl Merged {
         self.scope
     }
 
-    /// Returns the exposed items in order.
+    /// Returns the exposed items in order: those that are listed, then those that can only be
+    /// found and called.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Returns the items that are not exposed.
+    /// Returns how many of the entries are listed to everybody.
+    #[must_use]
+    pub const fn listed(&self) -> usize {
+        self.listed
+    }
+
+    /// Returns the items that are not exposed although they are chosen.
     #[must_use]
     pub fn hidden(&self) -> &[HiddenItem] {
         &self.hidden
+    }
+
+    /// Returns how many items the toolset does not choose.
+    #[must_use]
+    pub const fn excluded(&self) -> usize {
+        self.excluded
+    }
+
+    /// Returns which patterns of the toolset matched something here.
+    #[must_use]
+    pub const fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// Returns the words of the exposed tools, where they can be searched. Places are those of
+    /// [`Merged::entries`].
+    #[must_use]
+    pub const fn index(&self) -> Option<&Index> {
+        self.index.as_ref()
     }
 
     /// Returns the exposed definition of an entry of this list, as JSON text.
@@ -153,10 +193,27 @@ impl Merged {
         self.items.slice(entry.start..entry.end)
     }
 
+    fn add(
+        &mut self,
+        server: ServerIndex,
+        upstream: &Arc<str>,
+        exposed: Arc<str>,
+        terms: Option<Arc<Terms>>,
+        definition: &[u8],
+        items: &mut Vec<u8>,
+    ) {
+        let start = items.len();
+        items.extend_from_slice(definition);
+        let entry = Entry { server, upstream: Arc::clone(upstream), exposed, terms, start, end: items.len() };
+        items.push(b',');
+        self.names.insert(Arc::clone(&entry.exposed), self.entries.len());
+        self.entries.push(entry);
+    }
+
     /// Looks up an exposed name.
     #[must_use]
     pub fn resolve(&self, name: &str) -> Resolution<'_> {
-        if let Some(&entry) = self.index.get(name) {
+        if let Some(&entry) = self.names.get(name) {
             return Resolution::Found(&self.entries[entry]);
         }
         if self.contested.is_empty() {
@@ -178,95 +235,102 @@ impl Merged {
 /// When a source's list is of another kind than the merge.
 #[must_use]
 pub fn merge(merge: &Merge<'_>) -> Merged {
-    let listed: Vec<(&Source, &Item)> =
-        merge.sources.iter().flat_map(|source| source.list.items().iter().map(move |item| (source, item))).collect();
-    let claims: Vec<Claim<'_>> = listed
-        .iter()
-        .map(|(source, item)| Claim { server: source.server, server_name: source.name.as_str(), name: item.name() })
-        .collect();
-    let assignment = match merge.kind {
-        ListKind::Tools | ListKind::Prompts => naming::assign(merge.naming, &claims),
-        ListKind::Resources | ListKind::ResourceTemplates => uri::assign(merge.naming, &claims),
+    let mut judging = Judging::new(merge.curation);
+    let candidates = candidate::of(merge, &mut judging);
+    let claims: Vec<Claim<'_>> = candidates.iter().map(Candidate::claim).collect();
+    let own = merge.curation.and_then(Curation::search).filter(|_| merge.kind == ListKind::Tools);
+    let assignment = match (merge.kind, own) {
+        (ListKind::Tools, Some(_)) => naming::assign(merge.naming, &claims, &[find::NAME]),
+        (ListKind::Tools | ListKind::Prompts, _) => naming::assign(merge.naming, &claims, &[]),
+        (ListKind::Resources | ListKind::ResourceTemplates, _) => uri::assign(merge.naming, &claims),
     };
 
     let mut merged = Merged {
         kind: merge.kind,
         epoch: Epoch([0; 16]),
         expires_at: merge.fresh_until_max,
-        scope: CacheScope::Public,
-        entries: Vec::with_capacity(listed.len()),
+        scope: if merge.is_private { CacheScope::Private } else { CacheScope::Public },
+        entries: Vec::with_capacity(candidates.len()),
+        listed: 0,
         items: Bytes::new(),
-        index: HashMap::with_capacity(listed.len()),
+        names: HashMap::with_capacity(candidates.len()),
         contested: HashMap::new(),
         hidden: Vec::new(),
+        excluded: judging.excluded,
+        marks: judging.marks,
+        index: None,
     };
     for source in merge.sources {
         assert_eq!(source.list.kind(), merge.kind, "the lists of a merge are of its kind");
         merged.expires_at = merged.expires_at.min(source.list.expires_at());
         merged.scope = narrower(merged.scope, source.list.scope());
     }
-    expose(&mut merged, &listed, &assignment, merge.router);
+    expose(&mut merged, merge, &candidates, &assignment);
+    merged.hidden.extend(judging.hidden);
+    if own.is_some() {
+        merged.index = Some(index(&merged));
+    }
     merged
 }
 
-/// Serialises what is exposed and builds the index.
-fn expose(merged: &mut Merged, listed: &[(&Source, &Item)], assignment: &Assignment<'_>, router: Option<&Router>) {
-    let mut items = Vec::with_capacity(listed.iter().map(|(_, item)| item.bytes().len() + 32).sum());
-    let mut entry_of = vec![None; listed.len()];
-    for (claim, (source, item)) in listed.iter().enumerate() {
-        let Some(exposed) = assignment.exposed[claim].as_deref() else { continue };
-        let start = items.len();
-        items.extend_from_slice(&spliced(source.server, item, exposed, router));
-        let entry = Entry {
-            server: source.server,
-            upstream: Arc::from(item.name()),
-            exposed: Arc::from(exposed),
-            start,
-            end: items.len(),
-        };
-        items.push(b',');
-        entry_of[claim] = Some(merged.entries.len());
-        merged.index.insert(entry.exposed.clone(), merged.entries.len());
-        merged.entries.push(entry);
+/// Serialises what is exposed and builds the index of names.
+fn expose(merged: &mut Merged, merge: &Merge<'_>, candidates: &[Candidate<'_>], assignment: &Assignment<'_>) {
+    let mut items = Vec::with_capacity(candidates.iter().map(|one| one.item.bytes().len() + 32).sum());
+    if let Some(search) = merge.curation.and_then(Curation::search).filter(|_| merge.kind == ListKind::Tools) {
+        let name: Arc<str> = Arc::from(find::NAME);
+        merged.add(ServerIndex::OURS, &name, Arc::clone(&name), None, find::definition(search).as_bytes(), &mut items);
     }
+    let mut entry_of = vec![None; candidates.len()];
+    let (listed, found) = order(merged, merge, assignment);
+    for &claim in listed.iter().chain(&found) {
+        let (candidate, Some(exposed)) = (&candidates[claim], assignment.exposed[claim].as_deref()) else { continue };
+        entry_of[claim] = Some(merged.entries.len());
+        let (upstream, exposed) = (Arc::from(candidate.item.name()), Arc::<str>::from(exposed));
+        let definition = candidate.definition(&exposed, merge.router);
+        merged.add(candidate.source.server, &upstream, exposed, candidate.terms.clone(), &definition, &mut items);
+    }
+    merged.listed = merged.entries.len() - found.len();
     merged.items = Bytes::from(items);
     merged.epoch = epoch(merged.kind, &merged.entries, &merged.items);
 
     for (alias, &claim) in &assignment.aliases {
         if let Some(entry) = entry_of[claim] {
-            merged.index.insert(Arc::from(alias.as_str()), entry);
+            merged.names.insert(Arc::from(alias.as_str()), entry);
         }
     }
     for (name, claims) in &assignment.contested {
         merged.contested.insert(name.clone(), claims.iter().filter_map(|&claim| entry_of[claim]).collect());
     }
-    merged.hidden = assignment
-        .hidden
-        .iter()
-        .map(|hidden| {
-            let (source, item) = listed[hidden.claim];
-            HiddenItem { server: source.server, name: item.name().into(), reason: hidden.reason }
-        })
-        .collect();
+    merged.hidden.extend(assignment.hidden.iter().map(|hidden| candidates[hidden.claim].hidden(hidden.reason)));
 }
 
-/// The item's definition with its exposed name, and its links where the resources went.
-fn spliced(server: ServerIndex, item: &Item, exposed: &str, router: Option<&Router>) -> Bytes {
-    let mut splice = Splice::new(item.bytes());
-    if item.name() != exposed {
-        splice.replace(item.name_span(), quote(exposed).into_bytes());
-    }
-    if let Some(router) = router {
-        for link in item.links() {
-            match router.expose(server, &link.uri) {
-                Cow::Borrowed(_) => {}
-                Cow::Owned(uri) => {
-                    splice.replace(link.span, quote(&uri).into_bytes());
-                }
-            }
+/// The claims with a name, in order: those that are listed, and those that can only be found.
+fn order(merged: &mut Merged, merge: &Merge<'_>, assignment: &Assignment<'_>) -> (Vec<usize>, Vec<usize>) {
+    let named = assignment.exposed.iter().enumerate().filter_map(|(claim, name)| Some((claim, name.as_deref()?)));
+    match merge.curation.filter(|_| merge.kind == ListKind::Tools) {
+        None => (named.map(|(claim, _)| claim).collect(), Vec::new()),
+        Some(curation) => {
+            let (listed, found): (Vec<_>, Vec<_>) =
+                named.partition(|(_, name)| curation.lists(name, &mut merged.marks));
+            let claims = |named: Vec<(usize, &str)>| named.into_iter().map(|(claim, _)| claim).collect();
+            (claims(listed), claims(found))
         }
     }
-    splice.finish()
+}
+
+/// The words of the exposed tools; ours is not one that is searched for.
+fn index(merged: &Merged) -> Index {
+    let mut builder = Builder::default();
+    for entry in &merged.entries {
+        let definition = &merged.items[entry.start..entry.end];
+        match std::str::from_utf8(definition) {
+            Ok(definition) if entry.server != ServerIndex::OURS => {
+                find::describe(&mut builder, &entry.exposed, definition);
+            }
+            Ok(_) | Err(_) => builder.add_nothing(),
+        }
+    }
+    builder.build()
 }
 
 fn epoch(kind: ListKind, entries: &[Entry], items: &[u8]) -> Epoch {

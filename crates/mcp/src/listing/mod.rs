@@ -17,12 +17,13 @@ use std::fmt;
 use std::time::Duration;
 
 mod answer;
+mod candidate;
 mod collect;
 mod item;
 mod merge;
 
 pub use crate::dialect::v2026_07_28::CacheScope;
-pub use answer::{Envelope, Window};
+pub use answer::{Envelope, Shown, Window};
 pub use collect::{CollectError, Collector, Progress, ServerList};
 pub use item::{Item, PageError};
 pub use merge::{Entry, HiddenItem, Merge, Merged, Resolution, Source, merge};
@@ -81,6 +82,11 @@ impl Default for Config {
 }
 
 // === impl ServerIndex ===
+
+impl ServerIndex {
+    /// The place of what a toolset has of its own: no toolset has so many servers.
+    pub const OURS: Self = Self(u16::MAX);
+}
 
 impl fmt::Display for ServerIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -40,7 +40,15 @@ fn merged(naming: Naming, results: &[&str]) -> Merged {
 }
 
 fn merged_of(kind: ListKind, naming: Naming, results: &[&str]) -> Merged {
-    merge(&Merge { kind, naming, sources: &sources(kind, results), fresh_until_max: NEVER, router: None })
+    merge(&Merge {
+        kind,
+        naming,
+        sources: &sources(kind, results),
+        fresh_until_max: NEVER,
+        router: None,
+        curation: None,
+        is_private: false,
+    })
 }
 
 fn tools(names: &[&str]) -> String {
@@ -123,7 +131,15 @@ fn a_missing_server_shortens_freshness() {
     let retry_at = NOW + Duration::from_secs(2);
     let sources = sources(ListKind::Tools, &[r#"{"tools":[],"ttlMs":60000}"#]);
     let merged = |sources| {
-        merge(&Merge { kind: ListKind::Tools, naming: Naming::Bare, sources, fresh_until_max: retry_at, router: None })
+        merge(&Merge {
+            kind: ListKind::Tools,
+            naming: Naming::Bare,
+            sources,
+            fresh_until_max: retry_at,
+            router: None,
+            curation: None,
+            is_private: false,
+        })
     };
 
     assert_eq!(merged(&sources[..]).expires_at(), retry_at);
@@ -284,6 +300,8 @@ fn ui_resources_of_tools_follow_their_resources() {
         sources: &sources,
         fresh_until_max: NEVER,
         router: Some(&router),
+        curation: None,
+        is_private: false,
     });
 
     assert_eq!(

@@ -11,13 +11,16 @@ const SERVERS: [&str; 4] = ["files", "fs", "a", "a_b"];
 /// Exposed names by claim, for claims given as (server, name).
 fn exposed(naming: Naming, claims: &[(u16, &str)]) -> Vec<Option<String>> {
     let claims = claims_of(claims);
-    assign(naming, &claims).exposed.into_iter().map(|name| name.map(Cow::into_owned)).collect()
+    assign(naming, &claims, &[]).exposed.into_iter().map(|name| name.map(Cow::into_owned)).collect()
 }
 
 fn claims_of<'a>(claims: &[(u16, &'a str)]) -> Vec<Claim<'a>> {
     claims
         .iter()
-        .map(|&(server, name)| Claim { server: ServerIndex(server), server_name: SERVERS[usize::from(server)], name })
+        .map(|&(server, name)| {
+            let (server, server_name) = (ServerIndex(server), SERVERS[usize::from(server)]);
+            Claim { server, server_name, name, given: None }
+        })
         .collect()
 }
 
@@ -36,7 +39,7 @@ fn a_prefix_is_the_servers_name() {
 fn on_collision_every_claimant_is_prefixed_and_the_bare_name_is_nobodys() {
     let claims = claims_of(&[(0, "read"), (0, "write"), (1, "read")]);
 
-    let assignment = assign(Naming::OnCollision, &claims);
+    let assignment = assign(Naming::OnCollision, &claims, &[]);
 
     assert_eq!(assignment.exposed, [Some("files_read".into()), Some("write".into()), Some("fs_read".into())]);
     assert_eq!(assignment.contested, HashMap::from([("read".to_owned(), vec![0, 2])]));
@@ -48,7 +51,7 @@ fn on_collision_every_claimant_is_prefixed_and_the_bare_name_is_nobodys() {
 fn bare_gives_a_name_to_the_first_server_and_reports_the_others() {
     let claims = claims_of(&[(0, "read"), (1, "read"), (1, "write"), (2, "re\u{200b}ad")]);
 
-    let assignment = assign(Naming::Bare, &claims);
+    let assignment = assign(Naming::Bare, &claims, &[]);
 
     assert_eq!(assignment.exposed, [Some("read".into()), None, Some("write".into()), None]);
     let taken = HiddenReason::TakenBy(ServerIndex(0));
@@ -68,7 +71,7 @@ fn a_repeated_name_of_one_server_counts_once() {
     for naming in [Naming::Bare, Naming::Prefix, Naming::OnCollision] {
         let claims = claims_of(&[(0, "read"), (0, "read")]);
 
-        let assignment = assign(naming, &claims);
+        let assignment = assign(naming, &claims, &[]);
 
         assert!(assignment.exposed[0].is_some(), "{naming:?}");
         assert_eq!(assignment.hidden, [Hidden { claim: 1, reason: HiddenReason::Duplicate }], "{naming:?}");
@@ -90,7 +93,7 @@ fn prefixed_names_that_join_to_the_same_text_are_told_apart_by_hash() {
             assert_eq!(found, names(&["b_c", "c"]));
         }
     }
-    assert!(assign(Naming::OnCollision, &claims_of(&claims)).aliases.is_empty());
+    assert!(assign(Naming::OnCollision, &claims_of(&claims), &[]).aliases.is_empty());
 }
 
 #[test]
@@ -98,7 +101,7 @@ fn a_bare_name_cannot_take_over_an_alias() {
     // `files_read` leads to the `read` of `files` whether or not another server has a `read`.
     let claims = claims_of(&[(0, "read"), (2, "files_read")]);
 
-    let assignment = assign(Naming::OnCollision, &claims);
+    let assignment = assign(Naming::OnCollision, &claims, &[]);
 
     assert_eq!(assignment.exposed, [Some("read".into()), Some("a_files_read".into())]);
     assert_eq!(assignment.contested, HashMap::from([("files_read".to_owned(), vec![0, 1])]));
@@ -121,7 +124,7 @@ fn a_bare_name_cannot_take_over_a_prefixed_one() {
 fn a_server_may_have_its_own_name_in_its_tools() {
     let claims = claims_of(&[(0, "read"), (0, "files_read")]);
 
-    let assignment = assign(Naming::OnCollision, &claims);
+    let assignment = assign(Naming::OnCollision, &claims, &[]);
 
     assert_eq!(assignment.exposed, [Some("read".into()), Some("files_read".into())]);
     assert_eq!(assignment.aliases, HashMap::from([("files_files_read".to_owned(), 1)]));
@@ -157,7 +160,7 @@ fn a_chain_of_names_made_to_collide_costs_linear_time() {
     let mut chain = vec!["n".repeat(64)];
     for _ in 0..20_000 {
         let name = chain.last().expect("not empty");
-        chain.push(hashed(&Claim { server: ServerIndex(2), server_name: "a", name }, HASH_DIGITS));
+        chain.push(hashed(&Claim { server: ServerIndex(2), server_name: "a", name, given: None }, HASH_DIGITS));
     }
     let mut claims: Vec<(u16, &str)> = chain.iter().map(|name| (2, name.as_str())).collect();
     claims.push((0, &chain[0]));
@@ -186,7 +189,7 @@ fn claims() -> impl Strategy<Value = Vec<(u16, String)>> {
 /// What every listed name and alias leads to.
 fn meanings<'a>(claims: &[(u16, &'a str)]) -> HashMap<String, (u16, &'a str)> {
     let assigned = claims_of(claims);
-    let assignment = assign(Naming::OnCollision, &assigned);
+    let assignment = assign(Naming::OnCollision, &assigned, &[]);
     let exposed =
         assignment.exposed.into_iter().zip(claims).filter_map(|(name, claim)| Some((name?.into_owned(), *claim)));
     exposed.chain(assignment.aliases.into_iter().map(|(alias, claim)| (alias, claims[claim]))).collect()
@@ -221,7 +224,7 @@ proptest! {
     fn prefixing_modes_hide_only_repetitions(claims in claims()) {
         for naming in [Naming::Prefix, Naming::OnCollision] {
             let claims = borrowed(&claims);
-            let hidden = assign(naming, &claims_of(&claims)).hidden;
+            let hidden = assign(naming, &claims_of(&claims), &[]).hidden;
             prop_assert!(hidden.iter().all(|hidden| hidden.reason == HiddenReason::Duplicate));
         }
     }
@@ -275,7 +278,7 @@ proptest! {
     fn contested_names_and_aliases_never_shadow_an_exposed_name(claims in claims()) {
         let claims = borrowed(&claims);
         let claims = claims_of(&claims);
-        let assignment = assign(Naming::OnCollision, &claims);
+        let assignment = assign(Naming::OnCollision, &claims, &[]);
         for name in assignment.exposed.iter().flatten() {
             prop_assert!(!assignment.contested.contains_key(skeleton::of(name).as_ref()), "{}", name);
             prop_assert!(!assignment.aliases.contains_key(name.as_ref()), "{}", name);
@@ -285,5 +288,29 @@ proptest! {
             let expected = format!("{}_{}", claims[claim].server_name, claims[claim].name);
             prop_assert_eq!(alias, &expected);
         }
+    }
+}
+
+#[test]
+fn a_reserved_name_is_nobodys_not_even_as_an_alias() {
+    // `a` with `b_c` would have the alias `a_b_c`, which the toolset keeps for itself.
+    let claims = claims_of(&[(2, "b_c"), (0, "a_b_c")]);
+
+    let assignment = assign(Naming::OnCollision, &claims, &["a_b_c"]);
+
+    assert_eq!(assignment.exposed, [Some("b_c".into()), Some("files_a_b_c".into())]);
+    assert!(assignment.aliases.is_empty() && assignment.contested.is_empty());
+}
+
+#[test]
+fn names_that_look_alike_are_given_once() {
+    let given = |server, name, given| Claim { given: Some(given), ..claims_of(&[(server, name)])[0] };
+    let claims = [given(0, "x", "find"), given(1, "y", "fi\u{200b}nd"), given(1, "z", "other")];
+
+    for naming in [Naming::Bare, Naming::Prefix, Naming::OnCollision] {
+        let assignment = assign(naming, &claims, &[]);
+        assert_eq!(assignment.exposed, [None, None, Some("other".into())], "{naming:?}");
+        let twice = HiddenReason::GivenTwice;
+        assert_eq!(assignment.hidden, [Hidden { claim: 0, reason: twice }, Hidden { claim: 1, reason: twice }]);
     }
 }

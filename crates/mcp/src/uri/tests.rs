@@ -39,7 +39,15 @@ fn router_of(naming: Naming, servers: &[Listed]) -> Router {
         };
         let sources: Vec<Source> = servers.iter().enumerate().map(source).collect();
         let until = Timestamp::from_millis(u64::MAX);
-        Arc::new(merge(&Merge { kind, naming, sources: &sources, fresh_until_max: until, router: None }))
+        Arc::new(merge(&Merge {
+            kind,
+            naming,
+            sources: &sources,
+            fresh_until_max: until,
+            router: None,
+            curation: None,
+            is_private: false,
+        }))
     };
     let names: Vec<_> = (0..servers.len())
         .map(|index| (server_index(index), ResourceName::new(NAMES[index]).expect("a valid name")))

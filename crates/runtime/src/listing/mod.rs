@@ -297,7 +297,15 @@ impl Lists {
         };
         let sources: Vec<Source> = self.servers.iter().zip(lists).enumerate().map(source).collect();
         let fresh_until_max = Timestamp::from_millis(u64::MAX);
-        listing::merge(&Merge { kind, naming: self.naming, sources: &sources, router, fresh_until_max })
+        listing::merge(&Merge {
+            kind,
+            naming: self.naming,
+            sources: &sources,
+            router,
+            fresh_until_max,
+            curation: None,
+            is_private: false,
+        })
     }
 
     /// Keeps the router up with what was just listed, so that results are rewritten before the
