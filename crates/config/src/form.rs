@@ -15,10 +15,12 @@ use crate::limits::{HealthForm, ListenerLimitsForm, StdioLimitsForm, ToolServerL
 use crate::resource::{Era, Naming, Transport};
 use crate::stdio::Isolation;
 
+pub(crate) mod toolset;
+
+pub(crate) use toolset::ToolsetForm;
+
 /// The most URLs of one tool server.
 pub(crate) const URLS_MAX: usize = 64;
-/// The most tool servers of one toolset.
-pub(crate) const SERVERS_MAX: usize = 256;
 /// The most names in any other list.
 pub(crate) const LIST_MAX: usize = 256;
 /// The most headers that are added to requests to one tool server.
@@ -263,19 +265,6 @@ pub(crate) enum TransportForm {
     StreamableHttp,
     /// HTTP+SSE (2024-11-05).
     Sse,
-}
-
-/// A virtual MCP endpoint over one or more tool servers. The one named `default` is served at
-/// `/mcp`, any other at `/mcp/NAME`.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct ToolsetForm {
-    /// The names of the tool servers, in the order in which their tools are listed.
-    #[schemars(required, extend("minItems" = 1, "maxItems" = SERVERS_MAX, "uniqueItems" = true))]
-    pub(crate) servers: Option<Vec<Option<String>>>,
-    /// How the names of tools and prompts are made. By default `bare` with one server, else
-    /// `on-collision`.
-    pub(crate) naming: Option<NamingForm>,
 }
 
 /// A way to make names.

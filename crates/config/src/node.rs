@@ -10,7 +10,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 use serde_saphyr::Spanned;
 
-/// The deepest nesting of a document; the deepest key of a resource is at 4.
+/// The deepest nesting of a document; the deepest key of a resource is at 8, and a fixed argument may be nested there.
 const DEPTH_MAX: usize = 32;
 /// The most nodes of one file after aliases: a hundred for each of the most documents.
 const NODES_MAX: usize = 200_000;

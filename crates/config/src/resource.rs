@@ -17,6 +17,10 @@ use crate::limits::{HealthConfig, ListenerLimits, ToolServerLimits};
 use crate::openapi::OpenApiConnection;
 use crate::stdio::StdioConnection;
 
+mod toolset;
+
+pub use toolset::{Draw, Member, Toolset, Version};
+
 /// The kinds of resources that a document may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -139,19 +143,6 @@ pub enum Transport {
     StreamableHttp,
     /// HTTP+SSE (2024-11-05).
     Sse,
-}
-
-/// A virtual MCP endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Toolset {
-    /// Its name, unique among toolsets; `default` is served at `/mcp`, any other at `/mcp/NAME`.
-    pub name: ResourceName,
-    /// The tenant it belongs to.
-    pub tenant: TenantId,
-    /// The tool servers whose tools, prompts and resources it exposes, in order of precedence.
-    pub servers: Vec<ResourceName>,
-    /// How exposed names are made.
-    pub naming: Naming,
 }
 
 /// How a toolset exposes the names of its servers' tools and prompts.
@@ -284,20 +275,6 @@ impl fmt::Display for Connection {
                 write!(f, "stdio:{}", stdio.command.first().map(String::as_str).unwrap_or_default())
             }
         }
-    }
-}
-
-// === impl Toolset ===
-
-impl Toolset {
-    /// The toolset that is served at `/mcp` itself.
-    pub const DEFAULT_NAME: &'static str = "default";
-
-    /// Makes a toolset of the default tenant with the default naming of its number of servers.
-    #[must_use]
-    pub fn new(name: ResourceName, servers: Vec<ResourceName>) -> Self {
-        let naming = Naming::default_for(servers.len());
-        Self { name, tenant: TenantId::default(), servers, naming }
     }
 }
 

@@ -81,11 +81,20 @@ fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
             object.remove("title");
+            if object.get("default").is_some_and(Value::is_null) {
+                object.remove("default");
+            }
             drop_null(object);
             if let Some(Value::String(text)) = object.get_mut("description") {
                 *text = text.replace('\n', " ");
             }
-            object.values_mut().for_each(tidy);
+            for (keyword, value) in object.iter_mut() {
+                match value {
+                    // Names of properties are no keywords: one may be `title`.
+                    Value::Object(properties) if keyword == "properties" => properties.values_mut().for_each(tidy),
+                    value => tidy(value),
+                }
+            }
         }
         Value::Array(items) => items.iter_mut().for_each(tidy),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

@@ -196,13 +196,21 @@ impl Links<'_> {
     }
 
     fn servers(&mut self, toolset: &Toolset) {
-        for (index, name) in toolset.servers.iter().enumerate() {
-            self.reference(&Reference {
-                from: (Kind::Toolset, &toolset.name),
-                tenant: &toolset.tenant,
-                to: (Kind::ToolServer, name),
-                path: Path::default().key("spec").key("servers").index(index),
-            });
+        for (index, member) in toolset.members.iter().enumerate() {
+            let at = Path::default().key("spec").key("servers").index(index);
+            for (place, version) in member.versions.iter().enumerate() {
+                let path = match &member.versions[..] {
+                    [only] if only.server == member.name => at.clone(),
+                    [_] => at.key("server"),
+                    _ => at.key("versions").index(place).key("server"),
+                };
+                self.reference(&Reference {
+                    from: (Kind::Toolset, &toolset.name),
+                    tenant: &toolset.tenant,
+                    to: (Kind::ToolServer, &version.server),
+                    path,
+                });
+            }
         }
     }
 

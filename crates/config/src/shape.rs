@@ -6,8 +6,8 @@
 //! that the later checks can still look at everything else. Ranges and the meaning of values are theirs, not ours.
 //!
 //! It understands the keywords that [`mod@crate::schema`] makes, no more: `type`, `const`, `oneOf` of
-//! constants, `properties`, `required`, `additionalProperties`, `maxProperties`, `items`,
-//! `minItems`, `maxItems`, `uniqueItems`, `x-unit`, `x-secret`.
+//! constants, `anyOf` of different types, `properties`, `required`, `additionalProperties`,
+//! `maxProperties`, `items`, `minItems`, `maxItems`, `uniqueItems`, `x-any`, `x-unit`, `x-secret`.
 
 use serde_json::{Map, Value as Json};
 
@@ -37,6 +37,17 @@ impl Checker {
         let checker = Self { secret: self.secret || schema["x-secret"] == true };
         if let Some(choices) = choices(schema) {
             return checker.choice(node, &choices, at, report);
+        }
+        if schema["x-any"] == true {
+            return Some(as_it_is(node));
+        }
+        if let Some(options) = schema["anyOf"].as_array() {
+            let option = options.iter().find(|option| option["type"] == type_of(node));
+            let Some(option) = option else {
+                report.push(at, checker.wrong_types(options, node));
+                return None;
+            };
+            return checker.value(node, option, at, report);
         }
         match (schema["type"].as_str(), &node.value) {
             (Some("object"), Value::Object(members)) => Some(checker.object(members, schema, at, report)),
@@ -125,14 +136,15 @@ impl Checker {
             (Some("integer" | "boolean"), Value::Text(_)) => ": write it without quotes",
             _ => "",
         };
-        let expected = match expected {
-            Some("object") => "an object",
-            Some("array") => "a list",
-            Some("boolean") => "true or false",
-            Some("integer") => "a whole number",
-            _ => "a text",
+        Reason::WrongType { expected: expected.map_or("a text", named), found: self.shown(node), hint }
+    }
+
+    fn wrong_types(self, options: &[Json], node: &Node) -> Reason {
+        let expected = match options {
+            [one, other] if one["type"] == "string" && other["type"] == "object" => "a text or an object",
+            _ => "another type",
         };
-        Reason::WrongType { expected, found: self.shown(node), hint }
+        Reason::WrongType { expected, found: self.shown(node), hint: "" }
     }
 
     fn shown(self, node: &Node) -> String {
@@ -144,6 +156,43 @@ impl Checker {
             Value::Bool(value) => value.to_string(),
             Value::Number(number) => number.to_string(),
             Value::Text(text) => shown(text),
+        }
+    }
+}
+
+fn named(expected: &str) -> &'static str {
+    match expected {
+        "object" => "an object",
+        "array" => "a list",
+        "boolean" => "true or false",
+        "integer" => "a whole number",
+        _ => "a text",
+    }
+}
+
+/// The JSON type of a node, as schemas name it.
+fn type_of(node: &Node) -> &'static str {
+    match &node.value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::Text(_) => "string",
+        Value::List(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// A value of any type, which has no shape to be held against.
+fn as_it_is(node: &Node) -> Json {
+    match &node.value {
+        Value::Null => Json::Null,
+        Value::Bool(value) => Json::Bool(*value),
+        Value::Number(number) => Json::Number(number.clone()),
+        Value::Text(text) => Json::String(text.clone()),
+        Value::List(items) => Json::Array(items.iter().map(as_it_is).collect()),
+        Value::Object(members) => {
+            Json::Object(members.iter().map(|(key, node)| (key.clone(), as_it_is(node))).collect())
         }
     }
 }

@@ -7,8 +7,10 @@
 use std::path::{Path, PathBuf};
 
 use quorate_config::{
-    Connection, Era, Hosts, Isolation, Naming, Origins, ResourceSet, Toolsets, Transport, load, parse, schema,
+    Connection, Draw, Era, Hosts, Isolation, Naming, Origins, ResourceSet, Toolset, Toolsets, Transport, load, parse,
+    schema,
 };
+use quorate_mcp::curate::{ArgumentChange, Listed};
 use serde_json::Value;
 
 fn folder(name: &str) -> PathBuf {
@@ -107,8 +109,27 @@ fn what_a_document_says_is_what_comes_out() {
 
     let toolset = &set.toolsets()[0];
     assert_eq!(toolset.naming, Naming::OnCollision, "the default with two servers");
+    curated(toolset);
     assert_eq!(set.toolsets_of(public).count(), 1);
     assert_eq!(set.toolsets_of(proxied).count(), 1, "the operator's listener serves every tenant");
+}
+
+fn curated(toolset: &Toolset) {
+    let [search, weather] = &toolset.members[..] else { panic!("two members") };
+    let shares: Vec<_> = search.versions.iter().map(|one| (one.server.as_str(), one.weight)).collect();
+    assert_eq!((search.draw, shares), (Draw::Session, vec![("search", 90), ("search-next", 10)]));
+    assert!(search.selections.tools.has("search_web") && !search.selections.tools.has("search_debug"));
+    assert!(search.selections.prompts.is_everything() && weather.selections.prompts.is_nothing());
+    assert!((search.keeps_instructions, weather.keeps_instructions) == (false, true) && toolset.instructions.is_some());
+    let [rule, of_version] = &toolset.rules.tools[..] else { panic!("two rules") };
+    let fixed = &rule.changes.arguments["options"];
+    assert_eq!(fixed, &ArgumentChange::Fix(r#"{"safe":true,"ratio":1.5,"none":null,"list":[1]}"#.to_owned()));
+    assert_eq!((rule.changes.concurrency, rule.changes.replayable), (Some(4), Some(true)));
+    assert_eq!(of_version.subject.version.as_ref().map(|name| name.as_str()), Some("search-next"));
+    assert_eq!(toolset.rules.resources[0].changes.annotations["audience"], r#"["user","assistant"]"#);
+    let searched = toolset.rules.search.as_ref().expect("it has a search");
+    assert!(searched.results_max == 8 && matches!(&searched.listed, Listed::Pinned(pinned) if pinned.len() == 1));
+    assert!(!format!("{toolset:?}").contains("acme\\\""), "Debug shows a fixed argument");
 }
 
 #[test]

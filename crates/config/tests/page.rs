@@ -13,12 +13,27 @@ const BEGIN: &str = "<!-- table: ";
 const BEGIN_END: &str = " -->\n";
 const END: &str = "<!-- end -->";
 
-/// Returns the schema of the object that a dotted path such as `Listener.spec.limits` names.
+/// Returns the schema of the object that a dotted path such as `Listener.spec.limits` names; `tools[]` is an item of the
+/// list `tools`, `arguments{}` a value of the map `arguments`.
 fn object_at<'a>(schema: &'a Value, path: &str) -> &'a Value {
     let (kind, keys) = path.split_once('.').expect("a path is KIND.KEY");
     let kinds = schema["oneOf"].as_array().expect("the schema is a choice of kinds");
     let document = kinds.iter().find(|one| one["title"] == kind).unwrap_or_else(|| panic!("there is no kind {kind}"));
-    keys.split('.').fold(document, |object, key| &object["properties"][key])
+    keys.split('.').fold(document, |object, key| {
+        let (name, within) = key.find(['[', '{']).map_or((key, ""), |at| key.split_at(at));
+        let value = &object["properties"][name];
+        match within {
+            "[]" => object_of(&value["items"]).unwrap_or_else(|| panic!("{path} is no list of objects")),
+            "{}" => &value["additionalProperties"],
+            _ => value,
+        }
+    })
+}
+
+/// The object that a schema is, or that it allows beside other things.
+fn object_of(value: &Value) -> Option<&Value> {
+    let is_object = |value: &&Value| value["properties"].is_object();
+    Some(value).filter(is_object).or_else(|| value["anyOf"].as_array()?.iter().find(is_object))
 }
 
 fn table(object: &Value, path: &str) -> String {
@@ -51,18 +66,26 @@ fn allowed(value: &Value) -> String {
     if let (Some(min), Some(max)) = (bound("minimum", "x-minimum"), bound("maximum", "x-maximum")) {
         return format!("{min} to {max}");
     }
+    if value["x-any"] == true {
+        return "any value".to_owned();
+    }
     let choices = choices(value).or_else(|| choices(&value["items"]));
     let kind = value["type"].as_str().unwrap_or("text");
     match (choices, kind) {
         (Some(words), "array") => format!("a list of {words}"),
         (Some(words), _) => words,
+        (None, "array") if object_of(&value["items"]).is_some() => {
+            format!("a list of at most {}, see below", value["maxItems"])
+        }
+        (None, "object") if value["additionalProperties"].is_object() && value["properties"].is_null() => {
+            let max = &value["maxProperties"];
+            let what = if object_of(&value["additionalProperties"]).is_some() { ", see below" } else { " with texts" };
+            format!("at most {max} keys{what}")
+        }
         (None, "array") => match &value["maxItems"] {
             Value::Null => "a list of texts".to_owned(),
             max => format!("a list of at most {max} texts"),
         },
-        (None, "object") if value["properties"].is_null() => {
-            format!("at most {} keys with texts", value["maxProperties"])
-        }
         (None, "object") => "see below".to_owned(),
         (None, "boolean") => "`true`, `false`".to_owned(),
         (None, "string") => "a text".to_owned(),
@@ -114,7 +137,7 @@ fn the_tables_of_the_configuration_page_are_those_of_the_schema() {
 
     let (made, count) = remade(&page, &quorate_config::schema());
 
-    assert_eq!(count, 9, "one table for each object of a document that has fixed keys");
+    assert_eq!(count, 19, "one table for each object of a document that has fixed keys");
     if std::env::var_os("WRITE_PAGES").is_some() {
         std::fs::write(&path, &made).expect("the page can be written");
         return;

@@ -487,11 +487,8 @@ impl Gateway {
         running: &Running,
     ) -> HashMap<ResourceName, (Toolset, Arc<ToolsetTable>)> {
         let table = |toolset: &Toolset| {
-            let servers: Vec<backend::Handle> = toolset
-                .servers
-                .iter()
-                .filter_map(|name| backends.get(name).map(|(_, backend)| backend.clone()))
-                .collect();
+            let servers: Vec<backend::Handle> =
+                toolset.servers().filter_map(|name| backends.get(name).map(|(_, backend)| backend.clone())).collect();
             let unchanged = |known: &ToolsetTable| {
                 let listed = known.listing.servers();
                 listed.len() == servers.len() && listed.iter().zip(&servers).all(|(a, b)| a.is_same(b))

@@ -64,7 +64,7 @@ fn summary(resources: &ResourceSet) -> String {
     let listener = |listener: &Listener| format!("  Listener    {}  {}\n", listener.name, listener.address);
     let server = |server: &ToolServer| format!("  ToolServer  {}  {}\n", server.name, server.connection);
     let toolset = |toolset: &Toolset| {
-        let servers: Vec<&str> = toolset.servers.iter().map(quorate_types::ResourceName::as_str).collect();
+        let servers: Vec<&str> = toolset.servers().map(quorate_types::ResourceName::as_str).collect();
         format!("  Toolset     {}  {} ({})\n", toolset.name, servers.join(" "), toolset.naming.as_str())
     };
     let mut text = String::from("valid:\n");

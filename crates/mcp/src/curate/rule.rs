@@ -6,6 +6,7 @@
 //! not say; whoever builds them checks that.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use quorate_types::ResourceName;
@@ -69,8 +70,8 @@ pub struct Changes {
     pub replayable: Option<bool>,
 }
 
-/// What becomes of an argument.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What becomes of an argument. `Debug` hides a fixed value, which may be a credential.
+#[derive(Clone, PartialEq, Eq)]
 pub enum ArgumentChange {
     /// Clients neither see nor send it.
     Hide,
@@ -107,6 +108,18 @@ pub struct Selections {
     pub prompts: Selection,
     /// Its resources and resource templates.
     pub resources: Selection,
+}
+
+// === impl ArgumentChange ===
+
+impl fmt::Debug for ArgumentChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hide => f.write_str("Hide"),
+            Self::Fix(_) => f.write_str("Fix(hidden)"),
+            Self::Describe(text) => f.debug_tuple("Describe").field(text).finish(),
+        }
+    }
 }
 
 // === impl Selections ===

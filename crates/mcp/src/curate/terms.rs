@@ -6,6 +6,7 @@
 //! a hidden one is in none. Arguments are told apart as the most lenient JSON parsers do, without
 //! regard to case, so that no spelling gets one past.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -30,8 +31,8 @@ pub struct Terms {
     pub(super) headers_fixed: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// An argument that clients do not give.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An argument that clients do not give. `Debug` hides its value, which may be a credential.
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Withheld {
     pub(super) name: Box<str>,
     /// The JSON text of the value that the server gets; nothing where the argument is hidden or
@@ -136,6 +137,14 @@ impl Terms {
     /// Returns the names of the arguments that clients do not give, and whether each has a value.
     pub fn withheld(&self) -> impl Iterator<Item = (&str, bool)> {
         self.withheld.iter().map(|one| (&*one.name, one.value.is_some()))
+    }
+}
+
+// === impl Withheld ===
+
+impl fmt::Debug for Withheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Withheld").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
