@@ -15,6 +15,7 @@ use http::StatusCode;
 use quorate_jsonrpc::{Id, Malformed, build, quote};
 use quorate_types::Code;
 
+use crate::curate::Refused;
 use crate::method::Method;
 use crate::version::{Era, Version};
 
@@ -213,6 +214,28 @@ pub enum Fault {
         /// Its value.
         max: u64,
     },
+    /// A call did not end within the time that its toolset gives the tool.
+    #[error("tool {tool} did not answer within {after}, which is its time in this toolset")]
+    ToolTimeout {
+        /// The tool as the client knows it.
+        tool: String,
+        /// The time, with its unit.
+        after: String,
+    },
+    /// As many calls of a tool are in progress as its toolset allows.
+    #[error("tool {tool} is busy: {max} calls are in progress, which is its limit in this toolset")]
+    ToolBusy {
+        /// The tool as the client knows it.
+        tool: String,
+        /// The limit.
+        max: u32,
+    },
+    /// A call has an argument that its toolset keeps from clients.
+    #[error("invalid params: {refused}")]
+    Withheld {
+        /// Which.
+        refused: Refused,
+    },
     /// The body is larger than allowed.
     #[error("the body has more than {max} bytes")]
     TooLarge {
@@ -343,7 +366,8 @@ impl Fault {
             | Self::UnknownTool { .. }
             | Self::UnknownPrompt { .. }
             | Self::UnknownTask
-            | Self::AmbiguousName { .. } => INVALID_PARAMS,
+            | Self::AmbiguousName { .. }
+            | Self::Withheld { .. } => INVALID_PARAMS,
             Self::HeaderMismatch { .. } => HEADER_MISMATCH,
             Self::UnsupportedVersion { .. } => match era {
                 Era::Modern => UNSUPPORTED_VERSION,
@@ -361,9 +385,9 @@ impl Fault {
             | Self::SessionUnknown
             | Self::TooLarge { .. } => INVALID_REQUEST,
             Self::BackendFailed { .. } => BACKEND_FAILED,
-            Self::BackendTimeout { .. } => DEADLINE_EXCEEDED,
+            Self::BackendTimeout { .. } | Self::ToolTimeout { .. } => DEADLINE_EXCEEDED,
             Self::OutcomeUnknown { .. } => OUTCOME_UNKNOWN,
-            Self::LimitExceeded { .. } => LIMIT_EXCEEDED,
+            Self::LimitExceeded { .. } | Self::ToolBusy { .. } => LIMIT_EXCEEDED,
             Self::Unauthenticated => UNAUTHENTICATED,
             Self::PermissionDenied => PERMISSION_DENIED,
             Self::ShuttingDown => UNAVAILABLE,
@@ -404,6 +428,9 @@ impl Fault {
             | Self::AmbiguousName { .. }
             | Self::BackendFailed { .. }
             | Self::BackendTimeout { .. }
+            | Self::ToolTimeout { .. }
+            | Self::ToolBusy { .. }
+            | Self::Withheld { .. }
             | Self::OutcomeUnknown { .. } => StatusCode::OK,
         }
     }
@@ -421,6 +448,7 @@ impl Fault {
             | Self::UnsupportedMediaType
             | Self::NotAcceptable
             | Self::AmbiguousName { .. }
+            | Self::Withheld { .. }
             | Self::TooLarge { .. } => Code::InvalidArgument,
             Self::MethodNotFound { .. } | Self::UnsupportedVersion { .. } => Code::Unimplemented,
             Self::MissingCapability { .. } | Self::SessionRequired => Code::FailedPrecondition,
@@ -430,9 +458,9 @@ impl Fault {
             | Self::UnknownPrompt { .. }
             | Self::UnknownTask => Code::NotFound,
             Self::BackendFailed { .. } | Self::ShuttingDown => Code::Unavailable,
-            Self::BackendTimeout { .. } => Code::DeadlineExceeded,
+            Self::BackendTimeout { .. } | Self::ToolTimeout { .. } => Code::DeadlineExceeded,
             Self::OutcomeUnknown { .. } => Code::Aborted,
-            Self::LimitExceeded { .. } => Code::ResourceExhausted,
+            Self::LimitExceeded { .. } | Self::ToolBusy { .. } => Code::ResourceExhausted,
             Self::Unauthenticated => Code::Unauthenticated,
             Self::PermissionDenied => Code::PermissionDenied,
             Self::Internal => Code::Internal,
@@ -476,6 +504,9 @@ impl Fault {
             | Self::UnknownTool { .. }
             | Self::UnknownPrompt { .. }
             | Self::UnknownTask
+            | Self::ToolTimeout { .. }
+            | Self::ToolBusy { .. }
+            | Self::Withheld { .. }
             | Self::TooLarge { .. }
             | Self::Unauthenticated
             | Self::PermissionDenied
@@ -523,59 +554,4 @@ impl From<quorate_jsonrpc::Reason> for Fault {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_and_statuses_follow_the_era() {
-        let uri = || "test://x".to_owned();
-        let cases = [
-            (Fault::ResourceNotFound { uri: uri() }, (-32002, 200), (-32602, 200)),
-            (Fault::MethodNotFound { method: "x".to_owned() }, (-32601, 200), (-32601, 404)),
-            (Fault::UnsupportedVersion { requested: "x".to_owned() }, (-32600, 400), (-32022, 400)),
-            (Fault::UnknownTool { name: "x".to_owned() }, (-32602, 200), (-32602, 200)),
-            (Fault::InputResponse { key: "1".to_owned(), expected: "x" }, (-32602, 400), (-32602, 400)),
-            (Fault::InvalidMeta { key: "k", expected: "a string" }, (-32602, 400), (-32602, 400)),
-            (Fault::SessionRequired, (-32600, 400), (-32600, 400)),
-            (Fault::SessionUnknown, (-32600, 404), (-32600, 404)),
-            (Fault::OutcomeUnknown { server: "s".to_owned() }, (-31002, 200), (-31002, 200)),
-            (Fault::LimitExceeded { limit: "calls", max: 1 }, (-31003, 429), (-31003, 429)),
-        ];
-        for (fault, legacy, modern) in cases {
-            let seen = |era| (fault.code(era), fault.http_status(era).as_u16());
-            assert_eq!((seen(Era::Legacy), seen(Era::Modern)), (legacy, modern), "{fault}");
-        }
-    }
-
-    #[test]
-    fn our_own_codes_lie_outside_of_every_reserved_range() {
-        let own = [
-            BACKEND_FAILED,
-            OUTCOME_UNKNOWN,
-            LIMIT_EXCEEDED,
-            UNAUTHENTICATED,
-            PERMISSION_DENIED,
-            DEADLINE_EXCEEDED,
-            UNAVAILABLE,
-        ];
-        assert!(own.iter().all(|code| !(-32768..=-32000).contains(code)), "JSON-RPC 2.0 §5.1 reserves them");
-    }
-
-    #[test]
-    fn an_answer_carries_code_message_data_and_id() {
-        let fault = Fault::BackendFailed { server: "files".to_owned(), reason: "a \"quoted\" reason".to_owned() };
-        let id = Id::from(3);
-        let expected = r#"{"jsonrpc":"2.0","id":3,"error":{"code":-31001,"message":"backend files failed: a \"quoted\" reason","data":{"backend":"files"}}}"#;
-        assert_eq!(fault.to_frame(Era::Modern, Some(&id)), expected);
-        assert!(fault.to_frame(Era::Legacy, None).starts_with(br#"{"jsonrpc":"2.0","id":null,"#));
-        assert!(fault.to_frame(Era::Modern, None).starts_with(br#"{"jsonrpc":"2.0","error":"#));
-    }
-
-    #[test]
-    fn statuses_of_a_backends_errors_are_those_of_the_modern_transport() {
-        for (code, status) in [(-32020, 400), (-32021, 400), (-32022, 400), (-32601, 404), (-32602, 200), (-1, 200)] {
-            assert_eq!(status_of(code, Era::Modern).as_u16(), status, "{code}");
-            assert_eq!(status_of(code, Era::Legacy).as_u16(), 200, "{code}");
-        }
-    }
-}
+mod tests;

@@ -142,6 +142,7 @@ impl Bridge {
             delivery: Delivery::Calls,
             client: Some(client),
             translate: translate(),
+            memory: Arc::default(),
         };
         self.shared.sessions.open(open).await
     }

@@ -24,7 +24,7 @@ use quorate_types::{PrincipalDigest, ResourceName, Sealer, TenantId};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio_util::task::TaskTracker;
 
-use crate::session::{Client, Handle, Opening, Scope, Translate};
+use crate::session::{Client, Handle, Memory, Opening, Scope, Translate};
 use crate::{clock, entropy};
 
 /// Number of this node's only shard.
@@ -56,6 +56,8 @@ pub struct Open {
     pub client: Option<Client>,
     /// What rewrites backends' frames for the client.
     pub translate: Arc<dyn Translate>,
+    /// What the session remembers of its toolset.
+    pub memory: Arc<Memory>,
 }
 
 /// A session cannot be opened.
@@ -260,6 +262,7 @@ impl Sessions {
             config,
             client: open.client,
             translate: open.translate,
+            memory: open.memory,
             metrics: self.shared.metrics.clone(),
             closes: self.shared.closes.clone(),
         }

@@ -100,6 +100,7 @@ struct Inner {
     list_cache: [[opentelemetry::metrics::BoundCounter<u64>; 3]; 4],
     config_loads: Counter<u64>,
     connections: UpDownCounter<i64>,
+    patterns: UpDownCounter<i64>,
     streams: BoundUpDownCounter<i64>,
     sessions: BoundUpDownCounter<i64>,
     requests: BoundUpDownCounter<i64>,
@@ -158,6 +159,13 @@ impl Metrics {
     /// The listener's name comes from the configuration, which bounds the label.
     pub fn connection_open(&self, listener: &str) -> Active {
         Active::new(self.inner.connections.bind(&[KeyValue::new(attribute::LISTENER, listener.to_owned())]))
+    }
+
+    /// Counts a pattern of a toolset that matches nothing until the guard is dropped.
+    ///
+    /// The toolset's name comes from the configuration, which bounds the label.
+    pub fn pattern_unmatched(&self, toolset: &str) -> Active {
+        Active::new(self.inner.patterns.bind(&[KeyValue::new(attribute::TOOLSET, toolset.to_owned())]))
     }
 
     /// Counts an open client stream until the guard is dropped.
@@ -282,6 +290,7 @@ impl Inner {
             }),
             config_loads: counter(metric::CONFIG_LOADS, "Loads of the configuration"),
             connections: gauge(metric::CONNECTIONS, "Open client connections"),
+            patterns: gauge(metric::PATTERNS_UNMATCHED, "Patterns of a toolset that match nothing"),
             streams: gauge(metric::STREAMS, "Open client streams").bind(&[]),
             sessions: gauge(metric::SESSIONS, "Live sessions").bind(&[]),
             requests: gauge(metric::REQUESTS_ACTIVE, "Requests in progress").bind(&[]),

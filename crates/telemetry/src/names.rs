@@ -34,6 +34,8 @@ pub mod metric {
     pub const RESUMPTIONS: &str = "quorate.stream.resumptions";
     /// Lists that were served from the cache or had to be made.
     pub const LIST_CACHE: &str = "quorate.list.cache";
+    /// Patterns of a toolset that match nothing that its servers list.
+    pub const PATTERNS_UNMATCHED: &str = "quorate.toolset.patterns.unmatched";
     /// Requests in progress towards a tool server.
     pub const BACKEND_ACTIVE: &str = "quorate.backend.requests.active";
     /// Replicas of a tool server by state.

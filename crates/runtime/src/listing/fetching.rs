@@ -35,7 +35,8 @@ pub(super) async fn list<F: Fetch>(
         kept => kept,
     };
     if !fetch.offers(server, kind) {
-        return Kept::new(ServerList::empty(kind, now + STALE_FOR));
+        // One that speaks to the view and does not offer the list has none.
+        return Kept { is_decided: fetch.speaks(server), ..Kept::new(ServerList::empty(kind, now + STALE_FOR)) };
     }
     let reason = match tokio::time::timeout(FETCH_TIMEOUT, pages(server, kind, config, now, fetch)).await {
         Ok(Ok(list)) => return Kept::new(list),
@@ -44,10 +45,17 @@ pub(super) async fn list<F: Fetch>(
     };
     tracing::warn!(server = %server.name(), list = kind.result_key(), reason, "a list cannot be fetched; the others are served");
     let until = clock() + STALE_FOR;
-    Kept::new(match kept {
+    let list = match kept {
         Some(kept) => kept.list.as_ref().clone().with_expiry(until),
         None => ServerList::empty(kind, until),
-    })
+    };
+    Kept { is_decided: false, ..Kept::new(list) }
+}
+
+/// Returns the list of a server that is not asked, because its toolset wants nothing of it: that
+/// changes with the configuration alone.
+pub(super) fn unwanted(kind: ListKind, now: Timestamp) -> Kept {
+    Kept::new(ServerList::empty(kind, now + listing::DEFAULTS.ttl_max))
 }
 
 async fn pages<F: Fetch>(

@@ -7,7 +7,8 @@
 //! and the requests of the moment wait for it: shortly where the last list may stand in.
 //!
 //! A server that cannot be asked keeps its last list (stale, for a moment longer) and never
-//! fails the others. Where resources went is worked out whenever they are listed.
+//! fails the others. Where resources went is worked out whenever they are listed. What the toolset
+//! makes of its servers' lists is done when they are merged, once for all requests.
 //! Spec: mcp.md section 2, "Lists".
 
 mod fetching;
@@ -15,6 +16,7 @@ mod shelf;
 mod shelves;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use quorate_mcp::ListKind;
+use quorate_mcp::curate::Curation;
 use quorate_mcp::listing::{self, Merge, Merged, ServerIndex, Source};
 use quorate_mcp::naming::Naming;
 use quorate_mcp::uri::Router;
@@ -32,6 +35,7 @@ use quorate_types::{PrincipalDigest, ResourceName, Timestamp};
 
 use self::shelf::{Kept, Made, Routing, Shelf};
 use self::shelves::{Limits, Shelves};
+pub use self::watch::Watch;
 use crate::{backend, clock};
 
 /// How long a request waits for a refresh before the last list stands in: 250 ms, in which most
@@ -74,6 +78,10 @@ pub trait Fetch: Send + Sync + 'static {
     /// What carries the requests for one list of one server; closed when dropped.
     type Line: Send + Sync;
 
+    /// Tells whether the server speaks the view's era, as far as that is known: one that does not
+    /// has nothing to say of what it lists.
+    fn speaks(&self, server: &backend::Handle) -> bool;
+
     /// Tells whether the server offers this list to the view at all.
     fn offers(&self, server: &backend::Handle, kind: ListKind) -> bool;
 
@@ -90,6 +98,23 @@ pub trait Fetch: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Bytes, String>> + Send;
 }
 
+/// What the lists of a toolset are made of.
+pub struct Config {
+    /// The toolset.
+    pub toolset: ResourceName,
+    /// Its servers, in order of precedence, each with its name in the toolset.
+    pub members: Vec<(ResourceName, backend::Handle)>,
+    /// How names are exposed.
+    pub naming: Naming,
+    /// What the toolset makes of the lists; nothing when it exposes them as they are.
+    pub curation: Option<Arc<Curation>>,
+    /// How many combinations of versions the toolset has. Each has lists of its own, and together
+    /// they keep within the bounds of one toolset.
+    pub combinations: usize,
+    /// Where it is noted which patterns have matched.
+    pub watch: Arc<Watch>,
+}
+
 /// The lists of one toolset.
 pub struct Listing {
     lists: Arc<Lists>,
@@ -99,7 +124,13 @@ pub struct Listing {
 struct Lists {
     toolset: ResourceName,
     servers: Vec<backend::Handle>,
+    /// The servers' names in the toolset.
+    names: Vec<ResourceName>,
     naming: Naming,
+    curation: Option<Arc<Curation>>,
+    /// Whether callers have different versions of servers.
+    is_private: bool,
+    watch: Arc<Watch>,
     configs: Vec<listing::Config>,
     shelves: Shelves,
     metrics: Metrics,
@@ -109,25 +140,34 @@ struct Lists {
 // === impl Listing ===
 
 impl Listing {
-    /// Makes the lists of a toolset over `servers`, in order of precedence.
+    /// Makes the lists of a toolset.
     #[must_use]
-    pub fn new(toolset: ResourceName, servers: Vec<backend::Handle>, naming: Naming, metrics: Metrics) -> Self {
-        Self::with(toolset, servers, naming, metrics, shelves::DEFAULTS, clock::now)
+    pub fn new(config: Config, metrics: Metrics) -> Self {
+        let limits = shelves::DEFAULTS.shared_by(config.combinations);
+        Self::with(config, metrics, limits, clock::now)
     }
 
-    fn with(
-        toolset: ResourceName,
-        servers: Vec<backend::Handle>,
-        naming: Naming,
-        metrics: Metrics,
-        limits: Limits,
-        clock: fn() -> Timestamp,
-    ) -> Self {
-        let config =
-            |server: &backend::Handle| listing::Config { items_max: server.config().items_max, ..listing::DEFAULTS };
-        let configs = servers.iter().map(config).collect();
-        let shelves = Shelves::new(limits, metrics.clone());
-        Self { lists: Arc::new(Lists { toolset, servers, naming, configs, shelves, metrics, clock }) }
+    fn with(config: Config, metrics: Metrics, limits: Limits, clock: fn() -> Timestamp) -> Self {
+        let of_server = |(_, server): &(ResourceName, backend::Handle)| listing::Config {
+            items_max: server.config().items_max,
+            ..listing::DEFAULTS
+        };
+        let configs = config.members.iter().map(of_server).collect();
+        let (names, servers) = config.members.into_iter().unzip();
+        let lists = Lists {
+            toolset: config.toolset,
+            servers,
+            names,
+            naming: config.naming,
+            curation: config.curation,
+            is_private: config.combinations > 1,
+            watch: config.watch,
+            configs,
+            shelves: Shelves::new(limits, metrics.clone()),
+            metrics,
+            clock,
+        };
+        Self { lists: Arc::new(lists) }
     }
 
     /// The servers, in order of precedence.
@@ -140,6 +180,18 @@ impl Listing {
     #[must_use]
     pub fn naming(&self) -> Naming {
         self.lists.naming
+    }
+
+    /// What the toolset makes of the lists; nothing when it exposes them as they are.
+    #[must_use]
+    pub fn curation(&self) -> Option<&Arc<Curation>> {
+        self.lists.curation.as_ref()
+    }
+
+    /// Returns the name in the toolset of the server at a place of it.
+    #[must_use]
+    pub fn name(&self, index: ServerIndex) -> Option<&ResourceName> {
+        self.lists.names.get(usize::from(index.0))
     }
 
     /// Returns the server at a place of the toolset.
@@ -267,11 +319,13 @@ impl Lists {
     async fn refresh<F: Fetch>(self: &Arc<Self>, view: View, kind: ListKind, shelf: &Shelf, fetch: &Arc<F>) {
         let now = (self.clock)();
         let before = shelf.before();
-        let servers = self.servers.iter().zip(before.lists.iter().cloned()).zip(&self.configs);
-        let lists =
-            join_all(servers.map(|((server, kept), config)| {
-                fetching::list(server, kind, kept, config, self.clock, fetch.as_ref())
-            }));
+        let servers = self.servers.iter().zip(before.lists.iter().cloned()).zip(&self.configs).enumerate();
+        let lists = join_all(servers.map(|(index, ((server, kept), config))| async move {
+            if !self.has_any(kind, index) {
+                return fetching::unwanted(kind, (self.clock)());
+            }
+            fetching::list(server, kind, kept, config, self.clock, fetch.as_ref()).await
+        }));
         let lists = lists.await;
         let router = match kind {
             ListKind::Tools if self.rewrites() && lists.iter().any(refers_to_resources) => {
@@ -282,6 +336,10 @@ impl Lists {
         };
         let merged = Arc::new(self.merge(kind, &lists, router.as_deref()));
         self.log_hidden(&merged, shelf);
+        if let Some(curation) = &self.curation {
+            let decided: Vec<bool> = lists.iter().map(|kept| kept.is_decided).collect();
+            self.watch.note(kind, curation, merged.marks(), &decided);
+        }
         shelf.store(lists, &before, Arc::clone(&merged), now);
         if self.rewrites() {
             self.route(view, kind, &merged, fetch);
@@ -290,12 +348,12 @@ impl Lists {
     }
 
     fn merge(&self, kind: ListKind, lists: &[Kept], router: Option<&Router>) -> Merged {
-        let source = |(index, (server, kept)): (usize, (&backend::Handle, &Kept))| Source {
+        let source = |(index, (name, kept)): (usize, (&ResourceName, &Kept))| Source {
             server: server_index(index),
-            name: server.name().clone(),
+            name: name.clone(),
             list: Arc::clone(&kept.list),
         };
-        let sources: Vec<Source> = self.servers.iter().zip(lists).enumerate().map(source).collect();
+        let sources: Vec<Source> = self.names.iter().zip(lists).enumerate().map(source).collect();
         let fresh_until_max = Timestamp::from_millis(u64::MAX);
         listing::merge(&Merge {
             kind,
@@ -303,8 +361,8 @@ impl Lists {
             sources: &sources,
             router,
             fresh_until_max,
-            curation: None,
-            is_private: false,
+            curation: self.curation.as_deref(),
+            is_private: self.is_private,
         })
     }
 
@@ -355,7 +413,8 @@ impl Lists {
             return Arc::clone(&known.router);
         }
         let offers = |(index, server): (usize, &backend::Handle)| {
-            fetch.offers(server, ListKind::Resources).then(|| (server_index(index), server.name().clone()))
+            let is_asked = self.has_any(ListKind::Resources, index) && fetch.offers(server, ListKind::Resources);
+            is_asked.then(|| (server_index(index), self.names[index].clone()))
         };
         let servers: Vec<_> = self.servers.iter().enumerate().filter_map(offers).collect();
         let offering: Vec<ServerIndex> = servers.iter().map(|(index, _)| *index).collect();
@@ -366,10 +425,18 @@ impl Lists {
         };
         let router = match known.filter(equal) {
             Some(known) => Arc::clone(&known.router),
-            None => Arc::new(Router::new(self.naming, &servers, Arc::clone(&resources), Arc::clone(&templates))),
+            None => {
+                let router = Router::new(self.naming, &servers, Arc::clone(&resources), Arc::clone(&templates));
+                Arc::new(router.curated(self.curation.clone()))
+            }
         };
         shelf.route_by(Arc::new(Routing { router: Arc::clone(&router), resources, templates, offering }));
         router
+    }
+
+    /// Tells whether the toolset may have something of a server's list.
+    fn has_any(&self, kind: ListKind, server: usize) -> bool {
+        self.curation.as_ref().is_none_or(|curation| curation.has_any(kind, server_index(server)))
     }
 
     fn last_router(&self, view: View) -> Option<Arc<Router>> {

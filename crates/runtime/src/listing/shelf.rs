@@ -32,6 +32,8 @@ pub(super) struct Shelf {
 pub(super) struct Kept {
     pub(super) list: Arc<ServerList>,
     pub(super) fresh_until: Timestamp,
+    /// Whether it is what the server has, and not a stand-in.
+    pub(super) is_decided: bool,
 }
 
 /// What a refresh starts from.
@@ -69,7 +71,7 @@ struct State {
 
 impl Kept {
     pub(super) fn new(list: ServerList) -> Self {
-        Self { fresh_until: list.expires_at(), list: Arc::new(list) }
+        Self { fresh_until: list.expires_at(), list: Arc::new(list), is_decided: true }
     }
 }
 
@@ -200,5 +202,5 @@ fn weigh(lists: &[Kept], merged: &Merged) -> usize {
         .entries()
         .iter()
         .map(|entry| merged.definition(entry).len() + entry.upstream.len() + entry.exposed.len() + ITEM_OVERHEAD);
-    listed + exposed.sum::<usize>()
+    listed + exposed.sum::<usize>() + merged.index().map_or(0, quorate_mcp::curate::search::Index::bytes)
 }

@@ -35,6 +35,9 @@ pub(super) struct Limits {
     pub(super) idle_max: Duration,
 }
 
+/// Shelves that one principal has whatever else there is: four kinds for two kinds of clients.
+const SHELVES_MIN: usize = 8;
+
 /// The defaults of [`Limits`].
 pub(super) const DEFAULTS: Limits = Limits {
     // Four kinds for each of 1,024 views.
@@ -47,6 +50,22 @@ pub(super) const DEFAULTS: Limits = Limits {
     // Hosts list when a conversation begins; what is older is asked for again as cheaply.
     idle_max: Duration::from_secs(15 * 60),
 };
+
+// === impl Limits ===
+
+impl Limits {
+    /// Returns the limits of one of several that together have these. Each can serve a principal.
+    pub(super) fn shared_by(self, count: usize) -> Self {
+        let count = count.max(1);
+        Self {
+            shelves_max: self.shelves_max / count,
+            shelves_per_principal_max: (self.shelves_per_principal_max / count).max(SHELVES_MIN),
+            bytes_max: self.bytes_max / count,
+            bytes_per_principal_max: self.bytes_per_principal_max / count,
+            ..self
+        }
+    }
+}
 
 /// The shelves of one toolset.
 pub(super) struct Shelves {

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use http::HeaderMap;
 use quorate_http::client::{Client, DEFAULTS as CLIENT_DEFAULTS};
+use quorate_mcp::curate::{Changes, Member, Pattern, Rule, Rules, Selection, Selections, Subject};
 use quorate_tls::{ClientOptions, ClientTls};
 use quorate_types::{ResourceName, TenantId};
 use tokio::time::Instant;
@@ -54,6 +55,10 @@ impl Ask for Fake {
 impl Fetch for Fake {
     type Line = ();
 
+    fn speaks(&self, _: &backend::Handle) -> bool {
+        true
+    }
+
     fn offers(&self, server: &backend::Handle, kind: ListKind) -> bool {
         self.0.items.lock().unwrap().contains_key(&(server.name().to_string(), kind))
     }
@@ -100,9 +105,20 @@ fn server(name: &str) -> backend::Handle {
 }
 
 fn listing(limits: Limits) -> Listing {
-    let servers = vec![server("one"), server("two")];
-    let name = ResourceName::new("all").expect("a valid name");
-    Listing::with(name, servers, Naming::OnCollision, Metrics::new("0"), limits, virtual_now)
+    Listing::with(config(None), Metrics::new("0"), limits, virtual_now)
+}
+
+fn config(curation: Option<Curation>) -> Config {
+    let members = ["one", "two"].map(|name| (ResourceName::new(name).expect("a valid name"), server(name)));
+    let toolset = ResourceName::new("all").expect("a valid name");
+    Config {
+        watch: Arc::new(Watch::new(toolset.clone(), Metrics::new("0"))),
+        toolset,
+        members: members.into(),
+        naming: Naming::OnCollision,
+        curation: curation.map(Arc::new),
+        combinations: 1,
+    }
 }
 
 fn view(principal: u8, declared: u64) -> View {
@@ -247,4 +263,64 @@ async fn listing_tools_is_enough_for_results_to_be_rewritten() {
     let router = listing.last_router(view).expect("a router without a read");
     assert_eq!(router.expose(ServerIndex(1), "file:///a"), "quorate://two/file:///a");
     assert_eq!(listing.any_view_of(view.principal), Some(view));
+}
+
+/// The curation of `one` and `two` with these choices of tools, and rules for these names of tools.
+fn curation(chosen: [Selection; 2], rules: &[&str]) -> Curation {
+    let names = ["one", "two"].map(|name| ResourceName::new(name).expect("a valid name"));
+    let selections = chosen.map(|tools| Selections { tools, ..Selections::default() });
+    let members: Vec<Member<'_>> =
+        names.iter().zip(&selections).map(|(name, selections)| Member { name, server: name, selections }).collect();
+    let rule = |text: &&str| {
+        let pattern = Pattern::parse(text).expect("a pattern");
+        let changes = Changes { concurrency: Some(1), ..Changes::default() };
+        Rule { subject: Subject { member: None, version: None, pattern }, changes }
+    };
+    let rules = Rules { tools: rules.iter().map(rule).collect(), ..Rules::default() };
+    Curation::compile(&members, &rules).expect("it changes something")
+}
+
+fn nothing() -> Selection {
+    Selection { include: Vec::new(), exclude: Vec::new() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_of_which_nothing_is_wanted_is_not_asked() {
+    let config = config(Some(curation([Selection::everything(), nothing()], &[])));
+    let listing = Listing::with(config, Metrics::new("0"), shelves::DEFAULTS, virtual_now);
+    let (fake, view) = (two_tools(), view(1, 1));
+
+    let merged = listing.merged(view, ListKind::Tools, &fake).await;
+
+    assert_eq!(names(&merged), ["a"]);
+    assert_eq!((fake.asked("one", ListKind::Tools), fake.asked("two", ListKind::Tools)), (1, 0));
+    let fresh_for = merged.expires_at().since(virtual_now());
+    assert!(fresh_for > STALE_FOR, "it does not make the others' lists expire: {fresh_for:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pattern_matches_nothing_only_when_every_list_says_so() {
+    let config = config(Some(curation([Selection::everything(), Selection::everything()], &["a", "b", "c*"])));
+    let watch = Arc::clone(&config.watch);
+    let listing = Listing::with(config, Metrics::new("0"), shelves::DEFAULTS, virtual_now);
+    let unmatched = |listing: &Listing| {
+        let curation = listing.curation().expect("it is curated");
+        watch.unmatched(curation).into_iter().map(|watched| watched.text.clone()).collect::<Vec<_>>()
+    };
+    let (fake, view) = (two_tools(), view(1, 1));
+    fake.hangs("two");
+    listing.merged(view, ListKind::Tools, &fake).await;
+    assert!(unmatched(&listing).is_empty(), "`two` could have what was not seen");
+
+    fake.answers_again();
+    tokio::time::sleep(STALE_FOR * 2).await;
+    listing.merged(view, ListKind::Tools, &fake).await;
+    tokio::time::sleep(STALE_FOR * 2).await;
+    listing.merged(view, ListKind::Tools, &fake).await;
+    assert_eq!(unmatched(&listing), ["c*"]);
+
+    fake.lists("one", ListKind::Tools, r#"{"name":"c1"}"#);
+    listing.invalidate(&ResourceName::new("one").unwrap(), ListKind::Tools);
+    listing.merged(view, ListKind::Tools, &fake).await;
+    assert!(unmatched(&listing).is_empty(), "it matches now");
 }

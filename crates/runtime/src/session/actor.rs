@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, Writer};
 use super::legs::{Legs, OpenLeg};
-use super::{Opening, Outgoing, Reply, Shared, Translate};
+use super::{Opening, Outgoing, Reply, Shared, Terms, Translate};
 use crate::backend::{self, Opened};
 use crate::bridge::Parked;
 use crate::clock;
@@ -93,6 +93,7 @@ pub(super) enum Message {
         call: CallKey,
         epoch: LegEpoch,
         failure: Failure,
+        terms: Terms,
     },
     Lost {
         leg: LegKey,
@@ -145,9 +146,11 @@ pub(super) struct State {
 }
 
 /// What a dispatch of a call needs beyond the machine's effect.
+#[derive(Default)]
 pub(super) struct Extras {
     pub(super) headers: HeaderMap,
     pub(super) prime_after: Option<Duration>,
+    pub(super) terms: Terms,
 }
 
 /// Spawns the actor, linked to `supervisor`.
@@ -243,9 +246,12 @@ impl State {
             Message::Answer { leg, epoch, answer } => self.send_upstream(myself, leg, epoch, answer),
             Message::Opened { leg, epoch, opened } => self.opened(myself, leg, epoch, *opened),
             Message::OpenFailed { leg, epoch, fault } => self.report(myself, Event::LegFailed { leg, epoch, fault }),
-            Message::Failed { call, epoch, failure } => {
+            Message::Failed { call, epoch, failure, terms } => {
                 self.pumps.remove(&call);
+                // Should it be dispatched once more, it is on the same terms.
+                self.extras.insert(call, Extras { headers: HeaderMap::new(), prime_after: None, terms });
                 self.report(myself, Event::UpstreamFailed { call, epoch, failure });
+                self.extras.remove(&call);
             }
             Message::Lost { leg, epoch } => self.lost(myself, leg, epoch),
             Message::Delivered { stream, attachment, up_to } => {
@@ -274,8 +280,8 @@ impl State {
             .into_iter()
             .map(|outgoing| {
                 let of_server = outgoing.server.is_some();
-                let headers = outgoing.headers;
-                extras.push(of_server.then_some(Extras { headers, prime_after: outgoing.prime_after }));
+                let (headers, prime_after, terms) = (outgoing.headers, outgoing.prime_after, outgoing.terms);
+                extras.push(of_server.then_some(Extras { headers, prime_after, terms }));
                 let target = match &outgoing.server {
                     Some(server) => Target::Leg(self.legs.intern(server)),
                     None => Target::Gateway,

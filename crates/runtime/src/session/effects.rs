@@ -189,10 +189,9 @@ impl State {
         call: quorate_session::CallKey,
         frame: quorate_jsonrpc::Frame,
     ) {
-        let Extras { headers, prime_after } =
-            self.extras.remove(&call).unwrap_or(Extras { headers: http::HeaderMap::new(), prime_after: None });
+        let Extras { headers, prime_after, terms } = self.extras.remove(&call).unwrap_or_default();
         let Some((pump, open)) = self.pump(myself, leg, epoch) else { return };
-        let task = tokio::spawn(pump.exchange(open, Exchange { call, frame, headers, prime_after }));
+        let task = tokio::spawn(pump.exchange(open, Exchange { call, frame, headers, prime_after, terms }));
         self.pumps.retain(|_, pump| !pump.is_finished());
         self.pumps.insert(call, task.abort_handle());
     }

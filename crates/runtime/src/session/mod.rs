@@ -29,7 +29,9 @@ mod connection;
 mod content;
 mod effects;
 mod legs;
+pub mod memory;
 mod pump;
+pub mod terms;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -48,7 +50,9 @@ use tokio_util::task::TaskTracker;
 
 pub use self::connection::Connection;
 pub use self::content::severity;
+pub use self::memory::Memory;
 pub use self::pump::fault;
+pub use self::terms::{Terms, Timeout};
 use crate::backend;
 use crate::bridge::Parked;
 
@@ -95,6 +99,8 @@ pub struct Opening {
     pub client: Option<Client>,
     /// What rewrites backends' frames for the client.
     pub translate: Arc<dyn Translate>,
+    /// What it remembers of its toolset.
+    pub memory: Arc<Memory>,
     /// Where numbers go.
     pub metrics: Metrics,
     /// The tasks that tell tool servers of ended sessions, for whoever waits for them.
@@ -134,6 +140,8 @@ pub struct Outgoing {
     /// When the POST turns into a stream, if its answer has not come: mostly [`PRIME_AFTER`];
     /// `None` waits for the answer.
     pub prime_after: Option<Duration>,
+    /// What the call is held to beyond what its server allows.
+    pub terms: Terms,
 }
 
 /// How a POST is answered.
@@ -180,6 +188,7 @@ pub(crate) struct Shared {
     pub(crate) scope: Scope,
     /// The lowest severity of log messages that somebody asked for; see [`Handle::lower_level`].
     level: AtomicU8,
+    memory: Arc<Memory>,
     client: OnceLock<Client>,
     /// When the machine wants a `Tick`, in milliseconds.
     deadline: AtomicU64,
@@ -207,6 +216,7 @@ impl Handle {
             tenant: opening.tenant.clone(),
             scope: opening.scope.clone(),
             level: AtomicU8::new(u8::MAX),
+            memory: Arc::clone(&opening.memory),
             client,
             deadline: AtomicU64::new(u64::MAX),
             ended: AtomicBool::new(false),
@@ -243,6 +253,12 @@ impl Handle {
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.shared.scope
+    }
+
+    /// What it remembers of its toolset.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.shared.memory
     }
 
     /// Lowers the severity of log messages that the session asks its servers for; false when it is

@@ -12,13 +12,14 @@ use bytes::Bytes;
 use http::HeaderMap;
 use quorate_jsonrpc::{Frame, Kind};
 use quorate_mcp::{Era, Fault, Method as McpMethod};
-use quorate_session::{CallKey, Failure, LegEpoch, LegKey, Source};
+use quorate_session::{Answer as SessionAnswer, CallKey, Event, Failure, LegEpoch, LegKey, Source};
 use quorate_telemetry::{Method, Outcome};
 use ractor::ActorRef;
 use tokio::sync::{mpsc, oneshot};
 
 use super::actor::Message;
 use super::legs::OpenLeg;
+use super::terms::{Clock, Late, Terms};
 use super::{Translate, content};
 use crate::backend;
 use crate::upstream::error::Nonsense;
@@ -48,6 +49,7 @@ pub(super) struct Exchange {
     pub(super) frame: Frame,
     pub(super) headers: HeaderMap,
     pub(super) prime_after: Option<Duration>,
+    pub(super) terms: Terms,
 }
 
 /// How handing a frame to the actor ended.
@@ -76,15 +78,20 @@ impl Pump {
     /// Sends one request and reports its frames until the answer.
     pub(super) async fn exchange(self, open: OpenLeg, exchange: Exchange) {
         let started = Instant::now();
-        let Exchange { call, frame, headers, prime_after } = exchange;
+        let Exchange { call, frame, headers, prime_after, terms } = exchange;
         let name = frame.method().unwrap_or_default();
         let (method, answered) = (Method::of(name), McpMethod::parse(name));
         let result = match self.server.load(open.replica) {
             Ok(load) => {
-                let result = self.run(&open.session, call, frame, answered, headers, prime_after).await;
+                let mut clock = Clock::start(terms.timeout.as_ref());
+                let running = self.run(&open.session, call, frame, answered, headers, &mut clock);
+                let result = match prime_after {
+                    Some(patience) => self.primed(call, patience, running).await,
+                    None => running.await,
+                };
                 match &result {
                     Err(Ended::Upstream(error)) => load.failed(error),
-                    Ok(_) | Err(Ended::Refused(_) | Ended::Unwanted) => load.succeeded(),
+                    Ok(_) | Err(Ended::Refused(_) | Ended::Unwanted | Ended::Late) => load.succeeded(),
                 }
                 result
             }
@@ -97,11 +104,18 @@ impl Pump {
                 metrics.operation(method, outcome, started.elapsed());
             }
             Err(Ended::Unwanted) => {}
+            Err(Ended::Late) => {
+                metrics.operation(method, Outcome::Failed(quorate_types::Code::DeadlineExceeded), started.elapsed());
+                let Some(timeout) = &terms.timeout else { return };
+                // The answer ends the call at the server, too.
+                let event = Event::GatewayAnswer { call, answer: SessionAnswer::Error(timeout.late()) };
+                let _ended = self.actor.cast(Message::Tell { event });
+            }
             Err(ended) => {
                 let failure = self.failure(ended);
                 metrics.operation(method, Outcome::Failed(quorate_types::Code::Unavailable), started.elapsed());
                 // As above: an ended session needs no report.
-                let _ended = self.actor.cast(Message::Failed { call, epoch: self.epoch, failure });
+                let _ended = self.actor.cast(Message::Failed { call, epoch: self.epoch, failure, terms });
             }
         }
     }
@@ -113,21 +127,15 @@ impl Pump {
         frame: Frame,
         method: Option<McpMethod>,
         headers: HeaderMap,
-        prime_after: Option<Duration>,
+        clock: &mut Clock,
     ) -> Result<Kind, Ended> {
-        let exchange = async {
-            match session.request(headers, frame).await? {
-                Answer::Json { frame, .. } => {
-                    let kind = answers(call, &frame)?;
-                    self.hand(Some(call), method, frame, Waits::No).await;
-                    Ok(kind)
-                }
-                Answer::Stream(stream) => self.read(call, method, stream).await,
+        match clock.wait(true, session.request(headers, frame)).await?? {
+            Answer::Json { frame, .. } => {
+                let kind = answers(call, &frame)?;
+                self.hand(Some(call), method, frame, Waits::No).await;
+                Ok(kind)
             }
-        };
-        match prime_after {
-            Some(patience) => self.primed(call, patience, exchange).await,
-            None => exchange.await,
+            Answer::Stream(stream) => self.read(call, method, stream, clock).await,
         }
     }
 
@@ -145,13 +153,22 @@ impl Pump {
         }
     }
 
-    async fn read(&self, call: CallKey, method: Option<McpMethod>, mut stream: FrameStream) -> Result<Kind, Ended> {
+    async fn read(
+        &self,
+        call: CallKey,
+        method: Option<McpMethod>,
+        mut stream: FrameStream,
+        clock: &mut Clock,
+    ) -> Result<Kind, Ended> {
+        // The server's last message is a request: it waits for the client.
+        let mut asked = false;
         let actor = self.actor.clone();
         // As above.
         stream.when_polled(move |retry| drop(actor.cast(Message::Poll { call, retry })));
-        while let Some(item) = stream.next().await {
+        while let Some(item) = clock.wait(!asked, stream.next()).await? {
             let frame = item?.frame;
             let kind = answers(call, &frame)?;
+            asked = kind == Kind::Request;
             let last = matches!(kind, Kind::Result | Kind::Error);
             let handed = self.hand(Some(call), method, frame, if last { Waits::No } else { Waits::Yes }).await;
             if last {
@@ -272,7 +289,9 @@ impl Pump {
     fn failure(&self, ended: Ended) -> Failure {
         match ended {
             Ended::Refused(refused) => Failure { fault: fault(refused), never_executed: false, leg_lost: false },
-            Ended::Unwanted => Failure { fault: fault(Fault::Internal), never_executed: false, leg_lost: false },
+            Ended::Unwanted | Ended::Late => {
+                Failure { fault: fault(Fault::Internal), never_executed: false, leg_lost: false }
+            }
             Ended::Upstream(error) => {
                 let never_executed = error.never_executed();
                 let leg_lost = matches!(error, upstream::Error::SessionLost | upstream::Error::Connect { .. });
@@ -312,6 +331,14 @@ enum Ended {
     Refused(Fault),
     /// Nobody wants the answer any more.
     Unwanted,
+    /// The server took longer than the call may take.
+    Late,
+}
+
+impl From<Late> for Ended {
+    fn from(Late: Late) -> Self {
+        Self::Late
+    }
 }
 
 impl From<upstream::Error> for Ended {
