@@ -79,8 +79,8 @@ impl Translate for Passing {
     }
 
     fn list_changed(&self, server: &ResourceName, kind: ListKind) {
-        for toolset in self.services.toolsets.load().values() {
-            toolset.listing.invalidate(server, kind);
+        for table in self.services.toolsets.load().values().flat_map(|toolset| toolset.tables()) {
+            table.listing.invalidate(server, kind);
         }
     }
 }

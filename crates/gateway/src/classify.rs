@@ -22,6 +22,7 @@ use quorate_session::EventId;
 use crate::authenticate::{Authenticated, Caller};
 use crate::listener::{AcceptedHead, Endpoint};
 use crate::snapshot::{ListenerTable, Snapshot, ToolsetTable};
+use crate::toolset::Toolset;
 
 /// A request that is understood.
 pub struct Classified {
@@ -35,6 +36,8 @@ pub struct Request {
     pub(crate) prefers_events: bool,
     pub(crate) accepted: AcceptedHead,
     pub(crate) caller: Caller,
+    /// The toolset that the path names, with the versions that the caller or its session has.
+    toolset: Arc<ToolsetTable>,
 }
 
 /// One thing to do.
@@ -142,9 +145,15 @@ impl Classified {
 // === impl Request ===
 
 impl Request {
-    /// The toolset that the path names.
+    /// The toolset that the path names, with the versions that the caller or its session has.
     #[must_use]
     pub fn toolset(&self) -> &Arc<ToolsetTable> {
+        &self.toolset
+    }
+
+    /// The toolset that the path names, with all versions.
+    #[must_use]
+    pub fn all_versions(&self) -> &Arc<Toolset> {
         &self.accepted.toolset
     }
 
@@ -178,10 +187,17 @@ impl Request {
         self.accepted.snapshot.listener(&self.accepted.connection.listener)
     }
 
-    fn session(&self, id: &str, of: Option<&Id>) -> Result<session::Handle, UnknownSession> {
+    /// Finds the session that a request names, and goes on with its versions of the toolset.
+    fn join(self: &mut Arc<Self>, id: &str, of: Option<&Id>) -> Result<session::Handle, UnknownSession> {
         let sessions = &self.accepted.snapshot.services.sessions;
-        let found = sessions.find(id, self.caller.digest, &self.toolset().name);
-        found.map_err(|reason| UnknownSession { id: of.cloned(), reason })
+        let found = sessions.find(id, self.caller.digest, self.all_versions().name());
+        let session = found.map_err(|reason| UnknownSession { id: of.cloned(), reason })?;
+        let table = self.all_versions().of_session(self.caller.digest, session.memory());
+        if !Arc::ptr_eq(table, &self.toolset) {
+            let table = Arc::clone(table);
+            Arc::get_mut(self).expect("a request is shared only when it is classified").toolset = table;
+        }
+        Ok(session)
     }
 }
 
@@ -193,7 +209,8 @@ pub async fn read(authenticated: Authenticated) -> Result<Reading, Error> {
     let (accepted, caller) = authenticated.into_parts();
     let (accepted, body) = accepted.into_body();
     let prefers_events = header::accepts(&accepted.head.headers).prefers_events;
-    let request = Arc::new(Request { prefers_events, accepted, caller });
+    let toolset = Arc::clone(accepted.toolset.of_principal(caller.digest));
+    let request = Arc::new(Request { prefers_events, accepted, caller, toolset });
     match (request.endpoint(), &request.accepted.head.method) {
         (Endpoint::Mcp, &Method::POST) => read_post(request, body).await,
         (Endpoint::Mcp, &Method::GET) => read_get(request).map(one),
@@ -207,7 +224,7 @@ fn one(classified: Classified) -> Reading {
     Reading::One(Box::new(classified))
 }
 
-async fn read_post(request: Arc<Request>, body: Incoming) -> Result<Reading, Error> {
+async fn read_post(mut request: Arc<Request>, body: Incoming) -> Result<Reading, Error> {
     let (body, limits) = collect(&request, body).await?;
     let session_id = session_id(&request)?.map(str::to_owned);
     if let Some(session_id) = &session_id
@@ -228,7 +245,7 @@ async fn read_post(request: Arc<Request>, body: Incoming) -> Result<Reading, Err
     let Some(session_id) = session_id else {
         return Err(Rejected { era: Era::Legacy, id, fault: Fault::SessionRequired }.into());
     };
-    let session = request.session(&session_id, id.as_ref())?;
+    let session = request.join(&session_id, id.as_ref())?;
     let version = session.client().map_or(Version::ASSUMED, |client| client.version);
     let call = classified.in_session(version)?;
     Ok(one(Classified { request, work: Work::InSession { session, call } }))
@@ -239,7 +256,7 @@ fn read_batch(mut request: Arc<Request>, session_id: &str, body: &Bytes, limits:
         // Its answers are joined into one stream whatever the client prefers.
         request.prefers_events = false;
     }
-    let session = request.session(session_id, None)?;
+    let session = request.join(session_id, None)?;
     let version = session.client().map_or(Version::ASSUMED, |client| client.version);
     let calls = classify_batch(request.headers(), body, limits, version)?;
     let item = |call: Result<Call, Rejected>| {
@@ -251,9 +268,9 @@ fn read_batch(mut request: Arc<Request>, session_id: &str, body: &Bytes, limits:
     Ok(Reading::Batch { session, items, total })
 }
 
-fn read_get(request: Arc<Request>) -> Result<Classified, Error> {
-    let Some(session_id) = session_id(&request)? else { return Err(Error::NotStreamable) };
-    let session = request.session(session_id, None)?;
+fn read_get(mut request: Arc<Request>) -> Result<Classified, Error> {
+    let session_id = session_id(&request)?.map(str::to_owned).ok_or(Error::NotStreamable)?;
+    let session = request.join(&session_id, None)?;
     let last_event_id = match header::single(request.headers(), &header::LAST_EVENT_ID) {
         Ok(None) => None,
         Ok(Some(text)) => Some(text.parse().map_err(|_| invalid(InvalidRequest::EventId))?),
@@ -262,22 +279,22 @@ fn read_get(request: Arc<Request>) -> Result<Classified, Error> {
     Ok(Classified { request, work: Work::Listen { session, last_event_id } })
 }
 
-fn read_delete(request: Arc<Request>) -> Result<Classified, Error> {
-    let Some(session_id) = session_id(&request)? else { return Err(Error::NotStreamable) };
-    let session = request.session(session_id, None)?;
+fn read_delete(mut request: Arc<Request>) -> Result<Classified, Error> {
+    let session_id = session_id(&request)?.map(str::to_owned).ok_or(Error::NotStreamable)?;
+    let session = request.join(&session_id, None)?;
     Ok(Classified { request, work: Work::End { session } })
 }
 
 /// A POST of an HTTP+SSE client: one message, the session in the query.
-async fn read_sse_post(request: Arc<Request>, body: Incoming) -> Result<Classified, Error> {
+async fn read_sse_post(mut request: Arc<Request>, body: Incoming) -> Result<Classified, Error> {
     let (body, limits) = collect(&request, body).await?;
     let frame = Frame::parse(body, &limits).map_err(|malformed| Rejected::malformed(Era::Legacy, malformed))?;
     let id = frame.id().cloned().filter(|_| frame.kind() == Kind::Request);
     let query = request.accepted.head.uri.query().unwrap_or_default();
     let session_id = query.split('&').find_map(|pair| pair.strip_prefix("sessionId="));
-    let session_id =
-        session_id.ok_or_else(|| Rejected { era: Era::Legacy, id: id.clone(), fault: Fault::SessionRequired })?;
-    let session = request.session(session_id, id.as_ref())?;
+    let required = || Rejected { era: Era::Legacy, id: id.clone(), fault: Fault::SessionRequired };
+    let session_id = session_id.ok_or_else(required)?.to_owned();
+    let session = request.join(&session_id, id.as_ref())?;
     let version = session.client().map_or(Version::V2024_11_05, |client| client.version);
     let call = classify_legacy(request.headers(), frame, version)?;
     let initialize = matches!(call.operation, Operation::Initialize { .. });

@@ -17,7 +17,7 @@ use quorate_mcp::capabilities::Capabilities;
 use quorate_mcp::{ListKind, codec};
 use quorate_runtime::backend::{self, own};
 use quorate_runtime::listing::{Ask, Fetch};
-use quorate_runtime::session::{self, Outgoing, Reply};
+use quorate_runtime::session::{self, Outgoing, Reply, Terms};
 use quorate_runtime::upstream::legacy::Leg;
 use quorate_runtime::upstream::{LegacySupport, StreamItem, modern};
 use quorate_session::{Event, Purpose};
@@ -74,6 +74,14 @@ impl Ask for Fetcher<'_> {
 impl Fetch for Detached {
     /// Of an HTTP+SSE session.
     type Line = Option<Beside>;
+
+    fn speaks(&self, server: &backend::Handle) -> bool {
+        let support = server.support();
+        match self {
+            Self::Modern(_) => support.speaks_modern() || server.needs_session(),
+            Self::Session(_) | Self::Single(_) => support.may_speak_legacy() && support.probed,
+        }
+    }
 
     fn offers(&self, server: &backend::Handle, kind: ListKind) -> bool {
         let support = server.support();
@@ -244,6 +252,7 @@ async fn ask_in_session(session: &session::Handle, server: &backend::Handle, fra
         purpose: Purpose::Plain,
         headers: HeaderMap::new(),
         prime_after: None,
+        terms: Terms::default(),
     };
     let reply = session.post(vec![outgoing], false).await.map_err(|refused| refused.to_string())?;
     let body = match reply {

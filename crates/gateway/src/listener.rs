@@ -14,7 +14,8 @@ use http::{HeaderMap, Method, StatusCode, request};
 use hyper::body::Incoming;
 use quorate_types::ResourceName;
 
-use crate::snapshot::{ListenerTable, Snapshot, ToolsetTable};
+use crate::snapshot::{ListenerTable, Snapshot};
+use crate::toolset::Toolset;
 
 /// The toolset that is served without a name in the path.
 pub const DEFAULT_TOOLSET: &str = "default";
@@ -44,7 +45,7 @@ pub struct Accepted {
     snapshot: Arc<Snapshot>,
     connection: Arc<Connection>,
     endpoint: Endpoint,
-    toolset: Arc<ToolsetTable>,
+    toolset: Arc<Toolset>,
     head: request::Parts,
     body: Incoming,
 }
@@ -167,7 +168,7 @@ impl Accepted {
 
     /// The toolset that its path names.
     #[must_use]
-    pub fn toolset(&self) -> &Arc<ToolsetTable> {
+    pub fn toolset(&self) -> &Arc<Toolset> {
         &self.toolset
     }
 
@@ -192,7 +193,7 @@ pub struct AcceptedHead {
     /// What its path names.
     pub(crate) endpoint: Endpoint,
     /// The toolset that its path names.
-    pub(crate) toolset: Arc<ToolsetTable>,
+    pub(crate) toolset: Arc<Toolset>,
     /// The method, URI and headers.
     pub(crate) head: request::Parts,
 }

@@ -11,13 +11,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use quorate_config::{Connection, Listener, Naming, ResourceSet, ToolServer, Toolset};
+use quorate_config::{Connection, Listener, ResourceSet, ToolServer};
 use quorate_http::server::{BindError, InvalidLimit, Limits, Server};
 use quorate_mcp::Fault;
 use quorate_openapi::Api;
 use quorate_runtime::bridge::Bridge;
 use quorate_runtime::ingress::{self, LimitCounter, Socket};
-use quorate_runtime::listing::Listing;
 use quorate_runtime::node::Node;
 use quorate_runtime::session::Scope;
 use quorate_runtime::shard::Sessions;
@@ -33,10 +32,13 @@ use tokio_util::sync::CancellationToken;
 use crate::authenticate::Identity;
 use crate::authorize::Policy;
 use crate::pipeline::Pipeline;
-use crate::snapshot::{ListenerTable, Services, Snapshot, ToolsetTable};
+use crate::snapshot::{ListenerTable, Services, Snapshot};
 
 mod apis;
 mod endpoints;
+mod toolsets;
+
+use toolsets::{Making, Toolsets};
 
 /// Live sessions of one node: at the measured cost of a session, a gigabyte and a half.
 const SESSIONS_MAX: usize = 100_000;
@@ -149,7 +151,7 @@ struct Running {
     backends: HashMap<ResourceName, (ToolServer, backend::Handle)>,
     /// What the APIs among them were made of.
     apis: HashMap<ResourceName, u64>,
-    toolsets: HashMap<ResourceName, (Toolset, Arc<ToolsetTable>)>,
+    toolsets: Toolsets,
 }
 
 // === impl Running ===
@@ -212,7 +214,13 @@ impl Gateway {
         let mut apis = apis::load(resources, |server| running.api_of(server)).await?;
         let backends = self.backends(resources, &running, &mut apis.fresh)?;
         let ingresses = self.ingresses(resources, &running)?;
-        let toolsets = self.toolsets(resources, &backends, &running);
+        let making = Making {
+            backends: &backends,
+            running: &running.toolsets,
+            policy: self.shared.policy,
+            metrics: &self.shared.services.metrics,
+        };
+        let toolsets = making.all(resources);
 
         for (name, (_, backend)) in &backends {
             if !running.backends.get(name).is_some_and(|(_, known)| known.is_same(backend)) {
@@ -312,7 +320,7 @@ impl Gateway {
         &self,
         resources: &ResourceSet,
         ingresses: &HashMap<ResourceName, RunningListener>,
-        toolsets: &HashMap<ResourceName, (Toolset, Arc<ToolsetTable>)>,
+        toolsets: &Toolsets,
     ) -> Snapshot {
         let table = |(name, RunningListener { config, concurrency, .. }): (&ResourceName, &RunningListener)| {
             let table = ListenerTable {
@@ -480,36 +488,6 @@ impl Gateway {
         Ok(RunningListener { config: listener.clone(), ingress, concurrency, _certificate: certificate })
     }
 
-    fn toolsets(
-        &self,
-        resources: &ResourceSet,
-        backends: &HashMap<ResourceName, (ToolServer, backend::Handle)>,
-        running: &Running,
-    ) -> HashMap<ResourceName, (Toolset, Arc<ToolsetTable>)> {
-        let table = |toolset: &Toolset| {
-            let servers: Vec<backend::Handle> =
-                toolset.servers().filter_map(|name| backends.get(name).map(|(_, backend)| backend.clone())).collect();
-            let unchanged = |known: &ToolsetTable| {
-                let listed = known.listing.servers();
-                listed.len() == servers.len() && listed.iter().zip(&servers).all(|(a, b)| a.is_same(b))
-            };
-            let kept =
-                running.toolsets.get(&toolset.name).filter(|(config, table)| config == toolset && unchanged(table));
-            if let Some((_, table)) = kept {
-                return Arc::clone(table);
-            }
-            let metrics = self.shared.services.metrics.clone();
-            let listing = Listing::new(toolset.name.clone(), servers, naming(toolset.naming), metrics);
-            Arc::new(ToolsetTable {
-                name: toolset.name.clone(),
-                tenant: toolset.tenant.clone(),
-                policy: self.shared.policy,
-                listing,
-            })
-        };
-        resources.toolsets().iter().map(|toolset| (toolset.name.clone(), (toolset.clone(), table(toolset)))).collect()
-    }
-
     /// Ends what the new set no longer has.
     async fn retire(&self, before: &Running, now: &Running) {
         for name in before.backends.keys().filter(|name| !now.backends.contains_key(*name)) {
@@ -518,12 +496,12 @@ impl Gateway {
         for (name, (_, toolset)) in &now.toolsets {
             let same = before.toolsets.get(name).is_some_and(|(_, known)| Arc::ptr_eq(known, toolset));
             if !same {
-                self.servers_changed(&Scope::Toolset(name.clone()), toolset.listing.servers().to_vec());
+                self.servers_changed(&Scope::Toolset(name.clone()), toolset.servers());
             }
         }
         for (name, (_, backend)) in &now.backends {
             if before.backends.get(name).is_some_and(|(_, known)| !known.is_same(backend)) {
-                self.servers_changed(&Scope::Server(name.clone()), vec![backend.clone()]);
+                self.servers_changed(&Scope::Server(name.clone()), &Arc::new(vec![backend.clone()]));
             }
         }
         let gone = session::fault(Fault::SessionUnknown);
@@ -534,11 +512,10 @@ impl Gateway {
         self.shared.services.sessions.end_where(EndReason::Shutdown, &gone, scope_gone);
     }
 
-    fn servers_changed(&self, scope: &Scope, servers: Vec<backend::Handle>) {
-        let servers = Arc::new(servers);
+    fn servers_changed(&self, scope: &Scope, servers: &Arc<Vec<backend::Handle>>) {
         let sessions = self.shared.services.sessions.all();
         let of_scope = sessions.iter().filter(|session| session.scope() == scope);
-        of_scope.for_each(|session| session.servers_changed(Arc::clone(&servers)));
+        of_scope.for_each(|session| session.servers_changed(Arc::clone(servers)));
     }
 }
 
@@ -564,12 +541,4 @@ fn keeps_socket(before: &Listener, now: &Listener) -> bool {
         )
     };
     socket(before) == socket(now)
-}
-
-const fn naming(naming: Naming) -> quorate_mcp::naming::Naming {
-    match naming {
-        Naming::Bare => quorate_mcp::naming::Naming::Bare,
-        Naming::Prefix => quorate_mcp::naming::Naming::Prefix,
-        Naming::OnCollision => quorate_mcp::naming::Naming::OnCollision,
-    }
 }

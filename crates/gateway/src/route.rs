@@ -3,17 +3,21 @@
 //! In: a permitted request. Out: [`Routed`]: the gateway itself, one server of the toolset with
 //! the request as that server knows it, or several to be asked in turn. Names are looked up in
 //! what the toolset lists to this caller; nothing is parsed out of a name, so that no server can
-//! claim another's. A toolset of one server with bare names needs no look-up at all.
+//! claim another's. A toolset of one server with bare names needs no look-up at all, unless it makes
+//! something of that server's list: then what it does not list does not exist. Calls are held to
+//! what the toolset says of their tool, and go out with the arguments that it has fixed.
 //! Spec: mcp.md section 2, "Naming", "Resources", "Tasks".
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_jsonrpc::{Frame, Span};
+use quorate_jsonrpc::{Frame, Span, pick, text};
+use quorate_mcp::curate::{self, Terms, find};
 use quorate_mcp::listing::{Merged, Resolution, ServerIndex};
 use quorate_mcp::naming::Naming;
 use quorate_mcp::uri::Route;
-use quorate_mcp::{Era, Fault, ListKind, Operation, Reference, Rejected, codec};
+use quorate_mcp::{Fault, ListKind, Operation, Reference, Rejected, Version, codec};
 use quorate_runtime::backend;
 use quorate_runtime::listing::{Audience, Listing, View};
 
@@ -22,6 +26,7 @@ use crate::behalf::{self, Behalf};
 use crate::classify::{Request, Work};
 use crate::fetch::Fetcher;
 use crate::handle::open_task;
+use crate::held::Held;
 use crate::listener::Endpoint;
 
 /// How long a request waits for the first probe of a server that just appeared.
@@ -46,6 +51,23 @@ pub enum Target {
         frame: Frame,
         /// The name, URI or task id that it asks for, as the server knows it.
         name: Option<String>,
+        /// What the toolset holds the call to.
+        held: Option<Held>,
+    },
+    /// The gateway, by a search of these tools.
+    Find {
+        /// The tools.
+        tools: Arc<Merged>,
+    },
+    /// The gateway, with this result of a tool.
+    Told {
+        /// The JSON text of the result.
+        result: String,
+    },
+    /// The gateway, with this fault: of a session without an answer to a POST.
+    Refused {
+        /// The fault.
+        fault: Fault,
     },
     /// These servers in turn, unchanged, until one has it.
     Ask {
@@ -90,17 +112,24 @@ pub async fn select(permitted: Permitted) -> Result<Routed, Error> {
             probed(&request.toolset().listing).await;
             let behalf = Behalf::of(&request, call);
             let audience = behalf::audience(request.toolset(), call);
-            let route = Router { request: &request, fetch: Fetcher::Modern(&behalf), audience };
-            route.target(Era::Modern, &call.operation, &call.frame).await?
+            let version = Version::LATEST;
+            let route = Router { request: &request, fetch: Fetcher::Modern(&behalf), audience, version };
+            route.target(&call.operation, &call.frame).await?
         }
         Work::InSession { session, call } => {
             let fetch = match request.endpoint() {
                 Endpoint::Mcp => Fetcher::Session(session),
                 Endpoint::Sse => Fetcher::Single(session),
             };
-            let audience = Audience::Legacy(session.client().map_or(0, |client| client.view));
-            let route = Router { request: &request, fetch, audience };
-            route.target(Era::Legacy, &call.operation, &call.frame).await?
+            let (view, version) =
+                session.client().map_or((0, Version::ASSUMED), |client| (client.view, client.version));
+            let route = Router { request: &request, fetch, audience: Audience::Legacy(view), version };
+            match route.target(&call.operation, &call.frame).await {
+                Ok(target) => target,
+                // Its client reads answers from its stream alone.
+                Err(rejected) if request.endpoint() == Endpoint::Sse => Target::Refused { fault: rejected.fault },
+                Err(rejected) => return Err(rejected),
+            }
         }
         Work::Open { .. } | Work::Listen { .. } | Work::End { .. } | Work::OpenSse => Target::Here,
     };
@@ -126,22 +155,34 @@ struct Router<'a> {
     request: &'a Request,
     fetch: Fetcher<'a>,
     audience: Audience,
+    version: Version,
+}
+
+/// What a name is looked up for.
+#[derive(Clone, Copy)]
+enum Use {
+    /// A call, whose arguments stand there.
+    Call { arguments: Option<Span> },
+    /// A prompt to be rendered.
+    Get,
+    /// The completion of one of its arguments.
+    Complete,
 }
 
 // === impl Router ===
 
 impl Router<'_> {
-    async fn target(&self, era: Era, operation: &Operation, frame: &Frame) -> Result<Target, Rejected> {
-        let reject = |fault| Rejected { era, id: frame.id().cloned(), fault };
+    async fn target(&self, operation: &Operation, frame: &Frame) -> Result<Target, Rejected> {
+        let reject = |fault| Rejected { era: self.version.era(), id: frame.id().cloned(), fault };
         match operation {
-            Operation::CallTool { name, name_span, .. } => {
-                let unknown = || Fault::UnknownTool { name: name.clone() };
-                self.named(ListKind::Tools, name, *name_span, frame, unknown).await.map_err(reject)
+            Operation::CallTool { name, name_span, arguments, .. } => {
+                self.named(name, *name_span, frame, Use::Call { arguments: *arguments }).await.map_err(reject)
             }
-            Operation::GetPrompt { name, name_span }
-            | Operation::Complete { reference: Reference::Prompt { name, span: name_span } } => {
-                let unknown = || Fault::UnknownPrompt { name: name.clone() };
-                self.named(ListKind::Prompts, name, *name_span, frame, unknown).await.map_err(reject)
+            Operation::GetPrompt { name, name_span } => {
+                self.named(name, *name_span, frame, Use::Get).await.map_err(reject)
+            }
+            Operation::Complete { reference: Reference::Prompt { name, span } } => {
+                self.named(name, *span, frame, Use::Complete).await.map_err(reject)
             }
             Operation::ReadResource { uri, span }
             | Operation::Subscribe { uri, span }
@@ -166,10 +207,10 @@ impl Router<'_> {
         }
     }
 
-    /// The only server of this era, where names are its own.
-    async fn only(&self) -> Option<&backend::Handle> {
+    /// The only server of this era, where names of this kind are its own.
+    async fn only(&self, kind: ListKind) -> Option<&backend::Handle> {
         let listing = &self.request.toolset().listing;
-        if listing.naming() != Naming::Bare {
+        if listing.naming() != Naming::Bare || !listing.curation().is_none_or(|curation| curation.leaves(kind)) {
             return None;
         }
         probed(listing).await;
@@ -189,53 +230,75 @@ impl Router<'_> {
         }
     }
 
-    async fn named(
-        &self,
-        kind: ListKind,
-        name: &str,
-        span: Span,
-        frame: &Frame,
-        unknown: impl Fn() -> Fault,
-    ) -> Result<Target, Fault> {
-        if let Some(server) = self.only().await {
-            return Ok(Target::Server { server: server.clone(), frame: frame.clone(), name: Some(name.to_owned()) });
+    async fn named(&self, name: &str, span: Span, frame: &Frame, used: Use) -> Result<Target, Fault> {
+        let kind = used.kind();
+        if let Some(server) = self.only(kind).await {
+            let (server, frame) = (server.clone(), frame.clone());
+            return Ok(Target::Server { server, frame, name: Some(name.to_owned()), held: None });
         }
         let listing = &self.request.toolset().listing;
         let view = view(self.request, self.audience);
         // What was listed last answers for most calls, however old: names do not change meaning.
         if let Some(merged) = listing.last(view, kind)
-            && let Some(found) = self.found(&merged, name, span, frame)
+            && let Some(found) = self.found(&merged, name, span, frame, used)?
         {
             return Ok(found);
         }
         probed(listing).await;
         let merged = listing.merged(view, kind, &self.fetch).await;
-        if let Some(found) = self.found(&merged, name, span, frame) {
+        if let Some(found) = self.found(&merged, name, span, frame, used)? {
             return Ok(found);
         }
         match merged.resolve(name) {
-            Resolution::Ambiguous { alternatives } => Err(Fault::AmbiguousName {
+            Resolution::Ambiguous { alternatives } if !alternatives.is_empty() => Err(Fault::AmbiguousName {
                 name: name.to_owned(),
                 alternatives: alternatives.into_iter().map(str::to_owned).collect(),
             }),
-            Resolution::Found(_) | Resolution::Unknown => Err(unknown()),
+            Resolution::Ambiguous { .. } | Resolution::Found(_) | Resolution::Unknown => Err(used.unknown(name)),
         }
     }
 
-    fn found(&self, merged: &Merged, name: &str, span: Span, frame: &Frame) -> Option<Target> {
-        let Resolution::Found(entry) = merged.resolve(name) else { return None };
-        self.server(entry.server, &entry.upstream, name, span, frame)
+    fn found(
+        &self,
+        merged: &Arc<Merged>,
+        name: &str,
+        span: Span,
+        frame: &Frame,
+        used: Use,
+    ) -> Result<Option<Target>, Fault> {
+        let Resolution::Found(entry) = merged.resolve(name) else { return Ok(None) };
+        if entry.server == ServerIndex::OURS {
+            return Ok(Some(Target::Find { tools: Arc::clone(merged) }));
+        }
+        let Some(terms) = &entry.terms else {
+            return Ok(self.server(entry.server, &entry.upstream, name, span, frame));
+        };
+        let frame = match used.apply(terms, frame, span, &entry.upstream) {
+            Ok(frame) => frame,
+            // Models correct themselves by results, not by errors (2025-11-25, SEP-1303).
+            Err(refused) if self.version >= Version::V2025_11_25 && matches!(used, Use::Call { .. }) => {
+                return Ok(Some(Target::Told { result: find::refusal(&refused.to_string(), self.version.era()) }));
+            }
+            Err(refused) => return Err(Fault::Withheld { refused }),
+        };
+        let Some(server) = self.request.toolset().listing.server(entry.server) else { return Ok(None) };
+        let held = Held {
+            terms: Arc::clone(terms),
+            exposed: Arc::clone(&entry.exposed),
+            upstream: Arc::clone(&entry.upstream),
+        };
+        let name = Some(entry.upstream.to_string());
+        Ok(Some(Target::Server { server: server.clone(), frame, name, held: Some(held) }))
     }
 
     fn server(&self, index: ServerIndex, upstream: &str, name: &str, span: Span, frame: &Frame) -> Option<Target> {
-        let server = self.request.toolset().listing.server(index)?.clone();
-        let frame = if upstream == name { frame.clone() } else { codec::rename(frame, span, upstream) };
-        Some(Target::Server { server, frame, name: Some(upstream.to_owned()) })
+        let server = self.request.toolset().listing.server(index)?;
+        Some(to(server, upstream, name, span, frame))
     }
 
     async fn resource(&self, uri: &str, span: Span, frame: &Frame, is_reference: bool) -> Result<Target, Fault> {
-        if let Some(server) = self.only().await {
-            return Ok(Target::Server { server: server.clone(), frame: frame.clone(), name: Some(uri.to_owned()) });
+        if let Some(server) = self.only(ListKind::Resources).await {
+            return Ok(to(server, uri, uri, span, frame));
         }
         let listing = &self.request.toolset().listing;
         probed(listing).await;
@@ -264,8 +327,68 @@ impl Router<'_> {
         let services = &self.request.snapshot().services;
         let (server, upstream) =
             open_task(&services.sealer, self.request.caller().digest, id).ok_or(Fault::UnknownTask)?;
-        let listing = &self.request.toolset().listing;
-        let index = listing.index_of(&server).ok_or(Fault::UnknownTask)?;
-        self.server(index, &upstream, id, span, frame).ok_or(Fault::UnknownTask)
+        // Also one whose version the caller no longer has: it knows the task.
+        let server = self.request.toolset().servers.iter().find(|known| *known.name() == server);
+        Ok(to(server.ok_or(Fault::UnknownTask)?, &upstream, id, span, frame))
     }
+}
+
+// === impl Use ===
+
+impl Use {
+    const fn kind(self) -> ListKind {
+        match self {
+            Self::Call { .. } => ListKind::Tools,
+            Self::Get | Self::Complete => ListKind::Prompts,
+        }
+    }
+
+    fn unknown(self, name: &str) -> Fault {
+        match self {
+            Self::Call { .. } => Fault::UnknownTool { name: name.to_owned() },
+            Self::Get | Self::Complete => Fault::UnknownPrompt { name: name.to_owned() },
+        }
+    }
+
+    /// Returns the request as the server gets it under these terms.
+    fn apply(self, terms: &Terms, frame: &Frame, name: Span, upstream: &str) -> Result<Frame, curate::Refused> {
+        match self {
+            Self::Call { arguments } => terms.apply(frame, curate::Place { name, arguments }, upstream),
+            Self::Get => {
+                let arguments = member(frame, "arguments")?;
+                if arguments.is_some_and(|span| !frame.text_of(span).starts_with('{')) {
+                    return Err(curate::Refused::NotAnObject);
+                }
+                terms.apply(frame, curate::Place { name, arguments }, upstream)
+            }
+            Self::Complete => {
+                if let Some(argument) = completed(frame)?
+                    && terms.withholds(&argument)
+                {
+                    return Err(curate::Refused::Withheld { argument: argument.into_owned() });
+                }
+                Ok(codec::rename(frame, name, upstream))
+            }
+        }
+    }
+}
+
+/// The request for `server`, which knows what it names as `upstream`.
+fn to(server: &backend::Handle, upstream: &str, name: &str, span: Span, frame: &Frame) -> Target {
+    let frame = if upstream == name { frame.clone() } else { codec::rename(frame, span, upstream) };
+    Target::Server { server: server.clone(), frame, name: Some(upstream.to_owned()), held: None }
+}
+
+/// A member of a request's parameters.
+fn member(frame: &Frame, key: &str) -> Result<Option<Span>, curate::Refused> {
+    let Some(params) = frame.params_span() else { return Ok(None) };
+    let [span] = pick(frame.text_of(params), params.start, [key]).map_err(|_| curate::Refused::NotAnObject)?;
+    Ok(span)
+}
+
+/// The name of the argument that a completion is for.
+fn completed(frame: &Frame) -> Result<Option<Cow<'_, str>>, curate::Refused> {
+    let Some(argument) = member(frame, "argument")? else { return Ok(None) };
+    let [name] = pick(frame.text_of(argument), argument.start, ["name"]).map_err(|_| curate::Refused::NotAnObject)?;
+    Ok(name.and_then(|span| text(frame.text_of(span))))
 }

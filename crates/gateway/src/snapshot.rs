@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use quorate_config::Listener;
+use quorate_runtime::backend;
 use quorate_runtime::bridge::Bridge;
 use quorate_runtime::listing::Listing;
 use quorate_runtime::shard::Sessions;
@@ -19,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::Identity;
 use crate::authorize::Policy;
+use crate::held::Gates;
+use crate::toolset::Toolset;
 
 /// What does not change while the process runs.
 pub struct Services {
@@ -33,7 +36,7 @@ pub struct Services {
     /// Decides which requests are traced.
     pub tracer: Tracer,
     /// The present toolsets, for what outlives a snapshot: sessions.
-    pub toolsets: ArcSwap<HashMap<ResourceName, Arc<ToolsetTable>>>,
+    pub toolsets: ArcSwap<HashMap<ResourceName, Arc<Toolset>>>,
     /// Is cancelled when the node goes away: new sessions go elsewhere, and streams without an end
     /// of their own get one.
     pub draining: CancellationToken,
@@ -46,7 +49,7 @@ pub struct Snapshot {
     /// Where identities come from.
     pub identity: Identity,
     pub(crate) listeners: HashMap<ResourceName, ListenerTable>,
-    pub(crate) toolsets: HashMap<ResourceName, Arc<ToolsetTable>>,
+    pub(crate) toolsets: HashMap<ResourceName, Arc<Toolset>>,
 }
 
 /// One listener as stages see it.
@@ -59,7 +62,7 @@ pub struct ListenerTable {
     pub concurrency: Arc<Semaphore>,
 }
 
-/// One toolset as stages see it.
+/// One toolset as stages see it, with one combination of versions of its servers.
 pub struct ToolsetTable {
     /// Its name.
     pub name: ResourceName,
@@ -69,6 +72,20 @@ pub struct ToolsetTable {
     pub policy: Policy,
     /// Its servers and their lists.
     pub listing: Listing,
+    /// The servers of all versions: a task stays with the one that began it.
+    pub servers: Arc<Vec<backend::Handle>>,
+    /// The calls of tools whose number is bounded, in all versions together.
+    pub gates: Arc<Gates>,
+    /// What clients are told of it.
+    pub instructions: Instructions,
+}
+
+/// What clients are told of a toolset.
+pub struct Instructions {
+    /// Its own text.
+    pub own: Option<String>,
+    /// Whether what a server says is passed on, by its place.
+    pub kept: Vec<bool>,
 }
 
 // === impl Services ===
@@ -76,7 +93,7 @@ pub struct ToolsetTable {
 impl Services {
     /// Returns the present toolset of a name.
     #[must_use]
-    pub fn toolset(&self, name: &ResourceName) -> Option<Arc<ToolsetTable>> {
+    pub fn toolset(&self, name: &ResourceName) -> Option<Arc<Toolset>> {
         self.toolsets.load().get(name).cloned()
     }
 }
@@ -98,13 +115,13 @@ impl Snapshot {
 
     /// Returns the toolset `name` if the listener serves it.
     #[must_use]
-    pub fn toolset(&self, listener: &ListenerTable, name: &str) -> Option<&Arc<ToolsetTable>> {
+    pub fn toolset(&self, listener: &ListenerTable, name: &str) -> Option<&Arc<Toolset>> {
         let toolset = self.toolsets.get(&ResourceName::new(name).ok()?)?;
-        listener.toolsets.contains(&toolset.name).then_some(toolset)
+        listener.toolsets.contains(toolset.name()).then_some(toolset)
     }
 
     /// Returns every toolset.
-    pub fn toolsets(&self) -> impl Iterator<Item = &Arc<ToolsetTable>> {
+    pub fn toolsets(&self) -> impl Iterator<Item = &Arc<Toolset>> {
         self.toolsets.values()
     }
 }

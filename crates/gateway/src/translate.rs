@@ -10,18 +10,19 @@ use quorate_jsonrpc::Frame;
 use quorate_mcp::dialect::onto_legacy::Question;
 use quorate_mcp::{Era, ListKind, Method};
 use quorate_runtime::listing::{Audience, Listing, View};
-use quorate_runtime::session::Translate;
+use quorate_runtime::session::{Memory, Translate};
 use quorate_types::{PrincipalDigest, ResourceName};
 
 use crate::ask::{self, Asked};
 use crate::handle::Outbound;
-use crate::snapshot::Services;
+use crate::snapshot::{Services, ToolsetTable};
 
 /// Rewrites frames of a toolset's servers for one session.
 pub(crate) struct Translator {
     services: Arc<Services>,
     toolset: ResourceName,
     caller: PrincipalDigest,
+    memory: Arc<Memory>,
     view: OnceLock<View>,
 }
 
@@ -35,10 +36,17 @@ impl Translator {
         services: Arc<Services>,
         toolset: ResourceName,
         caller: PrincipalDigest,
+        memory: Arc<Memory>,
         view: Option<u64>,
     ) -> Self {
         let view = view.map(|view| View { principal: caller, audience: Audience::Legacy(view) });
-        Self { services, toolset, caller, view: view.map_or_else(OnceLock::new, OnceLock::from) }
+        Self { services, toolset, caller, memory, view: view.map_or_else(OnceLock::new, OnceLock::from) }
+    }
+
+    /// The toolset with the session's versions of its servers.
+    fn toolset(&self) -> Option<Arc<ToolsetTable>> {
+        let toolset = self.services.toolset(&self.toolset)?;
+        Some(Arc::clone(toolset.of_session(self.caller, &self.memory)))
     }
 
     /// The session's view; for HTTP+SSE one of the same caller, as soon as that listed resources.
@@ -52,7 +60,7 @@ impl Translator {
 
 impl Translate for Translator {
     fn inbound(&self, server: &ResourceName, method: Option<Method>, frame: Frame) -> Frame {
-        let Some(toolset) = self.services.toolset(&self.toolset) else { return frame };
+        let Some(toolset) = self.toolset() else { return frame };
         let router = self.view(&toolset.listing).and_then(|view| toolset.listing.last_router(view));
         let outbound = Outbound {
             sealer: &self.services.sealer,
@@ -65,7 +73,7 @@ impl Translate for Translator {
     }
 
     fn ask(&self, server: &ResourceName, frame: Frame) -> Result<Frame, Bytes> {
-        let (Some(toolset), Some(question)) = (self.services.toolset(&self.toolset), Question::of(&frame)) else {
+        let (Some(toolset), Some(question)) = (self.toolset(), Question::of(&frame)) else {
             return Ok(frame); // A ping, or something that the client has to judge.
         };
         let asked = Asked { services: &self.services, toolset: &toolset, server, question, frame: frame.clone() };
@@ -76,8 +84,9 @@ impl Translate for Translator {
     }
 
     fn list_changed(&self, server: &ResourceName, kind: ListKind) {
-        if let Some(toolset) = self.services.toolset(&self.toolset) {
-            toolset.listing.invalidate(server, kind);
+        // Other combinations of versions may have the server, too.
+        for table in self.services.toolset(&self.toolset).iter().flat_map(|toolset| toolset.tables()) {
+            table.listing.invalidate(server, kind);
         }
     }
 }

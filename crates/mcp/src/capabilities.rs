@@ -44,6 +44,19 @@ impl Capabilities {
         Ok(())
     }
 
+    /// Adds one server's raw capabilities but for lists that are not `chosen`.
+    ///
+    /// # Errors
+    /// As [`Capabilities::add`].
+    pub fn add_chosen(&mut self, raw: &str, chosen: impl Fn(ListKind) -> bool) -> Result<(), NotCapabilities> {
+        let mut added: Map<String, Value> = serde_json::from_str(raw).map_err(|_| NotCapabilities)?;
+        for kind in ListKind::ALL.into_iter().filter(|kind| !chosen(*kind)) {
+            added.shift_remove(kind.capability());
+        }
+        unite(&mut self.members, added);
+        Ok(())
+    }
+
     /// Tells whether anybody has the capability `name`.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
@@ -129,6 +142,16 @@ mod tests {
         assert_eq!(json, expected);
         assert!(union.lists(ListKind::Tools) && union.lists(ListKind::ResourceTemplates));
         assert!(!union.lists(ListKind::Prompts));
+    }
+
+    #[test]
+    fn lists_that_are_not_chosen_are_not_announced() {
+        let mut union = Capabilities::new();
+        let raw = r#"{"prompts":{},"tools":{},"logging":{},"resources":{}}"#;
+
+        union.add_chosen(raw, |kind| kind == ListKind::Tools).expect("an object");
+
+        assert_eq!(union.to_json(Version::V2025_06_18), r#"{"tools":{"listChanged":true},"logging":{}}"#);
     }
 
     #[test]

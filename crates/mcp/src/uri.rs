@@ -174,10 +174,12 @@ impl Router {
         if servers.is_empty() {
             servers = chosen(self.of_authority(uri));
         }
+        if servers.is_empty() {
+            servers = chosen(self.servers.iter().map(|server| server.index).collect());
+        }
         Ok(match servers[..] {
             [server] => Route::To { server, uri },
-            [] => Route::Ask(chosen(self.servers.iter().map(|server| server.index).collect())),
-            [_, _, ..] => Route::Ask(servers),
+            [] | [_, _, ..] => Route::Ask(servers),
         })
     }
 

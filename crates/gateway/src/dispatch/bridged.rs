@@ -25,15 +25,16 @@ use quorate_jsonrpc::{Frame, Id, Kind, Limits, build};
 use quorate_mcp::codec;
 use quorate_mcp::dialect::onto_legacy::{self, Retry};
 use quorate_mcp::{Call, Era, Fault, Level, Method};
-use quorate_runtime::session::{self, Connection, Outgoing, Refused, Reply, severity};
+use quorate_runtime::session::{self, Connection, Outgoing, Refused, Reply, Terms, severity};
 use quorate_runtime::{backend, clock};
 use quorate_session::{CallKey, Event, Purpose};
 use quorate_telemetry::{Outcome, Trace};
 
 use self::reader::{Next, Reader};
-use super::{Dispatched, Error, Operation, modern, rejected};
+use super::{Dispatched, Error, Operation, begin, modern, rejected};
 use crate::behalf::{self, Behalf};
 use crate::classify::Request;
+use crate::held::Held;
 use crate::parking::{Ask, Binding, Parking, Place, invalid_state};
 
 /// Silence after which a call becomes a stream of its session: 5 s, longer than most calls take.
@@ -49,11 +50,11 @@ pub(super) async fn send(
     request: &Arc<Request>,
     call: &Call,
     server: backend::Handle,
-    frame: &Frame,
+    (frame, held): (&Frame, Option<&Held>),
     trace: &Trace,
     mut operation: Operation,
 ) -> Result<Dispatched, Error> {
-    match (Opening { request, call, server, trace }).open(frame).await {
+    match (Opening { request, call, server, held, trace }).open(frame).await {
         Ok(opened) => Ok(answer(request, Reader::new(opened, operation)).await),
         Err(error) => {
             operation.end(Outcome::Failed(error.class()));
@@ -65,7 +66,7 @@ pub(super) async fn send(
 /// Asks a server for what no server lists; none where it does not have it.
 pub(super) async fn ask(request: &Arc<Request>, call: &Call, server: backend::Handle, trace: &Trace) -> Option<Bytes> {
     let operation = Operation::unmeasured();
-    let opened = Opening { request, call, server, trace }.open(&call.frame).await.ok()?;
+    let opened = Opening { request, call, server, held: None, trace }.open(&call.frame).await.ok()?;
     let mut reader = Reader::new(opened, operation);
     loop {
         if let Next::Last { is_result, body, .. } = reader.next().await {
@@ -138,6 +139,7 @@ struct Opening<'a> {
     request: &'a Arc<Request>,
     call: &'a Call,
     server: backend::Handle,
+    held: Option<&'a Held>,
     trace: &'a Trace,
 }
 
@@ -185,7 +187,9 @@ impl Opening<'_> {
             tries += 1;
             let session = behalf.session(&self.server).await?;
             self.lower_level(&session).await;
-            let outgoing = self.outgoing(frame.clone(), progress_token.is_some().then(|| id.as_json().to_owned()));
+            let terms = begin(self.request, &self.server, self.held).map_err(|fault| self.rejected(fault))?;
+            let progress_token = progress_token.is_some().then(|| id.as_json().to_owned());
+            let outgoing = Outgoing { terms, ..self.outgoing(frame.clone(), progress_token) };
             let (keys, reply) = match session.begin(vec![outgoing], false).await {
                 Ok(begun) => begun,
                 Err(Refused::Gone(_)) if tries < POSTS_MAX => continue,
@@ -276,6 +280,7 @@ impl Opening<'_> {
             purpose,
             headers: HeaderMap::new(),
             prime_after: None,
+            terms: Terms::default(),
         };
         // Whatever comes of it, the call itself says more.
         let _answered = session.post(vec![outgoing], false).await;
@@ -291,6 +296,7 @@ impl Opening<'_> {
             purpose: Purpose::Plain,
             headers,
             prime_after: Some(PRIME_AFTER),
+            terms: Terms::default(),
         }
     }
 

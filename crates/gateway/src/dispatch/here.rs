@@ -4,7 +4,6 @@
 //! as far as it is known: no server is waited for longer than its first probe may take. Lists come
 //! from the toolset's cache, with cursors that only their caller can use.
 
-use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,25 +11,28 @@ use std::time::Instant;
 use bytes::Bytes;
 use quorate_jsonrpc::{Id, build};
 use quorate_mcp::capabilities::Capabilities;
+use quorate_mcp::curate::instructions::{self, Said};
 use quorate_mcp::cursor::{self, Binding};
 use quorate_mcp::dialect::legacy::{initialize_params, initialize_result};
 use quorate_mcp::dialect::v2026_07_28::{CacheScope, discover_result};
-use quorate_mcp::listing::{DEFAULTS as LISTING, Envelope};
+use quorate_mcp::listing::{DEFAULTS as LISTING, Envelope, ServerIndex};
 use quorate_mcp::{Call, Era, Fault, ListKind, Operation as Asked, Version};
 use quorate_runtime::backend::Support;
 use quorate_runtime::listing::Audience;
-use quorate_runtime::session::{self, Client, Scope};
+use quorate_runtime::session::{self, Client, Memory, Scope};
 use quorate_runtime::shard::Open;
 use quorate_runtime::upstream::{LegacySupport, SELF};
 use quorate_runtime::{clock, entropy};
 use quorate_session::{Delivery, EndReason};
 use quorate_telemetry::Outcome;
+use quorate_types::ResourceName;
 
 use super::{Dispatched, Error, Operation, metrics, rejected};
 use crate::behalf::{self, Behalf};
 use crate::classify::Request;
 use crate::fetch::Fetcher;
 use crate::route::{probed, view};
+use crate::snapshot::ToolsetTable;
 use crate::translate::Translator;
 
 /// How long what `server/discover` says may be believed: servers come and go by configuration.
@@ -49,8 +51,8 @@ pub(super) async fn open(
         return Err(rejected(Era::Legacy, Some(id), Fault::ShuttingDown));
     }
     let client = client_of(call, version);
-    let session = open_session(request, Delivery::Streams, Some(client)).await?;
-    let body = build::result(id, &initialized(request, version).await);
+    let (session, toolset) = open_session(request, Delivery::Streams, Some(client)).await?;
+    let body = build::result(id, &initialized(&toolset, version).await);
     operation.end(Outcome::Ok);
     Ok(Dispatched::Opened { session: Arc::clone(session.id()), body })
 }
@@ -60,7 +62,7 @@ pub(super) async fn open_sse(request: &Arc<Request>) -> Result<Dispatched, Error
     if request.snapshot().is_draining() {
         return Err(rejected(Era::Legacy, None, Fault::ShuttingDown));
     }
-    let session = open_session(request, Delivery::Single, None).await?;
+    let (session, _) = open_session(request, Delivery::Single, None).await?;
     let connection = session.attach(None).await.map_err(|refused| Error::Session { id: None, refused })?;
     let path = request.accepted.head.uri.path();
     let endpoint = format!("{path}?sessionId={}", session.id());
@@ -85,31 +87,38 @@ pub(super) fn client_of(call: &Call, version: Version) -> Client {
 }
 
 /// The result of `initialize`: the union of what the servers offer to sessions.
-pub(super) async fn initialized(request: &Request, version: Version) -> String {
-    let offered = offered(request, Era::Legacy).await;
+pub(super) async fn initialized(toolset: &ToolsetTable, version: Version) -> String {
+    let offered = offered(toolset, Era::Legacy).await;
     initialize_result(version, &offered.capabilities, SELF, offered.instructions.as_deref())
 }
 
 /// The result of `server/discover`: the union of what the servers offer to stateless clients, and
 /// what servers of sessions offer through the sessions that are kept on their behalf.
 pub(super) async fn discovered(request: &Request) -> String {
-    let offered = offered(request, Era::Modern).await;
+    let offered = offered(request.toolset(), Era::Modern).await;
     let instructions = offered.instructions.as_deref();
     // What is offered depends on configuration alone, and that may come to depend on the caller.
     discover_result(&offered.capabilities, SELF, instructions, DISCOVER_TTL_MS, CacheScope::Private)
 }
 
+/// Who asks for a list.
+pub(super) struct Asking<'a> {
+    pub(super) era: Era,
+    pub(super) audience: Audience,
+    pub(super) fetch: &'a Fetcher<'a>,
+    /// What a session remembers of its toolset: it lists what it has found.
+    pub(super) memory: Option<&'a Memory>,
+}
+
 /// Answers a list request from the toolset's lists.
 pub(super) async fn list(
     request: &Request,
-    era: Era,
-    audience: Audience,
-    fetch: &Fetcher<'_>,
+    asking: &Asking<'_>,
     id: &Id,
     kind: ListKind,
     cursor: Option<&str>,
 ) -> Result<Bytes, Error> {
-    let toolset = request.toolset();
+    let (toolset, era) = (request.toolset(), asking.era);
     let sealer = &request.snapshot().services.sealer;
     let binding = Binding { kind, toolset: &toolset.name, principal: request.caller().digest };
     let invalid = |reason| rejected(era, Some(id), Fault::InvalidParams { field: "cursor", reason });
@@ -121,13 +130,18 @@ pub(super) async fn list(
         }
     };
     probed(&toolset.listing).await;
-    let merged = toolset.listing.merged(view(request, audience), kind, fetch).await;
-    let window = merged
+    let merged = toolset.listing.merged(view(request, asking.audience), kind, asking.fetch).await;
+    let found = match (asking.memory, merged.listed() < merged.entries().len()) {
+        (Some(memory), true) => memory.found(),
+        (Some(_) | None, _) => Vec::new(),
+    };
+    let shown = merged.shown(found.iter().map(AsRef::as_ref));
+    let window = shown
         .window(position, &LISTING)
         .map_err(|_| invalid("has expired, since the list has changed: list again from the start"))?;
     let next = window.next.map(|next| cursor::seal(sealer, next, &binding, &entropy::secret()));
     let envelope = Envelope { id, era, now: clock::now(), next_cursor: next.as_deref(), meta: None };
-    Ok(merged.answer(&window, &envelope))
+    Ok(shown.answer(&window, &envelope))
 }
 
 /// Answers a stateless request that no server is asked for.
@@ -138,8 +152,8 @@ pub(super) async fn modern(request: &Request, call: &Call) -> Result<Dispatched,
         Asked::List { kind, cursor } => {
             let behalf = Behalf::of(request, call);
             let audience = behalf::audience(request.toolset(), call);
-            let fetch = Fetcher::Modern(&behalf);
-            list(request, Era::Modern, audience, &fetch, id, *kind, cursor.as_deref()).await?
+            let asking = Asking { era: Era::Modern, audience, fetch: &Fetcher::Modern(&behalf), memory: None };
+            list(request, &asking, id, *kind, cursor.as_deref()).await?
         }
         _ => {
             let method = call.frame.method().unwrap_or_default().to_owned();
@@ -153,24 +167,28 @@ async fn open_session(
     request: &Arc<Request>,
     delivery: Delivery,
     client: Option<Client>,
-) -> Result<session::Handle, Error> {
+) -> Result<(session::Handle, Arc<ToolsetTable>), Error> {
     let services = &request.snapshot().services;
-    let toolset = request.toolset();
+    let (toolset, caller) = (request.all_versions(), request.caller().digest);
+    let memory = Arc::new(Memory::new(toolset.draw(caller)));
+    let table = Arc::clone(toolset.of_session(caller, &memory));
     let translate = Arc::new(Translator::new(
         Arc::clone(services),
-        toolset.name.clone(),
-        request.caller().digest,
+        toolset.name().clone(),
+        caller,
+        Arc::clone(&memory),
         client.as_ref().map(|client| client.view),
     ));
     let open = Open {
-        principal: request.caller().digest,
+        principal: caller,
         tenant: request.caller().principal.tenant.clone(),
-        scope: Scope::Toolset(toolset.name.clone()),
+        scope: Scope::Toolset(toolset.name().clone()),
         delivery,
         client,
         translate,
+        memory,
     };
-    Ok(services.sessions.open(open).await?)
+    Ok((services.sessions.open(open).await?, table))
 }
 
 /// What a toolset's servers offer together.
@@ -179,29 +197,31 @@ struct Offered {
     instructions: Option<String>,
 }
 
-async fn offered(request: &Request, era: Era) -> Offered {
-    let listing = &request.toolset().listing;
+async fn offered(toolset: &ToolsetTable, era: Era) -> Offered {
+    let listing = &toolset.listing;
     probed(listing).await;
+    let search = listing.curation().and_then(|curation| curation.search());
     let mut capabilities = Capabilities::new();
-    let mut instructions = String::new();
-    for server in listing.servers() {
+    let mut said = Vec::new();
+    for (index, server) in (0..).map(ServerIndex).zip(listing.servers()) {
         let support = server.support();
-        let Some((raw, said)) = offer_of(&support, era) else { continue };
+        let Some((raw, instructions)) = offer_of(&support, era) else { continue };
         let text = raw.as_deref().and_then(|raw| std::str::from_utf8(raw).ok()).unwrap_or("{}");
-        if capabilities.add(text).is_err() {
+        let is_chosen = |kind| listing.curation().is_none_or(|curation| curation.has_any(kind, index));
+        if capabilities.add_chosen(text, is_chosen).is_err() {
             tracing::warn!(server = %server.name(), "the server's capabilities are no object, and left out");
         }
-        if let Some(said) = said {
-            let separator = if instructions.is_empty() { "" } else { "\n\n" };
-            if listing.servers().len() > 1 {
-                // Writing to a String cannot fail.
-                let _ = write!(instructions, "{separator}[{}] {said}", server.name());
-            } else {
-                instructions.push_str(&said);
-            }
-        }
+        let is_kept = toolset.instructions.kept.get(usize::from(index.0)).copied().unwrap_or(true);
+        let name = listing.name(index).map(ResourceName::as_str).unwrap_or_default();
+        said.extend(instructions.filter(|_| is_kept).map(|text| (name, text)));
     }
-    Offered { capabilities, instructions: (!instructions.is_empty()).then_some(instructions) }
+    if search.is_some() {
+        capabilities.add(r#"{"tools":{}}"#).expect("it is an object");
+    }
+    let said: Vec<Said<'_>> = said.iter().map(|(name, text)| Said { name, text }).collect();
+    let labels = listing.servers().len() > 1;
+    let instructions = instructions::compose(toolset.instructions.own.as_deref(), &said, labels, search);
+    Offered { capabilities, instructions }
 }
 
 /// What one server offers in an era: its raw capabilities and instructions.

@@ -15,14 +15,15 @@ use quorate_mcp::error::InvalidRequest;
 use quorate_mcp::{Call, Era, Fault, ListKind, Operation as Asked, Rejected, Version};
 use quorate_runtime::backend;
 use quorate_runtime::listing::Audience;
-use quorate_runtime::session::{self, Outgoing, PRIME_AFTER, Refused, Reply, severity};
+use quorate_runtime::session::{self, Outgoing, PRIME_AFTER, Refused, Reply, Terms, severity};
 use quorate_session::{Answer, Audience as To, Event, EventId, Purpose};
 use quorate_telemetry::{Outcome, Trace};
 
-use super::{Dispatched, Error, Operation, here, metrics, rejected};
+use super::{Dispatched, Error, Operation, begin, find, here, metrics, rejected};
 use crate::classify::Request;
 use crate::fetch::Fetcher;
 use crate::handle::seal_task;
+use crate::held::Held;
 use crate::listener::Endpoint;
 use crate::route::Target;
 
@@ -45,13 +46,27 @@ pub(super) async fn send(
     let version = session.client().map_or(Version::ASSUMED, |client| client.version);
     let mut operation = Operation::begin(metrics(request), &call, version, started);
     let message = Message { request, session, trace };
+    let mut outcome = Outcome::Ok;
     let result = match target {
         Target::Here => message.here(&call, version).await,
-        Target::Server { server, frame, .. } => message.forward(&call, frame, server).await,
+        Target::Server { server, frame, held, .. } => message.forward(&call, frame, server, held.as_ref()).await,
         Target::Ask { servers, uri } => message.ask(&call, servers, &uri).await,
+        Target::Find { tools } => {
+            let found = find::run(request, &call, &tools, Some(session));
+            let found = found.map(|(result, ended)| {
+                outcome = ended;
+                result
+            });
+            message.tell(&call, found).await
+        }
+        Target::Told { result } => {
+            outcome = Outcome::ToolError;
+            message.tell(&call, Ok(result)).await
+        }
+        Target::Refused { fault } => message.tell(&call, Err(fault)).await,
     };
     operation.end(match &result {
-        Ok(_) => Outcome::Ok,
+        Ok(_) => outcome,
         Err(error) => Outcome::Failed(error.class()),
     });
     result
@@ -100,7 +115,7 @@ impl Message<'_> {
         let body = match &call.operation {
             Asked::SetLevel { level } => {
                 let purpose = Purpose::SetLevel { severity: severity(*level), result: "{}" };
-                return self.post(call, call.frame.clone(), None, purpose).await;
+                return self.post(call, call.frame.clone(), None, purpose, Terms::default()).await;
             }
             Asked::Ping => Ok(build::result(id, "{}")),
             Asked::Initialize { requested, .. } => self.initialize(call, id, requested).await,
@@ -111,6 +126,18 @@ impl Message<'_> {
                 Err(rejected(Era::Legacy, Some(id), Fault::MethodNotFound { method }))
             }
         };
+        self.say(call, id, body).await
+    }
+
+    /// Answers a call with a result, or a fault, that is there.
+    async fn tell(&self, call: &Call, result: Result<String, Fault>) -> Result<Dispatched, Error> {
+        let Some(id) = call.id() else { return Ok(Dispatched::Accepted) };
+        let body = result.map(|result| build::result(id, &result));
+        self.say(call, id, body.map_err(|fault| rejected(Era::Legacy, Some(id), fault))).await
+    }
+
+    /// Says what is there to say: on the POST, or on the session's one stream.
+    async fn say(&self, call: &Call, id: &Id, body: Result<Bytes, Error>) -> Result<Dispatched, Error> {
         self.session.tell(Event::Touch);
         match self.request.endpoint() {
             Endpoint::Mcp => body.map(|body| self.request.answer(body)),
@@ -119,13 +146,23 @@ impl Message<'_> {
     }
 
     /// Forwards a request to the one server that answers it.
-    async fn forward(&self, call: &Call, frame: Frame, server: backend::Handle) -> Result<Dispatched, Error> {
+    async fn forward(
+        &self,
+        call: &Call,
+        frame: Frame,
+        server: backend::Handle,
+        held: Option<&Held>,
+    ) -> Result<Dispatched, Error> {
+        let terms = match begin(self.request, &server, held) {
+            Ok(terms) => terms,
+            Err(fault) => return self.tell(call, Err(fault)).await,
+        };
         let purpose = match &call.operation {
             Asked::Subscribe { .. } => Purpose::Subscribe { uri: uri_of(&frame).into() },
             Asked::Unsubscribe { .. } => Purpose::Unsubscribe { uri: uri_of(&frame).into() },
             _ => Purpose::Plain,
         };
-        self.post(call, frame, Some(server), purpose).await
+        self.post(call, frame, Some(server), purpose, terms).await
     }
 
     async fn post(
@@ -134,8 +171,9 @@ impl Message<'_> {
         frame: Frame,
         server: Option<backend::Handle>,
         purpose: Purpose,
+        terms: Terms,
     ) -> Result<Dispatched, Error> {
-        let outgoing = self.outgoing(call, frame, server, purpose);
+        let outgoing = Outgoing { terms, ..self.outgoing(call, frame, server, purpose) };
         let reply = self.session.post(vec![outgoing], false).await;
         let refused = |refused| self.refused(call.id(), refused);
         Ok(match reply.map_err(refused)? {
@@ -155,14 +193,15 @@ impl Message<'_> {
             (Endpoint::Mcp, true) => Some(Duration::ZERO),
             (Endpoint::Mcp, false) => Some(PRIME_AFTER),
         };
-        Outgoing { frame, server, progress_token, purpose, headers, prime_after }
+        let terms = Terms::default();
+        Outgoing { frame, server, progress_token, purpose, headers, prime_after, terms }
     }
 
     /// Asks servers in turn for a resource that none of them lists.
     async fn ask(&self, call: &Call, servers: Vec<backend::Handle>, uri: &str) -> Result<Dispatched, Error> {
         if let (Endpoint::Sse, Some(server)) = (self.request.endpoint(), servers.first()) {
             // Its one stream carries every answer, so only one server can be asked.
-            return self.forward(call, call.frame.clone(), server.clone()).await;
+            return self.forward(call, call.frame.clone(), server.clone(), None).await;
         }
         let last = servers.len().saturating_sub(1);
         for (index, server) in servers.into_iter().enumerate() {
@@ -195,13 +234,14 @@ impl Message<'_> {
             let fault = Fault::InvalidParams { field: "method", reason: "must not be repeated in a session" };
             return Err(rejected(Era::Legacy, Some(id), fault));
         }
-        Ok(build::result(id, &here::initialized(self.request, version).await))
+        Ok(build::result(id, &here::initialized(self.request.toolset(), version).await))
     }
 
     async fn list(&self, id: &Id, kind: ListKind, cursor: Option<&str>) -> Result<Bytes, Error> {
         let fetch = self.fetcher();
         let audience = Audience::Legacy(self.session.client().map_or(0, |client| client.view));
-        here::list(self.request, Era::Legacy, audience, &fetch, id, kind, cursor).await
+        let asking = here::Asking { era: Era::Legacy, audience, fetch: &fetch, memory: Some(self.session.memory()) };
+        here::list(self.request, &asking, id, kind, cursor).await
     }
 
     fn fetcher(&self) -> Fetcher<'_> {

@@ -120,10 +120,11 @@ async fn split(request: &Request, call: &Call, filter: &Filter) -> Split {
 
 /// The server that a resource belongs to, and its URI there.
 async fn owner(request: &Request, call: &Call, servers: &[ServerIndex], uri: &str) -> Option<(ServerIndex, String)> {
-    if let [only] = servers {
+    let listing = &request.toolset().listing;
+    let is_plain = listing.curation().is_none_or(|curation| curation.leaves(ListKind::Resources));
+    if let ([only], true) = (servers, is_plain) {
         return Some((*only, uri.to_owned()));
     }
-    let listing = &request.toolset().listing;
     let view = view(request, behalf::audience(request.toolset(), call));
     let router = listing.router(view, &Fetcher::Modern(&Behalf::of(request, call))).await;
     match router.route(uri) {

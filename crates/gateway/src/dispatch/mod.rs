@@ -3,11 +3,12 @@
 //! In: an inspected request. Out: [`Dispatched`]: an answer that has begun. Stateless requests
 //! go straight to a server ([`modern`]), or through a session that is kept on their behalf
 //! ([`bridged`]); messages of sessions go through the session's actor
-//! ([`legacy`]); what the gateway answers itself is in [`here`], change notifications of
+//! ([`legacy`]); what the gateway answers itself is in [`here`] and [`find`], change notifications of
 //! stateless clients in [`listen`].
 //! Knows nothing of HTTP statuses beyond what a server answered: the next stage writes responses.
 
 mod bridged;
+mod find;
 mod here;
 mod legacy;
 mod listen;
@@ -22,13 +23,15 @@ use http::StatusCode;
 use quorate_http::sse;
 use quorate_jsonrpc::Id;
 use quorate_mcp::{Call, Era, Fault, Rejected, Version};
-use quorate_runtime::session::{Connection, Refused};
+use quorate_runtime::backend;
+use quorate_runtime::session::{Connection, Refused, Terms};
 use quorate_runtime::shard;
 use quorate_telemetry::{Method, Metrics, Outcome, Revision, Trace};
 use quorate_types::Code;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::classify::{Request, Work};
+use crate::held::Held;
 use crate::inspect::Inspected;
 
 /// An answer that has begun.
@@ -173,6 +176,11 @@ impl Request {
 
 fn rejected(era: Era, id: Option<&Id>, fault: Fault) -> Error {
     Error::Rejected(Rejected { era, id: id.cloned(), fault })
+}
+
+/// Takes a place for a call at `server`, and says what else its toolset holds it to.
+fn begin(request: &Request, server: &backend::Handle, held: Option<&Held>) -> Result<Terms, Fault> {
+    Held::begin(held, &request.toolset().gates, server.name(), metrics(request))
 }
 
 fn metrics(request: &Request) -> &Metrics {

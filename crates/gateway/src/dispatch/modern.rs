@@ -13,22 +13,25 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use quorate_http::sse;
-use quorate_jsonrpc::{Frame, Id, Kind, pick};
+use quorate_jsonrpc::{Frame, Id, Kind, build, pick};
 use quorate_mcp::exchange::{Exchange, Outcome as Step};
 use quorate_mcp::listing::Resolution;
 use quorate_mcp::param::ParamRules;
 use quorate_mcp::{Call, Era, Fault, ListKind, Method, Operation as Asked, Version, header};
 use quorate_runtime::backend::{self, Load, Sent, fault_of};
 use quorate_runtime::listing::Audience;
+use quorate_runtime::session::Terms;
+use quorate_runtime::session::terms::{Clock, Late};
 use quorate_runtime::upstream::{Answer, FrameStream};
 use quorate_telemetry::{Outcome, Trace};
 use quorate_types::ResourceName;
 
-use super::{Dispatched, Error, Operation, bridged, here, listen, metrics, rejected};
+use super::{Dispatched, Error, Operation, begin, bridged, find, here, listen, metrics, rejected};
 use crate::ask;
 use crate::behalf;
 use crate::classify::Request;
 use crate::handle::Outbound;
+use crate::held::Held;
 use crate::route::{Target, view};
 
 /// Answers a stateless request.
@@ -40,32 +43,51 @@ pub(super) async fn send(
     started: Instant,
 ) -> Result<Dispatched, Error> {
     let mut operation = Operation::begin(metrics(request), &call, Version::LATEST, started);
+    let mut outcome = Outcome::Ok;
     let result = match target {
         Target::Here => match &call.operation {
             Asked::Listen { filter } => return listen::open(request, &call, filter, operation).await,
             _ => here::modern(request, &call).await,
         },
-        Target::Server { server, frame, name } => {
+        Target::Server { server, frame, name, held } => {
             if let Err(fault) = check_params(request, &call) {
                 operation.end(Outcome::Failed(fault.class()));
                 return Err(rejected(Era::Modern, call.id(), fault));
             }
             if server.needs_session() {
-                return bridged::send(request, &call, server, &frame, trace, operation).await;
+                return bridged::send(request, &call, server, (&frame, held.as_ref()), trace, operation).await;
             }
             let upstream = Upstream { request, call: &call, trace };
-            return upstream.send(server, &frame, name.as_deref(), operation).await;
+            return upstream.send(server, &frame, name.as_deref(), held, operation).await;
         }
         Target::Ask { servers, uri } => {
             let upstream = Upstream { request, call: &call, trace };
             return upstream.ask(servers, &uri, operation).await;
         }
+        Target::Find { tools } => {
+            let found = find::run(request, &call, &tools, None);
+            tell(request, &call, found, &mut outcome)
+        }
+        Target::Told { result } => tell(request, &call, Ok((result, Outcome::ToolError)), &mut outcome),
+        Target::Refused { fault } => Err(rejected(Era::Modern, call.id(), fault)),
     };
     operation.end(match &result {
-        Ok(_) => Outcome::Ok,
+        Ok(_) => outcome,
         Err(error) => Outcome::Failed(error.class()),
     });
     result
+}
+
+/// Answers with a result of our own, and notes how the call ended.
+fn tell(
+    request: &Request,
+    call: &Call,
+    told: Result<(String, Outcome), Fault>,
+    outcome: &mut Outcome,
+) -> Result<Dispatched, Error> {
+    let (result, ended) = told.map_err(|fault| rejected(Era::Modern, call.id(), fault))?;
+    *outcome = ended;
+    Ok(call.id().map_or(Dispatched::Accepted, |id| request.answer(build::result(id, &result))))
 }
 
 struct Upstream<'a> {
@@ -82,38 +104,54 @@ impl Upstream<'_> {
         server: backend::Handle,
         frame: &Frame,
         name: Option<&str>,
+        held: Option<Held>,
         mut operation: Operation,
     ) -> Result<Dispatched, Error> {
         let client_id = self.client_id()?;
+        let terms = match begin(self.request, &server, held.as_ref()) {
+            Ok(terms) => terms,
+            Err(fault) => {
+                operation.end(Outcome::Failed(fault.class()));
+                return Err(rejected(Era::Modern, Some(&client_id), fault));
+            }
+        };
+        let mut time = Time { clock: Clock::start(terms.timeout.as_ref()), terms, held };
         let upstream_id = mint();
         let body = frame.with_id(&upstream_id).into_bytes();
         let exchange = Exchange::new(client_id.clone(), upstream_id, Version::LATEST);
         let sent_at = Instant::now();
-        let sent = server.send(&self.headers(name), &body).await;
+        let headers = self.headers(name, time.held.as_ref());
+        let sent = time.clock.wait(true, server.send(&headers, &body)).await;
         let method = quorate_telemetry::Method::of(self.call.frame.method().unwrap_or_default());
-        let Sent { answer, load } = match sent {
-            Ok(sent) => sent,
-            Err(error) => {
-                operation.end(Outcome::Failed(error.code()));
-                server.metrics().operation(method, Outcome::Failed(error.code()), sent_at.elapsed());
-                return Err(rejected(Era::Modern, Some(&client_id), error.to_fault()));
+        let (fault, code) = match sent {
+            Ok(Ok(Sent { answer, load })) => {
+                let reader = Reader {
+                    request: Arc::clone(self.request),
+                    server,
+                    audience: behalf::audience(self.request.toolset(), self.call),
+                    method: self.call.method(),
+                    exchange,
+                    operation,
+                    sent_at,
+                    label: method,
+                    load,
+                    time,
+                };
+                return match answer {
+                    Answer::Json { status, frame } => reader.json(status, frame),
+                    Answer::Stream(frames) => Ok(Dispatched::Events(reader.events(frames))),
+                };
+            }
+            Ok(Err(error)) => (error.to_fault(), error.code()),
+            Err(Late) => {
+                let fault = time.late();
+                let code = fault.class();
+                (fault, code)
             }
         };
-        let reader = Reader {
-            request: Arc::clone(self.request),
-            server,
-            audience: behalf::audience(self.request.toolset(), self.call),
-            method: self.call.method(),
-            exchange,
-            operation,
-            sent_at,
-            label: method,
-            load,
-        };
-        match answer {
-            Answer::Json { status, frame } => reader.json(status, frame),
-            Answer::Stream(frames) => Ok(Dispatched::Events(reader.events(frames))),
-        }
+        operation.end(Outcome::Failed(code));
+        server.metrics().operation(method, Outcome::Failed(code), sent_at.elapsed());
+        Err(rejected(Era::Modern, Some(&client_id), fault))
     }
 
     /// Asks servers in turn for a resource that none of them lists.
@@ -128,7 +166,7 @@ impl Upstream<'_> {
             }
             let upstream_id = mint();
             let body = self.call.frame.with_id(&upstream_id).into_bytes();
-            let Ok(sent) = server.send(&self.headers(Some(uri)), &body).await else { continue };
+            let Ok(sent) = server.send(&self.headers(Some(uri), None), &body).await else { continue };
             let Ok(answer) = sent.answer.finish(|_| {}).await else { continue };
             if answer.kind() != Kind::Result || answer.id() != Some(&upstream_id) {
                 continue;
@@ -151,8 +189,9 @@ impl Upstream<'_> {
         self.call.id().cloned().ok_or_else(|| rejected(Era::Modern, None, invalid()))
     }
 
-    /// The headers that mirror the request, and those of parameters as the client sent them.
-    fn headers(&self, name: Option<&str>) -> HeaderMap {
+    /// The headers that mirror the request, and those of parameters as the client sent them, but for
+    /// arguments that the toolset has in its own hand.
+    fn headers(&self, name: Option<&str>, held: Option<&Held>) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(header::PROTOCOL_VERSION, HeaderValue::from_static(Version::LATEST.as_str()));
         if let Some(method) = self.call.method() {
@@ -162,11 +201,13 @@ impl Upstream<'_> {
         {
             headers.insert(header::NAME, header::encode(name));
         }
+        let terms = held.map(|held| &held.terms);
         for (key, value) in self.request.headers() {
-            if is_param(key) {
+            if is_param(key) && !terms.is_some_and(|terms| terms.withholds_header(key)) {
                 headers.append(key.clone(), value.clone());
             }
         }
+        headers.extend(terms.into_iter().flat_map(|terms| terms.headers().iter().cloned()));
         self.trace.outgoing(&tracing::Span::none()).inject(&mut headers);
         headers
     }
@@ -183,6 +224,25 @@ struct Reader {
     sent_at: Instant,
     label: quorate_telemetry::Method,
     load: Load,
+    time: Time,
+}
+
+/// What a call is held to, for as long as it goes on.
+struct Time {
+    clock: Clock,
+    terms: Terms,
+    held: Option<Held>,
+}
+
+// === impl Time ===
+
+impl Time {
+    /// Counts that the server took too long, and says so.
+    fn late(&self) -> Fault {
+        // Only where there is a timeout is anything late.
+        self.terms.timeout.iter().for_each(|timeout| drop(timeout.late()));
+        self.held.as_ref().and_then(Held::late).unwrap_or(Fault::Internal)
+    }
 }
 
 // === impl Reader ===
@@ -199,17 +259,21 @@ impl Reader {
     fn events(self, frames: FrameStream) -> sse::Events {
         let events = stream::unfold(Some((self, frames)), |state| async move {
             let (mut reader, mut frames) = state?;
-            let (bytes, last) = match frames.next().await {
-                Some(Ok(item)) => match reader.step(item.frame) {
+            let (bytes, last) = match reader.time.clock.wait(true, frames.next()).await {
+                Ok(Some(Ok(item))) => match reader.step(item.frame) {
                     Ok((frame, last)) => (frame.into_bytes(), last),
                     Err(reason) => (reader.fault(&reason), true),
                 },
-                Some(Err(error)) => {
+                Ok(Some(Err(error))) => {
                     reader.load.failed(&error);
                     let fault = fault_of(reader.server.name(), &error);
                     (reader.fault_frame(&fault), true)
                 }
-                None => (reader.fault("its stream ended before the answer"), true),
+                Err(Late) => {
+                    let fault = reader.time.late();
+                    (reader.fault_frame(&fault), true)
+                }
+                Ok(None) => (reader.fault("its stream ended before the answer"), true),
             };
             let event = sse::Event::new(bytes);
             Some((event, (!last).then_some((reader, frames))))

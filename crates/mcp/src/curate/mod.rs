@@ -125,6 +125,16 @@ impl Curation {
         self.search.as_ref()
     }
 
+    /// Tells whether names and URIs of this kind mean what servers mean by them: everything is chosen,
+    /// and nothing has another name or terms.
+    #[must_use]
+    pub fn leaves(&self, kind: ListKind) -> bool {
+        let is_searched = kind == ListKind::Tools && self.search.is_some();
+        let kinds = self.members.iter().map(|kinds| &kinds[Kind::of(kind) as usize]);
+        let mut of_kind = kinds.filter(|of_kind| !of_kind.selection.is_everything() || of_kind.renames());
+        !is_searched && of_kind.next().is_none()
+    }
+
     /// Tells whether the toolset may have something of a server's list at all.
     #[must_use]
     pub fn has_any(&self, kind: ListKind, server: ServerIndex) -> bool {
@@ -170,6 +180,15 @@ impl Curation {
 // === impl OfKind ===
 
 impl OfKind {
+    /// Whether some rule changes names or terms, and not only what is shown.
+    fn renames(&self) -> bool {
+        self.rules.iter().any(|applicable| {
+            let changes = &applicable.rule.changes;
+            let has_terms = changes.timeout.is_some() || changes.concurrency.is_some() || changes.replayable.is_some();
+            changes.rename.is_some() || !changes.arguments.is_empty() || has_terms
+        })
+    }
+
     /// Marks the patterns of the selection that match.
     fn mark(&self, name: &str, marks: &mut Marks) {
         let Some((include, exclude)) = self.watched else { return };

@@ -1,0 +1,103 @@
+//! Toolsets of a configuration become toolsets that run.
+//!
+//! What did not change is kept, with its lists; a changed one keeps the counts of calls in progress.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use quorate_config::{Member, Naming, ResourceSet, ToolServer, Toolset as Config};
+use quorate_mcp::curate::{self, Curation};
+use quorate_runtime::backend;
+use quorate_runtime::listing::{self, Listing, Watch};
+use quorate_telemetry::Metrics;
+use quorate_types::ResourceName;
+
+use crate::authorize::Policy;
+use crate::snapshot::{Instructions, ToolsetTable};
+use crate::toolset::Toolset;
+
+/// Toolsets by name, with the configuration that they were made of.
+pub(super) type Toolsets = HashMap<ResourceName, (Config, Arc<Toolset>)>;
+
+/// What toolsets are made of.
+pub(super) struct Making<'a> {
+    pub(super) backends: &'a HashMap<ResourceName, (ToolServer, backend::Handle)>,
+    /// The toolsets that run.
+    pub(super) running: &'a Toolsets,
+    pub(super) policy: Policy,
+    pub(super) metrics: &'a Metrics,
+}
+
+// === impl Making ===
+
+impl Making<'_> {
+    pub(super) fn all(&self, resources: &ResourceSet) -> Toolsets {
+        let made = |config: &Config| (config.name.clone(), (config.clone(), self.toolset(config)));
+        resources.toolsets().iter().map(made).collect()
+    }
+
+    fn toolset(&self, config: &Config) -> Arc<Toolset> {
+        let servers: Vec<backend::Handle> = config.servers().filter_map(|name| self.backend(name)).collect();
+        let before = self.running.get(&config.name);
+        if let Some((known, toolset)) = before
+            && known == config
+            && toolset.servers().len() == servers.len()
+            && toolset.servers().iter().zip(&servers).all(|(one, other)| one.is_same(other))
+        {
+            return Arc::clone(toolset);
+        }
+        let servers = Arc::new(servers);
+        let gates = before.and_then(|(_, toolset)| Some(Arc::clone(&toolset.tables().first()?.gates)));
+        let gates = gates.unwrap_or_default();
+        let watch = Arc::new(Watch::new(config.name.clone(), self.metrics.clone()));
+        let combinations = config.members.iter().map(|member| member.versions.len().max(1)).product();
+        let table = |places: &[usize]| ToolsetTable {
+            name: config.name.clone(),
+            tenant: config.tenant.clone(),
+            policy: self.policy,
+            listing: self.listing(config, places, combinations, Arc::clone(&watch)),
+            servers: Arc::clone(&servers),
+            gates: Arc::clone(&gates),
+            instructions: Instructions {
+                own: config.instructions.clone(),
+                kept: config.members.iter().map(|member| member.keeps_instructions).collect(),
+            },
+        };
+        Arc::new(Toolset::new(config.name.clone(), config.members.clone(), Arc::clone(&servers), table))
+    }
+
+    /// The lists of one combination of versions.
+    fn listing(&self, config: &Config, places: &[usize], combinations: usize, watch: Arc<Watch>) -> Listing {
+        let chosen = |(member, place): (&Member, &usize)| member.versions.get(*place).map(|one| one.server.clone());
+        let servers: Vec<Option<ResourceName>> = config.members.iter().zip(places).map(chosen).collect();
+        let members = config.members.iter().zip(&servers);
+        let (members, handles): (Vec<_>, Vec<_>) = members
+            .filter_map(|(member, server)| {
+                let server = server.as_ref()?;
+                let curated = curate::Member { name: &member.name, server, selections: &member.selections };
+                Some((curated, (member.name.clone(), self.backend(server)?)))
+            })
+            .unzip();
+        let config = listing::Config {
+            toolset: config.name.clone(),
+            curation: Curation::compile(&members, &config.rules).map(Arc::new),
+            members: handles,
+            naming: naming(config.naming),
+            combinations,
+            watch,
+        };
+        Listing::new(config, self.metrics.clone())
+    }
+
+    fn backend(&self, name: &ResourceName) -> Option<backend::Handle> {
+        self.backends.get(name).map(|(_, backend)| backend.clone())
+    }
+}
+
+const fn naming(naming: Naming) -> quorate_mcp::naming::Naming {
+    match naming {
+        Naming::Bare => quorate_mcp::naming::Naming::Bare,
+        Naming::Prefix => quorate_mcp::naming::Naming::Prefix,
+        Naming::OnCollision => quorate_mcp::naming::Naming::OnCollision,
+    }
+}

@@ -1,0 +1,118 @@
+//! A toolset as a whole: which versions of its servers a caller or a session has.
+//!
+//! In: who asks. Out: the one [`ToolsetTable`] that is a toolset's to that caller. A toolset has a
+//! table for each combination of its members' versions, mostly one. A session keeps the versions
+//! that it was opened on as long as the configuration has them; a stateless caller's follow from
+//! its principal and the weights alone, so that every node draws the same.
+
+use std::sync::Arc;
+
+use quorate_config::{Draw, Member};
+use quorate_mcp::curate::version::{Weighted, draw};
+use quorate_runtime::session::Memory;
+use quorate_runtime::session::memory::Versions;
+use quorate_runtime::{backend, entropy};
+use quorate_types::{PrincipalDigest, ResourceName};
+
+use crate::snapshot::ToolsetTable;
+
+/// One toolset, with all versions of its servers.
+pub struct Toolset {
+    name: ResourceName,
+    members: Vec<Member>,
+    /// By the combination of versions: the last member's version counts fastest.
+    tables: Vec<Arc<ToolsetTable>>,
+    servers: Arc<Vec<backend::Handle>>,
+}
+
+// === impl Toolset ===
+
+impl Toolset {
+    /// Puts a toolset together: `table` makes the table of one combination, given as the place of
+    /// the version of each member.
+    pub(crate) fn new(
+        name: ResourceName,
+        members: Vec<Member>,
+        servers: Arc<Vec<backend::Handle>>,
+        mut table: impl FnMut(&[usize]) -> ToolsetTable,
+    ) -> Self {
+        let mut places = vec![0; members.len()];
+        let mut tables = Vec::new();
+        loop {
+            tables.push(Arc::new(table(&places)));
+            let next = places.iter().zip(&members).rposition(|(place, member)| place + 1 < member.versions.len());
+            let Some(next) = next else { break };
+            places[next] += 1;
+            places[next + 1..].fill(0);
+        }
+        Self { name, members, tables, servers }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &ResourceName {
+        &self.name
+    }
+
+    /// Its tables, one for each combination of versions.
+    #[must_use]
+    pub fn tables(&self) -> &[Arc<ToolsetTable>] {
+        &self.tables
+    }
+
+    /// The servers of all versions.
+    #[must_use]
+    pub fn servers(&self) -> &Arc<Vec<backend::Handle>> {
+        &self.servers
+    }
+
+    /// The table of a caller without a session.
+    #[must_use]
+    pub fn of_principal(&self, caller: PrincipalDigest) -> &Arc<ToolsetTable> {
+        self.table(|member| drawn(member, caller))
+    }
+
+    /// The table of a session of `caller` that has this memory. A version that the configuration no
+    /// longer has gives way to the caller's own.
+    #[must_use]
+    pub fn of_session(&self, caller: PrincipalDigest, memory: &Memory) -> &Arc<ToolsetTable> {
+        self.table(|member| {
+            let kept = memory.versions().iter().find(|(name, _)| *name == member.name);
+            let kept = kept.and_then(|(_, server)| member.versions.iter().position(|one| one.server == *server));
+            kept.unwrap_or_else(|| drawn(member, caller))
+        })
+    }
+
+    /// Draws the versions of a new session of `caller`.
+    #[must_use]
+    pub fn draw(&self, caller: PrincipalDigest) -> Versions {
+        let versioned = self.members.iter().filter(|member| member.versions.len() > 1);
+        let version = |member: &Member| {
+            let by = match member.draw {
+                Draw::Principal => caller,
+                Draw::Session => PrincipalDigest(entropy::secret()),
+            };
+            (member.name.clone(), member.versions[drawn(member, by)].server.clone())
+        };
+        versioned.map(version).collect()
+    }
+
+    fn table(&self, place: impl Fn(&Member) -> usize) -> &Arc<ToolsetTable> {
+        if let [only] = &self.tables[..] {
+            return only; // Most toolsets draw nothing.
+        }
+        let combination = self.members.iter().fold(0, |before, member| match member.versions.len() {
+            0 | 1 => before,
+            count => before * count + place(member),
+        });
+        &self.tables[combination]
+    }
+}
+
+/// The place of the version that is drawn for `by`.
+fn drawn(member: &Member, by: PrincipalDigest) -> usize {
+    let weighted = member.versions.iter().map(|one| Weighted { server: one.server.as_str(), weight: one.weight });
+    let weighted: Vec<Weighted<'_>> = weighted.collect();
+    // A document's versions have a weight; those made in code may have none, and then the first.
+    draw(&by.0, member.name.as_str(), &weighted).unwrap_or(0)
+}
