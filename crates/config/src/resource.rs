@@ -248,13 +248,11 @@ impl Connection {
     pub fn http(urls: Vec<Url>) -> Self {
         Self::Http(HttpConnection { urls, transport: Transport::default(), headers: HeaderMap::new() })
     }
-}
 
-impl Connection {
     /// Lists the files that it is made of, beside the resource's own.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let api = match self {
-            Self::Http(_) => None,
+            Self::Http(_) | Self::Stdio(_) => None,
             Self::OpenApi(api) => Some(api),
         };
         api.into_iter().flat_map(OpenApiConnection::files)

@@ -138,7 +138,7 @@ impl Endpoint {
     /// Closes, and waits until nothing of it is left.
     pub(crate) async fn end(&self) {
         match self {
-            Self::Http(_) => {}
+            Self::Http(_) | Self::Api(_) => {}
             Self::Stdio(endpoint) => endpoint.end().await,
         }
     }
