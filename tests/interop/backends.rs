@@ -1,112 +1,342 @@
 //! The servers of the interoperability test: ours with everything, and those that nobody here wrote.
 //!
-//! Each says how it is started, where it serves, which plan it follows, and which clients can meet it without a
-//! gateway.
+//! Each says where it comes from, how it is started, which plan it follows, and which clients can meet it without a
+//! gateway. A server on standard input and output is started by whoever calls it: by a driver of the Python SDK to see
+//! it alone, by the gateway otherwise. What such a server works on is in a folder of its own.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use quorate_tests::{
     http,
-    interop::{Client, Mode, Plan},
+    interop::{self, Child, Client, Library, Mode, Plan, Section, Target},
     paths,
     process::Process,
-    servers::{self, Server},
+    servers,
 };
+use serde_json::{Value, json};
+
+use crate::site::Site;
 
 /// How long a server may take to start.
 const START: Duration = Duration::from_secs(30);
 
-/// The package of the reference server.
-const EVERYTHING: &str = "node_modules/@modelcontextprotocol/server-everything";
+/// The file that pins the servers from PyPI.
+const REQUIREMENTS: &str = "tests/interop/python/requirements.txt";
 
 /// A server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Backend {
+    /// Its name in `known.json`, as a tool server and as a toolset.
+    pub(crate) name: &'static str,
+    /// The file with its plan.
+    plan: &'static str,
+    /// What is started.
+    origin: Origin,
+    /// With which arguments; `$FOLDER` is its folder.
+    arguments: &'static [&'static str],
+    /// Where it serves.
+    transport: Transport,
+    /// What a reader of the page has to know.
+    note: &'static str,
+}
+
+/// Where a server comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Backend {
+enum Origin {
     /// Our fixture on rmcp.
     Fixture,
-    /// The reference server over streamable HTTP.
-    Everything,
-    /// The reference server over HTTP+SSE.
-    EverythingSse,
-    /// A server on the Python SDK.
-    Python,
+    /// `python/server.py`.
+    Script,
+    /// A package of the scope `@modelcontextprotocol` from npm.
+    Npm(&'static str),
+    /// A package from PyPI.
+    PyPi(&'static str),
+}
+
+/// Where a server serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Http,
+    Sse,
+    Stdio,
+}
+
+/// A server that can be called.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// Which one.
+    pub(crate) backend: Backend,
+    /// With what it shows its features.
+    pub(crate) plan: Plan,
+    /// Where a client finds it without the gateway.
+    pub(crate) target: Target,
+    /// Values for the variables of the plan.
+    variables: Vec<(&'static str, String)>,
+    /// Its process, when it is not started by its callers.
+    _process: Option<Process>,
+    /// What it fetches.
+    _site: Option<Site>,
 }
 
 /// Every server, in the order of the page.
-pub(crate) const ALL: [Backend; 4] = [Backend::Fixture, Backend::Everything, Backend::EverythingSse, Backend::Python];
+pub(crate) const ALL: [Backend; 11] = [
+    Backend {
+        name: "fixture",
+        plan: "fixture.json",
+        origin: Origin::Fixture,
+        arguments: &[],
+        transport: Transport::Http,
+        note: "It has every feature there is, in both eras.",
+    },
+    Backend {
+        name: "python",
+        plan: "python.json",
+        origin: Origin::Script,
+        arguments: &["0"],
+        transport: Transport::Http,
+        note: "It is written as the SDK's documentation says, in both eras.",
+    },
+    Backend {
+        name: "everything",
+        plan: "everything.json",
+        origin: Origin::Npm("server-everything"),
+        arguments: &["streamableHttp"],
+        transport: Transport::Http,
+        note: "",
+    },
+    Backend {
+        name: "everything-sse",
+        plan: "everything.json",
+        origin: Origin::Npm("server-everything"),
+        arguments: &["sse"],
+        transport: Transport::Sse,
+        note: "",
+    },
+    Backend {
+        name: "everything-stdio",
+        plan: "everything.json",
+        origin: Origin::Npm("server-everything"),
+        arguments: &["stdio"],
+        transport: Transport::Stdio,
+        note: "",
+    },
+    Backend {
+        name: "filesystem",
+        plan: "filesystem.json",
+        origin: Origin::Npm("server-filesystem"),
+        arguments: &["$FOLDER"],
+        transport: Transport::Stdio,
+        note: "",
+    },
+    Backend {
+        name: "memory",
+        plan: "memory.json",
+        origin: Origin::Npm("server-memory"),
+        arguments: &[],
+        transport: Transport::Stdio,
+        note: "",
+    },
+    Backend {
+        name: "thinking",
+        plan: "thinking.json",
+        origin: Origin::Npm("server-sequential-thinking"),
+        arguments: &[],
+        transport: Transport::Stdio,
+        note: "",
+    },
+    Backend {
+        name: "fetch",
+        plan: "fetch.json",
+        origin: Origin::PyPi("mcp-server-fetch"),
+        arguments: &["--allow-private-ips"],
+        transport: Transport::Stdio,
+        note: "Started without Node in its `PATH`: where it finds one, it runs `npm install` with its first page. Pages of \
+               private addresses, such as the test's own, are refused without `--allow-private-ips`.",
+    },
+    Backend {
+        name: "git",
+        plan: "git.json",
+        origin: Origin::PyPi("mcp-server-git"),
+        arguments: &["--repository", "$FOLDER"],
+        transport: Transport::Stdio,
+        note: "",
+    },
+    Backend {
+        name: "time",
+        plan: "time.json",
+        origin: Origin::PyPi("mcp-server-time"),
+        arguments: &["--local-timezone", "Etc/UTC"],
+        transport: Transport::Stdio,
+        note: "",
+    },
+];
 
 // === impl Backend ===
 
 impl Backend {
-    /// Its name in `known.json` and as a tool server of the gateway.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Fixture => "fixture",
-            Self::Everything => "everything",
-            Self::EverythingSse => "everything-sse",
-            Self::Python => "python",
-        }
-    }
-
-    /// Its title on the page.
-    pub(crate) fn title(self) -> anyhow::Result<String> {
-        Ok(match self {
-            Self::Fixture => "Our conformance fixture (Rust `rmcp`), both eras".to_owned(),
-            Self::Everything => format!("`server-everything` {}, streamable HTTP", everything_version()?),
-            Self::EverythingSse => format!("`server-everything` {}, HTTP+SSE", everything_version()?),
-            Self::Python => "A server on Python `mcp`, both eras".to_owned(),
-        })
-    }
-
-    /// The file with its plan.
-    pub(crate) fn plan(self) -> PathBuf {
-        let file = match self {
-            Self::Fixture => "fixture.json",
-            Self::Everything | Self::EverythingSse => "everything.json",
-            Self::Python => "python.json",
+    /// What the page says of it before its table.
+    pub(crate) fn section(self) -> anyhow::Result<Section> {
+        let what = match self.origin {
+            Origin::Fixture => "Our conformance fixture (Rust `rmcp`)".to_owned(),
+            Origin::Script => "A server on Python `mcp`".to_owned(),
+            Origin::Npm(package) => format!("`{package}` {}", npm_version(package)?),
+            Origin::PyPi(package) => format!("`{package}` {}", interop::version(REQUIREMENTS, package)?),
         };
-        paths::repository().join("tests/interop/plans").join(file)
+        let transport = match self.transport {
+            Transport::Http => "streamable HTTP",
+            Transport::Sse => "HTTP+SSE",
+            Transport::Stdio => "stdio",
+        };
+        Ok(Section { server: self.name, title: format!("{what}, {transport}"), note: self.note })
     }
 
-    /// Whether this client can call it without a gateway.
+    /// Whether this client can call it without a gateway. A server on standard output is called by one SDK, to see
+    /// what it does alone.
     pub(crate) fn meets(self, client: Client, plan: &Plan) -> bool {
-        let sse = self == Self::EverythingSse;
-        plan.speaks(client.mode) && (client.mode == Mode::Sse) == sse
+        let way = match self.transport {
+            Transport::Http => client.mode != Mode::Sse,
+            Transport::Sse => client.mode == Mode::Sse,
+            Transport::Stdio => client.library == Library::PythonV2 && client.mode != Mode::Sse,
+        };
+        plan.speaks(client.mode) && way
     }
 
-    /// Starts it.
-    pub(crate) fn start(self) -> anyhow::Result<Server> {
-        match self {
-            Self::Fixture => servers::fixture(&[]),
-            Self::Everything => everything("streamableHttp", "mcp"),
-            Self::EverythingSse => everything("sse", "sse"),
-            Self::Python => python(),
+    /// Starts it, or prepares what its callers start; `folder` is its own.
+    pub(crate) fn start(self, folder: &Path) -> anyhow::Result<Running> {
+        fs::create_dir_all(folder)?;
+        let plan = Plan::read(&paths::repository().join("tests/interop/plans").join(self.plan))?;
+        let site = (self.name == "fetch").then(Site::start).transpose()?;
+        let mut variables = vec![("$FOLDER", text(folder)?)];
+        variables.extend(site.iter().map(|site| ("$SITE", site.url())));
+        self.furnish(folder)?;
+        let (process, target) = match (self.origin, self.transport) {
+            (Origin::Fixture, _) => {
+                let server = servers::fixture(&[])?;
+                (Some(server.process), Target::Url(server.url))
+            }
+            (_, Transport::Stdio) => (None, Target::Child(self.child(folder)?)),
+            (_, Transport::Http | Transport::Sse) => {
+                let (process, url) = self.serve(folder)?;
+                (Some(process), Target::Url(url))
+            }
+        };
+        Ok(Running { backend: self, plan, target, variables, _process: process, _site: site })
+    }
+
+    /// Puts into the folder what the plan expects to be there.
+    fn furnish(self, folder: &Path) -> anyhow::Result<()> {
+        match self.name {
+            "filesystem" => fs::write(folder.join("hello.txt"), "Hello from a file\n")?,
+            "memory" => {
+                let ada = json!({
+                    "type": "entity", "name": "Ada", "entityType": "person", "observations": ["writes programs"],
+                });
+                fs::write(folder.join("memory.jsonl"), format!("{ada}\n"))?;
+            }
+            "git" => {
+                fs::write(folder.join("hello.txt"), "Hello from a repository\n")?;
+                git(folder, &["init", "--quiet", "--initial-branch", "main"])?;
+                git(folder, &["add", "."])?;
+                git(folder, &["commit", "--quiet", "--message", "Say hello"])?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// How it is started on standard input and output. It finds no program but what it needs.
+    fn child(self, folder: &Path) -> anyhow::Result<Child> {
+        let path = match self.name {
+            // GitPython runs `git`.
+            "git" => env::var("PATH").context("there is a PATH")?,
+            _ => text(folder)?,
+        };
+        let mut env = BTreeMap::from([("PATH".to_owned(), path), ("HOME".to_owned(), text(folder)?)]);
+        if self.name == "memory" {
+            env.insert("MEMORY_FILE_PATH".to_owned(), text(&folder.join("memory.jsonl"))?);
+        }
+        Ok(Child { command: self.command(folder)?, env, folder: folder.to_owned() })
+    }
+
+    /// Starts it as a server on a port, and gives back its endpoint.
+    fn serve(self, folder: &Path) -> anyhow::Result<(Process, String)> {
+        let port = http::free_port()?;
+        let [program, arguments @ ..] = &self.command(folder)?[..] else {
+            unreachable!("a command has a program");
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).env("PORT", port.to_string());
+        let mut process = Process::start(self.name, &mut command)?;
+        if self.origin == Origin::Script {
+            let url = process.line(START, |line| Some(line.strip_prefix("listening on ")?.to_owned()))?;
+            return Ok((process, url));
+        }
+        // The transports of the reference server say it in different words, each with the port at the end.
+        process.line(START, |line| line.ends_with(&format!("on port {port}")).then_some(()))?;
+        let path = if self.transport == Transport::Sse { "sse" } else { "mcp" };
+        Ok((process, format!("http://127.0.0.1:{port}/{path}")))
+    }
+
+    fn command(self, folder: &Path) -> anyhow::Result<Vec<String>> {
+        let mut command = match self.origin {
+            Origin::Fixture => vec![text(&paths::binary("mcp-fixture")?)?],
+            Origin::Script => {
+                vec![python()?, text(&paths::repository().join("tests/interop/python/server.py"))?]
+            }
+            Origin::Npm(package) => vec![text(&paths::node(paths::INTEROP)?)?, text(&npm(package, "dist/index.js")?)?],
+            Origin::PyPi(package) => vec![python()?, "-m".to_owned(), package.replace('-', "_")],
+        };
+        let folder = text(folder)?;
+        command.extend(self.arguments.iter().map(|argument| argument.replace("$FOLDER", &folder)));
+        Ok(command)
+    }
+}
+
+// === impl Running ===
+
+impl Running {
+    /// The `spec` of the tool server that it is for the gateway; none while the gateway cannot start it.
+    pub(crate) fn spec(&self) -> Option<Value> {
+        match &self.target {
+            Target::Url(url) => Some(json!({ "urls": [url] })),
+            Target::Child(_) => None,
         }
     }
+
+    /// The plan's steps for one run; `run` is a text that no other run has.
+    pub(crate) fn steps(&self, run: &str) -> anyhow::Result<serde_json::Map<String, Value>> {
+        let variables = self.variables.iter().map(|(name, value)| (*name, value.as_str()));
+        self.plan.steps(&variables.chain([("$RUN", run)]).collect::<Vec<_>>())
+    }
 }
 
-fn everything(transport: &str, path: &str) -> anyhow::Result<Server> {
-    let script = paths::installed(paths::INTEROP, &format!("{EVERYTHING}/dist/index.js"))?;
-    let port = http::free_port()?;
-    let mut command = Command::new("node");
-    command.arg(script).arg(transport).env("PORT", port.to_string());
-    let mut process = Process::start(format!("server-everything {transport}"), &mut command)?;
-    // Its two transports say it in different words, each with the port at the end.
-    process.line(START, |line| line.ends_with(&format!("on port {port}")).then_some(()))?;
-    Ok(Server { process, url: format!("http://127.0.0.1:{port}/{path}") })
+fn git(folder: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+    let identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "commit.gpgsign=false"];
+    let status = Command::new("git").arg("-C").arg(folder).args(identity).args(arguments).status();
+    ensure!(status.context("git runs")?.success(), "git {arguments:?} failed");
+    Ok(())
 }
 
-fn python() -> anyhow::Result<Server> {
-    let mut command = Command::new(paths::installed(paths::INTEROP, "venv/bin/python")?);
-    command.arg(paths::repository().join("tests/interop/python/server.py")).arg("0");
-    let mut process = Process::start("the Python server", &mut command)?;
-    let url = process.line(START, |line| Some(line.strip_prefix("listening on ")?.to_owned()))?;
-    Ok(Server { process, url })
+fn python() -> anyhow::Result<String> {
+    text(&paths::installed(paths::INTEROP, "venv/bin/python")?)
 }
 
-fn everything_version() -> anyhow::Result<String> {
-    let manifest = paths::installed(paths::INTEROP, &format!("{EVERYTHING}/package.json"))?;
-    let manifest: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(manifest)?)?;
+fn npm(package: &str, file: &str) -> anyhow::Result<PathBuf> {
+    paths::installed(paths::INTEROP, &format!("node_modules/@modelcontextprotocol/{package}/{file}"))
+}
+
+fn npm_version(package: &str) -> anyhow::Result<String> {
+    let manifest: Value = serde_json::from_str(&fs::read_to_string(npm(package, "package.json")?)?)?;
     Ok(manifest["version"].as_str().context("a package has a version")?.to_owned())
+}
+
+fn text(path: &Path) -> anyhow::Result<String> {
+    Ok(path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?.to_owned())
 }

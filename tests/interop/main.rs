@@ -1,17 +1,20 @@
 //! Interoperability: clients that nobody here wrote call servers that nobody here wrote, directly and through the
 //! gateway.
 //!
-//! For each server, one after the other: every client that can meet it directly, then every client through a
-//! gateway in front of it. The servers run beside each other. What comes of it is a table in the user guide:
+//! All servers are started, then one node that has a tool server and a toolset for each. A server has one client at a
+//! time, since servers keep state, and so has each driver; otherwise everything runs beside each other, each client
+//! directly where it can meet the server without a gateway, and through the gateway. What comes of it is a table in the
+//! user guide:
 //!
 //! - `--check` (the default) fails when the committed page is not the generated one;
 //! - `--write` writes the page;
 //! - `--direct` runs no gateway and makes no page (to look at drivers and servers alone).
 //!
-//! A red cell without an upstream reference in `known.json` fails in every form.
+//! A red cell without an upstream reference in `known.json` fails in every form. `--only SERVER` looks at one server.
 
 mod backends;
 mod rmcp;
+mod site;
 
 use std::{
     env, fs,
@@ -19,20 +22,16 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     thread,
-    time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
-use backends::Backend;
+use backends::{Backend, Running};
 use quorate_tests::{
-    interop::{self, Client, Known, Matrix, Mode, Plan, Way},
+    interop::{self, Client, Drivers, Job, Known, Matrix, Mode, Target, Way},
     paths,
-    process::Process,
-    servers,
+    servers::{self, Gateway},
 };
-
-/// How long one driver may take for all its features.
-const DRIVER: Duration = Duration::from_secs(300);
+use serde_json::{Value, json};
 
 /// The page that the table is on.
 const PAGE: &str = "docs/src/compatibility.md";
@@ -40,27 +39,42 @@ const PAGE: &str = "docs/src/compatibility.md";
 /// The list of upstream faults.
 const KNOWN: &str = "tests/interop/known.json";
 
-/// Scripts that have to lie beside their packages.
-const SCRIPTS: [&str; 3] = ["driver.mjs", "v1.mjs", "v2.mjs"];
-
 /// What the program was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Task {
+    /// Everything, and the page must be the committed one.
     Check,
+    /// Everything, and the page is written.
     Write,
+    /// Nothing through the gateway.
     Direct,
+    /// One server; its part of the page is printed.
+    Look,
 }
 
-/// One driver's run: client, way, what was asked, what was printed.
-type Run = (Client, Way, Vec<&'static str>, Vec<String>);
+/// One client's visit to a server: what it is asked, and where.
+#[derive(Debug)]
+struct Visit {
+    client: Client,
+    way: Way,
+    asked: Vec<&'static str>,
+    job: Job,
+}
+
+/// A visit and what the driver printed.
+type Visited = (Visit, Vec<String>);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let ended = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["drive-rmcp", plan, url, mode, features] => drive(plan, url, mode, features),
-        [] | ["--check"] => run(Task::Check),
-        ["--write"] => run(Task::Write),
-        ["--direct"] => run(Task::Direct),
+        ["drive-rmcp"] => rmcp::drive(),
+        [] | ["--check"] => run(Task::Check, &backends::ALL),
+        ["--write"] => run(Task::Write, &backends::ALL),
+        ["--direct"] => run(Task::Direct, &backends::ALL),
+        ["--only", name] => match backends::ALL.iter().find(|backend| backend.name == *name) {
+            Some(backend) => run(Task::Look, &[*backend]),
+            None => Err(anyhow::anyhow!("there is no server {name}")),
+        },
         _ => Err(anyhow::anyhow!("unknown arguments: {arguments:?}")),
     };
     match ended {
@@ -72,15 +86,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn drive(plan: &str, url: &str, mode: &str, features: &str) -> anyhow::Result<()> {
-    let mode = Mode::named(mode).with_context(|| format!("unknown mode {mode}"))?;
-    rmcp::drive(Path::new(plan), url, mode, features)
-}
-
-fn run(task: Task) -> anyhow::Result<()> {
+fn run(task: Task, backends: &[Backend]) -> anyhow::Result<()> {
     install_scripts()?;
     let known = Known::parse(&fs::read_to_string(paths::repository().join(KNOWN))?)?;
-    let matrix = try_all(task)?;
+    let matrix = try_all(task, backends)?;
     let failures = matrix.failures();
     for failure in &failures {
         eprintln!("failed: {failure}");
@@ -90,69 +99,119 @@ fn run(task: Task) -> anyhow::Result<()> {
         ensure!(failures.is_empty(), "a client and a server do not meet without the gateway");
         return Ok(());
     }
-    let titles = backends::ALL.iter().map(|backend| Ok((backend.name(), backend.title()?)));
-    let titles = titles.collect::<anyhow::Result<Vec<_>>>()?;
-    let page = interop::render(&matrix, &titles, &known)?;
+    let sections = backends.iter().map(|backend| backend.section()).collect::<anyhow::Result<Vec<_>>>()?;
+    let page = interop::render(&matrix, &sections, &known)?;
     writeln!(std::io::stdout(), "{page}")?;
     let wrong = matrix.unexplained(&known);
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     match task {
         Task::Write => fs::write(paths::repository().join(PAGE), page).context("cannot write the page"),
-        Task::Check | Task::Direct => compare(&page),
+        Task::Check => compare(&page),
+        Task::Direct | Task::Look => Ok(()),
     }
 }
 
-/// Every backend in a thread of its own.
-fn try_all(task: Task) -> anyhow::Result<Matrix> {
+/// Every server in a thread of its own, behind one gateway.
+fn try_all(task: Task, backends: &[Backend]) -> anyhow::Result<Matrix> {
+    let results = paths::results("interop")?;
+    let running = start(backends, &results)?;
+    let gateway = (task != Task::Direct).then(|| put_behind(&running, &results)).transpose()?;
+    let drivers = Drivers::new(results.join("home"))?;
     let mut matrix = Matrix::default();
-    let results = thread::scope(|scope| {
-        let started = backends::ALL.map(|backend| (backend, scope.spawn(move || try_backend(backend, task))));
-        started.map(|(backend, thread)| (backend, thread.join()))
-    });
-    for (backend, result) in results {
-        let Ok(result) = result else {
-            bail!("the test of {} panicked", backend.name());
-        };
-        for (client, way, asked, lines) in result.with_context(|| backend.name())? {
-            matrix.add(backend.name(), client, way, &asked, &lines);
+    thread::scope(|scope| {
+        let (gateway, drivers) = (gateway.as_ref(), &drivers);
+        let visit = |server| scope.spawn(move || receive(server, gateway, drivers));
+        let threads: Vec<_> = running.iter().map(|server| (server, visit(server))).collect();
+        for (server, thread) in threads {
+            let name = server.backend.name;
+            let Ok(visited) = thread.join() else {
+                bail!("the test of {name} panicked");
+            };
+            for (visit, lines) in visited.with_context(|| name)? {
+                matrix.add(name, visit.client, visit.way, &visit.asked, &lines);
+            }
         }
+        Ok(())
+    })?;
+    if let Some(gateway) = gateway {
+        fs::write(results.join("gateway.log"), gateway.process.output().join("\n"))?;
     }
     Ok(matrix)
 }
 
-fn try_backend(backend: Backend, task: Task) -> anyhow::Result<Vec<Run>> {
-    let path = backend.plan();
-    let plan = Plan::read(&path)?;
-    let server = backend.start()?;
-    let mut runs = Vec::new();
-    for client in interop::clients().into_iter().filter(|client| backend.meets(*client, &plan)) {
-        runs.push(drive_client(client, Way::Direct, &path, &plan, &server.url)?);
-    }
-    if task == Task::Direct {
-        return Ok(runs);
-    }
-    let gateway = servers::gateway(&[(backend.name(), &server.url)], &["--naming", "bare"])?;
-    for client in interop::clients().into_iter().filter(|client| plan.speaks(client.mode)) {
-        let url = match client.mode {
-            Mode::Sse => gateway.url.replace("/mcp", "/sse"),
-            Mode::Modern | Mode::Legacy => gateway.url.clone(),
-        };
-        runs.push(drive_client(client, Way::Through, &path, &plan, &url)?);
-    }
-    // The server and its gateway live until the last client was driven.
-    drop((gateway, server));
-    Ok(runs)
+/// Starts the servers, all at once.
+fn start(backends: &[Backend], results: &Path) -> anyhow::Result<Vec<Running>> {
+    thread::scope(|scope| {
+        let start = |backend: Backend| scope.spawn(move || backend.start(&results.join(backend.name)));
+        let threads: Vec<_> = backends.iter().map(|backend| (backend.name, start(*backend))).collect();
+        let joined = threads.into_iter().map(|(name, thread)| match thread.join() {
+            Ok(started) => started.with_context(|| name),
+            Err(_) => bail!("the start of {name} panicked"),
+        });
+        joined.collect()
+    })
 }
 
-fn drive_client(client: Client, way: Way, path: &Path, plan: &Plan, url: &str) -> anyhow::Result<Run> {
-    let asked: Vec<_> = plan.features(client).iter().map(|feature| feature.key).collect();
-    let mut command = client.command(path, url, &asked)?;
-    let mut process = Process::start(format!("{client:?}"), &mut command)?;
-    let ended = process.end(DRIVER);
-    let mut lines = process.output();
-    // Features without a line are red, and this is why.
-    lines.push(ended.map_or_else(|error| format!("{error:#}"), |status| status.to_string()));
-    Ok((client, way, asked, lines))
+/// Starts one node with a tool server and a toolset for each server.
+fn put_behind(running: &[Running], results: &Path) -> anyhow::Result<Gateway> {
+    let mut documents = vec![json!({ "kind": "Listener", "name": "data", "spec": { "address": "127.0.0.1:0" } })];
+    for server in running {
+        let Some(spec) = server.spec() else { continue };
+        let name = server.backend.name;
+        documents.push(json!({ "kind": "ToolServer", "name": name, "spec": spec }));
+        documents.push(json!({ "kind": "Toolset", "name": name, "spec": { "servers": [name], "naming": "bare" } }));
+    }
+    // JSON is YAML, and documents are separated as in YAML.
+    let text = documents.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n");
+    let file = results.join("resources.yaml");
+    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    servers::serve(&file)
+}
+
+/// Has every client visit one server: directly, and then through the gateway, which would not hear of what a direct
+/// visitor changes, and rightly shows lists for a while.
+fn receive(server: &Running, gateway: Option<&Gateway>, drivers: &Drivers) -> anyhow::Result<Vec<Visited>> {
+    let (direct, through) = visits(server, gateway)?.into_iter().partition(|visit| visit.way == Way::Direct);
+    let mut visited = receive_all(direct, drivers)?;
+    visited.extend(receive_all(through, drivers)?);
+    Ok(visited)
+}
+
+/// One visit after the other, first those whose driver has nothing to do.
+fn receive_all(mut waiting: Vec<Visit>, drivers: &Drivers) -> anyhow::Result<Vec<Visited>> {
+    let mut visited = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let mut each = waiting.iter().enumerate();
+        let free = each.find_map(|(at, visit)| Some((at, drivers.free(visit.client.library)?)));
+        let (at, driver) = free.unwrap_or_else(|| (0, drivers.wait(waiting[0].client.library)));
+        let visit = waiting.remove(at);
+        let lines = driver.run(&visit.job)?;
+        visited.push((visit, lines));
+    }
+    Ok(visited)
+}
+
+fn visits(server: &Running, gateway: Option<&Gateway>) -> anyhow::Result<Vec<Visit>> {
+    let mut visits = Vec::new();
+    for client in interop::clients() {
+        if server.backend.meets(client, &server.plan) {
+            visits.push(visit(server, client, Way::Direct, server.target.clone())?);
+        }
+        let behind = gateway.filter(|_| server.spec().is_some() && server.plan.speaks(client.mode));
+        if let Some(gateway) = behind {
+            let endpoint = if client.mode == Mode::Sse { "sse" } else { "mcp" };
+            let url = format!("http://{}/{endpoint}/{}", gateway.address, server.backend.name);
+            visits.push(visit(server, client, Way::Through, Target::Url(url))?);
+        }
+    }
+    Ok(visits)
+}
+
+fn visit(server: &Running, client: Client, way: Way, target: Target) -> anyhow::Result<Visit> {
+    let asked: Vec<_> = server.plan.features(client).iter().map(|feature| feature.key).collect();
+    let plan = server.steps(&format!("{}-{}-{way:?}", client.library.name(), client.mode.name()))?;
+    let features = asked.iter().map(|feature| (*feature).to_owned()).collect();
+    Ok(Visit { client, way, asked, job: Job { plan, target, mode: client.mode, features } })
 }
 
 fn compare(page: &str) -> anyhow::Result<()> {
@@ -169,13 +228,18 @@ fn compare(page: &str) -> anyhow::Result<()> {
     )
 }
 
+/// Node resolves packages from where a script lies, so the drivers have to lie beside theirs.
 fn install_scripts() -> anyhow::Result<()> {
     let installation = env::var_os(paths::INTEROP).map(PathBuf::from);
     let installation =
         installation.with_context(|| format!("{} is not set: run `cargo xtask test`", paths::INTEROP))?;
-    for script in SCRIPTS {
-        let source = paths::repository().join("tests/interop/ts").join(script);
-        fs::copy(&source, installation.join(script)).with_context(|| format!("cannot copy {}", source.display()))?;
+    let folder = paths::repository().join("tests/interop/ts");
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let script = entry?.path();
+        if script.extension().is_some_and(|extension| extension == "mjs") {
+            let name = script.file_name().context("a file has a name")?;
+            fs::copy(&script, installation.join(name)).with_context(|| format!("cannot copy {}", script.display()))?;
+        }
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! Drives rmcp's client through a plan and prints one JSON object per feature, as the drivers in Python and
-//! TypeScript do. The interoperability test starts itself with `drive-rmcp` to run this in a process of its own.
+//! Drives rmcp's client through plans, one job after the other, as the drivers in Python and TypeScript do: jobs come as
+//! lines of standard input, and each feature is answered with a JSON object. The interoperability test starts itself
+//! with `drive-rmcp` to run this in a process of its own.
 //!
 //! Every feature is tried on its own, with a time limit; a failure is a line with `ok: false` and the reason, and
 //! the next feature goes on.
@@ -9,14 +10,13 @@
 use std::{
     future::Future,
     io::Write as _,
-    path::Path,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
-use quorate_tests::interop::{Mode, Plan};
+use quorate_tests::interop::{Job, Mode, Target};
 use rmcp::{
     ClientHandler, ErrorData, RoleClient,
     model::{
@@ -34,7 +34,7 @@ use rmcp::{
     },
     transport::StreamableHttpClientTransport,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::{sleep, timeout};
 
 /// How long one feature may take.
@@ -46,6 +46,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Lists that are fetched to learn which arguments are mirrored.
 const LISTS_MAX: usize = 5;
+
+/// With what the server shows each feature.
+type Steps = Map<String, Value>;
 
 type Attempt<'a> = Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>>;
 
@@ -61,43 +64,55 @@ struct Seen {
 /// The client's side of the conversation.
 #[derive(Debug, Clone)]
 struct Handler {
-    plan: Arc<Plan>,
+    plan: Arc<Steps>,
     mode: Mode,
     seen: Arc<Mutex<Seen>>,
 }
 
 /// A connected client and its plan.
 struct Driver {
-    plan: Arc<Plan>,
+    plan: Arc<Steps>,
     mode: Mode,
     seen: Arc<Mutex<Seen>>,
     client: RunningService<RoleClient, Handler>,
 }
 
-/// Runs the features against `url` and prints what came of them.
+/// Does the jobs that come on standard input.
 ///
 /// # Errors
 ///
-/// The plan is not readable, or no connection came about.
-pub(crate) fn drive(plan: &Path, url: &str, mode: Mode, features: &str) -> anyhow::Result<()> {
-    let plan = Arc::new(Plan::read(plan)?);
+/// A job is none, or nobody listens to the answers.
+pub(crate) fn drive() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
-        let driver = Driver::connect(plan, url, mode).await?;
-        for feature in features.split(',') {
-            let (ok, detail) = driver.attempt(feature).await;
-            let line = json!({ "feature": feature, "ok": ok, "detail": detail });
-            writeln!(std::io::stdout(), "{line}")?;
-        }
-        driver.client.cancel().await?;
-        Ok(())
-    })
+    for line in std::io::stdin().lines() {
+        let job: Job = serde_json::from_str(&line?).context("a line is a job")?;
+        let reason = runtime.block_on(work(job)).err().map(|error| format!("{error:#}"));
+        say(&json!({ "end": reason }))?;
+    }
+    Ok(())
+}
+
+async fn work(job: Job) -> anyhow::Result<()> {
+    let Target::Url(url) = &job.target else {
+        bail!("this driver knows servers with a URL only");
+    };
+    let driver = Driver::connect(Arc::new(job.plan), url, job.mode).await?;
+    for feature in &job.features {
+        let (ok, detail) = driver.attempt(feature).await;
+        say(&json!({ "feature": feature, "ok": ok, "detail": detail }))?;
+    }
+    driver.client.cancel().await?;
+    Ok(())
+}
+
+fn say(line: &Value) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
 }
 
 // === impl Driver ===
 
 impl Driver {
-    async fn connect(plan: Arc<Plan>, url: &str, mode: Mode) -> anyhow::Result<Self> {
+    async fn connect(plan: Arc<Steps>, url: &str, mode: Mode) -> anyhow::Result<Self> {
         let seen = Arc::<Mutex<Seen>>::default();
         let handler = Handler { plan: plan.clone(), mode, seen: seen.clone() };
         let lifecycle = match mode {
@@ -112,7 +127,7 @@ impl Driver {
     }
 
     async fn attempt(&self, feature: &str) -> (bool, String) {
-        let step = self.plan.step(feature);
+        let step = step_of(&self.plan, feature);
         let attempt: Attempt<'_> = match feature {
             "connect" => Box::pin(self.connected()),
             "tools" => Box::pin(self.tools(step)),
@@ -276,30 +291,30 @@ impl Driver {
         let uri = text(step, "uri");
         if self.mode == Mode::Modern {
             let filter = SubscriptionFilter::builder().resource_subscriptions([uri]).build();
-            return self.listen(filter, text(step, "trigger"), |note| {
+            return self.listen(filter, step, |note| {
                 matches!(note, ServerNotification::ResourceUpdatedNotification(note) if note.params.uri == uri)
             })
             .await;
         }
         self.seen().updates.clear();
         self.client.subscribe(SubscribeRequestParams::new(uri)).await?;
-        self.trigger(text(step, "trigger")).await?;
+        self.trigger(step).await?;
         self.soon("the update", |seen| seen.updates.iter().any(|updated| updated == uri)).await?;
         self.client.unsubscribe(UnsubscribeRequestParams::new(uri)).await?;
         Ok(())
     }
 
     async fn changes(&self, step: &Value) -> anyhow::Result<()> {
-        let (tool, trigger) = (text(step, "tool"), text(step, "trigger"));
+        let tool = text(step, "tool");
         let listed = |names: Vec<String>| names.iter().any(|name| name == tool);
         let before = listed(self.tool_names().await?);
         if self.mode == Mode::Modern {
             let filter = SubscriptionFilter::builder().tools_list_changed().build();
-            self.listen(filter, trigger, |note| matches!(note, ServerNotification::ToolListChangedNotification(_)))
+            self.listen(filter, step, |note| matches!(note, ServerNotification::ToolListChangedNotification(_)))
                 .await?;
         } else {
             self.seen().changes = 0;
-            self.trigger(trigger).await?;
+            self.trigger(step).await?;
             self.soon("the change", |seen| seen.changes > 0).await?;
         }
         ensure!(listed(self.tool_names().await?) != before, "the list is the old one");
@@ -315,7 +330,7 @@ impl Driver {
         call.cancel(Some("the test cancels".to_owned())).await?;
         for _ in 0..LOOKS_MAX {
             if step.get("counter").is_none() || self.cancelled(step).await? > before {
-                return self.says(self.plan.step("call")).await;
+                return self.says(step_of(&self.plan, "call")).await;
             }
             sleep(PAUSE).await;
         }
@@ -336,11 +351,11 @@ impl Driver {
     async fn listen(
         &self,
         filter: SubscriptionFilter,
-        trigger: &str,
+        step: &Value,
         is_it: impl Fn(&ServerNotification) -> bool,
     ) -> anyhow::Result<()> {
         let mut subscription = self.client.listen(filter).await?;
-        self.trigger(trigger).await?;
+        self.trigger(step).await?;
         while let Some(note) = subscription.next().await? {
             if is_it(&note) {
                 subscription.cancel().await?;
@@ -350,8 +365,10 @@ impl Driver {
         bail!("the subscription ended")
     }
 
-    async fn trigger(&self, tool: &str) -> anyhow::Result<CallToolResult> {
-        self.call(&json!({ "tool": tool })).await
+    async fn trigger(&self, step: &Value) -> anyhow::Result<()> {
+        let result = self.call(&json!({ "tool": text(step, "trigger"), "arguments": step["arguments"] })).await?;
+        ensure!(result.is_error != Some(true), "the trigger failed: {:?}", result.content);
+        Ok(())
     }
 
     async fn call(&self, step: &Value) -> anyhow::Result<CallToolResult> {
@@ -398,7 +415,7 @@ impl ClientHandler for Handler {
         capabilities.elicitation = Some(ElicitationCapability::default());
         capabilities.sampling = Some(SamplingCapability::default());
         if self.mode == Mode::Modern {
-            let tasks = (TASKS_EXTENSION_ID.to_owned(), serde_json::Map::new());
+            let tasks = (TASKS_EXTENSION_ID.to_owned(), Map::new());
             capabilities.extensions = Some([tasks].into());
         }
         ClientConfig::new(capabilities, Implementation::new("interop-rmcp", "1.0.0"))
@@ -409,7 +426,7 @@ impl ClientHandler for Handler {
         _: CreateMessageRequestParams,
         _: RequestContext<RoleClient>,
     ) -> Result<CreateMessageResult, ErrorData> {
-        let answer = text(self.plan.step("sampling"), "answer");
+        let answer = text(step_of(&self.plan, "sampling"), "answer");
         Ok(CreateMessageResult::new(SamplingMessage::assistant_text(answer), "driver".to_owned()))
     }
 
@@ -418,7 +435,7 @@ impl ClientHandler for Handler {
         _: ElicitRequestParams,
         _: RequestContext<RoleClient>,
     ) -> Result<ElicitResult, ErrorData> {
-        let answer = self.plan.step("elicitation")["answer"].clone();
+        let answer = step_of(&self.plan, "elicitation")["answer"].clone();
         Ok(ElicitResult::new(ElicitationAction::Accept).with_content(answer))
     }
 
@@ -444,6 +461,11 @@ fn says(result: &CallToolResult, expected: &str) -> anyhow::Result<()> {
     ensure!(result.is_error != Some(true), "the tool failed: {said:?}");
     ensure!(said.iter().any(|part| part.contains(expected)), "expected {expected:?} in {said:?}");
     Ok(())
+}
+
+/// With what a feature is shown; null when it is not.
+fn step_of<'a>(plan: &'a Steps, feature: &str) -> &'a Value {
+    plan.get(feature).unwrap_or(&Value::Null)
 }
 
 fn text<'a>(step: &'a Value, key: &str) -> &'a str {

