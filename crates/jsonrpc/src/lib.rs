@@ -12,6 +12,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod build;
+mod cut;
 mod envelope;
 mod frame;
 mod id;
@@ -23,6 +24,7 @@ mod span;
 mod splice;
 
 pub use build::quote;
+pub use cut::{cut_elements, cut_members};
 pub use frame::{Frame, Kind, is_batch};
 pub use id::{ID_BYTES_MAX, Id, NotAnId};
 pub use limits::Limits;

@@ -171,7 +171,8 @@ fn find<const N: usize>(
     Ok(found)
 }
 
-fn walk(
+/// Visits every member of the object `raw`: its decoded key, where the key stands, and its value.
+pub(crate) fn walk(
     raw: &str,
     base: usize,
     mut visit: impl FnMut(&str, Span, Span) -> Result<(), MembersError>,
