@@ -51,6 +51,8 @@ pub const PERMISSION_DENIED: i64 = -31005;
 pub const DEADLINE_EXCEEDED: i64 = -31006;
 /// Ours: the node is going away; another one takes the call.
 pub const UNAVAILABLE: i64 = -31007;
+/// Ours: a server asked the client for input, and the client did not give it.
+pub const INPUT_FAILED: i64 = -31008;
 
 /// Returns the HTTP status under which an error that a backend answered goes to a client of `era`.
 ///
@@ -205,6 +207,16 @@ pub enum Fault {
     OutcomeUnknown {
         /// The backend's configured name.
         server: String,
+    },
+    /// A server asked the client for something, and the client answered with an error or not at all.
+    #[error("the client did not give what {method} asked for: {message}")]
+    InputFailed {
+        /// What the client was asked for.
+        method: Method,
+        /// The code of its error.
+        code: i64,
+        /// The message of its error, cut to a bounded length.
+        message: String,
     },
     /// A limit is exhausted.
     #[error("limit exceeded: {limit} is at most {max}")]
@@ -387,6 +399,7 @@ impl Fault {
             Self::BackendFailed { .. } => BACKEND_FAILED,
             Self::BackendTimeout { .. } | Self::ToolTimeout { .. } => DEADLINE_EXCEEDED,
             Self::OutcomeUnknown { .. } => OUTCOME_UNKNOWN,
+            Self::InputFailed { .. } => INPUT_FAILED,
             Self::LimitExceeded { .. } | Self::ToolBusy { .. } => LIMIT_EXCEEDED,
             Self::Unauthenticated => UNAUTHENTICATED,
             Self::PermissionDenied => PERMISSION_DENIED,
@@ -431,7 +444,8 @@ impl Fault {
             | Self::ToolTimeout { .. }
             | Self::ToolBusy { .. }
             | Self::Withheld { .. }
-            | Self::OutcomeUnknown { .. } => StatusCode::OK,
+            | Self::OutcomeUnknown { .. }
+            | Self::InputFailed { .. } => StatusCode::OK,
         }
     }
 
@@ -451,7 +465,9 @@ impl Fault {
             | Self::Withheld { .. }
             | Self::TooLarge { .. } => Code::InvalidArgument,
             Self::MethodNotFound { .. } | Self::UnsupportedVersion { .. } => Code::Unimplemented,
-            Self::MissingCapability { .. } | Self::SessionRequired => Code::FailedPrecondition,
+            Self::MissingCapability { .. } | Self::SessionRequired | Self::InputFailed { .. } => {
+                Code::FailedPrecondition
+            }
             Self::SessionUnknown
             | Self::ResourceNotFound { .. }
             | Self::UnknownTool { .. }
@@ -488,6 +504,9 @@ impl Fault {
             }
             Self::BackendFailed { server, .. } | Self::BackendTimeout { server } | Self::OutcomeUnknown { server } => {
                 Some(format!("{{\"backend\":{}}}", quote(server)))
+            }
+            Self::InputFailed { method, code, .. } => {
+                Some(format!("{{\"method\":{},\"code\":{code}}}", quote(method.as_str())))
             }
             Self::LimitExceeded { limit, max } => Some(format!("{{\"limit\":{},\"max\":{max}}}", quote(limit))),
             Self::ParseError { .. }

@@ -4,9 +4,12 @@
 //! transport it has. The tables are held against the official wire schemas by the golden tests.
 //! What legacy revisions share (the results of `initialize`) is in [`legacy`]; everything of
 //! 2026-07-28 that is more than a table (headers, `_meta`, `server/discover`) in [`v2026_07_28`].
+//! What becomes of a message that crosses from one era to the other is in [`onto_legacy`] and
+//! [`onto_modern`], after the era that it goes to.
 
 pub mod legacy;
 pub mod onto_legacy;
+pub mod onto_modern;
 mod v2024_11_05;
 mod v2025_03_26;
 mod v2025_06_18;

@@ -109,6 +109,12 @@ impl Declared {
         self.0 & question.bit() != 0
     }
 
+    /// Tells whether a sampling request may bring tools for the client's model.
+    #[must_use]
+    pub const fn takes_tools(self) -> bool {
+        self.0 & Self::SAMPLING_TOOLS != 0
+    }
+
     /// Writes the capabilities that a session is opened with.
     #[must_use]
     pub fn to_json(self) -> String {

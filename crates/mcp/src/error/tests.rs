@@ -36,6 +36,7 @@ fn our_own_codes_lie_outside_of_every_reserved_range() {
         PERMISSION_DENIED,
         DEADLINE_EXCEEDED,
         UNAVAILABLE,
+        INPUT_FAILED,
     ];
     assert!(own.iter().all(|code| !(-32768..=-32000).contains(code)), "JSON-RPC 2.0 §5.1 reserves them");
 }
