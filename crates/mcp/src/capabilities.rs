@@ -63,6 +63,12 @@ impl Capabilities {
         self.members.contains_key(name)
     }
 
+    /// Tells whether anybody sets the flag `flag` of the capability `name`.
+    #[must_use]
+    pub fn has_flag(&self, name: &str, flag: &str) -> bool {
+        self.members.get(name).and_then(|value| value.get(flag)) == Some(&Value::Bool(true))
+    }
+
     /// Tells whether anybody has the extension `name`.
     #[must_use]
     pub fn has_extension(&self, name: &str) -> bool {
@@ -142,6 +148,7 @@ mod tests {
         assert_eq!(json, expected);
         assert!(union.lists(ListKind::Tools) && union.lists(ListKind::ResourceTemplates));
         assert!(!union.lists(ListKind::Prompts));
+        assert!(!union.has_flag("tools", "listChanged") && !union.has_flag("prompts", "listChanged"));
     }
 
     #[test]

@@ -58,6 +58,10 @@ pub mod metric {
     pub const STDIO_EXITS: &str = "quorate.stdio.exits";
     /// Lines of child processes that reached nobody, by reason.
     pub const STDIO_LINES_DROPPED: &str = "quorate.stdio.lines.dropped";
+    /// Calls of sessions that a stateless tool server answered, by result.
+    pub const BRIDGED_CALLS: &str = "quorate.bridged.calls";
+    /// Requests for input that a stateless tool server made of sessions, by method.
+    pub const BRIDGED_INPUTS: &str = "quorate.bridged.inputs";
     /// Loads of the configuration, by result.
     pub const CONFIG_LOADS: &str = "quorate.config.loads";
     /// Always 1; the version is its attribute.

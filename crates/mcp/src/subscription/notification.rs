@@ -112,6 +112,18 @@ impl Change {
         };
         Some(build::notification(self.method().as_str(), Some(&params)))
     }
+
+    /// Builds the notification of this change for a session, which has no subscription ids. `None`
+    /// for a task, as above.
+    #[must_use]
+    pub fn to_session(&self) -> Option<Bytes> {
+        let params = match self {
+            Self::Tools | Self::Prompts | Self::Resources => None,
+            Self::Resource { uri } => Some(format!("{{\"uri\":{}}}", quote(uri))),
+            Self::Task { .. } => return None,
+        };
+        Some(build::notification(self.method().as_str(), params.as_deref()))
+    }
 }
 
 // === impl Notification ===
@@ -149,6 +161,12 @@ impl Notification {
     #[must_use]
     pub const fn change(&self) -> &Change {
         &self.change
+    }
+
+    /// Returns the notification as the backend sent it.
+    #[must_use]
+    pub const fn frame(&self) -> &Frame {
+        &self.frame
     }
 
     /// Returns the notification for one subscriber: with the id of its listen request, and with
@@ -288,6 +306,10 @@ mod tests {
             let notification = notification.expect("a change notification");
             assert_eq!(notification.change(), &change);
             assert_eq!(notification.addressed(&id, None), bytes);
+
+            let told = change.to_session().expect("no task");
+            let told = Notification::read(Frame::parse(told, &Limits::ANSWER).expect("a frame"));
+            assert_eq!(told.expect("a change notification").change(), &change);
         }
         assert_eq!(
             resource.announce(&id, Some("quorate://a/t://x")).as_deref(),

@@ -41,6 +41,8 @@ pub(super) struct Instruments {
     retries: Counter<u64>,
     sessions_opened: Counter<u64>,
     probes: Counter<u64>,
+    bridged_calls: Counter<u64>,
+    bridged_inputs: Counter<u64>,
 }
 
 struct Inner {
@@ -52,6 +54,8 @@ struct Inner {
     retries: Counter<u64>,
     sessions_opened: Counter<u64>,
     probes: Counter<u64>,
+    bridged_calls: Counter<u64>,
+    bridged_inputs: Counter<u64>,
     /// Ejections counted here, for snapshots of this node.
     ejected: AtomicU64,
 }
@@ -74,6 +78,11 @@ impl Instruments {
             retries: counter(metric::BACKEND_RETRIES, "Calls sent again to another replica"),
             sessions_opened: counter(metric::BACKEND_SESSIONS_OPENED, "Sessions initialised towards a tool server"),
             probes: counter(metric::BACKEND_PROBES, "Probes of a tool server's era"),
+            bridged_calls: counter(metric::BRIDGED_CALLS, "Calls of sessions that a stateless tool server answered"),
+            bridged_inputs: counter(
+                metric::BRIDGED_INPUTS,
+                "Requests for input that a stateless tool server made of sessions",
+            ),
         }
     }
 }
@@ -93,6 +102,8 @@ impl BackendMetrics {
             retries: instruments.retries.clone(),
             sessions_opened: instruments.sessions_opened.clone(),
             probes: instruments.probes.clone(),
+            bridged_calls: instruments.bridged_calls.clone(),
+            bridged_inputs: instruments.bridged_inputs.clone(),
             ejected: AtomicU64::new(0),
             server,
         };
@@ -139,6 +150,17 @@ impl BackendMetrics {
     /// Counts a probe of this server's era, by `result`, a constant of the code.
     pub fn probed(&self, result: &'static str) {
         self.inner.probes.add(1, &self.with(attribute::RESULT, result));
+    }
+
+    /// Counts a call of a session that this server answered without one, by `result`, a constant of
+    /// the code.
+    pub fn bridged(&self, result: &'static str) {
+        self.inner.bridged_calls.add(1, &self.with(attribute::RESULT, result));
+    }
+
+    /// Counts a request for input that this server made of a session's client, across the eras.
+    pub fn bridged_input(&self, method: Method) {
+        self.inner.bridged_inputs.add(1, &self.with(attribute::METHOD, method.as_str()));
     }
 
     fn with(&self, key: &'static str, value: &'static str) -> [KeyValue; 2] {
