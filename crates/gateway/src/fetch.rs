@@ -15,10 +15,9 @@ use http::HeaderMap;
 use quorate_jsonrpc::{Frame, Id, Kind, Limits, Span, Splice, build, elements, pick, quote, text};
 use quorate_mcp::capabilities::Capabilities;
 use quorate_mcp::{ListKind, codec};
-use quorate_runtime::backend::{self, own};
+use quorate_runtime::backend::{self, Asked, Leg, own};
 use quorate_runtime::listing::{Ask, Fetch};
 use quorate_runtime::session::{self, Outgoing, Reply, Terms};
-use quorate_runtime::upstream::legacy::Leg;
 use quorate_runtime::upstream::{LegacySupport, StreamItem, modern};
 use quorate_session::{Event, Purpose};
 
@@ -79,7 +78,7 @@ impl Fetch for Detached {
         let support = server.support();
         match self {
             Self::Modern(_) => support.speaks_modern() || server.needs_session(),
-            Self::Session(_) | Self::Single(_) => support.may_speak_legacy() && support.probed,
+            Self::Session(_) | Self::Single(_) => support.serves_sessions() && support.probed,
         }
     }
 
@@ -89,10 +88,11 @@ impl Fetch for Detached {
         let capabilities = match (self, &support.legacy) {
             (Self::Modern(_), _) if support.speaks_modern() => modern,
             (Self::Modern(_), LegacySupport::Unknown | LegacySupport::Unsupported) => return false,
-            (Self::Session(_) | Self::Single(_), LegacySupport::Unsupported) => return false,
             (_, LegacySupport::Supported { capabilities, .. }) => Some(capabilities.clone()),
-            // What a server offers in one era it mostly offers in the other.
-            (Self::Session(_) | Self::Single(_), LegacySupport::Unknown) => modern,
+            (Self::Session(_) | Self::Single(_), _) if !support.serves_sessions() => return false,
+            // Through a bridge it is the same; and what a server offers in one era it mostly offers in
+            // the other.
+            (Self::Session(_) | Self::Single(_), LegacySupport::Unsupported | LegacySupport::Unknown) => modern,
         };
         let Some(raw) = capabilities else { return true };
         let mut known = Capabilities::new();
@@ -153,7 +153,9 @@ impl Beside {
     }
 
     async fn ask(&self, frame: Frame) -> Result<Frame, String> {
-        let answer = self.leg.request(HeaderMap::new(), frame).await.map_err(|error| error.to_string())?;
+        let asked = self.leg.request(HeaderMap::new(), frame).await.map_err(|error| error.to_string())?;
+        // The load lasts until the answer has been read.
+        let Asked { answer, load: _load } = asked;
         let refuse = |item: StreamItem| {
             if let Some(refusal) = refusal(&item.frame) {
                 let leg = self.leg.clone();

@@ -226,7 +226,7 @@ impl Router<'_> {
             Audience::Modern(_) => {
                 server.speaks_modern() || server.needs_session() || server.support().failure.is_some()
             }
-            Audience::Legacy(_) => server.may_speak_legacy(),
+            Audience::Legacy(_) => server.serves_sessions(),
         }
     }
 

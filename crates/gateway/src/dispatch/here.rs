@@ -14,6 +14,7 @@ use quorate_mcp::capabilities::Capabilities;
 use quorate_mcp::curate::instructions::{self, Said};
 use quorate_mcp::cursor::{self, Binding};
 use quorate_mcp::dialect::legacy::{initialize_params, initialize_result};
+use quorate_mcp::dialect::onto_modern::server_capabilities;
 use quorate_mcp::dialect::v2026_07_28::{CacheScope, discover_result};
 use quorate_mcp::listing::{DEFAULTS as LISTING, Envelope, ServerIndex};
 use quorate_mcp::{Call, Era, Fault, ListKind, Operation as Asked, Version};
@@ -227,16 +228,24 @@ async fn offered(toolset: &ToolsetTable, era: Era) -> Offered {
 /// What one server offers in an era: its raw capabilities and instructions.
 fn offer_of(support: &Support, era: Era) -> Option<(Option<Bytes>, Option<String>)> {
     let modern = support.modern.as_ref().map(|info| (info.capabilities.clone(), info.instructions.clone()));
+    // What a bridge offers; and where nobody has tried yet, what a server offers in one era it mostly
+    // offers in the other.
+    let bridged = || {
+        let (raw, said) = modern.clone()?;
+        let raw = raw.map(|raw| server_capabilities(std::str::from_utf8(&raw).unwrap_or("{}")).into());
+        Some((raw, said))
+    };
     match (era, &support.legacy) {
         (Era::Modern, LegacySupport::Supported { capabilities, instructions, .. }) if modern.is_none() => {
             Some((Some(capabilities.clone()), instructions.clone()))
         }
         (Era::Modern, _) => modern,
-        (Era::Legacy, LegacySupport::Unsupported) => None,
+        (Era::Legacy, LegacySupport::Unsupported) => bridged(),
         (Era::Legacy, LegacySupport::Supported { capabilities, instructions, .. }) => {
             Some((Some(capabilities.clone()), instructions.clone()))
         }
-        // Nobody has tried yet: what a server offers in one era it mostly offers in the other.
-        (Era::Legacy, LegacySupport::Unknown) => modern.or_else(|| support.failure.is_none().then_some((None, None))),
+        (Era::Legacy, LegacySupport::Unknown) => {
+            bridged().or_else(|| support.failure.is_none().then_some((None, None)))
+        }
     }
 }

@@ -6,7 +6,6 @@
 //! the era cancels. A stream that breaks becomes an error event, never a clean end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -367,10 +366,8 @@ fn check_params(request: &Request, call: &Call) -> Result<(), Fault> {
     rules.check(request.headers(), arguments).map_err(|mismatch| Fault::HeaderMismatch { mismatch })
 }
 
-/// Mints an id for a request to a server: unique in this process.
 pub(super) fn mint() -> Id {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    Id::from(NEXT.fetch_add(1, Ordering::Relaxed))
+    Id::from(backend::own::mint())
 }
 
 fn is_param(name: &HeaderName) -> bool {

@@ -16,8 +16,8 @@ use quorate_mcp::error::METHOD_NOT_FOUND;
 use quorate_mcp::subscription::{End, Interest, Notification};
 use tokio::sync::mpsc;
 
+use super::Handle;
 use super::hub::Heard;
-use super::{Handle, Opened};
 use crate::upstream::legacy::Leg;
 use crate::upstream::{self, FrameStream, probe};
 
@@ -30,12 +30,9 @@ const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(30);
 ///
 /// Each notice waits until the one before was taken: a server that floods waits itself.
 pub(super) async fn watch(server: &Handle, interest: &Interest, heard: &mpsc::Sender<Heard>) -> End {
-    let opened = match server.open_leg(&probe::initialize_params()).await {
-        Ok(opened) => opened,
-        Err(_) => return End::Lost,
-    };
-    let Opened { leg, initialized, .. } = opened;
-    let session = Session { leg };
+    let Ok(opened) = server.open_session(&probe::initialize_params()).await else { return End::Lost };
+    let initialized = opened.initialized;
+    let session = Session { leg: opened.session };
     let stream = match session.leg.listen(HeaderMap::new(), None).await {
         Ok(Some(stream)) => stream,
         // Without a stream of its own it could only tell while it answers something else.

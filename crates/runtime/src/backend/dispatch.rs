@@ -16,8 +16,7 @@ use quorate_types::{Code, ResourceName};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Handle, Shared, lock};
-use crate::upstream::legacy::{InitializeResult, Leg, Transport};
-use crate::upstream::{self, Answer, LegacySupport, TransportSetting, modern};
+use crate::upstream::{self, Answer, modern};
 use crate::{clock, entropy};
 
 /// Replicas that one call tries at most: the usual bound of gateways, first try and two more.
@@ -29,16 +28,6 @@ pub struct Sent {
     pub answer: Answer,
     /// Counts as load of the replica until dropped.
     pub load: Load,
-}
-
-/// An upstream session.
-pub struct Opened {
-    /// The session.
-    pub leg: Leg,
-    /// What the server answered to `initialize`.
-    pub initialized: InitializeResult,
-    /// The replica that it stays with.
-    pub replica: usize,
 }
 
 /// A call in progress at a replica; ends when dropped.
@@ -145,35 +134,7 @@ impl Handle {
         }
     }
 
-    /// Opens an upstream session on a replica, trying others when one cannot be reached.
-    ///
-    /// # Errors
-    /// As [`Handle::send`]; opening a session runs nothing, so every transport error tries the
-    /// next replica.
-    pub async fn open_leg(&self, initialize_params: &str) -> Result<Opened, Error> {
-        let mut permit = Some(self.permit()?);
-        let mut tried = Vec::new();
-        loop {
-            let (endpoint, load) = self.pick(&tried, &mut permit)?;
-            let transport = self.transport();
-            match Leg::open(&endpoint, transport, HeaderMap::new(), initialize_params).await {
-                Ok((leg, initialized)) => {
-                    load.succeeded();
-                    return Ok(Opened { leg, initialized, replica: load.replica });
-                }
-                Err(source) => {
-                    load.failed(&source);
-                    tried.push(load.replica);
-                    if outcome(&source) == Outcome::Success || tried.len() >= self.attempts() {
-                        return Err(self.failed(source));
-                    }
-                    permit = Some(self.permit()?);
-                }
-            }
-        }
-    }
-
-    fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
+    pub(super) fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
         Arc::clone(&self.shared.permits).try_acquire_owned().map_err(|_| {
             self.shared.metrics.limit_hit("concurrency");
             Error::Busy { server: self.name().clone(), max: self.shared.config.concurrency_max }
@@ -184,23 +145,13 @@ impl Handle {
     ///
     /// # Errors
     /// [`Error::Busy`] at the limit.
-    pub fn load(&self, replica: usize) -> Result<Load, Error> {
+    pub(super) fn load(&self, replica: usize) -> Result<Load, Error> {
         let permit = self.permit()?;
         lock(&self.shared.replicas).begin(replica);
         Ok(Load { shared: Arc::clone(&self.shared), replica, _permit: permit })
     }
 
-    /// The transport that is known to work, else the configured one.
-    fn transport(&self) -> TransportSetting {
-        match (self.shared.config.transport, &self.shared.support.borrow().legacy) {
-            (TransportSetting::Auto, LegacySupport::Supported { transport: Transport::Sse, .. }) => {
-                TransportSetting::Sse
-            }
-            (configured, _) => configured,
-        }
-    }
-
-    fn pick(
+    pub(super) fn pick(
         &self,
         tried: &[usize],
         permit: &mut Option<OwnedSemaphorePermit>,
@@ -218,11 +169,11 @@ impl Handle {
         source.never_executed() && outcome(source) == Outcome::Failure && tried.len() < self.attempts()
     }
 
-    fn attempts(&self) -> usize {
+    pub(super) fn attempts(&self) -> usize {
         self.shared.config.endpoints.len().min(ATTEMPTS_MAX)
     }
 
-    fn failed(&self, source: upstream::Error) -> Error {
+    pub(super) fn failed(&self, source: upstream::Error) -> Error {
         Error::Failed { server: self.name().clone(), source }
     }
 }
@@ -248,6 +199,11 @@ impl Shared {
 // === impl Load ===
 
 impl Load {
+    /// The replica.
+    pub(super) const fn replica(&self) -> usize {
+        self.replica
+    }
+
     /// Reports that the replica answered.
     pub fn succeeded(&self) {
         self.shared.report(self.replica, Outcome::Success);
@@ -266,6 +222,6 @@ impl Drop for Load {
 }
 
 /// An error that the server itself produced in the protocol's form shows that it is alive.
-fn outcome(error: &upstream::Error) -> Outcome {
+pub(super) fn outcome(error: &upstream::Error) -> Outcome {
     if error.counts_against_health() { Outcome::Failure } else { Outcome::Success }
 }

@@ -17,9 +17,11 @@
 //! Spec: mcp.md section 2 (multiplexing), "Era probe"; architecture, "Actors".
 
 mod actor;
+mod bridge;
 mod changes;
 mod dispatch;
 mod hub;
+mod leg;
 pub mod own;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,10 +34,11 @@ use quorate_types::{ResourceName, TenantId};
 use ractor::{ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::{Semaphore, oneshot, watch};
 
-pub use self::dispatch::{Error, Load, Opened, Sent, fault_of};
+pub use self::dispatch::{Error, Load, Sent, fault_of};
 pub use self::hub::{Notice, Subscription};
+pub use self::leg::{Asked, Leg, Opened};
 use crate::supervisor::Child;
-use crate::upstream::legacy::{InitializeResult, Leg};
+use crate::upstream::legacy::{self, InitializeResult};
 use crate::upstream::{Endpoint, EraSetting, LegacySupport, ModernInfo, Probe, TransportSetting};
 
 /// What a backend is made of; already valid.
@@ -98,6 +101,7 @@ pub(crate) struct Shared {
     pub(crate) numbers: BackendMetrics,
     replicas: Mutex<Replicas>,
     support: watch::Sender<Support>,
+    schemas: bridge::Schemas,
     permits: Arc<Semaphore>,
     actor: Mutex<Option<ActorRef<actor::Message>>>,
 }
@@ -117,11 +121,12 @@ impl Support {
         self.modern.is_none() && matches!(self.legacy, LegacySupport::Supported { .. })
     }
 
-    /// Tells whether a session may be opened: known to work, or not known to fail.
+    /// Tells whether clients of sessions can use the server: by a session that is known to work, or
+    /// not known to fail, or by a bridge.
     #[must_use]
-    pub fn may_speak_legacy(&self) -> bool {
+    pub fn serves_sessions(&self) -> bool {
         match self.legacy {
-            LegacySupport::Unsupported => false,
+            LegacySupport::Unsupported => self.speaks_modern(),
             LegacySupport::Unknown | LegacySupport::Supported { .. } => true,
         }
     }
@@ -152,6 +157,7 @@ impl Handle {
             numbers,
             replicas: Mutex::new(replicas),
             support: watch::Sender::new(Support::default()),
+            schemas: bridge::Schemas::default(),
             permits,
             actor: Mutex::new(None),
         };
@@ -194,10 +200,10 @@ impl Handle {
         self.shared.support.borrow().speaks_modern()
     }
 
-    /// Tells whether a session may be opened.
+    /// Tells whether clients of sessions can use the server.
     #[must_use]
-    pub fn may_speak_legacy(&self) -> bool {
-        self.shared.support.borrow().may_speak_legacy()
+    pub fn serves_sessions(&self) -> bool {
+        self.shared.support.borrow().serves_sessions()
     }
 
     /// Tells whether a stateless client can only be served through a session.
@@ -234,7 +240,7 @@ impl Handle {
     }
 
     /// Records what opening a session showed of the server.
-    pub fn learn_legacy(&self, session: &Leg, initialized: &InitializeResult) {
+    fn learn_legacy(&self, session: &legacy::Leg, initialized: &InitializeResult) {
         let legacy = LegacySupport::Supported {
             version: initialized.version,
             transport: session.transport(),
@@ -247,6 +253,11 @@ impl Handle {
             support.legacy = legacy;
             changed
         });
+    }
+
+    /// Records that the server, which speaks the modern era, refused a session for good.
+    fn learn_refusal(&self) {
+        self.shared.support.send_modify(|support| support.legacy = LegacySupport::Unsupported);
     }
 
     /// Subscribes to change notifications of the server's modern era.
@@ -265,6 +276,16 @@ impl Handle {
     pub async fn end(&self) {
         let ends = self.shared.config.endpoints.iter().map(Endpoint::end);
         futures_util::future::join_all(ends).await;
+    }
+
+    /// Which arguments of its tools travel as headers too.
+    fn schemas(&self) -> &bridge::Schemas {
+        &self.shared.schemas
+    }
+
+    /// Counts that a bound was met.
+    fn limit_hit(&self, limit: &'static str) {
+        self.shared.metrics.limit_hit(limit);
     }
 
     /// Where the numbers of this backend go.

@@ -3,6 +3,8 @@
 //! They are made in the latest revision, under our own name, and declare only the capabilities
 //! that their answer may need.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use quorate_jsonrpc::{Id, build};
 use quorate_mcp::Version;
@@ -22,4 +24,11 @@ pub fn request(id: u64, method: &str, capabilities: &str, members: Option<&str>)
         None => format!("{{\"_meta\":{meta}}}"),
     };
     build::request(&Id::from(id), method, Some(&params))
+}
+
+/// Mints a number for the id of a request to a server: unique in this process.
+#[must_use]
+pub fn mint() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }

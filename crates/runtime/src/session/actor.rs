@@ -28,7 +28,6 @@ use super::{Opening, Outgoing, Reply, Shared, Terms, Translate};
 use crate::backend::{self, Opened};
 use crate::bridge::Parked;
 use crate::clock;
-use crate::upstream::legacy::{InitializeResult, Transport};
 
 /// The messages of a session's actor; see the table in the parent module.
 pub(super) enum Message {
@@ -397,15 +396,11 @@ impl State {
     }
 
     fn opened(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch, opened: Opened) {
-        let Opened { leg: session, initialized, replica } = opened;
-        let listen = match session.transport() {
-            Transport::StreamableHttp => Listen::Separate,
-            Transport::Sse | Transport::Stdio => Listen::Shared,
-        };
-        let features = Features { logging: offers_logging(&initialized), listen };
+        let Opened { leg: session, capabilities } = opened;
+        let listen = if session.shares_one_stream() { Listen::Shared } else { Listen::Separate };
+        let features = Features { logging: offers_logging(&capabilities), listen };
         if let Some(slot) = self.legs.get_mut(leg) {
-            slot.server.learn_legacy(&session, &initialized);
-            slot.open = Some(OpenLeg { epoch, session, replica, outbox: None });
+            slot.open = Some(OpenLeg { epoch, session, outbox: None });
         }
         self.report(myself, Event::LegOpened { leg, epoch, features });
         if self.legs.get(leg).is_some_and(|slot| slot.stale) {
@@ -414,10 +409,7 @@ impl State {
     }
 
     fn lost(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch) {
-        let shared_stream = self.legs.open(leg, epoch).is_some_and(|(_, open)| match open.session.transport() {
-            Transport::StreamableHttp => false,
-            Transport::Sse | Transport::Stdio => true,
-        });
+        let shared_stream = self.legs.open(leg, epoch).is_some_and(|(_, open)| open.session.shares_one_stream());
         let server = self.legs.get(leg).map(|slot| slot.server.name().to_string()).unwrap_or_default();
         let fault = super::pump::fault(quorate_mcp::Fault::OutcomeUnknown { server });
         self.report(myself, Event::LegLost { leg, epoch, fault, severed: shared_stream });
@@ -476,10 +468,10 @@ impl State {
 }
 
 /// Tells whether a server takes a logging level.
-fn offers_logging(initialized: &InitializeResult) -> bool {
-    let mut capabilities = Capabilities::new();
-    let raw = std::str::from_utf8(&initialized.capabilities).unwrap_or("{}");
-    capabilities.add(raw).is_ok() && capabilities.has("logging")
+fn offers_logging(capabilities: &[u8]) -> bool {
+    let mut offered = Capabilities::new();
+    let raw = std::str::from_utf8(capabilities).unwrap_or("{}");
+    offered.add(raw).is_ok() && offered.has("logging")
 }
 
 impl Drop for State {

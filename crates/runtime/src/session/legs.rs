@@ -9,8 +9,7 @@ use quorate_session::{LegEpoch, LegKey};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::backend;
-use crate::upstream::legacy::Leg;
+use crate::backend::{self, Leg};
 
 /// The legs of one session.
 #[derive(Default)]
@@ -39,10 +38,8 @@ pub(super) struct Slot {
 pub(super) struct OpenLeg {
     /// Which opening it is.
     pub(super) epoch: LegEpoch,
-    /// The session.
+    /// The session, or the bridge in its place.
     pub(super) session: Leg,
-    /// The replica that it stays with.
-    pub(super) replica: usize,
     /// What waits to be sent to it, in order; its task is made when there is something.
     pub(super) outbox: Option<mpsc::Sender<Bytes>>,
 }

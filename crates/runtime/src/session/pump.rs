@@ -21,9 +21,8 @@ use super::actor::Message;
 use super::legs::OpenLeg;
 use super::terms::{Clock, Late, Terms};
 use super::{Translate, content};
-use crate::backend;
+use crate::backend::{self, Asked, Leg};
 use crate::upstream::error::Nonsense;
-use crate::upstream::legacy::Leg;
 use crate::upstream::{self, Answer, FrameStream};
 
 /// Pause before a leg's own stream is read again after it ended: 1 s, what SDK clients use.
@@ -81,21 +80,11 @@ impl Pump {
         let Exchange { call, frame, headers, prime_after, terms } = exchange;
         let name = frame.method().unwrap_or_default();
         let (method, answered) = (Method::of(name), McpMethod::parse(name));
-        let result = match self.server.load(open.replica) {
-            Ok(load) => {
-                let mut clock = Clock::start(terms.timeout.as_ref());
-                let running = self.run(&open.session, call, frame, answered, headers, &mut clock);
-                let result = match prime_after {
-                    Some(patience) => self.primed(call, patience, running).await,
-                    None => running.await,
-                };
-                match &result {
-                    Err(Ended::Upstream(error)) => load.failed(error),
-                    Ok(_) | Err(Ended::Refused(_) | Ended::Unwanted | Ended::Late) => load.succeeded(),
-                }
-                result
-            }
-            Err(busy) => Err(Ended::Refused(busy.to_fault())),
+        let mut clock = Clock::start(terms.timeout.as_ref());
+        let running = self.run(&open.session, call, frame, answered, headers, &mut clock);
+        let result = match prime_after {
+            Some(patience) => self.primed(call, patience, running).await,
+            None => running.await,
         };
         let metrics = self.server.metrics();
         match result {
@@ -112,7 +101,7 @@ impl Pump {
                 let _ended = self.actor.cast(Message::Tell { event });
             }
             Err(ended) => {
-                let failure = self.failure(ended);
+                let failure = self.failure(&open.session, ended);
                 metrics.operation(method, Outcome::Failed(quorate_types::Code::Unavailable), started.elapsed());
                 // As above: an ended session needs no report.
                 let _ended = self.actor.cast(Message::Failed { call, epoch: self.epoch, failure, terms });
@@ -129,7 +118,25 @@ impl Pump {
         headers: HeaderMap,
         clock: &mut Clock,
     ) -> Result<Kind, Ended> {
-        match clock.wait(true, session.request(headers, frame)).await?? {
+        let Asked { answer, load } = clock.wait(true, session.request(headers, frame)).await??;
+        let result = self.take(call, method, answer, clock).await;
+        if let Some(load) = load {
+            match &result {
+                Err(Ended::Upstream(error)) => load.failed(error),
+                Ok(_) | Err(Ended::Refused(_) | Ended::Unwanted | Ended::Late) => load.succeeded(),
+            }
+        }
+        result
+    }
+
+    async fn take(
+        &self,
+        call: CallKey,
+        method: Option<McpMethod>,
+        answer: Answer,
+        clock: &mut Clock,
+    ) -> Result<Kind, Ended> {
+        match answer {
             Answer::Json { frame, .. } => {
                 let kind = answers(call, &frame)?;
                 self.hand(Some(call), method, frame, Waits::No).await;
@@ -286,7 +293,7 @@ impl Pump {
         if permit.await.is_err() { Handed::Enough } else { Handed::Next }
     }
 
-    fn failure(&self, ended: Ended) -> Failure {
+    fn failure(&self, session: &Leg, ended: Ended) -> Failure {
         match ended {
             Ended::Refused(refused) => Failure { fault: fault(refused), never_executed: false, leg_lost: false },
             Ended::Unwanted | Ended::Late => {
@@ -294,7 +301,7 @@ impl Pump {
             }
             Ended::Upstream(error) => {
                 let never_executed = error.never_executed();
-                let leg_lost = matches!(error, upstream::Error::SessionLost | upstream::Error::Connect { .. });
+                let leg_lost = session.is_lost_with(&error);
                 let fault = fault(backend::fault_of(self.server.name(), &error));
                 Failure { fault, never_executed, leg_lost }
             }
@@ -344,6 +351,15 @@ impl From<Late> for Ended {
 impl From<upstream::Error> for Ended {
     fn from(error: upstream::Error) -> Self {
         Self::Upstream(error)
+    }
+}
+
+impl From<backend::Error> for Ended {
+    fn from(error: backend::Error) -> Self {
+        match error {
+            backend::Error::Failed { source, .. } => Self::Upstream(source),
+            busy @ backend::Error::Busy { .. } => Self::Refused(busy.to_fault()),
+        }
     }
 }
 

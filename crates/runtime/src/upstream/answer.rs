@@ -13,12 +13,13 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use http::StatusCode;
 use quorate_http::sse::Event;
 use quorate_jsonrpc::{self as jsonrpc, Frame, Kind};
 use tokio::time::{Instant, timeout_at};
 
-use super::endpoint::Limits;
+use super::endpoint::{self, Limits};
 use super::error::{Error, Phase};
 use super::events::Events;
 use super::shared;
@@ -70,7 +71,7 @@ pub struct FrameStream {
 
 /// What a stream has to end with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Awaits {
+pub(crate) enum Awaits {
     /// A response: an end without one is an error.
     Answer,
     /// Nothing: the stream listens, and may end at any time.
@@ -79,6 +80,9 @@ pub(super) enum Awaits {
 
 /// The opening of a resumed stream; none when the server offers no resuming.
 pub(super) type Reopen = Pin<Box<dyn Future<Output = Result<Option<Events>, Error>> + Send>>;
+
+/// Messages that are made in this process.
+pub(crate) type Frames = Pin<Box<dyn Stream<Item = Result<Frame, Error>> + Send>>;
 
 /// How a stream is taken up again after a break.
 pub(super) struct Resume {
@@ -91,6 +95,7 @@ pub(super) struct Resume {
 enum Source {
     Events(Box<Events>),
     Shared(Box<shared::Inbox>),
+    Made(Frames),
     Resuming(Reopen),
     /// There is nothing but what is ready.
     Batch,
@@ -129,6 +134,11 @@ impl FrameStream {
 
     pub(super) fn of_inbox(inbox: shared::Inbox, awaits: Awaits, limits: &Limits, total: Option<Instant>) -> Self {
         Self::new(Source::Shared(Box::new(inbox)), awaits, limits, total)
+    }
+
+    /// Makes a stream of messages that are made in this process, which bounds their time itself.
+    pub(crate) fn of_frames(frames: Frames, awaits: Awaits) -> Self {
+        Self::new(Source::Made(frames), awaits, &endpoint::DEFAULTS, None)
     }
 
     /// Makes a stream of messages that are here already: a batch as one JSON answer.
@@ -207,6 +217,10 @@ impl FrameStream {
                 }
                 Source::Shared(inbox) => {
                     let read = within(self.total, limits.total, inbox.next()).await;
+                    self.on_inbox(read)
+                }
+                Source::Made(frames) => {
+                    let read = frames.next().await.transpose();
                     self.on_inbox(read)
                 }
                 Source::Resuming(reopen) => {

@@ -23,6 +23,7 @@ mod wire;
 
 use quorate_mcp::dialect::legacy::Implementation;
 
+pub(crate) use answer::Awaits;
 pub use answer::{Answer, FrameStream, StreamItem};
 pub use client::{About, Client, ToolCall};
 pub use endpoint::{Endpoint, HttpEndpoint, Limits};

@@ -1,0 +1,321 @@
+//! One call of a bridged leg: stateless requests, and the rounds between them.
+//!
+//! ```text
+//! begin ─▶ Reading ──input_required──▶ Asking ──responses──▶ Sending ─▶ Reading … ─▶ Over
+//!             └─ an answer in one piece is returned as one
+//! ```
+//!
+//! [`Rounds`] decides; this half sends, waits and counts. What it gives is a stream that somebody
+//! pulls: nothing runs by itself, and dropping it drops the upstream connection, which is how the
+//! modern era cancels, and takes back what the client was asked. Between the rounds nothing is
+//! under way at the server, so that a person who thinks costs it no place.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::HeaderMap;
+use quorate_jsonrpc::{Frame, Kind, Limits};
+use quorate_mcp::dialect::onto_modern::{DEFAULTS, Error as RoundsError, Rounds, Step};
+use quorate_mcp::dialect::v2026_07_28::mirrored;
+use quorate_mcp::{Call, Era, Fault, Method, Operation, Version, header};
+use quorate_telemetry::BackendMetrics;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::asks::Waiting;
+use super::{Leg, refuse};
+use crate::backend::{Error, Load, Sent, own};
+use crate::upstream::{self, Answer, Awaits, FrameStream};
+
+/// Longest wait for the responses of one round: 15 min, more than a session gives its client
+/// (10 min), which then answers in its place. It ends a call whose session failed to.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// What the client is told of requests that need no response any more.
+const RETRACTED: &str = "the call that the request belongs to has ended";
+
+/// A call under way.
+struct Bridged {
+    leg: Leg,
+    rounds: Rounds,
+    target: Target,
+    at: At,
+    /// Frames for the client that are here already.
+    ready: VecDeque<Frame>,
+    counted: Counted,
+}
+
+/// What every request of the call is sent with.
+struct Target {
+    method: Method,
+    /// What `Mcp-Name` says.
+    name: Option<String>,
+    /// The raw arguments of a tool.
+    arguments: Option<String>,
+    /// Headers that are the same for every request: trace context.
+    headers: HeaderMap,
+}
+
+/// What the call waits for.
+enum At {
+    /// Frames of the server.
+    Reading { frames: Box<FrameStream>, load: Load },
+    /// The client.
+    Asking { waiting: Waiting, until: Instant },
+    /// A request is to be sent, after a pause.
+    Sending { frame: Frame, pause: Duration },
+    /// A request is to be sent, after the tools were listed again.
+    Refreshing { frame: Frame },
+    /// Nothing.
+    Over,
+}
+
+/// Counts how a call ended, once.
+struct Counted {
+    metrics: BackendMetrics,
+    result: &'static str,
+}
+
+/// Begins a call; returns when its answer begins.
+///
+/// # Errors
+/// As [`Handle::send`](crate::backend::Handle::send).
+pub(super) async fn begin(leg: &Leg, call: Call, headers: HeaderMap) -> Result<Answer, Error> {
+    let (Some(id), Some(method)) = (call.id().cloned(), call.method()) else {
+        return Ok(refuse(&quorate_jsonrpc::Id::from(0), &Fault::Internal));
+    };
+    let target = Target::of(&call, method, headers);
+    let caller = Arc::clone(&leg.inner.caller);
+    let (rounds, frame) = match Rounds::new(caller, &call, leg.level(), DEFAULTS, &mut own::mint) {
+        Ok(begun) => begun,
+        Err(fault) => return Ok(refuse(&id, &fault)),
+    };
+    let metrics = leg.inner.server.metrics().clone();
+    let counted = Counted { metrics, result: "cancelled" };
+    let mut bridged = Bridged { leg: leg.clone(), rounds, target, at: At::Over, ready: VecDeque::new(), counted };
+    bridged.send(frame).await?;
+    Ok(bridged.into_answer())
+}
+
+// === impl Bridged ===
+
+impl Bridged {
+    /// An answer that is complete needs no stream.
+    fn into_answer(mut self) -> Answer {
+        if matches!(self.at, At::Over)
+            && self.ready.len() == 1
+            && let Some(frame) = self.ready.pop_front()
+        {
+            return Answer::Json { status: http::StatusCode::OK, frame };
+        }
+        let frames = stream::unfold(self, |mut bridged| async move {
+            let item = bridged.next().await?;
+            Some((item, bridged))
+        });
+        Answer::Stream(FrameStream::of_frames(Box::pin(frames), Awaits::Answer))
+    }
+
+    /// Returns the next frame for the client.
+    async fn next(&mut self) -> Option<Result<Frame, upstream::Error>> {
+        loop {
+            if let Some(frame) = self.ready.pop_front() {
+                return Some(Ok(frame));
+            }
+            let worked = match std::mem::replace(&mut self.at, At::Over) {
+                At::Over => return None,
+                At::Reading { mut frames, load } => {
+                    let read = frames.next().await;
+                    self.at = At::Reading { frames, load };
+                    self.read(read)
+                }
+                At::Asking { mut waiting, until } => {
+                    let response = timeout_at(until, waiting.next()).await;
+                    self.at = At::Asking { waiting, until };
+                    self.responded(response.ok().flatten());
+                    Ok(())
+                }
+                At::Sending { frame, pause } => {
+                    if !pause.is_zero() {
+                        sleep(pause).await;
+                    }
+                    self.send_again(frame).await
+                }
+                At::Refreshing { frame } => {
+                    let server = &self.leg.inner.server;
+                    server.schemas().refresh(server).await;
+                    self.send_again(frame).await
+                }
+            };
+            if let Err(error) = worked {
+                self.at = At::Over;
+                self.counted.result = "failed";
+                return Some(Err(error));
+            }
+        }
+    }
+
+    /// Sends a request of a later round: its failure is the end of the stream.
+    async fn send_again(&mut self, frame: Frame) -> Result<(), upstream::Error> {
+        match self.send(frame).await {
+            Ok(()) => Ok(()),
+            Err(Error::Failed { source, .. }) => Err(source),
+            Err(busy @ Error::Busy { .. }) => {
+                self.end(&busy.to_fault(), "failed");
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends a request and takes what there is of its answer.
+    async fn send(&mut self, frame: Frame) -> Result<(), Error> {
+        let headers = self.target.headers(&self.leg).await;
+        match self.leg.inner.server.send(&headers, frame.bytes()).await {
+            Ok(Sent { answer: Answer::Json { frame, .. }, load }) => {
+                drop(load);
+                self.take(frame);
+            }
+            Ok(Sent { answer: Answer::Stream(frames), load }) => {
+                self.at = At::Reading { frames: Box::new(frames), load }
+            }
+            // Some servers refuse without the request's id; what they say is the answer all the same.
+            Err(Error::Failed { source: upstream::Error::Status { fault: Some(fault), status }, .. })
+                if status == http::StatusCode::BAD_REQUEST =>
+            {
+                self.take(*fault);
+            }
+            Err(error) => {
+                self.counted.result = "failed";
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, read: Option<Result<upstream::StreamItem, upstream::Error>>) -> Result<(), upstream::Error> {
+        match read {
+            Some(Ok(item)) => {
+                self.take(item.frame);
+                Ok(())
+            }
+            Some(Err(error)) => {
+                if let At::Reading { load, .. } = &self.at {
+                    load.failed(&error);
+                }
+                Err(error)
+            }
+            None => Err(upstream::Error::Broken { reason: "the stream ended before the answer".to_owned() }),
+        }
+    }
+
+    /// Takes a frame of the server.
+    fn take(&mut self, frame: Frame) {
+        if self.target.method == Method::ListTools
+            && let Some(result) = frame.result()
+        {
+            let server = &self.leg.inner.server;
+            server.schemas().learn(&result, server.config().items_max);
+        }
+        let step = self.rounds.answered(frame, &mut own::mint);
+        self.follow(step);
+    }
+
+    /// Takes a response of the client, or that there is none.
+    fn responded(&mut self, response: Option<Frame>) {
+        let Some(response) = response else {
+            let late = self.rounds.asks().next().map(|(_, method)| RoundsError::Input {
+                method,
+                code: quorate_mcp::error::DEADLINE_EXCEEDED,
+                message: "no response in time".to_owned(),
+            });
+            // With nothing to wait for there would have been no waiting.
+            self.follow(Err(late.unwrap_or(RoundsError::Malformed)));
+            return;
+        };
+        let step = self.rounds.responded(&response, &mut own::mint);
+        self.follow(step);
+    }
+
+    fn follow(&mut self, step: Result<Step, RoundsError>) {
+        match step {
+            Ok(Step::Pass(frame)) => self.ready.push_back(frame),
+            Ok(Step::Wait) => {}
+            Ok(Step::Ask(frames)) => {
+                let asks: Vec<(u64, Method)> = self.rounds.asks().collect();
+                for (_, method) in &asks {
+                    let method = quorate_telemetry::Method::of(method.as_str());
+                    self.counted.metrics.bridged_input(method);
+                }
+                let waiting = self.leg.inner.asks.wait_for(asks.into_iter().map(|(id, _)| id).collect());
+                self.at = At::Asking { waiting, until: Instant::now() + ROUND_TIMEOUT };
+                self.ready.extend(frames);
+            }
+            Ok(Step::Send { frame, pause }) => self.at = At::Sending { frame, pause },
+            Ok(Step::Refresh { frame }) => self.at = At::Refreshing { frame },
+            Ok(Step::Done { before, answer, tools_dropped }) => {
+                if tools_dropped > 0 {
+                    let server = self.leg.inner.server.name();
+                    tracing::warn!(%server, tools_dropped, "tools with invalid x-mcp-header annotations are left out");
+                }
+                self.counted.result = if answer.kind() == Kind::Error { "error" } else { "complete" };
+                self.at = At::Over;
+                self.ready.extend(before);
+                self.ready.push_back(answer);
+            }
+            Err(error) => {
+                let server = &self.leg.inner.server;
+                tracing::debug!(server = %server.name(), %error, "a bridged call ends");
+                if matches!(error, RoundsError::Hop { .. }) {
+                    server.reprobe();
+                }
+                let retractions = self.rounds.retractions(RETRACTED);
+                self.ready.extend(retractions);
+                self.end(&error.to_fault(server.name().as_str()), error.as_str());
+            }
+        }
+    }
+
+    /// Ends the call with an error of ours.
+    fn end(&mut self, fault: &Fault, result: &'static str) {
+        if let Fault::LimitExceeded { limit, .. } = fault {
+            self.leg.inner.server.limit_hit(limit);
+        }
+        self.counted.result = result;
+        self.at = At::Over;
+        let answer: Bytes = fault.to_frame(Era::Legacy, Some(self.rounds.client_id()));
+        let answer = Frame::parse(answer, &Limits::ANSWER).expect("a frame that was built here parses");
+        self.ready.push_back(answer);
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    fn of(call: &Call, method: Method, headers: HeaderMap) -> Self {
+        let arguments = match &call.operation {
+            Operation::CallTool { arguments, .. } => arguments.map(|span| call.raw(span).to_owned()),
+            _ => None,
+        };
+        let name = mirrored(&call.operation).map(|(_, name)| name.to_owned());
+        Self { method, name, arguments, headers }
+    }
+
+    /// The headers that mirror the request.
+    async fn headers(&self, leg: &Leg) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        header::stamp(&mut headers, Version::LATEST, self.method.as_str(), self.name.as_deref());
+        let server = &leg.inner.server;
+        if let (Method::CallTool, Some(tool), true) = (self.method, &self.name, leg.inner.offer.has_tools)
+            && let Some(rules) = server.schemas().of(server, tool).await
+        {
+            headers.extend(rules.headers(self.arguments.as_deref()));
+        }
+        headers
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.bridged(self.result);
+    }
+}
