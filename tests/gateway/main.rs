@@ -16,5 +16,6 @@ mod naming;
 mod replicas;
 mod resumption;
 mod sse;
-mod support;
 mod tls;
+
+use quorate_tests::raw as support;

@@ -10,6 +10,7 @@ pub mod http;
 pub mod interop;
 pub mod paths;
 pub mod process;
+pub mod raw;
 pub mod servers;
 pub mod suite;
 pub mod table;

@@ -22,14 +22,17 @@ type Rule = Box<dyn Fn(&Seen, &mut Out) -> bool + Send + Sync>;
 
 /// Which eras a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Era {
+pub enum Era {
+    /// Sessions only.
     Legacy,
+    /// Stateless requests only.
     Modern,
+    /// Both.
     Dual,
 }
 
 /// A server to be.
-pub(crate) struct Mcp {
+pub struct Mcp {
     name: String,
     era: Era,
     lists: Arc<Mutex<Lists>>,
@@ -38,45 +41,52 @@ pub(crate) struct Mcp {
 
 /// What a server offers; a test may change it while the server runs.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lists {
-    pub(crate) tools: Vec<String>,
-    pub(crate) prompts: Vec<String>,
-    pub(crate) resources: Vec<String>,
+pub struct Lists {
+    /// Names of tools.
+    pub tools: Vec<String>,
+    /// Names of prompts.
+    pub prompts: Vec<String>,
+    /// URIs of resources.
+    pub resources: Vec<String>,
 }
 
 // === impl Mcp ===
 
 impl Mcp {
     /// A server of both eras whose tool `echo` says the server's name.
-    pub(crate) fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let lists = Lists { tools: vec!["echo".to_owned()], ..Lists::default() };
         Self { name: name.to_owned(), era: Era::Dual, lists: Arc::new(Mutex::new(lists)), rules: Vec::new() }
     }
 
-    pub(crate) fn era(mut self, era: Era) -> Self {
+    /// Sets the eras that it speaks.
+    pub fn era(mut self, era: Era) -> Self {
         self.era = era;
         self
     }
 
-    pub(crate) fn tools(self, names: &[&str]) -> Self {
+    /// Sets its tools.
+    pub fn tools(self, names: &[&str]) -> Self {
         self.change(|lists| lists.tools = owned(names))
     }
 
-    pub(crate) fn prompts(self, names: &[&str]) -> Self {
+    /// Sets its prompts.
+    pub fn prompts(self, names: &[&str]) -> Self {
         self.change(|lists| lists.prompts = owned(names))
     }
 
-    pub(crate) fn resources(self, uris: &[&str]) -> Self {
+    /// Sets its resources.
+    pub fn resources(self, uris: &[&str]) -> Self {
         self.change(|lists| lists.resources = owned(uris))
     }
 
     /// The lists, to be changed later.
-    pub(crate) fn lists(&self) -> Arc<Mutex<Lists>> {
+    pub fn lists(&self) -> Arc<Mutex<Lists>> {
         Arc::clone(&self.lists)
     }
 
     /// Answers requests with this JSON-RPC method by `answer` alone.
-    pub(crate) fn on(self, method: &'static str, answer: impl Fn(&Seen, &mut Out) + Send + Sync + 'static) -> Self {
+    pub fn on(self, method: &'static str, answer: impl Fn(&Seen, &mut Out) + Send + Sync + 'static) -> Self {
         self.rule(move |seen, out| {
             let is_it = seen.method() == method;
             if is_it {
@@ -87,18 +97,18 @@ impl Mcp {
     }
 
     /// Lets `rule` look at each request first.
-    pub(crate) fn rule(mut self, rule: impl Fn(&Seen, &mut Out) -> bool + Send + Sync + 'static) -> Self {
+    pub fn rule(mut self, rule: impl Fn(&Seen, &mut Out) -> bool + Send + Sync + 'static) -> Self {
         self.rules.push(Box::new(rule));
         self
     }
 
     /// Starts it.
-    pub(crate) fn start(self) -> anyhow::Result<Backend> {
+    pub fn start(self) -> anyhow::Result<Backend> {
         Backend::start(self.script())
     }
 
     /// Its script.
-    pub(crate) fn script(self) -> impl Fn(&Seen, &mut Out) + Send + Sync + 'static {
+    pub fn script(self) -> impl Fn(&Seen, &mut Out) + Send + Sync + 'static {
         let (opened, known) = (AtomicUsize::new(0), Mutex::new(HashSet::<String>::new()));
         // A restarted server does not know the sessions of the one before.
         static STARTS: AtomicUsize = AtomicUsize::new(0);
@@ -183,12 +193,12 @@ impl Mcp {
 }
 
 /// A tool's entry in a list.
-pub(crate) fn tool(name: &str) -> Value {
+pub fn tool(name: &str) -> Value {
     json!({ "name": name, "inputSchema": { "type": "object" } })
 }
 
 /// The result of a tool that says `text`.
-pub(crate) fn said(text: &str) -> Value {
+pub fn said(text: &str) -> Value {
     json!({ "content": [{ "type": "text", "text": text }], "resultType": "complete" })
 }
 

@@ -8,28 +8,40 @@ use serde_json::{Value, json};
 use super::{client, client::Answer, gateway::Gateway};
 
 /// What a client of 2025-11-25 says that it can do.
-pub(crate) const CAPABILITIES: &str = r#"{"elicitation":{"form":{}},"sampling":{},"roots":{"listChanged":true}}"#;
+pub const CAPABILITIES: &str = r#"{"elicitation":{"form":{}},"sampling":{},"roots":{"listChanged":true}}"#;
 
 /// An open session.
 #[derive(Clone, Debug)]
-pub(crate) struct Session {
+pub struct Session {
     address: SocketAddr,
     path: String,
-    pub(crate) id: String,
-    pub(crate) version: String,
+    /// Its id.
+    pub id: String,
+    /// The revision that was agreed on.
+    pub version: String,
 }
 
 // === impl Session ===
 
 impl Session {
     /// Opens a session of this revision.
-    pub(crate) fn open(gateway: &Gateway, version: &str) -> anyhow::Result<Self> {
+    pub fn open(gateway: &Gateway, version: &str) -> anyhow::Result<Self> {
         Self::open_at(gateway, "/mcp", version)
     }
 
     /// Opens one at another path.
-    pub(crate) fn open_at(gateway: &Gateway, path: &str, version: &str) -> anyhow::Result<Self> {
-        let answer = initialize_at(gateway, path, version)?;
+    pub fn open_at(gateway: &Gateway, path: &str, version: &str) -> anyhow::Result<Self> {
+        Self::of(gateway, path, initialize_at(gateway, path, version)?)
+    }
+
+    /// Opens one whose client declares these capabilities.
+    pub fn open_as(gateway: &Gateway, version: &str, capabilities: Value) -> anyhow::Result<Self> {
+        let mut message = initialize_message(version);
+        message["params"]["capabilities"] = capabilities;
+        Self::of(gateway, "/mcp", post_initialize(gateway, "/mcp", &message)?)
+    }
+
+    fn of(gateway: &Gateway, path: &str, answer: Answer) -> anyhow::Result<Self> {
         ensure!(answer.status == 200, "initialize is answered {}", answer.status);
         let id = answer.header("mcp-session-id").context("a session has an id")?.to_owned();
         let initialized = answer.message()?["result"].clone();
@@ -41,41 +53,41 @@ impl Session {
     }
 
     /// Posts a message.
-    pub(crate) fn post(&self, message: &Value) -> anyhow::Result<Answer> {
+    pub fn post(&self, message: &Value) -> anyhow::Result<Answer> {
         self.post_text(&message.to_string())
     }
 
     /// Posts a body.
-    pub(crate) fn post_text(&self, body: &str) -> anyhow::Result<Answer> {
+    pub fn post_text(&self, body: &str) -> anyhow::Result<Answer> {
         let accept = ("accept", "application/json, text/event-stream");
         let headers = [&[("content-type", "application/json"), accept], &self.headers()[..]].concat();
         client::send(self.address, "POST", &self.path, &headers, body.as_bytes())
     }
 
     /// Posts a request.
-    pub(crate) fn request(&self, id: impl Into<Value>, method: &str, params: Value) -> anyhow::Result<Answer> {
+    pub fn request(&self, id: impl Into<Value>, method: &str, params: Value) -> anyhow::Result<Answer> {
         self.post(&json!({ "jsonrpc": "2.0", "id": id.into(), "method": method, "params": params }))
     }
 
     /// Calls a tool and returns its answer.
-    pub(crate) fn call(&self, id: impl Into<Value>, tool: &str) -> anyhow::Result<Value> {
+    pub fn call(&self, id: impl Into<Value>, tool: &str) -> anyhow::Result<Value> {
         self.request(id, "tools/call", json!({ "name": tool, "arguments": {} }))?.message()
     }
 
     /// Reads a stream.
-    pub(crate) fn get(&self, last_event_id: Option<&str>) -> anyhow::Result<Answer> {
+    pub fn get(&self, last_event_id: Option<&str>) -> anyhow::Result<Answer> {
         let mut headers = [&[("accept", "text/event-stream")], &self.headers()[..]].concat();
         headers.extend(last_event_id.map(|id| ("last-event-id", id)));
         client::send(self.address, "GET", &self.path, &headers, b"")
     }
 
     /// Ends it.
-    pub(crate) fn delete(&self) -> anyhow::Result<Answer> {
+    pub fn delete(&self) -> anyhow::Result<Answer> {
         client::send(self.address, "DELETE", &self.path, &self.headers(), b"")
     }
 
     /// The same with another id.
-    pub(crate) fn with_id(&self, id: impl Into<String>) -> Self {
+    pub fn with_id(&self, id: impl Into<String>) -> Self {
         Self { id: id.into(), ..self.clone() }
     }
 
@@ -85,18 +97,21 @@ impl Session {
 }
 
 /// Posts `initialize`.
-pub(crate) fn initialize(gateway: &Gateway, version: &str) -> anyhow::Result<Answer> {
+pub fn initialize(gateway: &Gateway, version: &str) -> anyhow::Result<Answer> {
     initialize_at(gateway, "/mcp", version)
 }
 
 fn initialize_at(gateway: &Gateway, path: &str, version: &str) -> anyhow::Result<Answer> {
+    post_initialize(gateway, path, &initialize_message(version))
+}
+
+fn post_initialize(gateway: &Gateway, path: &str, message: &Value) -> anyhow::Result<Answer> {
     let headers = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
-    let body = initialize_message(version).to_string();
-    client::send(gateway.address, "POST", path, &headers, body.as_bytes())
+    client::send(gateway.address, "POST", path, &headers, message.to_string().as_bytes())
 }
 
 /// The message that opens a session.
-pub(crate) fn initialize_message(version: &str) -> Value {
+pub fn initialize_message(version: &str) -> Value {
     let capabilities: Value = serde_json::from_str(CAPABILITIES).expect("the constant is JSON");
     json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
         "protocolVersion": version, "capabilities": capabilities, "clientInfo": { "name": "tests", "version": "1" },

@@ -17,19 +17,25 @@ use super::PATIENCE;
 const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// An answer whose head has been read.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers, names in lower case.
+    pub headers: Vec<(String, String)>,
     body: Body,
 }
 
 /// One server-sent event; comments are skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Event {
-    pub(crate) id: Option<String>,
-    pub(crate) name: Option<String>,
-    pub(crate) retry: Option<u64>,
-    pub(crate) data: String,
+pub struct Event {
+    /// Its id.
+    pub id: Option<String>,
+    /// Its type.
+    pub name: Option<String>,
+    /// How long to wait before a reconnect, in milliseconds.
+    pub retry: Option<u64>,
+    /// Its lines of data.
+    pub data: String,
 }
 
 /// A body as it is framed.
@@ -49,7 +55,7 @@ enum Framing {
 }
 
 /// Sends `method path` with these headers and this body to `address`, with `Host` unless given.
-pub(crate) fn send(
+pub fn send(
     address: SocketAddr,
     method: &str,
     path: &str,
@@ -68,7 +74,7 @@ pub(crate) fn send(
 }
 
 /// Sends these bytes and reads the head of the answer.
-pub(crate) fn send_raw(address: SocketAddr, bytes: &[u8]) -> anyhow::Result<Answer> {
+pub fn send_raw(address: SocketAddr, bytes: &[u8]) -> anyhow::Result<Answer> {
     let mut socket = connect(address)?;
     let mut reading = socket.try_clone()?;
     // A server may answer before it has read everything, and then stop reading: writing must not fail the test.
@@ -83,7 +89,7 @@ pub(crate) fn send_raw(address: SocketAddr, bytes: &[u8]) -> anyhow::Result<Answ
 }
 
 /// A connection on which every read has a deadline.
-pub(crate) fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
+pub fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     let socket = TcpStream::connect_timeout(&address, PATIENCE).with_context(|| format!("cannot connect {address}"))?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))?;
@@ -92,7 +98,7 @@ pub(crate) fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
 }
 
 /// Reads the head of an answer from `socket`.
-pub(crate) fn read_head(socket: &mut TcpStream) -> anyhow::Result<Answer> {
+pub fn read_head(socket: &mut TcpStream) -> anyhow::Result<Answer> {
     let mut source = BufReader::new(socket.try_clone()?);
     let mut line = String::new();
     source.read_line(&mut line).context("no status line came")?;
@@ -123,17 +129,17 @@ pub(crate) fn read_head(socket: &mut TcpStream) -> anyhow::Result<Answer> {
 
 impl Answer {
     /// The value of a header.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// Whether the body is an event stream.
-    pub(crate) fn is_events(&self) -> bool {
+    pub fn is_events(&self) -> bool {
         self.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"))
     }
 
     /// The rest of the body as text.
-    pub(crate) fn text(mut self) -> anyhow::Result<String> {
+    pub fn text(mut self) -> anyhow::Result<String> {
         while self.body.more()? {
             ensure!(self.body.pending.len() as u64 <= BODY_BYTES_MAX, "the body is larger than any test expects");
         }
@@ -141,7 +147,7 @@ impl Answer {
     }
 
     /// The body as the JSON message that it is, or the one that answers in the event stream that it is.
-    pub(crate) fn message(mut self) -> anyhow::Result<Value> {
+    pub fn message(mut self) -> anyhow::Result<Value> {
         if !self.is_events() {
             let status = self.status;
             let text = self.text()?;
@@ -156,7 +162,7 @@ impl Answer {
     }
 
     /// The next event with data, as JSON; `None` at the end of the stream.
-    pub(crate) fn next_message(&mut self) -> anyhow::Result<Option<Value>> {
+    pub fn next_message(&mut self) -> anyhow::Result<Option<Value>> {
         while let Some(event) = self.next_event()? {
             if !event.data.is_empty() {
                 return Ok(Some(
@@ -168,7 +174,7 @@ impl Answer {
     }
 
     /// The next event; `None` at the end of the stream.
-    pub(crate) fn next_event(&mut self) -> anyhow::Result<Option<Event>> {
+    pub fn next_event(&mut self) -> anyhow::Result<Option<Event>> {
         let (mut event, mut is_empty) = (Event::default(), true);
         loop {
             let Some(line) = self.body.line()? else {

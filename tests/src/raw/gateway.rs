@@ -10,64 +10,78 @@ use std::{
     process::Command,
 };
 
+use crate::{http, paths, process::Process, wait};
 use anyhow::Context as _;
-use quorate_tests::{http, paths, process::Process, wait};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{MODERN, PATIENCE, client, client::Answer};
 
 /// The flags that let everybody on loopback do everything.
-pub(crate) const OPEN: &[&str] = &["--development-identity", "--allow-all"];
+pub const OPEN: &[&str] = &["--development-identity", "--allow-all"];
 
 /// A running gateway.
-pub(crate) struct Gateway {
-    pub(crate) process: Process,
-    pub(crate) address: SocketAddr,
-    pub(crate) admin: SocketAddr,
-    pub(crate) folder: TempDir,
+pub struct Gateway {
+    /// Its process.
+    pub process: Process,
+    /// Where its listener `data` is.
+    pub address: SocketAddr,
+    /// Where it serves health and metrics.
+    pub admin: SocketAddr,
+    /// Where its resource file is.
+    pub folder: TempDir,
 }
 
 /// Resource documents of one listener, one toolset `default`, and these servers.
 #[derive(Clone, Debug)]
-pub(crate) struct Documents {
-    pub(crate) listener: Value,
-    pub(crate) servers: Vec<(String, Value)>,
-    pub(crate) naming: Option<&'static str>,
+pub struct Documents {
+    /// The `spec` of the listener.
+    pub listener: Value,
+    /// Names and `spec`s of the tool servers.
+    pub servers: Vec<(String, Value)>,
+    /// The naming of the toolset, where it is not left to the default.
+    pub naming: Option<&'static str>,
+}
+
+impl Default for Documents {
+    fn default() -> Self {
+        Self { listener: json!({ "address": "127.0.0.1:0" }), servers: Vec::new(), naming: None }
+    }
 }
 
 // === impl Documents ===
 
 impl Documents {
     /// Documents without servers.
-    pub(crate) fn new() -> Self {
-        Self { listener: json!({ "address": "127.0.0.1:0" }), servers: Vec::new(), naming: None }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Adds a server with one URL.
-    pub(crate) fn server(self, name: &str, url: &str) -> Self {
+    pub fn server(self, name: &str, url: &str) -> Self {
         self.server_with(name, json!({ "urls": [url] }))
     }
 
     /// Adds a server with this `spec`.
-    pub(crate) fn server_with(mut self, name: &str, spec: Value) -> Self {
+    pub fn server_with(mut self, name: &str, spec: Value) -> Self {
         self.servers.push((name.to_owned(), spec));
         self
     }
 
     /// Sets a limit of the listener.
-    pub(crate) fn limit(mut self, key: &str, value: impl Into<Value>) -> Self {
+    pub fn limit(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.listener["limits"][key] = value.into();
         self
     }
 
-    pub(crate) fn naming(mut self, naming: &'static str) -> Self {
+    /// Sets the naming of the toolset.
+    pub fn naming(mut self, naming: &'static str) -> Self {
         self.naming = Some(naming);
         self
     }
 
     /// The text of the file. JSON is YAML, and documents are separated as in YAML.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let names: Vec<&str> = self.servers.iter().map(|(name, _)| name.as_str()).collect();
         let mut toolset = json!({ "servers": names });
         if let Some(naming) = self.naming {
@@ -81,7 +95,7 @@ impl Documents {
     }
 
     /// Starts a gateway that everybody may use.
-    pub(crate) fn start(&self) -> anyhow::Result<Gateway> {
+    pub fn start(&self) -> anyhow::Result<Gateway> {
         Gateway::start(&self.text(), OPEN)
     }
 }
@@ -90,14 +104,14 @@ impl Documents {
 
 impl Gateway {
     /// Starts a gateway with this file and these flags, and waits until it is ready.
-    pub(crate) fn start(text: &str, flags: &[&str]) -> anyhow::Result<Self> {
+    pub fn start(text: &str, flags: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("resources.yaml"), text)?;
         Self::start_in(folder, flags)
     }
 
     /// Starts a gateway with the `resources.yaml` of this folder.
-    pub(crate) fn start_in(folder: TempDir, flags: &[&str]) -> anyhow::Result<Self> {
+    pub fn start_in(folder: TempDir, flags: &[&str]) -> anyhow::Result<Self> {
         let file = folder.path().join("resources.yaml");
         let mut command = Command::new(paths::binary("quorate")?);
         command.args(["serve", "--admin", "127.0.0.1:0", "--drain-timeout", "20s", "-f"]).arg(&file).args(flags);
@@ -113,36 +127,36 @@ impl Gateway {
     }
 
     /// The file with its resources.
-    pub(crate) fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.folder.path().join("resources.yaml")
     }
 
     /// Writes the file anew, as editors do: beside it, then over it.
-    pub(crate) fn rewrite(&self, text: &str) -> anyhow::Result<()> {
+    pub fn rewrite(&self, text: &str) -> anyhow::Result<()> {
         replace(&self.file(), text)
     }
 
     /// Sends a request to `/mcp`.
-    pub(crate) fn send(&self, method: &str, headers: &[(&str, &str)], body: &str) -> anyhow::Result<Answer> {
+    pub fn send(&self, method: &str, headers: &[(&str, &str)], body: &str) -> anyhow::Result<Answer> {
         client::send(self.address, method, "/mcp", headers, body.as_bytes())
     }
 
     /// Sends a request of the stateless revision, complete and correct.
-    pub(crate) fn modern(&self, id: impl Into<Value>, method: &str, params: Value) -> anyhow::Result<Answer> {
+    pub fn modern(&self, id: impl Into<Value>, method: &str, params: Value) -> anyhow::Result<Answer> {
         let (headers, body) = modern_request(&id.into(), method, params);
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         self.send("POST", &headers, &body.to_string())
     }
 
     /// Calls a tool without arguments in the stateless revision, and returns its text.
-    pub(crate) fn call(&self, tool: &str) -> anyhow::Result<String> {
+    pub fn call(&self, tool: &str) -> anyhow::Result<String> {
         let message = self.modern(1, "tools/call", json!({ "name": tool, "arguments": {} }))?.message()?;
         let text = message["result"]["content"][0]["text"].as_str();
         Ok(text.with_context(|| format!("no text: {message}"))?.to_owned())
     }
 
     /// What a list shows under `key`, in the stateless revision: all pages.
-    pub(crate) fn list(&self, method: &str, items: &str, key: &str) -> anyhow::Result<Vec<String>> {
+    pub fn list(&self, method: &str, items: &str, key: &str) -> anyhow::Result<Vec<String>> {
         let (mut found, mut cursor) = (Vec::new(), None::<Value>);
         loop {
             let params = cursor.map_or(json!({}), |cursor| json!({ "cursor": cursor }));
@@ -157,24 +171,24 @@ impl Gateway {
     }
 
     /// The names of the tools, in the stateless revision.
-    pub(crate) fn tools(&self) -> anyhow::Result<Vec<String>> {
+    pub fn tools(&self) -> anyhow::Result<Vec<String>> {
         self.list("tools/list", "tools", "name")
     }
 
     /// Waits for a line of its log that contains `text`.
-    pub(crate) fn logged(&mut self, text: &str) -> anyhow::Result<String> {
+    pub fn logged(&mut self, text: &str) -> anyhow::Result<String> {
         self.process.line(PATIENCE, |line| line.contains(text).then(|| line.to_owned()))
     }
 
     /// The value of a metric: the sum of the lines that begin with `name` and contain `labels`.
-    pub(crate) fn metric(&self, name: &str, labels: &str) -> anyhow::Result<f64> {
+    pub fn metric(&self, name: &str, labels: &str) -> anyhow::Result<f64> {
         let text = http::get(self.admin, "/metrics")?.body;
         let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(labels));
         Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 
     /// Waits until a metric has such a value.
-    pub(crate) fn metric_until(&self, name: &str, labels: &str, holds: impl Fn(f64) -> bool) -> anyhow::Result<f64> {
+    pub fn metric_until(&self, name: &str, labels: &str, holds: impl Fn(f64) -> bool) -> anyhow::Result<f64> {
         wait::until(name, PATIENCE, || {
             let value = self.metric(name, labels)?;
             anyhow::ensure!(holds(value), "{name} {labels} is {value}");
@@ -183,7 +197,7 @@ impl Gateway {
     }
 
     /// The resident memory of the process in bytes.
-    pub(crate) fn memory(&self) -> anyhow::Result<u64> {
+    pub fn memory(&self) -> anyhow::Result<u64> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("Linux shows VmRSS")?;
         let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
@@ -192,7 +206,7 @@ impl Gateway {
 }
 
 /// The headers and the body of a correct request of the stateless revision.
-pub(crate) fn modern_request(id: &Value, method: &str, mut params: Value) -> (Vec<(&'static str, String)>, Value) {
+pub fn modern_request(id: &Value, method: &str, mut params: Value) -> (Vec<(&'static str, String)>, Value) {
     let mut headers = vec![
         ("content-type", "application/json".to_owned()),
         ("accept", "application/json, text/event-stream".to_owned()),
@@ -213,7 +227,7 @@ pub(crate) fn modern_request(id: &Value, method: &str, mut params: Value) -> (Ve
 }
 
 /// Replaces a file at once.
-pub(crate) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
+pub fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
     let beside = path.with_extension("new");
     fs::write(&beside, text)?;
     Ok(fs::rename(&beside, path)?)

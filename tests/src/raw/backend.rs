@@ -14,8 +14,8 @@ use std::{
     time::Duration,
 };
 
+use crate::wait;
 use anyhow::Context as _;
-use quorate_tests::wait;
 use serde_json::Value;
 
 use super::PATIENCE;
@@ -24,8 +24,9 @@ use super::PATIENCE;
 const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A running scripted server.
-pub(crate) struct Backend {
-    pub(crate) address: SocketAddr,
+pub struct Backend {
+    /// Where it listens.
+    pub address: SocketAddr,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
 }
@@ -41,14 +42,17 @@ struct Shared {
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    pub(crate) http: String,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Value,
+pub struct Seen {
+    /// The HTTP method.
+    pub http: String,
+    /// The headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The message; null without a body.
+    pub body: Value,
 }
 
 /// Where a script writes its answer.
-pub(crate) struct Out {
+pub struct Out {
     socket: TcpStream,
     is_begun: bool,
 }
@@ -57,12 +61,12 @@ pub(crate) struct Out {
 
 impl Backend {
     /// Starts a server that answers as `script` says.
-    pub(crate) fn start(script: impl Fn(&Seen, &mut Out) + Send + Sync + 'static) -> anyhow::Result<Self> {
+    pub fn start(script: impl Fn(&Seen, &mut Out) + Send + Sync + 'static) -> anyhow::Result<Self> {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), script)
     }
 
     /// Starts one on this address.
-    pub(crate) fn start_at(
+    pub fn start_at(
         address: SocketAddr,
         script: impl Fn(&Seen, &mut Out) + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
@@ -81,22 +85,22 @@ impl Backend {
     }
 
     /// Its MCP endpoint.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}/mcp", self.address)
     }
 
     /// The requests so far.
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<Seen> {
         lock(&self.shared.seen).clone()
     }
 
     /// How many requests with this JSON-RPC method came.
-    pub(crate) fn count(&self, method: &str) -> usize {
+    pub fn count(&self, method: &str) -> usize {
         lock(&self.shared.seen).iter().filter(|seen| seen.method() == method).count()
     }
 
     /// Waits until a request comes that `pick` takes something from.
-    pub(crate) fn wait_for<T>(&self, what: &str, pick: impl Fn(&Seen) -> Option<T>) -> anyhow::Result<T> {
+    pub fn wait_for<T>(&self, what: &str, pick: impl Fn(&Seen) -> Option<T>) -> anyhow::Result<T> {
         wait::until(what, PATIENCE, || {
             let seen = lock(&self.shared.seen);
             let methods = || seen.iter().map(|seen| format!("{} {}", seen.http, seen.method())).collect::<Vec<_>>();
@@ -105,7 +109,7 @@ impl Backend {
     }
 
     /// Waits until a request with this JSON-RPC method comes.
-    pub(crate) fn wait_for_method(&self, method: &str) -> anyhow::Result<Seen> {
+    pub fn wait_for_method(&self, method: &str) -> anyhow::Result<Seen> {
         self.wait_for(method, |seen| (seen.method() == method).then(|| seen.clone()))
     }
 }
@@ -170,27 +174,27 @@ fn read(socket: &TcpStream) -> anyhow::Result<Seen> {
 
 impl Seen {
     /// The JSON-RPC method; empty when there is none.
-    pub(crate) fn method(&self) -> &str {
+    pub fn method(&self) -> &str {
         self.body["method"].as_str().unwrap_or_default()
     }
 
     /// The JSON-RPC id.
-    pub(crate) fn id(&self) -> &Value {
+    pub fn id(&self) -> &Value {
         &self.body["id"]
     }
 
     /// The JSON-RPC parameters.
-    pub(crate) fn params(&self) -> &Value {
+    pub fn params(&self) -> &Value {
         &self.body["params"]
     }
 
     /// The value of a header.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// Whether the request is of the stateless revision.
-    pub(crate) fn is_modern(&self) -> bool {
+    pub fn is_modern(&self) -> bool {
         self.params()["_meta"].get("io.modelcontextprotocol/protocolVersion").is_some()
     }
 }
@@ -199,7 +203,7 @@ impl Seen {
 
 impl Out {
     /// Answers with this status, these headers and this body.
-    pub(crate) fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
+    pub fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
         let mut head = format!("HTTP/1.1 {status} Scripted\r\nconnection: close\r\n");
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -209,42 +213,42 @@ impl Out {
     }
 
     /// Answers with a JSON message.
-    pub(crate) fn json(&mut self, message: &Value) {
+    pub fn json(&mut self, message: &Value) {
         self.json_with(&[], message);
     }
 
     /// Answers with a JSON message and further headers.
-    pub(crate) fn json_with(&mut self, headers: &[(&str, &str)], message: &Value) {
+    pub fn json_with(&mut self, headers: &[(&str, &str)], message: &Value) {
         let headers = [&[("content-type", "application/json")], headers].concat();
         self.answer(200, &headers, message.to_string().as_bytes());
     }
 
     /// Answers a request with this result.
-    pub(crate) fn result(&mut self, of: &Seen, result: &Value) {
+    pub fn result(&mut self, of: &Seen, result: &Value) {
         self.json(&serde_json::json!({ "jsonrpc": "2.0", "id": of.id(), "result": result }));
     }
 
     /// Answers a request with this error.
-    pub(crate) fn error(&mut self, of: &Seen, status: u16, code: i64, message: &str) {
+    pub fn error(&mut self, of: &Seen, status: u16, code: i64, message: &str) {
         let error =
             serde_json::json!({ "jsonrpc": "2.0", "id": of.id(), "error": { "code": code, "message": message } });
         self.answer(status, &[("content-type", "application/json")], error.to_string().as_bytes());
     }
 
     /// Writes an event of a stream, which begins with the first one. False when the other side has left.
-    pub(crate) fn event(&mut self, text: &str) -> bool {
+    pub fn event(&mut self, text: &str) -> bool {
         self.begin_events(&[]);
         let event = format!("{text}\n\n");
         self.raw(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes())
     }
 
     /// Writes a message as an event of a stream.
-    pub(crate) fn message(&mut self, message: &Value) -> bool {
+    pub fn message(&mut self, message: &Value) -> bool {
         self.event(&format!("data: {message}"))
     }
 
     /// Begins an event stream.
-    pub(crate) fn begin_events(&mut self, headers: &[(&str, &str)]) {
+    pub fn begin_events(&mut self, headers: &[(&str, &str)]) {
         if !self.is_begun {
             self.is_begun = true;
             let mut head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n".to_owned();
@@ -256,24 +260,24 @@ impl Out {
     }
 
     /// Ends an event stream as HTTP wants it; without it the stream is cut.
-    pub(crate) fn end_events(&mut self) {
+    pub fn end_events(&mut self) {
         self.raw(b"0\r\n\r\n");
     }
 
     /// Writes these bytes. False when the other side has left.
-    pub(crate) fn raw(&mut self, bytes: &[u8]) -> bool {
+    pub fn raw(&mut self, bytes: &[u8]) -> bool {
         self.socket.write_all(bytes).and_then(|()| self.socket.flush()).is_ok()
     }
 
     /// Waits this long for the other side to leave.
-    pub(crate) fn closes_within(&mut self, timeout: Duration) -> bool {
+    pub fn closes_within(&mut self, timeout: Duration) -> bool {
         let is_set = self.socket.set_read_timeout(Some(timeout)).is_ok();
         let closed = !is_set || matches!(self.socket.read(&mut [0]), Ok(0));
         closed || self.socket.set_read_timeout(None).is_err()
     }
 
     /// Says nothing until the other side leaves, or the server is dropped.
-    pub(crate) fn wait_for_close(&mut self) {
+    pub fn wait_for_close(&mut self) {
         let mut byte = [0];
         while matches!(self.socket.read(&mut byte), Ok(read) if read > 0) {}
     }
