@@ -28,6 +28,9 @@ pub(crate) struct Asked<'a> {
     pub(crate) frame: Frame,
 }
 
+/// Bounds of messages that were bounded when they were read from a server.
+pub(crate) const MESSAGE_LIMITS: Limits = Limits { depth_max: 128, bytes_max: usize::MAX, ..Limits::ANSWER };
+
 /// Why a server may not ask.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -84,20 +87,19 @@ pub(crate) fn pass_result(
     frame: Frame,
 ) -> Result<Frame, Error> {
     let Some(result) = frame.result_span().filter(|_| asks(frame.bytes())) else { return Ok(frame) };
-    let Ok([Some(requests)]) = pick_exact(frame.text_of(result), result.start, ["inputRequests"]) else {
-        return Ok(frame);
-    };
+    let found = pick_exact(frame.text_of(result), result.start, ["inputRequests"]);
+    let [requests] = found.map_err(|_| Error::Malformed)?;
+    let Some(requests) = requests else { return Ok(frame) };
     let mut spans = Vec::new();
-    if members(frame.text_of(requests), requests.start, |_, span| spans.push(span)).is_err() {
-        return Ok(frame); // Whatever it is, the client has to judge it.
-    }
+    members(frame.text_of(requests), requests.start, |_, span| spans.push(span)).map_err(|_| Error::Malformed)?;
     let mut splice = Splice::new(frame.bytes());
     for span in spans {
         let request = frame.text_of(span);
-        let Ok([Some(method), params]) = pick_exact(request, span.start, ["method", "params"]) else { continue };
-        let Some(method) = text(frame.text_of(method)) else { continue };
+        let found = pick_exact(request, span.start, ["method", "params"]).map_err(|_| Error::Malformed)?;
+        let [Some(method), params] = found else { return Err(Error::Malformed) };
+        let method = text(frame.text_of(method)).ok_or(Error::Malformed)?;
         let own = build::request(&Id::from(0), &method, params.map(|params| frame.text_of(params)));
-        let Ok(own) = Frame::parse(own, &Limits::ANSWER) else { continue };
+        let own = Frame::parse(own, &MESSAGE_LIMITS).map_err(|_| Error::Malformed)?;
         let Some(question) = Question::of(&own) else { continue };
         let passed = pass(Asked { services, toolset, server, question, frame: own })?;
         let labelled = passed.params().ok_or(Error::Malformed)?;
@@ -122,5 +124,6 @@ pub(crate) fn refusal(services: &Services, frame: &Frame, error: &Error) -> Opti
 
 /// Tells whether a result may ask anything: most do not, and are not read again.
 fn asks(bytes: &[u8]) -> bool {
-    memchr::memmem::find(bytes, b"inputRequests").is_some()
+    // A key may be written with escapes.
+    [&b"inputRequests"[..], b"\\u00"].iter().any(|part| memchr::memmem::find(bytes, part).is_some())
 }

@@ -58,7 +58,7 @@ impl Behalf {
         let wanted = Wanted {
             principal: self.caller.digest,
             tenant: &self.caller.principal.tenant,
-            server: server.name(),
+            server,
             declared: self.declared,
         };
         let passing = || Arc::new(Passing { services: Arc::clone(&self.services) }) as Arc<dyn Translate>;

@@ -251,7 +251,7 @@ async fn ask_in_session(session: &session::Handle, server: &backend::Handle, fra
         frame,
         server: Some(server.clone()),
         progress_token: None,
-        purpose: Purpose::Plain,
+        purpose: Purpose::Unaskable,
         headers: HeaderMap::new(),
         prime_after: None,
         terms: Terms::default(),

@@ -45,10 +45,15 @@ fn an_answer_gets_what_the_stateless_era_wants() {
         (Method::CallTool, r#""result":{ }"#, r#""result":{"resultType":"complete" }"#),
         (
             Method::ReadResource,
-            r#""result":{"contents":[],"ttlMs":5}"#,
-            r#""result":{"resultType":"complete","cacheScope":"private","contents":[],"ttlMs":5}"#,
+            r#""result":{"contents":[],"ttlMs":5,"cacheScope":"public"}"#,
+            r#""result":{"resultType":"complete","ttlMs":0,"cacheScope":"private","contents":[]}"#,
         ),
-        (Method::CallTool, r#""result":{"resultType":"x"}"#, r#""result":{"resultType":"x"}"#),
+        (
+            Method::CallTool,
+            r#""result":{"resultType":"input_required","inputRequests":{"a":{}},"b":1.0}"#,
+            r#""result":{"resultType":"complete","b":1.0}"#,
+        ),
+        (Method::CallTool, r#""result":{"resultType":"x"}"#, r#""result":{"resultType":"complete"}"#),
         (Method::CallTool, r#""result":null"#, r#""result":null"#),
         (
             Method::ReadResource,
@@ -109,8 +114,12 @@ fn a_servers_request_becomes_an_input_request_with_its_label() {
         let other = frame(&format!(r#"{{"jsonrpc":"2.0","id":9,"method":"{other}","params":{{}}}}"#));
         assert_eq!(InputRequest::of(&other, "k".to_owned()), Ok(None));
     }
-    let strange = frame(r#"{"jsonrpc":"2.0","id":9,"method":"elicitation/create","params":{"mode":"telepathy"}}"#);
-    assert_eq!(InputRequest::of(&strange, "k".to_owned()), Ok(None));
+    for mode in [r#""telepathy""#, r#""\u0066orm""#, r#""form","mode":"url""#, "7"] {
+        let strange = format!(r#"{{"jsonrpc":"2.0","id":9,"method":"elicitation/create","params":{{"mode":{mode}}}}}"#);
+        assert_eq!(Question::of(&frame(&strange)), Some(Question::Form), "{mode}: it asks a person");
+    }
+    let escaped = r#"{"jsonrpc":"2.0","id":9,"method":"elicitation/create","params":{"mode":"\u0075rl"}}"#;
+    assert_eq!(Question::of(&frame(escaped)), Some(Question::Url));
 }
 
 #[test]

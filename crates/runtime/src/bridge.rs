@@ -20,6 +20,7 @@ use quorate_telemetry::metrics::Active;
 use quorate_types::{PrincipalDigest, ResourceName, TenantId};
 use tokio::sync::OnceCell;
 
+use crate::backend;
 use crate::session::{Client, Handle, Scope, Translate};
 use crate::shard::{Error, Open, Sessions};
 use crate::upstream::SELF;
@@ -42,8 +43,8 @@ pub struct Wanted<'a> {
     pub principal: PrincipalDigest,
     /// The tenant that it belongs to.
     pub tenant: &'a TenantId,
-    /// The server.
-    pub server: &'a ResourceName,
+    /// The server, as the caller's configuration has it.
+    pub server: &'a backend::Handle,
     /// What the client can be asked.
     pub declared: Declared,
 }
@@ -53,8 +54,9 @@ pub struct Wanted<'a> {
 pub struct Parked {
     shared: Arc<Shared>,
     principal: PrincipalDigest,
-    ended: &'static str,
-    _active: Active,
+    /// How the parking ends; none where it did not begin.
+    ended: Option<&'static str>,
+    active: Option<Active>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,8 +74,14 @@ struct Shared {
 }
 
 struct Table {
-    entries: HashMap<Key, Arc<OnceCell<Handle>>>,
+    entries: HashMap<Key, Entry>,
     sweep_at: usize,
+}
+
+/// A session, and the backend that it is at: a new configuration may have another of its name.
+struct Entry {
+    server: backend::Handle,
+    cell: Arc<OnceCell<Handle>>,
 }
 
 // === impl Bridge ===
@@ -96,8 +104,8 @@ impl Bridge {
         wanted: Wanted<'_>,
         translate: impl FnOnce() -> Arc<dyn Translate>,
     ) -> Result<Handle, Error> {
-        let key = Key { principal: wanted.principal, server: wanted.server.clone(), declared: wanted.declared };
-        let cell = self.cell(&key);
+        let key = Key { principal: wanted.principal, server: wanted.server.name().clone(), declared: wanted.declared };
+        let cell = self.cell(&key, wanted.server);
         let opened = cell.get_or_try_init(|| self.open(&wanted, translate)).await?;
         Ok(opened.clone())
     }
@@ -112,22 +120,21 @@ impl Bridge {
             return None;
         }
         *count += 1;
-        let active = self.shared.metrics.call_parked();
-        Some(Parked { shared: Arc::clone(&self.shared), principal, ended: "ended", _active: active })
+        Some(Parked { shared: Arc::clone(&self.shared), principal, ended: None, active: None })
     }
 
     /// Returns the cell of a session that is live or about to be opened.
-    fn cell(&self, key: &Key) -> Arc<OnceCell<Handle>> {
+    fn cell(&self, key: &Key, server: &backend::Handle) -> Arc<OnceCell<Handle>> {
         let mut table = lock(&self.shared.open);
-        if let Some(cell) = table.entries.get(key).filter(|cell| is_usable(cell)) {
-            return Arc::clone(cell);
+        if let Some(entry) = table.entries.get(key).filter(|entry| entry.is_usable() && entry.server.is_same(server)) {
+            return Arc::clone(&entry.cell);
         }
         if table.entries.len() >= table.sweep_at {
-            table.entries.retain(|_, cell| is_usable(cell));
+            table.entries.retain(|_, entry| entry.is_usable());
             table.sweep_at = SWEEP_AT.max(table.entries.len() * 2);
         }
         let cell = Arc::new(OnceCell::new());
-        table.entries.insert(key.clone(), Arc::clone(&cell));
+        table.entries.insert(key.clone(), Entry { server: server.clone(), cell: Arc::clone(&cell) });
         cell
     }
 
@@ -138,7 +145,7 @@ impl Bridge {
         let open = Open {
             principal: wanted.principal,
             tenant: wanted.tenant.clone(),
-            scope: Scope::Server(wanted.server.clone()),
+            scope: Scope::Server(wanted.server.name().clone()),
             delivery: Delivery::Calls,
             client: Some(client),
             translate: translate(),
@@ -148,18 +155,39 @@ impl Bridge {
     }
 }
 
+// === impl Entry ===
+
+impl Entry {
+    /// One that is being opened counts: whoever opens it holds the cell, too.
+    fn is_usable(&self) -> bool {
+        match self.cell.get() {
+            Some(session) => session.is_live(),
+            None => Arc::strong_count(&self.cell) > 1,
+        }
+    }
+}
+
 // === impl Parked ===
 
 impl Parked {
+    /// The call is parked.
+    pub(crate) fn begun(mut self) -> Self {
+        self.active = Some(self.shared.metrics.call_parked());
+        self.ended = Some("ended");
+        self
+    }
+
     /// Gives the place back, and says how the parking ended.
     pub(crate) fn ended(mut self, result: &'static str) {
-        self.ended = result;
+        self.ended = Some(result);
     }
 }
 
 impl Drop for Parked {
     fn drop(&mut self) {
-        self.shared.metrics.parking_ended(self.ended);
+        if let Some(result) = self.ended {
+            self.shared.metrics.parking_ended(result);
+        }
         let mut parked = lock(&self.shared.parked);
         if let Some(count) = parked.get_mut(&self.principal) {
             *count -= 1;
@@ -176,11 +204,6 @@ impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Bridge")
     }
-}
-
-/// One that is being opened counts: whoever opens it has its place.
-fn is_usable(cell: &OnceCell<Handle>) -> bool {
-    cell.get().is_none_or(Handle::is_live)
 }
 
 /// Locks a mutex whose critical sections do not panic half-way through a change.

@@ -165,6 +165,14 @@ impl Call {
         matches!(self.owner, Owner::Client { purpose: Purpose::Subscribe { .. }, .. })
     }
 
+    /// Whether what a backend asks may go with it.
+    pub(crate) const fn may_be_asked(&self) -> bool {
+        matches!(
+            self.owner,
+            Owner::Client { purpose: Purpose::Plain | Purpose::Subscribe { .. } | Purpose::Unsubscribe { .. }, .. }
+        )
+    }
+
     pub(crate) const fn may_be_cancelled(&self) -> bool {
         !matches!(self.owner, Owner::Client { purpose: Purpose::Uncancellable, .. })
     }

@@ -45,8 +45,8 @@ pub struct Config {
     pub server_request_timeout: Duration,
     /// The most calls that are parked at once.
     pub parked_max: usize,
-    /// How long a call stays parked. It is then cancelled, so that no backend works for nobody. As
-    /// long as a backend's call may take by default: parking longer would find it gone.
+    /// How long a call stays parked. It is then cancelled, so that no backend works for nobody. Less
+    /// than a backend's call may take by default, so that it is this which ends it.
     pub park_timeout: Duration,
     /// The most resource subscriptions.
     pub subscriptions_max: usize,
@@ -92,7 +92,7 @@ impl Config {
         server_requests_max: 64,
         server_request_timeout: Duration::from_secs(10 * 60),
         parked_max: 256,
-        park_timeout: Duration::from_secs(5 * 60),
+        park_timeout: Duration::from_secs(4 * 60),
         subscriptions_max: 1024,
         notifications_queued_max: 16,
         ring_events_max: 64,

@@ -229,6 +229,8 @@ pub enum Purpose {
     Plain,
     /// Nothing, and it must not be cancelled (`initialize`).
     Uncancellable,
+    /// Nothing, and its client cannot be asked anything (the gateway's own lists).
+    Unaskable,
     /// Its success subscribes to a resource of its leg.
     Subscribe {
         /// The resource's URI as the backend knows it.

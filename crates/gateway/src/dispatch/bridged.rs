@@ -32,6 +32,7 @@ use quorate_telemetry::{Outcome, Trace};
 
 use self::reader::{Next, Reader};
 use super::{Dispatched, Error, Operation, begin, modern, rejected};
+use crate::ask::MESSAGE_LIMITS;
 use crate::behalf::{self, Behalf};
 use crate::classify::Request;
 use crate::held::Held;
@@ -61,6 +62,20 @@ pub(super) async fn send(
             Err(error)
         }
     }
+}
+
+/// The server at which what a request goes on with waits, whatever the configuration would choose
+/// for it now; none for a request that begins something.
+pub(super) fn owner(request: &Request, call: &Call) -> Option<backend::Handle> {
+    memchr::memmem::find(call.frame.bytes(), b"requestState")?;
+    let state = onto_legacy::retry(&call.frame).ok()?.state?;
+    let services = &request.snapshot().services;
+    let principal = request.caller().digest;
+    let parking = Binding::of(principal, &call.frame).open(&services.sealer, &state, clock::now()).ok()?;
+    let Parking::Call { place, .. } = parking else { return None };
+    let session = services.sessions.get(place.session, principal)?;
+    let session::Scope::Server(name) = session.scope() else { return None };
+    request.toolset().listing.servers().iter().find(|server| server.name() == name).cloned()
 }
 
 /// Asks a server for what no server lists; none where it does not have it.
@@ -174,6 +189,9 @@ impl Opening<'_> {
 
     /// Posts a call to the caller's session.
     async fn begin(self, behalf: Behalf, frame: Frame) -> Result<Opened, Error> {
+        if self.request.snapshot().is_draining() {
+            return Err(self.rejected(Fault::ShuttingDown));
+        }
         let id = modern::mint();
         let frame = frame.with_id(&id);
         // Clients choose tokens for themselves alone, and here several may share a session.
@@ -197,7 +215,7 @@ impl Opening<'_> {
             };
             let leash = Leash { session: session.clone(), call: keys.first().copied() };
             let source = match reply.await {
-                Ok(Reply::Json(body)) => Frame::parse(body, &Limits::ANSWER).ok().map(Source::Answer),
+                Ok(Reply::Json(body)) => Frame::parse(body, &MESSAGE_LIMITS).ok().map(Source::Answer),
                 Ok(Reply::Stream(connection)) => Some(Source::Stream(Box::new(connection))),
                 Ok(Reply::Nothing | Reply::Elsewhere) | Err(_) => None,
             };
@@ -224,11 +242,11 @@ impl Opening<'_> {
             if let Err(expected) = question.check(raw) {
                 return Err(self.rejected(Fault::InputResponse { key: key.clone(), expected }));
             }
-            let response = Frame::parse(build::result(&Id::from(ask.id), raw), &Limits::REQUEST);
+            let response = Frame::parse(build::result(&Id::from(ask.id), raw), &MESSAGE_LIMITS);
             responses.push(response.map_err(|_| self.rejected(Fault::Internal))?);
             answered.push(ask.id);
         }
-        let resumed = session.resume(place.stream, place.token, responses).await;
+        let resumed = session.resume(place.call, place.stream, place.token, responses).await;
         let connection = resumed.map_err(|_| self.rejected(invalid_state()))?;
         let leash = Leash { session: session.clone(), call: Some(place.call) };
         Ok(self.opened(behalf, session, leash, Source::Stream(Box::new(connection)), answered))

@@ -53,7 +53,8 @@ pub(super) async fn send(
                 operation.end(Outcome::Failed(fault.class()));
                 return Err(rejected(Era::Modern, call.id(), fault));
             }
-            if server.needs_session() {
+            let waits_at = bridged::owner(request, &call);
+            if let Some(server) = waits_at.or_else(|| server.needs_session().then(|| server.clone())) {
                 return bridged::send(request, &call, server, (&frame, held.as_ref()), trace, operation).await;
             }
             let upstream = Upstream { request, call: &call, trace };

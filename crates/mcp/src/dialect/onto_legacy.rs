@@ -11,12 +11,16 @@
 //! Which session a call belongs to, and where it waits, is for others to know.
 //! Specification: 2026-07-28 `basic/patterns/mrtr`; 2025-11-25 `client/*`.
 
+use std::borrow::Cow;
+
 use quorate_jsonrpc::{Frame, Span, Splice, elements, members, pick_exact, quote, text};
 
 use crate::codec::ViewError;
 use crate::error::{INVALID_PARAMS, RESOURCE_NOT_FOUND};
 use crate::method::Method;
 
+/// What only results of the modern era have.
+const MODERN_MEMBERS: [&str; 5] = ["resultType", "ttlMs", "cacheScope", "inputRequests", "requestState"];
 /// What every `_meta` key of the modern era begins with; sessions have other ways to say the same.
 const META_PREFIX: &str = "io.modelcontextprotocol/";
 /// A URL has to be visited before the call can go on (2025-11-25 `client/elicitation`).
@@ -163,13 +167,10 @@ impl Question {
             Method::CreateMessage => Some(Self::Sampling),
             Method::ListRoots => Some(Self::Roots),
             Method::Elicit => {
-                let raw = frame.text_of(frame.params_span()?);
-                let [mode] = pick_exact(raw, 0, ["mode"]).ok()?;
-                match mode.map(|span| span.of(raw)) {
-                    None | Some("\"form\"") => Some(Self::Form),
-                    Some("\"url\"") => Some(Self::Url),
-                    Some(_) => None,
-                }
+                let raw = frame.params_span().map(|span| frame.text_of(span)).unwrap_or("{}");
+                let mode = pick_exact(raw, 0, ["mode"]).ok().and_then(|[mode]| text(mode?.of(raw)));
+                // Whatever it calls itself, it asks a person.
+                Some(if mode.as_deref() == Some("url") { Self::Url } else { Self::Form })
             }
             _ => None,
         }
@@ -294,7 +295,9 @@ pub fn answer(frame: Frame, method: Option<Method>) -> Frame {
     }
     let Some(error) = frame.error_span() else { return frame };
     match pick_exact(frame.text_of(error), error.start, ["code"]) {
-        Ok([Some(code)]) if frame.text_of(code).parse() == Ok(RESOURCE_NOT_FOUND) => {
+        Ok([Some(code)])
+            if matches!(frame.text_of(code).parse(), Ok(RESOURCE_NOT_FOUND | URL_ELICITATION_REQUIRED)) =>
+        {
             let mut splice = Splice::new(frame.bytes());
             splice.replace(code, INVALID_PARAMS.to_string().into_bytes());
             frame.spliced(&splice)
@@ -319,7 +322,9 @@ pub fn url_elicitations(frame: &Frame) -> Option<Vec<InputRequest>> {
     let array = elicitations?.of(data);
     elements(array, 0, |span| {
         let key = found.len().to_string();
-        if let Ok(params) = without(span.of(array), |key| key == "elicitationId") {
+        let entry = span.of(array);
+        let mode = pick_exact(entry, 0, ["mode"]).ok().and_then(|[mode]| text(mode?.of(entry)));
+        if let (Some("url"), Ok(params)) = (mode.as_deref(), without(entry, |key| key == "elicitationId")) {
             found.push(InputRequest { key, question: Question::Url, params });
         }
     })
@@ -377,31 +382,27 @@ pub fn retry(frame: &Frame) -> Result<Retry, ViewError> {
 /// Adds what every result of the modern era has.
 fn completed(frame: &Frame, result: Span, method: Option<Method>) -> Option<Frame> {
     let raw = frame.text_of(result);
-    let keys = ["resultType", "ttlMs", "cacheScope"];
-    let [kind, ttl, scope] = pick_exact(raw, 0, keys).ok()?;
-    let mut added = String::new();
-    let mut add = |member: &str| {
-        added.push_str(member);
-        added.push(',');
-    };
-    if kind.is_none() {
-        add("\"resultType\":\"complete\"");
+    let mut kept = Cow::Borrowed(raw.strip_prefix('{')?);
+    let mut said = false;
+    members(raw, 0, |key, _| said |= MODERN_MEMBERS.contains(&key)).ok()?;
+    if said {
+        // A server of sessions that writes them means something else, or no good.
+        kept = Cow::Owned(without(raw, |key| MODERN_MEMBERS.contains(&key)).ok()?.split_off(1));
     }
+    let mut added = String::from("{\"resultType\":\"complete\"");
     if method == Some(Method::ReadResource) {
         // Sessions say nothing of caching, so that nothing may be kept.
-        if ttl.is_none() {
-            add("\"ttlMs\":0");
-        }
-        if scope.is_none() {
-            add("\"cacheScope\":\"private\"");
-        }
+        added.push_str(",\"ttlMs\":0,\"cacheScope\":\"private\"");
     }
-    let is_empty = raw.strip_prefix('{')?.trim_start().starts_with('}');
-    if is_empty {
-        added.pop();
+    if !kept.trim_start().starts_with('}') {
+        added.push(',');
     }
     let mut splice = Splice::new(frame.bytes());
-    splice.insert(result.start + 1, added.into_bytes());
+    if said {
+        splice.replace(result, format!("{added}{kept}").into_bytes());
+    } else {
+        splice.replace(Span::new(result.start, result.start + 1), added.into_bytes());
+    }
     Some(frame.spliced(&splice))
 }
 

@@ -5,9 +5,11 @@
 //! took. It declares no capabilities, and what the server asks is refused. It ends with its task:
 //! dropping it closes the session at the server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
 use http::HeaderMap;
 use quorate_jsonrpc::{Frame, Id, Kind, Limits, build, quote};
 use quorate_mcp::Method;
@@ -19,10 +21,14 @@ use tokio::sync::mpsc;
 use super::Handle;
 use super::hub::Heard;
 use crate::upstream::legacy::Leg;
-use crate::upstream::{self, FrameStream, probe};
+use crate::upstream::{FrameStream, probe};
 
 /// Pause before the session's stream is opened again after the server ended it: 1 s, as clients do.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+/// Subscriptions that are under way at once: 16.
+const SUBSCRIBES_MAX: usize = 16;
+/// How long one may take: 3 s; who listens waits for all of them.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest pause that a server's `retry` may ask for.
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(30);
 
@@ -40,7 +46,7 @@ pub(super) async fn watch(server: &Handle, interest: &Interest, heard: &mpsc::Se
         Err(_) => return End::Lost,
     };
     let capabilities = std::str::from_utf8(&initialized.capabilities).unwrap_or("{}");
-    let Ok(honoured) = session.subscribe(interest, capabilities).await else { return End::Lost };
+    let honoured = session.subscribe(interest, capabilities).await;
     if heard.send(Heard::Acknowledged(honoured)).await.is_err() {
         return End::Lost;
     }
@@ -55,8 +61,8 @@ struct Session {
 // === impl Session ===
 
 impl Session {
-    /// Subscribes to resources one after the other; returns what the server took.
-    async fn subscribe(&self, interest: &Interest, capabilities: &str) -> Result<Interest, upstream::Error> {
+    /// Subscribes to resources, some at once; returns what the server took in time.
+    async fn subscribe(&self, interest: &Interest, capabilities: &str) -> Interest {
         let mut offered = Capabilities::new();
         // What is no object offers nothing.
         let _offers_nothing = offered.add(capabilities);
@@ -67,18 +73,14 @@ impl Session {
             ..Interest::default()
         };
         if !offered.has("resources") {
-            return Ok(honoured);
+            return honoured;
         }
-        for (number, uri) in (1_u64..).zip(&interest.uris) {
-            let params = format!("{{\"uri\":{}}}", quote(uri));
-            let request = build::request(&Id::from(number), Method::Subscribe.as_str(), Some(&params));
-            let Ok(frame) = Frame::parse(request, &Limits::REQUEST) else { continue };
-            let answer = self.leg.request(HeaderMap::new(), frame).await?.finish(|_| {}).await?;
-            if answer.kind() == Kind::Result {
-                honoured.uris.insert(uri.clone());
-            }
-        }
-        Ok(honoured)
+        let wanted: Vec<(u64, Arc<str>)> = (1..).zip(interest.uris.iter().cloned()).collect();
+        let leg = self.leg.clone();
+        let subscribing = wanted.into_iter().map(move |(number, uri)| subscribe(leg.clone(), number, uri));
+        let subscribed: Vec<_> = stream::iter(subscribing).buffer_unordered(SUBSCRIBES_MAX).collect().await;
+        honoured.uris.extend(subscribed.into_iter().flatten());
+        honoured
     }
 
     /// Reads the session's stream, opening it again where the server ends it.
@@ -95,9 +97,10 @@ impl Session {
                     return End::Lost;
                 }
             }
+            // Without a place to go on from, changes may be missed: the listen begins anew, and tells.
+            let Some(last) = stream.last_event_id().map(str::to_owned) else { return End::Lost };
             tokio::time::sleep(stream.retry().unwrap_or(REOPEN_PAUSE).min(REOPEN_PAUSE_MAX)).await;
-            let last = stream.last_event_id().map(str::to_owned);
-            stream = match self.leg.listen(HeaderMap::new(), last.as_deref()).await {
+            stream = match self.leg.listen(HeaderMap::new(), Some(&last)).await {
                 Ok(Some(stream)) => stream,
                 Ok(None) | Err(_) => return End::Lost,
             };
@@ -113,6 +116,16 @@ impl Session {
         // A server that does not take it has to live without.
         let _untold = self.leg.notify(HeaderMap::new(), answer).await;
     }
+}
+
+/// Subscribes to one resource; returns it when the server takes it in time.
+async fn subscribe(leg: Leg, number: u64, uri: Arc<str>) -> Option<Arc<str>> {
+    let params = format!("{{\"uri\":{}}}", quote(&uri));
+    let request = build::request(&Id::from(number), Method::Subscribe.as_str(), Some(&params));
+    let frame = Frame::parse(request, &Limits::REQUEST).ok()?;
+    let asked = async { leg.request(HeaderMap::new(), frame).await.ok()?.finish(|_| {}).await.ok() };
+    let answer = tokio::time::timeout(SUBSCRIBE_TIMEOUT, asked).await.ok()??;
+    (answer.kind() == Kind::Result).then_some(uri)
 }
 
 impl Drop for Session {

@@ -34,7 +34,7 @@ pub struct Sent {
 pub struct Load {
     shared: Arc<Shared>,
     replica: usize,
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// A call to a backend failed.
@@ -148,7 +148,7 @@ impl Handle {
     pub(super) fn load(&self, replica: usize) -> Result<Load, Error> {
         let permit = self.permit()?;
         lock(&self.shared.replicas).begin(replica);
-        Ok(Load { shared: Arc::clone(&self.shared), replica, _permit: permit })
+        Ok(Load { shared: Arc::clone(&self.shared), replica, permit: Some(permit) })
     }
 
     pub(super) fn pick(
@@ -162,7 +162,7 @@ impl Handle {
         lock(&self.shared.replicas).begin(replica);
         let endpoint = self.shared.config.endpoints[replica].clone();
         let permit = permit.take().ok_or_else(no_replica)?;
-        Ok((endpoint, Load { shared: Arc::clone(&self.shared), replica, _permit: permit }))
+        Ok((endpoint, Load { shared: Arc::clone(&self.shared), replica, permit: Some(permit) }))
     }
 
     fn try_another(&self, source: &upstream::Error, tried: &[usize]) -> bool {
@@ -207,6 +207,12 @@ impl Load {
     /// Reports that the replica answered.
     pub fn succeeded(&self) {
         self.shared.report(self.replica, Outcome::Success);
+    }
+
+    /// Gives its place within the concurrency limit back: from now on the server waits for the
+    /// client, who may take minutes, and others must not wait with it.
+    pub fn rest(&mut self) {
+        self.permit = None;
     }
 
     /// Reports how the replica failed.

@@ -49,6 +49,7 @@ pub(super) enum Message {
         reply: oneshot::Sender<Result<(), Rejection>>,
     },
     Resume {
+        call: CallKey,
         stream: StreamId,
         token: u64,
         responses: Vec<Frame>,
@@ -205,6 +206,7 @@ impl Actor for SessionActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         state.handle(&myself, message);
+        state.forget_ended();
         state.free_empty_tables();
         state.shared.set_deadline(state.machine.next_deadline());
         if state.ended.is_some() && state.machine.is_finished() && state.writers.is_empty() {
@@ -226,10 +228,12 @@ impl State {
                 // Whoever asked may have gone: its client will not come back either.
                 let _gone = reply.send(parked);
             }
-            Message::Resume { stream, token, responses, reply } => {
+            Message::Resume { call, stream, token, responses, reply } => {
                 let resumed = self.resume(myself, Event::Resume { stream, token, responses }, stream);
-                // A dropped connection reports its own end.
-                let _gone = reply.send(resumed);
+                if let Err(Ok(_connection)) = reply.send(resumed) {
+                    // Its client left meanwhile, and nobody else knows the call.
+                    self.report(myself, Event::Abandon { call });
+                }
             }
             Message::Tell { event } => self.report(myself, event),
             Message::Prime { call } => self.prime(myself, call),
@@ -330,9 +334,13 @@ impl State {
             // The client may have gone: its answers then wait in the one stream.
             (Delivery::Single, _) | (Delivery::Streams | Delivery::Calls, None) => drop(answer.send(Reply::Elsewhere)),
         }
-        // As above.
-        let _gone = opened.send(Ok(calls));
+        let call = calls.first().copied();
+        let is_gone = opened.send(Ok(calls)).is_err();
         self.carry_out(myself, effects);
+        if let Some(call) = call.filter(|_| is_gone && self.delivery == Delivery::Calls) {
+            // Its client left meanwhile, and nobody else knows the call.
+            self.report(myself, Event::Abandon { call });
+        }
     }
 
     fn attach(
@@ -362,7 +370,7 @@ impl State {
         place: Parked,
     ) -> Result<(), Rejection> {
         let effects = self.machine.step(clock::now(), event)?;
-        self.parked.insert(stream, place);
+        self.parked.insert(stream, place.begun());
         self.carry_out(myself, effects);
         Ok(())
     }
@@ -413,6 +421,18 @@ impl State {
         let server = self.legs.get(leg).map(|slot| slot.server.name().to_string()).unwrap_or_default();
         let fault = super::pump::fault(quorate_mcp::Fault::OutcomeUnknown { server });
         self.report(myself, Event::LegLost { leg, epoch, fault, severed: shared_stream });
+    }
+
+    /// Forgets what belonged to calls and parkings that are over, however they ended.
+    fn forget_ended(&mut self) {
+        if !self.extras.is_empty() {
+            let machine = &self.machine;
+            self.extras.retain(|call, _| machine.is_open(*call));
+        }
+        if !self.parked.is_empty() {
+            let machine = &self.machine;
+            self.parked.retain(|stream, _| machine.is_parked(*stream));
+        }
     }
 
     /// Gives back the memory of tables that are empty: most sessions are idle most of the time.

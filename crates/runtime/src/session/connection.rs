@@ -31,6 +31,8 @@ pub struct Connection {
     attachment: Attachment,
     delivered: u64,
     reported: u64,
+    /// Nothing is reported: what was read is read again.
+    quiet: bool,
     _open: Active,
 }
 
@@ -57,7 +59,10 @@ impl Connection {
         let (sender, receiver) = mpsc::channel(capacity);
         let cut = Arc::new(AtomicBool::new(false));
         let writer = Writer { sender, cut: Arc::clone(&cut) };
-        (writer, Self { receiver, cut, actor, stream, attachment, delivered: 0, reported: 0, _open: open })
+        (
+            writer,
+            Self { receiver, cut, actor, stream, attachment, delivered: 0, reported: 0, quiet: false, _open: open },
+        )
     }
 
     /// The stream that it reads.
@@ -75,12 +80,13 @@ impl Connection {
         if self.cut.load(Ordering::Acquire) {
             return Poll::Ready(None);
         }
+        // Before the next one is taken: the reader may be going to want the last one again.
+        if self.delivered.wrapping_sub(self.reported) >= REPORT_EVERY {
+            self.report();
+        }
         match self.receiver.poll_recv(cx) {
             Poll::Ready(Some(emission)) => {
                 self.delivered = emission.sequence;
-                if self.delivered.wrapping_sub(self.reported) >= REPORT_EVERY {
-                    self.report();
-                }
                 Poll::Ready(Some(emission))
             }
             Poll::Ready(None) => {
@@ -94,8 +100,13 @@ impl Connection {
         }
     }
 
+    /// Says whether what is read from now on counts as not delivered, because it is read again.
+    pub const fn keep(&mut self, keeps: bool) {
+        self.quiet = keeps;
+    }
+
     fn report(&mut self) {
-        if self.reported != self.delivered {
+        if self.reported != self.delivered && !self.quiet {
             self.reported = self.delivered;
             let (stream, attachment, up_to) = (self.stream, self.attachment, self.delivered);
             // An ended session keeps no windows.
@@ -114,7 +125,8 @@ impl Stream for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let (stream, attachment, delivered) = (self.stream, self.attachment, self.delivered);
+        let delivered = if self.quiet { self.reported } else { self.delivered };
+        let (stream, attachment) = (self.stream, self.attachment);
         // An ended session needs no word of it.
         let _ended = self.actor.cast(Message::Detached { stream, attachment, delivered });
     }

@@ -90,9 +90,6 @@ impl State {
     }
 
     fn answer(&mut self, call: quorate_session::CallKey, reply: Reply) {
-        if !self.extras.is_empty() && self.machine.observe().calls == 0 {
-            self.extras.clear(); // Of calls that were answered without a dispatch.
-        }
         let Some(post) = self.posts.remove(&call) else { return };
         if post.send(reply).is_err() {
             self.metrics.undelivered("post_broken");

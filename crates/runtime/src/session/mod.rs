@@ -340,9 +340,15 @@ impl Handle {
     ///
     /// # Errors
     /// [`Refused`]: gone, or not parked under this token.
-    pub async fn resume(&self, stream: StreamId, token: u64, responses: Vec<Frame>) -> Result<Connection, Refused> {
+    pub async fn resume(
+        &self,
+        call: CallKey,
+        stream: StreamId,
+        token: u64,
+        responses: Vec<Frame>,
+    ) -> Result<Connection, Refused> {
         let (reply, resumed) = oneshot::channel();
-        self.cast(actor::Message::Resume { stream, token, responses, reply })?;
+        self.cast(actor::Message::Resume { call, stream, token, responses, reply })?;
         Ok(resumed.await.map_err(|_| Gone)??)
     }
 

@@ -21,7 +21,7 @@ use super::actor::Message;
 use super::legs::OpenLeg;
 use super::terms::{Clock, Late, Terms};
 use super::{Translate, content};
-use crate::backend::{self, Asked, Leg};
+use crate::backend::{self, Asked, Leg, Load};
 use crate::upstream::error::Nonsense;
 use crate::upstream::{self, Answer, FrameStream};
 
@@ -118,8 +118,8 @@ impl Pump {
         headers: HeaderMap,
         clock: &mut Clock,
     ) -> Result<Kind, Ended> {
-        let Asked { answer, load } = clock.wait(true, session.request(headers, frame)).await??;
-        let result = self.take(call, method, answer, clock).await;
+        let Asked { answer, mut load } = clock.wait(true, session.request(headers, frame)).await??;
+        let result = self.take(call, method, answer, clock, &mut load).await;
         if let Some(load) = load {
             match &result {
                 Err(Ended::Upstream(error)) => load.failed(error),
@@ -135,6 +135,7 @@ impl Pump {
         method: Option<McpMethod>,
         answer: Answer,
         clock: &mut Clock,
+        load: &mut Option<Load>,
     ) -> Result<Kind, Ended> {
         match answer {
             Answer::Json { frame, .. } => {
@@ -142,7 +143,7 @@ impl Pump {
                 self.hand(Some(call), method, frame, Waits::No).await;
                 Ok(kind)
             }
-            Answer::Stream(stream) => self.read(call, method, stream, clock).await,
+            Answer::Stream(stream) => self.read(call, method, stream, clock, load).await,
         }
     }
 
@@ -166,6 +167,7 @@ impl Pump {
         method: Option<McpMethod>,
         mut stream: FrameStream,
         clock: &mut Clock,
+        load: &mut Option<Load>,
     ) -> Result<Kind, Ended> {
         // The server's last message is a request: it waits for the client.
         let mut asked = false;
@@ -176,6 +178,9 @@ impl Pump {
             let frame = item?.frame;
             let kind = answers(call, &frame)?;
             asked = kind == Kind::Request;
+            if let Some(load) = load.as_mut().filter(|_| asked) {
+                load.rest();
+            }
             let last = matches!(kind, Kind::Result | Kind::Error);
             let handed = self.hand(Some(call), method, frame, if last { Waits::No } else { Waits::Yes }).await;
             if last {

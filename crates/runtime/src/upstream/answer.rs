@@ -58,7 +58,7 @@ pub struct FrameStream {
     /// Messages of a batch (2025-03-26) that wait to be read.
     ready: VecDeque<StreamItem>,
     awaits: Awaits,
-    /// The server's last message is a request: it waits for us, and may be silent meanwhile.
+    /// The server has asked something: it may wait for us, and be silent meanwhile.
     asked: bool,
     last_event_id: Option<String>,
     retry: Option<Duration>,
@@ -245,7 +245,7 @@ impl FrameStream {
     /// Ends the stream with its response: nothing that follows belongs to the call.
     fn deliver(&mut self, item: StreamItem) -> StreamItem {
         let response = matches!(item.frame.kind(), Kind::Result | Kind::Error);
-        self.asked = item.frame.kind() == Kind::Request;
+        self.asked |= item.frame.kind() == Kind::Request;
         if response && self.awaits == Awaits::Answer {
             self.source = Source::Ended;
             self.ready.clear();

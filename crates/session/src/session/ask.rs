@@ -45,7 +45,8 @@ impl Session {
         let key = self.asks.mint();
         let (data, token) = renamed(frame, content, key);
         let source = self.source(at, call);
-        let Some(stream) = self.send_ask(at, call, data, source, out) else {
+        let call = call.or_else(|| self.likely_call(at));
+        let Some(stream) = self.send_ask(call, data, source, out) else {
             self.refuse(at, &upstream_id, Refusal::ClientUnreachable, out);
             return;
         };
@@ -112,13 +113,11 @@ impl Session {
 
     fn send_ask(
         &mut self,
-        at: LegAt,
         call: Option<CallKey>,
         data: Bytes,
         source: Option<Source>,
         out: &mut Effects,
     ) -> Option<StreamId> {
-        let call = call.or_else(|| self.likely_call(at));
         let post = call.and_then(|call| self.calls.open.get(call)).and_then(Call::post);
         if let Some(stream) = post.and_then(|post| self.send_on_post(post, data.clone(), source, out)) {
             return Some(stream);
@@ -132,11 +131,19 @@ impl Session {
 
     /// The call that a request may belong to which names none.
     fn likely_call(&self, (leg, epoch): LegAt) -> Option<CallKey> {
-        match (&self.calls.dispatched_to(leg, epoch)[..], self.config.delivery) {
-            ([only], _) => Some(*only),
-            // All are the same caller's, and nothing else could reach it.
-            ([.., last], Delivery::Calls) => Some(*last),
-            ([] | [..], _) => None,
+        let calls = self.calls.dispatched_to(leg, epoch);
+        match self.config.delivery {
+            Delivery::Streams | Delivery::Single => match calls[..] {
+                [only] => Some(only),
+                _ => None,
+            },
+            // All are the same caller's, and nothing else could reach it; one that waits for its
+            // client would not be told before that comes back.
+            Delivery::Calls => calls.into_iter().rev().find(|call| {
+                let post = self.calls.open.get(*call).filter(|call| call.may_be_asked()).and_then(Call::post);
+                let stream = post.and_then(|post| self.stream_of_post(post));
+                post.is_some() && !stream.is_some_and(|stream| self.is_parked(stream))
+            }),
         }
     }
 

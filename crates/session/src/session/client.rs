@@ -219,8 +219,10 @@ fn routable(request: &Request) -> Result<(), Rejection> {
         (Target::Gateway, Purpose::Subscribe { .. } | Purpose::Unsubscribe { .. }) => {
             Err(Rejection::Unroutable { reason: "a subscription belongs to a leg" })
         }
-        (Target::Leg(_), Purpose::Plain | Purpose::Uncancellable)
+        (Target::Leg(_), Purpose::Plain | Purpose::Uncancellable | Purpose::Unaskable)
         | (Target::Leg(_), Purpose::Subscribe { .. } | Purpose::Unsubscribe { .. })
-        | (Target::Gateway, Purpose::Plain | Purpose::Uncancellable | Purpose::SetLevel { .. }) => Ok(()),
+        | (Target::Gateway, Purpose::Plain | Purpose::Uncancellable | Purpose::Unaskable | Purpose::SetLevel { .. }) => {
+            Ok(())
+        }
     }
 }

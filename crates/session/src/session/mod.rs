@@ -25,7 +25,7 @@ use crate::calls::Calls;
 use crate::config::Config;
 use crate::effect::{Effects, Note};
 use crate::event::{EndReason, Event};
-use crate::ids::LegKey;
+use crate::ids::{CallKey, LegKey, StreamId};
 use crate::legs::Leg;
 use crate::rejection::Rejection;
 use crate::streams::Streams;
@@ -90,6 +90,18 @@ impl Session {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.ended.is_some() && self.streams.all.is_empty() && self.legs.is_empty()
+    }
+
+    /// Tells whether a call is open.
+    #[must_use]
+    pub fn is_open(&self, call: CallKey) -> bool {
+        self.calls.open.get(call).is_some()
+    }
+
+    /// Tells whether the call of a stream waits for its client.
+    #[must_use]
+    pub fn is_parked(&self, stream: StreamId) -> bool {
+        self.streams.all.get(stream).is_some_and(|stream| stream.parked.is_some())
     }
 
     fn step_live(&mut self, event: Event, out: &mut Effects) -> Result<(), Rejection> {

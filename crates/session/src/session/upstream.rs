@@ -171,7 +171,10 @@ impl Session {
             .and_then(|stream| self.streams.all.get(stream))
             .is_some_and(|stream| stream.ring.is_full(Bounds::from(&self.config)));
         let standalone_live = self.streams.standalone_is_live(self.now, &self.config);
+        let parked = stream.is_some_and(|stream| self.is_parked(stream));
         let sent = match post {
+            // Nobody reads it: questions and the answer need the room.
+            _ if parked => false,
             // It cannot be held back, so it is dropped.
             _ if full && source.is_none() => false,
             Some(post) => self.send_on_post(post, frame.bytes().clone(), source, out).is_some(),
@@ -202,7 +205,7 @@ impl Session {
             Purpose::Unsubscribe { uri } => {
                 leg.subscriptions.remove(uri);
             }
-            Purpose::Plain | Purpose::Uncancellable | Purpose::SetLevel { .. } => {}
+            Purpose::Plain | Purpose::Uncancellable | Purpose::Unaskable | Purpose::SetLevel { .. } => {}
         }
     }
 

@@ -37,12 +37,12 @@ fn a_parked_call_takes_the_clients_answer_and_goes_on() {
 }
 
 #[test]
-fn what_happens_while_a_call_is_parked_waits_for_its_client() {
+fn an_answer_that_comes_while_a_call_is_parked_waits_for_its_client() {
     let mut rig = Rig::calls();
     let key = asked(&mut rig);
     rig.step(park(1, 0, 11));
 
-    assert_eq!(rig.step(from_call(key, NOTE)), Vec::<String>::new());
+    assert_eq!(rig.step(from_call(key, NOTE)), ["note unwanted 0"], "what nobody reads needs no room");
     assert_eq!(rig.step(from_call(key, &result(1))), Vec::<String>::new());
 
     assert_eq!(
@@ -50,8 +50,7 @@ fn what_happens_while_a_call_is_parked_waits_for_its_client() {
         [
             "attached s1/a2".to_owned(),
             format!("emit s1/a2 1.1 {}", ask("1")),
-            format!("emit s1/a2 1.2 {NOTE}"),
-            format!("emit s1/a2 1.3 {}", result(7)),
+            format!("emit s1/a2 1.2 {}", result(7)),
             "close s1/a2".to_owned(),
         ]
     );

@@ -9,19 +9,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use quorate_jsonrpc::{Frame, Id, Kind, Limits, build};
+use quorate_jsonrpc::{Frame, Id, Kind, build};
 use quorate_mcp::codec::{self, ErrorView};
 use quorate_mcp::dialect::onto_legacy::{self, InputRequest, Question};
 use quorate_mcp::error::{METHOD_NOT_FOUND, status_of};
 use quorate_mcp::{Era, Fault, Method};
 use quorate_runtime::bridge::PARKED_MAX;
+use quorate_runtime::session::Refused;
 use quorate_runtime::{clock, entropy};
-use quorate_session::{Config, Event};
+use quorate_session::{Config, Event, Rejection};
 use quorate_telemetry::Outcome;
+use tokio::time::Instant;
 
 use super::super::{Operation, modern};
 use super::{Opened, Source, is_answer};
-use crate::ask::{self, Asked};
+use crate::ask::{self, Asked, MESSAGE_LIMITS};
 use crate::parking::{Ask, Binding, Parking, Place};
 
 /// How long the first question waits for others: 10 ms.
@@ -39,6 +41,8 @@ pub(super) struct Reader {
     place: Option<u64>,
     /// What the server asked although the client cannot answer it.
     missing: Option<Question>,
+    /// When the pending questions are asked.
+    asks_at: Option<Instant>,
 }
 
 /// The next message for the client.
@@ -60,7 +64,7 @@ pub(super) enum Next {
 
 impl Reader {
     pub(super) fn new(call: Opened, operation: Operation) -> Self {
-        Self { call, operation, pending: Vec::new(), passed: Vec::new(), place: None, missing: None }
+        Self { call, operation, pending: Vec::new(), passed: Vec::new(), place: None, missing: None, asks_at: None }
     }
 
     /// Returns the next message for the client.
@@ -73,9 +77,9 @@ impl Reader {
                 }
                 Source::Stream(connection) => connection,
             };
-            let received = match self.pending.is_empty() {
-                true => connection.receive().await,
-                false => match tokio::time::timeout(LINGER, connection.receive()).await {
+            let received = match self.asks_at {
+                None => connection.receive().await,
+                Some(at) => match tokio::time::timeout_at(at, connection.receive()).await {
                     Ok(received) => received,
                     Err(_) => return self.park().await,
                 },
@@ -85,8 +89,10 @@ impl Reader {
                 return self.fault(&Fault::OutcomeUnknown { server });
             };
             let before = *self.place.get_or_insert(emission.sequence.saturating_sub(1));
-            // The session passes on what it could read itself.
-            let Ok(frame) = Frame::parse(emission.data, &Limits::ANSWER) else { continue };
+            let Ok(frame) = Frame::parse(emission.data, &MESSAGE_LIMITS) else {
+                // The session passes on what it could read itself.
+                return self.fault(&Fault::Internal);
+            };
             if is_answer(&frame) {
                 return self.finish(frame);
             }
@@ -98,6 +104,14 @@ impl Reader {
                 Kind::Notification | Kind::Result | Kind::Error => self.told(frame),
             };
             self.place = Some(if self.pending.is_empty() { emission.sequence } else { before });
+            self.asks_at = match (self.pending.is_empty(), self.asks_at) {
+                (true, _) => None,
+                (false, Some(at)) => Some(at),
+                (false, None) => Some(Instant::now() + LINGER),
+            };
+            if let Source::Stream(connection) = &mut self.call.source {
+                connection.keep(self.asks_at.is_some());
+            }
             if let Some(body) = forward {
                 return Next::Forward(body);
             }
@@ -113,7 +127,8 @@ impl Reader {
             }
             return;
         }
-        let Some(question) = Question::of(frame) else {
+        let question = Question::of(frame).filter(|_| may_be_asked(self.call.client.method));
+        let Some(question) = question else {
             let answer = match frame.method().and_then(Method::parse) {
                 Some(Method::Ping) => build::result(&Id::from(id), "{}"),
                 _ => build::error(Some(&Id::from(id)), METHOD_NOT_FOUND, "a client is not asked this", None),
@@ -154,7 +169,7 @@ impl Reader {
             return None;
         }
         if !self.pending.is_empty() {
-            return None; // It is read again.
+            return None; // It is read again, if the questions are asked.
         }
         let client = &self.call.client;
         let frame = match method {
@@ -199,7 +214,7 @@ impl Reader {
         let mut permitted = Vec::new();
         for InputRequest { key, question, params } in requests {
             let frame = build::request(&Id::from(0), question.method().as_str(), Some(&params));
-            let frame = Frame::parse(frame, &Limits::ANSWER).map_err(|_| ());
+            let frame = Frame::parse(frame, &MESSAGE_LIMITS).map_err(|_| ());
             match frame.and_then(|frame| self.permitted(question, &frame, key).map_err(|_| ())) {
                 Ok(request) => permitted.push(request),
                 Err(()) => return self.fault(&Fault::PermissionDenied),
@@ -222,8 +237,13 @@ impl Reader {
         let sequence = self.place.unwrap_or_default();
         if let Err(refused) = self.call.session.park(stream, sequence, token, parked).await {
             tracing::debug!(%refused, "a call cannot be parked");
-            let max = Config::DEFAULTS.parked_max as u64;
-            return self.fault(&Fault::LimitExceeded { limit: "parked", max });
+            let server = self.call.server.name().to_string();
+            return self.fault(&match refused {
+                Refused::Rejected(Rejection::LimitReached { max, .. }) => {
+                    Fault::LimitExceeded { limit: "parked", max: max as u64 }
+                }
+                Refused::Rejected(_) | Refused::Gone(_) => Fault::OutcomeUnknown { server },
+            });
         }
         self.call.leash.let_go();
         let place = Place { session: self.call.session.key(), call, stream, token };
@@ -247,7 +267,7 @@ impl Reader {
 
     /// Answers a request of the server on the client's behalf.
     fn tell(&self, answer: Bytes) {
-        if let Ok(frame) = Frame::parse(answer, &Limits::REQUEST) {
+        if let Ok(frame) = Frame::parse(answer, &MESSAGE_LIMITS) {
             self.call.session.tell(Event::ClientResponse { frame });
         }
     }
@@ -262,4 +282,9 @@ impl Reader {
         let Opened { request, server, client, .. } = &self.call;
         modern::rewrite(request, client.audience, server.name(), method, frame)
     }
+}
+
+/// Tells whether a request may be answered with questions (2026-07-28, "Multi Round-Trip Requests").
+const fn may_be_asked(method: Option<Method>) -> bool {
+    matches!(method, Some(Method::CallTool | Method::GetPrompt | Method::ReadResource))
 }
