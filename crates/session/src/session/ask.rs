@@ -129,8 +129,8 @@ impl Session {
         Some(StreamId::STANDALONE)
     }
 
-    /// The call that a request may belong to which names none.
-    fn likely_call(&self, (leg, epoch): LegAt) -> Option<CallKey> {
+    /// The call that a request or log message may belong to which names none.
+    pub(super) fn likely_call(&self, (leg, epoch): LegAt) -> Option<CallKey> {
         let calls = self.calls.dispatched_to(leg, epoch);
         match self.config.delivery {
             Delivery::Streams | Delivery::Single => match calls[..] {

@@ -1,13 +1,15 @@
 //! What backends send: answers, notifications and requests, each put on exactly one stream.
 //!
 //! Frames of a call go to the call's POST. Of the frames on a leg's own stream, progress goes to
-//! the call whose token it carries, requests as `ask` says, and the rest to the standalone stream.
-//! Frames of calls that are over are dropped; a request among them is answered with an error.
+//! the call whose token it carries, requests as `ask` says, a stateless client's log messages to the
+//! call that they likely belong to, and the rest to the standalone stream. Frames of calls that are
+//! over are dropped; a request among them is answered with an error.
 
 use quorate_jsonrpc::{Frame, Kind, Span};
 
 use super::Session;
 use crate::calls::{Call, Owner};
+use crate::config::Delivery;
 use crate::effect::{Effect, Effects, Note, Refusal, Source};
 use crate::event::{Content, Failure, Purpose};
 use crate::ids::{CallKey, LegEpoch, StreamId};
@@ -117,6 +119,10 @@ impl Session {
             }
             Content::Log { severity } if !self.wants_log(*severity) => {
                 out.note(Note::UpstreamUnwanted { leg: at.0 });
+            }
+            Content::Log { .. } if self.config.delivery == Delivery::Calls => {
+                // Such a client has no stream but its calls', and many servers log for the session as a whole.
+                self.forward_notification(at, call, call.or_else(|| self.likely_call(at)), frame, out);
             }
             Content::Log { .. } | Content::Plain | Content::Request { .. } => {
                 self.forward_notification(at, call, call, frame, out);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_session::{CallKey, Config, Delivery, Event, Rejection, StreamId};
+use quorate_session::{CallKey, Config, Content, Delivery, Event, Rejection, StreamId};
 
 use crate::support::*;
 
@@ -34,6 +34,28 @@ fn a_parked_call_takes_the_clients_answer_and_goes_on() {
     );
     assert_eq!(rig.step(detach(1, 2, 2)), Vec::<String>::new());
     assert_eq!(rig.session.observe().streams_retained, 0, "nobody comes back for it");
+}
+
+#[test]
+fn a_log_message_of_the_session_goes_to_the_call_that_it_likely_belongs_to() {
+    let log = || upstream(0, 1, None, NOTE, Content::Log { severity: 4 });
+    let mut rig = Rig::calls();
+    rig.dispatched("7");
+    let key = rig.dispatched("8");
+
+    assert_eq!(rig.step(log()), [format!("begin {key} s1/a1"), format!("emit s1/a1 1.1 {NOTE}")]);
+    rig.step(from_call(key, &result(2)));
+    assert_eq!(rig.step(log())[1..], [format!("emit s2/a2 2.1 {NOTE}")]);
+    assert_eq!(rig.step(from_leg(0, NOTE)), ["note unwanted 0"], "other notifications are nobody's");
+}
+
+#[test]
+fn a_log_message_of_the_session_without_a_call_is_dropped() {
+    let mut rig = Rig::calls();
+    let key = rig.dispatched("7");
+    rig.step(from_call(key, &result(1)));
+
+    assert_eq!(rig.step(upstream(0, 1, None, NOTE, Content::Log { severity: 4 })), ["note unwanted 0"]);
 }
 
 #[test]
