@@ -1,70 +1,14 @@
 //! Clients of 2024-11-05: HTTP+SSE at `/sse`, in front of servers that speak streamable HTTP.
 
-use std::net::SocketAddr;
-
 use serde_json::{Value, json};
 
 use crate::support::{
     backend::Backend,
-    client::{self, Answer},
+    client,
     gateway::{Documents, Gateway, OPEN},
     mcp::{Era, Mcp, said},
-    session::initialize_message,
+    sse::Sse,
 };
-
-/// A client with its one stream.
-struct Sse {
-    address: SocketAddr,
-    stream: Answer,
-    path: String,
-}
-
-// === impl Sse ===
-
-impl Sse {
-    fn connect(gateway: &Gateway, path: &str) -> anyhow::Result<Self> {
-        let mut stream = client::send(gateway.address, "GET", path, &[("accept", "text/event-stream")], b"")?;
-        assert_eq!((stream.status, stream.is_events()), (200, true));
-        let first = stream.next_event()?.expect("the stream begins with an event");
-        assert_eq!(first.name.as_deref(), Some("endpoint"));
-        Ok(Self { address: gateway.address, stream, path: first.data })
-    }
-
-    fn open(gateway: &Gateway, path: &str) -> anyhow::Result<Self> {
-        let mut sse = Self::connect(gateway, path)?;
-        let initialized = sse.ask(&initialize_message("2024-11-05"))?;
-        assert_eq!(initialized["result"]["protocolVersion"], "2024-11-05", "{initialized}");
-        sse.post(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }).to_string())?;
-        Ok(sse)
-    }
-
-    /// Posts a body; its answer comes on the stream.
-    fn post(&self, body: &str) -> anyhow::Result<Answer> {
-        client::send(self.address, "POST", &self.path, &[("content-type", "application/json")], body.as_bytes())
-    }
-
-    fn ask(&mut self, message: &Value) -> anyhow::Result<Value> {
-        let status = self.post(&message.to_string())?.status;
-        assert_eq!(status, 202, "{message}");
-        loop {
-            let answer = self.next()?;
-            if answer.get("method").is_none() {
-                return Ok(answer);
-            }
-        }
-    }
-
-    fn call(&mut self, id: Value, tool: &str) -> anyhow::Result<Value> {
-        let params = json!({ "name": tool, "arguments": {} });
-        self.ask(&json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params }))
-    }
-
-    fn next(&mut self) -> anyhow::Result<Value> {
-        let event = self.stream.next_event()?.expect("the stream goes on");
-        assert!(event.id.is_none() && !event.data.is_empty(), "no ids and nothing empty in 2024: {event:?}");
-        Ok(serde_json::from_str(&event.data)?)
-    }
-}
 
 fn one_backend() -> anyhow::Result<(Backend, Gateway)> {
     let backend = Mcp::new("a").era(Era::Legacy).resources(&["file:///x"]).start()?;
