@@ -20,6 +20,9 @@ pub const CONFORMANCE: &str = "QUORATE_CONFORMANCE_DIR";
 /// Folder with `node_modules` of `tests/interop/ts/package.json` and the Python environments `venv` and `venv-v1`.
 pub const INTEROP: &str = "QUORATE_INTEROP_DIR";
 
+/// Folder in which `npm install` of `tests/openapi/package.json` was run.
+pub const OPENAPI: &str = "QUORATE_OPENAPI_DIR";
+
 /// The binary of this name.
 ///
 /// # Errors

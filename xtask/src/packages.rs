@@ -22,7 +22,10 @@ use crate::{
 const STAMP: &str = "installed-from";
 
 /// The folders with a package.json and its lock.
-const NPM_FOLDERS: [&str; 2] = ["tests/conformance", "tests/interop/ts"];
+const NPM_FOLDERS: [&str; 3] = ["tests/conformance", "tests/interop/ts", "tests/openapi"];
+
+/// Where a package of documents has them with every reference written out: 340 MB that no test reads.
+const EXPANDED: (&str, &str) = ("node_modules/@octokit/openapi/generated", ".deref.json");
 
 /// The Python environments: one per major version of the SDK, which exclude each other.
 const ENVIRONMENTS: [Environment; 2] = [
@@ -69,6 +72,21 @@ pub(crate) fn interop(repo: &Repo) -> Result<PathBuf> {
     copy_files(&scripts, &folder)?;
     for environment in ENVIRONMENTS {
         python(&repo.root().join(environment.lock), &folder.join(environment.folder))?;
+    }
+    Ok(folder)
+}
+
+/// Installs the documents of the OpenAPI tests; gives back the folder that has their `node_modules`.
+pub(crate) fn openapi(repo: &Repo) -> Result<PathBuf> {
+    let folder = repo.target().join("openapi");
+    npm(&repo.root().join(NPM_FOLDERS[2]), &folder)?;
+    let (documents, end) = EXPANDED;
+    let documents = folder.join(documents);
+    for entry in fs::read_dir(&documents).with_context(|| format!("cannot read {}", documents.display()))? {
+        let path = entry?.path();
+        if path.to_string_lossy().ends_with(end) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
     }
     Ok(folder)
 }

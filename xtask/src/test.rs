@@ -2,10 +2,11 @@
 //!
 //! | area        | what runs                                                        | what it installs |
 //! |-------------|------------------------------------------------------------------|------------------|
-//! | unit        | every test of the workspace but the two suites below, doc tests  | nothing |
+//! | unit        | every test of the workspace but the suites below, doc tests  | nothing |
 //! | fuzz        | each fuzz target for some seconds                                | cargo-fuzz |
 //! | interop     | clients and servers that nobody here wrote                       | npm and PyPI packages |
 //! | conformance | the official suite, directly and through the gateway             | npm packages |
+//! | openapi     | APIs as tool servers, with documents of public APIs              | npm packages |
 //!
 //! All areas build with the features of the whole workspace, so that no crate is compiled twice. A step whose ground
 //! is missing is reported as not run and fails the run.
@@ -18,7 +19,7 @@ use clap::{Args, ValueEnum};
 use crate::{fuzz, packages, repo::Repo, run::Cmd, steps::Steps};
 
 /// The integration tests that are areas of their own: they need installed packages and running binaries.
-const SUITES: [&str; 2] = ["interop", "conformance"];
+const SUITES: [&str; 3] = ["interop", "conformance", "openapi"];
 
 /// The binaries that tests start.
 const BINARIES: [&str; 2] = ["quorate", "mcp-fixture"];
@@ -42,6 +43,8 @@ enum Area {
     Interop,
     /// The official conformance suite.
     Conformance,
+    /// APIs as tool servers.
+    Openapi,
 }
 
 pub(crate) fn run(repo: &Repo, options: &Options) -> Result<()> {
@@ -52,12 +55,13 @@ pub(crate) fn run(repo: &Repo, options: &Options) -> Result<()> {
     for area in areas {
         match area {
             Area::Fuzz => fuzz::smoke(repo, &mut steps),
-            Area::Unit | Area::Interop | Area::Conformance if !built => {
+            Area::Unit | Area::Interop | Area::Conformance | Area::Openapi if !built => {
                 steps.not_run(area.name(), "the binaries could not be built");
             }
             Area::Unit => unit(repo, &mut steps),
             Area::Interop => suite(repo, area.name(), "QUORATE_INTEROP_DIR", packages::interop, &mut steps),
             Area::Conformance => suite(repo, area.name(), "QUORATE_CONFORMANCE_DIR", packages::conformance, &mut steps),
+            Area::Openapi => suite(repo, area.name(), "QUORATE_OPENAPI_DIR", packages::openapi, &mut steps),
         }
     }
     steps.finish("test")
@@ -80,6 +84,7 @@ impl Area {
             Self::Fuzz => "fuzz",
             Self::Interop => SUITES[0],
             Self::Conformance => SUITES[1],
+            Self::Openapi => SUITES[2],
         }
     }
 }

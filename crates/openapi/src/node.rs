@@ -15,27 +15,27 @@ use crate::problem::{Fault, Reason, shown};
 #[derive(Clone, Debug)]
 pub(crate) struct Node<'d> {
     pub(crate) value: &'d Value,
-    place: Place,
+    place: Place<'d>,
 }
 
 /// Where a value stands, as a chain of steps: cheap to extend, written out only when somebody asks.
 #[derive(Clone, Debug)]
-enum Place {
+enum Place<'d> {
     Root,
     /// Where a `$ref` led to.
     Pointer(Rc<str>),
-    Step(Rc<(Place, Step)>),
+    Step(Rc<(Place<'d>, Step<'d>)>),
 }
 
-#[derive(Clone, Debug)]
-enum Step {
-    Key(Rc<str>),
+#[derive(Clone, Copy, Debug)]
+enum Step<'d> {
+    Key(&'d str),
     Index(usize),
 }
 
 // === impl Place ===
 
-impl Place {
+impl Place<'_> {
     fn write(&self, out: &mut String) {
         match self {
             Self::Root => out.push('#'),
@@ -78,14 +78,14 @@ impl<'d> Node<'d> {
         self.fault(Reason::WrongType { expected, found: found(self.value) })
     }
 
-    fn step(&self, value: &'d Value, step: Step) -> Self {
+    fn step(&self, value: &'d Value, step: Step<'d>) -> Self {
         Self { value, place: Place::Step(Rc::new((self.place.clone(), step))) }
     }
 
     /// Returns a member of an object; null counts as absent.
     pub(crate) fn get(&self, key: &str) -> Option<Self> {
-        let value = self.value.get(key).filter(|value| !value.is_null())?;
-        Some(self.step(value, Step::Key(Rc::from(key))))
+        let (key, value) = self.value.as_object()?.get_key_value(key).filter(|(_, value)| !value.is_null())?;
+        Some(self.step(value, Step::Key(key)))
     }
 
     /// Returns the object that this is.
@@ -97,7 +97,7 @@ impl<'d> Node<'d> {
     pub(crate) fn members(&self) -> Result<impl Iterator<Item = (&'d str, Self)>, Fault> {
         let this = self.clone();
         let object = self.object()?;
-        Ok(object.iter().map(move |(key, value)| (key.as_str(), this.step(value, Step::Key(Rc::from(key.as_str()))))))
+        Ok(object.iter().map(move |(key, value)| (key.as_str(), this.step(value, Step::Key(key)))))
     }
 
     /// Returns the items of the list that this is.

@@ -61,7 +61,7 @@ pub(crate) fn translate(
         Direction::Output => "output",
     };
     for depth in std::iter::once(full).chain(DEPTHS) {
-        let mut translator = Translator::new(document, direction, depth, depth == full);
+        let mut translator = Translator::new(document, direction, depth, depth == full, bytes_max);
         let (mut schemas, loosened) = match translator.run(parts) {
             Ok(found) => found,
             Err(Stop::Fault(fault)) => return Err(*fault),

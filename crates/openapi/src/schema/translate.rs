@@ -24,6 +24,9 @@ const PATTERN_CHARS_MAX: usize = 500;
 /// The most choices that an output schema shows as examples.
 const EXAMPLES_MAX: usize = 10;
 
+/// The least bytes of a property, beside its name: `"":{},`.
+const NODE_BYTES: usize = 6;
+
 /// Why a translation ended.
 pub(super) enum Stop {
     Fault(Box<Fault>),
@@ -39,6 +42,8 @@ pub(super) struct Translator<'d> {
     /// `oneOf`, `unevaluated…`) are left out.
     exact: bool,
     nodes_left: usize,
+    /// What is left of the bytes that may come out. Less is taken than is written, so that nothing that fits is stopped.
+    bytes_left: usize,
     loosened: bool,
     /// The definitions so far, by the pointer of what they define.
     names: HashMap<String, String>,
@@ -61,13 +66,20 @@ impl From<Fault> for Stop {
 // === impl Translator ===
 
 impl<'d> Translator<'d> {
-    pub(super) fn new(document: &'d Document, direction: Direction, depth_max: usize, exact: bool) -> Self {
+    pub(super) fn new(
+        document: &'d Document,
+        direction: Direction,
+        depth_max: usize,
+        exact: bool,
+        bytes_max: usize,
+    ) -> Self {
         Self {
             document,
             direction,
             depth_max,
             exact,
             nodes_left: document.limits.schema_nodes_max,
+            bytes_left: bytes_max,
             loosened: false,
             names: HashMap::new(),
             taken: HashSet::new(),
@@ -127,6 +139,11 @@ impl<'d> Translator<'d> {
         Ok(schema)
     }
 
+    fn spend(&mut self, bytes: usize) -> Result<(), Stop> {
+        self.bytes_left = self.bytes_left.checked_sub(bytes).ok_or(Stop::TooLarge)?;
+        Ok(())
+    }
+
     /// Leaves a schema open, but for its type.
     fn open(&mut self, node: &Node<'d>) -> Result<Value, Stop> {
         self.loosened = true;
@@ -160,7 +177,7 @@ impl<'d> Translator<'d> {
         let nullable = self.types(node, &mut out)?;
         for (key, value) in node.members()? {
             match key {
-                "description" => self.description(&value, &mut out),
+                "description" => self.description(&value, &mut out)?,
                 "properties" => self.properties(node, &value, level, &mut out)?,
                 "additionalProperties" => self.additional(&value, level, &mut out)?,
                 "items" => self.items(&value, level, &mut out)?,
@@ -214,11 +231,13 @@ impl<'d> Translator<'d> {
         Ok(nullable)
     }
 
-    fn description(&self, value: &Node<'d>, out: &mut Map<String, Value>) {
+    fn description(&mut self, value: &Node<'d>, out: &mut Map<String, Value>) -> Result<(), Stop> {
         let text = value.value.as_str().map(|text| clean(text, self.document.limits.note_chars_max));
         if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.spend(text.len())?;
             out.insert("description".to_owned(), Value::String(text));
         }
+        Ok(())
     }
 
     fn properties(
@@ -233,6 +252,7 @@ impl<'d> Translator<'d> {
             if facts::is_hidden(self.document, &property, self.direction)? {
                 continue;
             }
+            self.spend(name.len() + NODE_BYTES)?;
             properties.insert(name.to_owned(), self.schema(&property, level + 1, false)?);
         }
         if self.direction == Direction::Input {
