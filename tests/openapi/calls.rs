@@ -2,10 +2,10 @@
 
 use std::fs;
 
+use quorate_tests::raw::gateway::{Documents, Gateway, OPEN};
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::support::gateway::{Documents, Gateway, OPEN};
 
 /// A document with an operation for each place of an argument and each kind of answer.
 pub(crate) fn document(api: &Api) -> String {

@@ -3,13 +3,14 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use quorate_tests::{paths, process::Process};
+use quorate_tests::paths;
+use quorate_tests::process::Process;
+use quorate_tests::raw::PATIENCE;
+use quorate_tests::raw::gateway::{Documents, replace};
 use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::calls::{call, document, gateway_with};
-use crate::support::PATIENCE;
-use crate::support::gateway::{Documents, replace};
 
 /// Runs `quorate validate` on resources with this `spec`, beside a document of this text.
 fn validate(document: &str, spec: &Value) -> anyhow::Result<(Option<i32>, String)> {

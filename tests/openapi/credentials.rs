@@ -2,11 +2,11 @@
 
 use std::fs;
 
+use quorate_tests::raw::gateway::{Documents, Gateway, OPEN, modern_request};
 use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::calls::{call, gateway_with};
-use crate::support::gateway::{Documents, Gateway, OPEN};
 
 /// What no log, answer or other server may show.
 const SECRETS: [&str; 3] = ["s3cret-token", "s3cret-key", "s3cret-word"];
@@ -75,8 +75,7 @@ fn each_operation_gets_its_own_credential_and_nobody_sees_it() -> anyhow::Result
 fn a_clients_own_credentials_do_not_reach_the_api() -> anyhow::Result<()> {
     let api = Api::start()?;
     let gateway = gateway_with(&document(&api), json!({}))?;
-    let (mut headers, body) =
-        crate::support::gateway::modern_request(&json!(1), "tools/call", json!({ "name": "public", "arguments": {} }));
+    let (mut headers, body) = modern_request(&json!(1), "tools/call", json!({ "name": "public", "arguments": {} }));
     headers.push(("authorization", "Bearer of-the-client".to_owned()));
     headers.push(("cookie", "of=the-client".to_owned()));
     let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();

@@ -5,13 +5,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use quorate_tests::raw::PATIENCE;
+use quorate_tests::raw::gateway::{Documents, Gateway};
 use quorate_tests::{paths, wait};
 use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::calls::{call, document, gateway_with};
-use crate::support::PATIENCE;
-use crate::support::gateway::{Documents, Gateway};
 
 /// The documents: file in the installation, its size in bytes at least, and the tools that come of it.
 const PUBLIC: [(&str, u64, usize); 5] = [

@@ -8,6 +8,3 @@ mod calls;
 mod configuration;
 mod credentials;
 mod documents;
-#[path = "../gateway/support/mod.rs"]
-#[allow(dead_code, reason = "the helpers of another test, of which these tests need a part")]
-mod support;

@@ -23,6 +23,8 @@ pub(crate) use toolset::ToolsetForm;
 pub(crate) const URLS_MAX: usize = 64;
 /// The most names in any other list.
 pub(crate) const LIST_MAX: usize = 256;
+/// The largest index of a document's server; documents have a handful.
+pub(crate) const SERVER_INDEX_MAX: u32 = 1_000;
 /// The most headers that are added to requests to one tool server.
 pub(crate) const HEADERS_MAX: usize = 32;
 
@@ -119,7 +121,7 @@ pub(crate) struct OpenApiForm {
     /// The URL that all requests go to, instead of the servers that the document names.
     pub(crate) server: Option<String>,
     /// Which of the document's own servers is used, from 0.
-    #[schemars(range(min = 0, max = 1000), extend("default" = 0))]
+    #[schemars(range(min = 0, max = SERVER_INDEX_MAX), extend("default" = 0))]
     pub(crate) server_index: Option<u32>,
     /// Values of the variables in servers' URLs. By default the document's own.
     #[schemars(extend("maxProperties" = LIST_MAX))]

@@ -105,7 +105,7 @@ pub enum Connection {
     /// At addresses over HTTP.
     Http(HttpConnection),
     /// An API that an OpenAPI document describes.
-    OpenApi(OpenApiConnection),
+    OpenApi(Box<OpenApiConnection>),
     /// In a child process.
     Stdio(Box<StdioConnection>),
 }
@@ -253,7 +253,7 @@ impl Connection {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let api = match self {
             Self::Http(_) | Self::Stdio(_) => None,
-            Self::OpenApi(api) => Some(api),
+            Self::OpenApi(api) => Some(&**api),
         };
         api.into_iter().flat_map(OpenApiConnection::files)
     }

@@ -11,6 +11,7 @@ use quorate_config::{
     schema,
 };
 use quorate_mcp::curate::{ArgumentChange, Listed};
+use quorate_openapi::Server;
 use serde_json::Value;
 
 fn folder(name: &str) -> PathBuf {
@@ -106,6 +107,15 @@ fn what_a_document_says_is_what_comes_out() {
     assert_eq!((stdio.env["MODE"].reveal(), stdio.isolation), ("read-only", Isolation::Shared));
     assert!(!format!("{local:?}").contains("read-only"), "Debug shows a secret");
     assert_eq!(local.connection.to_string(), format!("stdio:{}", program.display()));
+    let shop = set.tool_servers().iter().find(|server| server.name.as_str() == "shop").expect("it is there");
+    let Connection::OpenApi(api) = &shop.connection else { panic!("it has a document") };
+    assert_eq!(shop.era, Era::Modern, "we are the server");
+    assert_eq!((&api.server, api.strict, api.variables["region"].as_str()), (&Server::Index(1), true, "eu"));
+    assert_eq!((api.selection.include.len(), api.selection.include[0].methods.len()), (1, 2));
+    let files: Vec<&Path> = api.files().collect();
+    assert_eq!(files, [folder("accepted").join("shop.yaml"), folder("accepted").join("secrets/key")]);
+    assert!(!format!("{shop:?}").contains("not-a-real-word"), "Debug shows a secret");
+    assert_eq!(set.named_files().len(), 3);
 
     let toolset = &set.toolsets()[0];
     assert_eq!(toolset.naming, Naming::OnCollision, "the default with two servers");

@@ -1,4 +1,7 @@
 //! The kinds of JSON values: which of them an argument takes, and which one a raw text is.
+//!
+//! A translated schema goes in, the set of kinds that it allows comes out; what it does not say is allowed, so that a
+//! check by kind never refuses what the schema accepts. The kind of a raw text is read off its first character.
 
 use std::fmt;
 

@@ -1,4 +1,7 @@
 //! One operation as a tool: its definition, the requests it makes, and the results of their answers.
+//!
+//! Here the parts of an operation come together: servers, credentials, parameters, body and responses go in, and what
+//! does not vary between calls is made once. An operation of which a part cannot be understood makes no tool.
 
 use std::sync::OnceLock;
 

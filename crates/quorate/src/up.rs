@@ -63,7 +63,7 @@ fn servers(args: &UpArgs) -> Result<Vec<ToolServer>, Failure> {
     let apis = args
         .openapi
         .iter()
-        .map(|(name, document)| (name, Connection::OpenApi(OpenApiConnection::new(document.clone()))));
+        .map(|(name, document)| (name, Connection::OpenApi(Box::new(OpenApiConnection::new(document.clone())))));
     let programs = args.stdio.iter().map(|NamedCommand { name, command }| {
         let mut stdio = StdioConnection::new(command.clone());
         stdio.folder = Some(folder.clone());

@@ -11,7 +11,7 @@ use quorate_openapi::{Pattern, Rule, Selection, Server};
 use super::Site;
 use super::tool_server::check_url;
 use crate::error::{Reason, shown};
-use crate::form::{AuthForm, MethodForm, OpenApiForm, RuleForm};
+use crate::form::{AuthForm, MethodForm, OpenApiForm, RuleForm, SERVER_INDEX_MAX};
 use crate::node::Path;
 use crate::openapi::{Auth, OpenApiConnection, SecretSource};
 use crate::report::Report;
@@ -52,6 +52,10 @@ fn server(form: &OpenApiForm, at: &Path, report: &mut Report<'_>) -> Server {
     if form.server.is_some() && form.server_index.is_some() {
         let message = "server and serverIndex contradict each other: keep one of them".to_owned();
         report.push(&at.key("serverIndex"), Reason::Conflict { message });
+    }
+    if let Some(index) = form.server_index.filter(|index| *index > SERVER_INDEX_MAX) {
+        let (value, min, max) = (index.to_string(), "0".to_owned(), SERVER_INDEX_MAX.to_string());
+        report.push(&at.key("serverIndex"), Reason::OutOfRange { value, min, max });
     }
     let url = form.server.as_deref().and_then(|text| report.accept(&at.key("server"), check_url(text)));
     match (url, form.server_index) {

@@ -87,7 +87,7 @@ fn connection(mut form: ToolServerForm, site: &Site<'_>, report: &mut Report<'_>
                 report.push(&at.key(key), Reason::Conflict { message });
             }
         }
-        return openapi::compile(given, headers, site, report).map(Connection::OpenApi);
+        return openapi::compile(given, headers, site, report).map(|api| Connection::OpenApi(Box::new(api)));
     }
     if let Some(given) = form.stdio.take() {
         for (key, given) in [("headers", headers_given), ("transport", form.transport.is_some())] {
