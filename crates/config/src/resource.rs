@@ -252,6 +252,7 @@ impl Connection {
     /// Lists the files that it is made of, beside the resource's own.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let api = match self {
+            // Files of a process's variables are read at each of its starts.
             Self::Http(_) | Self::Stdio(_) => None,
             Self::OpenApi(api) => Some(&**api),
         };
