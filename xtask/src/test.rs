@@ -22,7 +22,7 @@ use crate::{fuzz, packages, repo::Repo, run::Cmd, steps::Steps};
 const SUITES: [&str; 3] = ["interop", "conformance", "openapi"];
 
 /// The binaries that tests start.
-const BINARIES: [&str; 2] = ["quorate", "mcp-fixture"];
+const BINARIES: [&str; 3] = ["quorate", "mcp-fixture", "mcp-child"];
 
 /// What to test.
 #[derive(Debug, Clone, Args)]

@@ -50,15 +50,20 @@ pub(crate) struct Args {
     seconds_max: u64,
 }
 
-/// The answers, less what is each request's own.
+/// The server over HTTP.
 struct Backend {
+    answers: Answers,
+    sessions: AtomicU64,
+}
+
+/// The answers, less what is each request's own.
+pub(crate) struct Answers {
     /// It refuses the modern era.
     legacy_only: bool,
     modern: Results,
     legacy: Results,
     discover: Bytes,
     initialize: Bytes,
-    sessions: AtomicU64,
 }
 
 /// A body: some bytes, and then its end, or silence until the client leaves.
@@ -82,10 +87,10 @@ struct Message<'a> {
     method: std::borrow::Cow<'a, str>,
 }
 
-// === impl Backend ===
+// === impl Answers ===
 
-impl Backend {
-    fn new(legacy_only: bool) -> Self {
+impl Answers {
+    pub(crate) fn new(legacy_only: bool) -> Self {
         let results = |is_modern| Results {
             call: message::call_result(is_modern).into(),
             list: message::list_result(is_modern).into(),
@@ -104,8 +109,29 @@ impl Backend {
             legacy: results(false),
             discover: discover.into(),
             initialize: initialize.into(),
-            sessions: AtomicU64::new(1),
         }
+    }
+
+    /// The members of the result for a request whose own text alone says what it is.
+    pub(crate) fn of(&self, method: &str, request: &[u8]) -> Option<&[u8]> {
+        let is_modern = !self.legacy_only && memchr::memmem::find(request, MODERN.as_bytes()).is_some();
+        let results = if is_modern { &self.modern } else { &self.legacy };
+        match method {
+            "tools/call" => Some(&results.call),
+            "tools/list" => Some(&results.list),
+            "server/discover" if !self.legacy_only => Some(&self.discover),
+            "initialize" => Some(&self.initialize),
+            "ping" => Some(b""),
+            _ => None,
+        }
+    }
+}
+
+// === impl Backend ===
+
+impl Backend {
+    fn new(legacy_only: bool) -> Self {
+        Self { answers: Answers::new(legacy_only), sessions: AtomicU64::new(1) }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
@@ -127,10 +153,10 @@ impl Backend {
         };
         match &*message.method {
             "initialize" => self.initialize(id),
-            _ if self.legacy_only && is(&head.headers, &VERSION, MODERN) => {
+            _ if self.answers.legacy_only && is(&head.headers, &VERSION, MODERN) => {
                 error(StatusCode::BAD_REQUEST, "null", -32000, "Bad Request: Unsupported protocol version")
             }
-            "tools/call" if self.legacy_only && names(&body, message::ASKING_TOOL) => asking(),
+            "tools/call" if self.answers.legacy_only && names(&body, message::ASKING_TOOL) => asking(),
             _ if is(&head.headers, &VERSION, MODERN) => self.modern(&head.headers, id, &message.method),
             _ => self.legacy(&head.headers, id, &message.method),
         }
@@ -138,7 +164,7 @@ impl Backend {
 
     fn initialize(&self, id: &str) -> Response<Body> {
         let session = format!("bench-{}", self.sessions.fetch_add(1, Ordering::Relaxed));
-        let mut response = result(id, &self.initialize);
+        let mut response = result(id, &self.answers.initialize);
         let session = HeaderValue::try_from(session).expect("digits and letters are a header value");
         response.headers_mut().insert(SESSION, session);
         response
@@ -149,10 +175,10 @@ impl Backend {
             return error(StatusCode::BAD_REQUEST, id, -32020, "Mcp-Method and the body differ");
         }
         match method {
-            "tools/call" if headers.contains_key(NAME) => result(id, &self.modern.call),
+            "tools/call" if headers.contains_key(NAME) => result(id, &self.answers.modern.call),
             "tools/call" => error(StatusCode::BAD_REQUEST, id, -32020, "Mcp-Name is missing"),
-            "tools/list" => result(id, &self.modern.list),
-            "server/discover" => result(id, &self.discover),
+            "tools/list" => result(id, &self.answers.modern.list),
+            "server/discover" => result(id, &self.answers.discover),
             _ => error(StatusCode::NOT_FOUND, id, -32601, "no such method"),
         }
     }
@@ -162,8 +188,8 @@ impl Backend {
             return error(StatusCode::BAD_REQUEST, id, -32600, "a session is required");
         }
         match method {
-            "tools/call" => result(id, &self.legacy.call),
-            "tools/list" => result(id, &self.legacy.list),
+            "tools/call" => result(id, &self.answers.legacy.call),
+            "tools/list" => result(id, &self.answers.legacy.list),
             "ping" => result(id, b""),
             _ => error(StatusCode::OK, id, -32601, "no such method"),
         }

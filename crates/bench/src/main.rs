@@ -1,7 +1,7 @@
 //! What a request through the mesh costs, beside a direct connection, in one run.
 //!
-//! One binary, three kinds of process, so that nothing measures itself: `backend` is a tool server
-//! that does next to nothing, `load` sends requests and checks every answer, and `run` starts both
+//! One binary, four kinds of process, so that nothing measures itself: `backend` is a tool server
+//! that does next to nothing, `stdio` is the same as a program, `load` sends requests and checks every answer, and `run` starts both
 //! and a gateway, reads the gateway's CPU time and memory from the kernel, and prints the table.
 //! Everything is on loopback, and bounded in count and time. The method is in docs/src/numbers.md.
 
@@ -10,6 +10,7 @@ mod client;
 mod load;
 mod message;
 mod run;
+mod stdio;
 
 use std::process::ExitCode;
 
@@ -31,12 +32,18 @@ enum Command {
     Run(run::Args),
     /// Be the tool server behind the gateway, until the standard input ends.
     Backend(backend::Args),
+    /// Be the tool server as a program, on the standard streams.
+    Stdio(stdio::Args),
     /// Send requests of one kind; waits for a line on the standard input before those that count.
     Load(load::Args),
 }
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
+    if let Command::Stdio(args) = &command {
+        // Without a runtime: a program that serves one client needs none.
+        return done(stdio::run(args));
+    }
     // One thread each: the process that is measured gets the rest of the machine.
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -49,9 +56,14 @@ fn main() -> ExitCode {
         Command::Run(args) => runtime.block_on(run::run(args)),
         Command::Backend(args) => runtime.block_on(backend::run(args)),
         Command::Load(args) => runtime.block_on(load::run(args)),
+        Command::Stdio(args) => stdio::run(&args),
     };
     // A read of the standard input that still waits must not hold the process.
     runtime.shutdown_background();
+    self::done(done)
+}
+
+fn done(done: anyhow::Result<ExitCode>) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {

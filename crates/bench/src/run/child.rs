@@ -77,6 +77,18 @@ impl Child {
         Ok(())
     }
 
+    /// Asks it to end, and waits until it has.
+    ///
+    /// # Errors
+    /// When it takes longer than `patience`.
+    pub(crate) async fn end_politely(mut self, patience: Duration) -> Result<()> {
+        // `unsafe` is forbidden here: the system's own `kill` sends the signal.
+        let asked = Command::new("kill").args(["-s", "TERM", &self.pid.to_string()]).status().await?;
+        ensure!(asked.success(), "{} cannot be asked to end", self.name);
+        let ended = tokio::time::timeout(patience, self.process.wait()).await;
+        ended.with_context(|| format!("{} does not end", self.name))?.map(drop).context("wait")
+    }
+
     /// Kills it and waits until it is gone.
     ///
     /// # Errors

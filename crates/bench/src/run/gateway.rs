@@ -16,6 +16,8 @@ use crate::message::{self, Measure};
 
 /// How long the gateway may take to start: far more than the second it promises.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long it may take to drain: its own patience, and some for a machine under load.
+const END_TIMEOUT: Duration = Duration::from_secs(60);
 /// Lines before the addresses are known.
 const GREETING_LINES_MAX: usize = 20;
 
@@ -33,10 +35,16 @@ impl Gateway {
     ///
     /// # Errors
     /// When it does not start or does not answer.
-    pub(crate) async fn start(program: &Path, backend: &str, sink: &str) -> Result<Self> {
-        let backend = format!("bench={backend}");
+    pub(crate) async fn before(program: &Path, backend: &str, sink: &str) -> Result<Self> {
+        Self::start(program, &["--mcp".to_owned(), format!("bench={backend}")], sink).await
+    }
+
+    /// Starts a gateway with these flags of `up` and sends it a first request.
+    ///
+    /// # Errors
+    /// When it does not start or does not answer.
+    pub(crate) async fn start(program: &Path, flags: &[String], sink: &str) -> Result<Self> {
         let arguments = [
-            ["--mcp", backend.as_str()],
             ["--listen", "127.0.0.1:0"],
             ["--admin", "127.0.0.1:0"],
             ["--log", "info"],
@@ -44,6 +52,7 @@ impl Gateway {
             ["--trace-ratio", "0.01"],
         ];
         let arguments = std::iter::once("up").chain(arguments.into_iter().flatten()).map(str::to_owned);
+        let arguments = arguments.chain(flags.iter().cloned());
         let mut child = Child::start("quorate", program, &arguments.collect::<Vec<_>>())?;
         let (mut url, mut admin) = (None, None);
         for _ in 0..GREETING_LINES_MAX {
@@ -76,6 +85,19 @@ impl Gateway {
         Cpu::of_tree(self.child.pid())
     }
 
+    /// The CPU time that its own process took so far.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn own_cpu(&self) -> Result<Cpu> {
+        Cpu::of_process(self.child.pid())
+    }
+
+    /// The id of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
     /// Its resident memory, with its children.
     ///
     /// # Errors
@@ -89,11 +111,33 @@ impl Gateway {
     /// # Errors
     /// When they are not.
     pub(crate) async fn check_metrics(&self) -> Result<()> {
-        let target = Target::parse(&format!("{}/metrics", self.admin.trim_end_matches('/')))?;
-        let answer = Connection::open(&target).await?.get().await?;
-        let text = String::from_utf8_lossy(&answer.body);
+        let text = self.metrics().await?;
         anyhow::ensure!(text.contains("mcp_server_operation_duration"), "the gateway's metrics count no operation");
         Ok(())
+    }
+
+    /// The value of a metric, of all its series together.
+    ///
+    /// # Errors
+    /// When its metrics are not served.
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
+        let text = self.metrics().await?;
+        let series = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+        Ok(series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
+    async fn metrics(&self) -> Result<String> {
+        let target = Target::parse(&format!("{}/metrics", self.admin.trim_end_matches('/')))?;
+        let answer = Connection::open(&target).await?.get().await?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
+    /// Lets it drain, with everything that it started.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(crate) async fn end_politely(self) -> Result<()> {
+        self.child.end_politely(END_TIMEOUT).await
     }
 
     /// Ends it.

@@ -8,6 +8,7 @@ mod child;
 mod gateway;
 mod memory;
 mod process;
+mod programs;
 mod report;
 mod sink;
 mod speed;
@@ -22,7 +23,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::child::Child;
 use self::gateway::Gateway;
 use self::memory::{Memory, Parked};
-use self::report::{Light, Numbers, Row};
+use self::programs::Idle;
+use self::report::{Light, Numbers, Programs, Row};
 use self::sink::Sink;
 use self::speed::{CpuRound, Parts, Plan, median};
 use crate::message::Measure;
@@ -112,15 +114,20 @@ async fn measure(args: &Args) -> Result<Numbers> {
     let mut backend = Child::start("the backend", &bench, &["backend".to_owned()])?;
     let backend_url = backend.line(BACKEND_TIMEOUT).await?;
 
-    let gateway = Gateway::start(&quorate, &backend_url, &sink_url).await?;
+    let gateway = Gateway::before(&quorate, &backend_url, &sink_url).await?;
     let memory = Memory::measure(&gateway, args.sessions).await?;
     gateway.end().await?;
 
     let bridged = bridged(args, &bench, &quorate, &sink_url).await?;
+    let programs = Programs {
+        modern_call: programs::calls(&bench, &quorate, &sink_url, Measure::ModernCall, &args.plan()).await?,
+        legacy_call: programs::calls(&bench, &quorate, &sink_url, Measure::LegacyCall, &args.plan()).await?,
+        idle: Idle::measure(&bench, &quorate, &sink_url).await?,
+    };
 
-    let gateway = Gateway::start(&quorate, &backend_url, &sink_url).await?;
+    let gateway = Gateway::before(&quorate, &backend_url, &sink_url).await?;
     let parts = Parts { bench: &bench, backend: &backend, backend_url: &backend_url, gateway: &gateway };
-    let numbers = speed(args, &parts, memory, bridged, &sink).await?;
+    let numbers = speed(args, &parts, memory, bridged, programs, &sink).await?;
     gateway.check_metrics().await?;
     gateway.end().await?;
     backend.end().await?;
@@ -132,7 +139,7 @@ async fn bridged(args: &Args, bench: &Path, quorate: &Path, sink_url: &str) -> R
     let arguments = ["backend".to_owned(), "--legacy".to_owned()];
     let mut backend = Child::start("the backend of sessions", bench, &arguments)?;
     let backend_url = backend.line(BACKEND_TIMEOUT).await?;
-    let gateway = Gateway::start(quorate, &backend_url, sink_url).await?;
+    let gateway = Gateway::before(quorate, &backend_url, sink_url).await?;
     let parts = Parts { bench, backend: &backend, backend_url: &backend_url, gateway: &gateway };
     let calls = parts.cpu_across(Measure::LegacyCall, Measure::ModernCall, &args.plan()).await?;
     let parked = Parked::measure(&gateway).await?;
@@ -146,6 +153,7 @@ async fn speed(
     parts: &Parts<'_>,
     memory: Memory,
     (bridged_call, parked): (Vec<CpuRound>, Parked),
+    programs: Programs,
     sink: &Sink,
 ) -> Result<Numbers> {
     let plan = args.plan();
@@ -162,10 +170,19 @@ async fn speed(
         Row::of_cpu("CPU time, legacy `tools/call` in a session, JSON answer", &legacy_call, 0.10, 0.15),
         Row::of_cpu("CPU time, `tools/list` of 50 tools from cache", &tools_list, 0.05, 0.08),
         Row::of_cpu("CPU time, modern `tools/call` on a server of sessions", &bridged_call, 0.14, 0.20),
+        Row::of_cpu(
+            "CPU time, modern `tools/call` on a program (direct: the program)",
+            &programs.modern_call,
+            0.15,
+            0.25,
+        ),
+        Row::of_cpu("CPU time, legacy `tools/call`, a program per session", &programs.legacy_call, 0.15, 0.25),
         Row::of_latency("p99 at 20% of the maximum rate, modern call (added)", &modern_latency, 1.0, 2.0),
         Row::of_gateway("Memory, idle", "MB", memory.idle_mb(), 25.0, 35.0),
         Row::of_gateway("Memory per live idle session", "KB", memory.session_kb(), 16.0, 24.0),
         Row::of_gateway("Memory per parked call", "KB", parked.call_kb(), 8.0, 16.0),
+        Row::of_gateway("1,000 idle programs, share of a core", "%", programs.idle.core_percent(), 2.0, 2.0),
+        Row::of_gateway("Memory of a program's guard", "KB", programs.idle.guard_kb(), 1024.0, 2048.0),
     ];
     let light = vec![
         Light::of("modern `tools/call`", modern_rate, &modern_latency),
@@ -187,6 +204,7 @@ async fn speed(
         bridged_call,
         memory,
         parked,
+        programs,
     })
 }
 

@@ -52,6 +52,16 @@ impl Cpu {
         Ok(Self { user_ms: of_ticks(user), system_ms: of_ticks(system) })
     }
 
+    /// Reads the CPU time of a process alone, without its descendants.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub(crate) fn of_process(pid: u32) -> Result<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid}"))?;
+        let stat = parse(&text).with_context(|| format!("process {pid} has an odd stat"))?;
+        Ok(Self { user_ms: of_ticks(stat.user), system_ms: of_ticks(stat.system) })
+    }
+
     /// Returns what was spent since an earlier reading, for each of `requests`.
     pub(crate) fn per_request_since(self, before: Self, requests: u64) -> Self {
         let share = 1.0 / requests as f64;
@@ -75,15 +85,31 @@ impl Cpu {
 /// # Errors
 /// When a process is gone, or the kernel does not show its memory.
 pub(crate) fn resident_bytes(root: u32) -> Result<u64> {
-    let mut total = 0;
-    for (pid, _) in tree(root)? {
-        let path = format!("/proc/{pid}/smaps_rollup");
-        let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let line = text.lines().find_map(|line| line.strip_prefix("Rss:")).with_context(|| path.clone())?;
-        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().with_context(|| path.clone())?;
-        total += kilobytes * 1024;
-    }
-    Ok(total)
+    tree(root)?.into_iter().map(|(pid, _)| memory(pid, "Rss:")).sum()
+}
+
+/// Reads the proportional memory of one process in bytes: what it shares with others counts in part.
+///
+/// # Errors
+/// When the process is gone, or the kernel does not show its memory.
+pub(crate) fn proportional_bytes(pid: u32) -> Result<u64> {
+    memory(pid, "Pss:")
+}
+
+/// Returns the ids of a process and its descendants.
+///
+/// # Errors
+/// When the process is gone.
+pub(crate) fn tree_pids(root: u32) -> Result<Vec<u32>> {
+    Ok(tree(root)?.into_iter().map(|(pid, _)| pid).collect())
+}
+
+fn memory(pid: u32, key: &str) -> Result<u64> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).with_context(|| path.clone())?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().with_context(|| path.clone())?;
+    Ok(kilobytes * 1024)
 }
 
 /// Returns a process and its descendants.

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::memory::{Memory, Parked};
+use super::programs::Idle;
 use super::speed::{CpuRound, LatencyRound, median};
 
 /// What is said when latency cannot be judged.
@@ -91,6 +92,19 @@ pub(crate) struct Numbers {
     pub(crate) memory: Memory,
     /// Memory of calls that wait for their client.
     pub(crate) parked: Parked,
+    /// Tool servers that are programs.
+    pub(crate) programs: Programs,
+}
+
+/// What tool servers cost that are programs.
+#[derive(Debug, Serialize)]
+pub(crate) struct Programs {
+    /// Rounds of the modern call on one that everybody shares.
+    pub(crate) modern_call: Vec<CpuRound>,
+    /// Rounds of the legacy call, each session on its own.
+    pub(crate) legacy_call: Vec<CpuRound>,
+    /// Those that do nothing.
+    pub(crate) idle: Idle,
 }
 
 // === impl Row ===

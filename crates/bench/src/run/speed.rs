@@ -156,27 +156,44 @@ impl Parts<'_> {
         url: &str,
         cpu: impl Fn() -> Result<Cpu>,
     ) -> Result<(Report, Cpu)> {
-        let mut arguments = vec![
-            "load".to_owned(),
-            format!("--url={url}"),
-            format!("--measure={}", measure.name()),
-            format!("--connections={}", plan.connections),
-            format!("--warm-up={}", plan.warm_up),
-            format!("--requests={}", plan.requests),
-            format!("--seconds-max={LOAD_SECONDS_MAX}"),
-        ];
-        arguments.extend(rate.map(|rate| format!("--rate={rate}")));
-        let mut load = Child::start("the load", self.bench, &arguments)?;
-        let line = load.line(READY_TIMEOUT).await?;
-        anyhow::ensure!(line == READY, "the load said {line:?}");
-        let before = cpu()?;
-        load.tell("go").await?;
-        let line = load.line(Duration::from_secs(LOAD_SECONDS_MAX + 10)).await?;
-        let used = cpu()?;
-        let report: Report = serde_json::from_str(&line).with_context(|| format!("the load said {line:?}"))?;
-        load.finish(END_TIMEOUT).await?;
-        Ok((report.clone(), used.per_request_since(before, report.requests)))
+        let (report, before, used) = load(self.bench, measure, plan, rate, url, cpu).await?;
+        let used = used.per_request_since(before, report.requests);
+        Ok((report, used))
     }
+}
+
+/// Runs one load; returns its report, and what `read` said right before and right after it.
+///
+/// # Errors
+/// When the load fails.
+pub(crate) async fn load<T>(
+    bench: &Path,
+    measure: Measure,
+    plan: &Plan,
+    rate: Option<f64>,
+    url: &str,
+    read: impl Fn() -> Result<T>,
+) -> Result<(Report, T, T)> {
+    let mut arguments = vec![
+        "load".to_owned(),
+        format!("--url={url}"),
+        format!("--measure={}", measure.name()),
+        format!("--connections={}", plan.connections),
+        format!("--warm-up={}", plan.warm_up),
+        format!("--requests={}", plan.requests),
+        format!("--seconds-max={LOAD_SECONDS_MAX}"),
+    ];
+    arguments.extend(rate.map(|rate| format!("--rate={rate}")));
+    let mut load = Child::start("the load", bench, &arguments)?;
+    let line = load.line(READY_TIMEOUT).await?;
+    anyhow::ensure!(line == READY, "the load said {line:?}");
+    let before = read()?;
+    load.tell("go").await?;
+    let line = load.line(Duration::from_secs(LOAD_SECONDS_MAX + 10)).await?;
+    let after = read()?;
+    let report: Report = serde_json::from_str(&line).with_context(|| format!("the load said {line:?}"))?;
+    load.finish(END_TIMEOUT).await?;
+    Ok((report, before, after))
 }
 
 /// Returns the median of some values; of an even number, the mean of the middle two.
