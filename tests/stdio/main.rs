@@ -9,6 +9,6 @@ mod faults;
 mod isolation;
 mod process;
 mod settings;
-#[expect(dead_code, reason = "the tests of the gateway use the rest of it")]
-#[path = "../gateway/support/mod.rs"]
-mod support;
+
+/// What all tests of real processes share.
+use quorate_tests::raw as support;
