@@ -62,6 +62,18 @@ impl Interest {
             && self.tasks.is_superset(&other.tasks)
     }
 
+    /// Tells whether `change` is to be notified of, as [`Index::wanting`] does for many.
+    #[must_use]
+    pub fn wants(&self, change: &Change) -> bool {
+        match change {
+            Change::Tools => self.tools,
+            Change::Prompts => self.prompts,
+            Change::Resources => self.resources,
+            Change::Resource { uri } => containing(uri).any(|uri| self.uris.contains(uri)),
+            Change::Task { id } => self.tasks.contains(id),
+        }
+    }
+
     /// Returns what is in both.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
@@ -253,4 +265,37 @@ fn leave_each(wanted: &mut Wanted, keys: &BTreeSet<Arc<str>>, subscriber: Subscr
         }
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interest_wants_what_its_index_would_find() {
+        let interest = Interest {
+            tools: true,
+            uris: ["test://a/b".into(), "test://c".into()].into(),
+            tasks: ["t".into()].into(),
+            ..Interest::default()
+        };
+        let mut index = Index::default();
+        index.insert(SubscriberId(1), &interest);
+        let resource = |uri: &str| Change::Resource { uri: uri.into() };
+        let cases = [
+            (Change::Tools, true),
+            (Change::Prompts, false),
+            (Change::Resources, false),
+            (resource("test://a/b"), true),
+            (resource("test://a/b/c?d"), true),
+            (resource("test://a/bc"), false),
+            (resource("test://a"), false),
+            (Change::Task { id: "t".into() }, true),
+            (Change::Task { id: "u".into() }, false),
+        ];
+        for (change, expected) in cases {
+            assert_eq!(interest.wants(&change), expected, "{change:?}");
+            assert_eq!(!index.wanting(&change).is_empty(), expected, "{change:?}");
+        }
+    }
 }

@@ -73,9 +73,13 @@ pub fn result(frame: &Frame, method: Method) -> Result<Answered, MembersError> {
 pub fn notification(frame: &Frame) -> Result<Frame, MembersError> {
     let Some(params) = frame.params_span() else { return Ok(frame.clone()) };
     let [meta] = pick_exact(frame.text_of(params), params.start, ["_meta"])?;
-    match meta.filter(|meta| frame.text_of(*meta).starts_with('{')) {
-        Some(meta) => without(frame, meta, &[META_SUBSCRIPTION_ID]),
-        None => Ok(frame.clone()),
+    let Some(meta) = meta.filter(|meta| frame.text_of(*meta).starts_with('{')) else { return Ok(frame.clone()) };
+    let told = without(frame, meta, &[META_SUBSCRIPTION_ID])?;
+    let is_empty = meta.len() + told.bytes().len() - frame.bytes().len() == "{}".len();
+    match told.params_span() {
+        // It had nothing else to say.
+        Some(params) if is_empty => without(&told, params, &["_meta"]),
+        Some(_) | None => Ok(told),
     }
 }
 
@@ -401,7 +405,8 @@ mod tests {
                 format!(r#""params":{{"uri":"u","_meta":{{"{id}":1,"x":1.0}}}}"#),
                 r#""params":{"uri":"u","_meta":{"x":1.0}}"#,
             ),
-            (format!(r#""params":{{"_meta":{{"{id}":1}}}}"#), r#""params":{"_meta":{}}"#),
+            (format!(r#""params":{{"_meta":{{"{id}":1}},"uri":"u"}}"#), r#""params":{"uri":"u"}"#),
+            (format!(r#""params":{{"_meta":{{"{id}":1}}}}"#), r#""params":{}"#),
             (r#""params":{"_meta":7}"#.to_owned(), r#""params":{"_meta":7}"#),
             (r#""x":1"#.to_owned(), r#""x":1"#),
         ];

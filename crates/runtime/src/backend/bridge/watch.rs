@@ -9,7 +9,7 @@
 //! | Command | Effect | Reply | Overload |
 //! |---|---|---|---|
 //! | `Subscribe` | adds a resource | when it is live upstream, or why not | the session's `subscriptions_max` |
-//! | `Unsubscribe` | removes one | at once | as above |
+//! | `Unsubscribe` | removes one, and what of it was not read | at once | as above |
 //! | `Listen` | adds the lists | none | once per listen of the session |
 
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ pub(super) enum Refused {
 
 enum Command {
     Subscribe { uri: Arc<str>, reply: Reply },
-    Unsubscribe { uri: Arc<str> },
+    Unsubscribe { uri: Arc<str>, reply: oneshot::Sender<()> },
     Listen,
 }
 
@@ -137,9 +137,13 @@ impl Watch {
         timeout(SUBSCRIBE_TIMEOUT, subscribing).await.unwrap_or(Err(Refused::TooLate))
     }
 
+    /// Ends a subscription: what changes from now on is not told.
     pub(super) async fn unsubscribe(&self, uri: Arc<str>) {
-        // A watch that has ended tells of nothing.
-        let _ended = self.commands.send(Command::Unsubscribe { uri }).await;
+        let (reply, done) = oneshot::channel();
+        if self.commands.send(Command::Unsubscribe { uri, reply }).await.is_ok() {
+            // A watch that has ended tells of nothing.
+            let _ended = done.await;
+        }
     }
 
     /// Opens the stream of what changes from now on.
@@ -175,6 +179,11 @@ impl Pending {
         changes.waiting.insert(change.clone(), notification.cloned());
         drop(changes);
         self.some.notify_one();
+    }
+
+    /// Forgets what is not wanted any more.
+    fn keep(&self, wanted: &Interest) {
+        lock(&self.changes).waiting.retain(|change, _| wanted.wants(change));
     }
 
     /// Waits for a change and returns it as a session is told.
@@ -235,8 +244,11 @@ impl Watcher {
                 self.subscribing.push((uri, reply));
                 self.rejoin_at = None;
             }
-            Command::Unsubscribe { uri } => {
+            Command::Unsubscribe { uri, reply } => {
                 self.wanted.uris.remove(&uri);
+                self.pending.keep(&self.wanted);
+                // As above.
+                let _gone = reply.send(());
             }
             Command::Listen => {
                 self.wanted.tools = true;
@@ -326,7 +338,10 @@ impl Watcher {
         if *change == Change::Tools {
             self.server.schemas().invalidate();
         }
-        self.pending.add(&self.server, change, notification);
+        // A place that is being replaced may still be told of what is not wanted any more.
+        if self.wanted.wants(change) {
+            self.pending.add(&self.server, change, notification);
+        }
     }
 
     fn refuse(&mut self, refused: Refused) {
