@@ -6,6 +6,7 @@
 //! it competes with them for a runtime. It knows binaries by path and servers by URL, and nothing of what is
 //! inside them.
 
+pub mod baseline;
 pub mod http;
 pub mod interop;
 pub mod paths;

@@ -25,6 +25,16 @@ pub struct Difference {
     pub message: String,
 }
 
+// === impl Difference ===
+
+impl Difference {
+    /// The check's id, which several checks of a scenario may share.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.check.split(' ').next().unwrap_or_default()
+    }
+}
+
 /// Verdict and message of each check of a scenario.
 type Verdicts = BTreeMap<String, (Status, String)>;
 
