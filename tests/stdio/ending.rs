@@ -7,7 +7,7 @@ use quorate_tests::wait;
 use serde_json::json;
 
 use crate::{
-    process::{about, below, child, documents, gone, lives, pid, start, text},
+    process::{OF_CHILD, about, below, child, documents, gone, lives, pid, start, text},
     support::{PATIENCE, gateway::Gateway, session::Session},
 };
 
@@ -24,11 +24,11 @@ fn busy() -> anyhow::Result<(Gateway, Vec<String>)> {
         .start()?;
     for _ in 0..2 {
         let session = Session::open(&gateway, "2025-11-25")?;
-        let daemons = [text(&session, "child__daemon", json!({}))?, text(&session, "shared__daemon", json!({}))?];
+        let daemons = [text(&session, "child_daemon", json!({}))?, text(&session, "shared_daemon", json!({}))?];
         assert!(daemons.iter().all(|daemon| lives(daemon)), "{daemons:?}");
     }
-    gateway.modern(1, "tools/call", json!({ "name": "modern__daemon", "arguments": {} }))?.message()?;
-    gateway.metric_until("quorate_stdio_spares", "child", |spares| spares == 2.0)?;
+    gateway.modern(1, "tools/call", json!({ "name": "modern_daemon", "arguments": {} }))?.message()?;
+    gateway.metric_until("quorate_stdio_spares", OF_CHILD, |spares| spares == 2.0)?;
 
     let pids = below(gateway.process.id());
     // Each of six processes has a guard, and there are five daemons.
@@ -85,9 +85,9 @@ fn a_server_that_is_taken_away_takes_its_processes_along() -> anyhow::Result<()>
     stdio["limits"] = json!({ "spares": 1 });
     let with = documents(stdio).server_with("other", json!({ "stdio": child(&[])? })).naming("prefix");
     let gateway = with.start()?;
-    gateway.metric_until("quorate_stdio_spares", "child", |spares| spares == 1.0)?;
+    gateway.metric_until("quorate_stdio_spares", OF_CHILD, |spares| spares == 1.0)?;
     let session = Session::open(&gateway, "2025-11-25")?;
-    let (taken, staying) = (text(&session, "child__about", json!({}))?, text(&session, "other__about", json!({}))?);
+    let (taken, staying) = (text(&session, "child_about", json!({}))?, text(&session, "other_about", json!({}))?);
     let pid_of = |about: &str| -> anyhow::Result<String> {
         Ok(serde_json::from_str::<serde_json::Value>(about)?["pid"].to_string())
     };
@@ -97,7 +97,7 @@ fn a_server_that_is_taken_away_takes_its_processes_along() -> anyhow::Result<()>
     without.servers.remove(0);
     gateway.rewrite(&without.text())?;
 
-    gateway.metric_until("quorate_stdio_children", "child", |children| children == 0.0)?;
+    gateway.metric_until("quorate_stdio_children", OF_CHILD, |children| children == 0.0)?;
     gone(&[pid_of(&taken)?])?;
     assert!(lives(&pid_of(&staying)?));
     // Of two processes with guards and a spare with its own, one process with its guard is left.

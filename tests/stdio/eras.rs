@@ -5,7 +5,7 @@ use quorate_tests::{paths, wait};
 use serde_json::json;
 
 use crate::{
-    process::{child, documents, said, start, text},
+    process::{OF_CHILD, child, documents, said, start, text},
     support::{PATIENCE, session::Session},
 };
 
@@ -30,7 +30,7 @@ fn a_process_of_the_modern_era_answers_stateless_calls_from_one_process() -> any
     assert_eq!(gateway.call("echo")?, "nothing");
     let counts = [gateway.call("count")?, gateway.call("count")?];
     assert_eq!(counts, ["1", "2"], "the same process, though nobody has a session");
-    assert_eq!(gateway.metric("quorate_stdio_children", "child")?, 1.0);
+    assert_eq!(gateway.metric("quorate_stdio_children", OF_CHILD)?, 1.0);
     Ok(())
 }
 

@@ -8,14 +8,16 @@ use std::{
 use anyhow::ensure;
 use quorate_tests::wait;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::{
-    process::{child, documents, gone, pid, start, text},
+    process::{child, documents, gone, pid, start, text, turning},
     support::{PATIENCE, gateway::Gateway, session::Session},
 };
 
 const BACKEND_FAILED: i64 = -31001;
 const OUTCOME_UNKNOWN: i64 = -31002;
+const DEADLINE_EXCEEDED: i64 = -31006;
 
 /// A call that fails: its error.
 fn error(session: &Session, tool: &str) -> anyhow::Result<Value> {
@@ -24,18 +26,31 @@ fn error(session: &Session, tool: &str) -> anyhow::Result<Value> {
     Ok(answer["error"].clone())
 }
 
-/// A gateway whose server `child` is bad, beside a server `good` that is not.
+/// A gateway whose server `child` is or turns bad, beside a server `good` that is not.
 fn beside_a_good_one(bad: Value) -> anyhow::Result<Gateway> {
-    let mut documents = documents(bad).naming("prefix");
-    documents.servers[0].1["era"] = json!("legacy");
+    let documents = documents(bad).naming("prefix");
     documents.server_with("good", json!({ "stdio": child(&[])? })).start()
+}
+
+/// The same with a server that has been listed while it was good, and is bad from now on.
+fn turned_beside_a_good_one(flags: &str, limits: Value) -> anyhow::Result<(Gateway, TempDir)> {
+    let folder = tempfile::tempdir()?;
+    let turned = folder.path().join("turned");
+    let mut stdio = turning(&turned, flags)?;
+    stdio["limits"] = limits;
+    let gateway = beside_a_good_one(stdio)?;
+    let session = Session::open(&gateway, "2025-11-25")?;
+    assert_eq!(text(&session, "child_echo", json!({ "text": "still good" }))?, "still good");
+    session.delete()?;
+    fs::write(&turned, "")?;
+    Ok((gateway, folder))
 }
 
 /// The good server works in both eras.
 fn good_goes_on(gateway: &Gateway) -> anyhow::Result<()> {
-    assert_eq!(gateway.call("good__echo")?, "nothing");
+    assert_eq!(gateway.call("good_echo")?, "nothing");
     let session = Session::open(gateway, "2025-11-25")?;
-    assert_eq!(text(&session, "good__echo", json!({ "text": "fine" }))?, "fine");
+    assert_eq!(text(&session, "good_echo", json!({ "text": "fine" }))?, "fine");
     Ok(())
 }
 
@@ -107,12 +122,11 @@ fn what_is_no_message_is_skipped_and_counted() -> anyhow::Result<()> {
 
 #[test]
 fn a_process_that_never_reads_fails_its_calls_and_nothing_else() -> anyhow::Result<()> {
-    let mut deaf = child(&["--deaf"])?;
-    deaf["limits"] = json!({ "start": "1s" });
-    let gateway = beside_a_good_one(deaf)?;
+    let (gateway, _turned) = turned_beside_a_good_one("--deaf", json!({ "start": "1s" }))?;
     let session = Session::open(&gateway, "2025-11-25")?;
 
-    let error = error(&session, "child__echo")?;
+    let error = error(&session, "child_echo")?;
+    assert_eq!(error["code"], DEADLINE_EXCEEDED, "{error}");
     assert!(error["message"].as_str().is_some_and(|text| text.contains("child")), "{error}");
     good_goes_on(&gateway)
 }
@@ -138,24 +152,40 @@ fn a_flood_on_standard_error_is_cut_and_the_calls_go_on() -> anyhow::Result<()> 
 fn a_process_that_exits_at_once_melts_down_and_says_why() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let roll = folder.path().join("roll");
-    let mut stdio = child(&["--exit", "3", "--roll", &roll.display().to_string()])?;
-    stdio["limits"] = json!({ "failures": 2, "backoff": "10ms", "spares": 1 });
-    let mut gateway = beside_a_good_one(stdio)?;
+    let flags = format!("--exit 3 --roll '{}'", roll.display());
+    let (mut gateway, _turned) = turned_beside_a_good_one(&flags, json!({ "failures": 2, "backoff": "10ms" }))?;
+    let session = Session::open(&gateway, "2025-11-25")?;
+    let mut errors = Vec::new();
+    for _ in 0..4 {
+        errors.push(error(&session, "child_echo")?);
+    }
+
     let logged = gateway.logged("melted down")?;
     assert!(logged.contains("code 3") && logged.contains("there is no database"), "{logged}");
-    let starts = fs::read_to_string(&roll)?.lines().count();
+    for error in &errors {
+        assert_eq!(error["code"], BACKEND_FAILED, "{error}");
+        assert!(error.to_string().contains("it exited with code 3"), "{error}");
+        assert!(!error.to_string().contains("database"), "what a process wrote is for the operator: {error}");
+    }
+    let last = errors[3].to_string();
+    assert!(last.contains("it failed 3 times in a row and is tried again in"), "{last}");
+    assert_eq!(fs::read_to_string(&roll)?.lines().count(), 3, "it rests");
+    good_goes_on(&gateway)
+}
 
-    let session = Session::open(&gateway, "2025-11-25")?;
-    let error = error(&session, "child__echo")?;
-    assert_eq!(error["code"], BACKEND_FAILED, "{error}");
-    let message = error.to_string();
-    assert!(message.contains("it exited with code 3") && message.contains("is tried again in"), "{message}");
-    assert!(!message.contains("database"), "what a process wrote is for the operator: {message}");
-    good_goes_on(&gateway)?;
-    assert!((3..=4).contains(&starts), "{starts} starts, of which three failed");
-    assert_eq!(fs::read_to_string(&roll)?.lines().count(), starts, "it rests");
-    gateway.logged("health of a replica changed")?;
-    Ok(())
+#[test]
+fn a_process_that_never_worked_is_unwell_and_the_log_says_why() -> anyhow::Result<()> {
+    let mut stdio = child(&["--exit", "3"])?;
+    stdio["limits"] = json!({ "failures": 2, "backoff": "10ms", "spares": 1 });
+    let health = json!({ "interval": "500ms", "timeout": "100ms", "unhealthyAfter": 1 });
+    let mut documents = documents(stdio).naming("prefix");
+    documents.servers[0].1["health"] = health;
+    let mut gateway = documents.server_with("good", json!({ "stdio": child(&[])? })).start()?;
+
+    let logged = gateway.logged("melted down")?;
+    assert!(logged.contains("server=child") && logged.contains("there is no database"), "{logged}");
+    gateway.metric_until("quorate_backend_replicas", "ejected", |ejected| ejected >= 1.0)?;
+    good_goes_on(&gateway)
 }
 
 #[test]
@@ -164,15 +194,15 @@ fn a_process_that_is_put_right_is_started_again_after_its_rest() -> anyhow::Resu
     let ready = folder.path().join("ready");
     let server = child(&[])?["command"][0].clone();
     let script = format!("test -e '{}' || exit 1; exec {}", ready.display(), server.as_str().unwrap_or_default());
-    let limits = json!({ "failures": 1, "backoff": "10ms", "window": "1s" });
-    let gateway = beside_a_good_one(json!({ "command": ["sh", "-c", script], "limits": limits }))?;
-    let session = Session::open(&gateway, "2025-11-25")?;
-    error(&session, "child__echo")?;
+    let limits = json!({ "failures": 1, "backoff": "10ms", "window": "1s", "spares": 1 });
+    let mut gateway = beside_a_good_one(json!({ "command": ["sh", "-c", script], "limits": limits }))?;
+    gateway.logged("melted down")?;
 
     fs::write(&ready, "")?;
+    let session = Session::open(&gateway, "2025-11-25")?;
 
     wait::until("the server", PATIENCE, || {
-        let said = text(&session, "child__echo", json!({ "text": "here" }))?;
+        let said = text(&session, "child_echo", json!({ "text": "here" }))?;
         ensure!(said == "here", "{said}");
         Ok(())
     })

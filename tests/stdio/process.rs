@@ -12,12 +12,23 @@ use crate::support::{
     session::Session,
 };
 
+/// The label of the server `child` in metrics.
+pub(crate) const OF_CHILD: &str = "\"child\"";
+
 /// `spec.stdio` of `mcp-child` with these flags.
 pub(crate) fn child(flags: &[&str]) -> anyhow::Result<Value> {
     let program = paths::binary("mcp-child")?;
     let mut command = vec![json!(program)];
     command.extend(flags.iter().map(|flag| json!(flag)));
     Ok(json!({ "command": command }))
+}
+
+/// `spec.stdio` of a server that is good until the file `turned` exists, and then has these flags.
+pub(crate) fn turning(turned: &Path, flags: &str) -> anyhow::Result<Value> {
+    let program = paths::binary("mcp-child")?;
+    let (file, program) = (turned.display(), program.display());
+    let script = format!("if [ -e '{file}' ]; then exec '{program}' {flags}; fi; exec '{program}'");
+    Ok(json!({ "command": ["sh", "-c", script] }))
 }
 
 /// Documents with one server `child`.
