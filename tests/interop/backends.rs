@@ -12,13 +12,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use quorate_tests::{
     http,
     interop::{self, Child, Client, Library, Mode, Plan, Section, Target},
     paths,
     process::Process,
-    servers,
+    servers::{self, Server},
 };
 use serde_json::{Value, json};
 
@@ -29,6 +29,10 @@ const START: Duration = Duration::from_secs(30);
 
 /// The file that pins the servers from PyPI.
 const REQUIREMENTS: &str = "tests/interop/python/requirements.txt";
+
+/// What the reference server does not show to clients of 2026-07-28.
+const SESSIONS: &str = "It logs, and tells changes of resources, for a session and outside of calls: clients without sessions have no part \
+     in that.";
 
 /// A server.
 #[derive(Debug, Clone, Copy)]
@@ -63,9 +67,13 @@ enum Origin {
 /// Where a server serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {
+    /// On a port, over streamable HTTP.
     Http,
+    /// On a port, over HTTP+SSE.
     Sse,
-    Stdio,
+    /// On its standard output; with what the gateway is told of its process: `shared` by sessions, or one for each
+    /// `session`.
+    Stdio(&'static str),
 }
 
 /// A server that can be called.
@@ -77,6 +85,8 @@ pub(crate) struct Running {
     pub(crate) plan: Plan,
     /// Where a client finds it without the gateway.
     pub(crate) target: Target,
+    /// The `spec` of the tool server that it is for the gateway.
+    pub(crate) spec: Value,
     /// Values for the variables of the plan.
     variables: Vec<(&'static str, String)>,
     /// Its process, when it is not started by its callers.
@@ -86,14 +96,31 @@ pub(crate) struct Running {
 }
 
 /// Every server, in the order of the page.
-pub(crate) const ALL: [Backend; 11] = [
+pub(crate) const ALL: [Backend; 13] = [
     Backend {
         name: "fixture",
         plan: "fixture.json",
         origin: Origin::Fixture,
         arguments: &[],
         transport: Transport::Http,
-        note: "It has every feature there is, in both eras.",
+        note: "It has every feature there is.",
+    },
+    Backend {
+        name: "fixture-legacy",
+        plan: "fixture.json",
+        origin: Origin::Fixture,
+        arguments: &["--era", "legacy"],
+        transport: Transport::Http,
+        note: "It refuses requests of 2026-07-28, so that what its clients see is translated. Its log messages belong to \
+               no call, and may come after the answer.",
+    },
+    Backend {
+        name: "fixture-modern",
+        plan: "fixture.json",
+        origin: Origin::Fixture,
+        arguments: &["--era", "modern"],
+        transport: Transport::Http,
+        note: "It refuses `initialize`, so that what its clients see is translated.",
     },
     Backend {
         name: "python",
@@ -109,7 +136,7 @@ pub(crate) const ALL: [Backend; 11] = [
         origin: Origin::Npm("server-everything"),
         arguments: &["streamableHttp"],
         transport: Transport::Http,
-        note: "",
+        note: SESSIONS,
     },
     Backend {
         name: "everything-sse",
@@ -117,22 +144,22 @@ pub(crate) const ALL: [Backend; 11] = [
         origin: Origin::Npm("server-everything"),
         arguments: &["sse"],
         transport: Transport::Sse,
-        note: "",
+        note: SESSIONS,
     },
     Backend {
         name: "everything-stdio",
         plan: "everything.json",
         origin: Origin::Npm("server-everything"),
         arguments: &["stdio"],
-        transport: Transport::Stdio,
-        note: "",
+        transport: Transport::Stdio("session"),
+        note: SESSIONS,
     },
     Backend {
         name: "filesystem",
         plan: "filesystem.json",
         origin: Origin::Npm("server-filesystem"),
         arguments: &["$FOLDER"],
-        transport: Transport::Stdio,
+        transport: Transport::Stdio("shared"),
         note: "",
     },
     Backend {
@@ -140,7 +167,7 @@ pub(crate) const ALL: [Backend; 11] = [
         plan: "memory.json",
         origin: Origin::Npm("server-memory"),
         arguments: &[],
-        transport: Transport::Stdio,
+        transport: Transport::Stdio("shared"),
         note: "",
     },
     Backend {
@@ -148,7 +175,7 @@ pub(crate) const ALL: [Backend; 11] = [
         plan: "thinking.json",
         origin: Origin::Npm("server-sequential-thinking"),
         arguments: &[],
-        transport: Transport::Stdio,
+        transport: Transport::Stdio("shared"),
         note: "",
     },
     Backend {
@@ -156,7 +183,7 @@ pub(crate) const ALL: [Backend; 11] = [
         plan: "fetch.json",
         origin: Origin::PyPi("mcp-server-fetch"),
         arguments: &["--allow-private-ips"],
-        transport: Transport::Stdio,
+        transport: Transport::Stdio("shared"),
         note: "Started without Node in its `PATH`: where it finds one, it runs `npm install` with its first page. Pages of \
                private addresses, such as the test's own, are refused without `--allow-private-ips`.",
     },
@@ -165,7 +192,7 @@ pub(crate) const ALL: [Backend; 11] = [
         plan: "git.json",
         origin: Origin::PyPi("mcp-server-git"),
         arguments: &["--repository", "$FOLDER"],
-        transport: Transport::Stdio,
+        transport: Transport::Stdio("shared"),
         note: "",
     },
     Backend {
@@ -173,7 +200,7 @@ pub(crate) const ALL: [Backend; 11] = [
         plan: "time.json",
         origin: Origin::PyPi("mcp-server-time"),
         arguments: &["--local-timezone", "Etc/UTC"],
-        transport: Transport::Stdio,
+        transport: Transport::Stdio("shared"),
         note: "",
     },
 ];
@@ -184,17 +211,26 @@ impl Backend {
     /// What the page says of it before its table.
     pub(crate) fn section(self) -> anyhow::Result<Section> {
         let what = match self.origin {
-            Origin::Fixture => "Our conformance fixture (Rust `rmcp`)".to_owned(),
-            Origin::Script => "A server on Python `mcp`".to_owned(),
+            Origin::Fixture => match self.era() {
+                None => "Our conformance fixture (Rust `rmcp`)".to_owned(),
+                Some(era) => format!("Our conformance fixture (Rust `rmcp`), {era} era alone"),
+            },
+            Origin::Script => format!("A server on Python `mcp` {}", interop::version(REQUIREMENTS, "mcp")?),
             Origin::Npm(package) => format!("`{package}` {}", npm_version(package)?),
             Origin::PyPi(package) => format!("`{package}` {}", interop::version(REQUIREMENTS, package)?),
         };
         let transport = match self.transport {
             Transport::Http => "streamable HTTP",
             Transport::Sse => "HTTP+SSE",
-            Transport::Stdio => "stdio",
+            Transport::Stdio(_) => "stdio",
         };
         Ok(Section { server: self.name, title: format!("{what}, {transport}"), note: self.note })
+    }
+
+    /// Whether this client visits it. One that speaks a single era where it could speak both is there for the clients
+    /// of the other.
+    pub(crate) fn receives(self, client: Client, plan: &Plan) -> bool {
+        self.era().is_none() || !plan.speaks(client.mode)
     }
 
     /// Whether this client can call it without a gateway. A server on standard output is called by one SDK, to see
@@ -203,7 +239,7 @@ impl Backend {
         let way = match self.transport {
             Transport::Http => client.mode != Mode::Sse,
             Transport::Sse => client.mode == Mode::Sse,
-            Transport::Stdio => client.library == Library::PythonV2 && client.mode != Mode::Sse,
+            Transport::Stdio(_) => client.library == Library::PythonV2 && client.mode != Mode::Sse,
         };
         plan.speaks(client.mode) && way
     }
@@ -212,22 +248,38 @@ impl Backend {
     pub(crate) fn start(self, folder: &Path) -> anyhow::Result<Running> {
         fs::create_dir_all(folder)?;
         let plan = Plan::read(&paths::repository().join("tests/interop/plans").join(self.plan))?;
+        let plan = match self.era() {
+            Some(era) => plan.limited_to(era),
+            None => plan,
+        };
         let site = (self.name == "fetch").then(Site::start).transpose()?;
         let mut variables = vec![("$FOLDER", text(folder)?)];
         variables.extend(site.iter().map(|site| ("$SITE", site.url())));
         self.furnish(folder)?;
-        let (process, target) = match (self.origin, self.transport) {
-            (Origin::Fixture, _) => {
-                let server = servers::fixture(&[])?;
-                (Some(server.process), Target::Url(server.url))
+        let (process, target, spec) = match self.transport {
+            Transport::Stdio(isolation) => {
+                let child = self.child(folder)?;
+                let Child { command, env, folder } = &child;
+                let spec = json!({ "stdio": {
+                    "command": command, "env": env, "inherit": [], "folder": folder, "isolation": isolation,
+                } });
+                (None, Target::Child(child), spec)
             }
-            (_, Transport::Stdio) => (None, Target::Child(self.child(folder)?)),
-            (_, Transport::Http | Transport::Sse) => {
-                let (process, url) = self.serve(folder)?;
-                (Some(process), Target::Url(url))
+            Transport::Http | Transport::Sse => {
+                let Server { process, url } = self.serve(folder)?;
+                let spec = json!({ "urls": [url] });
+                (Some(process), Target::Url(url), spec)
             }
         };
-        Ok(Running { backend: self, plan, target, variables, _process: process, _site: site })
+        Ok(Running { backend: self, plan, target, spec, variables, _process: process, _site: site })
+    }
+
+    /// The only era that it speaks, where it could speak both.
+    fn era(self) -> Option<&'static str> {
+        match self.arguments {
+            ["--era", era] => Some(era),
+            _ => None,
+        }
     }
 
     /// Puts into the folder what the plan expects to be there.
@@ -265,23 +317,26 @@ impl Backend {
         Ok(Child { command: self.command(folder)?, env, folder: folder.to_owned() })
     }
 
-    /// Starts it as a server on a port, and gives back its endpoint.
-    fn serve(self, folder: &Path) -> anyhow::Result<(Process, String)> {
+    /// Starts it as a server on a port.
+    fn serve(self, folder: &Path) -> anyhow::Result<Server> {
+        if self.origin == Origin::Fixture {
+            return servers::fixture(self.arguments);
+        }
         let port = http::free_port()?;
         let [program, arguments @ ..] = &self.command(folder)?[..] else {
-            unreachable!("a command has a program");
+            bail!("{} has no command", self.name);
         };
         let mut command = Command::new(program);
         command.args(arguments).env("PORT", port.to_string());
         let mut process = Process::start(self.name, &mut command)?;
         if self.origin == Origin::Script {
             let url = process.line(START, |line| Some(line.strip_prefix("listening on ")?.to_owned()))?;
-            return Ok((process, url));
+            return Ok(Server { process, url });
         }
         // The transports of the reference server say it in different words, each with the port at the end.
         process.line(START, |line| line.ends_with(&format!("on port {port}")).then_some(()))?;
         let path = if self.transport == Transport::Sse { "sse" } else { "mcp" };
-        Ok((process, format!("http://127.0.0.1:{port}/{path}")))
+        Ok(Server { process, url: format!("http://127.0.0.1:{port}/{path}") })
     }
 
     fn command(self, folder: &Path) -> anyhow::Result<Vec<String>> {
@@ -302,14 +357,6 @@ impl Backend {
 // === impl Running ===
 
 impl Running {
-    /// The `spec` of the tool server that it is for the gateway; none while the gateway cannot start it.
-    pub(crate) fn spec(&self) -> Option<Value> {
-        match &self.target {
-            Target::Url(url) => Some(json!({ "urls": [url] })),
-            Target::Child(_) => None,
-        }
-    }
-
     /// The plan's steps for one run; `run` is a text that no other run has.
     pub(crate) fn steps(&self, run: &str) -> anyhow::Result<serde_json::Map<String, Value>> {
         let variables = self.variables.iter().map(|(name, value)| (*name, value.as_str()));

@@ -156,9 +156,8 @@ fn start(backends: &[Backend], results: &Path) -> anyhow::Result<Vec<Running>> {
 fn put_behind(running: &[Running], results: &Path) -> anyhow::Result<Gateway> {
     let mut documents = vec![json!({ "kind": "Listener", "name": "data", "spec": { "address": "127.0.0.1:0" } })];
     for server in running {
-        let Some(spec) = server.spec() else { continue };
         let name = server.backend.name;
-        documents.push(json!({ "kind": "ToolServer", "name": name, "spec": spec }));
+        documents.push(json!({ "kind": "ToolServer", "name": name, "spec": server.spec }));
         documents.push(json!({ "kind": "Toolset", "name": name, "spec": { "servers": [name], "naming": "bare" } }));
     }
     // JSON is YAML, and documents are separated as in YAML.
@@ -193,12 +192,11 @@ fn receive_all(mut waiting: Vec<Visit>, drivers: &Drivers) -> anyhow::Result<Vec
 
 fn visits(server: &Running, gateway: Option<&Gateway>) -> anyhow::Result<Vec<Visit>> {
     let mut visits = Vec::new();
-    for client in interop::clients() {
+    for client in interop::clients().into_iter().filter(|client| server.backend.receives(*client, &server.plan)) {
         if server.backend.meets(client, &server.plan) {
             visits.push(visit(server, client, Way::Direct, server.target.clone())?);
         }
-        let behind = gateway.filter(|_| server.spec().is_some() && server.plan.speaks(client.mode));
-        if let Some(gateway) = behind {
+        if let Some(gateway) = gateway {
             let endpoint = if client.mode == Mode::Sse { "sse" } else { "mcp" };
             let url = format!("http://{}/{endpoint}/{}", gateway.address, server.backend.name);
             visits.push(visit(server, client, Way::Through, Target::Url(url))?);

@@ -2,7 +2,8 @@
 //!
 //! A plan is a JSON object in `tests/interop/plans`: the eras that the server speaks, and for each feature that it
 //! offers the tool, prompt or resource that shows it and the answer to expect. Drivers in three languages are given the
-//! same steps. A step may narrow itself to some eras (`eras`). Texts may have variables such as `$FOLDER`, which the
+//! same steps. A step may narrow itself to clients of some eras (`eras`), or to those that need no translation between the
+//! eras (`"bridged": false`: what shows the feature happens outside of calls, where the other era has nothing). Texts may have variables such as `$FOLDER`, which the
 //! test fills in; every text with a `$` is looked at, and a variable without a value is an error.
 
 use std::{fs, path::Path};
@@ -125,6 +126,13 @@ impl Plan {
         Ok(steps)
     }
 
+    /// The same server when it speaks one era alone.
+    #[must_use]
+    pub fn limited_to(mut self, era: &str) -> Self {
+        self.eras.retain(|known| known == era);
+        self
+    }
+
     /// Whether the server speaks the era of this mode.
     #[must_use]
     pub fn speaks(&self, mode: Mode) -> bool {
@@ -137,7 +145,8 @@ impl Plan {
         feature == "connect" || self.steps.contains_key(feature)
     }
 
-    /// The features that this client can be shown, in the order of the table.
+    /// The features that this client can be shown, in the order of the table; to a client of the other era by a gateway
+    /// that translates.
     #[must_use]
     pub fn features(&self, client: Client) -> Vec<Feature> {
         let shown = |feature: &Feature| client.knows(feature.key) && self.offers(feature.key, client.mode);
@@ -145,11 +154,14 @@ impl Plan {
     }
 
     fn offers(&self, feature: &str, mode: Mode) -> bool {
-        let eras = self.steps.get(feature).and_then(|step| step.get("eras")).and_then(Value::as_array);
+        let part = |key| self.steps.get(feature).and_then(|step| step.get(key));
+        let eras = part("eras").and_then(Value::as_array);
         let in_era = eras.is_none_or(|eras| eras.iter().any(|era| era == mode.era()));
+        // The eras have different tasks, which nobody translates.
+        let bridged = feature != "tasks" && part("bridged") != Some(&Value::Bool(false));
         // Only a stream of streamable HTTP with sessions can be resumed.
         let in_mode = feature != "reconnection" || mode == Mode::Legacy;
-        self.has(feature) && in_era && in_mode
+        self.has(feature) && in_era && in_mode && (bridged || self.speaks(mode))
     }
 }
 
@@ -203,6 +215,13 @@ mod tests {
         assert_eq!(keys(plan, Library::Rmcp, Mode::Legacy), ["connect"]);
         assert_eq!(keys(plan, Library::TypeScriptV1, Mode::Legacy), ["connect", "tasks"]);
         assert_eq!(keys(plan, Library::PythonV2, Mode::Modern), ["connect"]);
+    }
+
+    #[test]
+    fn a_client_of_the_other_era_is_shown_what_can_be_translated() {
+        let plan = r#"{ "eras": ["legacy"], "tasks": {}, "call": {}, "updates": { "bridged": false } }"#;
+
+        assert_eq!(keys(plan, Library::Rmcp, Mode::Modern), ["connect", "call"]);
     }
 
     #[test]
