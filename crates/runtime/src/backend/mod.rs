@@ -188,6 +188,12 @@ impl Handle {
         self.shared.support.borrow().clone()
     }
 
+    /// Tells whether it is a program that is started here, and may have to be started for a request.
+    #[must_use]
+    pub fn is_program(&self) -> bool {
+        self.shared.config.endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Stdio(_)))
+    }
+
     /// Tells whether a probe has ended.
     #[must_use]
     pub fn is_probed(&self) -> bool {

@@ -17,6 +17,10 @@ use crate::backend;
 
 /// Time in which a server has to list one kind: 5 s. A slower one is left out of this answer.
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time in which a program has to: 25 s, because it may have to be started for it, and package runners install it then.
+/// Hosts list once, when a conversation begins, and give that 30 s: tools that were left out stay unknown to them. Only
+/// who finds no list at all waits for it; where there is a former one, that stands in.
+pub(super) const PROGRAM_FETCH_TIMEOUT: Duration = Duration::from_secs(25);
 /// How long a stale list stands in for a server that cannot be asked: 5 s, then it is tried again.
 pub(super) const STALE_FOR: Duration = Duration::from_secs(5);
 
@@ -38,10 +42,11 @@ pub(super) async fn list<F: Fetch>(
         // One that speaks to the view and does not offer the list has none.
         return Kept { is_decided: fetch.speaks(server), ..Kept::new(ServerList::empty(kind, now + STALE_FOR)) };
     }
-    let reason = match tokio::time::timeout(FETCH_TIMEOUT, pages(server, kind, config, now, fetch)).await {
+    let patience = if server.is_program() { PROGRAM_FETCH_TIMEOUT } else { FETCH_TIMEOUT };
+    let reason = match tokio::time::timeout(patience, pages(server, kind, config, now, fetch)).await {
         Ok(Ok(list)) => return Kept::new(list),
         Ok(Err(reason)) => reason,
-        Err(_) => format!("no list within {FETCH_TIMEOUT:?}"),
+        Err(_) => format!("no list within {patience:?}"),
     };
     tracing::warn!(server = %server.name(), list = kind.result_key(), reason, "a list cannot be fetched; the others are served");
     let until = clock() + STALE_FOR;

@@ -12,7 +12,9 @@ use quorate_types::{ResourceName, TenantId};
 use tokio::time::Instant;
 
 use super::*;
-use crate::listing::fetching::{FETCH_TIMEOUT, STALE_FOR};
+use crate::listing::fetching::{FETCH_TIMEOUT, PROGRAM_FETCH_TIMEOUT, STALE_FOR};
+use crate::restarts::Policy;
+use crate::upstream::stdio::{Config as Program, Isolation, Recipe, StdioEndpoint};
 use crate::upstream::{Endpoint, EraSetting, TransportSetting};
 
 /// What the servers do, and what they were asked.
@@ -20,6 +22,7 @@ use crate::upstream::{Endpoint, EraSetting, TransportSetting};
 struct Script {
     items: Mutex<HashMap<(String, ListKind), String>>,
     hanging: Mutex<Vec<String>>,
+    slow: Mutex<HashMap<String, Duration>>,
     asked: Mutex<Vec<(String, ListKind)>>,
 }
 
@@ -33,6 +36,10 @@ impl Fake {
 
     fn hangs(&self, server: &str) {
         self.0.hanging.lock().unwrap().push(server.to_owned());
+    }
+
+    fn takes(&self, server: &str, time: Duration) {
+        self.0.slow.lock().unwrap().insert(server.to_owned(), time);
     }
 
     fn answers_again(&self) {
@@ -73,6 +80,8 @@ impl Fetch for Fake {
         if self.0.hanging.lock().unwrap().contains(&name) {
             std::future::pending::<()>().await;
         }
+        let slow = self.0.slow.lock().unwrap().get(&name).copied();
+        tokio::time::sleep(slow.unwrap_or_default()).await;
         let items = self.0.items.lock().unwrap().get(&(name, kind)).cloned().unwrap_or_default();
         Ok(Bytes::from(format!("{{\"{}\":[{items}]}}", kind.result_key())))
     }
@@ -90,10 +99,38 @@ fn server(name: &str) -> backend::Handle {
     let client = Client::new(&CLIENT_DEFAULTS, tls);
     let endpoint =
         Endpoint::http("http://127.0.0.1:9/mcp", client, HeaderMap::new(), crate::upstream::Limits::default());
+    server_at(name, endpoint.expect("a valid address"))
+}
+
+/// A program, which nobody starts: what lists is the test's.
+fn program(name: &str) -> backend::Handle {
+    let second = Duration::from_secs(1);
+    let program = Program {
+        recipe: Recipe {
+            name: name.into(),
+            argv: vec!["nothing".into()],
+            inherit: Vec::new(),
+            environment: Vec::new(),
+            folder: quorate_stdio::Folder::Private,
+            resources: quorate_stdio::Resources::default(),
+            limits: quorate_stdio::Limits::default(),
+        },
+        isolation: Isolation::Shared,
+        spares: 0,
+        children_max: 1,
+        start_timeout: second,
+        restarts: Policy { failures_max: 1, window: second, delay: second, delay_max: second },
+        guard: quorate_stdio::Guard::at("nothing".into()),
+    };
+    let limits = crate::upstream::Limits::default();
+    server_at(name, Endpoint::Stdio(StdioEndpoint::new(program, limits, Metrics::new("0").stdio(name))))
+}
+
+fn server_at(name: &str, endpoint: Endpoint) -> backend::Handle {
     let config = backend::Config {
         name: ResourceName::new(name).expect("a valid name"),
         tenant: TenantId::new("default").expect("a valid tenant"),
-        endpoints: vec![endpoint.expect("a valid address")],
+        endpoints: vec![endpoint],
         era: EraSetting::Auto,
         transport: TransportSetting::Auto,
         health: quorate_scheduler::Config::DEFAULTS,
@@ -109,7 +146,11 @@ fn listing(limits: Limits) -> Listing {
 }
 
 fn config(curation: Option<Curation>) -> Config {
-    let members = ["one", "two"].map(|name| (ResourceName::new(name).expect("a valid name"), server(name)));
+    config_of(["one", "two"].map(server), curation)
+}
+
+fn config_of(servers: [backend::Handle; 2], curation: Option<Curation>) -> Config {
+    let members = servers.map(|server| (server.name().clone(), server));
     let toolset = ResourceName::new("all").expect("a valid name");
     Config {
         watch: Arc::new(Watch::new(toolset.clone(), Metrics::new("0"))),
@@ -134,6 +175,21 @@ fn two_tools() -> Fake {
     fake.lists("one", ListKind::Tools, r#"{"name":"a"}"#);
     fake.lists("two", ListKind::Tools, r#"{"name":"b"}"#);
     fake
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_that_is_being_started_is_waited_for_longer_than_a_server_that_runs() {
+    let (fake, view) = (two_tools(), view(1, 1));
+    fake.takes("one", FETCH_TIMEOUT * 2);
+    fake.takes("two", FETCH_TIMEOUT * 2);
+    let config = config_of([server("one"), program("two")], None);
+    let listing = Listing::with(config, Metrics::new("0"), shelves::DEFAULTS, virtual_now);
+
+    let started = Instant::now();
+    let first = listing.merged(view, ListKind::Tools, &fake).await;
+
+    assert_eq!(names(&first), ["b"]);
+    assert!(started.elapsed() >= FETCH_TIMEOUT * 2 && started.elapsed() < PROGRAM_FETCH_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
