@@ -49,7 +49,7 @@ fn bad_messages_of_a_client_of_2024_get_errors_and_the_stream_goes_on() -> anyho
     assert_eq!(batch.status, 400, "there are no batches on this transport");
     // An unknown method is an error of the request: on the POST or on the stream, with its id.
     let unknown = sse.post(r#"{"jsonrpc":"2.0","id":9,"method":"tests/unknown"}"#)?;
-    let unknown = if unknown.status == 202 { sse.next()? } else { unknown.message()? };
+    let unknown = if unknown.status == 202 { sse.receive()? } else { unknown.message()? };
     assert_eq!((&unknown["id"], &unknown["error"]["code"]), (&json!(9), &json!(-32601)), "{unknown}");
     let wrong = sse.ask(&json!({ "jsonrpc": "2.0", "id": 10, "method": "tools/list", "params": { "cursor": "x" } }))?;
     assert_eq!((&wrong["id"], &wrong["error"]["code"]), (&json!(10), &json!(-32602)), "{wrong}");
@@ -122,12 +122,12 @@ fn a_server_asks_a_client_of_2024_on_its_stream() -> anyhow::Result<()> {
     let params = json!({ "name": "echo", "arguments": {} });
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
     assert_eq!(sse.post(&call.to_string())?.status, 202);
-    let question = sse.next()?;
+    let question = sse.receive()?;
     assert_eq!(question["method"], "roots/list");
 
     sse.post(&json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "roots": [] } }).to_string())?;
 
-    assert_eq!(sse.next()?["result"]["content"][0]["text"], "[]");
+    assert_eq!(sse.receive()?["result"]["content"][0]["text"], "[]");
     Ok(())
 }
 

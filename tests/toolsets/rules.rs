@@ -232,7 +232,7 @@ fn prompts_are_renamed_and_their_arguments_withheld() -> anyhow::Result<()> {
         assert_eq!(listed["result"]["prompts"], expected, "{revision}");
         let got = client.ask("prompts/get", json!({ "name": "compose", "arguments": { "topic": "x" } }))?;
         assert_eq!(got["result"]["messages"][0]["content"]["text"], "writer:write", "{revision}: {got}");
-        let seen = writer.seen().into_iter().filter(|seen| seen.method() == "prompts/get").last().expect("it was got");
+        let seen = writer.seen().into_iter().rfind(|seen| seen.method() == "prompts/get").expect("it was got");
         assert_eq!(seen.params()["arguments"], json!({ "style": "short", "topic": "x" }), "{revision}");
         let given = client.ask("prompts/get", json!({ "name": "compose", "arguments": { "style": "long" } }))?;
         assert_eq!(code(&given), (-32602, &json!("q")), "{revision}: {given}");

@@ -101,8 +101,7 @@ pub(crate) fn defined(name: &str, tools: Value) -> Mcp {
 
 /// The last call of a tool that a server got.
 pub(crate) fn last_call(backend: &Backend) -> Seen {
-    let calls = backend.seen().into_iter().filter(|seen| seen.method() == "tools/call");
-    calls.last().expect("a tool was called")
+    backend.seen().into_iter().rfind(|seen| seen.method() == "tools/call").expect("a tool was called")
 }
 
 /// The JSON-RPC code of an answer, and its id.

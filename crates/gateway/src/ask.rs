@@ -72,7 +72,9 @@ pub(crate) fn pass(asked: Asked<'_>) -> Result<Frame, Error> {
     let admitted = admit::acquire_ask(permitted)?;
     let Ok(inspected) = inspect::scan_ask(admitted);
     let asked = inspected.into_inner();
-    labelled(&asked.frame, asked.server.as_str(), asked.is_one_of_many()).map_err(|_| Error::Malformed)
+    let listing = &asked.toolset.listing;
+    let name = listing.index_of(asked.server).and_then(|index| listing.name(index)).unwrap_or(asked.server);
+    labelled(&asked.frame, name.as_str(), asked.is_one_of_many()).map_err(|_| Error::Malformed)
 }
 
 /// Runs the stages for what a result of a stateless server asks (`inputRequests`); returns the

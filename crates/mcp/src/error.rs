@@ -509,6 +509,7 @@ impl Fault {
                 Some(format!("{{\"method\":{},\"code\":{code}}}", quote(method.as_str())))
             }
             Self::LimitExceeded { limit, max } => Some(format!("{{\"limit\":{},\"max\":{max}}}", quote(limit))),
+            Self::ToolBusy { max, .. } => Some(format!("{{\"limit\":\"tool_concurrency\",\"max\":{max}}}")),
             Self::ParseError { .. }
             | Self::InvalidRequest { .. }
             | Self::MethodNotFound { .. }
@@ -524,7 +525,6 @@ impl Fault {
             | Self::UnknownPrompt { .. }
             | Self::UnknownTask
             | Self::ToolTimeout { .. }
-            | Self::ToolBusy { .. }
             | Self::Withheld { .. }
             | Self::TooLarge { .. }
             | Self::Unauthenticated

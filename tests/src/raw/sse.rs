@@ -47,7 +47,7 @@ impl Sse {
         let status = self.post(&message.to_string())?.status;
         ensure!(status == 202, "{status}: {message}");
         loop {
-            let answer = self.next()?;
+            let answer = self.receive()?;
             if answer.get("method").is_none() {
                 return Ok(answer);
             }
@@ -61,7 +61,7 @@ impl Sse {
     }
 
     /// The next message of the stream.
-    pub fn next(&mut self) -> anyhow::Result<Value> {
+    pub fn receive(&mut self) -> anyhow::Result<Value> {
         let event = self.stream.next_event()?.context("the stream goes on")?;
         ensure!(event.id.is_none() && !event.data.is_empty(), "no ids and nothing empty in 2024: {event:?}");
         Ok(serde_json::from_str(&event.data)?)

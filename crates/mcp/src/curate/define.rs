@@ -6,7 +6,9 @@
 //! definition's where it is a property of its own (or, of a prompt, a listed argument): what a
 //! schema takes from `$ref` or `allOf` is not changed, and withheld from calls all the same.
 
-use quorate_jsonrpc::{Span, Splice, elements, keyed_members, pick_exact, quote, text};
+use quorate_jsonrpc::{
+    MembersError, Span, Splice, cut_elements, cut_members, elements, keyed_members, pick_exact, quote, text,
+};
 
 use super::edit;
 use super::rule::ArgumentChange;
@@ -151,42 +153,39 @@ impl<'a> Arguments<'a> {
         let [properties, required] = pick(self.raw, schema, ["properties", "required"])?;
         if let Some(properties) = properties {
             let mut members = Vec::new();
-            keyed_members(properties.of(self.raw), properties.start, |name, key, value| {
-                members.push((self.find(name), key, value));
+            keyed_members(properties.of(self.raw), properties.start, |name, _, value| {
+                members.push((self.find(name), value));
             })
             .map_err(|_| Unusable::Definition)?;
-            for (change, _, value) in &members {
-                self.describe(splice, *change, *value)?;
+            for (change, value) in members {
+                self.describe(splice, change, value)?;
             }
-            let part = |(change, key, value): &(Option<&ArgumentChange>, Span, Span)| {
-                (Span::new(key.start, value.end), withholds(*change))
-            };
-            edit::remove(splice, &members.iter().map(part).collect::<Vec<_>>());
+            let withheld = self.treated.iter().filter(|treated| withholds(Some(treated.change)));
+            let withheld: Vec<&str> = withheld.map(|treated| treated.name).collect();
+            let cuts = cut_members(properties.of(self.raw), properties.start, &withheld);
+            self.cut(splice, cuts)?;
         }
         required.map_or(Ok(()), |required| self.unrequire(splice, required))
     }
 
     /// Takes withheld arguments off the list of required ones.
     fn unrequire(&self, splice: &mut Splice<'_>, required: Span) -> Result<(), Unusable> {
-        let mut parts = Vec::new();
         let mut is_hidden = false;
-        elements(required.of(self.raw), required.start, |span| {
-            let change = text(span.of(self.raw)).and_then(|name| self.change(&name));
-            is_hidden |= matches!(change, Some((_, ArgumentChange::Hide)));
-            parts.push((span, withholds(change.map(|(_, change)| change))));
-        })
-        .map_err(|_| Unusable::Definition)?;
+        let cuts = cut_elements(required.of(self.raw), required.start, |span| {
+            let change = text(span.of(self.raw)).and_then(|name| self.change(&name)).map(|(_, change)| change);
+            is_hidden |= matches!(change, Some(ArgumentChange::Hide));
+            withholds(change)
+        });
         if is_hidden {
             return Err(Unusable::RequiredHidden);
         }
-        edit::remove(splice, &parts);
-        Ok(())
+        self.cut(splice, cuts)
     }
 
     fn of_prompt(&mut self, splice: &mut Splice<'_>, arguments: Span) -> Result<(), Unusable> {
         let mut spans = Vec::new();
         elements(arguments.of(self.raw), arguments.start, |span| spans.push(span)).map_err(|_| Unusable::Definition)?;
-        let mut parts = Vec::with_capacity(spans.len());
+        let mut going = Vec::with_capacity(spans.len());
         for span in spans {
             let [name, required] = pick(self.raw, span, ["name", "required"])?;
             let change = name.and_then(|name| text(name.of(self.raw))).and_then(|name| self.find(&name));
@@ -195,9 +194,18 @@ impl<'a> Arguments<'a> {
                 return Err(Unusable::RequiredHidden);
             }
             self.describe(splice, change, span)?;
-            parts.push((span, withholds(change)));
+            if withholds(change) {
+                going.push(span);
+            }
         }
-        edit::remove(splice, &parts);
+        let cuts = cut_elements(arguments.of(self.raw), arguments.start, |span| going.contains(&span));
+        self.cut(splice, cuts)
+    }
+
+    fn cut(&self, splice: &mut Splice<'_>, cuts: Result<Vec<Span>, MembersError>) -> Result<(), Unusable> {
+        for cut in cuts.map_err(|_| Unusable::Definition)? {
+            splice.remove(cut);
+        }
         Ok(())
     }
 

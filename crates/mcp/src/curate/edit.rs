@@ -1,8 +1,7 @@
-//! Edits of JSON objects and arrays as splices: set a member, take members or elements out.
+//! Edits of JSON objects as splices: set a member, put members in front.
 //!
 //! In: the text of a definition or frame, and spans in it. Out: edits of one [`Splice`], so that
-//! every byte that is not edited stays. Removing takes one comma with each part and leaves valid
-//! JSON also where parts at the ends, or all, are taken.
+//! every byte that is not edited stays.
 
 use quorate_jsonrpc::{Span, Splice, quote};
 
@@ -28,35 +27,6 @@ pub(super) fn prepend(splice: &mut Splice<'_>, text: &str, object: Span, members
     }
 }
 
-/// Takes parts of an object or array out: `parts` are all of them in order (for a member, from
-/// its key to the end of its value), each with whether it goes.
-pub(super) fn remove(splice: &mut Splice<'_>, parts: &[(Span, bool)]) {
-    let Some(first_kept) = parts.iter().position(|(_, goes)| !goes) else {
-        if let (Some((first, _)), Some((last, _))) = (parts.first(), parts.last()) {
-            splice.remove(Span::new(first.start, last.end));
-        }
-        return;
-    };
-    if first_kept > 0 {
-        splice.remove(Span::new(parts[0].0.start, parts[first_kept].0.start));
-    }
-    let mut kept_end = parts[first_kept].0.end;
-    let mut gone_end = None;
-    for (span, goes) in &parts[first_kept + 1..] {
-        if *goes {
-            gone_end = Some(span.end);
-            continue;
-        }
-        if let Some(end) = gone_end.take() {
-            splice.remove(Span::new(kept_end, end));
-        }
-        kept_end = span.end;
-    }
-    if let Some(end) = gone_end {
-        splice.remove(Span::new(kept_end, end));
-    }
-}
-
 /// Whether the object at `object`, braces included, has no member.
 fn is_empty(text: &str, object: Span) -> bool {
     text[object.start + 1..object.end - 1].trim_ascii().is_empty()
@@ -65,45 +35,8 @@ fn is_empty(text: &str, object: Span) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use proptest::prelude::*;
-    use quorate_jsonrpc::{elements, keyed_members};
-    use serde_json::{Map, Value};
 
     use super::*;
-
-    fn without(text: &str, goes: impl Fn(usize) -> bool) -> String {
-        let mut parts = Vec::new();
-        if text.starts_with('[') {
-            elements(text, 0, |span| parts.push((span, goes(parts.len())))).expect("an array");
-        } else {
-            let member =
-                |_: &str, key: Span, value: Span| parts.push((Span::new(key.start, value.end), goes(parts.len())));
-            keyed_members(text, 0, member).expect("an object");
-        }
-        let bytes = Bytes::copy_from_slice(text.as_bytes());
-        let mut splice = Splice::new(&bytes);
-        remove(&mut splice, &parts);
-        String::from_utf8(splice.finish().to_vec()).expect("text")
-    }
-
-    #[test]
-    fn parts_go_with_one_comma_each_and_the_rest_stays_as_it_is() {
-        let text = r#"{ "a" :1, "b":[2 ,3],"c": 4 }"#;
-        for (goes, expected) in [
-            (vec![], text),
-            (vec![0], r#"{ "b":[2 ,3],"c": 4 }"#),
-            (vec![1], r#"{ "a" :1,"c": 4 }"#),
-            (vec![2], r#"{ "a" :1, "b":[2 ,3] }"#),
-            (vec![0, 1], r#"{ "c": 4 }"#),
-            (vec![1, 2], r#"{ "a" :1 }"#),
-            (vec![0, 2], r#"{ "b":[2 ,3] }"#),
-            (vec![0, 1, 2], r"{  }"),
-        ] {
-            assert_eq!(without(text, |index| goes.contains(&index)), expected, "{goes:?}");
-        }
-        assert_eq!(without("[1, 2 ,3]", |index| index == 1), "[1 ,3]");
-        assert_eq!(without("[]", |_| true), "[]");
-    }
 
     #[test]
     fn a_member_is_set_where_it_is_or_at_the_end() {
@@ -119,22 +52,17 @@ mod tests {
         assert_eq!(set_in(r#"{"k":1}"#, Some(Span::new(5, 6))), r#"{"k":2}"#);
     }
 
-    proptest! {
-        #[test]
-        fn what_is_left_is_exactly_what_was_not_removed(
-            keys in prop::collection::btree_set("[a-z]{1,3}", 0..8),
-            going in prop::collection::vec(any::<bool>(), 8),
-            pretty: bool,
-        ) {
-            let object: Map<String, Value> =
-                keys.into_iter().enumerate().map(|(index, key)| (key, Value::from(index))).collect();
-            let text = if pretty { serde_json::to_string_pretty(&object) } else { serde_json::to_string(&object) };
-
-            let left = without(&text.expect("plain data"), |index| going[index]);
-
-            let expected: Map<String, Value> =
-                object.into_iter().enumerate().filter(|(index, _)| !going[*index]).map(|(_, member)| member).collect();
-            prop_assert_eq!(serde_json::from_str::<Map<String, Value>>(&left).expect("valid JSON"), expected);
-        }
+    #[test]
+    fn members_are_put_in_front_of_those_that_are_there() {
+        let prepended = |text: &str, members: &[&str]| {
+            let bytes = Bytes::copy_from_slice(text.as_bytes());
+            let mut splice = Splice::new(&bytes);
+            let members: Vec<String> = members.iter().map(|member| (*member).to_owned()).collect();
+            prepend(&mut splice, text, Span::new(0, text.len()), &members);
+            String::from_utf8(splice.finish().to_vec()).expect("text")
+        };
+        assert_eq!(prepended("{ }", &[r#""a":1"#, r#""b":2"#]), r#"{"a":1,"b":2 }"#);
+        assert_eq!(prepended(r#"{"c":3}"#, &[r#""a":1"#]), r#"{"a":1,"c":3}"#);
+        assert_eq!(prepended(r#"{"c":3}"#, &[]), r#"{"c":3}"#);
     }
 }

@@ -81,7 +81,8 @@ impl Pump {
         let name = frame.method().unwrap_or_default();
         let (method, answered) = (Method::of(name), McpMethod::parse(name));
         let mut clock = Clock::start(terms.timeout.as_ref());
-        let running = self.run(&open.session, call, frame, answered, headers, &mut clock);
+        // On the heap: it is large, and the task would have it twice where it is passed on.
+        let running = Box::pin(self.run(&open.session, call, frame, answered, headers, &mut clock));
         let result = match prime_after {
             Some(patience) => self.primed(call, patience, running).await,
             None => running.await,
