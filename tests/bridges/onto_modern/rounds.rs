@@ -224,12 +224,12 @@ fn a_client_of_2024_is_asked_on_its_one_stream() -> anyhow::Result<()> {
     let params = json!({ "name": "test_input_required_result_list_roots", "arguments": {} });
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
     assert_eq!(sse.post(&call.to_string())?.status, 202);
-    let asked = sse.next()?;
+    let asked = sse.receive()?;
     assert_eq!(asked["method"], "roots/list", "{asked}");
 
     sse.post(&json!({ "jsonrpc": "2.0", "id": asked["id"], "result": { "roots": [] } }).to_string())?;
 
-    assert_eq!(text(&sse.next()?), "Roots: []");
+    assert_eq!(text(&sse.receive()?), "Roots: []");
     let refused = sse.call(json!(2), "test_input_required_result_elicitation")?;
     assert_eq!(refused["error"]["code"], -32600, "{refused}");
     Ok(())

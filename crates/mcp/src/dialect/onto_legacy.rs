@@ -163,17 +163,20 @@ impl Question {
     /// Returns what a server's request asks; `None` for what cannot be asked of a client.
     #[must_use]
     pub fn of(frame: &Frame) -> Option<Self> {
-        match frame.method().and_then(Method::parse)? {
-            Method::CreateMessage => Some(Self::Sampling),
-            Method::ListRoots => Some(Self::Roots),
-            Method::Elicit => {
-                let raw = frame.params_span().map(|span| frame.text_of(span)).unwrap_or("{}");
-                let mode = pick_exact(raw, 0, ["mode"]).ok().and_then(|[mode]| text(mode?.of(raw)));
-                // Whatever it calls itself, it asks a person.
-                Some(if mode.as_deref() == Some("url") { Self::Url } else { Self::Form })
-            }
-            _ => None,
+        let method = frame.method().and_then(Method::parse)?;
+        if method == Method::CreateMessage {
+            return Some(Self::Sampling);
         }
+        if method == Method::ListRoots {
+            return Some(Self::Roots);
+        }
+        if method != Method::Elicit {
+            return None;
+        }
+        let raw = frame.params_span().map(|span| frame.text_of(span)).unwrap_or("{}");
+        let mode = pick_exact(raw, 0, ["mode"]).ok().and_then(|[mode]| text(mode?.of(raw)));
+        // Whatever it calls itself, it asks a person.
+        Some(if mode.as_deref() == Some("url") { Self::Url } else { Self::Form })
     }
 
     /// Returns the method that asks it.

@@ -40,19 +40,19 @@ pub enum Error {
         /// The method.
         method: Method,
     },
-    /// The server asks for more than [`Limits::rounds_max`] rounds.
+    /// The server asks for more than [`Limits::rounds_max`](super::Limits::rounds_max) rounds.
     #[error("it asked for input more than {max} times")]
     TooManyRounds {
         /// The bound.
         max: u32,
     },
-    /// The server asks for more than [`Limits::requests_max`] things at once.
+    /// The server asks for more than [`Limits::requests_max`](super::Limits::requests_max) things at once.
     #[error("it asks the client for more than {max} things at once")]
     TooManyRequests {
         /// The bound.
         max: usize,
     },
-    /// State and responses are larger than [`Limits::input_bytes_max`].
+    /// State and responses are larger than [`Limits::input_bytes_max`](super::Limits::input_bytes_max).
     #[error("its state and the client's input have more than {max} bytes")]
     TooLarge {
         /// The bound.
