@@ -23,9 +23,7 @@ fuzz_target!(|input: &[u8]| {
         Some(b'l') => "tools/list",
         _ => "tools/call",
     };
-    let request = format!(
-        r#"{{"jsonrpc":"2.0","id":"client","method":"{method}","params":{{"name":"t","uri":"u"}}}}"#
-    );
+    let request = format!(r#"{{"jsonrpc":"2.0","id":"client","method":"{method}","params":{{"name":"t","uri":"u"}}}}"#);
     let request = Frame::parse(Bytes::from(request), &Limits::REQUEST).expect("a frame");
     let Ok(Asked::Upstream(call)) = onto_modern::read(request) else { panic!("every server answers {method}") };
     let caller = Arc::new(Caller::of_initialize(CLIENT).expect("the parameters of initialize"));
