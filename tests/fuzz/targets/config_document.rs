@@ -13,7 +13,7 @@ fuzz_target!(|input: &str| {
         match parse(std::slice::from_ref(&source)) {
             Ok(set) => {
                 for toolset in set.toolsets() {
-                    assert!(toolset.servers.iter().all(|server| set.tool_server(server).is_some()));
+                    assert!(toolset.servers().all(|server| set.tool_server(server).is_some()));
                 }
                 // The same text always makes the same set.
                 assert_eq!(parse(&[source]).expect("it was a set before"), set);
