@@ -20,7 +20,7 @@ const PORT_ATTEMPTS_MAX: usize = 3;
 pub struct Server {
     /// Its process.
     pub process: Process,
-    /// Its MCP endpoint, such as `http://127.0.0.1:4190/mcp`.
+    /// Its MCP endpoint, such as `http://127.0.0.1:4290/mcp`.
     pub url: String,
 }
 

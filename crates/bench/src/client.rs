@@ -133,8 +133,8 @@ mod tests {
 
     #[test]
     fn only_loopback_is_a_target() {
-        assert!(Target::parse("http://127.0.0.1:4190/mcp").is_ok());
-        assert!(Target::parse("http://[::1]:4190/mcp").is_ok());
+        assert!(Target::parse("http://127.0.0.1:4290/mcp").is_ok());
+        assert!(Target::parse("http://[::1]:4290/mcp").is_ok());
         for url in ["http://192.0.2.1:80/mcp", "https://127.0.0.1:1/mcp", "http://localhost:1/mcp", "127.0.0.1:1", ""] {
             assert!(Target::parse(url).is_err(), "{url}");
         }

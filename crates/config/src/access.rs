@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_loopback_listener_answers_only_loopback_names() {
         let hosts = Hosts::default_for(true);
-        for host in ["localhost", "LOCALHOST:4190", "127.0.0.1:1", "[::1]:4190"] {
+        for host in ["localhost", "LOCALHOST:4290", "127.0.0.1:1", "[::1]:4290"] {
             assert!(hosts.allows(host), "{host}");
         }
         for host in

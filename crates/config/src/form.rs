@@ -32,7 +32,7 @@ pub(crate) const HEADERS_MAX: usize = 32;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ListenerForm {
-    /// The IP address and port to listen on, such as `127.0.0.1:4190` or `[::]:4190`. Port 0
+    /// The IP address and port to listen on, such as `127.0.0.1:4290` or `[::]:4290`. Port 0
     /// lets the system choose one.
     #[schemars(required)]
     pub(crate) address: Option<String>,

@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(set.toolsets()[0].naming, crate::Naming::OnCollision);
 
         let errors = ResourceSet::new(
-            vec![listener("data", "127.0.0.1:4190"), listener("more", "0.0.0.0:4190")],
+            vec![listener("data", "127.0.0.1:4290"), listener("more", "0.0.0.0:4290")],
             vec![server("a"), server("a")],
             vec![toolset("default", &["b"])],
         )
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(
             errors.to_string(),
             "ToolServer/a: name: there is already a ToolServer named \"a\", in ToolServer/a\n\
-             Listener/more: spec.address: 0.0.0.0:4190 is already the address of Listener \"data\"\n\
+             Listener/more: spec.address: 0.0.0.0:4290 is already the address of Listener \"data\"\n\
              Toolset/default: spec.servers[0]: there is no ToolServer \"b\" (did you mean \"a\"?); there are: a"
         );
     }

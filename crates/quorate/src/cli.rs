@@ -20,7 +20,7 @@ use crate::exit::Exit;
 use crate::words;
 
 /// Where `quorate up` serves MCP, and so where the client commands look.
-pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:4190/mcp";
+pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:4290/mcp";
 
 /// An agent mesh: one gateway for the traffic that agents make.
 #[derive(Debug, Parser)]
@@ -65,10 +65,10 @@ pub(crate) struct UpArgs {
     #[arg(long, value_enum)]
     pub(crate) naming: Option<NamingArg>,
     /// Where MCP is served.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4190")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4290")]
     pub(crate) listen: SocketAddr,
     /// Where health, readiness and metrics are served.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4191")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4291")]
     pub(crate) admin: SocketAddr,
     /// Resource files to serve as well: a file or a directory (repeatable). Default: none.
     #[arg(short = 'f', long = "file", value_name = "FILE|DIR")]

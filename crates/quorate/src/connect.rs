@@ -37,7 +37,7 @@ fn endpoint(url: &str, args: &ConnectionArgs) -> Result<HttpEndpoint, Failure> {
         client::Config { connect_timeout: args.connect_timeout, head_timeout: limits.first_byte, ..client::DEFAULTS };
     let client = client::Client::new(&config, tls(url, args)?);
     HttpEndpoint::new(url, client, headers, limits).map_err(|error| {
-        Failure::new(Exit::Usage, error.to_string()).advise("write an address like http://127.0.0.1:4190/mcp")
+        Failure::new(Exit::Usage, error.to_string()).advise("write an address like http://127.0.0.1:4290/mcp")
     })
 }
 
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_a_usage_error() {
         let plain = args(&["quorate", "tools"]);
-        for url in ["127.0.0.1:4190", "ftp://h/", "http://", "nonsense"] {
+        for url in ["127.0.0.1:4290", "ftp://h/", "http://", "nonsense"] {
             assert_eq!(endpoint(url, &plain).unwrap_err().exit, Exit::Usage, "{url}");
         }
         let header = args(&["quorate", "tools", "-H", "Content-Length: 5"]);

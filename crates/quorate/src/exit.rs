@@ -116,7 +116,7 @@ impl Failure {
         }
         match error {
             E::Connect { .. } => Self::new(Exit::Unreachable, message).advise(
-                "start a server there (`quorate up` serves http://127.0.0.1:4190/mcp), or name another address",
+                "start a server there (`quorate up` serves http://127.0.0.1:4290/mcp), or name another address",
             ),
             E::Timeout { .. } => Self::new(Exit::Unreachable, message)
                 .advise("check the address, or raise `--connect-timeout` or `--timeout` if the server is slow"),

@@ -10,6 +10,7 @@ mod demo;
 mod exit;
 mod key;
 mod output;
+mod ports;
 mod run;
 mod serve;
 mod tools;

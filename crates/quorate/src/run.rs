@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{self, NodeArgs};
 use crate::exit::{Exit, Failure};
-use crate::key;
+use crate::{key, ports};
 
 /// What a node is run with.
 pub(crate) struct Plan {
@@ -71,6 +71,9 @@ pub(crate) async fn start(plan: Plan, load: &impl Fn() -> Result<ResourceSet, Fa
     };
     let gateway = Gateway::start(config).await.map_err(of_gateway)?;
     gateway.apply(&resources).await.map_err(of_gateway)?;
+    for (listener, address) in gateway.addresses().await {
+        ports::warn_of(listener.as_str(), address);
+    }
     let (drain, stopped) = (CancellationToken::new(), CancellationToken::new());
     let admin = match plan.admin {
         Some(address) => Some(serve_admin(address, &gateway, &guard, &drain, &stopped)?),

@@ -45,10 +45,10 @@ fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| match text.rsplit_once(':') {
         None => "an address is IP:PORT, and the port is missing",
         Some((host, _)) if host.parse::<std::net::Ipv6Addr>().is_ok() => {
-            "an IPv6 address is written in brackets, such as [::1]:4190"
+            "an IPv6 address is written in brackets, such as [::1]:4290"
         }
         Some(("localhost", _)) => "an address is IP:PORT; write 127.0.0.1 instead of localhost",
-        Some(_) => "an address is IP:PORT, such as 127.0.0.1:4190 or [::]:4190; host names are not resolved",
+        Some(_) => "an address is IP:PORT, such as 127.0.0.1:4290 or [::]:4290; host names are not resolved",
     })
 }
 
