@@ -6,6 +6,7 @@
 //!
 //! Nothing is written. An exception to a size is a line in `sizes.rs` with its reason, never a silent skip.
 
+mod blocks;
 mod clippy;
 mod docs;
 mod fuzz;
@@ -67,6 +68,7 @@ pub(crate) fn run(repo: &Repo) -> Result<()> {
     findings.extend(clippy::check(&tree));
     findings.extend(fuzz::check(&tree));
     findings.extend(docs::check(&tree));
+    findings.extend(blocks::check(&tree));
     findings.extend(words::check(&tree));
     findings.sort();
 
