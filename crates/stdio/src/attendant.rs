@@ -11,6 +11,7 @@
 //! that is killed itself: its program dies with it.
 
 use std::io;
+use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub(crate) struct Attendant {
     pub(crate) process: process::Child,
     pub(crate) control: UnixStream,
     pub(crate) stderr: Stderr,
-    pub(crate) folder: Option<tempfile::TempDir>,
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) program: Arc<Program>,
 }
 
@@ -136,9 +137,9 @@ async fn passed(step: Step) {
 }
 
 /// Takes the guard's process off the system's table, and its folder off the disk; blocks.
-fn clear(mut process: process::Child, folder: Option<tempfile::TempDir>) -> io::Result<()> {
+fn clear(mut process: process::Child, folder: Option<PathBuf>) -> io::Result<()> {
     process.wait()?;
-    match folder.map(tempfile::TempDir::close) {
+    match folder.map(std::fs::remove_dir_all) {
         Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

@@ -4,9 +4,9 @@
 //! process. What flows in are messages, one line each; what flows out are [`Lines`] and, once, an [`Exit`].
 //! It does not restart anything: who needs another child starts one.
 
-use std::fs::Permissions;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,16 +32,11 @@ pub struct Child {
 #[derive(Clone, Debug)]
 pub struct Watch(Arc<Inner>);
 
-/// A child could not be started.
+/// A child could not be started: the system has no process, pipe or file descriptor left, or the arguments are too
+/// long for it.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// No private working folder could be made.
-    #[error("no temporary folder can be made: {0}")]
-    Folder(#[source] io::Error),
-    /// The system has no process, pipe or file descriptor left, or the arguments are too long for it.
-    #[error("no process can be started: {0}")]
-    System(#[source] io::Error),
-}
+#[error("no process can be started: {0}")]
+pub struct StartError(#[source] io::Error);
 
 /// What a child and its attendant share.
 #[derive(Debug)]
@@ -58,23 +53,20 @@ struct EndsWhenDropped(Arc<Inner>);
 // === impl Child ===
 
 impl Child {
-    /// Starts a program. That the program itself exists shows later: as its [`Exit`].
+    /// Starts a program. Whether the program itself exists, and its folder, shows later: as its [`Exit`].
     ///
     /// # Errors
-    /// [`StartError`] when there is no folder or no process for it.
+    /// [`StartError`] when there is no process for it.
     pub async fn start(program: &Arc<Program>, guard: &Guard) -> Result<(Self, Lines), StartError> {
         let (for_thread, guard) = (Arc::clone(program), guard.clone());
         // Starting a process blocks until its `exec`: not on a thread of the runtime.
         let launched = tokio::task::spawn_blocking(move || launch(&for_thread, &guard)).await;
-        let (launched, folder) = launched.map_err(|lost| StartError::System(io::Error::other(lost)))??;
-        Self::attended(program, launched, folder).map_err(StartError::System)
+        let launched = launched.map_err(io::Error::other).and_then(|launched| launched).map_err(StartError)?;
+        let (launched, folder) = launched;
+        Self::attended(program, launched, folder).map_err(StartError)
     }
 
-    fn attended(
-        program: &Arc<Program>,
-        launched: Launched,
-        folder: Option<tempfile::TempDir>,
-    ) -> io::Result<(Self, Lines)> {
+    fn attended(program: &Arc<Program>, launched: Launched, folder: Option<PathBuf>) -> io::Result<(Self, Lines)> {
         let Launched { process, control, stdin, stdout, stderr } = launched;
         control.set_nonblocking(true)?;
         let limits = &program.limits;
@@ -192,24 +184,26 @@ impl Drop for EndsWhenDropped {
     }
 }
 
-/// Makes the folder and starts the guard; blocks.
-fn launch(program: &Program, guard: &Guard) -> Result<(Launched, Option<tempfile::TempDir>), StartError> {
-    let (folder, private) = match &program.folder {
-        Folder::At(folder) => (folder.clone(), None),
-        Folder::Private => {
-            let mut builder = tempfile::Builder::new();
-            let private = builder.prefix("quorate-").permissions(Permissions::from_mode(0o700)).tempdir();
-            let private = private.map_err(StartError::Folder)?;
-            (private.path().to_owned(), Some(private))
-        }
+/// Starts the guard; blocks. Returns the folder that goes with the child, if it has one of its own.
+fn launch(program: &Program, guard: &Guard) -> io::Result<(Launched, Option<PathBuf>)> {
+    let (folder, is_private) = match &program.folder {
+        Folder::At(folder) => (folder.clone(), false),
+        Folder::Private => (new_folder(), true),
     };
     let order = Order {
         argv: program.argv.clone(),
         environment: program.environment.clone(),
-        folder,
-        removes_folder: private.is_some(),
+        folder: folder.clone(),
+        is_private,
         resources: program.resources,
     };
-    let launched = guard::launch(guard, &program.name, &order).map_err(StartError::System)?;
-    Ok((launched, private))
+    let launched = guard::launch(guard, &program.name, &order)?;
+    Ok((launched, is_private.then_some(folder)))
+}
+
+/// Names a folder that does not exist: the guard makes it, and fails if somebody else was faster.
+fn new_folder() -> PathBuf {
+    // The standard library's hashers are seeded at random, which is all that a name needs.
+    let random = RandomState::new().hash_one(std::process::id());
+    std::env::temp_dir().join(format!("quorate-{random:016x}"))
 }

@@ -26,8 +26,8 @@ pub(crate) struct Order {
     pub(crate) environment: Vec<(OsString, OsString)>,
     /// The working folder.
     pub(crate) folder: PathBuf,
-    /// Whether the folder is removed in the end.
-    pub(crate) removes_folder: bool,
+    /// Whether the folder is made for the program, and removed with it.
+    pub(crate) is_private: bool,
     /// What the program may use.
     pub(crate) resources: Resources,
 }
@@ -51,7 +51,7 @@ impl Order {
             bytes.push(u8::from(limit.is_some()));
             bytes.extend_from_slice(&limit.unwrap_or_default().to_be_bytes());
         }
-        bytes.push(u8::from(self.removes_folder));
+        bytes.push(u8::from(self.is_private));
         put(&mut bytes, self.folder.as_os_str())?;
         put_count(&mut bytes, self.argv.len())?;
         for argument in &self.argv {
@@ -74,7 +74,7 @@ impl Order {
             *limit = is_there.then_some(value);
         }
         let [cpu_seconds, memory_bytes, files] = limits;
-        let removes_folder = fields.flag()?;
+        let is_private = fields.flag()?;
         let folder = PathBuf::from(fields.text()?);
         let argv = (0..fields.count()?).map(|_| fields.text()).collect::<Result<Vec<_>, _>>()?;
         let environment =
@@ -83,7 +83,7 @@ impl Order {
             return Err(Invalid);
         }
         let resources = Resources { cpu_seconds, memory_bytes, files };
-        Ok(Self { argv, environment, folder, removes_folder, resources })
+        Ok(Self { argv, environment, folder, is_private, resources })
     }
 }
 
@@ -172,11 +172,11 @@ mod tests {
         let resources = (any::<Option<u64>>(), any::<Option<u64>>(), any::<Option<u64>>());
         let pairs = proptest::collection::vec((text(), text()), 0..5);
         (proptest::collection::vec(text(), 1..5), pairs, text(), any::<bool>(), resources).prop_map(
-            |(argv, environment, folder, removes_folder, (cpu_seconds, memory_bytes, files))| Order {
+            |(argv, environment, folder, is_private, (cpu_seconds, memory_bytes, files))| Order {
                 argv,
                 environment,
                 folder: folder.into(),
-                removes_folder,
+                is_private,
                 resources: Resources { cpu_seconds, memory_bytes, files },
             },
         )

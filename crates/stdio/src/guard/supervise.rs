@@ -12,6 +12,7 @@
 use std::fmt::Arguments;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
@@ -77,12 +78,19 @@ fn guard() -> io::Result<()> {
     control.set_read_timeout(None)?;
     let order = Order::decode(&bytes).map_err(io::Error::other)?;
     drop(bytes);
-    let folder = order.removes_folder.then(|| order.folder.clone());
-    let status = match Guarding::start(control.try_clone()?, order, stdin, stdout) {
-        Ok(guarding) => guarding.watch()?,
-        Err(error) => Status::NotStarted(error.raw_os_error().unwrap_or_default()),
+    let not_started = |error: io::Error| Status::NotStarted(error.raw_os_error().unwrap_or_default());
+    // Made here and not by the node, which might be killed before it has told anybody about it.
+    let status = match make(&order) {
+        Err(error) => not_started(error),
+        Ok(folder) => {
+            let status = match Guarding::start(control.try_clone()?, order, stdin, stdout) {
+                Ok(guarding) => guarding.watch()?,
+                Err(error) => not_started(error),
+            };
+            remove(folder);
+            status
+        }
     };
-    remove(folder);
     // A node that is gone wants no report.
     let _gone = control.write_all(&write_report(status));
     Ok(())
@@ -183,6 +191,15 @@ impl Guarding {
         while matches!(self.ended.read(&mut wakes), Ok(read) if read == wakes.len()) {}
         Ok(())
     }
+}
+
+/// Makes the program's private folder, if it has one: a new one, never one that is there.
+fn make(order: &Order) -> io::Result<Option<PathBuf>> {
+    if !order.is_private {
+        return Ok(None);
+    }
+    std::fs::DirBuilder::new().mode(0o700).create(&order.folder)?;
+    Ok(Some(order.folder.clone()))
 }
 
 fn remove(folder: Option<PathBuf>) {

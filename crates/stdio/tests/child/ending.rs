@@ -147,7 +147,9 @@ async fn node_to_be_killed() {
 
 #[tokio::test]
 async fn nothing_outlives_a_node_that_is_killed() {
+    let folders = tempfile::tempdir().expect("a folder");
     let mut node = Command::new(std::env::current_exe().expect("this test"))
+        .env("TMPDIR", folders.path())
         .args(["--exact", "ending::node_to_be_killed", "--ignored", "--nocapture"])
         .stdout(Stdio::piped())
         .spawn()
@@ -161,6 +163,8 @@ async fn nothing_outlives_a_node_that_is_killed() {
             break (daemon.to_owned(), guard.to_owned());
         }
     };
+    let left = || std::fs::read_dir(folders.path()).expect("it is there").count();
+    assert_eq!(left(), 1, "the program's own folder");
     let below = descendants(&guard);
     assert!(lives(&daemon) && below.contains(&daemon) && below.len() >= 3, "{below:?}");
 
@@ -170,6 +174,7 @@ async fn nothing_outlives_a_node_that_is_killed() {
     for pid in below.iter().chain([&guard]) {
         gone(pid).await;
     }
+    assert_eq!(left(), 0, "its folder is gone, too");
 }
 
 fn kill(signal: &str, pid: u32) {
