@@ -61,6 +61,13 @@ impl ResourceSet {
         Self { listeners, tool_servers, toolsets }
     }
 
+    /// Returns the same set without listeners: of a node that only looks.
+    #[must_use]
+    pub fn without_listeners(mut self) -> Self {
+        self.listeners.clear();
+        self
+    }
+
     /// Returns the listeners, sorted by name.
     #[must_use]
     pub fn listeners(&self) -> &[Listener] {

@@ -13,11 +13,14 @@ use quorate_runtime::bridge::Wanted;
 use quorate_runtime::listing::Audience;
 use quorate_runtime::session::{self, Translate};
 use quorate_runtime::{backend, shard};
-use quorate_types::ResourceName;
+use quorate_types::{Principal, PrincipalDigest, ResourceName, TenantId};
 
 use crate::authenticate::Caller;
 use crate::classify::Request;
 use crate::snapshot::{Services, ToolsetTable};
+
+/// The agent name of a caller of our own.
+const SURVEYOR: &str = "survey";
 
 /// On whose behalf an upstream session is kept.
 #[derive(Clone)]
@@ -43,6 +46,18 @@ impl Behalf {
             caller: request.caller().clone(),
             declared: declared(call),
         }
+    }
+
+    /// Makes that of a caller of our own, who looks and cannot be asked anything.
+    pub(crate) fn of_nobody(services: &Arc<Services>) -> Self {
+        let principal = Principal { tenant: TenantId::default(), agent: Some(SURVEYOR.to_owned()), user: None };
+        let caller = Caller { digest: principal.digest(), principal: Arc::new(principal) };
+        Self { services: Arc::clone(services), caller, declared: Declared::default() }
+    }
+
+    /// Whose lists it sees.
+    pub(crate) const fn principal(&self) -> PrincipalDigest {
+        self.caller.digest
     }
 
     /// What the caller can be asked.

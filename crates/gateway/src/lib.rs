@@ -26,5 +26,6 @@ pub mod respond;
 pub mod route;
 pub mod snapshot;
 mod stdio;
+pub mod survey;
 pub mod toolset;
 mod translate;

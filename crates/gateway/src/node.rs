@@ -33,6 +33,7 @@ use crate::authenticate::Identity;
 use crate::authorize::Policy;
 use crate::pipeline::Pipeline;
 use crate::snapshot::{ListenerTable, Services, Snapshot};
+use crate::survey::{self, Survey};
 
 mod apis;
 mod endpoints;
@@ -261,6 +262,11 @@ impl Gateway {
         let mut observed: Vec<_> = running.backends.values().map(|(_, backend)| backend.observe()).collect();
         observed.sort_by(|a, b| a.name.cmp(&b.name));
         observed
+    }
+
+    /// What each toolset makes of its servers; asks them for their lists.
+    pub async fn survey(&self) -> Vec<Survey> {
+        survey::all(&self.shared.services).await
     }
 
     /// Tells whether each backend was probed once, so that clients see complete lists.

@@ -11,6 +11,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use sha2::{Digest, Sha256};
 
@@ -114,6 +115,21 @@ impl Naming {
             Self::Prefix => "prefix",
             Self::OnCollision => "on-collision",
         }
+    }
+}
+
+impl fmt::Display for HiddenReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Duplicate => "its server lists the name twice",
+            Self::TakenBy(_) => "an earlier server has the name",
+            Self::Contested => "every form of its name is contested",
+            Self::GivenAway => "a rule gives its name to another one",
+            Self::GivenTwice => "rules give its name to several",
+            Self::TooLong => "the name that a rule gives it is too long",
+            Self::Unchangeable => "its definition cannot be changed as a rule says",
+            Self::RequiredHidden => "a rule hides an argument that it requires",
+        })
     }
 }
 

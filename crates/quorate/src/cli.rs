@@ -37,7 +37,7 @@ pub(crate) enum Command {
     Up(UpArgs),
     /// Start a node that serves exactly what its resource files say.
     Serve(ServeArgs),
-    /// Check resource files without starting anything.
+    /// Check resource files without serving anything.
     Validate(ValidateArgs),
     /// Print the JSON schema of the resource files.
     Schema(SchemaArgs),
@@ -135,6 +135,10 @@ pub(crate) struct ValidateArgs {
     /// Resource files: a file or a directory (repeatable).
     #[arg(short = 'f', long = "file", value_name = "FILE|DIR", required = true)]
     pub(crate) files: Vec<PathBuf>,
+    /// Also ask the tool servers what they list, and show what each toolset makes of it. Programs
+    /// are started for it. Default: nothing is connected to or started.
+    #[arg(long)]
+    pub(crate) probe: bool,
 }
 
 /// Flags of `quorate schema`.

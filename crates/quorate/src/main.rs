@@ -11,6 +11,7 @@ mod exit;
 mod key;
 mod output;
 mod ports;
+mod probe;
 mod run;
 mod serve;
 mod tools;
@@ -44,7 +45,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Up(args) => node()?.block_on(up::run(args)),
         Command::Serve(args) => node()?.block_on(serve::run(args)),
-        Command::Validate(args) => validate::run(&args),
+        Command::Validate(args) => client()?.block_on(validate::run(&args)),
         Command::Schema(args) => validate::schema(&args),
         Command::Tools(args) => client()?.block_on(tools::run(args)),
         Command::Call(args) => client()?.block_on(call::run(args)),

@@ -1,7 +1,8 @@
 //! `quorate validate` and `quorate schema`: resource files without a node.
 //!
 //! Both use the same code that a node loads its files with, so what is valid here is valid there.
-//! Nothing is bound, connected to or written; documents and secrets that resources name are read.
+//! Nothing is bound, connected to or written, but by `--probe`, which asks tool servers for their
+//! lists ([`probe`]); documents and secrets that resources name are read.
 
 use quorate_config::{Connection, Listener, ResourceSet, ToolServer, Toolset};
 use quorate_openapi::Compiled;
@@ -9,6 +10,7 @@ use quorate_openapi::Compiled;
 use crate::cli::{SchemaArgs, ValidateArgs};
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::probe;
 use crate::run::load_files;
 
 /// The most notes on one document that are printed.
@@ -18,10 +20,11 @@ const NOTES_MAX: usize = 50;
 ///
 /// # Errors
 /// [`Failure`] with every problem of every file.
-pub(crate) fn run(args: &ValidateArgs) -> Result<(), Failure> {
+pub(crate) async fn run(args: &ValidateArgs) -> Result<(), Failure> {
     let resources = load_files(&args.files)?;
     let apis = apis(&resources)?;
-    output::print(&format!("{}{apis}", summary(&resources)))
+    output::print(&format!("{}{apis}", summary(&resources)))?;
+    if args.probe { probe::run(resources).await } else { Ok(()) }
 }
 
 /// Compiles the documents of APIs, as a node would, and says what becomes of them.

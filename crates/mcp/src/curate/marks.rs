@@ -19,8 +19,9 @@ pub struct Watched {
     pub kind: ListKind,
     /// The one server whose list decides; all servers where there is none.
     pub server: Option<ServerIndex>,
-    /// Whether it is for a version of a server that does not stand for its member here.
-    pub is_elsewhere: bool,
+    /// Whether it need not match anything here: it stands for everything, or is for a version of a
+    /// server that does not stand for its member.
+    pub is_idle: bool,
 }
 
 /// The patterns that have matched, by number.

@@ -77,7 +77,7 @@ pub(crate) enum Judged<'a> {
 struct OfKind {
     selection: Selection,
     /// The numbers of the selection's first `include` and first `exclude`; none where everything
-    /// is chosen.
+    /// is chosen, or nothing.
     watched: Option<(usize, usize)>,
     rules: Vec<Applicable>,
 }
@@ -263,7 +263,8 @@ impl Compiler<'_> {
                 Kind::Prompts => &member.selections.prompts,
                 Kind::Resources => &member.selections.resources,
             };
-            let watched = (!selection.is_everything()).then(|| {
+            // Of what is not wanted at all nothing is asked that could match.
+            let watched = (!selection.is_everything() && !selection.is_nothing()).then(|| {
                 let mut watch = |key: &str, patterns: &[Pattern]| {
                     let first = self.watched.len();
                     for (place, pattern) in patterns.iter().enumerate() {
@@ -289,7 +290,7 @@ impl Compiler<'_> {
         }
         let is_elsewhere =
             subject.version.as_ref().is_some_and(|name| !self.members.iter().any(|member| member.server == name));
-        self.watched[first..].iter_mut().for_each(|watched| watched.is_elsewhere = is_elsewhere);
+        self.watched[first..].iter_mut().for_each(|watched| watched.is_idle |= is_elsewhere);
         let rule = Arc::new(rule.clone());
         for (member, kinds) in self.members.iter().zip(compiled) {
             let is_meant = subject.member.as_ref().is_none_or(|name| name == member.name)
@@ -302,7 +303,8 @@ impl Compiler<'_> {
 
     fn watch(&mut self, path: String, text: &str, kind: Kind, server: Option<ServerIndex>) {
         let text = text.to_owned();
-        self.watched.push(Watched { path, text, kind: kind.list(), server, is_elsewhere: false });
+        let is_idle = text == "*";
+        self.watched.push(Watched { path, text, kind: kind.list(), server, is_idle });
     }
 }
 

@@ -194,7 +194,11 @@ fn the_earlier_rule_wins_and_tags_add_up() {
 
 #[test]
 fn patterns_that_match_nothing_are_known_by_their_place() {
-    let chosen = Selections { tools: selection(&["read", "raed"], &["x*"]), ..Selections::default() };
+    let chosen = Selections {
+        tools: selection(&["read", "raed"], &["x*"]),
+        prompts: selection(&[], &["never"]),
+        resources: selection(&["*"], &["file:*"]),
+    };
     let fix = ArgumentChange::Fix("1".to_owned());
     let arguments =
         |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), fix.clone())).collect::<BTreeMap<_, _>>();
@@ -214,7 +218,7 @@ fn patterns_that_match_nothing_are_known_by_their_place() {
         .watched()
         .iter()
         .enumerate()
-        .filter(|(number, _)| !merged.marks().has(*number))
+        .filter(|(number, watched)| !watched.is_idle && !merged.marks().has(*number))
         .map(|(_, watched)| (watched.path.as_str(), watched.text.as_str(), watched.server.map(|server| server.0)))
         .collect();
     assert_eq!(
@@ -222,6 +226,7 @@ fn patterns_that_match_nothing_are_known_by_their_place() {
         [
             ("spec.servers[0].tools.include[1]", "raed", Some(0)),
             ("spec.servers[0].tools.exclude[0]", "x*", Some(0)),
+            ("spec.servers[0].resources.exclude[0]", "file:*", Some(0)),
             ("spec.tools[0].arguments.paht", "paht", Some(0)),
             ("spec.tools[1].match.name", "wirte", Some(1)),
         ]
@@ -238,7 +243,7 @@ fn a_rule_for_one_version_is_for_it_alone() {
         let member = Member { name: &member, server: &server, selections: &selections };
         let curation = Curation::compile(&[member], &rules).expect("it changes something");
         let merged = merged(ListKind::Tools, Naming::Bare, &[tools(&["a"])], Some(&curation));
-        (exposed(&merged), curation.watched()[0].is_elsewhere)
+        (exposed(&merged), curation.watched()[0].is_idle)
     };
     assert_eq!(of("one-v2"), (vec!["b=one/a".to_owned()], false));
     assert_eq!(of("one-v1"), (vec!["a=one/a".to_owned()], true));

@@ -25,7 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use quorate_mcp::ListKind;
-use quorate_mcp::curate::Curation;
+use quorate_mcp::curate::{Curation, Watched};
 use quorate_mcp::listing::{self, Merge, Merged, ServerIndex, Source};
 use quorate_mcp::naming::Naming;
 use quorate_mcp::uri::Router;
@@ -186,6 +186,26 @@ impl Listing {
     #[must_use]
     pub fn curation(&self) -> Option<&Arc<Curation>> {
         self.lists.curation.as_ref()
+    }
+
+    /// The servers with their names in the toolset, in order of precedence.
+    pub fn members(&self) -> impl Iterator<Item = (&ResourceName, &backend::Handle)> {
+        self.lists.names.iter().zip(&self.lists.servers)
+    }
+
+    /// Returns the patterns of the toolset that match nothing, as far as lists were seen.
+    #[must_use]
+    pub fn unmatched(&self) -> Vec<Watched> {
+        let curation = self.lists.curation.as_deref();
+        curation.map_or_else(Vec::new, |curation| self.lists.watch.unmatched(curation))
+    }
+
+    /// Returns the servers whose list in a view is not their own, because it could not be fetched.
+    #[must_use]
+    pub fn undecided(&self, view: View, kind: ListKind) -> Vec<&backend::Handle> {
+        let shelf = self.lists.shelves.peek(&(view, kind), (self.lists.clock)());
+        let places = shelf.map_or_else(Vec::new, |shelf| shelf.undecided());
+        places.into_iter().filter_map(|place| self.lists.servers.get(place)).collect()
     }
 
     /// Returns the name in the toolset of the server at a place of it.

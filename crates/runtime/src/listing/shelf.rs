@@ -135,6 +135,13 @@ impl Shelf {
         self.lock().merged.clone()
     }
 
+    /// The servers whose list is a stand-in, by their place.
+    pub(super) fn undecided(&self) -> Vec<usize> {
+        let is_stand_in = |kept: &Option<Kept>| kept.as_ref().is_none_or(|kept| !kept.is_decided);
+        let lists = &self.lock().lists;
+        lists.iter().enumerate().filter(|(_, kept)| is_stand_in(kept)).map(|(place, _)| place).collect()
+    }
+
     /// Joins the refresh under way, or tells who starts one.
     pub(super) fn join(&self) -> Result<Made, watch::Sender<()>> {
         let mut state = self.lock();

@@ -357,12 +357,9 @@ async fn a_server_of_which_nothing_is_wanted_is_not_asked() {
 #[tokio::test(start_paused = true)]
 async fn a_pattern_matches_nothing_only_when_every_list_says_so() {
     let config = config(Some(curation([Selection::everything(), Selection::everything()], &["a", "b", "c*"])));
-    let watch = Arc::clone(&config.watch);
     let listing = Listing::with(config, Metrics::new("0"), shelves::DEFAULTS, virtual_now);
-    let unmatched = |listing: &Listing| {
-        let curation = listing.curation().expect("it is curated");
-        watch.unmatched(curation).into_iter().map(|watched| watched.text.clone()).collect::<Vec<_>>()
-    };
+    let unmatched =
+        |listing: &Listing| -> Vec<String> { listing.unmatched().into_iter().map(|watched| watched.text).collect() };
     let (fake, view) = (two_tools(), view(1, 1));
     fake.hangs("two");
     listing.merged(view, ListKind::Tools, &fake).await;

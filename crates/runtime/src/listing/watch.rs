@@ -47,10 +47,10 @@ impl Watch {
 
     /// Returns the patterns of `curation` that match nothing.
     #[must_use]
-    pub fn unmatched<'a>(&self, curation: &'a Curation) -> Vec<&'a Watched> {
+    pub fn unmatched(&self, curation: &Curation) -> Vec<Watched> {
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let unmatched = |(_, state): &(&'a Watched, &State)| matches!(state, State::Unmatched { .. });
-        curation.watched().iter().zip(states.iter()).filter(unmatched).map(|(watched, _)| watched).collect()
+        let unmatched = |(_, state): &(&Watched, &State)| matches!(state, State::Unmatched { .. });
+        curation.watched().iter().zip(states.iter()).filter(unmatched).map(|(watched, _)| watched.clone()).collect()
     }
 
     /// Takes what the merge of a list marked; `decided` says of each server whether its list is its
@@ -71,7 +71,7 @@ impl Watch {
             };
             if marks.has(number) {
                 *state = State::Matched;
-            } else if is_decided && !watched.is_elsewhere {
+            } else if is_decided && !watched.is_idle {
                 self.missed(kind, watched, state);
             }
         }
