@@ -1,9 +1,9 @@
 //! `quorate call`: calls one tool and prints what it returns.
 //!
 //! The tool's definition is listed first, because it decides how the arguments are typed and
-//! which of them a modern call mirrors into headers. Progress and log messages go to stderr as
-//! they come, the result to stdout; a tool's own error is [`Exit::Tool`], so that scripts can tell
-//! it from a call that failed.
+//! which of them a modern call mirrors into headers; where not everything is listed, it is searched
+//! for. Progress and log messages go to stderr as they come, the result to stdout; a tool's own
+//! error is [`Exit::Tool`], so that scripts can tell it from a call that failed.
 
 mod arguments;
 mod result;
@@ -11,6 +11,7 @@ mod result;
 use bytes::Bytes;
 use quorate_jsonrpc::Frame;
 use quorate_mcp::ListKind;
+use quorate_mcp::curate::find::NAME as FIND_TOOLS;
 use quorate_runtime::upstream::{Client, ToolCall};
 use serde_json::Value;
 
@@ -48,8 +49,11 @@ pub(crate) async fn run(args: CallArgs) -> Result<(), Failure> {
 async fn call(client: &Client, args: &CallArgs) -> Result<Bytes, Failure> {
     let failed = |doing| move |error| Failure::of_upstream(&args.url, doing, &error);
     let tools = client.list(ListKind::Tools).await.map_err(failed(Doing::Asking))?;
-    let definition = find(&tools, &args.tool).ok_or_else(|| unknown(&tools, &args.tool))?;
-    let parsed: Value = serde_json::from_str(definition).unwrap_or_default();
+    let definition = match find(&tools, &args.tool) {
+        Some(definition) => definition.to_owned(),
+        None => search(client, &tools, &args.tool).await.ok_or_else(|| unknown(&tools, &args.tool))?,
+    };
+    let parsed: Value = serde_json::from_str(&definition).unwrap_or_default();
     let schema = parsed.get("inputSchema");
     let arguments = arguments::build(args.object.as_deref(), &args.arguments, schema)?;
     let seen = |frame: &Frame| {
@@ -58,7 +62,7 @@ async fn call(client: &Client, args: &CallArgs) -> Result<Bytes, Failure> {
         }
     };
     let log_level = if args.quiet { None } else { Some(args.log_level.into()) };
-    let call = ToolCall { name: &args.tool, arguments: &arguments, definition: Some(definition), log_level };
+    let call = ToolCall { name: &args.tool, arguments: &arguments, definition: Some(&definition), log_level };
     client.call_tool(&call, seen).await.map_err(failed(Doing::Calling))
 }
 
@@ -66,6 +70,17 @@ async fn call(client: &Client, args: &CallArgs) -> Result<Bytes, Failure> {
 fn find<'a>(tools: &'a [Bytes], name: &str) -> Option<&'a str> {
     let raw = |tool: &'a Bytes| std::str::from_utf8(tool).ok();
     tools.iter().filter_map(raw).find(|tool| name_of(tool).as_deref() == Some(name))
+}
+
+/// Searches for a tool's definition at an endpoint that does not list every tool.
+async fn search(client: &Client, tools: &[Bytes], name: &str) -> Option<String> {
+    find(tools, FIND_TOOLS)?;
+    let arguments = format!("{{\"query\":{}}}", quorate_jsonrpc::quote(name));
+    let call = ToolCall { name: FIND_TOOLS, arguments: &arguments, definition: None, log_level: None };
+    let result = client.call_tool(&call, |_| {}).await.ok()?;
+    let result: Value = serde_json::from_slice(&result).ok()?;
+    let found = result["structuredContent"]["tools"].as_array()?;
+    found.iter().find(|tool| tool["name"] == name).map(Value::to_string)
 }
 
 fn name_of(tool: &str) -> Option<String> {
