@@ -237,6 +237,11 @@ pub enum Note {
         /// Its stream.
         stream: StreamId,
     },
+    /// The answer to a parked call was dropped, and an error put in its place: all that waits for the client is too much.
+    AnswerTooLarge {
+        /// The leg.
+        leg: LegKey,
+    },
     /// A report about a connection, opening or POST that is not the present one.
     ReportStale,
 }

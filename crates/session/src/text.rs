@@ -1,12 +1,13 @@
 //! The few JSON texts that the machine reads or writes itself.
 //!
 //! It compares ids and tokens by value, since a peer may escape the same string differently, and
-//! it builds the one notification that only it can send: that a request is taken back.
+//! it builds the few messages that only it can send: that a request is taken back, and what is lost.
 
 use bytes::Bytes;
 use quorate_jsonrpc::{Id, build, text};
 
 use crate::effect::Refusal;
+use crate::event::Fault;
 
 /// Whether two JSON texts are the same string or the same digits.
 pub(crate) fn same_value(left: &str, right: &str) -> bool {
@@ -28,6 +29,14 @@ pub(crate) fn refused(upstream_id: &Id, reason: Refusal) -> Bytes {
         Refusal::CallEnded => (UNAVAILABLE, "the call that the request belongs to has ended"),
     };
     build::error(Some(upstream_id), code, message, None)
+}
+
+/// Builds what a client is told whose parked call has an answer that there is no room for.
+pub(crate) fn too_much_unread(bytes_max: usize) -> Fault {
+    let message =
+        format!("limit exceeded: unread_bytes is at most {bytes_max}: the call was made, and its answer is lost");
+    let data = format!("{{\"limit\":\"unread_bytes\",\"max\":{bytes_max}}}");
+    Fault { code: LIMIT_EXCEEDED, message: message.into(), data: Some(data.into()) }
 }
 
 // The codes of quorate-mcp's `error` module, which this crate may not depend on. They lie outside

@@ -225,6 +225,9 @@ impl State {
                 self.metrics.undelivered("client_away");
             }
         }
+        if let Note::AnswerTooLarge { .. } = note {
+            self.metrics.limit_hit("unread_bytes");
+        }
         debug!(session = %self.shared.key, ?note, "session note");
     }
 }

@@ -10,6 +10,7 @@ use quorate_jsonrpc::{Frame, build};
 
 use super::Session;
 use crate::calls::{Call, Errand, Journey, Owner, Phase};
+use crate::config::Delivery;
 use crate::effect::{Effect, Effects, Note, Source};
 use crate::event::Purpose;
 use crate::ids::{CallKey, LegKey};
@@ -26,7 +27,14 @@ pub(super) struct Level {
 
 impl Session {
     /// Takes a new level and returns its version.
+    ///
+    /// Of a session that is kept on behalf of a stateless client the level only falls, since its calls share it and each
+    /// is filtered by itself: a higher one that comes late takes nothing from the others.
     pub(super) fn set_level(&mut self, severity: u8, frame: Frame) -> u32 {
+        let is_shared = self.config.delivery == Delivery::Calls;
+        if let Some(level) = self.level.as_ref().filter(|level| is_shared && level.severity <= severity) {
+            return level.version;
+        }
         let version = self.level_version() + 1;
         self.level = Some(Box::new(Level { version, severity, frame }));
         version

@@ -15,7 +15,7 @@ use crate::event::{Content, Failure, Purpose};
 use crate::ids::{CallKey, LegEpoch, StreamId};
 use crate::legs::LegAt;
 use crate::ring::Bounds;
-use crate::text::same_value;
+use crate::text::{cancelled, same_value, too_much_unread};
 
 impl Session {
     pub(super) fn on_upstream_frame(
@@ -66,7 +66,12 @@ impl Session {
         if again {
             self.queue_again(call);
         } else {
-            self.retract_asks_of(call, !lost, out);
+            if lost || failure.never_executed {
+                self.retract_asks_of(call, !lost, out);
+            } else {
+                // It may still be at work, for an answer that nobody waits for.
+                self.cancel_upstream(call, cancelled(&call.upstream_id(), "the gateway has stopped waiting"), out);
+            }
             self.fail_call(call, &failure.fault, out);
         }
         if lost {
@@ -101,7 +106,22 @@ impl Session {
         if frame.kind() == Kind::Result {
             self.note_subscription(call, at, out);
         }
-        self.close_call(call, Some(frame.with_id(&id).into_bytes()), out);
+        let answer = frame.with_id(&id).into_bytes();
+        if self.overflows(call, answer.len()) {
+            out.note(Note::AnswerTooLarge { leg: at.0 });
+            self.fail_call(call, &too_much_unread(self.config.undelivered_bytes_max), out);
+            return;
+        }
+        self.close_call(call, Some(answer), out);
+    }
+
+    /// Whether an answer to a parked call is more than what may wait for the client in all. A call that is read makes
+    /// room as it is written; one that is parked makes none for minutes, and there may be hundreds.
+    fn overflows(&self, call: CallKey, bytes: usize) -> bool {
+        let post = self.calls.open.get(call).and_then(Call::post);
+        let stream = post.and_then(|post| self.stream_of_post(post));
+        stream.is_some_and(|stream| self.is_parked(stream))
+            && self.streams.undelivered_bytes() + bytes > self.config.undelivered_bytes_max
     }
 
     fn on_upstream_notification(

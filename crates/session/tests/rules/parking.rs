@@ -207,3 +207,37 @@ fn legs_of_a_stateless_client_are_listened_to_and_what_they_ask_goes_to_the_late
     assert_eq!(rig.refused(attach(Some("1.1"))), Rejection::StreamUnknown { stream: StreamId(1) });
     assert_eq!(rig.wait(Duration::from_secs(1)), Vec::<String>::new(), "it listens on");
 }
+
+#[test]
+fn the_log_level_of_a_shared_session_is_not_raised_by_a_call_that_comes_late() {
+    let mut rig = Rig::calls();
+    rig.dispatched("7");
+    rig.step(set_level("8", 1));
+    rig.step(set_level("9", 5));
+
+    let key = rig.dispatched("10");
+    let log = upstream(0, 1, Some(key), NOTE, Content::Log { severity: 2 });
+    assert!(rig.step(log).iter().any(|line| line.contains("emit")), "the first still wants it");
+}
+
+#[test]
+fn answers_to_parked_calls_are_bounded_together() {
+    let bytes_max = 200;
+    let config = Config { undelivered_bytes_max: bytes_max, ..Config::DEFAULTS.for_calls() };
+    let mut rig = Rig::new(config);
+    let (first, second) = (rig.dispatched("7"), rig.dispatched("8"));
+    for (stream, key, id) in [(1, first, "5"), (2, second, "6")] {
+        rig.step(from_call(key, &ask(id)));
+        rig.step(park(stream, 0, 11));
+    }
+    let large = |key| format!(r#"{{"jsonrpc":"2.0","id":{key},"result":{{"text":"{}"}}}}"#, "x".repeat(100));
+
+    assert_eq!(rig.step(from_call(first, &large(first))), ["note too-large 0"]);
+
+    let lines = rig.step(resume(1, 11, &[]));
+    assert!(lines.iter().any(|line| line.contains("-31003") && line.contains("unread_bytes")), "{lines:?}");
+    // A call that is read has the room that its client makes.
+    rig.step(resume(2, 11, &[&result(2)]));
+    let lines = rig.step(from_call(second, &large(second)));
+    assert!(lines.iter().any(|line| line.contains("xxx")), "{lines:?}");
+}

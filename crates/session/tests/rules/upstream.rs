@@ -111,3 +111,18 @@ fn a_stream_that_also_carries_answers_is_never_held_for_the_standalone_one() {
         assert_eq!(next, if listen == Listen::Shared { &dropped[..] } else { &[] });
     }
 }
+
+#[test]
+fn a_call_that_we_stop_waiting_for_is_cancelled_at_its_server() {
+    let mut rig = Rig::plain();
+    let key = rig.dispatched("7");
+
+    let lines = rig.step(upstream_failed(key, 1, false, false));
+
+    let cancelled = format!(r#"{{"requestId":{key},"reason":"the gateway has stopped waiting"}}"#);
+    assert!(lines[0].starts_with("send 0@1") && lines[0].contains(&cancelled), "{lines:?}");
+    assert!(lines.contains(&format!("json {key} {}", failed("7", "broken"))), "{lines:?}");
+    let key = rig.dispatched("8");
+    let lines = rig.step(upstream_failed(key, 1, true, false));
+    assert!(!lines.iter().any(|line| line.starts_with("send")), "it never had it: {lines:?}");
+}

@@ -304,6 +304,7 @@ fn note_line(note: &Note) -> String {
         Note::LegLost { leg } => format!("note leg-lost {leg}"),
         Note::SubscriptionLost { leg } => format!("note subscription-lost {leg}"),
         Note::ParkExpired { stream } => format!("note park-expired s{stream}"),
+        Note::AnswerTooLarge { leg } => format!("note too-large {leg}"),
         Note::ReportStale => "note stale".to_owned(),
     }
 }
