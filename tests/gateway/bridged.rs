@@ -478,6 +478,75 @@ fn changes_at_a_server_of_sessions_reach_stateless_listeners() -> anyhow::Result
     Ok(())
 }
 
+#[test]
+fn a_call_that_waits_for_its_client_holds_no_place_of_its_tool() -> anyhow::Result<()> {
+    let (mcp, _told) = asking(vec![question("Who?")]);
+    let backend = mcp.start()?;
+    let rule = json!({ "match": { "name": "ask" }, "concurrency": 1 });
+    let toolset = json!({ "servers": ["old"], "tools": [rule] });
+    let gateway = Documents::new().server("old", &backend.url()).toolset(toolset).start()?;
+
+    let first = ask(&gateway, json!({}))?;
+    let second = ask(&gateway, json!({}))?;
+
+    for (asked, name) in [(second, "Ada"), (first, "Bob")] {
+        let key = keys(&asked)?.remove(0);
+        let done = ask(&gateway, retry(&asked, json!({ key.as_str(): accepted(name) })))?;
+        assert_eq!(text(&done), accepted(name).to_string());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_call_whose_time_is_over_is_cancelled_at_its_server() -> anyhow::Result<()> {
+    let (mcp, told) = asking(Vec::new());
+    let backend = mcp.start()?;
+    let limits = json!({ "urls": [backend.url()], "limits": { "firstByte": "1s", "total": "1s" } });
+    let gateway = Documents::new().server_with("old", limits).start()?;
+
+    let late = gateway.modern(1, "tools/call", json!({ "name": "wait", "arguments": {} }))?.message()?;
+
+    assert_eq!(late["error"]["code"], -31006, "{late}");
+    let cancelled = told.wait(|heard| heard.cancelled.first().cloned()).context("it is cancelled")?;
+    assert_eq!(&cancelled, backend.wait_for_method("tools/call")?.id());
+    Ok(())
+}
+
+#[test]
+fn what_is_said_around_a_question_that_is_taken_back_is_not_lost() -> anyhow::Result<()> {
+    let mcp = Mcp::new("old").era(Era::Legacy).on("tools/call", |seen, out| {
+        let token = &seen.params()["_meta"]["progressToken"];
+        let progress = |number: u8| {
+            let params = json!({ "progressToken": token, "progress": number });
+            json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": params })
+        };
+        let (method, params) = question("Who?");
+        let back = json!({ "requestId": "q", "reason": "never mind" });
+        let messages = [
+            progress(1),
+            json!({ "jsonrpc": "2.0", "id": "q", "method": method, "params": params }),
+            progress(2),
+            json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": back }),
+            progress(3),
+            json!({ "jsonrpc": "2.0", "id": seen.id(), "result": { "content": [] } }),
+        ];
+        // In one piece, so that nothing of it is late.
+        let text: String = messages.iter().map(|message| format!("data: {message}\n\n")).collect();
+        out.begin_events(&[]);
+        out.raw(text.as_bytes());
+        out.end_events();
+    });
+    let (_backend, gateway) = start(mcp)?;
+    let meta = json!({ "progressToken": "p", "io.modelcontextprotocol/clientCapabilities": { "elicitation": {} } });
+
+    let told = messages(gateway.modern(1, "tools/call", json!({ "name": "echo", "_meta": meta }))?)?;
+
+    let progress: Vec<&Value> = told.iter().filter_map(|message| message["params"].get("progress")).collect();
+    assert_eq!(progress, [1, 2, 3], "{told:?}");
+    assert_eq!(told.last().map(|last| &last["result"]["resultType"]), Some(&json!("complete")), "{told:?}");
+    Ok(())
+}
+
 /// The messages of an answer, however it is framed.
 fn messages(mut answer: Answer) -> anyhow::Result<Vec<Value>> {
     if !answer.is_events() {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{
     backend::Backend,
     gateway::{Documents, Gateway},
-    mcp::Mcp,
+    mcp::{Era, Mcp},
     session::Session,
 };
 
@@ -142,6 +142,31 @@ fn a_resource_that_nobody_lists_is_asked_for_and_then_not_found() -> anyhow::Res
     let legacy = session.request(7, "resources/read", json!({ "uri": "file:///nowhere" }))?.message()?;
     assert_eq!((&legacy["id"], &legacy["error"]["code"]), (&json!(7), &json!(-32002)), "{legacy}");
     assert!(first.count("resources/read") + second.count("resources/read") >= 2);
+    Ok(())
+}
+
+#[test]
+fn a_refusal_to_read_is_not_hidden_by_the_servers_that_do_not_have_it() -> anyhow::Result<()> {
+    let none = || Mcp::new("none").resources(&["file:///a"]);
+    let locked = |era| {
+        let locked = Mcp::new("locked").era(era).resources(&["file:///b"]);
+        locked.on("resources/read", |seen, out| out.error(seen, 200, -32099, "it is locked"))
+    };
+    for era in [Era::Modern, Era::Legacy] {
+        let (first, second, last) = (none().start()?, locked(era).start()?, none().start()?);
+        let servers = [("first", &first), ("second", &second), ("last", &last)];
+        let documents = servers.iter().fold(Documents::new(), |all, (name, server)| all.server(name, &server.url()));
+        let gateway = documents.start()?;
+        let params = json!({ "uri": "file:///nowhere" });
+
+        let modern = gateway.modern("q", "resources/read", params.clone())?.message()?;
+        let legacy = Session::open(&gateway, "2025-11-25")?.request("q", "resources/read", params)?.message()?;
+
+        for answer in [modern, legacy] {
+            assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!("q"), &json!(-32099)), "{answer}");
+            assert_eq!(answer["error"]["message"], "it is locked");
+        }
+    }
     Ok(())
 }
 

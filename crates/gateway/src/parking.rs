@@ -35,7 +35,8 @@ pub(crate) enum Parking {
         /// What was asked, in order.
         asks: Vec<Ask>,
     },
-    /// No call: it is to be made again, once the client has visited what it was asked to.
+    /// No call: it is to be made again, once the client has visited what it was asked to. It allows nothing that the
+    /// same request without it does not, so that sending it twice gains nothing, and nothing has to be remembered of it.
     Again,
 }
 

@@ -41,11 +41,13 @@ pub struct Documents {
     pub servers: Vec<(String, Value)>,
     /// The naming of the toolset, where it is not left to the default.
     pub naming: Option<&'static str>,
+    /// The toolset's `spec`, where it is more than its servers and their naming.
+    pub toolset: Option<Value>,
 }
 
 impl Default for Documents {
     fn default() -> Self {
-        Self { listener: json!({ "address": "127.0.0.1:0" }), servers: Vec::new(), naming: None }
+        Self { listener: json!({ "address": "127.0.0.1:0" }), servers: Vec::new(), naming: None, toolset: None }
     }
 }
 
@@ -80,10 +82,16 @@ impl Documents {
         self
     }
 
+    /// Sets the toolset's `spec`.
+    pub fn toolset(mut self, spec: Value) -> Self {
+        self.toolset = Some(spec);
+        self
+    }
+
     /// The text of the file. JSON is YAML, and documents are separated as in YAML.
     pub fn text(&self) -> String {
         let names: Vec<&str> = self.servers.iter().map(|(name, _)| name.as_str()).collect();
-        let mut toolset = json!({ "servers": names });
+        let mut toolset = self.toolset.clone().unwrap_or_else(|| json!({ "servers": names }));
         if let Some(naming) = self.naming {
             toolset["naming"] = json!(naming);
         }

@@ -78,14 +78,26 @@ pub(super) fn owner(request: &Request, call: &Call) -> Option<backend::Handle> {
     request.toolset().listing.servers().iter().find(|server| server.name() == name).cloned()
 }
 
-/// Asks a server for what no server lists; none where it does not have it.
-pub(super) async fn ask(request: &Arc<Request>, call: &Call, server: backend::Handle, trace: &Trace) -> Option<Bytes> {
-    let operation = Operation::unmeasured();
-    let opened = Opening { request, call, server, held: None, trace }.open(&call.frame).await.ok()?;
-    let mut reader = Reader::new(opened, operation);
+/// Asks a server for what no server lists; returns its answer.
+///
+/// # Errors
+/// Why it could not be asked.
+pub(super) async fn ask(
+    request: &Arc<Request>,
+    call: &Call,
+    server: backend::Handle,
+    trace: &Trace,
+) -> Result<Frame, Fault> {
+    let name = server.name().to_string();
+    let opened = Opening { request, call, server, held: None, trace }.open(&call.frame).await;
+    let opened = opened.map_err(|error| match error {
+        Error::Rejected(rejected) => rejected.fault,
+        other => Fault::BackendFailed { server: name, reason: other.to_string() },
+    })?;
+    let mut reader = Reader::new(opened, Operation::unmeasured());
     loop {
-        if let Next::Last { is_result, body, .. } = reader.next().await {
-            return is_result.then_some(body);
+        if let Next::Last { body, .. } = reader.next().await {
+            return Frame::parse(body, &Limits::ANSWER).map_err(|_| Fault::Internal);
         }
     }
 }

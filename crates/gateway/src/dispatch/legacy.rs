@@ -19,6 +19,7 @@ use quorate_runtime::session::{self, Outgoing, PRIME_AFTER, Refused, Reply, Term
 use quorate_session::{Answer, Audience as To, Event, EventId, Purpose};
 use quorate_telemetry::{Outcome, Trace};
 
+use super::turn::InVain;
 use super::{Dispatched, Error, Operation, begin, find, here, metrics, rejected};
 use crate::classify::Request;
 use crate::fetch::Fetcher;
@@ -204,6 +205,7 @@ impl Message<'_> {
             return self.forward(call, call.frame.clone(), server.clone(), None).await;
         }
         let last = servers.len().saturating_sub(1);
+        let mut in_vain = InVain::new(Era::Legacy);
         for (index, server) in servers.into_iter().enumerate() {
             let mut outgoing = self.outgoing(call, call.frame.clone(), Some(server), Purpose::Plain);
             if index < last {
@@ -212,10 +214,11 @@ impl Message<'_> {
             }
             match self.session.post(vec![outgoing], false).await {
                 Ok(Reply::Json(body)) => {
-                    let answer = Frame::parse(body.clone(), &Limits::ANSWER);
-                    if answer.is_ok_and(|answer| answer.kind() == Kind::Result) {
+                    let Ok(answer) = Frame::parse(body.clone(), &Limits::ANSWER) else { continue };
+                    if answer.kind() == Kind::Result {
                         return Ok(Dispatched::Json { status: StatusCode::OK, body });
                     }
+                    in_vain.refused(&answer);
                 }
                 // One that takes its time streams, and is then the one that answers.
                 Ok(Reply::Stream(connection)) => return Ok(Dispatched::Connected(connection)),
@@ -223,7 +226,7 @@ impl Message<'_> {
                 Err(refused) => return Err(self.refused(call.id(), refused)),
             }
         }
-        Err(rejected(Era::Legacy, call.id(), Fault::ResourceNotFound { uri: uri.to_owned() }))
+        in_vain.answer(call.id(), uri)
     }
 
     /// The first message of an HTTP+SSE client; a session with streams was initialized before.

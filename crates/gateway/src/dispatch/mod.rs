@@ -13,6 +13,7 @@ mod here;
 mod legacy;
 mod listen;
 mod modern;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Instant;

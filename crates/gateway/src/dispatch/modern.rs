@@ -25,6 +25,7 @@ use quorate_runtime::upstream::{Answer, FrameStream};
 use quorate_telemetry::{Outcome, Trace};
 use quorate_types::ResourceName;
 
+use super::turn::InVain;
 use super::{Dispatched, Error, Operation, begin, bridged, find, here, listen, metrics, rejected};
 use crate::ask;
 use crate::behalf;
@@ -158,25 +159,48 @@ impl Upstream<'_> {
     async fn ask(&self, servers: Vec<backend::Handle>, uri: &str, operation: Operation) -> Result<Dispatched, Error> {
         let client_id = self.client_id()?;
         let mut operation = operation;
+        let mut in_vain = InVain::new(Era::Modern);
         for server in servers {
             if server.needs_session() {
-                let Some(body) = bridged::ask(self.request, self.call, server, self.trace).await else { continue };
-                operation.end(Outcome::Ok);
-                return Ok(Dispatched::Json { status: StatusCode::OK, body });
+                match bridged::ask(self.request, self.call, server, self.trace).await {
+                    Ok(answer) if answer.kind() == Kind::Result => {
+                        operation.end(Outcome::Ok);
+                        return Ok(Dispatched::Json { status: StatusCode::OK, body: answer.into_bytes() });
+                    }
+                    Ok(refusal) => in_vain.refused(&refusal),
+                    Err(fault) => in_vain.failed(&fault, Some(&client_id)),
+                }
+                continue;
             }
             let upstream_id = mint();
             let body = self.call.frame.with_id(&upstream_id).into_bytes();
-            let Ok(sent) = server.send(&self.headers(Some(uri), None), &body).await else { continue };
-            let Ok(answer) = sent.answer.finish(|_| {}).await else { continue };
-            if answer.kind() != Kind::Result || answer.id() != Some(&upstream_id) {
+            let answer = match server.send(&self.headers(Some(uri), None), &body).await {
+                Ok(sent) => sent.answer.finish(|_| {}).await.map_err(|error| fault_of(server.name(), &error)),
+                Err(error) => Err(error.to_fault()),
+            };
+            let answer = match answer {
+                Ok(answer) if answer.id() == Some(&upstream_id) => answer.with_id(&client_id),
+                Ok(_) => {
+                    let reason = "it answered another request".to_owned();
+                    in_vain
+                        .failed(&Fault::BackendFailed { server: server.name().to_string(), reason }, Some(&client_id));
+                    continue;
+                }
+                Err(fault) => {
+                    in_vain.failed(&fault, Some(&client_id));
+                    continue;
+                }
+            };
+            if answer.kind() != Kind::Result {
+                in_vain.refused(&answer);
                 continue;
             }
-            let answer = self.outbound(&server, answer.with_id(&client_id));
+            let answer = self.outbound(&server, answer);
             operation.end(Outcome::Ok);
             return Ok(Dispatched::Json { status: StatusCode::OK, body: answer.into_bytes() });
         }
         operation.end(Outcome::Failed(quorate_types::Code::NotFound));
-        Err(rejected(Era::Modern, Some(&client_id), Fault::ResourceNotFound { uri: uri.to_owned() }))
+        in_vain.answer(Some(&client_id), uri)
     }
 
     fn outbound(&self, server: &backend::Handle, frame: Frame) -> Frame {

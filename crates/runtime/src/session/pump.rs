@@ -15,7 +15,7 @@ use quorate_mcp::{Era, Fault, Method as McpMethod};
 use quorate_session::{Answer as SessionAnswer, CallKey, Event, Failure, LegEpoch, LegKey, Source};
 use quorate_telemetry::{Method, Outcome};
 use ractor::ActorRef;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::actor::Message;
 use super::legs::OpenLeg;
@@ -51,6 +51,12 @@ pub(super) struct Exchange {
     pub(super) terms: Terms,
 }
 
+/// What a call takes from others while its server works: a place at the server, and one among the tool's calls.
+struct Places<'a> {
+    load: &'a mut Option<Load>,
+    tool: &'a mut Option<OwnedSemaphorePermit>,
+}
+
 /// How handing a frame to the actor ended.
 enum Handed {
     /// Read on.
@@ -77,12 +83,11 @@ impl Pump {
     /// Sends one request and reports its frames until the answer.
     pub(super) async fn exchange(self, open: OpenLeg, exchange: Exchange) {
         let started = Instant::now();
-        let Exchange { call, frame, headers, prime_after, terms } = exchange;
+        let Exchange { call, frame, headers, prime_after, mut terms } = exchange;
         let name = frame.method().unwrap_or_default();
         let (method, answered) = (Method::of(name), McpMethod::parse(name));
-        let mut clock = Clock::start(terms.timeout.as_ref());
         // On the heap: it is large, and the task would have it twice where it is passed on.
-        let running = Box::pin(self.run(&open.session, call, frame, answered, headers, &mut clock));
+        let running = Box::pin(self.run(&open.session, call, frame, answered, headers, &mut terms));
         let result = match prime_after {
             Some(patience) => self.primed(call, patience, running).await,
             None => running.await,
@@ -117,10 +122,12 @@ impl Pump {
         frame: Frame,
         method: Option<McpMethod>,
         headers: HeaderMap,
-        clock: &mut Clock,
+        terms: &mut Terms,
     ) -> Result<Kind, Ended> {
+        let mut clock = Clock::start(terms.timeout.as_ref());
         let Asked { answer, mut load } = clock.wait(true, session.request(headers, frame)).await??;
-        let result = self.take(call, method, answer, clock, &mut load).await;
+        let mut held = Places { load: &mut load, tool: &mut terms.place };
+        let result = self.take(call, method, answer, &mut clock, &mut held).await;
         if let Some(load) = load {
             match &result {
                 Err(Ended::Upstream(error)) => load.failed(error),
@@ -136,7 +143,7 @@ impl Pump {
         method: Option<McpMethod>,
         answer: Answer,
         clock: &mut Clock,
-        load: &mut Option<Load>,
+        held: &mut Places<'_>,
     ) -> Result<Kind, Ended> {
         match answer {
             Answer::Json { frame, .. } => {
@@ -144,7 +151,7 @@ impl Pump {
                 self.hand(Some(call), method, frame, Waits::No).await;
                 Ok(kind)
             }
-            Answer::Stream(stream) => self.read(call, method, stream, clock, load).await,
+            Answer::Stream(stream) => self.read(call, method, stream, clock, held).await,
         }
     }
 
@@ -168,7 +175,7 @@ impl Pump {
         method: Option<McpMethod>,
         mut stream: FrameStream,
         clock: &mut Clock,
-        load: &mut Option<Load>,
+        held: &mut Places<'_>,
     ) -> Result<Kind, Ended> {
         // The server's last message is a request: it waits for the client.
         let mut asked = false;
@@ -179,8 +186,8 @@ impl Pump {
             let frame = item?.frame;
             let kind = answers(call, &frame)?;
             asked = kind == Kind::Request;
-            if let Some(load) = load.as_mut().filter(|_| asked) {
-                load.rest();
+            if asked {
+                held.rest();
             }
             let last = matches!(kind, Kind::Result | Kind::Error);
             let handed = self.hand(Some(call), method, frame, if last { Waits::No } else { Waits::Yes }).await;
@@ -312,6 +319,18 @@ impl Pump {
                 Failure { fault, never_executed, leg_lost }
             }
         }
+    }
+}
+
+// === impl Places ===
+
+impl Places<'_> {
+    /// Gives them back for good: the server waits for the client, who may take minutes.
+    fn rest(&mut self) {
+        if let Some(load) = self.load {
+            load.rest();
+        }
+        *self.tool = None;
     }
 }
 

@@ -2,8 +2,8 @@
 //! its tool.
 //!
 //! The time is the server's own: while it waits for an answer of the client (an elicitation, say),
-//! and while the client does not read, the clock stands. The place is given back when the exchange
-//! has ended, whatever became of the client.
+//! and while the client does not read, the clock stands. The place is given back when the server
+//! asks the client something, or else when the exchange has ended, whatever became of the client.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,8 @@ use tokio::sync::OwnedSemaphorePermit;
 pub struct Terms {
     /// How long the server may take; nothing where only the server's limits hold.
     pub timeout: Option<Timeout>,
-    /// The place among the calls of the tool, given back when dropped.
+    /// The place among the calls of the tool, given back when dropped, or once the client
+    /// is asked something.
     pub place: Option<OwnedSemaphorePermit>,
 }
 

@@ -3,8 +3,10 @@
 //! In: the events of the call's stream in the session. Out: notifications, and one last message:
 //! the answer, or what the client is asked. Questions of one moment are asked together: after the
 //! first, others are waited for, for a moment that no person notices. What came after the first
-//! question is read again when the call goes on, so that nothing is lost.
+//! question is read again when the call goes on, or passed on when its server takes all of them back, so
+//! that nothing is lost.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,6 +37,8 @@ pub(super) struct Reader {
     operation: Operation,
     /// The questions that the client is going to be asked, with their ids in the session.
     pending: Vec<(u64, InputRequest)>,
+    /// Notifications that were read after the first pending one: for now, should all of them be taken back.
+    waiting: VecDeque<Bytes>,
     /// Answered questions that were read after the first pending one.
     passed: Vec<u64>,
     /// The last sequence before the first pending question.
@@ -51,8 +55,6 @@ pub(super) enum Next {
     Forward(Bytes),
     /// The last one.
     Last {
-        /// Whether it is a result.
-        is_result: bool,
         /// The HTTP status, where it is the whole answer.
         status: StatusCode,
         /// The message.
@@ -64,12 +66,26 @@ pub(super) enum Next {
 
 impl Reader {
     pub(super) fn new(call: Opened, operation: Operation) -> Self {
-        Self { call, operation, pending: Vec::new(), passed: Vec::new(), place: None, missing: None, asks_at: None }
+        Self {
+            call,
+            operation,
+            pending: Vec::new(),
+            waiting: VecDeque::new(),
+            passed: Vec::new(),
+            place: None,
+            missing: None,
+            asks_at: None,
+        }
     }
 
     /// Returns the next message for the client.
     pub(super) async fn next(&mut self) -> Next {
         loop {
+            if self.pending.is_empty()
+                && let Some(body) = self.waiting.pop_front()
+            {
+                return Next::Forward(body);
+            }
             let connection = match &mut self.call.source {
                 Source::Answer(frame) => {
                     let frame = frame.clone();
@@ -94,15 +110,18 @@ impl Reader {
                 return self.fault(&Fault::Internal);
             };
             if is_answer(&frame) {
-                return self.finish(frame);
+                // It did not wait for what it asked.
+                self.pending.clear();
+                self.call.source = Source::Answer(frame);
+                continue;
             }
-            let forward = match frame.kind() {
-                Kind::Request => {
-                    self.asked(&frame);
-                    None
+            match frame.kind() {
+                Kind::Request => self.asked(&frame),
+                Kind::Notification | Kind::Result | Kind::Error => {
+                    let told = self.told(frame);
+                    self.waiting.extend(told);
                 }
-                Kind::Notification | Kind::Result | Kind::Error => self.told(frame),
-            };
+            }
             self.place = Some(if self.pending.is_empty() { emission.sequence } else { before });
             self.asks_at = match (self.pending.is_empty(), self.asks_at) {
                 (true, _) => None,
@@ -111,9 +130,6 @@ impl Reader {
             };
             if let Source::Stream(connection) = &mut self.call.source {
                 connection.keep(self.asks_at.is_some());
-            }
-            if let Some(body) = forward {
-                return Next::Forward(body);
             }
         }
     }
@@ -168,9 +184,6 @@ impl Reader {
             self.pending.retain(|(id, _)| Some(*id) != taken_back);
             return None;
         }
-        if !self.pending.is_empty() {
-            return None; // It is read again, if the questions are asked.
-        }
         let client = &self.call.client;
         let frame = match method {
             Some(Method::Progress) => {
@@ -202,7 +215,7 @@ impl Reader {
             Err(_) => StatusCode::OK,
         };
         self.operation.end(if is_error { Outcome::RpcError } else { Outcome::Ok });
-        Next::Last { is_result: !is_error, status, body: frame.with_id(&self.call.client.id).into_bytes() }
+        Next::Last { status, body: frame.with_id(&self.call.client.id).into_bytes() }
     }
 
     /// Asks the client to visit what the server wants visited before the call is made again.
@@ -246,6 +259,7 @@ impl Reader {
             });
         }
         self.call.leash.let_go();
+        self.waiting.clear(); // They are read again.
         let place = Place { session: self.call.session.key(), call, stream, token };
         let passed = self.passed.iter().map(|id| Ask { id: *id, question: None });
         let asked = self.pending.iter().map(|(id, request)| Ask { id: *id, question: Some(request.question) });
@@ -262,7 +276,7 @@ impl Reader {
         let state = binding.seal(&request.snapshot().services.sealer, parking, until, &entropy::secret());
         let body = build::result(&client.id, &onto_legacy::input_required(requests, &state));
         self.operation.end(Outcome::Ok);
-        Next::Last { is_result: true, status: StatusCode::OK, body }
+        Next::Last { status: StatusCode::OK, body }
     }
 
     /// Answers a request of the server on the client's behalf.
@@ -275,7 +289,7 @@ impl Reader {
     fn fault(&mut self, fault: &Fault) -> Next {
         self.operation.end(Outcome::Failed(fault.class()));
         let body = fault.to_frame(Era::Modern, Some(&self.call.client.id));
-        Next::Last { is_result: false, status: fault.http_status(Era::Modern), body }
+        Next::Last { status: fault.http_status(Era::Modern), body }
     }
 
     fn rewritten(&self, method: Option<Method>, frame: Frame) -> Frame {
