@@ -6,6 +6,7 @@
 mod choices;
 mod instructions;
 mod limits;
+mod probe;
 mod rules;
 mod search;
 mod support;

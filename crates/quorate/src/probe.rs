@@ -160,6 +160,8 @@ fn judge(surveys: &[Survey]) -> Result<(), Failure> {
     if unmatched + hidden == 0 {
         return Ok(());
     }
-    let message = format!("{unmatched} patterns match nothing, {hidden} things are not exposed: see above");
+    let unmatched = if unmatched == 1 { "1 pattern matches".to_owned() } else { format!("{unmatched} patterns match") };
+    let hidden = if hidden == 1 { "1 thing is".to_owned() } else { format!("{hidden} things are") };
+    let message = format!("{unmatched} nothing, {hidden} not exposed: see above");
     Err(Failure::new(Exit::Config, message))
 }

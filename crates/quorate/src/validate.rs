@@ -42,8 +42,9 @@ fn apis(resources: &ResourceSet) -> Result<String, Failure> {
 }
 
 fn notes(server: &ToolServer, compiled: &Compiled) -> String {
-    let (tools, problems) = (compiled.api.tools().len(), &compiled.problems);
-    let mut text = format!("\n{}: {tools} tools, {} notes\n", server.name, problems.len());
+    let problems = &compiled.problems;
+    let (tools, found) = (counted(compiled.api.tools().len(), "tool"), counted(problems.len(), "note"));
+    let mut text = format!("\n{}: {tools}, {found}\n", server.name);
     for problem in problems.iter().take(NOTES_MAX) {
         text.push_str(&format!("  {problem}\n"));
     }
@@ -51,6 +52,10 @@ fn notes(server: &ToolServer, compiled: &Compiled) -> String {
         text.push_str(&format!("  and {more} more\n"));
     }
     text
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// Prints the JSON schema of resource files.

@@ -1,0 +1,82 @@
+//! `quorate validate --probe`: what toolsets make of their servers, and what its exit code says.
+
+use std::fs;
+use std::process::Command;
+
+use quorate_tests::paths;
+use quorate_tests::raw::mcp::Mcp;
+use serde_json::{Value, json};
+
+use crate::support::{document, document_of};
+
+/// Runs the probe; returns the exit code, and what it says without the folder's name.
+fn probe(resources: &str) -> anyhow::Result<(Option<i32>, String)> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("mesh.yaml");
+    fs::write(&file, resources)?;
+    let run = Command::new(paths::binary("quorate")?).args(["validate", "--probe", "-f"]).arg(&file).output()?;
+    Ok((run.status.code(), String::from_utf8([run.stdout, run.stderr].concat())?))
+}
+
+fn files() -> Mcp {
+    Mcp::new("files").tools(&["read", "write", "delete_file"]).prompts(&["plan"])
+}
+
+#[test]
+fn the_probe_shows_where_everything_comes_from() -> anyhow::Result<()> {
+    let files = files().start()?;
+    let spec = json!({
+        "servers": [{ "server": "files", "tools": { "exclude": ["delete_*"] } }],
+        "tools": [{ "match": { "name": "write" }, "rename": "save", "timeout": "20s", "concurrency": 2 }],
+    });
+
+    let (code, said) = probe(&document(&[("files", &files)], &spec))?;
+
+    assert_eq!(code, Some(0), "{said}");
+    let shown = "
+Toolset default (files)
+  tools: 2 listed, 1 not chosen
+    read  of files
+    save  write of files; within 20s; 2 at once
+  prompts: 1 listed
+    plan  of files
+";
+    assert!(said.contains(shown), "{said}");
+    assert_eq!(files.count("tools/call"), 0, "nothing is called");
+    Ok(())
+}
+
+#[test]
+fn the_probe_fails_for_what_is_written_in_vain() -> anyhow::Result<()> {
+    let files = files().start()?;
+    let spec = json!({
+        "servers": [{ "server": "files", "tools": { "exclude": ["remove_*"] } }],
+        "tools": [
+            { "match": { "name": "read" }, "rename": "same" },
+            { "match": { "name": "write" }, "rename": "same" },
+        ],
+    });
+
+    let (code, said) = probe(&document(&[("files", &files)], &spec))?;
+
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("matches nothing: spec.servers[0].tools.exclude[0] \"remove_*\""), "{said}");
+    assert_eq!(said.matches("not exposed: ").count(), 2, "{said}");
+    assert!(said.contains("1 pattern matches nothing, 2 things are not exposed"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn the_probe_names_a_server_that_cannot_be_asked() -> anyhow::Result<()> {
+    let files = files().start()?;
+    let gone: Value = json!({ "urls": ["http://127.0.0.1:1/mcp"] });
+    let there: Value = json!({ "urls": [files.url()] });
+    let spec = json!({ "servers": ["files", "gone"] });
+
+    let (code, said) = probe(&document_of(&[("files", there), ("gone", gone)], &spec))?;
+
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("not asked: gone: "), "{said}");
+    assert!(said.contains("    read "), "what was reached is shown all the same: {said}");
+    Ok(())
+}
