@@ -1,6 +1,6 @@
 //! The tool server behind the gateway: it reads a request, and the rest is prepared bytes.
 //!
-//! Speaks both eras at `/mcp`, each as strictly as the measure needs: a modern request must carry
+//! Speaks both eras at `/mcp`, and as an HTTP API beside it ([`api`]), each as strictly as the measure needs: a modern request must carry
 //! its headers and a legacy one its session, so that a gateway which loses them fails the bench
 //! instead of looking fast. What an answer costs here is the "direct" column of the table: an HTTP
 //! exchange on this machine with nothing behind it.
@@ -29,6 +29,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::api;
 use crate::message::{self, LEGACY, METHOD, MODERN, NAME, SESSION, VERSION};
 
 /// Connections at the same time: more than any gateway's pool.
@@ -53,7 +54,9 @@ pub(crate) struct Args {
 /// The server over HTTP.
 struct Backend {
     answers: Answers,
+    api: Bytes,
     sessions: AtomicU64,
+    questions: AtomicU64,
 }
 
 /// The answers, less what is each request's own.
@@ -131,7 +134,12 @@ impl Answers {
 
 impl Backend {
     fn new(legacy_only: bool) -> Self {
-        Self { answers: Answers::new(legacy_only), sessions: AtomicU64::new(1) }
+        Self {
+            answers: Answers::new(legacy_only),
+            api: api::answer(),
+            sessions: AtomicU64::new(1),
+            questions: AtomicU64::new(1),
+        }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
@@ -145,6 +153,12 @@ impl Backend {
             return status(StatusCode::BAD_REQUEST);
         };
         let body = body.to_bytes();
+        if head.uri.path().starts_with(api::PREFIX) {
+            return match api::judge(&head, &body) {
+                StatusCode::OK => json(StatusCode::OK, &[&self.api]),
+                refused => status(refused),
+            };
+        }
         let Ok(message) = serde_json::from_slice::<Message<'_>>(&body) else {
             return status(StatusCode::BAD_REQUEST);
         };
@@ -156,7 +170,9 @@ impl Backend {
             _ if self.answers.legacy_only && is(&head.headers, &VERSION, MODERN) => {
                 error(StatusCode::BAD_REQUEST, "null", -32000, "Bad Request: Unsupported protocol version")
             }
-            "tools/call" if self.answers.legacy_only && names(&body, message::ASKING_TOOL) => asking(),
+            "tools/call" if self.answers.legacy_only && names(&body, message::ASKING_TOOL) => {
+                asking(self.questions.fetch_add(1, Ordering::Relaxed))
+            }
             _ if is(&head.headers, &VERSION, MODERN) => self.modern(&head.headers, id, &message.method),
             _ => self.legacy(&head.headers, id, &message.method),
         }
@@ -279,8 +295,8 @@ fn names(body: &[u8], tool: &str) -> bool {
 }
 
 /// Asks the client something, and waits for its answer for as long as it likes.
-fn asking() -> Response<Body> {
-    let mut response = Response::new(Body { bytes: Some(Bytes::from_static(message::QUESTION)), held: true });
+fn asking(id: u64) -> Response<Body> {
+    let mut response = Response::new(Body { bytes: Some(message::question(id)), held: true });
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response
 }

@@ -99,6 +99,20 @@ impl Connection {
         self.send(request).await
     }
 
+    /// Ends the session that these headers name.
+    ///
+    /// # Errors
+    /// When the server knows no such session.
+    pub(crate) async fn delete(&mut self, headers: &HeaderMap) -> Result<()> {
+        let mut request = Request::new(Full::default());
+        *request.method_mut() = Method::DELETE;
+        *request.uri_mut() = self.path.clone();
+        *request.headers_mut() = headers.clone();
+        let answer = self.send(request).await?;
+        ensure!(answer.status.is_success(), "DELETE: {}", answer.status);
+        Ok(())
+    }
+
     /// Opens a legacy session; returns its id.
     ///
     /// # Errors

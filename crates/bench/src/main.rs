@@ -1,10 +1,11 @@
 //! What a request through the mesh costs, beside a direct connection, in one run.
 //!
 //! One binary, four kinds of process, so that nothing measures itself: `backend` is a tool server
-//! that does next to nothing, `stdio` is the same as a program, `load` sends requests and checks every answer, and `run` starts both
-//! and a gateway, reads the gateway's CPU time and memory from the kernel, and prints the table.
+//! that does next to nothing, `stdio` is the same as a program, `load` sends requests and checks every answer, and `run`
+//! starts both and a gateway, reads the gateway's CPU time and memory from the kernel, and prints the table.
 //! Everything is on loopback, and bounded in count and time. The method is in docs/src/numbers.md.
 
+mod api;
 mod backend;
 mod client;
 mod load;

@@ -37,10 +37,11 @@ pub(crate) const ANSWER_BYTES: usize = 4096;
 pub(crate) const TOOLS: usize = 50;
 /// The tool that asks its client something before it answers.
 pub(crate) const ASKING_TOOL: &str = "ask";
-/// What it asks, as a server-sent event.
-pub(crate) const QUESTION: &[u8] = b"data: {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"elicitation/create\",\"params\":{\"message\":\"Which region?\",\"requestedSchema\":{\"type\":\"object\",\"properties\":{\"region\":{\"type\":\"string\"}}}}}\n\n";
-/// The tool that is called.
-const TOOL: &str = "read_report_07";
+/// The tool that is called: number 7 of them.
+pub(crate) const TOOL: &str = "read_report_07";
+
+/// The argument of every tool that no request gives.
+pub(crate) const FIXED_ARGUMENT: &str = "locale";
 
 /// What one load consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -66,6 +67,14 @@ struct Response<'a> {
 #[derive(Deserialize)]
 struct Listed {
     tools: Vec<serde::de::IgnoredAny>,
+}
+
+/// What the asking tool asks, as a server-sent event, under an id that no other question of the session has.
+pub(crate) fn question(id: u64) -> Bytes {
+    let schema = r#"{"type":"object","properties":{"region":{"type":"string"}}}"#;
+    let params = format!("{{\"message\":\"Which region?\",\"requestedSchema\":{schema}}}");
+    let request = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"elicitation/create\",\"params\":{params}}}");
+    format!("data: {request}\n\n").into()
 }
 
 // === impl Measure ===
@@ -221,15 +230,22 @@ pub(crate) fn call_result(is_modern: bool) -> String {
     frame.replacen("\"text\":\"\"", &format!("\"text\":\"{text}\""), 1)
 }
 
+/// The name of the tool with this number.
+pub(crate) fn tool_name(index: usize) -> String {
+    format!("read_report_{index:02}")
+}
+
 /// The result of `tools/list`, less its braces.
 pub(crate) fn list_result(is_modern: bool) -> String {
     let tool = |index: usize| {
         format!(
-            "{{\"name\":\"read_report_{index:02}\",\"title\":\"Read report {index}\",\"description\":\"Reads one page \
+            "{{\"name\":\"{}\",\"title\":\"Read report {index}\",\"description\":\"Reads one page \
              of report {index} and returns its rows, newest first, with their names and shares.\",\"inputSchema\":\
              {{\"type\":\"object\",\"properties\":{{\"query\":{{\"type\":\"string\",\"description\":\"Words that a row \
-             must contain\"}},\"page\":{{\"type\":\"integer\",\"minimum\":0}}}},\"required\":[\"query\"]}},\
-             \"annotations\":{{\"readOnlyHint\":true}}}}"
+             must contain\"}},\"page\":{{\"type\":\"integer\",\"minimum\":0}},\"{FIXED_ARGUMENT}\":\
+             {{\"type\":\"string\"}}}},\"required\":[\"query\"]}},\
+             \"annotations\":{{\"readOnlyHint\":true}}}}",
+            tool_name(index)
         )
     };
     let tools: Vec<String> = (0..TOOLS).map(tool).collect();

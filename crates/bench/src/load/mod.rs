@@ -97,8 +97,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     };
     let limit = Duration::from_secs(args.seconds_max);
     let done = tokio::time::timeout(limit, send(workers, turns)).await;
-    let (_, latencies, elapsed) = done.with_context(|| format!("not done within {limit:?}"))??;
+    let (workers, latencies, elapsed) = done.with_context(|| format!("not done within {limit:?}"))??;
     say(&serde_json::to_string(&Report::of(latencies, elapsed)?)?)?;
+    for worker in workers {
+        worker.end().await?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

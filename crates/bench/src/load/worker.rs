@@ -97,6 +97,17 @@ impl Worker {
         Ok((self, latencies))
     }
 
+    /// Ends the session, if there is one: what it holds at the gateway is not the next load's.
+    ///
+    /// # Errors
+    /// When it is not taken.
+    pub(super) async fn end(mut self) -> Result<()> {
+        if !self.measure.in_session() {
+            return Ok(());
+        }
+        self.connection.delete(&self.headers).await.context("end the session")
+    }
+
     fn next_request(&self) -> (String, bytes::Bytes) {
         self.measure.request(self.numbers.fetch_add(1, Ordering::Relaxed))
     }

@@ -10,6 +10,7 @@ mod memory;
 mod process;
 mod programs;
 mod report;
+mod resources;
 mod sink;
 mod speed;
 
@@ -24,7 +25,7 @@ use self::child::Child;
 use self::gateway::Gateway;
 use self::memory::{Memory, Parked};
 use self::programs::Idle;
-use self::report::{Light, Numbers, Programs, Row};
+use self::report::{Light, Numbers, Programs, Row, Shaped};
 use self::sink::Sink;
 use self::speed::{CpuRound, Parts, Plan, median};
 use crate::message::Measure;
@@ -119,6 +120,11 @@ async fn measure(args: &Args) -> Result<Numbers> {
     gateway.end().await?;
 
     let bridged = bridged(args, &bench, &quorate, &sink_url).await?;
+    let before = (&backend, backend_url.as_str());
+    let shaped = Shaped {
+        api_call: resources::api_calls(&bench, &quorate, before, &sink_url, &args.plan()).await?,
+        curated_call: resources::curated_calls(&bench, &quorate, before, &sink_url, &args.plan()).await?,
+    };
     let programs = Programs {
         modern_call: programs::calls(&bench, &quorate, &sink_url, Measure::ModernCall, &args.plan()).await?,
         legacy_call: programs::calls(&bench, &quorate, &sink_url, Measure::LegacyCall, &args.plan()).await?,
@@ -127,7 +133,7 @@ async fn measure(args: &Args) -> Result<Numbers> {
 
     let gateway = Gateway::before(&quorate, &backend_url, &sink_url).await?;
     let parts = Parts { bench: &bench, backend: &backend, backend_url: &backend_url, gateway: &gateway };
-    let numbers = speed(args, &parts, memory, bridged, programs, &sink).await?;
+    let numbers = speed(args, &parts, memory, bridged, shaped, programs, &sink).await?;
     gateway.check_metrics().await?;
     gateway.end().await?;
     backend.end().await?;
@@ -153,6 +159,7 @@ async fn speed(
     parts: &Parts<'_>,
     memory: Memory,
     (bridged_call, parked): (Vec<CpuRound>, Parked),
+    shaped: Shaped,
     programs: Programs,
     sink: &Sink,
 ) -> Result<Numbers> {
@@ -170,6 +177,9 @@ async fn speed(
         Row::of_cpu("CPU time, legacy `tools/call` in a session, JSON answer", &legacy_call, 0.10, 0.15),
         Row::of_cpu("CPU time, `tools/list` of 50 tools from cache", &tools_list, 0.05, 0.08),
         Row::of_cpu("CPU time, modern `tools/call` on a server of sessions", &bridged_call, 0.14, 0.20),
+        Row::of_cpu("CPU time, modern `tools/call` on an API (OpenAPI)", &shaped.api_call, 0.12, 0.18),
+        // No goal of its own: what a plain call is held to.
+        Row::of_cpu("CPU time, modern `tools/call` in a curated toolset", &shaped.curated_call, 0.08, 0.12),
         Row::of_cpu(
             "CPU time, modern `tools/call` on a program (direct: the program)",
             &programs.modern_call,
@@ -204,6 +214,7 @@ async fn speed(
         bridged_call,
         memory,
         parked,
+        shaped,
         programs,
     })
 }

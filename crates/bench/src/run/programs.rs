@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::gateway::Gateway;
 use super::process::{Cpu, proportional_bytes, tree_pids};
+use super::resources::Resources;
 use super::speed::{CpuRound, Plan, load};
 use crate::message::Measure;
 
@@ -54,19 +55,12 @@ impl Idle {
             "stdio": { "command": command, "limits": limits },
         }});
         let toolset = serde_json::json!({ "kind": "Toolset", "name": "default", "spec": { "servers": ["idle"] } });
-        let folder = std::env::temp_dir().join(format!("quorate-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
-        let file = folder.join("idle.yaml");
-        std::fs::write(&file, format!("{server}\n---\n{toolset}\n"))?;
-        let measured = Self::watch(quorate, &file, sink).await;
-        std::fs::remove_dir_all(&folder)?;
-        measured
+        Self::watch(quorate, &Resources::new(&[server, toolset])?, sink).await
     }
 
-    async fn watch(quorate: &Path, file: &Path, sink: &str) -> Result<Self> {
+    async fn watch(quorate: &Path, resources: &Resources, sink: &str) -> Result<Self> {
         let started = std::time::Instant::now();
-        let flags = ["-f".to_owned(), file.display().to_string()];
-        let gateway = Gateway::start(quorate, &flags, sink).await?;
+        let gateway = Gateway::start(quorate, &resources.flags(), sink).await?;
         while gateway.metric("quorate_stdio_spares").await? < IDLE as f64 {
             ensure!(started.elapsed() < START_TIMEOUT, "{IDLE} programs did not start within {START_TIMEOUT:?}");
             tokio::time::sleep(POLL).await;

@@ -92,8 +92,19 @@ pub(crate) struct Numbers {
     pub(crate) memory: Memory,
     /// Memory of calls that wait for their client.
     pub(crate) parked: Parked,
+    /// Gateways that resource files describe.
+    pub(crate) shaped: Shaped,
     /// Tool servers that are programs.
     pub(crate) programs: Programs,
+}
+
+/// Calls that a resource file shapes.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shaped {
+    /// Rounds of the modern call of an API's operation.
+    pub(crate) api_call: Vec<CpuRound>,
+    /// Rounds of the modern call of a tool that a toolset changes.
+    pub(crate) curated_call: Vec<CpuRound>,
 }
 
 /// What tool servers cost that are programs.
