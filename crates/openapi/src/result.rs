@@ -150,10 +150,15 @@ impl Reply {
 
     /// Adds the structured result of a JSON text, if it is one.
     fn structure(&self, json: &str, definition: &str, parts: &mut Parts) {
+        let shape = self.promised.then(|| self.shape(definition)).flatten();
+        let wrapper = self.wraps(json).then_some(WRAPPER);
+        if shape.is_some_and(|shape| shape.fits(json, wrapper, NESTING_MAX)) {
+            parts.structured = Some(self.wrap(json));
+            return;
+        }
         if nesting(json) > NESTING_MAX {
             return;
         }
-        let shape = self.promised.then(|| self.shape(definition)).flatten();
         let Some(shape) = shape else {
             if serde_json::from_str::<IgnoredAny>(json).is_ok() {
                 parts.structured = Some(self.wrap(json));

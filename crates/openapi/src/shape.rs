@@ -5,10 +5,13 @@
 //! told. The text of the result always has the whole answer. Only the keywords that output schemas have are known here
 //! (see `schema::Direction::Output`).
 
+mod outline;
+
 use std::cell::Cell;
 
 use serde_json::{Map, Value};
 
+use self::outline::Outline;
 use crate::kind::Kind;
 
 /// The most places that are told.
@@ -24,6 +27,7 @@ const STEPS_MAX: usize = 2_000_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
     root: Value,
+    outline: Outline,
 }
 
 /// One check of one result.
@@ -37,7 +41,13 @@ struct Check<'s> {
 impl Shape {
     /// Makes a shape of an output schema as this crate writes it.
     pub(crate) fn of(schema: Value) -> Self {
-        Self { root: schema }
+        Self { outline: Outline::of(&schema), root: schema }
+    }
+
+    /// Tells whether a JSON text of at most `levels_max` levels fits as it is, under `wrapper` where it is to stand
+    /// there. Most do, and need not be read into a value; what does not may still be found to fit by [`Self::fit`].
+    pub(crate) fn fits(&self, json: &str, wrapper: Option<&str>, levels_max: usize) -> bool {
+        self.outline.fits(json, wrapper, levels_max)
     }
 
     /// Makes a value fit; returns the JSON pointers of what was replaced.
@@ -238,6 +248,27 @@ mod tests {
     }
 
     #[test]
+    fn a_glance_sees_members_wrappers_nesting_and_what_is_no_json() {
+        let fits = |json: &str| shape().fits(json, None, 3);
+        assert!(fits(r#"{"id":1,"next":{"next":{"n":1.5}},"all":{"x":null,"n":2,"s":"t"},"tags":["a",null]}"#));
+        for json in [
+            r#"{"id":"1"}"#,
+            r#"{"id":1.5}"#,
+            r#"{"next":{"next":{"s":1}}}"#,
+            r#"{"all":{"x":1}}"#,
+            r#"{"a":{"b":{"c":{}}}}"#,
+            r#"{"any":7}"#,
+            r#"{"id":1} x"#,
+            r#"{"id":1,}"#,
+            "[1]",
+            "",
+        ] {
+            assert!(!fits(json), "{json}");
+        }
+        assert!(shape().fits(r#"["a"]"#, Some("tags"), 3) && !shape().fits("[1]", Some("tags"), 3));
+    }
+
+    #[test]
     fn a_root_that_is_no_object_becomes_an_empty_one() {
         check(json!([1]), json!({}), &[""]);
     }
@@ -285,6 +316,17 @@ mod tests {
             shape.fit(&mut value);
             prop_assert!(value.is_object());
             prop_assert!(shape.check().fits(&value, &shape.root, 0));
+        }
+
+        #[test]
+        fn a_text_that_fits_at_a_glance_fits(value in any_json()) {
+            let (shape, text) = (shape(), value.to_string());
+            let fits = value.is_object() && shape.check().fits(&value, &shape.root, 0);
+            prop_assert!(fits || !shape.fits(&text, None, 100));
+            if value.get("any").is_none() {
+                // The others have no alternatives, so that a glance is enough.
+                prop_assert_eq!(fits, shape.fits(&text, None, 100));
+            }
         }
     }
 }
