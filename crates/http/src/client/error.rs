@@ -50,6 +50,13 @@ pub(super) struct HeadTooLarge {
     pub(super) max: usize,
 }
 
+/// The head of an answer has more fields than allowed.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer has more than {max} header fields")]
+pub(super) struct TooManyHeaders {
+    pub(super) max: usize,
+}
+
 // === impl Error ===
 
 impl Error {

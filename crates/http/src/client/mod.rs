@@ -9,20 +9,23 @@
 //! of the environment are not used, and nothing is retried except a request that a pooled
 //! connection did not take because it was closing.
 
+mod body;
 mod connect;
 mod error;
+mod slim;
 
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::Scheme;
 use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Collected, Full};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use quorate_tls::ClientTls;
 
+pub use self::body::{Body, Broken};
 use self::connect::Connector;
 pub use self::error::Error;
 use self::error::HeadTooLarge;
@@ -31,6 +34,7 @@ use self::error::HeadTooLarge;
 #[derive(Clone)]
 pub struct Client {
     inner: legacy::Client<Connector, Full<Bytes>>,
+    slim: Option<slim::Client>,
     head_timeout: Duration,
     header_bytes_max: usize,
 }
@@ -121,8 +125,11 @@ impl Client {
         if config.headers_max != HEADERS_ON_STACK {
             builder.http1_max_headers(config.headers_max);
         }
-        let inner = builder.build(Connector::new(tls, config.connect_timeout));
-        Self { inner, head_timeout: config.head_timeout, header_bytes_max: buffer_bytes }
+        let connector = Connector::new(tls, config.connect_timeout);
+        let slim = (config.protocol == Protocol::Negotiated)
+            .then(|| slim::Client::new(connector.clone(), config, buffer_bytes));
+        let inner = builder.build(connector);
+        Self { inner, slim, head_timeout: config.head_timeout, header_bytes_max: buffer_bytes }
     }
 
     /// Sends a request to the absolute URI it names and waits for the head of the answer, within
@@ -131,7 +138,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`]; its [`Error::never_sent`] tells whether trying elsewhere is safe.
-    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, Error> {
         self.send_within(request, self.head_timeout).await
     }
 
@@ -143,11 +150,38 @@ impl Client {
         &self,
         request: Request<Full<Bytes>>,
         head_timeout: Duration,
-    ) -> Result<Response<Incoming>, Error> {
+    ) -> Result<Response<Body>, Error> {
         let response = match tokio::time::timeout(head_timeout, self.inner.request(request)).await {
-            Ok(result) => result?,
+            Ok(result) => result?.map(Body::of_pool),
             Err(_elapsed) => return Err(Error::Timeout { timeout: head_timeout }),
         };
+        self.check_head(response)
+    }
+
+    /// As [`Self::send_within`], for a request whose answer may be a stream that is silent for long: where it can, the
+    /// connection holds no buffers meanwhile (over plain HTTP/1.1; it is not among those of the pool).
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_patiently(
+        &self,
+        request: Request<Full<Bytes>>,
+        head_timeout: Duration,
+    ) -> Result<Response<Body>, Error> {
+        let is_plain = request.uri().scheme() == Some(&Scheme::HTTP);
+        let Some(slim) = self.slim.as_ref().filter(|_| is_plain) else {
+            return self.send_within(request, head_timeout).await;
+        };
+        let (head, body) = request.into_parts();
+        // It is whole, so that nothing is waited for, and nothing can fail.
+        let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+        match tokio::time::timeout(head_timeout, slim.send(Request::from_parts(head, ()), body)).await {
+            Ok(response) => self.check_head(response?.map(Body::of_slim)),
+            Err(_elapsed) => Err(Error::Timeout { timeout: head_timeout }),
+        }
+    }
+
+    fn check_head(&self, response: Response<Body>) -> Result<Response<Body>, Error> {
         // hyper bounds the buffer that a head is read with, which lets twice as much through.
         let fields = response.headers().iter();
         let bytes: usize = fields.map(|(name, value)| name.as_str().len() + value.len()).sum();

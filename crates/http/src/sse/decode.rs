@@ -139,6 +139,8 @@ impl Decoder {
                 }
             }
             if self.chunk.is_empty() {
+                // Also an empty slice keeps what it was cut from: the buffer of the connection.
+                self.chunk = Bytes::new();
                 return Ok(None);
             }
             // A comment may be endless: it is recognised by its first byte and never kept.

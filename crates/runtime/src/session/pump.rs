@@ -125,7 +125,10 @@ impl Pump {
         terms: &mut Terms,
     ) -> Result<Kind, Ended> {
         let mut clock = Clock::start(terms.timeout.as_ref());
-        let Asked { answer, mut load } = clock.wait(true, session.request(headers, frame)).await??;
+        // On the heap, and gone when the answer begins: sending takes ten times the memory of reading, and a call that
+        // waits for its client is read for minutes.
+        let request = Box::pin(session.request(headers, frame));
+        let Asked { answer, mut load } = clock.wait(true, request).await??;
         let mut held = Places { load: &mut load, tool: &mut terms.place };
         let result = self.take(call, method, answer, &mut clock, &mut held).await;
         if let Some(load) = load {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use quorate_http::client::{self, Broken};
 use quorate_http::sse::{Event, EventStream, StreamError};
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ pub(super) struct Events {
 
 /// A body that notes when it gave something.
 struct Watched {
-    body: Incoming,
+    body: client::Body,
     began: Instant,
     activity_ms: Arc<AtomicU64>,
 }
@@ -34,7 +34,7 @@ struct Watched {
 // === impl Events ===
 
 impl Events {
-    pub(super) fn new(body: Incoming, event_bytes_max: usize) -> Self {
+    pub(super) fn new(body: client::Body, event_bytes_max: usize) -> Self {
         let (began, activity_ms) = (Instant::now(), Arc::new(AtomicU64::new(0)));
         let watched = Watched { body, began, activity_ms: Arc::clone(&activity_ms) };
         Self { stream: EventStream::new(watched, event_bytes_max), began, activity_ms }
@@ -70,9 +70,9 @@ impl Events {
 
 impl Body for Watched {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if polled.is_ready() {
             let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use quorate_http::{BodyError, client};
+use quorate_http::BodyError;
+use quorate_http::client::{self, Body};
 use quorate_jsonrpc::{self as jsonrpc, Frame, Kind};
 use tokio::time::Instant;
 
@@ -77,9 +77,24 @@ pub(super) async fn send(
     endpoint: &HttpEndpoint,
     request: Request<Full<Bytes>>,
     patience: Patience,
-) -> Result<Response<Incoming>, Error> {
+) -> Result<Response<Body>, Error> {
     let (_, after) = patience.first_byte;
-    let response = endpoint.client().send_within(request, after).await.map_err(of_client)?;
+    unless_redirected(endpoint.client().send_within(request, after).await)
+}
+
+/// As [`send`], where the answer may be a stream that is silent for minutes.
+pub(super) async fn send_patiently(
+    endpoint: &HttpEndpoint,
+    request: Request<Full<Bytes>>,
+    patience: Patience,
+) -> Result<Response<Body>, Error> {
+    let (_, after) = patience.first_byte;
+    unless_redirected(endpoint.client().send_patiently(request, after).await)
+}
+
+/// Takes a response that is no redirect.
+fn unless_redirected(response: Result<Response<Body>, client::Error>) -> Result<Response<Body>, Error> {
+    let response = response.map_err(of_client)?;
     if response.status().is_redirection() {
         return Err(Error::Redirect { location: shown(response.headers().get(LOCATION)) });
     }
@@ -123,7 +138,7 @@ pub(super) fn build(
 /// Reads the answer to a request out of its response.
 pub(super) async fn answer(
     endpoint: &HttpEndpoint,
-    response: Response<Incoming>,
+    response: Response<Body>,
     patience: Patience,
 ) -> Result<Answer, Error> {
     let status = response.status();
@@ -146,7 +161,7 @@ pub(super) async fn answer(
 }
 
 /// Takes the event stream of a successful response.
-pub(super) fn events(endpoint: &HttpEndpoint, response: Response<Incoming>) -> Result<Events, Error> {
+pub(super) fn events(endpoint: &HttpEndpoint, response: Response<Body>) -> Result<Events, Error> {
     match media(response.headers()) {
         Media::Events => Ok(Events::new(response.into_body(), endpoint.limits().event_bytes_max)),
         Media::Json | Media::Other => Err(wrong_media(&response)),
@@ -154,7 +169,7 @@ pub(super) fn events(endpoint: &HttpEndpoint, response: Response<Incoming>) -> R
 }
 
 /// Reads a body that nobody needs, so that its connection can serve the next request.
-pub(super) fn drain(response: Response<Incoming>) {
+pub(super) fn drain(response: Response<Body>) {
     if http_body::Body::is_end_stream(response.body()) {
         return;
     }
@@ -167,7 +182,7 @@ pub(super) fn drain(response: Response<Incoming>) {
 /// Turns a status that is no success into the answer it carries, or into an error.
 pub(super) async fn refusal(
     endpoint: &HttpEndpoint,
-    response: Response<Incoming>,
+    response: Response<Body>,
     patience: Patience,
 ) -> Result<Answer, Error> {
     let status = response.status();
@@ -183,7 +198,7 @@ pub(super) async fn refusal(
 }
 
 /// Reads the JSON-RPC error of a refusal; a body that is none is worth no error of its own.
-async fn fault(response: Response<Incoming>, patience: Patience) -> Option<Frame> {
+async fn fault(response: Response<Body>, patience: Patience) -> Option<Frame> {
     if !matches!(media(response.headers()), Media::Json) {
         return None;
     }
@@ -193,7 +208,7 @@ async fn fault(response: Response<Incoming>, patience: Patience) -> Option<Frame
 }
 
 /// Tells whether the body of a refusal, of whatever type, mentions a lower-case word.
-pub(super) async fn mentions(response: Response<Incoming>, word: &str, patience: Patience) -> bool {
+pub(super) async fn mentions(response: Response<Body>, word: &str, patience: Patience) -> bool {
     let body = body(response.into_body(), FAULT_BYTES_MAX, patience).await.unwrap_or_default();
     String::from_utf8_lossy(&body).to_ascii_lowercase().contains(word)
 }
@@ -229,7 +244,7 @@ fn of_malformed(malformed: jsonrpc::Malformed) -> Error {
     Nonsense::Message { reason: malformed.reason }.into()
 }
 
-pub(super) async fn body(body: Incoming, bytes_max: usize, patience: Patience) -> Result<Bytes, Error> {
+pub(super) async fn body(body: Body, bytes_max: usize, patience: Patience) -> Result<Bytes, Error> {
     let (until, after) = patience.total.unwrap_or(patience.first_byte);
     let left = until.saturating_duration_since(Instant::now());
     quorate_http::collect(body, bytes_max, left).await.map_err(|error| match error {
@@ -251,7 +266,7 @@ fn media(headers: &HeaderMap) -> Media {
     }
 }
 
-fn wrong_media(response: &Response<Incoming>) -> Error {
+fn wrong_media(response: &Response<Body>) -> Error {
     Nonsense::ContentType { found: shown(response.headers().get(CONTENT_TYPE)) }.into()
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use hyper::body::Incoming;
+use quorate_http::client::Body;
 use quorate_jsonrpc::Frame;
 use quorate_mcp::error::METHOD_NOT_FOUND;
 use quorate_mcp::header::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
@@ -127,17 +127,12 @@ impl Session {
         }
     }
 
-    async fn post(
-        &self,
-        mut headers: HeaderMap,
-        message: Bytes,
-        patience: Patience,
-    ) -> Result<Response<Incoming>, Error> {
+    async fn post(&self, mut headers: HeaderMap, message: Bytes, patience: Patience) -> Result<Response<Body>, Error> {
         self.check_open()?;
         let Access { endpoint, .. } = &self.access;
         self.access.fill(&mut headers);
         let request = wire::post(endpoint, endpoint.uri().clone(), headers, message);
-        wire::send(endpoint, request, patience).await
+        wire::send_patiently(endpoint, request, patience).await
     }
 
     fn check_open(&self) -> Result<(), Error> {
@@ -167,7 +162,8 @@ impl Access {
             let id = HeaderValue::from_str(id).map_err(|_| Nonsense::EventId)?;
             headers.insert(LAST_EVENT_ID, id);
         }
-        let response = wire::send(&self.endpoint, wire::get_events(&self.endpoint, headers), patience).await?;
+        let request = wire::get_events(&self.endpoint, headers);
+        let response = wire::send_patiently(&self.endpoint, request, patience).await?;
         match response.status() {
             status if status.is_success() => wire::events(&self.endpoint, response).map(Some),
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
@@ -201,7 +197,7 @@ impl Access {
     }
 
     /// Reads a refusal, telling a lost session from everything else.
-    async fn refusal(&self, response: Response<Incoming>, patience: Patience) -> Result<Answer, Error> {
+    async fn refusal(&self, response: Response<Body>, patience: Patience) -> Result<Answer, Error> {
         let refusal = wire::refusal(&self.endpoint, response, patience).await;
         let (status, fault) = match &refusal {
             Ok(Answer::Json { status, frame }) => (*status, Some(frame)),
