@@ -40,6 +40,8 @@ use super::error::{Error, HeadTooLarge, TooManyHeaders};
 const READ_BYTES: usize = 8 << 10;
 /// Room for a request's head beyond its fields: request line, `host`, line ends.
 const HEAD_SPARE_BYTES: usize = 512;
+/// Bytes of a chunk's head, or of what follows the last chunk. Servers write a few; more is never waited for.
+const CHUNK_HEAD_BYTES_MAX: usize = 8 << 10;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -310,14 +312,18 @@ impl Open {
     }
 
     fn decode_with(&mut self, more: &[u8]) -> Result<Bytes, Source> {
-        if self.input.is_empty() {
+        let (data, left) = if self.input.is_empty() {
             let (used, data) = decode(&mut self.call, more)?;
-            self.input = BytesMut::from(&more[used..]);
-            return Ok(data);
+            (data, BytesMut::from(&more[used..]))
+        } else {
+            self.input.extend_from_slice(more);
+            let (used, data) = decode(&mut self.call, &self.input)?;
+            (data, BytesMut::from(&self.input[used..]))
+        };
+        if left.len() > CHUNK_HEAD_BYTES_MAX {
+            return Err(io::Error::new(ErrorKind::InvalidData, "the head of a chunk is too long").into());
         }
-        self.input.extend_from_slice(more);
-        let (used, data) = decode(&mut self.call, &self.input)?;
-        self.input = BytesMut::from(&self.input[used..]);
+        self.input = left;
         Ok(data)
     }
 }

@@ -386,3 +386,19 @@ async fn a_patient_request_is_answered_before_the_server_has_read_it() {
     let sent = client.send_patiently(request, PATIENCE);
     assert_eq!(within("the answer", sent).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
 }
+
+#[tokio::test]
+async fn the_head_of_a_chunk_is_not_waited_for_without_end() {
+    for way in Way::ALL {
+        let address = backend(|_, mut raw| async move {
+            read_request(&mut raw).await;
+            raw.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5;").await;
+            while raw.0.write_all(&[b'x'; 4 << 10]).await.is_ok() {}
+        })
+        .await;
+        let client = client(&Config::default());
+        let answer = within("the answer", way.send(&client, post(address, "{}"))).await.unwrap();
+        let mut body = answer.into_body();
+        within("the failure", body.frame()).await.unwrap().unwrap_err();
+    }
+}

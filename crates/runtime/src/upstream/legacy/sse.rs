@@ -51,7 +51,7 @@ impl Session {
     /// Opens the stream and waits for the address that it names.
     async fn connect(endpoint: &HttpEndpoint, headers: HeaderMap) -> Result<Self, Error> {
         let patience = Patience::of_listen(endpoint.limits());
-        let response = wire::send(endpoint, wire::get_events(endpoint, headers), patience).await?;
+        let response = wire::send_patiently(endpoint, wire::get_events(endpoint, headers), patience).await?;
         let status = response.status();
         if !status.is_success() {
             return match wire::refusal(endpoint, response, patience).await? {

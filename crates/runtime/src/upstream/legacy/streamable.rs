@@ -59,7 +59,7 @@ impl Session {
     ) -> Result<(Self, InitializeResult), Error> {
         let patience = Patience::of_call(endpoint.limits());
         let request = wire::post(endpoint, endpoint.uri().clone(), headers, initialize);
-        let response = wire::send(endpoint, request, patience).await?;
+        let response = wire::send_patiently(endpoint, request, patience).await?;
         let status = response.status();
         let id = session_id(response.headers())?;
         // What a server sends before the answer to `initialize` belongs to no session of ours yet.
@@ -117,9 +117,11 @@ impl Session {
         let mut headers = HeaderMap::new();
         self.access.fill(&mut headers);
         let request = wire::build(endpoint, Method::DELETE, endpoint.uri().clone(), headers, Bytes::new());
-        let sent =
-            tokio::time::timeout(CLOSE_TIMEOUT, wire::send(endpoint, request, Patience::of_call(endpoint.limits())))
-                .await;
+        let sent = tokio::time::timeout(
+            CLOSE_TIMEOUT,
+            wire::send_patiently(endpoint, request, Patience::of_call(endpoint.limits())),
+        )
+        .await;
         match sent {
             Ok(Ok(response)) => wire::drain(response),
             Ok(Err(error)) => tracing::debug!(uri = %endpoint.uri(), %error, "upstream.close"),
