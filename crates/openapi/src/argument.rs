@@ -19,7 +19,7 @@ use crate::name;
 use crate::node::Node;
 use crate::parameter::{self, Location, Parameter, Wire};
 use crate::problem::{Fault, Reason};
-use crate::refusal::{ArgumentProblem, Refusal, shown};
+use crate::refusal::{ArgumentProblem, Problems, Refusal, shown};
 use crate::schema::{self, Direction};
 use crate::text::clean;
 
@@ -299,25 +299,27 @@ fn assemble(
 /// A [`Refusal`] with everything that is wrong.
 pub(crate) fn cut<'a>(list: &[Argument], arguments: &'a str) -> Result<Vec<Option<&'a str>>, Refusal> {
     let mut values: Vec<Option<&'a str>> = vec![None; list.len()];
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     members(arguments, 0, |name, span| match list.iter().position(|one| &*one.name == name) {
         Some(index) => values[index] = Some(span.of(arguments)),
-        None => {
+        None => problems.add(|| {
             let allowed = list.iter().map(|one| one.name.to_string()).collect();
-            problems.push(ArgumentProblem::Unknown { name: name.to_owned(), allowed });
-        }
+            ArgumentProblem::Unknown { name: shown(name), allowed }
+        }),
     })
     .map_err(|error| ArgumentProblem::Malformed { message: error.to_string() })?;
     for (argument, value) in list.iter().zip(&mut values) {
-        problems.extend(argument.check(value));
+        if let Some(problem) = argument.check(value) {
+            problems.add(|| problem);
+        }
     }
     let body = |one: &Argument| matches!(one.target, Target::Field(_));
     if list.iter().zip(&values).any(|(one, value)| body(one) && value.is_some()) {
         let missing =
             list.iter().zip(&values).filter(|(one, value)| one.required_in_body && !one.required && value.is_none());
-        problems.extend(missing.map(|(one, _)| one.missing()));
+        missing.for_each(|(one, _)| problems.add(|| one.missing()));
     }
-    Refusal::of(problems).map(|()| values)
+    problems.refuse().map(|()| values)
 }
 
 // === impl Argument ===

@@ -18,6 +18,10 @@ pub struct Refusal {
     problems: Vec<ArgumentProblem>,
 }
 
+/// What is found wrong, as far as it will be told.
+#[derive(Debug, Default)]
+pub(crate) struct Problems(Vec<ArgumentProblem>);
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArgumentProblem {
@@ -30,7 +34,7 @@ pub enum ArgumentProblem {
     /// The tool has no such argument.
     #[error("there is no argument {name:?}; allowed: {}", listed(allowed))]
     Unknown {
-        /// The argument's name.
+        /// The argument's name, shortened.
         name: String,
         /// The names that exist.
         allowed: Vec<String>,
@@ -85,18 +89,29 @@ pub enum ArgumentProblem {
     },
 }
 
+// === impl Problems ===
+
+impl Problems {
+    /// Adds a problem while it will be told: a caller may send any number of wrong arguments, and each problem lists
+    /// what is allowed.
+    pub(crate) fn add(&mut self, problem: impl FnOnce() -> ArgumentProblem) {
+        if self.0.len() < PROBLEMS_MAX {
+            self.0.push(problem());
+        }
+    }
+
+    /// Refuses, unless nothing was added.
+    ///
+    /// # Errors
+    /// A [`Refusal`] with the problems.
+    pub(crate) fn refuse(self) -> Result<(), Refusal> {
+        if self.0.is_empty() { Ok(()) } else { Err(Refusal { problems: self.0 }) }
+    }
+}
+
 // === impl Refusal ===
 
 impl Refusal {
-    /// Makes a refusal of these problems, or nothing of none.
-    pub(crate) fn of(mut problems: Vec<ArgumentProblem>) -> Result<(), Self> {
-        if problems.is_empty() {
-            return Ok(());
-        }
-        problems.truncate(PROBLEMS_MAX);
-        Err(Self { problems })
-    }
-
     /// Returns the problems.
     #[must_use]
     pub fn problems(&self) -> &[ArgumentProblem] {

@@ -170,6 +170,18 @@ fn wrong_arguments_are_told_all_at_once_with_what_is_allowed() {
 }
 
 #[test]
+fn any_number_of_wrong_arguments_makes_a_refusal_of_bounded_size() {
+    let unknown: serde_json::Map<String, Value> =
+        (0..20_000).map(|index| (format!("{index:06}{}", "x".repeat(100)), json!(1))).collect();
+    let arguments = Value::Object(unknown).to_string();
+
+    let refusal = api().tool("putItem").expect("is there").call(&arguments).expect_err("nothing of it exists");
+
+    assert_eq!(refusal.problems().len(), 10);
+    assert!(refusal.to_string().len() < 2_000, "{refusal}");
+}
+
+#[test]
 fn null_leaves_an_optional_argument_out_unless_it_means_something() {
     let api = api();
     let cases = [
