@@ -8,6 +8,7 @@
 mod outline;
 
 use std::cell::Cell;
+use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
@@ -75,7 +76,7 @@ impl<'s> Check<'s> {
             return;
         }
         let length = place.len();
-        let Some(parts) = self.parts(schema, kind_of(value), 0) else {
+        let Some(parts) = self.parts(schema, kind_of(value)) else {
             replace(value, place, places);
             return;
         };
@@ -84,7 +85,7 @@ impl<'s> Check<'s> {
                 for (name, member) in members.iter_mut() {
                     place.push('/');
                     place.push_str(&name.replace('~', "~0").replace('/', "~1"));
-                    for schema in parts.iter().filter_map(|part| below(part, name)) {
+                    for schema in parts.iter().take_while(|_| self.step()).filter_map(|part| below(part, name)) {
                         self.fit_at(member, schema, place, places);
                     }
                     place.truncate(length);
@@ -93,7 +94,7 @@ impl<'s> Check<'s> {
             Value::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
                     place.push_str(&format!("/{index}"));
-                    for schema in parts.iter().filter_map(|part| part.get("items")) {
+                    for schema in parts.iter().take_while(|_| self.step()).filter_map(|part| part.get("items")) {
                         self.fit_at(item, schema, place, places);
                     }
                     place.truncate(length);
@@ -107,29 +108,45 @@ impl<'s> Check<'s> {
         }
     }
 
-    /// Lists the schemas without alternatives that hold for a value of a kind; `None` when none can.
-    fn parts(&self, schema: &'s Value, kind: Kind, hops: usize) -> Option<Vec<&'s Value>> {
-        if hops > HOPS_MAX || !allows(schema, kind) {
-            return None;
+    /// Lists the schemas without alternatives that hold for a value of a kind, each once; `None` when none can.
+    fn parts(&self, schema: &'s Value, kind: Kind) -> Option<Vec<&'s Value>> {
+        let mut parts = Vec::new();
+        let mut seen = HashSet::new();
+        let found = self.collect(schema, kind, 0, &mut parts);
+        found.then(|| parts.into_iter().filter(|part| seen.insert(std::ptr::from_ref(*part))).collect())
+    }
+
+    /// Adds the schemas that hold for a value of a kind; false when none can, or no step is left to tell.
+    fn collect(&self, schema: &'s Value, kind: Kind, hops: usize, parts: &mut Vec<&'s Value>) -> bool {
+        if !self.step() || hops > HOPS_MAX || !allows(schema, kind) {
+            return false;
         }
-        let mut parts = vec![schema];
-        if let Some(target) = self.target(schema) {
-            parts.extend(self.parts(target, kind, hops + 1)?);
+        parts.push(schema);
+        if self.target(schema).is_some_and(|target| !self.collect(target, kind, hops + 1, parts)) {
+            return false;
         }
-        for branch in schema["allOf"].as_array().into_iter().flatten() {
-            parts.extend(self.parts(branch, kind, hops + 1)?);
+        let branches = |key: &str| schema[key].as_array().map(Vec::as_slice);
+        if branches("allOf").is_some_and(|all| !all.iter().all(|one| self.collect(one, kind, hops + 1, parts))) {
+            return false;
         }
-        if let Some(branches) = schema["anyOf"].as_array() {
-            // The first that is of the kind: which of several was meant cannot be known.
-            parts.extend(branches.iter().find_map(|branch| self.parts(branch, kind, hops + 1))?);
-        }
-        Some(parts)
+        let Some(any) = branches("anyOf") else { return true };
+        let before = parts.len();
+        // The first that is of the kind: which of several was meant cannot be known.
+        any.iter().any(|branch| {
+            parts.truncate(before);
+            self.collect(branch, kind, hops + 1, parts)
+        })
+    }
+
+    /// Takes one of the steps that are left; false when there is none.
+    fn step(&self) -> bool {
+        let left = self.steps_left.get();
+        self.steps_left.set(left.saturating_sub(1));
+        left > 0
     }
 
     fn fits(&self, value: &Value, schema: &'s Value, hops: usize) -> bool {
-        let Some(left) = self.steps_left.get().checked_sub(1) else { return false };
-        self.steps_left.set(left);
-        if hops > HOPS_MAX || !allows(schema, kind_of(value)) {
+        if !self.step() || hops > HOPS_MAX || !allows(schema, kind_of(value)) {
             return false;
         }
         if self.target(schema).is_some_and(|target| !self.fits(value, target, hops + 1)) {
@@ -143,13 +160,16 @@ impl<'s> Check<'s> {
             return false;
         }
         match value {
-            Value::Object(members) => members
-                .iter()
-                .all(|(name, member)| below(schema, name).is_none_or(|schema| self.fits(member, schema, 0))),
+            Value::Object(members) if describes_members(schema) => {
+                members.iter().all(|(name, member)| match below(schema, name) {
+                    Some(schema) => self.fits(member, schema, 0),
+                    None => self.step(),
+                })
+            }
             Value::Array(items) => {
                 schema.get("items").is_none_or(|schema| items.iter().all(|item| self.fits(item, schema, 0)))
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+            Value::Object(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
         }
     }
 
@@ -164,6 +184,11 @@ fn replace(value: &mut Value, place: &str, places: &mut Vec<String>) {
     if places.len() < PLACES_MAX {
         places.push(place.to_owned());
     }
+}
+
+/// Tells whether a schema says anything about the members of an object.
+fn describes_members(schema: &Value) -> bool {
+    schema.get("properties").is_some() || schema.get("additionalProperties").is_some_and(Value::is_object)
 }
 
 /// The schema of a member of an object.
@@ -288,6 +313,44 @@ mod tests {
         assert!(!shape.fit(&mut value).is_empty());
 
         assert!(value.is_object());
+    }
+
+    #[test]
+    fn compositions_that_multiply_end_in_time() {
+        // Each is four of the next, so that the last is looked at 4^14 times.
+        let mut definitions: Map<String, Value> = (1..15)
+            .map(|index| {
+                (format!("A{index}"), json!({"allOf": vec![json!({"$ref": format!("#/$defs/A{}", index + 1)}); 4]}))
+            })
+            .collect();
+        definitions.insert("A15".to_owned(), json!({"type": ["object", "null"]}));
+        let shape = Shape::of(json!({
+            "type": "object",
+            "properties": {"a": {"$ref": "#/$defs/A1"}, "n": {"type": ["integer", "null"]}},
+            "$defs": definitions,
+        }));
+        let members: Map<String, Value> = (0..10_000).map(|index| (format!("m{index}"), json!(index))).collect();
+        let mut value = json!({"a": members, "n": "x"});
+
+        let places = shape.fit(&mut value);
+
+        assert!(!places.is_empty());
+        assert_eq!(value["a"], Value::Null, "what is not compared in time does not fit");
+    }
+
+    #[test]
+    fn a_schema_that_is_met_twice_mends_a_value_once() {
+        let same = json!({"$ref": "#/$defs/A"});
+        let shape = Shape::of(json!({
+            "type": "object", "properties": {"a": {"allOf": vec![same; 1_000]}},
+            "$defs": {"A": {"type": ["object", "null"], "properties": {"n": {"type": ["integer", "null"]}}}},
+        }));
+        let check = shape.check();
+        let schema = &shape.root["properties"]["a"];
+        assert_eq!(check.parts(schema, Kind::Object).map(|parts| parts.len()), Some(1_002));
+        let mut value = json!({"a": {"n": "x"}});
+        assert_eq!(shape.fit(&mut value), ["/a/n"]);
+        assert_eq!(value, json!({"a": {"n": null}}));
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
