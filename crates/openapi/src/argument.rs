@@ -7,14 +7,14 @@
 //!
 //! At a call the raw arguments are cut into raw values here, and checked: unknown and missing ones, kinds, choices.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use quorate_jsonrpc::members;
 use serde_json::{Map, Value, json};
 
 use crate::body::{Body, Content, Form, Way};
 use crate::document::Document;
-use crate::kind::{Kind, Kinds};
+use crate::kind::{self, Kind, Kinds};
 use crate::name;
 use crate::node::Node;
 use crate::parameter::{self, Location, Parameter, Wire};
@@ -29,6 +29,8 @@ static ANYTHING: Value = Value::Bool(true);
 const EXAMPLE_BYTES_MAX: usize = 200;
 /// How long descriptions may be when the input is too large with whole ones.
 const SHORT_NOTE_CHARS: usize = 80;
+/// The characters of a number at the end of a name, with the separator before it: fields have up to four digits.
+const NUMBER_CHARS: usize = 5;
 /// What is said of a file.
 const FILE_NOTE: &str = "The file's content in base64, or a data: URI such as data:image/png;name=a.png;base64,…";
 
@@ -106,11 +108,12 @@ pub(crate) fn of<'d>(
     let definitions = translated.definitions;
     let mut list = Vec::with_capacity(drafts.len());
     let mut properties = Map::new();
+    let mut kinds_of = kind::Reader::new(&definitions);
     for ((draft, name), part) in drafts.into_iter().zip(names).zip(translated.parts) {
         let part = described(document, &draft, part);
         let kinds = match draft.written {
-            Written::AsIs => Kinds::of_schema(&part, &definitions),
-            Written::Text | Written::Base64 => Kinds::of_schema(&json!({"type": part["type"]}), &definitions),
+            Written::AsIs => kinds_of.read(&part),
+            Written::Text | Written::Base64 => kinds_of.read(&json!({"type": part["type"]})),
         };
         let choices = choices(&part);
         list.push(Argument {
@@ -193,16 +196,24 @@ fn names(drafts: &[Draft<'_>]) -> Vec<String> {
     for name in &bare {
         *uses.entry(name).or_default() += 1;
     }
-    let mut names: Vec<String> = Vec::with_capacity(drafts.len());
+    let mut names = Vec::with_capacity(drafts.len());
+    let mut taken: HashSet<String> = HashSet::with_capacity(drafts.len());
+    // The last number that each beginning got: all before it are taken.
+    let mut counts: HashMap<String, usize> = HashMap::new();
     for (draft, bare) in drafts.iter().zip(&bare) {
         let shared = uses.get(bare.as_str()).is_some_and(|count| *count > 1);
         let base = if shared { name::sanitised(&format!("{}_{bare}", draft.place)) } else { bare.clone() };
+        let is_free = |name: &str, taken: &HashSet<String>| {
+            !taken.contains(name) && (name == bare.as_str() || !uses.contains_key(name))
+        };
         let mut name = base.clone();
-        let mut count = 1;
-        while names.contains(&name) || (name != *bare && uses.contains_key(name.as_str())) {
-            count += 1;
-            name = format!("{}_{count}", &base[..base.len().min(name::NAME_CHARS_MAX - 4)]);
+        let beginning = &base[..base.len().min(name::NAME_CHARS_MAX - NUMBER_CHARS)];
+        while !is_free(&name, &taken) {
+            let count = counts.entry(beginning.to_owned()).or_insert(1);
+            *count += 1;
+            name = format!("{beginning}_{count}");
         }
+        taken.insert(name.clone());
         names.push(name);
     }
     names

@@ -3,11 +3,12 @@
 //! A translated schema goes in, the set of kinds that it allows comes out; what it does not say is allowed, so that a
 //! check by kind never refuses what the schema accepts. The kind of a raw text is read off its first character.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-/// The most references from a schema to its type that are followed.
+/// The most references and compositions from a schema to its type that are followed; below them it is open.
 const HOPS_MAX: usize = 16;
 
 /// The kind of one JSON value.
@@ -26,6 +27,12 @@ pub(crate) enum Kind {
 /// A set of kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kinds(u8);
+
+/// Reads the kinds of schemas that share definitions, each of which is read once.
+pub(crate) struct Reader<'s> {
+    definitions: &'s Map<String, Value>,
+    known: HashMap<&'s str, Kinds>,
+}
 
 /// Every kind with its name in schemas and messages.
 const ALL: [(Kind, &str); 7] = [
@@ -81,45 +88,76 @@ fn is_integer(raw: &str) -> bool {
 
 impl Kinds {
     pub(crate) const ANY: Self = Self(0b111_1111);
+    const NONE: Self = Self(0);
 
     pub(crate) const fn contains(self, kind: Kind) -> bool {
         self.0 & kind.bit() != 0
     }
 
-    /// Reads the kinds that a translated schema allows; what it does not say is allowed.
-    pub(crate) fn of_schema(schema: &Value, definitions: &Map<String, Value>) -> Self {
-        Self::read(schema, definitions, HOPS_MAX)
+    const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
-    fn read(schema: &Value, definitions: &Map<String, Value>, hops: usize) -> Self {
-        let Some(hops) = hops.checked_sub(1) else { return Self::ANY };
-        let mut kinds = match &schema["type"] {
-            Value::String(one) => Self::named(one),
-            Value::Array(several) => {
-                several.iter().filter_map(Value::as_str).fold(Self(0), |all, one| Self(all.0 | Self::named(one).0))
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Self::ANY,
-        };
-        let target = schema["$ref"].as_str().and_then(|target| definitions.get(target.rsplit('/').next()?));
-        if let Some(target) = target {
-            kinds = Self(kinds.0 & Self::read(target, definitions, hops).0);
-        }
-        for key in ["anyOf", "oneOf"] {
-            if let Some(branches) = schema[key].as_array() {
-                let any = branches.iter().fold(Self(0), |all, one| Self(all.0 | Self::read(one, definitions, hops).0));
-                kinds = Self(kinds.0 & any.0);
-            }
-        }
-        for branch in schema["allOf"].as_array().into_iter().flatten() {
-            kinds = Self(kinds.0 & Self::read(branch, definitions, hops).0);
-        }
-        kinds
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     fn named(name: &str) -> Self {
         let bits = ALL.iter().filter(|(_, known)| *known == name).fold(0, |bits, (kind, _)| bits | kind.bit());
         // Every integer is a number.
         Self(if bits == Kind::Number.bit() { bits | Kind::Integer.bit() } else { bits })
+    }
+}
+
+// === impl Reader ===
+
+impl<'s> Reader<'s> {
+    pub(crate) fn new(definitions: &'s Map<String, Value>) -> Self {
+        Self { definitions, known: HashMap::new() }
+    }
+
+    /// Reads the kinds that a translated schema allows; what it does not say is allowed.
+    pub(crate) fn read(&mut self, schema: &Value) -> Kinds {
+        self.read_at(schema, 0)
+    }
+
+    fn read_at(&mut self, schema: &Value, hops: usize) -> Kinds {
+        if hops > HOPS_MAX {
+            return Kinds::ANY;
+        }
+        let mut kinds = match &schema["type"] {
+            Value::String(one) => Kinds::named(one),
+            Value::Array(several) => {
+                several.iter().filter_map(Value::as_str).fold(Kinds::NONE, |all, one| all.or(Kinds::named(one)))
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Kinds::ANY,
+        };
+        if let Some(name) = schema["$ref"].as_str().and_then(|target| target.rsplit('/').next()) {
+            kinds = kinds.and(self.defined(name, hops + 1));
+        }
+        for key in ["anyOf", "oneOf"] {
+            if let Some(branches) = schema[key].as_array() {
+                let any = branches.iter().fold(Kinds::NONE, |all, one| all.or(self.read_at(one, hops + 1)));
+                kinds = kinds.and(any);
+            }
+        }
+        for branch in schema["allOf"].as_array().into_iter().flatten() {
+            kinds = kinds.and(self.read_at(branch, hops + 1));
+        }
+        kinds
+    }
+
+    /// Reads a definition, once however often it is referred to.
+    fn defined(&mut self, name: &str, hops: usize) -> Kinds {
+        let Some((name, schema)) = self.definitions.get_key_value(name) else { return Kinds::ANY };
+        if let Some(kinds) = self.known.get(name.as_str()) {
+            return *kinds;
+        }
+        // What refers to itself is open there.
+        self.known.insert(name, Kinds::ANY);
+        let kinds = self.read_at(schema, hops);
+        self.known.insert(name, kinds);
+        kinds
     }
 }
 
@@ -170,7 +208,23 @@ mod tests {
             (json!({"$ref": "#/$defs/Loop"}), "string or number or boolean or array or object or null"),
         ];
         for (schema, expected) in cases {
-            assert_eq!(Kinds::of_schema(&schema, definitions).to_string(), expected, "{schema}");
+            assert_eq!(Reader::new(definitions).read(&schema).to_string(), expected, "{schema}");
         }
+    }
+
+    #[test]
+    fn definitions_that_multiply_are_read_once_each() {
+        // Each is a hundred of the next, so that the last is referred to 100^9 times.
+        let mut definitions: Map<String, Value> = (1..10)
+            .map(|index| {
+                let next = json!({"$ref": format!("#/$defs/A{}", index + 1)});
+                (format!("A{index}"), json!({"anyOf": vec![next; 100]}))
+            })
+            .collect();
+        definitions.insert("A10".to_owned(), json!({"type": "string"}));
+        // Hops within the schemas count too: what is beyond is open, which is sound.
+        let found = Reader::new(&definitions).read(&json!({"$ref": "#/$defs/A5"}));
+        assert_eq!(found.to_string(), "string");
+        assert_eq!(Reader::new(&definitions).read(&json!({"$ref": "#/$defs/A1"})), Kinds::ANY);
     }
 }

@@ -169,6 +169,61 @@ fn schemas_that_multiply_stay_small() {
     );
 }
 
+/// A document whose one operation has this body.
+fn with_body(schema: &Value, schemas: &Value) -> String {
+    json!({
+        "openapi": "3.1.0", "servers": [{"url": "http://h"}], "components": {"schemas": schemas},
+        "paths": {"/a": {"post": {"requestBody": {"content": {"application/json": {"schema": schema}}}}}},
+    })
+    .to_string()
+}
+
+#[test]
+fn alternatives_that_multiply_are_compiled_in_time() {
+    let mut schemas: Map<String, Value> = (1..8)
+        .map(|index| {
+            let next = json!({"$ref": format!("#/components/schemas/A{}", index + 1)});
+            (format!("A{index}"), json!({"anyOf": vec![next; 100]}))
+        })
+        .collect();
+    schemas.insert("A8".to_owned(), json!({"type": "string"}));
+    let body = json!({"type": "object", "properties": {"a": {"$ref": "#/components/schemas/A1"}}});
+
+    let found = compiled(&with_body(&body, &Value::Object(schemas)), &Config::default(), &limits::DEFAULTS);
+
+    let refusal = found.expect("is compiled").api.tools()[0].call(r#"{"a":1}"#).expect_err("is no string");
+    assert_eq!(refusal.to_string(), "a: expected string, found integer 1");
+}
+
+#[test]
+fn properties_that_read_alike_are_named_in_time() {
+    let properties: Map<String, Value> = (1..1_500).map(|count| ("é".repeat(count), json!({}))).collect();
+    let text = with_body(&json!({"type": "object", "properties": properties}), &json!({}));
+
+    let found = compiled(&text, &Config::default(), &limits::DEFAULTS).expect("is compiled");
+
+    let definition: Value = serde_json::from_str(found.api.tools()[0].definition()).expect("a definition is JSON");
+    let names: Vec<&String> =
+        definition["inputSchema"]["properties"].as_object().expect("is an object").keys().collect();
+    assert_eq!((names.len(), names[0].as_str(), names[1_498].as_str()), (1_499, "body_body", "body_body_1499"));
+}
+
+#[test]
+fn an_object_with_more_properties_than_a_tool_may_have_is_left_out_in_time() {
+    let properties: Map<String, Value> = (0..50_000).map(|index| (format!("p{index}"), json!({}))).collect();
+    let names: Vec<&String> = properties.keys().collect();
+    let wide = json!({"type": "object", "required": names, "properties": properties});
+    let listed = json!({"type": "array", "items": {"type": "object", "required": names, "properties": {"p1": {}}}});
+    for (schema, pointer, max) in [(wide, "schema", 4_000), (listed, "schema/items/required", 2_000)] {
+        let found = compiled(&with_body(&schema, &json!({})), &Config::default(), &limits::DEFAULTS);
+        let expected = format!(
+            "#/paths/~1a/post/requestBody/content/application~1json/{pointer}: the schema has more than {max} names of \
+             properties, the most allowed is {max} (POST /a is left out)"
+        );
+        assert_eq!(shown(&found.expect_err("nothing is left"))[1], expected);
+    }
+}
+
 proptest! {
     #[test]
     fn no_document_panics_and_every_definition_is_well_formed(text in document()) {

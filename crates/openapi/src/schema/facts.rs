@@ -3,9 +3,10 @@
 //! Questions that are asked of the document before anything is translated: what a reference leads to, whether only
 //! objects are meant, which properties there are, whether a text stands for bytes.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Direction;
 use crate::document::{Document, Version};
@@ -52,38 +53,50 @@ pub(super) fn is_hidden(document: &Document, node: &Node<'_>, direction: Directi
 }
 
 /// The names under `required`, each once; what is no text there is passed over.
-pub(super) fn required<'d>(node: &Node<'d>) -> Result<Vec<&'d str>, Fault> {
+pub(super) fn required<'d>(document: &Document, node: &Node<'d>) -> Result<Vec<&'d str>, Fault> {
     let Some(required) = node.get("required") else { return Ok(Vec::new()) };
     // Drafts before 4 had a flag here, and documents still do.
     if required.value.is_boolean() {
         return Ok(Vec::new());
     }
+    if required.value.as_array().is_some_and(|names| names.len() > document.limits.schema_nodes_max) {
+        return Err(too_many_names(&required, document.limits.schema_nodes_max));
+    }
     let mut seen = HashSet::new();
     Ok(required.items()?.filter_map(|name| name.value.as_str()).filter(|name| seen.insert(*name)).collect())
 }
 
+fn too_many_names(node: &Node<'_>, max: usize) -> Fault {
+    let found = format!("more than {max} names of properties");
+    node.fault(Reason::TooMuch { what: "the schema", found, max: max.to_string() })
+}
+
 /// Tells whether every value of a schema is an object, null aside.
 pub(crate) fn is_object(document: &Document, node: &Node<'_>) -> Result<bool, Fault> {
-    Look { document, left: LOOKED_AT_MAX }.is_object(node, 0)
+    Look::new(document).is_object(node, 0)
 }
 
 /// Lists the properties of an object that is described by nothing else, so that each of them can be an argument.
 /// `None` when the schema is more than that: alternatives, free keys, or no properties at all.
 pub(crate) fn fields<'d>(document: &'d Document, node: &Node<'d>) -> Result<Option<Vec<Field<'d>>>, Fault> {
     let mut fields = Vec::new();
-    let mut look = Look { document, left: LOOKED_AT_MAX };
+    let mut look = Look::new(document);
     let plain = look.collect(node, 0, &mut fields)?;
     if !plain || fields.is_empty() {
         return Ok(None);
     }
     let required: HashSet<&str> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
-    // A property that several parts describe is the last one's.
+    // A property that several parts describe is the last one's, at the place of the first.
     let mut kept: Vec<Field<'d>> = Vec::with_capacity(fields.len());
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(fields.len());
     for mut field in fields {
         field.required = required.contains(field.name);
-        match kept.iter_mut().find(|known| known.name == field.name) {
-            Some(known) => *known = field,
-            None => kept.push(field),
+        match places.entry(field.name) {
+            Entry::Occupied(place) => kept[*place.get()] = field,
+            Entry::Vacant(place) => {
+                place.insert(kept.len());
+                kept.push(field);
+            }
         }
     }
     kept.retain(|field| field.node.value.is_object() || field.node.value.is_boolean());
@@ -119,15 +132,26 @@ fn types<'d>(node: &Node<'d>) -> Option<Vec<&'d str>> {
     }
 }
 
+/// The most names of properties that one question reads: each property may be described and required.
+fn names_max(document: &Document) -> usize {
+    document.limits.schema_nodes_max.saturating_mul(2)
+}
+
 /// A bounded look around.
 struct Look<'d> {
     document: &'d Document,
     left: usize,
+    /// How many more names of properties are read.
+    names_left: usize,
 }
 
 // === impl Look ===
 
 impl<'d> Look<'d> {
+    fn new(document: &'d Document) -> Self {
+        Self { document, left: LOOKED_AT_MAX, names_left: names_max(document) }
+    }
+
     /// Tells whether there is room for one more schema at this depth of composition.
     fn may(&mut self, depth: usize) -> bool {
         self.left = self.left.saturating_sub(1);
@@ -186,16 +210,24 @@ impl<'d> Look<'d> {
                 }
             }
         }
-        let required = required(&node)?;
+        self.spend_names(&node)?;
+        let required: HashSet<&str> = required(self.document, &node)?.into_iter().collect();
+        if let Some(properties) = node.get("properties") {
+            fields.extend(properties.members()?.map(|(name, node)| Field { name, node, required: false }));
+        }
         // A part may require what another part describes.
-        for field in fields.iter_mut().filter(|field| required.contains(&field.name)) {
+        for field in fields.iter_mut().filter(|field| required.contains(field.name)) {
             field.required = true;
         }
-        if let Some(properties) = node.get("properties") {
-            for (name, node) in properties.members()? {
-                fields.push(Field { name, node, required: required.contains(&name) });
-            }
-        }
         Ok(true)
+    }
+
+    /// Takes the names that a schema has from those that are left.
+    fn spend_names(&mut self, node: &Node<'_>) -> Result<(), Fault> {
+        let described = node.value.get("properties").and_then(Value::as_object).map_or(0, Map::len);
+        let required = node.value.get("required").and_then(Value::as_array).map_or(0, Vec::len);
+        let left = self.names_left.checked_sub(described.saturating_add(required));
+        self.names_left = left.ok_or_else(|| too_many_names(node, names_max(self.document)))?;
+        Ok(())
     }
 }

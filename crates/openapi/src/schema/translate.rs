@@ -48,6 +48,8 @@ pub(super) struct Translator<'d> {
     /// The definitions so far, by the pointer of what they define.
     names: HashMap<String, String>,
     taken: HashSet<String>,
+    /// The last number that each name got.
+    counts: HashMap<String, usize>,
     waiting: VecDeque<(String, Node<'d>, usize)>,
     /// Which definition refers to which about the same value.
     links: Vec<(String, String)>,
@@ -83,6 +85,7 @@ impl<'d> Translator<'d> {
             loosened: false,
             names: HashMap::new(),
             taken: HashSet::new(),
+            counts: HashMap::new(),
             waiting: VecDeque::new(),
             links: Vec::new(),
             current: None,
@@ -162,9 +165,9 @@ impl<'d> Translator<'d> {
         let last = pointer.rsplit('/').next().map(name::sanitised).filter(|name| !name.is_empty());
         let base = last.unwrap_or_else(|| "schema".to_owned());
         let mut name = base.clone();
-        let mut count = 1;
         while !self.taken.insert(name.clone()) {
-            count += 1;
+            let count = self.counts.entry(base.clone()).or_insert(1);
+            *count += 1;
             name = format!("{base}_{count}");
         }
         self.names.insert(pointer, name.clone());
@@ -256,9 +259,10 @@ impl<'d> Translator<'d> {
             properties.insert(name.to_owned(), self.schema(&property, level + 1, false)?);
         }
         if self.direction == Direction::Input {
-            let required = facts::required(node)?;
+            let required = facts::required(self.document, node)?;
             let hidden = |name: &&str| value.value.get(name).is_some() && !properties.contains_key(*name);
             let required: Vec<&str> = required.into_iter().filter(|name| !hidden(name)).collect();
+            self.spend(required.iter().map(|name| name.len()).sum())?;
             if !required.is_empty() {
                 out.insert("required".to_owned(), json!(required));
             }
@@ -372,7 +376,7 @@ impl<'d> Translator<'d> {
             _ => false,
         };
         if key == "required" && keep {
-            let required = facts::required(node)?;
+            let required = facts::required(self.document, node)?;
             if !required.is_empty() {
                 out.insert(key.to_owned(), json!(required));
             }
