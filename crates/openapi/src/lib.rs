@@ -21,6 +21,7 @@ mod body;
 mod compile;
 mod credential;
 mod document;
+mod echo;
 mod encode;
 mod kind;
 pub mod limits;

@@ -14,7 +14,8 @@ use quorate_jsonrpc::{elements, members, quote};
 
 use crate::argument::{Argument, Target, cut};
 use crate::body::{Form, Part as FormPart, Way};
-use crate::credential::Proof;
+use crate::credential::{Proof, Secret};
+use crate::echo::Echo;
 use crate::encode;
 use crate::limits::Limits;
 use crate::multipart::{self, Part};
@@ -52,8 +53,10 @@ pub(crate) struct Plan {
     /// `Accept` and what credentials add.
     pub(crate) headers: HeaderMap,
     /// Pairs that credentials add, encoded.
-    pub(crate) query: Box<str>,
-    pub(crate) cookies: Box<str>,
+    query: Secret,
+    cookies: Secret,
+    /// What credentials add to URLs, to be taken out of answers.
+    pub(crate) echo: Echo,
     pub(crate) uri_bytes_max: usize,
     pub(crate) header_bytes_max: usize,
 }
@@ -96,14 +99,16 @@ impl Plan {
                 Proof::Cookie(pair) => cookies.push(pair),
             }
         }
+        let query = query.join("&");
         Self {
             method,
             base,
             path: Vec::new(),
             body: None,
             headers,
-            query: query.join("&").into(),
-            cookies: cookies.join("; ").into(),
+            echo: Echo::of(&query),
+            query: Secret::new(&query),
+            cookies: Secret::new(&cookies.join("; ")),
             uri_bytes_max: limits.uri_bytes_max,
             header_bytes_max: limits.header_bytes_max,
         }
@@ -117,9 +122,9 @@ impl Plan {
         };
         match location {
             Location::Path => false,
-            Location::Query => begins(&self.query, "&"),
+            Location::Query => begins(self.query.expose(), "&"),
             Location::Header => self.headers.contains_key(name),
-            Location::Cookie => begins(&self.cookies, "; "),
+            Location::Cookie => begins(self.cookies.expose(), "; "),
         }
     }
 
@@ -171,7 +176,7 @@ impl Plan {
             let message = Unwritable::DotSegment.to_string();
             return Err(ArgumentProblem::Invalid { name: "path".to_owned(), value: shown(path), message }.into());
         }
-        let mut query = self.query.to_string();
+        let mut query = self.query.expose().to_owned();
         for given in given {
             if let Target::Parameter(Location::Query, wire) = &given.argument.target {
                 style::query(&mut query, wire, given.raw).map_err(|error| given.unwritable(error))?;
@@ -193,7 +198,7 @@ impl Plan {
     }
 
     fn put_headers(&self, headers: &mut HeaderMap, given: &[Given<'_>]) -> Result<(), Refusal> {
-        let mut cookies = self.cookies.to_string();
+        let mut cookies = self.cookies.expose().to_owned();
         for given in given {
             match &given.argument.target {
                 Target::Parameter(Location::Header, wire) => {

@@ -129,10 +129,12 @@ impl Tool {
         self.plan.request(&self.arguments, arguments)
     }
 
-    /// Makes the result of an answer: the JSON text of a `CallToolResult`.
+    /// Makes the result of an answer: the JSON text of a `CallToolResult`. A key that went in the query is in none.
     #[must_use]
     pub fn result(&self, answer: &Answer<'_>) -> String {
-        self.reply.result(&self.plan.method, &self.arguments, &self.definition, answer)
+        let (headers, body) = (self.plan.echo.headers(answer.headers), self.plan.echo.body(answer.body));
+        let answer = Answer { headers: &headers, body: &body, ..*answer };
+        self.reply.result(&self.plan.method, &self.arguments, &self.definition, &answer)
     }
 }
 

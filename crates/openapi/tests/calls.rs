@@ -340,6 +340,52 @@ fn the_next_page_is_told_as_arguments_where_it_can_be() {
     }
 }
 
+/// Compiles a document of these paths, with a scheme `key` for a key in the query, and other keys of `components`.
+fn small(paths: Value, config: &Config) -> Api {
+    let text = json!({
+        "openapi": "3.1.0", "servers": [{"url": "https://h"}], "security": [{"key": []}], "paths": paths,
+        "components": {"securitySchemes": {"key": {"type": "apiKey", "in": "query", "name": "api_key"}}},
+    });
+    let document = Document::read(&text.to_string(), Format::Json, &limits::DEFAULTS).expect("is read");
+    compile(&document, config).expect("is compiled").api
+}
+
+fn with_key() -> Config {
+    let key = ("key".to_owned(), Credential::Value(Secret::new("s3cret-key")));
+    Config { credentials: [key].into_iter().collect(), ..Config::default() }
+}
+
+#[test]
+fn a_key_in_the_query_comes_back_in_no_result() {
+    let api = small(json!({"/a": {"get": {"operationId": "get"}, "head": {"operationId": "head"}}}), &with_key());
+    let request = api.tool("get").expect("is there").call("{}").expect("is valid");
+    assert_eq!(request.uri(), "https://h/a?api_key=s3cret-key");
+    assert!(!format!("{api:?}").contains("s3cret"));
+    let url = "https://h/a?api_key=s3cret-key&page=2";
+    let link = format!("<{url}>; rel=\"next\"");
+    let next = json!({ "next": url }).to_string();
+    let cases: [(&str, u16, &str, &str, &str); 6] = [
+        ("get", 201, "location", url, ""),
+        ("get", 302, "location", url, ""),
+        ("get", 404, "x-any", "", &next),
+        ("get", 200, "link", &link, "[]"),
+        ("get", 200, "x-any", "", &next),
+        ("head", 200, "link", &link, ""),
+    ];
+    for (tool, status, name, value, body) in cases {
+        let mut headers = HeaderMap::new();
+        headers.insert(HeaderName::try_from(name).expect("is a name"), HeaderValue::try_from(value).expect("is one"));
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        let status = StatusCode::from_u16(status).expect("is a status");
+        let answer = Answer { status, headers: &headers, uri: request.uri(), body: body.as_bytes() };
+
+        let result = api.tool(tool).expect("is there").result(&answer);
+
+        assert!(!result.contains("s3cret"), "{result}");
+        assert!(result.contains("page=2"), "{result}");
+    }
+}
+
 #[test]
 fn credentials_are_never_shown() {
     let api = api();
