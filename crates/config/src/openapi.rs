@@ -32,7 +32,7 @@ pub struct OpenApiConnection {
     pub auth: BTreeMap<String, Auth>,
     /// Whether an operation that cannot be offered refuses the document.
     pub strict: bool,
-    /// Headers added to each request that does not set them; every value is marked sensitive.
+    /// Headers of every request, unless a credential sets them; every value is marked sensitive.
     pub headers: HeaderMap,
 }
 
@@ -160,6 +160,7 @@ impl OpenApiConnection {
             variables: self.variables.clone(),
             selection: self.selection.clone(),
             credentials,
+            headers: self.headers.clone(),
             strict: self.strict,
         };
         Ok(Material { text, format, config, fingerprint: hasher.finish() })

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use http::HeaderMap;
 use serde_json::Value;
 
 use crate::credential::{Credential, Proofs};
@@ -31,6 +32,8 @@ pub struct Config {
     pub selection: Selection,
     /// Credentials by the names of the document's security schemes.
     pub credentials: BTreeMap<String, Credential>,
+    /// Headers that go with every request, unless a credential sets them; nothing that they set is an argument.
+    pub headers: HeaderMap,
     /// Whether an operation that is selected and cannot be offered refuses the whole document.
     pub strict: bool,
 }
@@ -76,7 +79,7 @@ pub fn compile(document: &Document, config: &Config) -> Result<Compiled, Vec<Pro
     }
     let mut problems: Vec<Problem> = broken.into_iter().map(|(label, fault)| fault.left_out(&label)).collect();
     problems.extend(shared.into_iter().map(Fault::noted));
-    let setting = Setting { document, choice, base: &base, proofs: &proofs };
+    let setting = Setting { document, choice, base: &base, fixed: &config.headers, proofs: &proofs };
     let chosen = operations.iter().zip(&names).zip(&selected).filter(|(_, selected)| **selected);
     let tools = tools(&setting, chosen.map(|(one, _)| one), &mut problems);
     let is_left_out = |problem: &Problem| matches!(problem.effect, Effect::LeftOut { .. });

@@ -4,13 +4,15 @@
 //! port are those of the plan; an argument changes neither them nor the number of path segments, and adds no header
 //! line, query pair or form part of its own.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use percent_encoding::utf8_percent_encode;
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use quorate_jsonrpc::{elements, members, quote};
+use url::form_urlencoded;
 
 use crate::argument::{Argument, Target, cut};
 use crate::body::{Form, Part as FormPart, Way};
@@ -50,11 +52,15 @@ pub(crate) struct Plan {
     pub(crate) base: Base,
     pub(crate) path: Vec<Piece>,
     pub(crate) body: Option<BodyPlan>,
-    /// `Accept` and what credentials add.
-    pub(crate) headers: HeaderMap,
+    /// `Accept`, the fixed headers, and what credentials add.
+    headers: HeaderMap,
     /// Pairs that credentials add, encoded.
     query: Secret,
+    /// Fixed cookies, and those that credentials add.
     cookies: Secret,
+    /// The names of both, decoded.
+    query_names: Vec<String>,
+    cookie_names: Vec<String>,
     /// What credentials add to URLs, to be taken out of answers.
     pub(crate) echo: Echo,
     pub(crate) uri_bytes_max: usize,
@@ -86,10 +92,20 @@ pub(crate) fn pieces(template: &str, find: impl Fn(&str) -> Option<usize>) -> Re
 // === impl Plan ===
 
 impl Plan {
-    pub(crate) fn new(method: Method, base: Base, accept: HeaderValue, proofs: Vec<Proof>, limits: &Limits) -> Self {
-        let mut headers = HeaderMap::with_capacity(4);
+    /// Makes the part that does not depend on arguments; a credential is nearer than a `fixed` header.
+    pub(crate) fn new(
+        method: Method,
+        base: Base,
+        accept: HeaderValue,
+        fixed: &HeaderMap,
+        proofs: Vec<Proof>,
+        limits: &Limits,
+    ) -> Self {
+        let mut headers = fixed.clone();
+        let fixed_cookies = headers.remove(COOKIE);
         headers.insert(ACCEPT, accept);
         let (mut query, mut cookies) = (Vec::new(), Vec::new());
+        cookies.extend(fixed_cookies.map(|value| Box::from(String::from_utf8_lossy(value.as_bytes()))));
         for proof in proofs {
             match proof {
                 Proof::Header(name, value) => {
@@ -99,7 +115,9 @@ impl Plan {
                 Proof::Cookie(pair) => cookies.push(pair),
             }
         }
-        let query = query.join("&");
+        let (query, cookies) = (query.join("&"), cookies.join("; "));
+        let cookie_name =
+            |pair: &str| percent_decode_str(pair.split('=').next()?.trim()).decode_utf8().ok().map(Cow::into_owned);
         Self {
             method,
             base,
@@ -108,23 +126,21 @@ impl Plan {
             headers,
             echo: Echo::of(&query),
             query: Secret::new(&query),
-            cookies: Secret::new(&cookies.join("; ")),
+            query_names: form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name.into_owned()).collect(),
+            cookie_names: cookies.split(';').filter_map(cookie_name).collect(),
+            cookies: Secret::new(&cookies),
             uri_bytes_max: limits.uri_bytes_max,
             header_bytes_max: limits.header_bytes_max,
         }
     }
 
-    /// Tells whether credentials set this parameter, so that no argument may.
+    /// Tells whether a credential or a fixed header sets this parameter, so that no argument may.
     pub(crate) fn sets(&self, location: Location, name: &str) -> bool {
-        let begins = |pairs: &str, between: &str| {
-            let name = format!("{}=", utf8_percent_encode(name, encode::STRICT));
-            pairs.split(between).any(|pair| pair.starts_with(&name))
-        };
         match location {
             Location::Path => false,
-            Location::Query => begins(self.query.expose(), "&"),
+            Location::Query => self.query_names.iter().any(|known| known == name),
             Location::Header => self.headers.contains_key(name),
-            Location::Cookie => begins(self.cookies.expose(), "; "),
+            Location::Cookie => self.cookie_names.iter().any(|known| known == name),
         }
     }
 
@@ -218,8 +234,9 @@ impl Plan {
         }
         if !cookies.is_empty() {
             self.check_header("the cookies", cookies.len())?;
-            // Percent-encoded, it is ASCII.
-            let mut value = HeaderValue::from_str(&cookies).expect("percent-encoded text is a header value");
+            // What arguments add is percent-encoded, and the rest was a header's value before.
+            let mut value =
+                HeaderValue::from_bytes(cookies.as_bytes()).expect("a header's text with ASCII is a header's");
             value.set_sensitive(true);
             headers.insert(COOKIE, value);
         }

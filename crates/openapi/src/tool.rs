@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use serde_json::{Value, json};
 
 use crate::argument::{self, Argument};
@@ -43,6 +43,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) document: &'a Document,
     pub(crate) choice: Choice<'a>,
     pub(crate) base: &'a Base,
+    /// Headers of every request.
+    pub(crate) fixed: &'a HeaderMap,
     pub(crate) proofs: &'a Proofs,
 }
 
@@ -55,12 +57,12 @@ impl Tool {
         operation: &Operation<'_>,
         name: &str,
     ) -> Result<(Self, Vec<Fault>), Fault> {
-        let Setting { document, choice, base, proofs } = setting;
+        let Setting { document, choice, base, fixed, proofs } = setting;
         let base = choice.of_operation(operation, base)?;
         let (proofs, no_credential) = proofs.of_operation(document, operation)?;
         let success = response::of(document, operation)?;
         let limits = &document.limits;
-        let mut plan = Plan::new(operation.method.clone(), base, success.accept.clone(), proofs, limits);
+        let mut plan = Plan::new(operation.method.clone(), base, success.accept.clone(), fixed, proofs, limits);
         let (mut parameters, mut notes) = parameter::all(document, operation)?;
         notes.extend(no_credential);
         parameters.retain(|one| !plan.sets(one.location, &one.wire.name));

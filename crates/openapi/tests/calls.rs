@@ -387,6 +387,31 @@ fn a_key_in_the_query_comes_back_in_no_result() {
 }
 
 #[test]
+fn a_fixed_header_is_no_argument_and_cookies_add_up() {
+    let parameter = |name: &str, place: &str| json!({"name": name, "in": place, "schema": {"type": "string"}});
+    let parameters = json!([
+        parameter("X-Tenant", "header"),
+        parameter("X-Own", "header"),
+        parameter("account", "cookie"),
+        parameter("mood", "cookie"),
+    ]);
+    let mut headers = HeaderMap::new();
+    headers.insert("x-tenant", HeaderValue::from_static("acme"));
+    headers.insert("cookie", HeaderValue::from_static("account=1; other=2"));
+    let config = Config { headers, ..Config::default() };
+    let api = small(json!({"/a": {"get": {"operationId": "get", "parameters": parameters}}}), &config);
+
+    assert_eq!(
+        call(&api, "get", &json!({"X-Own": "o", "mood": "x;y"})).as_deref(),
+        Ok("GET https://h/a\ncookie: account=1; other=2; mood=x%3By\nx-own: o\nx-tenant: acme\n\n")
+    );
+    for name in ["X-Tenant", "account"] {
+        let refusal = call(&api, "get", &json!({ name: "mine" })).expect_err("is no argument");
+        assert_eq!(refusal, format!("there is no argument \"{name}\"; allowed: X-Own, mood"));
+    }
+}
+
+#[test]
 fn credentials_are_never_shown() {
     let api = api();
     let request = api.tool("listItems").expect("is there").call("{}").expect("is valid");

@@ -36,8 +36,8 @@ impl Gateway {
     ) -> Result<upstream::Endpoint, Error> {
         let urls: Vec<url::Url> = api.bases().iter().filter_map(|base| url::Url::parse(base).ok()).collect();
         let client = self.client(server, &urls)?;
-        let (label, headers) = (connection.document.display().to_string(), connection.headers.clone());
-        Ok(upstream::Endpoint::Api(upstream::ApiEndpoint::new(&label, api, client, headers, limits)))
+        let label = connection.document.display().to_string();
+        Ok(upstream::Endpoint::Api(upstream::ApiEndpoint::new(&label, api, client, limits)))
     }
 
     fn client(&self, server: &ToolServer, urls: &[url::Url]) -> Result<client::Client, Error> {

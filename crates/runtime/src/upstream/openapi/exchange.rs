@@ -1,7 +1,6 @@
 //! One call of a tool: one HTTP request to the API, and its answer as a result.
 //!
-//! Of the caller's headers only the trace context goes along. Fixed headers of the configuration are added where the
-//! operation sets none. An answer that is too large is a result too, an error that says so: the call has run.
+//! Of the caller's headers only the trace context goes along; everything else was made with the request. An answer that is too large is a result too, an error that says so: the call has run.
 
 use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::Full;
@@ -37,7 +36,7 @@ impl ApiEndpoint {
             Ok(request) => request.map(Full::new),
             Err(refusal) => return Ok(failure(&format!("The arguments are not valid.\n{refusal}"))),
         };
-        self.complete(&mut request, headers);
+        complete(&mut request, headers);
         let uri = request.uri().clone();
         let (_, after) = patience.first_byte;
         let response = self.shared.client.send_within(request, after).await.map_err(wire::of_client)?;
@@ -52,22 +51,17 @@ impl ApiEndpoint {
         let result = tool.result(&answer);
         Ok(if result.len() > result_bytes_max { too_large(body.len()) } else { result })
     }
+}
 
-    /// Adds what is the same for all requests.
-    fn complete(&self, request: &mut Request<Full<bytes::Bytes>>, caller: &HeaderMap) {
-        let headers = request.headers_mut();
-        for name in [TRACEPARENT, TRACESTATE] {
-            if let Some(value) = caller.get(&name) {
-                headers.insert(name, value.clone());
-            }
+/// Adds what is the same for all requests.
+fn complete(request: &mut Request<Full<bytes::Bytes>>, caller: &HeaderMap) {
+    let headers = request.headers_mut();
+    for name in [TRACEPARENT, TRACESTATE] {
+        if let Some(value) = caller.get(&name) {
+            headers.insert(name, value.clone());
         }
-        for (name, value) in &self.shared.headers {
-            if !headers.contains_key(name) {
-                headers.insert(name.clone(), value.clone());
-            }
-        }
-        headers.entry(http::header::USER_AGENT).or_insert(USER_AGENT);
     }
+    headers.entry(http::header::USER_AGENT).or_insert(USER_AGENT);
 }
 
 fn too_large(bytes: usize) -> String {

@@ -43,7 +43,6 @@ struct Shared {
     label: String,
     api: Api,
     client: client::Client,
-    headers: HeaderMap,
     limits: Limits,
     /// The result of `server/discover`.
     about: String,
@@ -59,12 +58,11 @@ struct Refused {
 // === impl ApiEndpoint ===
 
 impl ApiEndpoint {
-    /// Makes an endpoint of a compiled document; `label` is what operators know it by, `headers` go with every request
-    /// that does not set them itself.
+    /// Makes an endpoint of a compiled document; `label` is what operators know it by.
     #[must_use]
-    pub fn new(label: &str, api: Api, client: client::Client, headers: HeaderMap, limits: Limits) -> Self {
+    pub fn new(label: &str, api: Api, client: client::Client, limits: Limits) -> Self {
         let about = about(&api);
-        Self { shared: Arc::new(Shared { label: label.to_owned(), api, client, headers, limits, about }) }
+        Self { shared: Arc::new(Shared { label: label.to_owned(), api, client, limits, about }) }
     }
 
     /// Returns the compiled document.
@@ -174,7 +172,7 @@ impl fmt::Display for ApiEndpoint {
 }
 
 impl fmt::Debug for ApiEndpoint {
-    /// Writes the document only: headers hold credentials.
+    /// Writes the document's name only: tools are many.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiEndpoint").field("document", &self.shared.label).finish_non_exhaustive()
     }
