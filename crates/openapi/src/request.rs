@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, COOKIE};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use quorate_jsonrpc::{elements, members, quote};
@@ -197,6 +197,10 @@ impl Plan {
             if let Target::Parameter(Location::Query, wire) = &given.argument.target {
                 style::query(&mut query, wire, given.raw).map_err(|error| given.unwritable(error))?;
             }
+        }
+        // RFC 9110 §8.6: where content is expected, its absence is said; servers answer 411 without.
+        if request.body().is_empty() && matches!(self.method, Method::POST | Method::PUT | Method::PATCH) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         if !query.is_empty() {
             // Some documents have a query in their paths.

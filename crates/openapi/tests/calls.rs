@@ -86,7 +86,7 @@ fn arguments_go_where_the_document_says() {
             json!({"body": [{"id": 1}, 2]}),
             "POST https://shop.example.com/v1/bulk\ncontent-type: application/json\n\n[{\"id\":1},2]",
         ),
-        ("bulk", json!({}), "POST https://shop.example.com/v1/bulk\n\n\n"),
+        ("bulk", json!({}), "POST https://shop.example.com/v1/bulk\ncontent-length: 0\n\n"),
         ("ping", json!({}), "GET https://status.example.com/ping\n\n\n"),
     ];
     for (tool, arguments, expected) in cases {
