@@ -4,7 +4,6 @@
 //! port are those of the plan; an argument changes neither them nor the number of path segments, and adds no header
 //! line, query pair or form part of its own.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -24,7 +23,7 @@ use crate::multipart::{self, Part};
 use crate::parameter::{Location, Wire};
 use crate::refusal::{ArgumentProblem, Refusal, shown};
 use crate::server::Base;
-use crate::style::{self, Unwritable};
+use crate::style::{self, Taken, Unwritable};
 
 /// A piece of a path template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +44,16 @@ pub(crate) struct BodyPlan {
     pub(crate) opened: bool,
 }
 
+/// Names by the place where they mean something.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    path: Vec<Box<str>>,
+    query: Vec<Box<str>>,
+    cookies: Vec<Box<str>>,
+    /// Fields of a URL-encoded body.
+    fields: Vec<Box<str>>,
+}
+
 /// Everything of an operation's requests that does not vary.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -58,9 +67,8 @@ pub(crate) struct Plan {
     query: Secret,
     /// Fixed cookies, and those that credentials add.
     cookies: Secret,
-    /// The names of both, decoded.
-    query_names: Vec<String>,
-    cookie_names: Vec<String>,
+    /// The names of those, and of parameters (see [`Plan::reserve`]).
+    taken: Names,
     /// What credentials add to URLs, to be taken out of answers.
     pub(crate) echo: Echo,
     pub(crate) uri_bytes_max: usize,
@@ -116,8 +124,9 @@ impl Plan {
             }
         }
         let (query, cookies) = (query.join("&"), cookies.join("; "));
-        let cookie_name =
-            |pair: &str| percent_decode_str(pair.split('=').next()?.trim()).decode_utf8().ok().map(Cow::into_owned);
+        let cookie_name = |pair: &str| {
+            percent_decode_str(pair.split('=').next()?.trim()).decode_utf8().ok().map(|name| Box::from(&*name))
+        };
         Self {
             method,
             base,
@@ -126,8 +135,11 @@ impl Plan {
             headers,
             echo: Echo::of(&query),
             query: Secret::new(&query),
-            query_names: form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name.into_owned()).collect(),
-            cookie_names: cookies.split(';').filter_map(cookie_name).collect(),
+            taken: Names {
+                query: form_urlencoded::parse(query.as_bytes()).map(|(name, _)| Box::from(&*name)).collect(),
+                cookies: cookies.split(';').filter_map(cookie_name).collect(),
+                ..Names::default()
+            },
             cookies: Secret::new(&cookies),
             uri_bytes_max: limits.uri_bytes_max,
             header_bytes_max: limits.header_bytes_max,
@@ -138,9 +150,31 @@ impl Plan {
     pub(crate) fn sets(&self, location: Location, name: &str) -> bool {
         match location {
             Location::Path => false,
-            Location::Query => self.query_names.iter().any(|known| known == name),
+            Location::Query => self.taken.query.iter().any(|known| **known == *name),
             Location::Header => self.headers.contains_key(name),
-            Location::Cookie => self.cookie_names.iter().any(|known| known == name),
+            Location::Cookie => self.taken.cookies.iter().any(|known| **known == *name),
+        }
+    }
+
+    /// Takes the names of the arguments, and those of a query in the path, from what members of a value may be called.
+    pub(crate) fn reserve(&mut self, list: &[Argument]) {
+        for argument in list {
+            match &argument.target {
+                Target::Parameter(Location::Path, wire) => self.taken.path.push(wire.name.clone()),
+                Target::Parameter(Location::Query, wire) => self.taken.query.push(wire.name.clone()),
+                Target::Parameter(Location::Cookie, wire) => self.taken.cookies.push(wire.name.clone()),
+                Target::Field(Way::Pair(wire)) => self.taken.fields.push(wire.name.clone()),
+                Target::Parameter(Location::Header, _)
+                | Target::Field(Way::Member(_) | Way::Part(_))
+                | Target::Body => {}
+            }
+        }
+        let literal = |piece: &Piece| match piece {
+            Piece::Literal(text) => text.split_once('?').map(|(_, query)| query.to_owned()),
+            Piece::Argument(_) => None,
+        };
+        for query in self.path.iter().filter_map(literal) {
+            self.taken.query.extend(form_urlencoded::parse(query.as_bytes()).map(|(name, _)| Box::from(&*name)));
         }
     }
 
@@ -156,13 +190,17 @@ impl Plan {
         let mut headers = self.headers.clone();
         self.put_headers(&mut headers, &given)?;
         let body = match &self.body {
-            Some(plan) => plan.write(&given)?,
+            Some(plan) => plan.write(&given, Taken(&self.taken.fields))?,
             None => None,
         };
         let mut request = Request::new(Bytes::new());
         if let Some((media, body)) = body {
             headers.insert(CONTENT_TYPE, media);
             *request.body_mut() = body;
+        }
+        // RFC 9110 §8.6: where content is expected, its absence is said; servers answer 411 without.
+        if request.body().is_empty() && matches!(self.method, Method::POST | Method::PUT | Method::PATCH) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri;
@@ -181,26 +219,28 @@ impl Plan {
                     let (Some(argument), Some(Some(raw))) = (list.get(*index), values.get(*index)) else { continue };
                     let given = Given { argument, raw };
                     if let Target::Parameter(_, wire) = &argument.target {
-                        style::path(&mut uri, wire, raw).map_err(|error| given.unwritable(error))?;
+                        let before = uri.len();
+                        style::path(&mut uri, wire, raw, Taken(&self.taken.path))
+                            .map_err(|error| given.unwritable(error))?;
+                        if style::has_dot_segment(&uri[before..]) {
+                            return Err(given.unwritable(Unwritable::DotSegment));
+                        }
                     }
                 }
             }
         }
-        // A label or a literal beside a value could still make a segment that means another path.
+        // A literal beside a value could still make a segment that means another path.
         let path = uri[path_from..].split('?').next().unwrap_or_default();
-        if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+        if style::has_dot_segment(path) {
             let message = Unwritable::DotSegment.to_string();
             return Err(ArgumentProblem::Invalid { name: "path".to_owned(), value: shown(path), message }.into());
         }
         let mut query = self.query.expose().to_owned();
         for given in given {
             if let Target::Parameter(Location::Query, wire) = &given.argument.target {
-                style::query(&mut query, wire, given.raw).map_err(|error| given.unwritable(error))?;
+                style::query(&mut query, wire, given.raw, Taken(&self.taken.query))
+                    .map_err(|error| given.unwritable(error))?;
             }
-        }
-        // RFC 9110 §8.6: where content is expected, its absence is said; servers answer 411 without.
-        if request.body().is_empty() && matches!(self.method, Method::POST | Method::PUT | Method::PATCH) {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         if !query.is_empty() {
             // Some documents have a query in their paths.
@@ -231,7 +271,8 @@ impl Plan {
                     headers.insert(name, value);
                 }
                 Target::Parameter(Location::Cookie, wire) => {
-                    style::cookie(&mut cookies, wire, given.raw).map_err(|error| given.unwritable(error))?;
+                    style::cookie(&mut cookies, wire, given.raw, Taken(&self.taken.cookies))
+                        .map_err(|error| given.unwritable(error))?;
                 }
                 Target::Parameter(..) | Target::Field(_) | Target::Body => {}
             }
@@ -276,7 +317,7 @@ impl Given<'_> {
 
 impl BodyPlan {
     /// Writes the body; none when it is optional and nothing of it is given.
-    fn write(&self, given: &[Given<'_>]) -> Result<Option<(HeaderValue, Bytes)>, Refusal> {
+    fn write(&self, given: &[Given<'_>], taken: Taken<'_>) -> Result<Option<(HeaderValue, Bytes)>, Refusal> {
         if !self.opened {
             let whole = given.iter().find(|given| matches!(given.argument.target, Target::Body));
             return whole.map(|given| self.whole(given)).transpose();
@@ -296,7 +337,7 @@ impl BodyPlan {
                 let mut body = String::new();
                 for (given, way) in &fields {
                     if let Way::Pair(wire) = way {
-                        style::query(&mut body, wire, given.raw).map_err(|error| given.unwritable(error))?;
+                        style::query(&mut body, wire, given.raw, taken).map_err(|error| given.unwritable(error))?;
                     }
                 }
                 Ok(Some((self.media.clone(), body.into())))
@@ -332,7 +373,7 @@ impl BodyPlan {
                 let mut result = Ok(());
                 members(given.raw, 0, |name, span| {
                     if result.is_ok() {
-                        result = style::query(&mut body, &Wire::form(name), span.of(given.raw));
+                        result = style::query(&mut body, &Wire::form(name), span.of(given.raw), Taken(&[]));
                     }
                 })
                 .map_err(ambiguous)?;

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::{AsciiSet, utf8_percent_encode};
+use percent_encoding::{AsciiSet, percent_decode_str, utf8_percent_encode};
 use quorate_jsonrpc::{elements, members, text};
 
 use crate::encode;
@@ -28,6 +28,9 @@ pub(crate) enum Unwritable {
     /// A header or path cannot have it.
     #[error("it has characters that a header cannot have, such as line ends")]
     Header,
+    /// A member would be written as another parameter.
+    #[error("it has a member with the name of another parameter")]
+    Taken,
     /// A path segment that is not there.
     #[error("a part of a path must not be empty")]
     EmptySegment,
@@ -43,11 +46,16 @@ enum Value<'a> {
     Object(Vec<(String, Cow<'a, str>)>),
 }
 
+/// Names that other parameters and credentials have in one place. Some styles write the names of a value's members as
+/// those of parameters; none of these may be among them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken<'a>(pub(crate) &'a [Box<str>]);
+
 /// Writes a value into a path segment.
-pub(crate) fn path(out: &mut String, wire: &Wire, raw: &str) -> Result<(), Unwritable> {
+pub(crate) fn path(out: &mut String, wire: &Wire, raw: &str, taken: Taken<'_>) -> Result<(), Unwritable> {
     let value = read(wire, raw)?;
-    if value.any(is_dot_segment) {
-        return Err(Unwritable::DotSegment);
+    if let (Style::Matrix, true, Value::Object(members)) = (wire.style, wire.explode, &value) {
+        taken.check(wire, members.iter().map(|(name, _)| name.as_str()))?;
     }
     let before = out.len();
     let explode = wire.explode;
@@ -94,20 +102,20 @@ fn matrix(out: &mut String, wire: &Wire, value: &Value<'_>, pair: &str) {
 }
 
 /// Writes a value as `name=value` pairs, separated by `&` from what is there; an empty list or object writes nothing.
-pub(crate) fn query(out: &mut String, wire: &Wire, raw: &str) -> Result<(), Unwritable> {
-    pairs(out, wire, raw, "&")
+pub(crate) fn query(out: &mut String, wire: &Wire, raw: &str, taken: Taken<'_>) -> Result<(), Unwritable> {
+    pairs(out, wire, raw, "&", taken)
 }
 
 /// Writes a value as `name=value` pairs of a `Cookie` header.
-pub(crate) fn cookie(out: &mut String, wire: &Wire, raw: &str) -> Result<(), Unwritable> {
-    pairs(out, wire, raw, "; ")
+pub(crate) fn cookie(out: &mut String, wire: &Wire, raw: &str, taken: Taken<'_>) -> Result<(), Unwritable> {
+    pairs(out, wire, raw, "; ", taken)
 }
 
-fn pairs(out: &mut String, wire: &Wire, raw: &str, between: &str) -> Result<(), Unwritable> {
+fn pairs(out: &mut String, wire: &Wire, raw: &str, between: &str, taken: Taken<'_>) -> Result<(), Unwritable> {
     let set = if wire.reserved { encode::RESERVED } else { encode::STRICT };
     if wire.style == Style::DeepObject && !wire.json && raw.starts_with(['{', '[']) {
-        let mut name = utf8_percent_encode(&wire.name, encode::STRICT).to_string();
-        return deep(out, &mut name, raw, set, between, 0);
+        let name = utf8_percent_encode(&wire.name, encode::STRICT).to_string();
+        return Deep { out, name, wire, set, between, taken }.write(raw, 0);
     }
     let value = read(wire, raw)?;
     let separator = |out: &mut String| out.push_str(if out.is_empty() { "" } else { between });
@@ -129,6 +137,7 @@ fn pairs(out: &mut String, wire: &Wire, raw: &str, between: &str) -> Result<(), 
             }
         }
         (Value::Object(members), true) => {
+            taken.check(wire, members.iter().map(|(name, _)| name.as_str()))?;
             for (name, item) in members {
                 separator(out);
                 push(out, name, encode::STRICT);
@@ -170,9 +179,11 @@ pub(crate) fn plain(raw: &str) -> Result<Cow<'_, str>, Unwritable> {
     }
 }
 
-/// Tells whether a text would mean another path, also after a server decodes what we encode.
-fn is_dot_segment(text: &str) -> bool {
-    text.split(['/', '\\']).any(|part| matches!(part, "." | ".."))
+/// Tells whether a part of a path, encoded, would mean another path, also after a server decodes what we encode. Some
+/// servers read a segment up to its first `;`.
+pub(crate) fn has_dot_segment(path: &str) -> bool {
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    decoded.split(['/', '\\']).any(|segment| matches!(segment.split(';').next(), Some("." | "..")))
 }
 
 fn read<'a>(wire: &Wire, raw: &'a str) -> Result<Value<'a>, Unwritable> {
@@ -204,51 +215,74 @@ fn read<'a>(wire: &Wire, raw: &'a str) -> Result<Value<'a>, Unwritable> {
     }
 }
 
-/// Writes the leaves of a value, each under the names that lead to it. `name` is encoded already.
-fn deep(
-    out: &mut String,
-    name: &mut String,
-    raw: &str,
+/// A value in the style `deepObject` as it is written.
+struct Deep<'a> {
+    out: &'a mut String,
+    /// The names that lead to where it is, encoded.
+    name: String,
+    wire: &'a Wire,
     set: &'static AsciiSet,
-    between: &str,
-    depth: usize,
-) -> Result<(), Unwritable> {
-    if depth > DEEP_MAX {
-        return Err(Unwritable::TooDeep);
-    }
-    let mut parts: Vec<(String, &str)> = Vec::new();
-    match raw.as_bytes().first() {
-        Some(b'{') => members(raw, 0, |key, span| {
-            parts.push((utf8_percent_encode(key, encode::STRICT).to_string(), span.of(raw)));
-        })
-        .map_err(|_| Unwritable::Ambiguous)?,
-        Some(b'[') => {
-            let mut items = Vec::new();
-            elements(raw, 0, |span| items.push(span.of(raw))).map_err(|_| Unwritable::Ambiguous)?;
-            // Without an index, the members of two items could not be told apart.
-            let nested = items.iter().any(|item| item.starts_with(['{', '[']));
-            let key = |index: usize| if nested { index.to_string() } else { String::new() };
-            parts.extend(items.into_iter().enumerate().map(|(index, item)| (key(index), item)));
+    between: &'a str,
+    taken: Taken<'a>,
+}
+
+// === impl Deep ===
+
+impl Deep<'_> {
+    /// Writes the leaves of a value, each under the names that lead to it.
+    fn write(&mut self, raw: &str, depth: usize) -> Result<(), Unwritable> {
+        if depth > DEEP_MAX {
+            return Err(Unwritable::TooDeep);
         }
-        _ => {
-            let value = plain(raw)?;
-            out.push_str(if out.is_empty() { "" } else { between });
-            out.push_str(name);
-            out.push('=');
-            push(out, &value, set);
-            return Ok(());
+        // Names in brackets may be a parameter of their own.
+        self.taken.check(self.wire, std::iter::once(&*percent_decode_str(&self.name).decode_utf8_lossy()))?;
+        let mut parts: Vec<(String, &str)> = Vec::new();
+        match raw.as_bytes().first() {
+            Some(b'{') => members(raw, 0, |key, span| {
+                parts.push((utf8_percent_encode(key, encode::STRICT).to_string(), span.of(raw)));
+            })
+            .map_err(|_| Unwritable::Ambiguous)?,
+            Some(b'[') => {
+                let mut items = Vec::new();
+                elements(raw, 0, |span| items.push(span.of(raw))).map_err(|_| Unwritable::Ambiguous)?;
+                // Without an index, the members of two items could not be told apart.
+                let nested = items.iter().any(|item| item.starts_with(['{', '[']));
+                let key = |index: usize| if nested { index.to_string() } else { String::new() };
+                parts.extend(items.into_iter().enumerate().map(|(index, item)| (key(index), item)));
+            }
+            _ => {
+                let value = plain(raw)?;
+                self.out.push_str(if self.out.is_empty() { "" } else { self.between });
+                self.out.push_str(&self.name);
+                self.out.push('=');
+                push(self.out, &value, self.set);
+                return Ok(());
+            }
         }
+        let length = self.name.len();
+        for (key, value) in parts {
+            // Brackets are delimiters of this style; encoded they would be part of the name.
+            self.name.push('[');
+            self.name.push_str(&key);
+            self.name.push(']');
+            self.write(value, depth + 1)?;
+            self.name.truncate(length);
+        }
+        Ok(())
     }
-    let length = name.len();
-    for (key, value) in parts {
-        // Brackets are delimiters of this style; encoded they would be part of the name.
-        name.push('[');
-        name.push_str(&key);
-        name.push(']');
-        deep(out, name, value, set, between, depth + 1)?;
-        name.truncate(length);
+}
+
+// === impl Taken ===
+
+impl Taken<'_> {
+    /// Checks the names that a value of `wire` is written under; many servers do not tell case apart.
+    ///
+    /// # Errors
+    /// [`Unwritable::Taken`] when one is another parameter's.
+    fn check<'n>(self, wire: &Wire, mut names: impl Iterator<Item = &'n str>) -> Result<(), Unwritable> {
+        let other = |name: &str| self.0.iter().any(|known| known.eq_ignore_ascii_case(name)) && *name != *wire.name;
+        if names.any(other) { Err(Unwritable::Taken) } else { Ok(()) }
     }
-    Ok(())
 }
 
 fn push(out: &mut String, text: &str, set: &'static AsciiSet) {
@@ -258,14 +292,6 @@ fn push(out: &mut String, text: &str, set: &'static AsciiSet) {
 // === impl Value ===
 
 impl Value<'_> {
-    fn any(&self, mut is: impl FnMut(&str) -> bool) -> bool {
-        match self {
-            Self::Scalar(text) => is(text),
-            Self::List(items) => items.iter().any(|item| is(item)),
-            Self::Object(members) => members.iter().any(|(_, value)| is(value)),
-        }
-    }
-
     /// Writes the parts with separators; `pair` stands between a member's name and value.
     fn join(&self, out: &mut String, between: &str, pair: &str, set: &'static AsciiSet) {
         match self {
@@ -308,9 +334,9 @@ mod tests {
         let wire = wire(style, explode);
         let mut out = String::new();
         match style {
-            Style::Simple | Style::Label | Style::Matrix => path(&mut out, &wire, raw)?,
+            Style::Simple | Style::Label | Style::Matrix => path(&mut out, &wire, raw, Taken(&[]))?,
             Style::Form | Style::SpaceDelimited | Style::PipeDelimited | Style::DeepObject => {
-                query(&mut out, &wire, raw)?;
+                query(&mut out, &wire, raw, Taken(&[]))?;
             }
         }
         Ok(out)
@@ -363,14 +389,25 @@ mod tests {
     fn a_value_cannot_leave_its_place() {
         let reserved = Wire { reserved: true, ..wire(Style::Form, true) };
         let mut out = String::new();
-        query(&mut out, &reserved, r#""a/b?c=d&e#f+g%20h:[i]""#).expect("is written");
+        query(&mut out, &reserved, r#""a/b?c=d&e#f+g%20h:[i]""#, Taken(&[])).expect("is written");
         assert_eq!(out, "color=a/b?c=d%26e%23f%2Bg%2520h:[i]");
         assert_eq!(written(Style::Form, true, r#""a&b=c d/é""#).as_deref(), Ok("color=a%26b%3Dc%20d%2F%C3%A9"));
         assert_eq!(written(Style::Simple, false, r#""a/b?c#d""#).as_deref(), Ok("a%2Fb%3Fc%23d"));
-        for raw in [r#"".""#, r#""..""#, r#""../x""#, r#""x/../y""#, r#""x\\..\\y""#, r#"["a",".."]"#] {
-            assert_eq!(written(Style::Simple, false, raw), Err(Unwritable::DotSegment), "{raw}");
+        let dots = [
+            r#"".""#,
+            r#""..""#,
+            r#""../x""#,
+            r#""x/../y""#,
+            r#""x\\..\\y""#,
+            r#""..;x""#,
+            r#"{"x/../../admin/":"y"}"#,
+        ];
+        for raw in dots {
+            assert!(has_dot_segment(&written(Style::Simple, false, raw).expect("is written")), "{raw}");
         }
-        assert_eq!(written(Style::Simple, false, r#""a...b""#).as_deref(), Ok("a...b"));
+        for raw in [r#""a...b""#, r#"["a",".."]"#, r#""%2e%2e""#, r#""...""#] {
+            assert!(!has_dot_segment(&written(Style::Simple, false, raw).expect("is written")), "{raw}");
+        }
         for raw in [EMPTY, "null", "[]", "{}"] {
             assert_eq!(written(Style::Simple, false, raw), Err(Unwritable::EmptySegment), "{raw}");
         }
@@ -391,7 +428,7 @@ mod tests {
         assert_eq!(written(Style::DeepObject, true, &too_deep), Err(Unwritable::TooDeep));
         let json = Wire { json: true, ..wire(Style::Form, true) };
         let mut out = "x=1".to_owned();
-        query(&mut out, &json, r#"{"a":[1]}"#).expect("is written");
+        query(&mut out, &json, r#"{"a":[1]}"#, Taken(&[])).expect("is written");
         assert_eq!(out, "x=1&color=%7B%22a%22%3A%5B1%5D%7D");
         assert_eq!(written(Style::Form, true, "[]").as_deref(), Ok(""));
         assert_eq!(written(Style::Form, true, r#"{"a":1,"a":2}"#), Err(Unwritable::Ambiguous));
@@ -401,7 +438,7 @@ mod tests {
         #[test]
         fn a_query_gives_the_value_back(text: String) {
             let mut out = String::new();
-            query(&mut out, &wire(Style::Form, true), &quorate_jsonrpc::quote(&text)).expect("is written");
+            query(&mut out, &wire(Style::Form, true), &quorate_jsonrpc::quote(&text), Taken(&[])).expect("is written");
             let mut read = url::form_urlencoded::parse(out.as_bytes());
             prop_assert_eq!(read.next(), Some(("color".into(), text.into())));
             prop_assert_eq!(read.next(), None);
@@ -410,11 +447,12 @@ mod tests {
         #[test]
         fn a_path_segment_stays_one_segment(text: String) {
             let mut out = String::new();
-            if path(&mut out, &wire(Style::Simple, false), &quorate_jsonrpc::quote(&text)).is_ok() {
+            let written = path(&mut out, &wire(Style::Simple, false), &quorate_jsonrpc::quote(&text), Taken(&[]));
+            if written.is_ok() && !has_dot_segment(&out) {
                 let url = url::Url::parse(&format!("http://h/a/{out}/b")).expect("is a URL");
                 let segments: Vec<&str> = url.path_segments().expect("has a path").collect();
                 prop_assert_eq!(segments.len(), 3);
-                let decoded = percent_encoding::percent_decode_str(segments[1]).decode_utf8().expect("is UTF-8");
+                let decoded = percent_decode_str(segments[1]).decode_utf8().expect("is UTF-8");
                 prop_assert_eq!(decoded, text);
             }
         }

@@ -85,6 +85,7 @@ impl Tool {
             required: body.required,
             opened: matches!(body.content, Content::Fields(_)),
         });
+        plan.reserve(&arguments.list);
         let definition = definition(document, operation, name, arguments.schema, &success);
         notes.extend(arguments.notes);
         let reply = Reply {

@@ -412,6 +412,82 @@ fn a_fixed_header_is_no_argument_and_cookies_add_up() {
 }
 
 #[test]
+fn members_of_an_argument_stand_for_no_other_parameter() {
+    let object = |name: &str, place: &str, rest: Value| {
+        let mut parameter =
+            json!({"name": name, "in": place, "required": place == "path", "schema": {"type": "object"}});
+        parameter.as_object_mut().expect("is an object").extend(rest.as_object().expect("is an object").clone());
+        parameter
+    };
+    let text = |name: &str, place: &str| json!({"name": name, "in": place, "schema": {"type": "string"}});
+    let get = json!({"operationId": "get", "parameters": [
+        object("params", "query", json!({})), text("account", "query"), text("filter[owner]", "query"),
+        object("filter", "query", json!({"style": "deepObject"})),
+        object("crumbs", "cookie", json!({})), text("sid", "cookie"),
+        object("a", "path", json!({"style": "matrix", "explode": true})), object("b", "path", json!({"style": "matrix"})),
+    ]});
+    let form = json!({
+        "schema": {"type": "object", "properties": {"plan": {"type": "string"}, "more": {"type": "object"}}},
+        "encoding": {"more": {"style": "form"}},
+    });
+    let post = json!({"operationId": "post", "requestBody": {"content": {"application/x-www-form-urlencoded": form}}});
+    let api = small(json!({"/x{a}{b}?action=list": {"get": get}, "/y": {"post": post}}), &with_key());
+
+    let fine = json!({"a": {"c": "1"}, "b": {"a": "1"}, "params": {"q": "1", "params": "2"}, "filter": {"name": "n"}, "crumbs": {"c": "1"}});
+    assert_eq!(
+        call(&api, "get", &fine).as_deref(),
+        Ok("GET https://h/x;c=1;b=a,1?action=list&api_key=s3cret-key&q=1&params=2&filter[name]=n\ncookie: c=1\n\n")
+    );
+    let wrong = [
+        ("get", json!({"params": {"api_key": "mine"}})),
+        ("get", json!({"params": {"Account": "2"}})),
+        ("get", json!({"params": {"action": "delete"}})),
+        ("get", json!({"filter": {"owner": "2"}})),
+        ("get", json!({"crumbs": {"sid": "2"}})),
+        ("get", json!({"a": {"b": "2"}})),
+        ("post", json!({"more": {"plan": "gold"}})),
+    ];
+    for (tool, arguments) in wrong {
+        let mut all = if tool == "get" { json!({"a": {"c": "1"}, "b": {"d": "1"}}) } else { json!({}) };
+        all.as_object_mut().expect("is an object").extend(arguments.as_object().expect("is an object").clone());
+        let refusal = call(&api, tool, &all).expect_err("names another parameter");
+        assert!(refusal.ends_with("cannot be sent: it has a member with the name of another parameter"), "{refusal}");
+    }
+}
+
+#[test]
+fn no_part_of_a_path_means_another_path_however_it_is_put_together() {
+    let parameter =
+        |name: &str, style: &str, schema: Value| json!({"name": name, "in": "path", "style": style, "schema": schema});
+    let get = |parameters: Value| json!({"get": {"parameters": parameters}});
+    let api = small(
+        json!({
+            "/o/{file}": get(json!([parameter("file", "simple", json!({"type": "object"}))])),
+            "/l/{file}": get(json!([parameter("file", "label", json!({"type": "string"}))])),
+            "/p/.{file}/x": get(json!([parameter("file", "simple", json!({"type": "string"}))])),
+        }),
+        &Config::default(),
+    );
+    let cases = [
+        ("get_o_file", json!({"x/../../admin/": "y"})),
+        ("get_o_file", json!({"x": "/../y"})),
+        ("get_l_file", json!(".")),
+        ("get_l_file", json!("/../x")),
+        ("get_p_._file_x", json!(".")),
+        ("get_p_._file_x", json!("./..")),
+        ("get_p_._file_x", json!(".\\x")),
+    ];
+    for (tool, value) in cases {
+        let refusal = call(&api, tool, &json!({ "file": value })).expect_err("means another path");
+        assert!(refusal.contains("a part of a path must not be . or .."), "{refusal}");
+    }
+    assert_eq!(
+        call(&api, "get_o_file", &json!({"file": {"a/b": "..c"}})).as_deref(),
+        Ok("GET https://h/o/a%2Fb,..c\n\n\n")
+    );
+}
+
+#[test]
 fn credentials_are_never_shown() {
     let api = api();
     let request = api.tool("listItems").expect("is there").call("{}").expect("is valid");
