@@ -79,6 +79,27 @@ fn the_standard_of_3_1_stays_as_far_as_it_is_well_formed() {
 }
 
 #[test]
+fn a_keyword_without_a_value_is_absent() {
+    let empty = json!({
+        "type": "object", "properties": null, "items": null, "allOf": null, "anyOf": null, "enum": null, "required": null,
+        "additionalProperties": null, "prefixItems": null, "not": null, "patternProperties": null, "description": null,
+    });
+    for version in ["3.0.3", "3.1.0"] {
+        check(version, Direction::Input, &empty, &json!({"type": "object"}));
+        check(version, Direction::Output, &empty, &json!({"type": ["object", "null"]}));
+    }
+    let cases = [
+        (json!({"type": ["string", null]}), json!({"type": ["string", "null"]})),
+        (json!({"const": null}), json!({"const": null})),
+        (json!({"default": null}), json!({"default": null})),
+        (json!({"type": null, "properties": {"a": null, "b": {}}}), json!({"properties": {"b": {}}})),
+    ];
+    for (schema, expected) in cases {
+        check("3.1.0", Direction::Input, &schema, &expected);
+    }
+}
+
+#[test]
 fn input_leaves_out_what_only_servers_set_and_output_what_they_never_show() {
     let schema = json!({
         "type": "object", "required": ["id", "name", "secret"], "additionalProperties": false,

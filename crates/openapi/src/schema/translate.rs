@@ -179,6 +179,10 @@ impl<'d> Translator<'d> {
         let mut out = Map::new();
         let nullable = self.types(node, &mut out)?;
         for (key, value) in node.members()? {
+            // A key without a value is how YAML has one that was left empty; only these mean null by it.
+            if value.value.is_null() && !matches!(key, "const" | "default") {
+                continue;
+            }
             match key {
                 "description" => self.description(&value, &mut out)?,
                 "properties" => self.properties(node, &value, level, &mut out)?,
@@ -193,9 +197,8 @@ impl<'d> Translator<'d> {
             }
         }
         let composed = ["allOf", "anyOf", "oneOf"].iter().any(|key| out.contains_key(*key));
-        // Where the type allows null, it must not be the branches that refuse it.
-        let by_type = nullable && out.contains_key("type") && !composed;
-        if nullable && !by_type && composed && self.direction == Direction::Input {
+        // Where null is allowed, it must not be the branches that refuse it.
+        if nullable && composed && self.direction == Direction::Input {
             return Ok(json!({ "anyOf": [Value::Object(out), { "type": "null" }] }));
         }
         Ok(Value::Object(out))
@@ -206,7 +209,9 @@ impl<'d> Translator<'d> {
         let nullable = self.document.version == Version::V3_0 && node.flag_of("nullable")? == Some(true);
         let Some(at) = node.get("type") else { return Ok(nullable) };
         let given: Vec<&str> = if at.value.is_array() {
-            at.items()?.map(|item| item.text()).collect::<Result<_, _>>()?
+            // YAML reads an unquoted null as nothing.
+            let text = |item: Node<'d>| if item.value.is_null() { Ok("null") } else { item.text() };
+            at.items()?.map(text).collect::<Result<_, _>>()?
         } else {
             vec![at.text()?]
         };
@@ -252,7 +257,7 @@ impl<'d> Translator<'d> {
     ) -> Result<(), Stop> {
         let mut properties = Map::new();
         for (name, property) in value.members()? {
-            if facts::is_hidden(self.document, &property, self.direction)? {
+            if property.value.is_null() || facts::is_hidden(self.document, &property, self.direction)? {
                 continue;
             }
             self.spend(name.len() + NODE_BYTES)?;
