@@ -133,6 +133,39 @@ fn every_kind_of_answer_becomes_a_result() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_request_may_be_larger_than_an_answer() -> anyhow::Result<()> {
+    let api = Api::start()?;
+    let gateway = gateway_with(&document(&api), json!({ "limits": { "answer": "64KiB" } }))?;
+    let name = "x".repeat(100 << 10);
+
+    let result = call(&gateway, "makeThing", &json!({ "path_id": "a", "name": name }))?;
+
+    assert_eq!(api.only()?.body.len(), format!(r#"{{"name":"{name}"}}"#).len());
+    assert!(text(&result).contains("its answer is larger than"), "{result}");
+    Ok(())
+}
+
+#[test]
+fn content_that_is_expected_and_absent_has_a_length_on_the_wire() -> anyhow::Result<()> {
+    let api = Api::start()?;
+    let operation = |id: &str| json!({ "operationId": id });
+    let document = json!({
+        "openapi": "3.1.0", "servers": [{ "url": format!("http://{}", api.address) }],
+        "paths": { "/a": { "post": operation("post"), "put": operation("put"), "patch": operation("patch"), "get": operation("get") } },
+    });
+    let gateway = gateway_with(&document.to_string(), json!({}))?;
+
+    for tool in ["post", "put", "patch", "get"] {
+        call(&gateway, tool, &json!({}))?;
+    }
+
+    let seen = api.seen();
+    let lengths: Vec<Option<&str>> = seen.iter().map(|one| one.header("content-length")).collect();
+    assert_eq!(lengths, [Some("0"), Some("0"), Some("0"), None]);
+    Ok(())
+}
+
+#[test]
 fn wrong_arguments_are_results_that_a_model_can_read_and_reach_nobody() -> anyhow::Result<()> {
     let api = Api::start()?;
     let gateway = gateway_with(&document(&api), json!({}))?;

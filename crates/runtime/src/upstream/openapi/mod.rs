@@ -82,8 +82,7 @@ impl ApiEndpoint {
     /// # Errors
     /// [`Error`] of the request to the API, when a tool is called.
     pub(super) async fn answer(&self, headers: &HeaderMap, body: Bytes, patience: Patience) -> Result<Answer, Error> {
-        let bytes_max = self.shared.limits.answer_bytes_max;
-        let request = wire::parse(body, bytes_max)?;
+        let request = of_request(body)?;
         let Some(id) = request.id().cloned() else {
             let message = "only requests are answered".to_owned();
             return self.refuse(None, Refused { status: StatusCode::BAD_REQUEST, code: INVALID_REQUEST, message });
@@ -115,7 +114,7 @@ impl ApiEndpoint {
     /// # Errors
     /// Always [`Error::Fault`], but for a frame that is none.
     pub(super) fn refuse_session<T>(&self, body: Bytes) -> Result<T, Error> {
-        let request = wire::parse(body, self.shared.limits.answer_bytes_max)?;
+        let request = of_request(body)?;
         match self.refuse(request.id(), not_found(request.method().unwrap_or_default()))? {
             Answer::Json { status, frame } => Err(Error::fault(status, frame)),
             Answer::Stream(_) => Err(Error::Broken { reason: "a refusal is one message".to_owned() }),
@@ -176,6 +175,11 @@ impl fmt::Debug for ApiEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiEndpoint").field("document", &self.shared.label).finish_non_exhaustive()
     }
+}
+
+/// Reads a request, whose size the listener has bounded: the limit of answers says nothing about it.
+fn of_request(body: Bytes) -> Result<Frame, Error> {
+    wire::parse(body, usize::MAX)
 }
 
 /// Finds members of the parameters.
