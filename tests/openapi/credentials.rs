@@ -66,8 +66,8 @@ fn each_operation_gets_its_own_credential_and_nobody_sees_it() -> anyhow::Result
     for secret in SECRETS {
         assert!(!log.contains(secret), "the log shows {secret}");
     }
-    // The API itself repeated its own URI; nothing else does.
-    assert!(!results.contains("s3cret-token") && !results.contains("s3cret-word"), "{results}");
+    // The API repeats its own URI.
+    assert!(results.contains("GET /base/key?api_key=(hidden)") && !results.contains("s3cret"), "{results}");
     Ok(())
 }
 
