@@ -88,8 +88,8 @@ fn what_is_wrong_is_said_with_its_place() -> anyhow::Result<()> {
         (good, json!({ "include": [{ "tags": ["u"] }] }), "#/tags: \"u\" matches no tag of the document; there are: t"),
         (
             good,
-            json!({ "auth": { "x": { "token": "t" } } }),
-            "#/components/securitySchemes: \"x\" is not a choice; allowed: none",
+            json!({ "auth": { "x": { "value": "v" } } }),
+            "#: a value for \"x\", of which the document does not say where it goes, is not supported; use a token",
         ),
         (
             good,

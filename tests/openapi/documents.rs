@@ -111,7 +111,8 @@ fn a_tool_of_the_largest_document_calls_its_api() -> anyhow::Result<()> {
     let api = Api::start()?;
     let mut gateway = gateway_with(&document(&api), json!({}))?;
     let openapi = json!({
-        "document": installed(PUBLIC[0].0)?, "server": format!("http://{}", api.address), "include": [{ "tags": ["repos"] }]
+        "document": installed(PUBLIC[0].0)?, "server": format!("http://{}", api.address), "include": [{ "tags": ["repos"] }],
+        "auth": { "bearer": { "token": "t0" } },
     });
     gateway.rewrite(&Documents::new().server_with("github", json!({ "openapi": openapi })).text())?;
     let in_force = |line: &str| line.contains("the changed resource files are in force").then_some(());
@@ -120,7 +121,9 @@ fn a_tool_of_the_largest_document_calls_its_api() -> anyhow::Result<()> {
 
     let result = call(&gateway, "repos_get-content", &arguments)?;
 
-    assert_eq!(api.only()?.line, "GET /repos/o/r/contents/docs%2Fa%20b.md?ref=main");
+    let seen = api.only()?;
+    assert_eq!(seen.line, "GET /repos/o/r/contents/docs%2Fa%20b.md?ref=main");
+    assert_eq!(seen.header("authorization"), Some("Bearer t0"), "the document says nothing about credentials");
     assert!(result["content"][0]["text"].as_str().is_some_and(|text| text.contains("/repos/o/r")), "{result}");
     Ok(())
 }

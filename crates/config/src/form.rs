@@ -132,7 +132,7 @@ pub(crate) struct OpenApiForm {
     /// Which operations do not: those for which one of these rules holds.
     #[schemars(extend("minItems" = 1, "maxItems" = LIST_MAX))]
     pub(crate) exclude: Option<Vec<Option<RuleForm>>>,
-    /// Credentials, by the names of the document's security schemes.
+    /// Credentials, by the names of the document's security schemes, or by any name where it declares none.
     #[schemars(extend("maxProperties" = HEADERS_MAX, "x-secret" = true))]
     pub(crate) auth: Option<BTreeMap<String, AuthForm>>,
     /// Refuse the document when an operation that is asked for cannot be offered. By default it is left out.

@@ -30,7 +30,7 @@ pub struct Config {
     pub variables: BTreeMap<String, String>,
     /// Which operations become tools.
     pub selection: Selection,
-    /// Credentials by the names of the document's security schemes.
+    /// Credentials by the names of the document's security schemes; any name where it declares none.
     pub credentials: BTreeMap<String, Credential>,
     /// Headers that go with every request, unless a credential sets them; nothing that they set is an argument.
     pub headers: HeaderMap,
@@ -65,8 +65,8 @@ pub fn compile(document: &Document, config: &Config) -> Result<Compiled, Vec<Pro
     let refused = |fault: Fault| vec![fault.refused()];
     let choice = Choice { server: &config.server, variables: &config.variables };
     let base = choice.of_document(document).map_err(refused)?;
-    let proofs = Proofs::new(document, &config.credentials).map_err(refused)?;
     let (operations, broken) = operation::all(document).map_err(refused)?;
+    let proofs = Proofs::new(document, &operations, &config.credentials).map_err(refused)?;
     let (names, shared) = name::of_operations(&operations);
     let selected = config.selection.apply(&operations, &names);
     let selected = selected.map_err(|faults| faults.into_iter().map(Fault::refused).collect::<Vec<_>>())?;
@@ -81,7 +81,9 @@ pub fn compile(document: &Document, config: &Config) -> Result<Compiled, Vec<Pro
     problems.extend(shared.into_iter().map(Fault::noted));
     let setting = Setting { document, choice, base: &base, fixed: &config.headers, proofs: &proofs };
     let chosen = operations.iter().zip(&names).zip(&selected).filter(|(_, selected)| **selected);
+    let unused = proofs.unused(document, chosen.clone().map(|((operation, _), _)| operation));
     let tools = tools(&setting, chosen.map(|(one, _)| one), &mut problems);
+    problems.extend(unused.into_iter().map(Fault::noted));
     let is_left_out = |problem: &Problem| matches!(problem.effect, Effect::LeftOut { .. });
     if config.strict && problems.iter().any(is_left_out) {
         problems.retain(is_left_out);

@@ -2,10 +2,11 @@
 //!
 //! The configuration has one credential per scheme. Each operation lists alternatives, each of them schemes that are
 //! needed together; the first alternative whose schemes all have a credential is used, and what it adds to a request
-//! is made once, when the document is compiled. Secrets are never shown: `Debug` hides them, header values are marked
+//! is made once, when the document is compiled. Where a document never says which operations need credentials, all
+//! requests carry them: whoever configures one means it to be sent. Secrets are never shown: `Debug` hides them, header values are marked
 //! sensitive.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use base64::Engine as _;
@@ -50,9 +51,22 @@ pub(crate) enum Proof {
     Cookie(Box<str>),
 }
 
-/// The schemes for which there is a credential, by their names.
+/// The schemes for which there is a credential.
 #[derive(Clone, Debug)]
-pub(crate) struct Proofs(BTreeMap<String, Proof>);
+pub(crate) struct Proofs {
+    by_name: BTreeMap<String, Proof>,
+    /// Whether the document never says which operation needs what, so that every request carries all of them.
+    everywhere: bool,
+}
+
+/// What the requests of one operation carry.
+#[derive(Debug)]
+pub(crate) struct Chosen<'a> {
+    /// By the names of their schemes.
+    pub(crate) proofs: Vec<(&'a str, Proof)>,
+    /// Says that no alternative is complete.
+    pub(crate) note: Option<Fault>,
+}
 
 // === impl Secret ===
 
@@ -105,60 +119,105 @@ impl fmt::Debug for Proof {
 impl Proofs {
     /// Makes what each configured scheme adds to requests.
     ///
+    /// A document that declares no scheme takes a token, or a user name and a password, under any name.
+    ///
     /// # Errors
     /// A fault when a scheme does not exist, needs another credential, or the credential cannot be sent.
-    pub(crate) fn new(document: &Document, credentials: &BTreeMap<String, Credential>) -> Result<Self, Fault> {
+    pub(crate) fn new(
+        document: &Document,
+        operations: &[Operation<'_>],
+        credentials: &BTreeMap<String, Credential>,
+    ) -> Result<Self, Fault> {
         let root = document.node();
         let schemes = root.get("components").and_then(|components| components.get("securitySchemes"));
-        let mut proofs = BTreeMap::new();
+        let schemes = schemes.filter(|schemes| schemes.value.as_object().is_none_or(|known| !known.is_empty()));
+        let mut by_name = BTreeMap::new();
         for (name, credential) in credentials {
-            let Some(scheme) = schemes.as_ref().and_then(|schemes| schemes.get(name)) else {
-                let known = schemes.as_ref().and_then(|schemes| schemes.value.as_object());
+            let Some(schemes) = &schemes else {
+                by_name.insert(name.clone(), undeclared(&root, name, credential)?);
+                continue;
+            };
+            let Some(scheme) = schemes.get(name) else {
+                let known = schemes.value.as_object();
                 let allowed = known.into_iter().flat_map(|known| known.keys().cloned()).collect();
-                let pointer = "#/components/securitySchemes".to_owned();
-                return Err(Fault { pointer, reason: Reason::NotAChoice { value: shown(name), allowed } });
+                return Err(schemes.fault(Reason::NotAChoice { value: shown(name), allowed }));
             };
             let scheme = document.resolve(scheme)?;
-            proofs.insert(name.clone(), proof(&scheme, credential)?);
+            by_name.insert(name.clone(), proof(&scheme, credential)?);
         }
-        Ok(Self(proofs))
+        let says = |node: &Node<'_>| node.get("security").is_some();
+        let everywhere = !says(&root) && !operations.iter().any(|operation| says(&operation.node));
+        let headers = by_name.values().filter(|proof| matches!(proof, Proof::Header(name, _) if name == AUTHORIZATION));
+        if everywhere && headers.count() > 1 {
+            let value = "more than one credential for the header Authorization".to_owned();
+            let message = "the document does not say which operation needs which: configure one".to_owned();
+            return Err(root.fault(Reason::Invalid { value, message }));
+        }
+        Ok(Self { by_name, everywhere })
     }
 
     /// Chooses what an operation's requests carry: the first alternative that is complete.
     ///
-    /// When none is, the second part says so.
-    ///
     /// # Errors
     /// A fault when `security` is no list of objects.
-    pub(crate) fn of_operation(
-        &self,
-        document: &Document,
-        operation: &Operation<'_>,
-    ) -> Result<(Vec<Proof>, Option<Fault>), Fault> {
+    pub(crate) fn of_operation(&self, document: &Document, operation: &Operation<'_>) -> Result<Chosen<'_>, Fault> {
+        if self.everywhere {
+            let proofs = self.by_name.iter().map(|(name, proof)| (name.as_str(), proof.clone())).collect();
+            return Ok(Chosen { proofs, note: None });
+        }
+        let nothing = Chosen { proofs: Vec::new(), note: None };
         let Some(security) = operation.node.get("security").or_else(|| document.node().get("security")) else {
-            return Ok((Vec::new(), None));
+            return Ok(nothing);
         };
         let mut wanted = Vec::new();
-        let mut anonymous = true;
+        let mut optional = false;
         for alternative in security.items()? {
             let schemes: Vec<&String> = alternative.object()?.keys().collect();
-            anonymous = false;
             if schemes.is_empty() {
-                // Optional: what has credentials is better, whatever the order.
-                wanted.push(None);
+                // What has credentials is better, whatever the order.
+                optional = true;
                 continue;
             }
-            let proofs: Option<Vec<Proof>> = schemes.iter().map(|name| self.0.get(*name).cloned()).collect();
-            match proofs {
-                Some(proofs) => return Ok((proofs, None)),
-                None => wanted.push(Some(join(&schemes))),
+            let found =
+                |name: &&String| self.by_name.get_key_value(*name).map(|(name, proof)| (name.as_str(), proof.clone()));
+            match schemes.iter().map(found).collect() {
+                Some(proofs) => return Ok(Chosen { proofs, note: None }),
+                None => wanted.push(join(&schemes)),
             }
         }
-        if anonymous || wanted.contains(&None) {
-            return Ok((Vec::new(), None));
+        if optional || wanted.is_empty() {
+            return Ok(nothing);
         }
-        let schemes = wanted.into_iter().flatten().collect();
-        Ok((Vec::new(), Some(security.fault(Reason::NoCredential { schemes }))))
+        Ok(Chosen { proofs: Vec::new(), note: Some(security.fault(Reason::NoCredential { schemes: wanted })) })
+    }
+
+    /// Says of each credential that no request of these operations carries that it goes nowhere.
+    pub(crate) fn unused<'o, 'd: 'o>(
+        &self,
+        document: &Document,
+        operations: impl Iterator<Item = &'o Operation<'d>>,
+    ) -> Vec<Fault> {
+        let chosen = operations.filter_map(|operation| self.of_operation(document, operation).ok());
+        let used: HashSet<&str> = chosen.flat_map(|chosen| chosen.proofs).map(|(name, _)| name).collect();
+        let unused = self.by_name.keys().filter(|name| !used.contains(name.as_str()));
+        let pointer =
+            |name: &str| format!("#/components/securitySchemes/{}", name.replace('~', "~0").replace('/', "~1"));
+        unused
+            .map(|name| Fault { pointer: pointer(name), reason: Reason::UnusedCredential { scheme: name.clone() } })
+            .collect()
+    }
+}
+
+/// Makes what a credential adds that no scheme describes: what a token is, and a user name with a password, is known.
+fn undeclared(root: &Node<'_>, name: &str, credential: &Credential) -> Result<Proof, Fault> {
+    match credential {
+        Credential::Token(token) => authorization(root, &format!("Bearer {}", token.0)),
+        Credential::Basic { username, password } => basic(root, username, password),
+        Credential::Value(_) => {
+            let what = format!("a value for {}, of which the document does not say where it goes,", shown(name));
+            let hint = "; use a token, a user name and a password, or a fixed header";
+            Err(root.fault(Reason::Unsupported { what, hint }))
+        }
     }
 }
 
@@ -275,11 +334,11 @@ components:
     fn chosen(credentials: &[(&str, Credential)]) -> Result<Vec<String>, String> {
         let credentials = credentials.iter().map(|(name, one)| ((*name).to_owned(), one.clone())).collect();
         let document = Document::read(DOCUMENT, Format::Yaml, &DEFAULTS).expect("is read");
-        let proofs = Proofs::new(&document, &credentials).map_err(|fault| fault.refused().to_string())?;
         let (operations, _) = operation::all(&document).expect("has paths");
+        let proofs = Proofs::new(&document, &operations, &credentials).map_err(|fault| fault.refused().to_string())?;
         let shown = operations.iter().map(|operation| {
-            let (proofs, note) = proofs.of_operation(&document, operation).expect("is well-formed");
-            let parts = proofs.iter().map(|proof| match proof {
+            let Chosen { proofs, note } = proofs.of_operation(&document, operation).expect("is well-formed");
+            let parts = proofs.iter().map(|(_, proof)| match proof {
                 Proof::Header(name, value) => format!("{name}: {}", value.to_str().expect("is ASCII")),
                 Proof::Query(pair) => format!("?{pair}"),
                 Proof::Cookie(pair) => format!("cookie {pair}"),

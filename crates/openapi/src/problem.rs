@@ -143,6 +143,12 @@ pub enum Reason {
         /// The alternatives, each with the schemes that it needs.
         schemes: Vec<String>,
     },
+    /// A credential is configured that no request carries.
+    #[error("no operation that is offered asks for {scheme:?}: its credential is never sent")]
+    UnusedCredential {
+        /// The security scheme.
+        scheme: String,
+    },
     /// A pattern of the selection matches no operation.
     #[error("{pattern:?} matches no {what} of the document; there are: {}", listed(known))]
     NoMatch {

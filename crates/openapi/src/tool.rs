@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::argument::{self, Argument};
 use crate::body::{self, Content};
-use crate::credential::Proofs;
+use crate::credential::{Chosen, Proofs};
 use crate::document::Document;
 use crate::operation::Operation;
 use crate::parameter::{self, Location};
@@ -59,7 +59,8 @@ impl Tool {
     ) -> Result<(Self, Vec<Fault>), Fault> {
         let Setting { document, choice, base, fixed, proofs } = setting;
         let base = choice.of_operation(operation, base)?;
-        let (proofs, no_credential) = proofs.of_operation(document, operation)?;
+        let Chosen { proofs, note: no_credential } = proofs.of_operation(document, operation)?;
+        let proofs = proofs.into_iter().map(|(_, proof)| proof).collect();
         let success = response::of(document, operation)?;
         let limits = &document.limits;
         let mut plan = Plan::new(operation.method.clone(), base, success.accept.clone(), fixed, proofs, limits);

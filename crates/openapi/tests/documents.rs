@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use http::Method;
 use proptest::prelude::*;
 use quorate_openapi::{
-    Compiled, Config, Document, Effect, Format, Limits, Pattern, Problem, Rule, Selection, compile, limits,
+    Compiled, Config, Credential, Document, Effect, Format, Limits, Pattern, Problem, Rule, Secret, Selection, compile,
+    limits,
 };
 use serde_json::{Map, Value, json};
 
@@ -166,6 +167,67 @@ fn schemas_that_multiply_stay_small() {
         definition.len() < limits::DEFAULTS.input_bytes_max + limits::DEFAULTS.output_bytes_max,
         "{}",
         definition.len()
+    );
+}
+
+#[test]
+fn a_credential_that_no_request_carries_is_told_and_a_silent_document_gets_it_everywhere() {
+    let schemes = "components: {securitySchemes: {key: {type: apiKey, in: header, name: X-Key}, token: {type: http, scheme: bearer}, login: {type: http, scheme: basic}}}";
+    let head = "openapi: 3.1.0\nservers: [{url: 'http://h'}]\n";
+    let silent = format!("{head}paths: {{/a: {{get: {{operationId: a}}}}, /b: {{get: {{operationId: b}}}}}}\n");
+    let partly = format!(
+        "{head}paths: {{/a: {{get: {{operationId: a, security: [{{token: []}}]}}}}, /b: {{get: {{operationId: b}}}}}}\n{schemes}\n"
+    );
+    let (token, key) = (Credential::Token(Secret::new("t")), Credential::Value(Secret::new("k")));
+    let login = Credential::Basic { username: "ann".to_owned(), password: Secret::new("w") };
+    let unused =
+        "#/components/securitySchemes/key: no operation that is offered asks for \"key\": its credential is never sent";
+    let bearer = Some("Bearer t");
+    let check =
+        |text: &str, credentials: &[(&str, &Credential)], expected: Result<([Option<&str>; 2], &[&str]), &str>| {
+            let credentials = credentials.iter().map(|(name, one)| ((*name).to_owned(), (*one).clone())).collect();
+            let found = compiled(text, &Config { credentials, ..Config::default() }, &limits::DEFAULTS);
+            let found = found.map(|found| {
+                let carried = |tool: &str| {
+                    let request = found.api.tool(tool).expect("is there").call("{}").expect("is valid");
+                    request.headers().get("authorization").map(|value| value.to_str().expect("is text").to_owned())
+                };
+                ([carried("a"), carried("b")], shown(&found.problems))
+            });
+            let expected = expected.map(|(carried, problems)| {
+                (
+                    carried.map(|one| one.map(str::to_owned)),
+                    problems.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>(),
+                )
+            });
+            assert_eq!(found.map_err(|problems| problems[0].to_string()), expected.map_err(str::to_owned), "{text}");
+        };
+
+    check(&silent, &[("any", &token)], Ok(([bearer, bearer], &[])));
+    check(&silent, &[("any", &login)], Ok(([Some("Basic YW5uOnc="); 2], &[])));
+    check(&format!("{silent}{schemes}"), &[("token", &token), ("key", &key)], Ok(([bearer, bearer], &[])));
+    check(&partly, &[("token", &token)], Ok(([bearer, None], &[])));
+    check(&partly, &[("token", &token), ("key", &key)], Ok(([bearer, None], &[unused])));
+    check(
+        &silent,
+        &[("any", &key)],
+        Err(
+            "#: a value for \"any\", of which the document does not say where it goes, is not supported; use a token, a user \
+             name and a password, or a fixed header",
+        ),
+    );
+    check(
+        &silent,
+        &[("any", &token), ("other", &login)],
+        Err(
+            "#: more than one credential for the header Authorization is not valid: the document does not say which operation \
+             needs which: configure one",
+        ),
+    );
+    check(
+        &partly,
+        &[("any", &token)],
+        Err("#/components/securitySchemes: \"any\" is not a choice; allowed: key, token, login"),
     );
 }
 
