@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use quorate_jsonrpc::members;
 use serde_json::{Map, Value, json};
 
-use crate::body::{Body, Content, Form, Way};
+use crate::body::{Body, BodyField, Content, Form, Way};
 use crate::document::Document;
 use crate::kind::{self, Kind, Kinds};
 use crate::name;
@@ -85,6 +85,8 @@ enum Written {
     AsIs,
     Text,
     Base64,
+    /// A list of texts in base64.
+    ListOfBase64,
 }
 
 /// Makes the arguments of an operation.
@@ -113,7 +115,7 @@ pub(crate) fn of<'d>(
         let part = described(document, &draft, part);
         let kinds = match draft.written {
             Written::AsIs => kinds_of.read(&part),
-            Written::Text | Written::Base64 => kinds_of.read(&json!({"type": part["type"]})),
+            Written::Text | Written::Base64 | Written::ListOfBase64 => kinds_of.read(&json!({"type": part["type"]})),
         };
         let choices = choices(&part);
         list.push(Argument {
@@ -146,19 +148,7 @@ fn of_parameter(parameter: Parameter<'_>) -> Draft<'_> {
 
 fn of_body<'d>(document: &'d Document, body: &Body<'d>) -> Result<Vec<Draft<'d>>, Fault> {
     match &body.content {
-        Content::Fields(fields) => {
-            let draft = |one: &crate::body::BodyField<'d>| Draft {
-                wanted: one.field.name,
-                place: "body",
-                required: body.required && one.field.required,
-                required_in_body: one.field.required,
-                schema: Some(one.field.node.clone()),
-                about: None,
-                written: if matches!(&one.way, Way::Part(part) if part.file) { Written::Base64 } else { Written::AsIs },
-                target: Target::Field(one.way.clone()),
-            };
-            Ok(fields.iter().map(draft).collect())
-        }
+        Content::Fields(fields) => fields.iter().map(|one| of_field(document, body.required, one)).collect(),
         Content::Whole(schema) => {
             let written = match body.form {
                 Form::Json => Written::AsIs,
@@ -186,6 +176,24 @@ fn of_body<'d>(document: &'d Document, body: &Body<'d>) -> Result<Vec<Draft<'d>>
             }])
         }
     }
+}
+
+fn of_field<'d>(document: &'d Document, in_required: bool, one: &BodyField<'d>) -> Result<Draft<'d>, Fault> {
+    let written = match &one.way {
+        Way::Part(part) if part.file && schema::is_list(document, &one.field.node)? => Written::ListOfBase64,
+        Way::Part(part) if part.file => Written::Base64,
+        Way::Part(_) | Way::Pair(_) | Way::Member(_) => Written::AsIs,
+    };
+    Ok(Draft {
+        wanted: one.field.name,
+        place: "body",
+        required: in_required && one.field.required,
+        required_in_body: one.field.required,
+        schema: Some(one.field.node.clone()),
+        about: None,
+        target: Target::Field(one.way.clone()),
+        written,
+    })
 }
 
 /// Names the drafts.
@@ -223,7 +231,8 @@ fn names(drafts: &[Draft<'_>]) -> Vec<String> {
 fn described(document: &Document, draft: &Draft<'_>, part: Value) -> Value {
     let mut part = match (part, draft.written) {
         (Value::Object(part), Written::AsIs) => part,
-        (part, Written::Base64) => files(&part),
+        (part, Written::Base64) => files(&part, false),
+        (part, Written::ListOfBase64) => files(&part, true),
         (part, _) => {
             let mut text = Map::from_iter([("type".to_owned(), json!("string"))]);
             text.extend(part.get("description").map(|note| ("description".to_owned(), note.clone())));
@@ -245,11 +254,11 @@ fn described(document: &Document, draft: &Draft<'_>, part: Value) -> Value {
 }
 
 /// The schema of a file, or of a list of files.
-fn files(part: &Value) -> Map<String, Value> {
+fn files(part: &Value, list: bool) -> Map<String, Value> {
     let note = part["description"].as_str().map_or_else(|| FILE_NOTE.to_owned(), |note| format!("{note}\n{FILE_NOTE}"));
     let file = json!({"type": "string", "contentEncoding": "base64"});
     let mut schema = Map::new();
-    if part["type"] == "array" || part["items"].is_object() {
+    if list {
         schema.insert("type".to_owned(), json!("array"));
         schema.insert("items".to_owned(), file);
     } else if let Value::Object(file) = file {

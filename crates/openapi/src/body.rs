@@ -3,6 +3,8 @@
 //! An object that is described by its properties alone becomes one argument per property; anything else is one
 //! argument called `body`. JSON is preferred, then forms, then text and bytes.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use crate::document::Document;
@@ -64,6 +66,15 @@ pub(crate) enum Content<'d> {
     Whole(Option<Node<'d>>),
 }
 
+/// How the members of a form are written when the form is one argument.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ways {
+    /// Those that the document describes.
+    pub(crate) named: HashMap<Box<str>, Way>,
+    /// Whether all others are files.
+    pub(crate) files: bool,
+}
+
 /// The body of an operation.
 #[derive(Clone, Debug)]
 pub(crate) struct Body<'d> {
@@ -72,6 +83,8 @@ pub(crate) struct Body<'d> {
     pub(crate) media: &'d str,
     pub(crate) required: bool,
     pub(crate) content: Content<'d>,
+    /// Empty unless it is a form that is one argument.
+    pub(crate) ways: Ways,
     pub(crate) node: Node<'d>,
 }
 
@@ -104,7 +117,11 @@ pub(crate) fn of<'d>(document: &'d Document, operation: &Operation<'d>) -> Resul
         return Err(content.fault(Reason::Invalid { value: shown(media), message }));
     }
     let content = content_of(document, form, &value, schema)?;
-    Ok(Some(Body { form, media, required, content, node }))
+    let ways = match (&content, form) {
+        (Content::Whole(Some(schema)), Form::UrlEncoded | Form::Multipart) => ways(document, form, &value, schema)?,
+        _ => Ways::default(),
+    };
+    Ok(Some(Body { form, media, required, content, ways, node }))
 }
 
 /// What comes first is taken.
@@ -156,18 +173,26 @@ fn content_of<'d>(
         return Ok(Content::Whole(schema));
     };
     let Some(fields) = schema::fields(document, schema)? else { return Ok(Content::Whole(Some(schema.clone()))) };
-    let encodings = value.get("encoding");
-    let mut found = Vec::with_capacity(fields.len());
-    for field in fields {
-        let encoding = encodings.as_ref().and_then(|encodings| encodings.get(field.name));
-        let way = match form {
-            Form::Json => Way::Member(Box::from(field.name)),
-            Form::UrlEncoded => Way::Pair(pair(document, &field, encoding.as_ref())?),
-            Form::Multipart | Form::Text | Form::Binary => Way::Part(part(document, &field, encoding.as_ref())?),
-        };
-        found.push(BodyField { field, way });
-    }
-    Ok(Content::Fields(found))
+    let way = |field: Field<'d>| Ok(BodyField { way: way(document, form, value, &field)?, field });
+    fields.into_iter().map(way).collect::<Result<_, _>>().map(Content::Fields)
+}
+
+/// Finds how the members of a form are written that is one argument.
+fn ways(document: &Document, form: Form, value: &Node<'_>, schema: &Node<'_>) -> Result<Ways, Fault> {
+    let described = schema::described(document, schema)?;
+    let way = |field: &Field<'_>| Ok((Box::from(field.name), way(document, form, value, field)?));
+    let named = described.fields.iter().map(way).collect::<Result<_, _>>()?;
+    let files = described.others.map_or(Ok(false), |others| is_file(document, &others))?;
+    Ok(Ways { named, files })
+}
+
+fn way(document: &Document, form: Form, value: &Node<'_>, field: &Field<'_>) -> Result<Way, Fault> {
+    let encoding = value.get("encoding").and_then(|encodings| encodings.get(field.name));
+    Ok(match form {
+        Form::Json => Way::Member(Box::from(field.name)),
+        Form::UrlEncoded => Way::Pair(pair(document, field, encoding.as_ref())?),
+        Form::Multipart | Form::Text | Form::Binary => Way::Part(part(document, field, encoding.as_ref())?),
+    })
 }
 
 fn pair(document: &Document, field: &Field<'_>, encoding: Option<&Node<'_>>) -> Result<Wire, Fault> {
@@ -187,15 +212,21 @@ fn pair(document: &Document, field: &Field<'_>, encoding: Option<&Node<'_>>) -> 
     Ok(Wire { json, ..Wire::form(field.name) })
 }
 
+/// Tells whether a field is a file, or a list of files.
+fn is_file(document: &Document, node: &Node<'_>) -> Result<bool, Fault> {
+    let items = schema::target(document, node)?.get("items");
+    Ok(schema::is_binary(document, node)?
+        || items.as_ref().map_or(Ok(false), |items| schema::is_binary(document, items))?)
+}
+
 fn part(document: &Document, field: &Field<'_>, encoding: Option<&Node<'_>>) -> Result<Part, Fault> {
-    let items = field.node.get("items");
-    let file = schema::is_binary(document, &field.node)?
-        || items.as_ref().map_or(Ok(false), |items| schema::is_binary(document, items))?;
+    let file = is_file(document, &field.node)?;
+    let meant = schema::target(document, &field.node)?;
     let asked = encoding.map_or(Ok(None), |encoding| encoding.text_of("contentType"))?;
     // Several media types, or a range of them, leave the choice to the sender.
     let media = asked
         .filter(|media| !media.contains([',', '*']))
-        .or_else(|| field.node.value.get("contentMediaType").and_then(Value::as_str).filter(|_| file));
+        .or_else(|| meant.value.get("contentMediaType").and_then(Value::as_str).filter(|_| file));
     let media = media.filter(|media| http::HeaderValue::from_str(media).is_ok()).map(Box::from);
     Ok(Part { name: Box::from(field.name), file, media })
 }

@@ -14,7 +14,7 @@ use quorate_jsonrpc::{elements, members, quote};
 use url::form_urlencoded;
 
 use crate::argument::{Argument, Target, cut};
-use crate::body::{Form, Part as FormPart, Way};
+use crate::body::{Form, Part as FormPart, Way, Ways};
 use crate::credential::{Proof, Secret};
 use crate::echo::Echo;
 use crate::encode;
@@ -42,6 +42,8 @@ pub(crate) struct BodyPlan {
     pub(crate) required: bool,
     /// Whether the properties are arguments of their own.
     pub(crate) opened: bool,
+    /// How members are written when they are not.
+    pub(crate) ways: Ways,
 }
 
 /// Names by the place where they mean something.
@@ -373,7 +375,8 @@ impl BodyPlan {
                 let mut result = Ok(());
                 members(given.raw, 0, |name, span| {
                     if result.is_ok() {
-                        result = style::query(&mut body, &Wire::form(name), span.of(given.raw), Taken(&[]));
+                        let raw = span.of(given.raw);
+                        result = style::query(&mut body, &self.ways.pair(name, raw), raw, Taken(&[]));
                     }
                 })
                 .map_err(ambiguous)?;
@@ -382,11 +385,8 @@ impl BodyPlan {
             }
             Form::Multipart => {
                 let mut fields = Vec::new();
-                members(given.raw, 0, |name, span| {
-                    let part = FormPart { name: Box::from(name), file: false, media: None };
-                    fields.push((part, span.of(given.raw)));
-                })
-                .map_err(ambiguous)?;
+                members(given.raw, 0, |name, span| fields.push((self.ways.part(name), span.of(given.raw))))
+                    .map_err(ambiguous)?;
                 let mut parts = Vec::new();
                 for (part, raw) in &fields {
                     push_parts(&mut parts, part, raw, given)?;
@@ -395,6 +395,26 @@ impl BodyPlan {
             }
         };
         Ok((self.media.clone(), body))
+    }
+}
+
+// === impl Ways ===
+
+impl Ways {
+    /// The way of a member of a URL-encoded form; an object that no style is asked for is JSON (OpenAPI 3.1.1 "Encoding
+    /// Object").
+    fn pair(&self, name: &str, raw: &str) -> Wire {
+        match self.named.get(name) {
+            Some(Way::Pair(wire)) => wire.clone(),
+            _ => Wire { json: raw.starts_with('{'), ..Wire::form(name) },
+        }
+    }
+
+    fn part(&self, name: &str) -> FormPart {
+        match self.named.get(name) {
+            Some(Way::Part(part)) => part.clone(),
+            _ => FormPart { name: Box::from(name), file: self.files, media: None },
+        }
     }
 }
 

@@ -85,6 +85,7 @@ impl Tool {
             media: HeaderValue::from_str(body.media).unwrap_or_else(|_| HeaderValue::from_static("application/json")),
             required: body.required,
             opened: matches!(body.content, Content::Fields(_)),
+            ways: body.ways,
         });
         plan.reserve(&arguments.list);
         let definition = definition(document, operation, name, arguments.schema, &success);

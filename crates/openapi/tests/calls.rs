@@ -118,6 +118,72 @@ fn files_go_as_parts_of_a_form() {
 }
 
 #[test]
+fn a_form_that_is_one_argument_is_written_as_one_that_is_opened() {
+    let file = json!({"type": "string", "format": "binary"});
+    let post = |id: &str, media: &str, content: Value| json!({"post": {"operationId": id, "requestBody": {"content": { media: content }}}});
+    let free = json!({
+        "schema": {
+            "type": "object", "additionalProperties": true, "allOf": [{"oneOf": [{"properties": {"doc": file}}]}],
+            "properties": {"photos": {"type": "array", "items": file}},
+        },
+        "encoding": {"photos": {"contentType": "image/png"}},
+    });
+    let files = json!({"schema": {"type": "object", "additionalProperties": file}});
+    let pairs = json!({
+        "schema": {"type": "object", "additionalProperties": true, "properties": {"deep": {"type": "object"}, "list": {"type": "array"}}},
+        "encoding": {"deep": {"style": "deepObject"}, "list": {"style": "form", "explode": false}},
+    });
+    let form = "multipart/form-data";
+    let api = small(
+        json!({
+            "/a": post("free", form, free), "/b": post("files", form, files), "/c": post("pairs", "application/x-www-form-urlencoded", pairs),
+        }),
+        &Config::default(),
+    );
+    let body = |tool: &str, value: Value| {
+        let sent = call(&api, tool, &json!({ "body": value })).expect("is valid");
+        sent.split_once("\n\n").map(|(_, body)| body.to_owned()).expect("has a body")
+    };
+
+    let sent = body("free", json!({"doc": "aGk=", "photos": ["AAE="], "note": "aGk=", "more": {"a": 1}}));
+    for part in [
+        "name=\"doc\"; filename=\"doc\"\r\nContent-Type: application/octet-stream\r\n\r\nhi\r\n",
+        "name=\"photos\"; filename=\"photos\"\r\nContent-Type: image/png\r\n\r\n\0\u{1}\r\n",
+        "name=\"note\"\r\n\r\naGk=\r\n",
+        "name=\"more\"\r\nContent-Type: application/json\r\n\r\n{\"a\":1}\r\n",
+    ] {
+        assert!(sent.contains(part), "{sent}");
+    }
+    assert!(body("files", json!({"any": "aGk="})).contains("name=\"any\"; filename=\"any\""));
+    let value = json!({"meta": {"a": 1}, "deep": {"b": {"c": 1}}, "list": [1, 2], "t": "x y"});
+    assert_eq!(body("pairs", value), "meta=%7B%22a%22%3A1%7D&deep[b][c]=1&list=1,2&t=x%20y");
+}
+
+#[test]
+fn a_list_of_files_is_known_through_references() {
+    let text = json!({
+        "openapi": "3.1.0", "servers": [{"url": "https://h"}],
+        "components": {"schemas": {
+            "File": {"type": "string", "contentMediaType": "image/png"},
+            "Files": {"type": "array", "description": "Some files.", "items": {"$ref": "#/components/schemas/File"}},
+        }},
+        "paths": {"/a": {"post": {"operationId": "post", "requestBody": {"content": {"multipart/form-data": {"schema": {
+            "type": "object",
+            "properties": {"one": {"$ref": "#/components/schemas/Files"}, "two": {"$ref": "#/components/schemas/Files", "deprecated": true}},
+        }}}}}}},
+    });
+    let document = Document::read(&text.to_string(), Format::Json, &limits::DEFAULTS).expect("is read");
+    let api = compile(&document, &Config::default()).expect("is compiled").api;
+
+    let definition: Value = serde_json::from_str(api.tools()[0].definition()).expect("is JSON");
+    for name in ["one", "two"] {
+        assert_eq!(definition["inputSchema"]["properties"][name]["type"], "array", "{definition}");
+    }
+    let sent = call(&api, "post", &json!({"one": ["AAE="], "two": ["AAE=", "AAE="]})).expect("is valid");
+    assert_eq!(sent.matches("\r\n\r\n\0\u{1}\r\n").count(), 3, "{sent}");
+}
+
+#[test]
 fn wrong_arguments_are_told_all_at_once_with_what_is_allowed() {
     let api = api();
     let cases = [

@@ -26,9 +26,18 @@ pub(crate) struct Field<'d> {
     pub(crate) required: bool,
 }
 
+/// What a schema says of the members of an object, wherever it says it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Described<'d> {
+    /// Properties by their names; of several descriptions the first.
+    pub(crate) fields: Vec<Field<'d>>,
+    /// What holds for the others.
+    pub(crate) others: Option<Node<'d>>,
+}
+
 /// Returns what a schema means: itself, or what its `$ref` leads to. In 3.1 a reference with something beside it
 /// means more than what it leads to, so only its own hop is made.
-pub(super) fn target<'d>(document: &'d Document, node: &Node<'d>) -> Result<Node<'d>, Fault> {
+pub(crate) fn target<'d>(document: &'d Document, node: &Node<'d>) -> Result<Node<'d>, Fault> {
     let mut current = node.clone();
     for hop in 0..=document.limits.ref_hops_max {
         let Some(reference) = current.get("$ref") else { return Ok(current) };
@@ -107,6 +116,22 @@ pub(crate) fn fields<'d>(document: &'d Document, node: &Node<'d>) -> Result<Opti
         }
     }
     Ok((!shown.is_empty()).then_some(shown))
+}
+
+/// Lists what a schema describes, alternatives included: for whoever asks how a member is written, not whether it may
+/// be there.
+pub(crate) fn described<'d>(document: &'d Document, node: &Node<'d>) -> Result<Described<'d>, Fault> {
+    let mut found = Described::default();
+    Look::new(document).describe(node, 0, &mut found)?;
+    let mut seen = HashSet::new();
+    found.fields.retain(|field| seen.insert(field.name));
+    Ok(found)
+}
+
+/// Tells whether a schema is of lists.
+pub(crate) fn is_list(document: &Document, node: &Node<'_>) -> Result<bool, Fault> {
+    let node = target(document, node)?;
+    Ok(types(&node).map_or_else(|| node.get("items").is_some(), |types| types.contains(&"array")))
 }
 
 /// Tells whether a schema stands for bytes rather than for text: a file of a form, or a body.
@@ -220,6 +245,30 @@ impl<'d> Look<'d> {
             field.required = true;
         }
         Ok(true)
+    }
+
+    /// Adds what a schema and everything about the same value describe.
+    fn describe(&mut self, node: &Node<'d>, depth: usize, found: &mut Described<'d>) -> Result<(), Fault> {
+        if !self.may(depth) {
+            return Ok(());
+        }
+        self.spend_names(node)?;
+        if let Some(properties) = node.get("properties") {
+            let fields = properties.members()?.filter(|(_, node)| node.value.is_object());
+            found.fields.extend(fields.map(|(name, node)| Field { name, node, required: false }));
+        }
+        if found.others.is_none() {
+            found.others = node.get("additionalProperties").filter(|node| node.value.is_object());
+        }
+        if let Some(reference) = node.get("$ref") {
+            self.describe(&self.document.follow(&reference)?, depth + 1, found)?;
+        }
+        for branches in ["allOf", "anyOf", "oneOf"].iter().filter_map(|key| node.get(key)) {
+            for branch in branches.items()? {
+                self.describe(&branch, depth + 1, found)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes the names that a schema has from those that are left.

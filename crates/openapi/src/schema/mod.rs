@@ -18,7 +18,7 @@ use crate::document::Document;
 use crate::node::Node;
 use crate::problem::{Fault, Reason};
 
-pub(crate) use facts::{Field, fields, is_binary, is_object};
+pub(crate) use facts::{Field, described, fields, is_binary, is_list, is_object, target};
 use translate::{Stop, Translator};
 
 /// What a schema is for.
