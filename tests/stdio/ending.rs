@@ -1,13 +1,13 @@
 //! Nothing of a process is left: not when its node ends, not when it is killed, not when its server is taken away.
 
-use std::{process::Command, time::Duration};
+use std::{fs, process::Command, thread, time::Duration};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use quorate_tests::wait;
 use serde_json::json;
 
 use crate::{
-    process::{OF_CHILD, about, below, child, documents, gone, lives, pid, start, text},
+    process::{OF_CHILD, OUTCOME_UNKNOWN, about, below, child, documents, gone, lives, pid, start, text},
     support::{PATIENCE, gateway::Gateway, session::Session},
 };
 
@@ -126,4 +126,34 @@ fn a_server_that_is_changed_is_started_anew_in_the_same_session() -> anyhow::Res
         Ok(())
     })?;
     gone(&[before["pid"].to_string()])
+}
+
+#[test]
+fn a_call_under_way_when_its_server_is_changed_runs_once() -> anyhow::Result<()> {
+    // A program that writes down what it is told, in front of each process of the server.
+    let folder = tempfile::tempdir()?;
+    let seen = folder.path().join("seen");
+    let server = child(&[])?["command"][0].as_str().context("a program")?.to_owned();
+    let script = format!("tee -a {} | {server}", seen.display());
+    let mut stdio = json!({ "command": ["sh", "-c", script] });
+    let gateway = documents(stdio.clone()).start()?;
+    let session = Session::open(&gateway, "2025-11-25")?;
+    let calling = {
+        let session = session.clone();
+        thread::spawn(move || session.call("once", "silence"))
+    };
+    let runs = || anyhow::Ok(fs::read_to_string(&seen)?.lines().filter(|line| line.contains("\"silence\"")).count());
+    wait::until("the call", PATIENCE, || {
+        ensure!(runs()? == 1, "it has not arrived");
+        Ok(())
+    })?;
+
+    stdio["env"] = json!({ "CHANGED": "yes" });
+    gateway.rewrite(&documents(stdio).text())?;
+
+    let answer = calling.join().expect("no panic")?;
+    assert_eq!(answer["error"]["code"], OUTCOME_UNKNOWN, "{answer}");
+    assert_eq!(about(&session)?["variables"]["CHANGED"], "yes", "the session goes on");
+    assert_eq!(runs()?, 1, "the new process never saw the call");
+    Ok(())
 }

@@ -11,12 +11,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    process::{child, documents, gone, pid, start, text, turning},
+    process::{OUTCOME_UNKNOWN, child, documents, gone, pid, start, text, turning},
     support::{PATIENCE, gateway::Gateway, session::Session},
 };
 
 const BACKEND_FAILED: i64 = -31001;
-const OUTCOME_UNKNOWN: i64 = -31002;
 const DEADLINE_EXCEEDED: i64 = -31006;
 
 /// A call that fails: its error.

@@ -15,6 +15,9 @@ use crate::support::{
 /// The label of the server `child` in metrics.
 pub(crate) const OF_CHILD: &str = "\"child\"";
 
+/// The code of a call that may have run.
+pub(crate) const OUTCOME_UNKNOWN: i64 = -31002;
+
 /// `spec.stdio` of `mcp-child` with these flags.
 pub(crate) fn child(flags: &[&str]) -> anyhow::Result<Value> {
     let program = paths::binary("mcp-child")?;

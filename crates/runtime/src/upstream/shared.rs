@@ -209,6 +209,12 @@ impl Hub {
         state.unclaimed = None;
     }
 
+    /// Ends every inbox because nobody wants the session any more. What is open was sent and may have run, so that it
+    /// is no lost session, which is safe to ask again elsewhere.
+    pub(super) fn close(&self) {
+        self.end(&Error::Broken { reason: "its session was closed".to_owned() });
+    }
+
     pub(super) fn is_ended(&self) -> bool {
         self.lock().ended
     }

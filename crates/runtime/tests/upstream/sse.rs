@@ -177,6 +177,20 @@ async fn the_end_of_the_stream_is_the_end_of_the_session() {
 }
 
 #[tokio::test]
+async fn a_session_that_is_closed_leaves_its_open_calls_with_an_unknown_outcome() {
+    let stage = Stage::start("/post").await;
+    let leg = stage.open().await;
+    let mut open_one = ask(&leg, 1).await;
+
+    leg.close().await;
+
+    let error = open_one.next().await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::Broken { .. }) && !error.never_executed(), "the server has the call: {error:?}");
+    let later = leg.request(HeaderMap::new(), request(2, "ping")).await.unwrap_err();
+    assert!(matches!(later, Error::SessionLost) && later.never_executed(), "{later:?}");
+}
+
+#[tokio::test]
 async fn rubbish_on_the_stream_ends_it_with_a_typed_error() {
     let stage = Stage::start("/post").await;
     let leg = stage.open().await;

@@ -90,9 +90,10 @@ impl Session {
         Ok(FrameStream::of_inbox(inbox, Awaits::Nothing, self.endpoint.limits(), None))
     }
 
+    /// Ends the stream. Open requests may have run: they fail as such.
     pub(super) fn close(&self) {
         self.reader.abort();
-        self.hub.end(&Error::SessionLost);
+        self.hub.close();
     }
 
     async fn post(&self, headers: HeaderMap, message: Bytes, patience: Patience) -> Result<(), Error> {

@@ -111,9 +111,9 @@ impl Connection {
         Failure::of_exit(&exit).into()
     }
 
-    /// Ends the process, and waits until nothing of it is left.
+    /// Ends the process, and waits until nothing of it is left. Open requests may have run: they fail as such.
     pub(super) async fn close(&self) {
-        self.hub.end(&Error::SessionLost);
+        self.hub.close();
         self.child.end();
         self.child.exited().await;
     }
