@@ -89,7 +89,7 @@ impl Child {
         };
         tokio::spawn(attendant::run(attendant));
         let child = Self { _ends: Arc::new(EndsWhenDropped(Arc::clone(&inner))), inner };
-        Ok((child, Lines::new(stdout, limits.line_bytes_max)))
+        Ok((child, Lines::new(stdout, limits)))
     }
 
     /// Sends one message as a line; line ends inside of it become spaces.

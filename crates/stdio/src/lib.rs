@@ -21,6 +21,7 @@ pub mod guard;
 pub mod lines;
 mod outgoing;
 pub mod program;
+mod rate;
 mod stderr;
 mod text;
 

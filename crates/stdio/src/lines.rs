@@ -5,19 +5,26 @@
 //! reported by its size and beginning and skipped: reading goes on with the next line.
 //!
 //! Reading is at the reader's pace: while nobody calls [`Lines::next`], the pipe fills and the child waits. A child
-//! that is silent costs no buffer.
+//! that is silent costs no buffer. One that floods is read as one task among others, and what is no message is read at a
+//! bounded rate: the child waits, instead of costing us the time to throw it away.
 
 use std::io::ErrorKind;
 
 use bytes::Bytes;
 use tokio::net::unix::pipe;
+use tokio::task::coop::consume_budget;
 
+use crate::program::Limits;
+use crate::rate::Rate;
 use crate::text::shown;
 
 /// Bytes that are read at once: a quarter of a pipe; most answers are smaller.
 const READ_BYTES: usize = 16 << 10;
 /// Characters of a line that is no message that are shown.
 const SHOWN_CHARS_MAX: usize = 200;
+/// Bytes of a line that is too long that count as one which is no message: 16. They are searched and thrown away but
+/// not looked at one by one, and an answer beyond the limit shall not hold the others up for long.
+const SKIPPED_PER_BYTE: usize = 16;
 
 /// A line of a child.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +50,7 @@ pub enum Line {
 pub struct Lines {
     pipe: pipe::Receiver,
     splitter: Splitter,
+    useless: Rate,
     ended: bool,
 }
 
@@ -56,14 +64,17 @@ pub struct Splitter {
     searched: usize,
     /// Bytes of the present line that were thrown away, because it is too long.
     skipped: usize,
+    /// Bytes that were no message, weighed, since somebody asked.
+    useless: usize,
     bytes_max: usize,
 }
 
 // === impl Lines ===
 
 impl Lines {
-    pub(crate) fn new(pipe: pipe::Receiver, bytes_max: usize) -> Self {
-        Self { pipe, splitter: Splitter::new(bytes_max), ended: false }
+    pub(crate) fn new(pipe: pipe::Receiver, limits: &Limits) -> Self {
+        let useless = Rate::new(limits.garbage_bytes_per_second);
+        Self { pipe, splitter: Splitter::new(limits.line_bytes_max), useless, ended: false }
     }
 
     /// Returns the next line; none when the child has closed its output.
@@ -71,8 +82,14 @@ impl Lines {
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Line> {
         loop {
-            if let Some(line) = self.splitter.next() {
-                return Some(line);
+            // Neither a pipe that always has more nor lines that are there already count for the runtime, which would
+            // never give its thread to another task.
+            consume_budget().await;
+            self.useless.pause().await;
+            let line = self.splitter.next();
+            self.useless.count(self.splitter.take_useless());
+            if line.is_some() {
+                return line;
             }
             if self.ended {
                 return self.splitter.finish();
@@ -98,7 +115,7 @@ impl Splitter {
     /// Makes a splitter whose lines have at most `bytes_max` bytes.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self { buffer: Vec::new(), start: 0, searched: 0, skipped: 0, bytes_max }
+        Self { buffer: Vec::new(), start: 0, searched: 0, skipped: 0, useless: 0, bytes_max }
     }
 
     /// Returns where the next bytes are to be appended.
@@ -144,14 +161,23 @@ impl Splitter {
         let raw = &self.buffer[start..end];
         let bytes = skipped + raw.len();
         if bytes > self.bytes_max {
+            self.useless += raw.len().div_ceil(SKIPPED_PER_BYTE);
             return Some(Line::TooLong { bytes });
         }
         let trimmed = raw.trim_ascii();
-        match (trimmed.first()?, std::str::from_utf8(trimmed)) {
-            (b'{' | b'[', Ok(_)) if start == 0 && bytes >= READ_BYTES => Some(self.take_buffer(end)),
-            (b'{' | b'[', Ok(_)) => Some(Line::Message(Bytes::copy_from_slice(trimmed))),
-            _ => Some(Line::Garbage { bytes, shown: shown(trimmed, SHOWN_CHARS_MAX) }),
+        match (trimmed.first(), std::str::from_utf8(trimmed)) {
+            (Some(b'{' | b'['), Ok(_)) if start == 0 && bytes >= READ_BYTES => Some(self.take_buffer(end)),
+            (Some(b'{' | b'['), Ok(_)) => Some(Line::Message(Bytes::copy_from_slice(trimmed))),
+            (first, _) => {
+                self.useless += bytes + 1;
+                first.is_some().then(|| Line::Garbage { bytes, shown: shown(trimmed, SHOWN_CHARS_MAX) })
+            }
         }
+    }
+
+    /// Returns how many bytes were no message since the last time.
+    fn take_useless(&mut self) -> usize {
+        std::mem::take(&mut self.useless)
     }
 
     /// Turns the buffer, up to `end`, into a message: a large one is not copied.
@@ -166,8 +192,10 @@ impl Splitter {
     }
 
     fn skip_when_too_long(&mut self) {
-        if self.skipped > 0 || self.buffer.len() - self.start > self.bytes_max {
-            self.skipped += self.buffer.len() - self.start;
+        let unfinished = self.buffer.len() - self.start;
+        if self.skipped > 0 || unfinished > self.bytes_max {
+            self.skipped += unfinished;
+            self.useless += unfinished.div_ceil(SKIPPED_PER_BYTE);
             self.buffer = Vec::new();
             (self.start, self.searched) = (0, 0);
         }

@@ -63,6 +63,8 @@ pub struct Resources {
 pub struct Limits {
     /// Longest line of its standard output in bytes; a longer one is skipped. 16 MiB, as an answer over HTTP.
     pub line_bytes_max: usize,
+    /// Bytes of its standard output that are no message and are read per second: 1 MiB, as of its standard error.
+    pub garbage_bytes_per_second: u32,
     /// Bytes that wait to be written to it: 4 MiB, one largest request.
     pub outgoing_bytes_max: usize,
     /// How long a message waits for room among them: 10 s; a child that reads nothing for that long hangs.
@@ -81,6 +83,7 @@ pub struct Limits {
 /// The defaults of [`Limits`]; the reasons are at its fields.
 pub const DEFAULTS: Limits = Limits {
     line_bytes_max: 16 << 20,
+    garbage_bytes_per_second: 1 << 20,
     outgoing_bytes_max: 4 << 20,
     outgoing_stall: Duration::from_secs(10),
     stderr_lines_burst: 100,

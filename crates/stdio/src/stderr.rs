@@ -7,12 +7,12 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::unix::pipe;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::program::Limits;
+use crate::rate::Rate;
 use crate::text::shown;
 
 /// Characters of a line that are logged: 500.
@@ -21,8 +21,6 @@ const LINE_CHARS_MAX: usize = 500;
 const LINE_BYTES_MAX: usize = 4 << 10;
 /// Lines that an [`crate::Exit`] shows: the message of an error and a few above it.
 const LAST_WORDS_MAX: usize = 8;
-/// The time for which bytes are counted.
-const WINDOW: Duration = Duration::from_millis(100);
 /// Bytes that are read at once.
 const READ_BYTES: usize = 4 << 10;
 /// Bytes that are read after the child has ended: what its pipe can hold.
@@ -32,8 +30,7 @@ const REST_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct Stderr {
     pipe: Option<pipe::Receiver>,
     said: Said,
-    bytes_per_window: usize,
-    window: (Instant, usize),
+    rate: Rate,
 }
 
 /// What a child has said, without IO.
@@ -61,30 +58,20 @@ struct Bucket {
 impl Stderr {
     pub(crate) fn new(pipe: pipe::Receiver, name: Arc<str>, limits: &Limits) -> Self {
         let now = Instant::now();
-        let windows_per_second = 1_000 / WINDOW.as_millis() as u32;
-        Self {
-            pipe: Some(pipe),
-            said: Said::new(name, limits, now),
-            bytes_per_window: (limits.stderr_bytes_per_second / windows_per_second).max(1) as usize,
-            window: (now, 0),
-        }
+        let rate = Rate::new(limits.stderr_bytes_per_second);
+        Self { pipe: Some(pipe), said: Said::new(name, limits, now), rate }
     }
 
     /// Waits for output and logs it; never returns when there is none any more. Dropping the future loses nothing.
     pub(crate) async fn turn(&mut self) {
-        if self.window.1 >= self.bytes_per_window {
-            sleep_until(self.window.0 + WINDOW).await;
-        }
+        self.rate.pause().await;
         match &self.pipe {
             Some(pipe) if pipe.readable().await.is_ok() => {}
             Some(_) => self.pipe = None,
             None => std::future::pending().await,
         }
-        let now = Instant::now();
-        if now >= self.window.0 + WINDOW {
-            self.window = (now, 0);
-        }
-        self.window.1 += self.read(now).unwrap_or_default();
+        let read = self.read(Instant::now()).unwrap_or_default();
+        self.rate.count(read);
     }
 
     /// Reads what is there now that the child has ended, and returns its last words.
@@ -199,6 +186,8 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn said() -> (Said, Instant) {

@@ -107,6 +107,47 @@ async fn a_child_that_floods_its_output_is_read_at_the_readers_pace() {
 }
 
 #[tokio::test]
+async fn a_child_that_floods_its_output_leaves_the_thread_to_other_tasks() {
+    let (_child, mut lines) = start(program(&["yes", "[1]"])).await;
+    let reading = async {
+        for _ in 0..200_000 {
+            said(&mut lines).await;
+        }
+    };
+    let mut turns = 0;
+    let turning = async {
+        loop {
+            turns += 1;
+            tokio::task::yield_now().await;
+        }
+    };
+
+    tokio::select! {
+        () = reading => {}
+        () = turning => {}
+    }
+    assert!(turns > 200, "others had {turns} turns while it was read");
+}
+
+#[tokio::test]
+async fn a_child_that_floods_its_output_with_what_is_no_message_is_slowed_down() {
+    let flood = r#"
+        yes "a line that says nothing at all" | head -c 3000000
+        echo '[0]'"#;
+    let (_child, mut lines) = start(script(flood)).await;
+    let (began, cpu_before) = (Instant::now(), own_cpu());
+    let mut garbage = 0;
+    while let Some(Line::Garbage { bytes, .. }) = within(lines.next()).await {
+        garbage += bytes + 1;
+    }
+    let share = (own_cpu() - cpu_before) / began.elapsed().as_secs_f64();
+
+    assert!(garbage >= 2_999_000, "{garbage} bytes");
+    assert!(began.elapsed() > std::time::Duration::from_secs(2), "a mebibyte takes a second: {:?}", began.elapsed());
+    assert!(share < 0.5, "reading the flood takes {share:.2} of a core");
+}
+
+#[tokio::test]
 async fn a_child_that_floods_its_error_output_is_slowed_down_and_works_on() {
     let flood = r#"
         yes "a line that says nothing at all" >&2 &
