@@ -2,13 +2,13 @@
 //! through its end, and says how it ended.
 //!
 //! ```text
-//! Living ──end()──▶ Closed ──grace──▶ Asked ──guard's second and a margin──▶ Killed ──margin──▶ given up
-//!    └───────────────── the guard's socket ends: nothing is left ──────────────┘
+//! Living ──end()──▶ Closed ──grace──▶ Asked ──guard's second and a margin──▶ left to its guard
+//!    └──── the guard's socket ends: nothing is left ─────┘
 //! ```
 //!
 //! Standard input is closed first, which ends a server that follows the protocol. Then the guard is asked (by closing
 //! our half of its socket), which ends everything below it with SIGTERM and SIGKILL. A guard that does not manage
-//! that is killed itself: its program dies with it.
+//! that in time is told of as such and goes on: killed, it would take its program along, but leave what that started.
 
 use std::io;
 use std::path::PathBuf;
@@ -27,11 +27,11 @@ use crate::guard::{TERM_GRACE, read_report};
 use crate::program::{DEFAULTS, Program};
 use crate::stderr::Stderr;
 
-/// How long a guard may take beyond its own second: 2 s, for a machine under load.
-const MARGIN: Duration = Duration::from_secs(2);
-/// The longest time from [`crate::Child::end`] to the end, with the default grace: 7 s.
+/// How long a guard may take beyond its own second: 4 s, for a machine under load.
+const MARGIN: Duration = Duration::from_secs(4);
+/// The longest time from [`crate::Child::end`] to the [`Exit`], with the default grace: 7 s.
 pub const ENDING_MAX: Duration =
-    Duration::from_secs(DEFAULTS.grace.as_secs() + TERM_GRACE.as_secs() + 2 * MARGIN.as_secs());
+    Duration::from_secs(DEFAULTS.grace.as_secs() + TERM_GRACE.as_secs() + MARGIN.as_secs());
 
 /// What an attendant looks after.
 pub(crate) struct Attendant {
@@ -49,8 +49,6 @@ enum Step {
     Living,
     Closed { until: Instant },
     Asked { until: Instant },
-    Killed { until: Instant },
-    GivenUp,
 }
 
 pub(crate) async fn run(mut attendant: Attendant) {
@@ -59,13 +57,16 @@ pub(crate) async fn run(mut attendant: Attendant) {
     let Attendant { inner, process, stderr, folder, program, .. } = attendant;
     inner.outgoing.close();
     let last_words = stderr.finish();
-    // The guard has closed its socket by ending, or was killed: waiting for it takes no time worth mentioning. The
-    // folder is gone as well, unless the guard was killed.
-    let cleared = tokio::task::spawn_blocking(move || clear(process, folder));
-    match cleared.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(server = %program.name, %error, "the working folder of a process is left"),
-        Err(_) => return, // The runtime is shutting down.
+    let name = Arc::clone(&program.name);
+    if status == Status::Unfinished {
+        // On a thread of its own: the runtime could not end before its guard does, which may be never.
+        let waiting = std::thread::Builder::new().name("quorate-guard-wait".to_owned());
+        if let Err(error) = waiting.spawn(move || clear(process, folder, &name)) {
+            tracing::warn!(server = %program.name, %error, "nobody waits for the guard of a process");
+        }
+    } else if tokio::task::spawn_blocking(move || clear(process, folder, &name)).await.is_err() {
+        // The guard has closed its socket by ending: waiting for it took no time, but the runtime is shutting down.
+        return;
     }
     let exit = Exit { status, asked: *inner.asked.borrow(), lasted: started.elapsed(), last_words };
     tracing::debug!(server = %program.name, %exit, asked = exit.asked, "a process ended");
@@ -89,37 +90,24 @@ impl Attendant {
                 () = until_asked(&mut asked), if matches!(step, Step::Living) => {
                     step = Step::Closed { until: Instant::now() + self.program.limits.grace };
                 }
-                () = passed(step) => {
-                    step = self.next(step).await;
-                    if matches!(step, Step::GivenUp) {
-                        tracing::error!(server = %self.program.name, guard = self.process.id(),
-                            "a process could not be ended: the system does not kill it");
-                        break;
+                () = passed(step) => match step {
+                    Step::Living => {}
+                    Step::Closed { .. } => {
+                        // A guard that has ended meanwhile needs no asking.
+                        let _ended = self.control.shutdown().await;
+                        step = Step::Asked { until: Instant::now() + TERM_GRACE + MARGIN };
                     }
-                }
+                    Step::Asked { .. } => {
+                        tracing::error!(server = %self.program.name, guard = self.process.id(),
+                            "a process is not ended in time: it is left to its guard, which goes on");
+                        return Status::Unfinished;
+                    }
+                },
                 () = self.stderr.turn() => {}
                 never = self.inner.outgoing.attend() => match never {},
             }
         }
         read_report(&report).unwrap_or(Status::Unknown)
-    }
-
-    /// Takes the next step towards the end.
-    async fn next(&mut self, step: Step) -> Step {
-        match step {
-            Step::Living => step,
-            Step::Closed { .. } => {
-                // A guard that has ended meanwhile needs no asking.
-                let _ended = self.control.shutdown().await;
-                Step::Asked { until: Instant::now() + TERM_GRACE + MARGIN }
-            }
-            Step::Asked { .. } => {
-                tracing::warn!(server = %self.program.name, "the guard of a process did not end in time and is killed");
-                let _ended = self.process.kill();
-                Step::Killed { until: Instant::now() + MARGIN }
-            }
-            Step::Killed { .. } | Step::GivenUp => Step::GivenUp,
-        }
     }
 }
 
@@ -131,16 +119,18 @@ async fn until_asked(asked: &mut watch::Receiver<bool>) {
 /// Waits for the time of a step.
 async fn passed(step: Step) {
     match step {
-        Step::Closed { until } | Step::Asked { until } | Step::Killed { until } => sleep_until(until).await,
-        Step::Living | Step::GivenUp => std::future::pending().await,
+        Step::Closed { until } | Step::Asked { until } => sleep_until(until).await,
+        Step::Living => std::future::pending().await,
     }
 }
 
-/// Takes the guard's process off the system's table, and its folder off the disk; blocks.
-fn clear(mut process: process::Child, folder: Option<PathBuf>) -> io::Result<()> {
-    process.wait()?;
-    match folder.map(std::fs::remove_dir_all) {
-        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+/// Takes the guard's process off the system's table, and its folder off the disk, which a guard that was killed has
+/// left there; blocks until the guard has ended.
+fn clear(mut process: process::Child, folder: Option<PathBuf>, server: &str) {
+    let cleared = process.wait().and_then(|_| folder.map_or(Ok(()), std::fs::remove_dir_all));
+    if let Err(error) = cleared
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(server, %error, "the working folder of a process is left");
     }
 }

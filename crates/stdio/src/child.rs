@@ -113,7 +113,8 @@ impl Child {
         self.inner.outgoing.try_send(message)
     }
 
-    /// Waits until nothing of the child is left. After [`Child::end`] that takes at most [`crate::ENDING_MAX`].
+    /// Waits until nothing of the child is left, or its guard is late. After [`Child::end`] that takes at most
+    /// [`crate::ENDING_MAX`].
     pub async fn exited(&self) -> Arc<Exit> {
         self.inner.exited().await
     }

@@ -17,9 +17,11 @@ pub enum Status {
     NotStarted(i32),
     /// Its guard was killed before it could tell; the program dies with its guard.
     Unknown,
+    /// The guard is still ending what the program has started, and goes on with it.
+    Unfinished,
 }
 
-/// The end of a child: nothing of it is left.
+/// The end of a child: nothing of it is left, unless it is [`Status::Unfinished`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
     /// What became of the program.
@@ -44,6 +46,7 @@ impl Status {
             Self::Signal(_) => "signal",
             Self::NotStarted(_) => "not_started",
             Self::Unknown => "unknown",
+            Self::Unfinished => "unfinished",
         }
     }
 }
@@ -57,6 +60,7 @@ impl fmt::Display for Status {
                 write!(f, "it could not be started: {}", std::io::Error::from_raw_os_error(*number))
             }
             Self::Unknown => f.write_str("it was killed together with its guard"),
+            Self::Unfinished => f.write_str("it could not be ended in time"),
         }
     }
 }

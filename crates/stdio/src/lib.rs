@@ -9,8 +9,8 @@
 //! sends them, [`Lines`] receives them. What a line means is not known here.
 //!
 //! Invariants: nothing that a program starts outlives its [`Child`] or this process, whatever either dies of
-//! ([`guard`]); ending takes at most [`ENDING_MAX`]; every queue, line and log of a child is bounded
-//! ([`program::Limits`]).
+//! ([`guard`]); an end is told at most [`ENDING_MAX`] after it was asked for, where a guard needs longer as
+//! [`Status::Unfinished`]; every queue, line and log of a child is bounded ([`program::Limits`]).
 
 #![cfg(unix)]
 

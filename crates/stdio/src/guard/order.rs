@@ -94,6 +94,7 @@ pub(super) fn write_report(status: Status) -> [u8; REPORT_BYTES] {
         Status::Signal(signal) => (1, signal),
         Status::NotStarted(error) => (2, error),
         Status::Unknown => (3, 0),
+        Status::Unfinished => (4, 0),
     };
     let [a, b, c, d] = number.to_be_bytes();
     [tag, a, b, c, d]
@@ -108,6 +109,7 @@ pub(crate) fn read_report(bytes: &[u8]) -> Option<Status> {
         1 => Some(Status::Signal(number)),
         2 => Some(Status::NotStarted(number)),
         3 => Some(Status::Unknown),
+        4 => Some(Status::Unfinished),
         _ => None,
     }
 }
@@ -206,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_report_is_read_as_it_was_written() {
-        for status in [Status::Code(3), Status::Signal(9), Status::NotStarted(2), Status::Unknown] {
+        for status in [Status::Code(3), Status::Signal(9), Status::NotStarted(2), Status::Unknown, Status::Unfinished] {
             assert_eq!(read_report(&write_report(status)), Some(status));
         }
         for bytes in [&[9, 0, 0, 0, 0][..], &[0, 0, 0, 0], &[]] {

@@ -30,7 +30,7 @@ use crate::exit::Status;
 
 /// How long everything has between SIGTERM and SIGKILL: 1 s, as a node that ends gives.
 pub(crate) const TERM_GRACE: Duration = Duration::from_secs(1);
-/// Pause between rounds of SIGKILL: what is forked during one is found by the next.
+/// Pause between rounds of killing: what is forked during one is found by the next.
 const KILL_PAUSE: Duration = Duration::from_millis(5);
 /// How long the order may take to arrive; the node sends it at once.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -138,7 +138,7 @@ impl Guarding {
                 Phase::Watching => None,
                 Phase::Asking { until } => Some(until.saturating_duration_since(Instant::now())),
                 Phase::Killing => {
-                    tree::signal_all(self.program, Signal::KILL);
+                    tree::kill_all(self.program);
                     Some(KILL_PAUSE)
                 }
             };

@@ -3,13 +3,19 @@
 //! On Linux the guard is a subreaper, and the kernel lists the children of each of its threads in
 //! `/proc/PID/task/TID/children`; the walk costs what the program started and not what the machine runs. A kernel
 //! without that file (`CONFIG_PROC_CHILDREN`) has its whole process table read instead. Both are snapshots: whoever
-//! forks meanwhile is found by the next round, and the guard makes rounds until it has no child.
+//! forks meanwhile is found by the next round, and the guard makes rounds until it has no child. Who forks faster than
+//! rounds are made is stopped first: a process with a pending SIGSTOP starts no other one, so that only what was being
+//! started at that moment is left to the next round.
 
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Processes that one round signals at most: 65,536; what is beyond them has its turn in the next one.
 #[cfg(target_os = "linux")]
 const PROCESSES_MAX: usize = 1 << 16;
+/// How often new processes are looked for before those that were found are killed: 32 times. A program that forks has
+/// no new ones after two or three; one that starts its successor and ends may always have one.
+#[cfg(target_os = "linux")]
+const STOPS_MAX: usize = 32;
 
 #[cfg(target_os = "linux")]
 pub(super) fn adopt_orphans() -> std::io::Result<()> {
@@ -24,12 +30,31 @@ pub(super) fn adopt_orphans() -> std::io::Result<()> {
 /// Sends a signal to the program and to all that came of it.
 #[cfg(target_os = "linux")]
 pub(super) fn signal_all(_program: Pid, signal: Signal) {
-    let myself = rustix::process::getpid();
-    let below = linux::by_lists(myself).unwrap_or_else(|| linux::by_table(myself));
-    for pid in below {
+    signal_each(&linux::all_below(), signal);
+}
+
+/// Kills the program and all that came of it; who is started meanwhile is left to the next time.
+#[cfg(target_os = "linux")]
+pub(super) fn kill_all(_program: Pid) {
+    let mut stopped = std::collections::HashSet::new();
+    let mut found = Vec::new();
+    for _ in 0..STOPS_MAX {
+        found = linux::all_below();
+        let new: Vec<Pid> = found.iter().copied().filter(|pid| stopped.insert(*pid)).collect();
+        if new.is_empty() {
+            break;
+        }
+        signal_each(&new, Signal::STOP);
+    }
+    signal_each(&found, Signal::KILL);
+}
+
+#[cfg(target_os = "linux")]
+fn signal_each(pids: &[Pid], signal: Signal) {
+    for pid in pids {
         // Who has ended since needs no signal. Its number is not another's yet: the guard has not reaped it, or its
         // parent is gone and the guard has not reaped it either.
-        let _ended = kill_process(pid, signal);
+        let _ended = kill_process(*pid, signal);
     }
 }
 
@@ -41,12 +66,24 @@ pub(super) fn signal_all(program: Pid, signal: Signal) {
     let _ended = kill_process(program, signal);
 }
 
+/// Kills the program's process group, and the program.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn kill_all(program: Pid) {
+    signal_all(program, Signal::KILL);
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use std::collections::HashMap;
     use std::fs;
 
     use super::{PROCESSES_MAX, Pid};
+
+    /// Finds whatever came of this process.
+    pub(super) fn all_below() -> Vec<Pid> {
+        let myself = rustix::process::getpid();
+        by_lists(myself).unwrap_or_else(|| by_table(myself))
+    }
 
     /// Walks down from a process by the kernel's lists of children; none when the kernel makes no such lists.
     pub(super) fn by_lists(top: Pid) -> Option<Vec<Pid>> {

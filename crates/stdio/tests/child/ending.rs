@@ -81,6 +81,51 @@ async fn a_child_that_never_stops_forking_is_caught() {
 }
 
 #[tokio::test]
+async fn a_child_that_forks_fast_is_ended_within_the_bound_and_nothing_is_left() {
+    // Each one starts two that go on, until there are sixty-four, and then starts its successor and ends: without
+    // the guard that ends by itself after some generations. All are deaf to polite signals.
+    let bomb = r#"
+        trap '' TERM HUP
+        f() {
+            [ $1 -lt 3000 ] || exit
+            if [ $1 -lt 6 ]; then (f $(($1 + 1))) & fi
+            (f $(($1 + 1))) & exit
+        }
+        (f 0) & echo "[$$]"; while :; do sleep 1 & wait; done"#;
+    let mut bomb = script(bomb);
+    bomb.limits.grace = Duration::ZERO;
+    let (child, mut lines) = start(bomb).await;
+    let pid = said(&mut lines).await;
+    let guard = child.guard_id().to_string();
+    until(|| descendants(&guard).len() > 30).await;
+    let began = Instant::now();
+    child.end();
+
+    let exit = exited(&child).await;
+    assert_eq!(exit.status, Status::Signal(9), "the guard told how it ended");
+    assert!(began.elapsed() < ENDING_MAX, "{:?}", began.elapsed());
+    assert!(!lives(&pid) && !lives(&guard), "a guard ends when nothing is left");
+}
+
+#[tokio::test]
+async fn a_guard_that_is_late_is_left_to_its_work_and_told_of() {
+    let (child, _lines, daemon) = started(&format!("{FORKING} exec sleep 1000")).await;
+    let guard = child.guard_id();
+    // It cannot do anything for as long as it is stopped.
+    kill("STOP", guard);
+    child.end();
+
+    let exit = exited(&child).await;
+    assert_eq!((exit.status, exit.asked), (Status::Unfinished, true));
+    assert!(lives(&daemon) && lives(&guard.to_string()));
+
+    kill("CONT", guard);
+    gone(&daemon).await;
+    // Not a zombie either: somebody waits for it.
+    until(|| !std::path::Path::new(&format!("/proc/{guard}")).exists()).await;
+}
+
+#[tokio::test]
 async fn a_child_dies_with_its_guard() {
     let (child, _lines, pid) = started("echo \"[$$]\"; sleep 1000; :").await;
     kill("KILL", child.guard_id());

@@ -286,7 +286,8 @@ impl Server {
         let metrics = self.metrics.clone();
         tokio::spawn(async move {
             let exit = watch.exited().await;
-            metrics.child_ended(if exit.asked { "asked" } else { exit.status.as_str() });
+            let told = exit.asked && exit.status != Status::Unfinished;
+            metrics.child_ended(if told { "asked" } else { exit.status.as_str() });
             drop((lives, permit));
             if let Some(server) = Weak::upgrade(&server) {
                 server.ended(&exit, employment.get());
