@@ -72,10 +72,11 @@ struct Spare {
     _waits: Active,
 }
 
-/// Something that is made once, and again when it has ended.
+/// Something that is made once, and again when it has ended; nothing is kept in it any more once it is closed.
 pub(super) struct Slot<T> {
     present: ArcSwapOption<T>,
     making: tokio::sync::Mutex<()>,
+    closed: AtomicBool,
 }
 
 /// When the next process may be started.
@@ -159,8 +160,8 @@ impl Server {
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         lock(&self.spares).clear();
-        self.calls.clear();
-        self.sharing.clear();
+        self.calls.close();
+        self.sharing.close();
         lock(&self.actor).take();
     }
 
@@ -178,9 +179,7 @@ impl Server {
 
     /// Keeps the process of a probe for stateless calls.
     pub(super) fn keep_calls(&self, calls: Arc<Calls>) {
-        if !self.closed.load(Ordering::SeqCst) {
-            self.calls.put(calls);
-        }
+        self.calls.put(calls);
     }
 
     /// Returns the process that legacy sessions share.
@@ -361,7 +360,7 @@ impl Employment {
 
 impl<T: Living> Slot<T> {
     fn new() -> Self {
-        Self { present: ArcSwapOption::empty(), making: tokio::sync::Mutex::new(()) }
+        Self { present: ArcSwapOption::empty(), making: tokio::sync::Mutex::new(()), closed: AtomicBool::new(false) }
     }
 
     fn living(&self) -> Option<Arc<T>> {
@@ -385,11 +384,17 @@ impl<T: Living> Slot<T> {
         Ok(made)
     }
 
+    /// Keeps what was made, unless the slot was closed meanwhile: then it lives for as long as who asked for it.
     fn put(&self, made: Arc<T>) {
         self.present.store(Some(made));
+        // Looked at afterwards: closing either finds what is kept, or is seen here.
+        if self.closed.load(Ordering::SeqCst) {
+            self.present.store(None);
+        }
     }
 
-    fn clear(&self) {
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
         self.present.store(None);
     }
 }
@@ -438,4 +443,33 @@ impl Closed {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // No panic happens under these locks; a poisoned one would still hold consistent state.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Made;
+
+    impl Living for Made {
+        fn lives(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slot_that_is_closed_while_its_content_is_made_keeps_nothing() {
+        let slot = Slot::new();
+
+        let made = slot.get(async || {
+            slot.close();
+            Ok(Arc::new(Made))
+        });
+        let made = Arc::downgrade(&made.await.expect("it is made for whoever asked"));
+        assert!(made.upgrade().is_none(), "nobody has it any more");
+
+        let put = Arc::new(Made);
+        slot.put(Arc::clone(&put));
+        assert_eq!(Arc::strong_count(&put), 1);
+    }
 }
