@@ -65,7 +65,7 @@ fn a_child_dies_with_its_guard_and_its_session_lives_on() -> anyhow::Result<()> 
     let gateway = start(&[])?;
     let session = Session::open(&gateway, "2025-11-25")?;
     let process = pid(&session)?;
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     let guard = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)).unwrap_or_default().to_owned();
 
     let killed = Command::new("kill").args(["-s", "KILL", &guard]).status()?;
