@@ -65,6 +65,8 @@ struct State {
     listener: Outbox,
     /// What the listener reads, until somebody listens.
     unclaimed: Option<Inbox>,
+    /// Messages were dropped because nobody listens; said once.
+    dropped: bool,
     /// The stream has ended, and nothing comes any more.
     ended: bool,
 }
@@ -118,7 +120,7 @@ impl Hub {
 
     fn of(users: Users, limits: Limits) -> Arc<Self> {
         let (listener, unclaimed) = inbox(&limits);
-        let state = State { calls: HashMap::new(), listener, unclaimed: Some(unclaimed), ended: false };
+        let state = State { calls: HashMap::new(), listener, unclaimed: Some(unclaimed), dropped: false, ended: false };
         Arc::new(Self { limits, users, state: Mutex::new(state) })
     }
 
@@ -246,7 +248,10 @@ impl Hub {
                     return Some((outbox, Some(id)));
                 }
                 if state.unclaimed.is_some() && state.listener.is_full() {
-                    tracing::warn!(method = frame.method(), "upstream.listen: nobody reads, a message is dropped");
+                    if !std::mem::replace(&mut state.dropped, true) {
+                        let method = frame.method();
+                        tracing::warn!(method, "upstream.listen: nobody reads, this message and others are dropped");
+                    }
                     return None;
                 }
                 Some((state.listener.clone(), None))
