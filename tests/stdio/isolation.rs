@@ -107,6 +107,17 @@ fn sessions_that_share_a_process_do_not_get_into_each_others_way() -> anyhow::Re
 }
 
 #[test]
+fn what_a_process_asks_between_calls_is_answered_though_its_client_reads_no_stream() -> anyhow::Result<()> {
+    let mut gateway = start(&[])?;
+    let session = Session::open(&gateway, "2025-11-25")?;
+    assert_eq!(text(&session, "ask_later", json!({}))?, "asking");
+
+    gateway.logged("told an error to \"later\"")?;
+    gateway.logged("told a result to \"ping\"")?;
+    Ok(())
+}
+
+#[test]
 fn a_shared_process_can_ask_nobody_and_was_promised_nothing() -> anyhow::Result<()> {
     let gateway = shared(&[])?;
     let session = Session::open(&gateway, "2025-11-25")?;

@@ -305,8 +305,8 @@ pub enum Listen {
     /// From a stream of their own (streamable HTTP).
     #[default]
     Separate,
-    /// From the stream that also carries the answers, so that it is never held back on behalf of
-    /// the standalone stream (HTTP+SSE).
+    /// From the stream that also carries the answers (HTTP+SSE, a process), so that it is never held back on behalf
+    /// of the standalone stream, and read also while nobody reads that one.
     Shared,
 }
 

@@ -19,7 +19,7 @@ use quorate_jsonrpc::Frame;
 use quorate_types::Timestamp;
 
 use crate::config::Config;
-use crate::event::Features;
+use crate::event::{Features, Listen};
 use crate::ids::{LegEpoch, LegKey};
 
 /// How often in a row a leg may be lost without an answer in between until its waiting calls fail
@@ -65,7 +65,7 @@ impl Leg {
         Self {
             state: LegState::Closed,
             epoch: LegEpoch(0),
-            features: Features { logging: false, listen: crate::event::Listen::Separate },
+            features: Features { logging: false, listen: Listen::Separate },
             reopened: false,
             failures: 0,
             retry_at: None,
@@ -86,6 +86,12 @@ impl Leg {
 
     pub(crate) const fn is_up_as(&self, epoch: LegEpoch) -> bool {
         self.is_up() && self.epoch.0 == epoch.0
+    }
+
+    /// Whether its own messages come between the answers. Then they are always read: nobody else is there to refuse
+    /// requests of a server whose client reads no stream.
+    pub(crate) fn shares_one_stream(&self) -> bool {
+        self.features.listen == Listen::Shared
     }
 
     /// Returns how long to wait before it is opened again without a call that needs it.

@@ -122,11 +122,14 @@ impl Leg {
         }
     }
 
-    /// Tells whether one stream carries all answers and whatever else the server says (HTTP+SSE).
+    /// Tells whether one stream carries all answers and whatever else the server says (HTTP+SSE, a process).
     #[must_use]
     pub fn shares_one_stream(&self) -> bool {
         match &self.kind {
-            Kind::Own { session, .. } => session.transport() == Transport::Sse,
+            Kind::Own { session, .. } => match session.transport() {
+                Transport::Sse | Transport::Stdio => true,
+                Transport::StreamableHttp => false,
+            },
             Kind::Bridged(_) => false,
         }
     }

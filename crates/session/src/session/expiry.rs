@@ -12,7 +12,7 @@ use crate::config::Delivery;
 use crate::effect::{Effect, Effects, Note, Refusal, Source};
 use crate::event::{EndReason, Fault};
 use crate::ids::StreamId;
-use crate::legs::LegState;
+use crate::legs::{Leg, LegState};
 use crate::streams::Stream;
 use crate::text::cancelled;
 
@@ -112,7 +112,7 @@ impl Session {
         if self.config.delivery == Delivery::Calls || self.streams.standalone_is_live(self.now, &self.config) {
             return;
         }
-        for leg in self.legs.keys_where(|leg| leg.listening) {
+        for leg in self.legs.keys_where(|leg| leg.listening && !leg.shares_one_stream()) {
             let Some(row) = self.legs.get_mut(leg) else { continue };
             row.listening = false;
             let epoch = row.epoch;
@@ -122,7 +122,8 @@ impl Session {
     }
 
     fn lapses_at(&self) -> Option<Timestamp> {
-        let listening = self.config.delivery != Delivery::Calls && self.legs.iter().any(|(_, leg)| leg.listening);
+        let listens = |leg: &Leg| leg.listening && !leg.shares_one_stream();
+        let listening = self.config.delivery != Delivery::Calls && self.legs.iter().any(|(_, leg)| listens(leg));
         let away = self.streams.standalone().filter(|stream| listening && stream.reader.is_none());
         away.map(|stream| stream.detached_at + self.config.retention)
     }

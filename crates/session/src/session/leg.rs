@@ -207,8 +207,7 @@ impl Session {
     fn listen(&mut self, leg: LegKey, out: &mut Effects) {
         let live = self.config.delivery == Delivery::Calls || self.streams.standalone_is_live(self.now, &self.config);
         let Some(row) = self.legs.get_mut(leg) else { return };
-        // Also over HTTP+SSE, where it is the rest of the one stream that the answers come on.
-        if live && row.state == LegState::Open && !row.listening {
+        if (live || row.shares_one_stream()) && row.state == LegState::Open && !row.listening {
             row.listening = true;
             out.push(Effect::OpenListen { leg, epoch: row.epoch });
         }

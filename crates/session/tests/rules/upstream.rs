@@ -113,6 +113,27 @@ fn a_stream_that_also_carries_answers_is_never_held_for_the_standalone_one() {
 }
 
 #[test]
+fn a_stream_that_also_carries_answers_is_read_for_as_long_as_its_leg_is_open() {
+    let mut rig = Rig::plain();
+    rig.step(call("7", 0));
+    let features = Features { logging: false, listen: Listen::Shared };
+    let opened = rig.step(quorate_session::Event::LegOpened { leg: LegKey(0), epoch: LegEpoch(1), features });
+    assert!(opened.contains(&"listen 0@1".to_owned()), "nobody reads the standalone stream: {opened:?}");
+    rig.step(from_call(CallKey(1), &result(1)));
+
+    let asked = rig.step(from_leg(0, &ask("5")));
+    assert_eq!(asked[0], "note refused 0 client_unreachable", "{asked:?}");
+    assert!(asked[1].starts_with("send 0@1"), "its server is not left waiting: {asked:?}");
+    assert_eq!(rig.step(from_leg(0, NOTE)), ["note unwanted 0"]);
+
+    rig.step(attach(None));
+    let Config { retention, .. } = Config::DEFAULTS;
+    rig.step(detach(0, 1, 0));
+    let lapsed = rig.wait(retention);
+    assert!(!lapsed.contains(&"unlisten 0@1".to_owned()), "{lapsed:?}");
+}
+
+#[test]
 fn a_call_that_we_stop_waiting_for_is_cancelled_at_its_server() {
     let mut rig = Rig::plain();
     let key = rig.dispatched("7");

@@ -1,8 +1,9 @@
 //! A process as a JSON-RPC connection: what it writes goes to the hub, what is sent to it is a line.
 //!
 //! One task reads the process's output and puts each message where it belongs. Output that is no message is counted,
-//! logged once per process, and skipped: many servers greet on the wrong stream. When the output ends, the connection
-//! has ended: open requests are told how the process ended, later ones find the session lost.
+//! logged once per process, and skipped: many servers greet on the wrong stream. A ping is answered at once: it asks
+//! whether we are there. When the output ends, the connection has ended: open requests are told how the process ended,
+//! later ones find the session lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use quorate_jsonrpc::{self as jsonrpc, Frame, Id, Kind, build};
+use quorate_mcp::Method;
 use quorate_mcp::error::METHOD_NOT_FOUND;
 use quorate_stdio::{Child, Line, Lines, SendError, Watch};
 use quorate_telemetry::metrics::DroppedLine;
@@ -137,12 +139,9 @@ pub(super) fn cancelled(id: &Id) -> Bytes {
 pub(super) async fn keep(mut unclaimed: Inbox, process: Watch, server: Arc<Server>, mut notified: impl FnMut(Frame)) {
     while let Ok(Some(frame)) = unclaimed.next().await {
         match (frame.kind(), frame.method(), frame.id()) {
-            (Kind::Request, method, Some(id)) => {
+            (Kind::Request, _, Some(id)) => {
                 let message = "a process that many share can ask nobody";
-                let answer = match method {
-                    Some("ping") => build::result(id, "{}"),
-                    _ => build::error(Some(id), METHOD_NOT_FOUND, message, None),
-                };
+                let answer = build::error(Some(id), METHOD_NOT_FOUND, message, None);
                 // A process that reads nothing any more gets no answers; its queue is bounded.
                 let _stalled = process.try_send(answer);
             }
@@ -167,7 +166,11 @@ async fn read(mut lines: Lines, hub: Arc<Hub>, process: Watch, server: Arc<Serve
             Line::Message(bytes) => match parse(bytes, server.limits().event_bytes_max) {
                 Ok(frames) => {
                     for frame in frames {
-                        hub.route(frame).await;
+                        match ping(&frame) {
+                            // A process that reads nothing any more gets no answers; its queue is bounded.
+                            Some(answer) => drop(process.try_send(answer)),
+                            None => hub.route(frame).await,
+                        }
                     }
                 }
                 Err(error) => drop_line(DroppedLine::Malformed, &error.to_string()),
@@ -181,6 +184,12 @@ async fn read(mut lines: Lines, hub: Arc<Hub>, process: Watch, server: Arc<Serve
     }
     let exit = process.exited().await;
     hub.end(&Error::Broken { reason: exit.to_string() });
+}
+
+/// Answers a ping; none when it is another message.
+fn ping(frame: &Frame) -> Option<Bytes> {
+    let is_ping = frame.kind() == Kind::Request && frame.method().and_then(Method::parse) == Some(Method::Ping);
+    frame.id().filter(|_| is_ping).map(|id| build::result(id, "{}"))
 }
 
 /// Parses a line: a message, or a batch as revision 2025-03-26 allows.
