@@ -14,6 +14,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,7 +69,7 @@ pub(crate) async fn run(mut attendant: Attendant) {
         // The guard has closed its socket by ending: waiting for it took no time, but the runtime is shutting down.
         return;
     }
-    let exit = Exit { status, asked: *inner.asked.borrow(), lasted: started.elapsed(), last_words };
+    let exit = Exit { status, asked: inner.asked.load(Ordering::SeqCst), lasted: started.elapsed(), last_words };
     tracing::debug!(server = %program.name, %exit, asked = exit.asked, "a process ended");
     inner.exit.send_replace(Some(Arc::new(exit)));
 }
@@ -78,7 +79,7 @@ pub(crate) async fn run(mut attendant: Attendant) {
 impl Attendant {
     /// Attends the child until its guard has ended.
     async fn attend(&mut self) -> Status {
-        let mut asked = self.inner.asked.subscribe();
+        let mut ending = self.inner.ending.subscribe();
         let mut step = Step::Living;
         let mut report = Vec::with_capacity(8);
         loop {
@@ -87,7 +88,7 @@ impl Attendant {
                     Ok(read) if read > 0 && report.len() < 64 => {}
                     Ok(_) | Err(_) => break,
                 },
-                () = until_asked(&mut asked), if matches!(step, Step::Living) => {
+                () = begun(&mut ending), if matches!(step, Step::Living) => {
                     step = Step::Closed { until: Instant::now() + self.program.limits.grace };
                 }
                 () = passed(step) => match step {
@@ -111,9 +112,9 @@ impl Attendant {
     }
 }
 
-async fn until_asked(asked: &mut watch::Receiver<bool>) {
+async fn begun(ending: &mut watch::Receiver<bool>) {
     // The sender is in what the attendant holds itself.
-    let _asked = asked.wait_for(|asked| *asked).await;
+    let _begun = ending.wait_for(|ending| *ending).await;
 }
 
 /// Waits for the time of a step.

@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tokio::net::unix::pipe;
@@ -42,7 +43,10 @@ pub struct StartError(#[source] io::Error);
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) outgoing: Outgoing,
-    pub(crate) asked: watch::Sender<bool>,
+    /// Whether it is being ended.
+    pub(crate) ending: watch::Sender<bool>,
+    /// Whether its user wanted that, and it was of use until then.
+    pub(crate) asked: AtomicBool,
     pub(crate) exit: watch::Sender<Option<Arc<Exit>>>,
     guard: u32,
 }
@@ -75,7 +79,8 @@ impl Child {
         let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
         let inner = Arc::new(Inner {
             outgoing: Outgoing::new(stdin, limits),
-            asked: watch::Sender::new(false),
+            ending: watch::Sender::new(false),
+            asked: AtomicBool::new(false),
             exit: watch::Sender::new(None),
             guard: process.id(),
         });
@@ -125,6 +130,13 @@ impl Child {
         Watch(Arc::clone(&self.inner))
     }
 
+    /// Tells whether the child can be sent messages, as far as has shown: it has not ended, nor closed its standard
+    /// input, nor is it being ended.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.inner.outgoing.is_open()
+    }
+
     /// Returns how the child ended, if it has.
     #[must_use]
     pub fn exit(&self) -> Option<Arc<Exit>> {
@@ -149,9 +161,9 @@ impl Watch {
         self.0.outgoing.try_send(message)
     }
 
-    /// As [`Child::end`].
-    pub fn end(&self) {
-        self.0.end();
+    /// As [`Child::end`], of a child that is of no use any more: that is not to have been asked to end.
+    pub fn discard(&self) {
+        self.0.discard();
     }
 
     /// As [`Child::exited`].
@@ -174,8 +186,16 @@ impl Inner {
     }
 
     fn end(&self) {
+        // Whoever gives up a child that has broken its input, or was discarded, has not ended it.
+        if self.outgoing.close() {
+            self.asked.store(true, Ordering::SeqCst);
+        }
+        self.ending.send_replace(true);
+    }
+
+    fn discard(&self) {
         self.outgoing.close();
-        self.asked.send_replace(true);
+        self.ending.send_replace(true);
     }
 }
 

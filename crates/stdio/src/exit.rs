@@ -26,7 +26,7 @@ pub enum Status {
 pub struct Exit {
     /// What became of the program.
     pub status: Status,
-    /// Whether it was asked to end.
+    /// Whether its user had ended it while it was of use: its standard input was open, and it was not discarded.
     pub asked: bool,
     /// How long it lasted.
     pub lasted: Duration,

@@ -26,7 +26,7 @@ const LINE_END: &[u8] = b"\n";
 /// A message could not be handed to a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// The child has ended, or was asked to.
+    /// The child has ended, or closed its input, or was asked to end; nothing of the message was sent.
     #[error("the process has ended")]
     Ended,
     /// It has read nothing for as long as a sender waits; nothing of the message was sent.
@@ -52,8 +52,13 @@ struct State {
     /// None when it is closed.
     pipe: Option<Arc<pipe::Sender>>,
     queue: VecDeque<Bytes>,
+    /// Messages that were ever queued, and those of them that are written.
+    queued: u64,
+    sent: u64,
     /// Bytes of the first message and its line end that are written already.
     written: usize,
+    /// The first message of which nothing was written, once the pipe is broken.
+    unsent: Option<u64>,
     writer: Writer,
 }
 
@@ -82,7 +87,10 @@ impl Outgoing {
             state: Mutex::new(State {
                 pipe: Some(Arc::new(pipe)),
                 queue: VecDeque::new(),
+                queued: 0,
+                sent: 0,
                 written: 0,
+                unsent: None,
                 writer: Writer::Nobody,
             }),
             room: Semaphore::new(bytes_max),
@@ -120,19 +128,24 @@ impl Outgoing {
 
     /// Queues a message that has its room, and writes unless another one does.
     fn push(&self, message: Bytes) -> Result<(), SendError> {
-        {
+        let number = {
             let mut state = self.lock();
             if state.pipe.is_none() {
                 return Err(SendError::Ended);
             }
+            let number = state.queued;
+            state.queued += 1;
             state.queue.push_back(message);
             if state.writer != Writer::Nobody {
                 return Ok(());
             }
             state.writer = Writer::Sender;
-        }
+            number
+        };
         self.write();
-        Ok(())
+        // Where a part of it was written, the child may have taken it.
+        let is_unsent = self.lock().unsent.is_some_and(|first| number >= first);
+        if is_unsent { Err(SendError::Ended) } else { Ok(()) }
     }
 
     /// Writes for as long as the pipe was full; never returns. Dropping the future loses nothing.
@@ -153,12 +166,19 @@ impl Outgoing {
         }
     }
 
-    /// Closes the child's standard input; what waits is dropped, because a child that ends reads no more.
-    pub(crate) fn close(&self) {
+    /// Closes the child's standard input; what waits is dropped, because a child that ends reads no more. Returns
+    /// whether it was open until now.
+    pub(crate) fn close(&self) -> bool {
         let mut state = self.lock();
-        state.pipe = None;
+        let was_open = state.pipe.take().is_some();
         state.queue = VecDeque::new();
         self.room.close();
+        was_open
+    }
+
+    /// Tells whether it is not closed, as far as that has shown.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.room.is_closed()
     }
 
     /// Writes the queue until it is empty or the pipe is full. The caller is the writer.
@@ -173,13 +193,14 @@ impl Outgoing {
                 return;
             };
             let mut batch = std::mem::take(&mut state.queue);
-            let mut written = state.written;
+            let (mut written, waited) = (state.written, batch.len());
             drop(state);
 
             let wrote = self.write_batch(&pipe, &mut batch, &mut written);
 
             let mut state = self.lock();
             state.written = written;
+            state.sent += (waited - batch.len()) as u64;
             batch.append(&mut state.queue);
             state.queue = batch;
             match wrote {
@@ -192,8 +213,10 @@ impl Outgoing {
                 }
                 Wrote::Broken => {
                     state.writer = Writer::Nobody;
+                    state.unsent = Some(state.sent + u64::from(written > 0));
                     drop(state);
-                    return self.close();
+                    self.close();
+                    return;
                 }
             }
         }
@@ -328,8 +351,23 @@ mod tests {
         assert_eq!(outgoing.send(Bytes::from_static(b"{}")).await, Err(SendError::Ended));
     }
 
+    #[tokio::test]
+    async fn a_message_of_which_a_broken_pipe_took_nothing_is_not_sent() {
+        let (outgoing, mut receiver) = outgoing(DEFAULTS);
+        outgoing.send(Bytes::from_static(b"{}")).await.expect("it is sent");
+        tokio::select! {
+            read = read(&mut receiver, 3) => assert_eq!(read, b"{}\n"),
+            _ = outgoing.attend() => unreachable!("it never returns"),
+        }
+        drop(receiver);
+
+        assert!(outgoing.is_open(), "it does not show before something is written");
+        assert_eq!(outgoing.send(Bytes::from_static(b"{}")).await, Err(SendError::Ended));
+        assert!(!outgoing.is_open());
+    }
+
     async fn outgoing_closed(outgoing: &Outgoing) {
-        while !outgoing.room.is_closed() {
+        while outgoing.is_open() {
             tokio::task::yield_now().await;
         }
     }

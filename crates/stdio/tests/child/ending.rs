@@ -126,6 +126,34 @@ async fn a_guard_that_is_late_is_left_to_its_work_and_told_of() {
 }
 
 #[tokio::test]
+async fn a_crash_that_takes_long_to_clear_up_is_no_end_that_was_asked_for() {
+    // What it leaves ignores SIGTERM, so that the guard is at work for a second, and has the output closed.
+    let (child, mut lines, _) =
+        started("(trap '' TERM; echo '[0]'; exec sleep 1000 <&- >&- 2>&-) & sleep 0.1; exit 7").await;
+    assert_eq!(within(lines.next()).await, None);
+    child.watch().discard();
+    drop(lines);
+    let watch = child.watch();
+    drop(child);
+
+    let exit = within(watch.exited()).await;
+    assert_eq!((exit.status, exit.asked), (Status::Code(7), false));
+}
+
+#[tokio::test]
+async fn a_child_that_breaks_its_input_is_not_open_and_whoever_gives_it_up_has_not_asked_for_its_end() {
+    let (child, _lines, _) = started("exec <&-; echo '[0]'; exec sleep 1000").await;
+    assert!(child.is_open(), "it does not show before something is sent");
+    // Written now, or by the attendant.
+    let _either = child.send(message("[]")).await;
+
+    until(|| !child.is_open()).await;
+    assert_eq!(child.send(message("[]")).await, Err(quorate_stdio::SendError::Ended));
+    child.end();
+    assert!(!exited(&child).await.asked);
+}
+
+#[tokio::test]
 async fn a_child_dies_with_its_guard() {
     let (child, _lines, pid) = started("echo \"[$$]\"; sleep 1000; :").await;
     kill("KILL", child.guard_id());

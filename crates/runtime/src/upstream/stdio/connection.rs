@@ -180,7 +180,7 @@ async fn read(mut lines: Lines, hub: Arc<Hub>, process: Watch, server: Arc<Serve
         }
     }
     if tokio::time::timeout(AFTER_OUTPUT, process.exited()).await.is_err() {
-        process.end();
+        process.discard();
     }
     let exit = process.exited().await;
     hub.end(&Error::Broken { reason: exit.to_string() });
