@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -103,6 +104,35 @@ fn a_crash_fails_all_calls_that_the_process_had() -> anyhow::Result<()> {
         assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!("w"), &json!(OUTCOME_UNKNOWN)), "{answer}");
     }
     assert_eq!(gateway.call("count")?, "1", "another process answers");
+    Ok(())
+}
+
+#[test]
+fn a_crash_that_takes_long_to_clear_up_counts_as_a_failure() -> anyhow::Result<()> {
+    let mut gateway = start(&["--era", "modern"])?;
+    // The guard gives it a second, for which it is deaf: as long as a process may live on without its output.
+    gateway.call("daemon")?;
+    gateway.modern("c", "tools/call", json!({ "name": "crash", "arguments": {} }))?.message()?;
+
+    let logged = gateway.logged("the process failed")?;
+    assert!(logged.contains("it exited with code 3"), "{logged}");
+    gateway.metric_until("quorate_stdio_exits_total", "failure", |exits| exits == 1.0)?;
+    Ok(())
+}
+
+#[test]
+fn a_call_that_comes_while_a_dead_process_is_cleared_up_goes_to_another_one() -> anyhow::Result<()> {
+    let gateway = start(&["--era", "modern"])?;
+    let about: Value = serde_json::from_str(&gateway.call("about")?)?;
+    // Deaf to SIGTERM: the end of the process is told a second later.
+    gateway.call("daemon")?;
+    let process = about["pid"].to_string();
+    let killed = Command::new("kill").args(["-s", "KILL", &process]).status()?;
+    assert!(killed.success());
+    gone(&[process])?;
+
+    assert_eq!(gateway.call("count")?, "1");
+    assert_eq!(gateway.call("count")?, "2");
     Ok(())
 }
 

@@ -28,7 +28,10 @@ pub async fn send(endpoint: &Endpoint, headers: HeaderMap, body: Bytes) -> Resul
     match endpoint {
         Endpoint::Http(endpoint) => post(endpoint, headers, body, patience).await,
         Endpoint::Api(endpoint) => endpoint.answer(&headers, body, patience).await,
-        Endpoint::Stdio(endpoint) => endpoint.server().calls().await?.send(&headers, body).await,
+        Endpoint::Stdio(endpoint) => {
+            let (server, headers) = (endpoint.server(), &headers);
+            server.ask(|calls| calls.send(headers, body.clone())).await
+        }
     }
 }
 
@@ -43,7 +46,10 @@ pub async fn listen(endpoint: &Endpoint, headers: HeaderMap, body: Bytes) -> Res
     let answer = match endpoint {
         Endpoint::Http(endpoint) => post(endpoint, headers, body, patience).await?,
         Endpoint::Api(endpoint) => endpoint.answer(&headers, body, patience).await?,
-        Endpoint::Stdio(endpoint) => endpoint.server().calls().await?.listen(&headers, body).await?,
+        Endpoint::Stdio(endpoint) => {
+            let (server, headers) = (endpoint.server(), &headers);
+            server.ask(|calls| calls.listen(headers, body.clone())).await?
+        }
     };
     match answer {
         Answer::Stream(stream) => Ok(stream),

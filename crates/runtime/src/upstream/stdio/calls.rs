@@ -53,7 +53,10 @@ impl Calls {
     }
 
     /// Sends a request that ends with its answer.
-    pub(in super::super) async fn send(self: &Arc<Self>, headers: &HeaderMap, body: Bytes) -> Result<Answer, Error> {
+    ///
+    /// # Errors
+    /// [`Error::SessionLost`] says that nothing was sent.
+    pub(in super::super) async fn send(self: Arc<Self>, headers: &HeaderMap, body: Bytes) -> Result<Answer, Error> {
         let limits = self.connection.limits();
         let patience = Patience::of_call(limits);
         let mut inbox = self.begin(headers, body).await?;
@@ -69,7 +72,10 @@ impl Calls {
     }
 
     /// Sends a request whose stream stays open.
-    pub(in super::super) async fn listen(self: &Arc<Self>, headers: &HeaderMap, body: Bytes) -> Result<Answer, Error> {
+    ///
+    /// # Errors
+    /// As [`Calls::send`].
+    pub(in super::super) async fn listen(self: Arc<Self>, headers: &HeaderMap, body: Bytes) -> Result<Answer, Error> {
         let limits = self.connection.limits();
         let mut inbox = self.begin(headers, body).await?;
         let frame = first(&mut inbox, Patience::of_listen(limits).first_byte, Phase::FirstByte).await?;

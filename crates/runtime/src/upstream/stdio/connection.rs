@@ -57,8 +57,9 @@ impl Connection {
         &self.limits
     }
 
+    /// Tells whether its process can be used: one that takes nothing any more is ending, though that is not told yet.
     pub(super) fn lives(&self) -> bool {
-        !self.hub.is_ended()
+        !self.hub.is_ended() && self.child.is_open()
     }
 
     /// Says what the process is used for from now on.

@@ -8,6 +8,7 @@
 //! A modern server that was too slow to answer (a package that is being installed) refuses `initialize` by naming its
 //! versions: then it is asked once more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
@@ -55,7 +56,8 @@ pub(in super::super) async fn probe(endpoint: &StdioEndpoint, era: EraSetting) -
 pub(in super::super) async fn discover(endpoint: &StdioEndpoint) -> Result<Discovered, Error> {
     let server = endpoint.server();
     let calls = Calls::start(server, Use::Probe).await?;
-    let asked = async { calls.send(&HeaderMap::new(), discover_request()).await?.finish(drop).await };
+    let (headers, sent) = (HeaderMap::new(), Arc::clone(&calls));
+    let asked = async { sent.send(&headers, discover_request()).await?.finish(drop).await };
     let judged = match tokio::time::timeout(DISCOVER_TIMEOUT, asked).await {
         // There is no status: the error alone has to prove it.
         Ok(Ok(frame)) => judge(StatusCode::BAD_REQUEST, frame),

@@ -18,6 +18,7 @@ use quorate_types::Timestamp;
 use ractor::ActorRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::super::answer::Answer;
 use super::super::endpoint::Limits;
 use super::super::error::Error;
 use super::actor::Message;
@@ -178,6 +179,17 @@ impl Server {
     }
 
     /// Keeps the process of a probe for stateless calls.
+    /// Asks the process for stateless calls; another one when that turns out to have ended before it took the request.
+    pub(in super::super) async fn ask<F>(self: &Arc<Self>, ask: impl Fn(Arc<Calls>) -> F) -> Result<Answer, Error>
+    where
+        F: Future<Output = Result<Answer, Error>>,
+    {
+        match ask(self.calls().await?).await {
+            Err(Error::SessionLost) => ask(self.calls().await?).await,
+            asked => asked,
+        }
+    }
+
     pub(super) fn keep_calls(&self, calls: Arc<Calls>) {
         self.calls.put(calls);
     }
