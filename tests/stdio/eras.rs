@@ -23,6 +23,19 @@ fn a_process_of_the_legacy_era_serves_clients_of_both() -> anyhow::Result<()> {
 }
 
 #[test]
+fn the_era_is_found_out_with_a_single_process_that_takes_long_to_end() -> anyhow::Result<()> {
+    let mut stdio = child(&["--stubborn"])?;
+    stdio["limits"] = json!({ "children": 1 });
+    let gateway = documents(stdio).start()?;
+
+    wait::until("the tools", PATIENCE, || {
+        let tools = gateway.tools()?;
+        anyhow::ensure!(tools.contains(&"echo".to_owned()), "{tools:?}");
+        Ok(())
+    })
+}
+
+#[test]
 fn a_process_of_the_modern_era_answers_stateless_calls_from_one_process() -> anyhow::Result<()> {
     let gateway = start(&["--era", "modern"])?;
 

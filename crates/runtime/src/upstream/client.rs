@@ -79,7 +79,7 @@ impl Client {
     /// Any [`Error`]; see [`probe::probe`].
     pub async fn connect(endpoint: Endpoint, era: EraSetting, transport: TransportSetting) -> Result<Self, Error> {
         if era != EraSetting::Legacy {
-            match probe::discover(&endpoint).await? {
+            match probe::discover(&endpoint, era).await? {
                 Discovered::Modern(info) => {
                     let about = About {
                         version: info.versions.first().copied().unwrap_or(Version::LATEST),

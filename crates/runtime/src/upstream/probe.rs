@@ -113,7 +113,7 @@ pub async fn probe(endpoint: &Endpoint, era: EraSetting, transport: TransportSet
         return stdio::probe(endpoint, era).await;
     }
     if era != EraSetting::Legacy {
-        match discover(endpoint).await? {
+        match discover(endpoint, era).await? {
             Discovered::Modern(info) => {
                 let legacy =
                     if era == EraSetting::Modern { LegacySupport::Unsupported } else { LegacySupport::Unknown };
@@ -147,10 +147,10 @@ pub fn discover_request() -> Bytes {
     build::request(&Id::from(0), DISCOVER, Some(&params))
 }
 
-/// Asks a server what it is in the modern era.
-pub(super) async fn discover(endpoint: &Endpoint) -> Result<Discovered, Error> {
+/// Asks a server what it is in the modern era; the setting says which others it may be of.
+pub(super) async fn discover(endpoint: &Endpoint, era: EraSetting) -> Result<Discovered, Error> {
     if let Endpoint::Stdio(endpoint) = endpoint {
-        return stdio::discover(endpoint).await;
+        return stdio::discover(endpoint, era).await;
     }
     let (status, frame) = match modern::send(endpoint, modern::own_headers(DISCOVER), discover_request()).await {
         Ok(answer) => match status_and_response(answer).await {

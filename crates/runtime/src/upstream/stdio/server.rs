@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use quorate_stdio::{Child, Exit, Lines, Status};
+use quorate_stdio::{Child, ENDING_MAX, Exit, Lines, Status};
 use quorate_telemetry::StdioMetrics;
 use quorate_telemetry::metrics::Active;
 use quorate_types::Timestamp;
@@ -166,6 +166,12 @@ impl Server {
         lock(&self.actor).take();
     }
 
+    /// Waits until another process may be started, at most for as long as ending one takes.
+    pub(super) async fn room(&self) {
+        // Who finds no room after that is told so when it starts one.
+        let _room = tokio::time::timeout(ENDING_MAX, self.permits.acquire()).await;
+    }
+
     /// Waits until every process has ended.
     pub(super) async fn none_left(&self) {
         let all = u32::try_from(self.config.children_max).unwrap_or(u32::MAX);
@@ -173,12 +179,6 @@ impl Server {
         let _all = self.permits.acquire_many(all).await;
     }
 
-    /// Returns the process for stateless calls.
-    pub(in super::super) async fn calls(self: &Arc<Self>) -> Result<Arc<Calls>, Error> {
-        self.calls.get(|| Calls::start(self, Use::Everybody)).await
-    }
-
-    /// Keeps the process of a probe for stateless calls.
     /// Asks the process for stateless calls; another one when that turns out to have ended before it took the request.
     pub(in super::super) async fn ask<F>(self: &Arc<Self>, ask: impl Fn(Arc<Calls>) -> F) -> Result<Answer, Error>
     where
@@ -190,6 +190,12 @@ impl Server {
         }
     }
 
+    /// Returns the process for stateless calls.
+    async fn calls(self: &Arc<Self>) -> Result<Arc<Calls>, Error> {
+        self.calls.get(|| Calls::start(self, Use::Everybody)).await
+    }
+
+    /// Keeps the process of a probe for stateless calls.
     pub(super) fn keep_calls(&self, calls: Arc<Calls>) {
         self.calls.put(calls);
     }
