@@ -62,6 +62,7 @@ impl Calls {
         let mut inbox = self.begin(headers, body).await?;
         // Most answers are one message: waiting for the first saves a stream towards the client.
         let frame = first(&mut inbox, patience.total.unwrap_or(patience.first_byte), Phase::Total).await?;
+        self.connection.is_of_use();
         match frame.kind() {
             Kind::Result | Kind::Error => Ok(Answer::Json { status: StatusCode::OK, frame }),
             Kind::Notification | Kind::Request => {

@@ -62,9 +62,15 @@ impl Connection {
         !self.hub.is_ended() && self.child.is_open()
     }
 
-    /// Says what the process is used for from now on.
+    /// Says what the process, which has answered, is used for from now on.
     pub(super) fn employ(&self, use_: Use) {
         self.employment.now(use_);
+        self.is_of_use();
+    }
+
+    /// Says that the process has answered.
+    pub(super) fn is_of_use(&self) {
+        self.employment.is_of_use();
     }
 
     /// Sends one message.
@@ -101,7 +107,7 @@ impl Connection {
             Ok(Err(error)) => return Err(error),
             Err(_) => {
                 let silent = format!("its process did not answer `initialize` within {patience:?}");
-                self.server.failed(&Failure::plain(&silent));
+                self.server.useless(&self.employment, &Failure::plain(&silent));
                 return Err(Error::Timeout { phase: Phase::FirstByte, after: patience });
             }
         };

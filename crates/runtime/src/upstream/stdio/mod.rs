@@ -16,6 +16,7 @@
 pub(crate) mod actor;
 mod calls;
 mod connection;
+mod gate;
 mod probe;
 mod recipe;
 mod server;

@@ -1,12 +1,11 @@
 //! The processes of one tool server: who may start one when, which wait, and how they ended.
 //!
 //! A process that ends without being asked before it was of use counts as a failure; so does every such end of a
-//! process that all share. Failures lead to a back-off, which whoever needs a process waits for, and then to a rest,
-//! during which it is refused at once with the reason. A process that served a session and then fell over is that
-//! session's misfortune: another one is started when it is needed.
+//! process that all share. What follows from failures is for the [`Gate`] to say, which every start passes. A process
+//! that served a session and then fell over is that session's misfortune: another one is started when it is needed.
 
 use std::ffi::{OsStr, OsString};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -14,7 +13,6 @@ use arc_swap::ArcSwapOption;
 use quorate_stdio::{Child, ENDING_MAX, Exit, Lines, Status};
 use quorate_telemetry::StdioMetrics;
 use quorate_telemetry::metrics::Active;
-use quorate_types::Timestamp;
 use ractor::ActorRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -23,10 +21,9 @@ use super::super::endpoint::Limits;
 use super::super::error::Error;
 use super::actor::Message;
 use super::calls::Calls;
+use super::gate::{Closing, Gate, Pass};
 use super::sharing::Sharing;
 use super::{Config, Isolation};
-use crate::clock;
-use crate::restarts::{Restarts, Verdict};
 
 /// The state of one tool server; outlives its actor.
 pub(crate) struct Server {
@@ -34,7 +31,7 @@ pub(crate) struct Server {
     limits: Limits,
     metrics: StdioMetrics,
     permits: Arc<Semaphore>,
-    gate: Mutex<Gate>,
+    gate: Arc<Gate>,
     spares: Mutex<Vec<Spare>>,
     calls: Slot<Calls>,
     sharing: Slot<Sharing>,
@@ -50,8 +47,11 @@ pub(super) struct Fresh {
 }
 
 /// What a process is used for at present, which tells what its end means.
-#[derive(Debug)]
-pub(super) struct Employment(AtomicU8);
+pub(super) struct Employment {
+    use_: AtomicU8,
+    pass: Pass,
+    is_of_use: AtomicBool,
+}
 
 /// A use of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,23 +76,11 @@ struct Spare {
 /// Something that is made once, and again when it has ended; nothing is kept in it any more once it is closed.
 pub(super) struct Slot<T> {
     present: ArcSwapOption<T>,
-    making: tokio::sync::Mutex<()>,
+    /// Held by who makes it; holds why the last attempt failed, if it did.
+    making: tokio::sync::Mutex<Option<Error>>,
+    /// How many attempts have ended.
+    attempts: AtomicU64,
     closed: AtomicBool,
-}
-
-/// When the next process may be started.
-struct Gate {
-    restarts: Restarts,
-    closed: Option<Closed>,
-}
-
-#[derive(Clone)]
-struct Closed {
-    until: Timestamp,
-    /// It rests; otherwise it is a back-off.
-    rests: bool,
-    failures: usize,
-    failure: Failure,
 }
 
 /// Why a process was of no use.
@@ -116,7 +104,7 @@ impl Server {
     pub(super) fn new(config: Config, limits: Limits, metrics: StdioMetrics) -> Arc<Self> {
         Arc::new(Self {
             permits: Arc::new(Semaphore::new(config.children_max)),
-            gate: Mutex::new(Gate { restarts: Restarts::new(config.restarts), closed: None }),
+            gate: Gate::new(config.restarts),
             spares: Mutex::new(Vec::new()),
             calls: Slot::new(),
             sharing: Slot::new(),
@@ -153,8 +141,7 @@ impl Server {
     }
 
     pub(super) fn is_down(&self) -> bool {
-        let now = clock::now();
-        lock(&self.gate).closed.as_ref().is_some_and(|closed| closed.rests && now < closed.until)
+        self.gate.rests()
     }
 
     /// Starts nothing any more, and ends what nobody uses.
@@ -253,48 +240,30 @@ impl Server {
     /// # Errors
     /// [`Error::Process`] when it cannot be started or rests, [`Error::Children`] when there are enough.
     async fn start(self: &Arc<Self>, use_: Use) -> Result<Fresh, Error> {
-        while let Some(wait) = self.wait_of_gate()? {
-            tokio::time::sleep(wait).await;
-        }
+        let pass = self.gate.pass().await?;
         if self.closed.load(Ordering::SeqCst) {
             return Err(Failure::plain("it is not configured any more").into());
         }
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         let permit = permit.map_err(|_| Error::Children { max: self.config.children_max })?;
-        let program = self.config.recipe.program().await.map_err(|unreadable| Failure {
-            reason: format!("the value of its variable {} cannot be read", unreadable.variable.display()),
-            details: format!("{}: {}", unreadable.file.display(), unreadable.reason),
-        });
-        let started = match program {
-            Ok(program) => Child::start(&Arc::new(program), &self.config.guard).await.map_err(|error| Failure {
-                reason: "its process cannot be started".to_owned(),
-                details: error.to_string(),
-            }),
-            Err(failure) => Err(failure),
-        };
-        let (child, lines) = started.map_err(|failure| {
-            self.failed(&failure);
-            Error::from(failure)
+        let (child, lines) = self.launch().await.map_err(|failure| {
+            self.failed(&pass, &failure);
+            failure
         })?;
-        let employment = Arc::new(Employment::of(use_));
+        let employment = Arc::new(Employment::of(use_, pass));
         self.watch(&child, Arc::clone(&employment), permit);
         Ok(Fresh { child, lines, employment })
     }
 
-    /// Returns how long the next start has to wait; an error while the process rests.
-    fn wait_of_gate(&self) -> Result<Option<Duration>, Error> {
-        let now = clock::now();
-        let mut gate = lock(&self.gate);
-        let Some(closed) = gate.closed.clone() else { return Ok(None) };
-        if now >= closed.until {
-            if closed.rests {
-                gate.restarts.forget();
-            }
-            gate.closed = None;
-            return Ok(None);
-        }
-        let left = closed.until.since(now);
-        if closed.rests { Err(closed.refusal(left).into()) } else { Ok(Some(left)) }
+    async fn launch(&self) -> Result<(Child, Lines), Failure> {
+        let program = self.config.recipe.program().await.map_err(|unreadable| Failure {
+            reason: format!("the value of its variable {} cannot be read", unreadable.variable.display()),
+            details: format!("{}: {}", unreadable.file.display(), unreadable.reason),
+        })?;
+        Child::start(&Arc::new(program), &self.config.guard).await.map_err(|error| Failure {
+            reason: "its process cannot be started".to_owned(),
+            details: error.to_string(),
+        })
     }
 
     /// Sees a process end.
@@ -307,15 +276,16 @@ impl Server {
             metrics.child_ended(if told { "asked" } else { exit.status.as_str() });
             drop((lives, permit));
             if let Some(server) = Weak::upgrade(&server) {
-                server.ended(&exit, employment.get());
+                server.ended(&exit, &employment);
             }
         });
     }
 
-    fn ended(&self, exit: &Exit, use_: Use) {
+    fn ended(&self, exit: &Exit, employment: &Employment) {
+        let use_ = employment.get();
         match use_ {
             _ if exit.asked => {}
-            Use::Spare | Use::Starting | Use::Everybody => self.failed(&Failure::of_exit(exit)),
+            Use::Spare | Use::Starting | Use::Everybody => self.failed(&employment.pass, &Failure::of_exit(exit)),
             Use::Session => tracing::warn!(server = %self.name(), %exit, "the process of a session ended by itself"),
             Use::Probe => {
                 tracing::debug!(server = %self.name(), %exit, "a process ended when it was asked for its era")
@@ -326,22 +296,22 @@ impl Server {
         }
     }
 
-    /// Takes note of a failure, and closes the gate for a while.
-    pub(super) fn failed(&self, failure: &Failure) {
-        let now = clock::now();
-        let mut gate = lock(&self.gate);
-        let (until, rests, failures) = match gate.restarts.failed(now) {
-            Verdict::Again { after, failures } => (now + after, false, failures),
-            Verdict::Melted { failures } => (now + self.config.restarts.window, true, failures),
-        };
-        let closed = Closed { until, rests, failures, failure: failure.clone() };
-        let (server, after) = (self.name(), until.since(now));
-        if rests {
-            tracing::error!(%server, %failure, failures, rest = ?after, "melted down: the process rests");
-        } else {
-            tracing::warn!(%server, %failure, failures, delay = ?after, "the process failed");
+    /// Takes note that the process of this employment was of no use, though it has not ended.
+    pub(super) fn useless(&self, employment: &Employment, failure: &Failure) {
+        self.failed(&employment.pass, failure);
+    }
+
+    fn failed(&self, pass: &Pass, failure: &Failure) {
+        let server = self.name();
+        match pass.failed(failure) {
+            Some(Closing { rests: true, failures, wait }) => {
+                tracing::error!(%server, %failure, failures, rest = ?wait, "melted down: the process rests");
+            }
+            Some(Closing { rests: false, failures, wait }) => {
+                tracing::warn!(%server, %failure, failures, delay = ?wait, "the process failed");
+            }
+            None => tracing::warn!(%server, %failure, "the process failed beside another one, which counts"),
         }
-        gate.closed = Some(closed);
     }
 
     pub(super) fn attach(&self, actor: ActorRef<Message>) {
@@ -359,17 +329,31 @@ impl Server {
 // === impl Employment ===
 
 impl Employment {
-    fn of(use_: Use) -> Self {
-        Self(AtomicU8::new(use_ as u8))
+    fn of(use_: Use, pass: Pass) -> Self {
+        let employment = Self { use_: AtomicU8::new(use_ as u8), pass, is_of_use: AtomicBool::new(false) };
+        employment.now(use_);
+        employment
     }
 
     pub(super) fn now(&self, use_: Use) {
-        self.0.store(use_ as u8, Ordering::SeqCst);
+        self.use_.store(use_ as u8, Ordering::SeqCst);
+        match use_ {
+            // A spare may wait for hours and a call for minutes, and others are to be started meanwhile.
+            Use::Spare | Use::Everybody => self.pass.abstain(),
+            Use::Probe | Use::Starting | Use::Session => {}
+        }
+    }
+
+    /// The process has answered. Cheap when it has before.
+    pub(super) fn is_of_use(&self) {
+        if !self.is_of_use.load(Ordering::Relaxed) && !self.is_of_use.swap(true, Ordering::SeqCst) {
+            self.pass.of_use();
+        }
     }
 
     fn get(&self) -> Use {
         let all = [Use::Spare, Use::Probe, Use::Starting, Use::Session, Use::Everybody];
-        let present = self.0.load(Ordering::SeqCst);
+        let present = self.use_.load(Ordering::SeqCst);
         all.into_iter().find(|use_| *use_ as u8 == present).expect("only uses are stored")
     }
 }
@@ -378,14 +362,19 @@ impl Employment {
 
 impl<T: Living> Slot<T> {
     fn new() -> Self {
-        Self { present: ArcSwapOption::empty(), making: tokio::sync::Mutex::new(()), closed: AtomicBool::new(false) }
+        Self {
+            present: ArcSwapOption::empty(),
+            making: tokio::sync::Mutex::new(None),
+            attempts: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        }
     }
 
     fn living(&self) -> Option<Arc<T>> {
         self.present.load_full().filter(|present| present.lives())
     }
 
-    /// Returns what is there, or makes it; who comes meanwhile waits for the same.
+    /// Returns what is there, or makes it; who comes meanwhile waits for the same, also where that is an error.
     async fn get<F>(&self, make: impl FnOnce() -> F) -> Result<Arc<T>, Error>
     where
         F: Future<Output = Result<Arc<T>, Error>>,
@@ -393,11 +382,20 @@ impl<T: Living> Slot<T> {
         if let Some(present) = self.living() {
             return Ok(present);
         }
-        let _making = self.making.lock().await;
+        let attempts = self.attempts.load(Ordering::SeqCst);
+        let mut failed = self.making.lock().await;
         if let Some(present) = self.living() {
             return Ok(present);
         }
-        let made = make().await?;
+        if self.attempts.load(Ordering::SeqCst) > attempts
+            && let Some(error) = &*failed
+        {
+            return Err(error.clone());
+        }
+        let made = make().await;
+        *failed = made.as_ref().err().cloned();
+        self.attempts.fetch_add(1, Ordering::SeqCst);
+        let made = made?;
         self.put(Arc::clone(&made));
         Ok(made)
     }
@@ -447,17 +445,6 @@ impl From<Failure> for Error {
     }
 }
 
-// === impl Closed ===
-
-impl Closed {
-    /// What is answered while it rests.
-    fn refusal(&self, left: Duration) -> Failure {
-        let (failures, left) = (self.failures, left.as_secs() + 1);
-        let again = format!("it failed {failures} times in a row and is tried again in {left} s");
-        Failure { reason: format!("{}; {again}", self.failure.reason), details: format!("{}; {again}", self.failure) }
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // No panic happens under these locks; a poisoned one would still hold consistent state.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -489,5 +476,22 @@ mod tests {
         let put = Arc::new(Made);
         slot.put(Arc::clone(&put));
         assert_eq!(Arc::strong_count(&put), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_an_attempt_takes_over_its_error_and_who_comes_later_tries_again() {
+        let (slot, attempts) = (Slot::<Made>::new(), AtomicU64::new(0));
+        let attempt = || async {
+            attempts.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            Err(Error::SessionLost)
+        };
+
+        let (first, second, third) = tokio::join!(slot.get(attempt), slot.get(attempt), slot.get(attempt));
+
+        assert!([first, second, third].iter().all(Result::is_err));
+        assert_eq!(attempts.load(Ordering::SeqCst), 1);
+        assert!(slot.get(attempt).await.is_err());
+        assert_eq!(attempts.load(Ordering::SeqCst), 2);
     }
 }
