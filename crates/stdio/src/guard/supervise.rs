@@ -124,7 +124,7 @@ impl Guarding {
 
     /// Watches the program to its end, and ends what it left.
     fn watch(mut self) -> io::Result<Status> {
-        let mut phase = Phase::Watching;
+        let (mut phase, mut hunt) = (Phase::Watching, tree::Hunt::default());
         while self.reap() {
             phase = match phase {
                 Phase::Watching if self.status.is_some() || self.is_asked() => {
@@ -137,10 +137,8 @@ impl Guarding {
             let patience = match phase {
                 Phase::Watching => None,
                 Phase::Asking { until } => Some(until.saturating_duration_since(Instant::now())),
-                Phase::Killing => {
-                    tree::kill_all(self.program);
-                    Some(KILL_PAUSE)
-                }
+                Phase::Killing if hunt.round(self.program) => Some(KILL_PAUSE),
+                Phase::Killing => Some(Duration::ZERO),
             };
             self.wait(phase, patience)?;
         }

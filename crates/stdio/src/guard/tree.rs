@@ -33,20 +33,31 @@ pub(super) fn signal_all(_program: Pid, signal: Signal) {
     signal_each(&linux::all_below(), signal);
 }
 
-/// Kills the program and all that came of it; who is started meanwhile is left to the next time.
+/// The killing of everything, round by round. Between rounds the guard has to reap: who ended makes each one longer.
+#[derive(Default)]
+pub(super) struct Hunt {
+    #[cfg(target_os = "linux")]
+    stopped: std::collections::HashSet<Pid>,
+    #[cfg(target_os = "linux")]
+    rounds: usize,
+}
+
 #[cfg(target_os = "linux")]
-pub(super) fn kill_all(_program: Pid) {
-    let mut stopped = std::collections::HashSet::new();
-    let mut found = Vec::new();
-    for _ in 0..STOPS_MAX {
-        found = linux::all_below();
-        let new: Vec<Pid> = found.iter().copied().filter(|pid| stopped.insert(*pid)).collect();
-        if new.is_empty() {
-            break;
+impl Hunt {
+    /// Stops what is new, or kills all when nothing is. Returns whether it has killed; who is started meanwhile is left
+    /// to the next round.
+    pub(super) fn round(&mut self, _program: Pid) -> bool {
+        let found = linux::all_below();
+        let new: Vec<Pid> = found.iter().copied().filter(|pid| self.stopped.insert(*pid)).collect();
+        self.rounds += 1;
+        if !new.is_empty() && self.rounds < STOPS_MAX {
+            signal_each(&new, Signal::STOP);
+            return false;
         }
-        signal_each(&new, Signal::STOP);
+        signal_each(&found, Signal::KILL);
+        *self = Self::default();
+        true
     }
-    signal_each(&found, Signal::KILL);
 }
 
 #[cfg(target_os = "linux")]
@@ -66,10 +77,13 @@ pub(super) fn signal_all(program: Pid, signal: Signal) {
     let _ended = kill_process(program, signal);
 }
 
-/// Kills the program's process group, and the program.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn kill_all(program: Pid) {
-    signal_all(program, Signal::KILL);
+impl Hunt {
+    /// Kills the program's process group, and the program.
+    pub(super) fn round(&mut self, program: Pid) -> bool {
+        signal_all(program, Signal::KILL);
+        true
+    }
 }
 
 #[cfg(target_os = "linux")]
