@@ -127,7 +127,7 @@ async fn passed(step: Step) {
 
 /// Takes the guard's process off the system's table, and its folder off the disk, which a guard that was killed has
 /// left there; blocks until the guard has ended.
-fn clear(mut process: process::Child, folder: Option<PathBuf>, server: &str) {
+pub(crate) fn clear(mut process: process::Child, folder: Option<PathBuf>, server: &str) {
     let cleared = process.wait().and_then(|_| folder.map_or(Ok(()), std::fs::remove_dir_all));
     if let Err(error) = cleared
         && error.kind() != io::ErrorKind::NotFound

@@ -62,21 +62,38 @@ impl Child {
     /// # Errors
     /// [`StartError`] when there is no process for it.
     pub async fn start(program: &Arc<Program>, guard: &Guard) -> Result<(Self, Lines), StartError> {
-        let (for_thread, guard) = (Arc::clone(program), guard.clone());
-        // Starting a process blocks until its `exec`: not on a thread of the runtime.
-        let launched = tokio::task::spawn_blocking(move || launch(&for_thread, &guard)).await;
-        let launched = launched.map_err(io::Error::other).and_then(|launched| launched).map_err(StartError)?;
-        let (launched, folder) = launched;
-        Self::attended(program, launched, folder).map_err(StartError)
+        let (program, guard) = (Arc::clone(program), guard.clone());
+        // A task of its own: whoever leaves meanwhile leaves a child behind that is ended, and no half of one.
+        let started = tokio::spawn(async move {
+            let for_thread = Arc::clone(&program);
+            // Starting a process blocks until its `exec`: not on a thread of the runtime.
+            let launched = tokio::task::spawn_blocking(move || launch(&for_thread, &guard)).await;
+            let (launched, folder) = launched.map_err(io::Error::other).and_then(|launched| launched)?;
+            Self::attended(&program, launched, folder)
+        });
+        started.await.map_err(io::Error::other).and_then(|started| started).map_err(StartError)
     }
 
     fn attended(program: &Arc<Program>, launched: Launched, folder: Option<PathBuf>) -> io::Result<(Self, Lines)> {
         let Launched { process, control, stdin, stdout, stderr } = launched;
-        control.set_nonblocking(true)?;
         let limits = &program.limits;
-        let stdin = pipe::Sender::from_owned_fd(stdin.into())?;
-        let stdout = pipe::Receiver::from_owned_fd(stdout.into())?;
-        let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
+        let registered = || -> io::Result<_> {
+            control.set_nonblocking(true)?;
+            let control = tokio::net::UnixStream::from_std(control)?;
+            let stdin = pipe::Sender::from_owned_fd(stdin.into())?;
+            let stdout = pipe::Receiver::from_owned_fd(stdout.into())?;
+            let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
+            Ok((control, stdin, stdout, stderr))
+        };
+        let (control, stdin, stdout, stderr) = match registered() {
+            Ok(registered) => registered,
+            Err(error) => {
+                // Its socket is closed, at which the guard ends everything; it must be waited for all the same.
+                let name = Arc::clone(&program.name);
+                drop(tokio::task::spawn_blocking(move || attendant::clear(process, folder, &name)));
+                return Err(error);
+            }
+        };
         let inner = Arc::new(Inner {
             outgoing: Outgoing::new(stdin, limits),
             ending: watch::Sender::new(false),
@@ -87,7 +104,7 @@ impl Child {
         let attendant = Attendant {
             inner: Arc::clone(&inner),
             process,
-            control: tokio::net::UnixStream::from_std(control)?,
+            control,
             stderr: Stderr::new(stderr, Arc::clone(&program.name), limits),
             folder,
             program: Arc::clone(program),

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quorate_stdio::{Child, ENDING_MAX, Status};
+use quorate_stdio::{Child, ENDING_MAX, Program, Status};
 
 use crate::support::*;
 
@@ -151,6 +151,34 @@ async fn a_child_that_breaks_its_input_is_not_open_and_whoever_gives_it_up_has_n
     assert_eq!(child.send(message("[]")).await, Err(quorate_stdio::SendError::Ended));
     child.end();
     assert!(!exited(&child).await.asked);
+}
+
+#[tokio::test]
+async fn a_child_whose_start_nobody_waits_for_is_ended_and_waited_for() {
+    // The name stands in the guard's arguments.
+    let left = Arc::new(Program { name: "left-while-it-starts".into(), ..program(&["cat"]) });
+    for _ in 0..20 {
+        let guard = guard();
+        let start = Child::start(&left, &guard);
+        tokio::select! {
+            biased;
+            _ = start => unreachable!("a start takes longer than this"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    // Started behind them.
+    let (child, _lines) = start(program(&["cat"])).await;
+    child.end();
+    exited(&child).await;
+
+    let of_all = |file: &str| {
+        let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
+        let text = |process: std::fs::DirEntry| std::fs::read_to_string(process.path().join(file)).ok();
+        processes.filter_map(text).collect::<Vec<String>>()
+    };
+    let zombie = format!(") Z {} ", std::process::id());
+    until(|| !of_all("cmdline").iter().any(|arguments| arguments.contains("left-while-it-starts"))).await;
+    until(|| !of_all("stat").iter().any(|stat| stat.contains(&zombie))).await;
 }
 
 #[tokio::test]

@@ -246,13 +246,19 @@ impl Server {
         }
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         let permit = permit.map_err(|_| Error::Children { max: self.config.children_max })?;
-        let (child, lines) = self.launch().await.map_err(|failure| {
-            self.failed(&pass, &failure);
-            failure
-        })?;
-        let employment = Arc::new(Employment::of(use_, pass));
-        self.watch(&child, Arc::clone(&employment), permit);
-        Ok(Fresh { child, lines, employment })
+        let server = Arc::clone(self);
+        // A task of its own: a start whose user leaves counts among the processes until it has ended again.
+        let started = tokio::spawn(async move {
+            let (child, lines) = server.launch().await.map_err(|failure| {
+                server.failed(&pass, &failure);
+                failure
+            })?;
+            let employment = Arc::new(Employment::of(use_, pass));
+            server.watch(&child, Arc::clone(&employment), permit);
+            Ok(Fresh { child, lines, employment })
+        });
+        let fresh: Result<Fresh, Failure> = started.await.map_err(|_| Failure::plain("its start was cut short"))?;
+        Ok(fresh?)
     }
 
     async fn launch(&self) -> Result<(Child, Lines), Failure> {
