@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::text::cut;
+
 /// The most characters of a value that a problem shows.
 const SHOWN_CHARS_MAX: usize = 80;
 /// The most names that a problem lists.
@@ -144,7 +146,7 @@ pub enum Reason {
         schemes: Vec<String>,
     },
     /// A credential is configured that no request carries.
-    #[error("no operation that is offered asks for {scheme:?}: its credential is never sent")]
+    #[error("no selected operation asks for {scheme:?}: its credential is never sent")]
     UnusedCredential {
         /// The security scheme.
         scheme: String,
@@ -214,8 +216,7 @@ impl Fault {
 
 /// Quotes a text as problems show it, shortened.
 pub(crate) fn shown(text: &str) -> String {
-    let short: String = text.chars().take(SHOWN_CHARS_MAX).collect();
-    let ellipsis = if short.len() < text.len() { "…" } else { "" };
+    let (short, ellipsis) = cut(text, SHOWN_CHARS_MAX);
     format!("{short:?}{ellipsis}")
 }
 

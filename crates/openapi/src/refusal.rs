@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::problem::listed;
+use crate::text::cut;
 
 /// The most problems that are told at once.
 const PROBLEMS_MAX: usize = 10;
@@ -138,7 +139,6 @@ impl std::error::Error for Refusal {}
 
 /// Shows a raw JSON value, shortened.
 pub(crate) fn shown(raw: &str) -> String {
-    let short: String = raw.chars().take(SHOWN_CHARS_MAX).collect();
-    let ellipsis = if short.len() < raw.len() { "…" } else { "" };
+    let (short, ellipsis) = cut(raw, SHOWN_CHARS_MAX);
     format!("{short}{ellipsis}")
 }

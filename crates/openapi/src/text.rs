@@ -14,6 +14,11 @@ pub(crate) fn clean(text: &str, chars_max: usize) -> String {
     cleaned
 }
 
+/// Cuts a text to `chars_max` characters, and returns what shows that it was cut.
+pub(crate) fn cut(text: &str, chars_max: usize) -> (&str, &'static str) {
+    text.char_indices().nth(chars_max).map_or((text, ""), |(end, _)| (&text[..end], "…"))
+}
+
 /// Tells whether a character does not show: controls but line ends and tabs, zero-width and direction marks, tags.
 fn is_hidden(c: char) -> bool {
     let format = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'

@@ -181,7 +181,7 @@ fn a_credential_that_no_request_carries_is_told_and_a_silent_document_gets_it_ev
     let (token, key) = (Credential::Token(Secret::new("t")), Credential::Value(Secret::new("k")));
     let login = Credential::Basic { username: "ann".to_owned(), password: Secret::new("w") };
     let unused =
-        "#/components/securitySchemes/key: no operation that is offered asks for \"key\": its credential is never sent";
+        "#/components/securitySchemes/key: no selected operation asks for \"key\": its credential is never sent";
     let bearer = Some("Bearer t");
     let check =
         |text: &str, credentials: &[(&str, &Credential)], expected: Result<([Option<&str>; 2], &[&str]), &str>| {
