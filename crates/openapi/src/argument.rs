@@ -156,7 +156,8 @@ fn of_body<'d>(document: &'d Document, body: &Body<'d>) -> Result<Vec<Draft<'d>>
                 Form::UrlEncoded | Form::Multipart => {
                     let object = schema.as_ref().map_or(Ok(false), |schema| schema::is_object(document, schema))?;
                     if !object {
-                        let what = format!("a body of {} that is no object", body.media);
+                        let what =
+                            format!("a body of {} that is no object", String::from_utf8_lossy(body.media.as_bytes()));
                         return Err(body.node.fault(Reason::Unsupported { what, hint: "" }));
                     }
                     Written::AsIs

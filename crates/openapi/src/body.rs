@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 
+use http::HeaderValue;
 use serde_json::Value;
 
 use crate::document::Document;
 use crate::node::Node;
 use crate::operation::Operation;
-use crate::parameter::{Location, Wire, is_json};
+use crate::parameter::{Json, Location, Wire, is_json};
 use crate::problem::{Fault, Reason, shown};
 use crate::schema::{self, Field};
 
@@ -80,7 +81,7 @@ pub(crate) struct Ways {
 pub(crate) struct Body<'d> {
     pub(crate) form: Form,
     /// The media type, as the document writes it.
-    pub(crate) media: &'d str,
+    pub(crate) media: HeaderValue,
     pub(crate) required: bool,
     pub(crate) content: Content<'d>,
     /// Empty unless it is a form that is one argument.
@@ -112,10 +113,10 @@ pub(crate) fn of<'d>(document: &'d Document, operation: &Operation<'d>) -> Resul
         (Form::Text, media) if media.contains('*') => "text/plain",
         (_, media) => media,
     };
-    if http::HeaderValue::from_str(media).is_err() {
+    let media = HeaderValue::from_str(media).map_err(|_| {
         let message = "it is not a media type".to_owned();
-        return Err(content.fault(Reason::Invalid { value: shown(media), message }));
-    }
+        content.fault(Reason::Invalid { value: shown(media), message })
+    })?;
     let content = content_of(document, form, &value, schema)?;
     let ways = match (&content, form) {
         (Content::Whole(Some(schema)), Form::UrlEncoded | Form::Multipart) => ways(document, form, &value, schema)?,
@@ -190,26 +191,22 @@ fn way(document: &Document, form: Form, value: &Node<'_>, field: &Field<'_>) -> 
     let encoding = value.get("encoding").and_then(|encodings| encodings.get(field.name));
     Ok(match form {
         Form::Json => Way::Member(Box::from(field.name)),
-        Form::UrlEncoded => Way::Pair(pair(document, field, encoding.as_ref())?),
+        Form::UrlEncoded => Way::Pair(pair(field.name, encoding.as_ref())?),
         Form::Multipart | Form::Text | Form::Binary => Way::Part(part(document, field, encoding.as_ref())?),
     })
 }
 
-fn pair(document: &Document, field: &Field<'_>, encoding: Option<&Node<'_>>) -> Result<Wire, Fault> {
-    let styled = |node: &Node<'_>| ["style", "explode", "allowReserved"].iter().any(|key| node.get(key).is_some());
-    let Some(encoding) = encoding else {
-        // OpenAPI 3.1.1 "Encoding Object": an object is JSON unless a style is asked for.
-        let json = schema::is_object(document, &field.node)?;
-        return Ok(Wire { json, ..Wire::form(field.name) });
-    };
-    if styled(encoding) {
-        return Wire::read(encoding, field.name, Location::Query);
+fn pair(name: &str, encoding: Option<&Node<'_>>) -> Result<Wire, Fault> {
+    let Some(encoding) = encoding else { return Ok(Wire::form(name)) };
+    if ["style", "explode", "allowReserved"].iter().any(|key| encoding.get(key).is_some()) {
+        return Wire::read(encoding, name, Location::Query);
     }
     let json = match encoding.text_of("contentType")? {
-        Some(media) => is_json(media),
-        None => schema::is_object(document, &field.node)?,
+        Some(media) if is_json(media) => Json::Always,
+        Some(_) => Json::Never,
+        None => Json::Objects,
     };
-    Ok(Wire { json, ..Wire::form(field.name) })
+    Ok(Wire { json, ..Wire::form(name) })
 }
 
 /// Tells whether a field is a file, or a list of files.
@@ -227,7 +224,7 @@ fn part(document: &Document, field: &Field<'_>, encoding: Option<&Node<'_>>) -> 
     let media = asked
         .filter(|media| !media.contains([',', '*']))
         .or_else(|| meant.value.get("contentMediaType").and_then(Value::as_str).filter(|_| file));
-    let media = media.filter(|media| http::HeaderValue::from_str(media).is_ok()).map(Box::from);
+    let media = media.filter(|media| HeaderValue::from_str(media).is_ok()).map(Box::from);
     Ok(Part { name: Box::from(field.name), file, media })
 }
 
@@ -255,7 +252,11 @@ mod tests {
                             let required = if one.field.required { "!" } else { "" };
                             let way = match &one.way {
                                 Way::Member(_) => String::new(),
-                                Way::Pair(wire) => format!(":{:?}{}", wire.style, if wire.json { " json" } else { "" }),
+                                Way::Pair(wire) => format!(
+                                    ":{:?}{}",
+                                    wire.style,
+                                    if wire.json == Json::Objects { " or json" } else { "" }
+                                ),
                                 Way::Part(part) => {
                                     let file = if part.file { " file" } else { "" };
                                     format!(":{}{file}", part.media.as_deref().unwrap_or("-"))
@@ -266,7 +267,7 @@ mod tests {
                         fields.iter().map(shown).collect::<Vec<_>>().join(" ")
                     }
                 };
-                format!("{:?} {} [{fields}]", body.form, body.media)
+                format!("{:?} {} [{fields}]", body.form, body.media.to_str().expect("is text"))
             }
         }
     }
@@ -302,7 +303,10 @@ mod tests {
     #[test]
     fn fields_of_forms_know_their_way() {
         let form = "{application/x-www-form-urlencoded: {schema: {type: object, properties: {a: {type: string}, b: {type: object}, c: {type: object}, d: {type: array}}}, encoding: {c: {style: deepObject, explode: true}}}}";
-        assert_eq!(read(form), "UrlEncoded application/x-www-form-urlencoded [a:Form b:Form json c:DeepObject d:Form]");
+        assert_eq!(
+            read(form),
+            "UrlEncoded application/x-www-form-urlencoded [a:Form or json b:Form or json c:DeepObject d:Form or json]"
+        );
         let form = "{multipart/form-data: {schema: {type: object, required: [f], properties: {f: {type: string, format: binary}, g: {type: array, items: {type: string, contentMediaType: image/png}}, h: {type: string, contentMediaType: image/png, contentEncoding: base64}, i: {}}}, encoding: {f: {contentType: application/pdf}, i: {contentType: 'image/*'}}}}";
         assert_eq!(read(form), "Multipart multipart/form-data [f!:application/pdf file g:- file h:- i:-]");
     }

@@ -63,8 +63,18 @@ pub(crate) struct Wire {
     pub(crate) explode: bool,
     /// Whether reserved characters stay as they are.
     pub(crate) reserved: bool,
-    /// Whether the value is written as JSON text, whatever it is.
-    pub(crate) json: bool,
+    pub(crate) json: Json,
+}
+
+/// Which values are written as JSON text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Json {
+    /// None, since a style says how they are written.
+    Never,
+    /// Objects, since no style is asked for (OpenAPI 3.1.1 "Encoding Object").
+    Objects,
+    /// All, since a media type is asked for.
+    Always,
 }
 
 /// One parameter.
@@ -126,12 +136,12 @@ impl Wire {
         };
         let explode = node.flag_of("explode")?.unwrap_or(style == Style::Form);
         let reserved = node.flag_of("allowReserved")?.unwrap_or(false) && location == Location::Query;
-        Ok(Self { name: Box::from(name), style, explode, reserved, json: false })
+        Ok(Self { name: Box::from(name), style, explode, reserved, json: Json::Never })
     }
 
     /// The way of a field of a form that says nothing else.
     pub(crate) fn form(name: &str) -> Self {
-        Self { name: Box::from(name), style: Style::Form, explode: true, reserved: false, json: false }
+        Self { name: Box::from(name), style: Style::Form, explode: true, reserved: false, json: Json::Objects }
     }
 }
 
@@ -191,7 +201,7 @@ fn one<'d>(document: &'d Document, node: Node<'d>) -> Result<Result<Parameter<'d
         let Some((media, value)) = content.members()?.next() else {
             return Err(content.fault(Reason::Missing { what: "a media type".to_owned() }));
         };
-        wire.json = is_json(media);
+        wire.json = if is_json(media) { Json::Always } else { Json::Never };
         schema = document.resolve(value)?.get("schema");
     }
     // A path without one of its parameters is another path.
@@ -232,7 +242,7 @@ mod tests {
         let (found, notes) = all(&document, &operations[0]).map_err(|fault| fault.refused().to_string())?;
         let shown = |one: &Parameter<'_>| {
             let Wire { name, style, explode, reserved, json } = &one.wire;
-            let flags = [(one.required, "!"), (*explode, "*"), (*reserved, "+"), (*json, "json")];
+            let flags = [(one.required, "!"), (*explode, "*"), (*reserved, "+"), (*json == Json::Always, "json")];
             let flags: String = flags.iter().filter(|(on, _)| *on).map(|(_, flag)| *flag).collect();
             format!("{}:{name}:{style:?}{flags}", one.location.as_str())
         };

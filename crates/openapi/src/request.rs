@@ -375,8 +375,7 @@ impl BodyPlan {
                 let mut result = Ok(());
                 members(given.raw, 0, |name, span| {
                     if result.is_ok() {
-                        let raw = span.of(given.raw);
-                        result = style::query(&mut body, &self.ways.pair(name, raw), raw, Taken(&[]));
+                        result = style::query(&mut body, &self.ways.pair(name), span.of(given.raw), Taken(&[]));
                     }
                 })
                 .map_err(ambiguous)?;
@@ -401,12 +400,10 @@ impl BodyPlan {
 // === impl Ways ===
 
 impl Ways {
-    /// The way of a member of a URL-encoded form; an object that no style is asked for is JSON (OpenAPI 3.1.1 "Encoding
-    /// Object").
-    fn pair(&self, name: &str, raw: &str) -> Wire {
+    fn pair(&self, name: &str) -> Wire {
         match self.named.get(name) {
             Some(Way::Pair(wire)) => wire.clone(),
-            _ => Wire { json: raw.starts_with('{'), ..Wire::form(name) },
+            _ => Wire::form(name),
         }
     }
 

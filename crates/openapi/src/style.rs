@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, percent_decode_str, utf8_percent_encode};
 use quorate_jsonrpc::{elements, members, text};
 
 use crate::encode;
-use crate::parameter::{Style, Wire};
+use crate::parameter::{Json, Style, Wire};
 
 /// The deepest nesting of a `deepObject`.
 const DEEP_MAX: usize = 8;
@@ -113,7 +113,7 @@ pub(crate) fn cookie(out: &mut String, wire: &Wire, raw: &str, taken: Taken<'_>)
 
 fn pairs(out: &mut String, wire: &Wire, raw: &str, between: &str, taken: Taken<'_>) -> Result<(), Unwritable> {
     let set = if wire.reserved { encode::RESERVED } else { encode::STRICT };
-    if wire.style == Style::DeepObject && !wire.json && raw.starts_with(['{', '[']) {
+    if wire.style == Style::DeepObject && wire.json == Json::Never && raw.starts_with(['{', '[']) {
         let name = utf8_percent_encode(&wire.name, encode::STRICT).to_string();
         return Deep { out, name, wire, set, between, taken }.write(raw, 0);
     }
@@ -187,7 +187,12 @@ pub(crate) fn has_dot_segment(path: &str) -> bool {
 }
 
 fn read<'a>(wire: &Wire, raw: &'a str) -> Result<Value<'a>, Unwritable> {
-    if wire.json {
+    let json = match wire.json {
+        Json::Never => false,
+        Json::Objects => raw.starts_with('{'),
+        Json::Always => true,
+    };
+    if json {
         return Ok(Value::Scalar(Cow::Borrowed(raw)));
     }
     match raw.as_bytes().first() {
@@ -327,7 +332,7 @@ mod tests {
     const OBJECT: &str = r#"{"R":100,"G":200,"B":150}"#;
 
     fn wire(style: Style, explode: bool) -> Wire {
-        Wire { name: "color".into(), style, explode, reserved: false, json: false }
+        Wire { name: "color".into(), style, explode, reserved: false, json: Json::Never }
     }
 
     fn written(style: Style, explode: bool, raw: &str) -> Result<String, Unwritable> {
@@ -426,7 +431,7 @@ mod tests {
         );
         let too_deep = format!("{}1{}", "[".repeat(20), "]".repeat(20));
         assert_eq!(written(Style::DeepObject, true, &too_deep), Err(Unwritable::TooDeep));
-        let json = Wire { json: true, ..wire(Style::Form, true) };
+        let json = Wire { json: Json::Always, ..wire(Style::Form, true) };
         let mut out = "x=1".to_owned();
         query(&mut out, &json, r#"{"a":[1]}"#, Taken(&[])).expect("is written");
         assert_eq!(out, "x=1&color=%7B%22a%22%3A%5B1%5D%7D");

@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{HeaderMap, Method, Request};
 use serde_json::{Value, json};
 
 use crate::argument::{self, Argument};
@@ -82,7 +82,7 @@ impl Tool {
         })?;
         plan.body = body.map(|body| BodyPlan {
             form: body.form,
-            media: HeaderValue::from_str(body.media).unwrap_or_else(|_| HeaderValue::from_static("application/json")),
+            media: body.media,
             required: body.required,
             opened: matches!(body.content, Content::Fields(_)),
             ways: body.ways,

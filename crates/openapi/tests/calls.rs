@@ -160,6 +160,17 @@ fn a_form_that_is_one_argument_is_written_as_one_that_is_opened() {
 }
 
 #[test]
+fn an_object_in_a_form_is_json_whatever_its_schema_says() {
+    let content = json!({"application/x-www-form-urlencoded": {"schema": {"properties": {"any": {}, "mode": {"type": "string"}}}}});
+    let api = small(
+        json!({"/a": {"post": {"operationId": "post", "requestBody": {"content": content}}}}),
+        &Config::default(),
+    );
+    let sent = call(&api, "post", &json!({"any": {"mode": "x"}, "mode": "y"})).expect("is valid");
+    assert!(sent.ends_with("\n\nany=%7B%22mode%22%3A%22x%22%7D&mode=y"), "{sent}");
+}
+
+#[test]
 fn a_list_of_files_is_known_through_references() {
     let text = json!({
         "openapi": "3.1.0", "servers": [{"url": "https://h"}],
