@@ -249,10 +249,7 @@ impl Server {
         let server = Arc::clone(self);
         // A task of its own: a start whose user leaves counts among the processes until it has ended again.
         let started = tokio::spawn(async move {
-            let (child, lines) = server.launch().await.map_err(|failure| {
-                server.failed(&pass, &failure);
-                failure
-            })?;
+            let (child, lines) = server.launch().await.inspect_err(|failure| server.failed(&pass, failure))?;
             let employment = Arc::new(Employment::of(use_, pass));
             server.watch(&child, Arc::clone(&employment), permit);
             Ok(Fresh { child, lines, employment })
@@ -266,10 +263,9 @@ impl Server {
             reason: format!("the value of its variable {} cannot be read", unreadable.variable.display()),
             details: format!("{}: {}", unreadable.file.display(), unreadable.reason),
         })?;
-        Child::start(&Arc::new(program), &self.config.guard).await.map_err(|error| Failure {
-            reason: "its process cannot be started".to_owned(),
-            details: error.to_string(),
-        })
+        Child::start(&Arc::new(program), &self.config.guard)
+            .await
+            .map_err(|error| Failure { reason: "its process cannot be started".to_owned(), details: error.to_string() })
     }
 
     /// Sees a process end.
