@@ -10,6 +10,7 @@
 //! waits: a guard is asleep from start to end.
 
 use std::fmt::Arguments;
+use std::fs::DirEntry;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -34,6 +35,9 @@ pub(crate) const TERM_GRACE: Duration = Duration::from_secs(1);
 const KILL_PAUSE: Duration = Duration::from_millis(5);
 /// How long the order may take to arrive; the node sends it at once.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a process finds what it has open.
+const DESCRIPTORS: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
 
 /// A guard with a program.
 struct Guarding {
@@ -70,6 +74,7 @@ pub(super) fn say(what: Arguments<'_>) {
 }
 
 fn guard() -> io::Result<()> {
+    close_inherited()?;
     name();
     // A copy, which is closed on exec as the original is not; the program gets another standard input anyway.
     let mut control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -189,6 +194,18 @@ impl Guarding {
         while matches!(self.ended.read(&mut wakes), Ok(read) if read == wakes.len()) {}
         Ok(())
     }
+}
+
+/// Closes whatever this process has open beside its standard streams. The node's own descriptors all close on `exec`;
+/// those that it has inherited itself, of sockets or logs of whoever started it, are no program's business.
+fn close_inherited() -> io::Result<()> {
+    // The list is complete before anything of it is closed: it has a descriptor itself, which is closed by then.
+    let numbers = |entry: io::Result<DirEntry>| entry.ok()?.file_name().to_str()?.parse::<i32>().ok();
+    let open: Vec<i32> = std::fs::read_dir(DESCRIPTORS)?.filter_map(numbers).filter(|number| *number > 2).collect();
+    for number in open {
+        let _closed = nix::unistd::close(number);
+    }
+    Ok(())
 }
 
 /// Makes the program's private folder, if it has one: a new one, never one that is there.

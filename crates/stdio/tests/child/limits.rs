@@ -23,6 +23,20 @@ async fn the_environment_is_what_was_given_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_file_that_this_process_has_inherited_reaches_no_program() {
+    // As one that whoever started the node has left open for it.
+    let file = tempfile::tempfile().expect("a file");
+    let inherited = rustix::io::fcntl_dupfd_cloexec(&file, 100).expect("a copy");
+    rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::empty()).expect("it stays open on exec");
+    let number = std::os::fd::AsRawFd::as_raw_fd(&inherited);
+
+    let look = format!("if [ -e /proc/$$/fd/{number} ]; then echo '[there]'; else echo '[gone]'; fi");
+    let (_child, _lines, said) = started(&look).await;
+
+    assert_eq!(said, "gone");
+}
+
+#[tokio::test]
 async fn arguments_arrive_as_they_are_and_no_shell_sees_them() {
     let arguments = ["printf", "[\"%s %s %s\"]\n", "$HOME", "; echo x", "*"];
     let (_child, mut lines) = start(program(&arguments)).await;
