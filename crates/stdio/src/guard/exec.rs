@@ -59,19 +59,13 @@ fn bind(guard: Option<i32>, resources: Resources) -> io::Result<()> {
     bound(Resource::Nofile, resources.files)
 }
 
-#[cfg(target_os = "linux")]
 fn die_with(guard: Option<i32>) -> io::Result<()> {
-    rustix::thread::set_no_new_privs(true)?;
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    // A guard that died before that sends no signal any more: then the parent is another one by now.
-    match getppid() {
-        Some(parent) if Some(parent.as_raw_nonzero().get()) == guard => Ok(()),
-        _ => Err(io::Error::other("the guard is gone")),
+    #[cfg(target_os = "linux")]
+    {
+        rustix::thread::set_no_new_privs(true)?;
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn die_with(guard: Option<i32>) -> io::Result<()> {
+    // A guard that died before that sends no signal any more: then the parent is another one by now.
     match getppid() {
         Some(parent) if Some(parent.as_raw_nonzero().get()) == guard => Ok(()),
         _ => Err(io::Error::other("the guard is gone")),

@@ -89,7 +89,7 @@ pub(super) fn receive(control: &mut UnixStream, bytes_max: usize) -> io::Result<
     let mut length = [0; 4];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(&*control, &mut [IoSliceMut::new(&mut length)], &mut ancillary, receive_flags())?.bytes;
+    let received = recvmsg(&*control, &mut [IoSliceMut::new(&mut length)], &mut ancillary, RecvFlags::empty())?.bytes;
     let mut fds = Vec::with_capacity(2);
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
@@ -108,17 +108,7 @@ pub(super) fn receive(control: &mut UnixStream, bytes_max: usize) -> io::Result<
     Ok((fds, bytes))
 }
 
-#[cfg(target_os = "linux")]
-fn receive_flags() -> RecvFlags {
-    RecvFlags::CMSG_CLOEXEC
-}
-
-#[cfg(not(target_os = "linux"))]
-fn receive_flags() -> RecvFlags {
-    RecvFlags::empty()
-}
-
-/// Where the flag of `recvmsg` is missing; a guard has one thread, so that nothing is started in between.
+/// Not all systems have a flag of `recvmsg` for it; a guard has one thread, so that nothing is started in between.
 fn close_on_exec(fds: &[OwnedFd; 2]) -> io::Result<()> {
     for fd in fds {
         rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC)?;
