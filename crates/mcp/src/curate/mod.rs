@@ -29,6 +29,7 @@ pub mod pattern;
 mod rule;
 pub mod search;
 mod select;
+mod spelling;
 mod terms;
 pub(crate) mod treatment;
 pub mod version;
@@ -37,7 +38,9 @@ pub use define::META_TAGS;
 pub use marks::{Marks, Watched};
 pub use pattern::{InvalidPattern, Pattern, Renaming};
 pub use rule::{ArgumentChange, Changes, Listed, Rule, Rules, Search, Selections, Subject};
+use select::UriSelection;
 pub use select::{PATTERNS_MAX, Selection};
+pub use spelling::{InvalidUriPattern, check_uri_pattern};
 pub use terms::{Place, Refused, Terms};
 use treatment::{Applicable, Treatment};
 
@@ -76,6 +79,8 @@ pub(crate) enum Judged<'a> {
 #[derive(Clone, Debug)]
 struct OfKind {
     selection: Selection,
+    /// The selection as it chooses resources, where it is of those.
+    uris: Option<UriSelection>,
     /// The numbers of the selection's first `include` and first `exclude`; none where everything
     /// is chosen, or nothing.
     watched: Option<(usize, usize)>,
@@ -144,18 +149,14 @@ impl Curation {
     /// Tells whether a resource of a server may be asked for, listed or not.
     #[must_use]
     pub fn has_uri(&self, server: ServerIndex, uri: &str) -> bool {
-        self.of(ListKind::Resources, server).is_none_or(|of_kind| of_kind.selection.has_uri(uri))
+        self.of(ListKind::Resources, server).is_none_or(|of_kind| of_kind.has(uri))
     }
 
     /// Decides about an item that a server lists as `name`.
     pub(crate) fn judge(&self, kind: ListKind, server: ServerIndex, name: &str, marks: &mut Marks) -> Judged<'_> {
         let Some(of_kind) = self.of(kind, server) else { return Judged::Exposed(None) };
         of_kind.mark(name, marks);
-        let is_chosen = match kind {
-            ListKind::Tools | ListKind::Prompts => of_kind.selection.has(name),
-            ListKind::Resources | ListKind::ResourceTemplates => of_kind.selection.has_uri(name),
-        };
-        if !is_chosen {
+        if !of_kind.has(name) {
             return Judged::Excluded;
         }
         Judged::Exposed(treatment::treat(&of_kind.rules, name, marks))
@@ -189,13 +190,24 @@ impl OfKind {
         })
     }
 
-    /// Marks the patterns of the selection that match.
+    /// Tells whether the name or URI is chosen.
+    fn has(&self, name: &str) -> bool {
+        match &self.uris {
+            Some(uris) => uris.has(name),
+            None => self.selection.has(name),
+        }
+    }
+
+    /// Marks the patterns of the selection that are for `name`.
     fn mark(&self, name: &str, marks: &mut Marks) {
         let Some((include, exclude)) = self.watched else { return };
         for (first, patterns) in [(include, &self.selection.include), (exclude, &self.selection.exclude)] {
             for (index, _) in patterns.iter().enumerate().filter(|(_, pattern)| pattern.matches(name)) {
                 marks.mark(first + index);
             }
+        }
+        for index in self.uris.iter().flat_map(|uris| uris.excluding(name)) {
+            marks.mark(exclude + index);
         }
     }
 }
@@ -275,7 +287,8 @@ impl Compiler<'_> {
                 };
                 (watch("include", &selection.include), watch("exclude", &selection.exclude))
             });
-            OfKind { selection: selection.clone(), watched, rules: Vec::new() }
+            let uris = (kind == Kind::Resources).then(|| UriSelection::of(selection));
+            OfKind { selection: selection.clone(), uris, watched, rules: Vec::new() }
         })
     }
 

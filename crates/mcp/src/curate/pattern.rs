@@ -83,11 +83,15 @@ impl Pattern {
         self.parts.walk(text, |_| {})
     }
 
-    /// Returns the pattern with its fixed parts rewritten; its `*` stay what they are.
-    pub(super) fn map_parts(&self, rewrite: impl FnMut(&str) -> String) -> Self {
-        let parts: Box<[Box<str>]> =
-            self.parts.0.iter().map(|part| &**part).map(rewrite).map(String::into_boxed_str).collect();
-        Self { text: self.text.clone(), parts: Parts(parts) }
+    /// Returns its fixed parts with `star` between them; nothing where one of them has it.
+    pub(super) fn joined(&self, star: char) -> Option<String> {
+        let is_free = !self.parts.0.iter().any(|part| part.contains(star));
+        is_free.then(|| self.parts.0.join(star.encode_utf8(&mut [0; 4])))
+    }
+
+    /// Makes the pattern whose fixed parts stand between the `star`s of `joined`.
+    pub(super) fn of_joined(joined: &str, star: char) -> Self {
+        Self { text: joined.replace(star, "*").into(), parts: Parts(joined.split(star).map(Box::from).collect()) }
     }
 
     /// Returns what each `*` stands for in `text`, or nothing when it does not match.

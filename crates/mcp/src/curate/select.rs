@@ -2,20 +2,15 @@
 //!
 //! In: a name or URI. Out: whether it is chosen: some pattern of `include` matches it and none of
 //! `exclude`. Names are compared as they are listed. URIs also reach servers without being listed,
-//! so they are compared twice, as they are and as the thing behind other spellings of them
-//! ([`plain`]); both have to be chosen. What a server makes of a URI beyond that (links, letters'
-//! case) is not known here, so `include` is the safer half. RFC 3986 §6.2.2 is followed for
-//! what may be spelled in two ways.
-
-use std::borrow::Cow;
+//! so a choice has to hold for the URI as it is and in each way that a server may read it
+//! ([`super::spelling`]). What a server makes of a URI beyond that (links, letters' case) is not
+//! known here, so `include` is the safer half.
 
 use super::pattern::Pattern;
+use super::spelling::{Readings, UriPattern};
 
 /// The most patterns of one list.
 pub const PATTERNS_MAX: usize = 64;
-/// How often percent-encoding is taken off a URI: what is encoded more often than a proxy and a
-/// server could undo stays encoded.
-const DECODES_MAX: usize = 4;
 
 /// A choice by patterns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +19,14 @@ pub struct Selection {
     pub include: Vec<Pattern>,
     /// What of it is not.
     pub exclude: Vec<Pattern>,
+}
+
+/// A choice of resources, with all readings of its patterns.
+#[derive(Clone, Debug)]
+pub(super) struct UriSelection {
+    selection: Selection,
+    include: Vec<UriPattern>,
+    exclude: Vec<UriPattern>,
 }
 
 // === impl Selection ===
@@ -53,24 +56,6 @@ impl Selection {
         let matches = |pattern: &Pattern| pattern.matches(name);
         self.include.iter().any(matches) && !self.exclude.iter().any(matches)
     }
-
-    /// Tells whether the resource `uri` is chosen, listed or not.
-    #[must_use]
-    pub fn has_uri(&self, uri: &str) -> bool {
-        self.is_everything()
-            || self.has(uri)
-                && match plain(uri) {
-                    Cow::Borrowed(_) => true,
-                    Cow::Owned(plain) => self.has_plain(&plain),
-                }
-    }
-
-    /// The same for a URI that is spelled plainly, whose patterns may not be.
-    fn has_plain(&self, uri: &str) -> bool {
-        let matches =
-            |pattern: &Pattern| pattern.matches(uri) || pattern.map_parts(|part| plain(part).into_owned()).matches(uri);
-        self.include.iter().any(matches) && !self.exclude.iter().any(matches)
-    }
 }
 
 impl Default for Selection {
@@ -79,59 +64,40 @@ impl Default for Selection {
     }
 }
 
-/// Returns `uri` without what makes two spellings of one URI: percent-encoding, `.` and `..`, and
-/// capitals in scheme and authority; borrowed when it is spelled plainly.
-#[must_use]
-pub(super) fn plain(uri: &str) -> Cow<'_, str> {
-    let mut decoded = Cow::Borrowed(uri.as_bytes());
-    for _ in 0..DECODES_MAX {
-        match percent_encoding::percent_decode(&decoded).into() {
-            Cow::Borrowed(_) => break,
-            Cow::Owned(next) => decoded = Cow::Owned(next),
-        }
-    }
-    let text = match decoded {
-        Cow::Borrowed(_) => Cow::Borrowed(uri),
-        // Bytes that are no text become one character that no pattern has.
-        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
-    };
-    let (head, path) = split(&text);
-    let lower = head.chars().any(char::is_uppercase);
-    let dotted = path.split('/').any(|segment| matches!(segment, "." | ".."));
-    if !lower && !dotted {
-        return text;
-    }
-    let mut out = head.to_lowercase();
-    out.push_str(&if dotted { without_dots(path) } else { path.to_owned() });
-    Cow::Owned(out)
-}
+// === impl UriSelection ===
 
-/// Splits a URI behind its authority, or behind its scheme where it has none.
-fn split(uri: &str) -> (&str, &str) {
-    let Some(colon) = uri.find(':') else { return ("", uri) };
-    let behind = &uri[colon + 1..];
-    let authority = behind.strip_prefix("//").map_or(0, |rest| 2 + rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    uri.split_at(colon + 1 + authority)
-}
-
-/// Resolves `.` and `..` (RFC 3986 §5.2.4), query and fragment included: a server may take either
-/// for a path.
-fn without_dots(path: &str) -> String {
-    let mut kept: Vec<&str> = Vec::new();
-    for segment in path.split('/') {
-        match segment {
-            "." => {}
-            // The root has no parent.
-            ".." if kept.len() <= 1 => {}
-            ".." => drop(kept.pop()),
-            segment => kept.push(segment),
-        }
+impl UriSelection {
+    /// Reads the patterns of `selection` as URIs are read.
+    pub(super) fn of(selection: &Selection) -> Self {
+        let read = |patterns: &[Pattern]| patterns.iter().map(UriPattern::of).collect();
+        Self { include: read(&selection.include), exclude: read(&selection.exclude), selection: selection.clone() }
     }
-    kept.join("/")
+
+    /// Tells whether the resource `uri` is chosen, listed or not.
+    pub(super) fn has(&self, uri: &str) -> bool {
+        if self.selection.is_everything() {
+            return true;
+        }
+        if !self.selection.has(uri) {
+            return false;
+        }
+        let Some(readings) = Readings::of(uri) else { return false };
+        UriPattern::cover(&self.include, &readings) && !self.exclude.iter().any(|pattern| pattern.touches(&readings))
+    }
+
+    /// Returns the places of the exclusions that are for `uri`.
+    pub(super) fn excluding(&self, uri: &str) -> Vec<usize> {
+        let Some(readings) = Readings::of(uri) else { return Vec::new() };
+        let touching = self.exclude.iter().enumerate().filter(|(_, pattern)| pattern.touches(&readings));
+        touching.map(|(place, _)| place).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::spelling::{InvalidUriPattern, check_uri_pattern};
     use super::*;
 
     fn patterns(texts: &[&str]) -> Vec<Pattern> {
@@ -152,44 +118,221 @@ mod tests {
         }
         assert!(Selection::everything().is_everything() && Selection::everything().has("x"));
         let nothing = selection(&[], &[]);
-        assert!(nothing.is_nothing() && !nothing.has("x") && !nothing.has_uri("file:///x"));
+        assert!(nothing.is_nothing() && !nothing.has("x") && !UriSelection::of(&nothing).has("file:///x"));
         assert!(selection(&["*"], &["*"]).is_nothing());
         assert!(!selection(&["*"], &["a"]).is_everything());
     }
 
     #[test]
     fn another_spelling_of_an_excluded_uri_is_excluded_too() {
-        let some = selection(&["file:///*"], &["file:///secret/*"]);
+        let some = UriSelection::of(&selection(&["file:*"], &["file:///secret/*"]));
         for (uri, expected) in [
             ("file:///public/a", true),
             ("file:///public/%61", true),
+            ("file:///public/a//b", true),
             ("file:///secret/a", false),
             ("file:///%73ecret/a", false),
             ("file:///%2573ecret/a", false),
             ("file:///secret%2Fa", false),
             ("file:///public/../secret/a", false),
             ("file:///public/%2e%2E/secret/a", false),
+            ("file:///%73ecret/%252e%252e/public/a", false),
             ("file:///./secret/a", false),
+            ("file:////secret/a", false),
+            ("file:///.//secret/a", false),
+            ("file:/secret/a", false),
+            ("file://localhost/secret/a", false),
+            ("file:///secret\\a", false),
+            ("file:///secret/a?/public", false),
             ("FILE:///secret/a", false),
             ("https://x/secret/a", false),
         ] {
-            assert_eq!(some.has_uri(uri), expected, "{uri}");
+            assert_eq!(some.has(uri), expected, "{uri}");
         }
-        let spelled = selection(&["file:///a%20b/*", "X://H/*"], &[]);
-        assert!(spelled.has_uri("file:///a%20b/c") && spelled.has_uri("X://H/c"), "as they are listed");
-        let hosts = selection(&["*"], &["https://internal.example/*"]);
-        assert!(!hosts.has_uri("https://Internal.Example/a") && hosts.has_uri("https://public.example/a"));
+        let spelled = UriSelection::of(&selection(&["file:///a%20b/*", "X://H/*"], &[]));
+        assert!(spelled.has("file:///a%20b/c") && spelled.has("X://H/c"), "as they are listed");
+        let hosts = UriSelection::of(&selection(&["*"], &["https://*.Internal.example/*"]));
+        for (uri, expected) in [
+            ("https://a.Internal.Example/x", false),
+            ("https://a.internal.example/x", false),
+            ("https://public.example/a", true),
+        ] {
+            assert_eq!(hosts.has(uri), expected, "{uri}");
+        }
     }
 
     #[test]
-    fn a_plain_uri_stays_as_it_is() {
-        for uri in
-            ["file:///a/b", "test://static-text", "repo://{owner}/{name}", "urn:x:Y", "no scheme", "a://h/x?Q=Y#Z"]
-        {
-            assert!(matches!(plain(uri), Cow::Borrowed(text) if text == uri), "{uri}");
+    fn no_uri_that_may_lead_upwards_is_chosen_by_an_inclusion() {
+        let some = UriSelection::of(&selection(&["file:///public/*", "notes:public/*", "notes://public/*"], &[]));
+        for (uri, expected) in [
+            ("file:///public/a", true),
+            ("file:///public/a..b/..c", true),
+            ("notes:public/a", true),
+            ("notes://public/a", true),
+            ("file:///public/../secret/key?/../../../public/x", false),
+            ("file:///public/../secret/key#/../../../public/x", false),
+            ("file:///public//../secret/key", false),
+            ("file:///public/..\\secret", false),
+            ("file:///public/..;/secret", false),
+            ("file:///public/.%00./secret", false),
+            ("file:///public/.\t./secret", false),
+            ("notes:public/../secret/a", false),
+            ("notes://public/../secret/a", false),
+            ("notes://public/%252e%252e/secret/a", false),
+        ] {
+            assert_eq!(some.has(uri), expected, "{uri}");
         }
-        assert_eq!(plain("A://H/%41/../B"), "a://h/B");
-        assert_eq!(plain("a:///../../b"), "a:///b");
-        assert_eq!(plain("a:%ff"), "a:\u{fffd}");
+    }
+
+    #[test]
+    fn a_query_neither_brings_a_uri_in_nor_keeps_one_out() {
+        let texts = UriSelection::of(&selection(&["file:///*.txt", "https://x/?q=*"], &["https://x/?q=secret"]));
+        for (uri, expected) in [
+            ("file:///a.txt", true),
+            ("file:///key?.txt", false),
+            ("file:///key%3F.txt", false),
+            ("file:///key#.txt", false),
+            ("https://x/?q=1", true),
+            ("https://x/?q=secret", false),
+            ("https://x/?q=secret#", false),
+            ("https://x/", false),
+        ] {
+            assert_eq!(texts.has(uri), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn an_exclusion_excludes_whichever_spelling_it_has_itself() {
+        for exclude in ["file:///my%20secret/*", "file:///my secret/*", "FILE:///my secret/*", "file:////my secret/./*"]
+        {
+            let some = UriSelection::of(&selection(&["*"], &[exclude]));
+            for uri in ["file:///my secret/key", "file:///my%20secret/key", "file:/my%2520secret/key"] {
+                assert!(!some.has(uri), "{exclude} {uri}");
+                assert_eq!(some.excluding(uri), [0], "{exclude} {uri}");
+            }
+            assert!(some.has("file:///my/secret") && some.excluding("file:///my/secret").is_empty(), "{exclude}");
+        }
+        let anywhere = UriSelection::of(&selection(&["*"], &["file://*/secret/*"]));
+        assert!(!anywhere.has("file:/secret/key") && !anywhere.has("file:///a/secret/key"));
+    }
+
+    #[test]
+    fn a_pattern_that_would_not_choose_what_it_says_is_refused() {
+        for (text, expected) in [
+            ("db://*/rows", Ok(())),
+            ("db://{table}/rows", Err(InvalidUriPattern::Template)),
+            ("db://%7Btable%7D/rows", Err(InvalidUriPattern::Template)),
+            ("file:///public/../secret/*", Err(InvalidUriPattern::Climbs)),
+            ("file:///public/..", Err(InvalidUriPattern::Climbs)),
+            ("git://main..*", Ok(())),
+        ] {
+            assert_eq!(check_uri_pattern(&Pattern::parse(text).expect(text)), expected, "{text}");
+        }
+    }
+
+    /// How often a modelled server decodes, before and after it cuts at query and fragment; whether
+    /// it does cut, takes `\` for a slash, and the authority for a part of the path.
+    #[derive(Clone, Copy, Debug)]
+    struct Lenient {
+        decodes: (usize, usize),
+        cuts: bool,
+        slashes: bool,
+        joins: bool,
+    }
+
+    impl Lenient {
+        /// The segments of the path that it reads `uri` as.
+        fn read(self, uri: &str) -> Vec<String> {
+            let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+            let mut text = uri.to_owned();
+            (0..self.decodes.0).for_each(|_| text = decode(&text));
+            if self.cuts {
+                text.truncate(text.find(['?', '#']).unwrap_or(text.len()));
+            }
+            (0..self.decodes.1).for_each(|_| text = decode(&text));
+            if self.slashes {
+                text = text.replace('\\', "/");
+            }
+            let path = text.split_once(':').map_or(text.as_str(), |(_, path)| path);
+            let path = match path.strip_prefix("//") {
+                Some(rest) if !self.joins => rest.find('/').map_or("", |at| &rest[at..]),
+                Some(_) | None => path,
+            };
+            let mut segments: Vec<String> = Vec::new();
+            for segment in path.split('/') {
+                match segment {
+                    "" | "." => {}
+                    ".." => drop(segments.pop()),
+                    segment => segments.push(segment.to_owned()),
+                }
+            }
+            segments
+        }
+
+        fn all() -> impl Iterator<Item = Self> {
+            (0..72).map(|number| Self {
+                decodes: (number % 3, number / 3 % 3),
+                cuts: number / 9 % 2 == 1,
+                slashes: number / 18 % 2 == 1,
+                joins: number / 36 == 1,
+            })
+        }
+    }
+
+    fn uris() -> impl Strategy<Value = String> {
+        let start = prop::sample::select(vec!["file:", "file:/", "file://", "file:///", "file:///public/", "FILE:///"]);
+        let part = prop::sample::select(vec![
+            "/",
+            "//",
+            "\\",
+            "%2f",
+            "%5C",
+            "%252f",
+            "public",
+            "secret",
+            "%73ecret",
+            "..",
+            ".",
+            "%2e%2e",
+            "%252e%252e",
+            ".%2e",
+            "?",
+            "#",
+            "%3f",
+            "%23",
+            "key",
+            ":",
+            ";",
+            "/public/",
+            "/secret/",
+            "/../",
+        ]);
+        (start, prop::collection::vec(part, 0..9)).prop_map(|(start, parts)| format!("{start}{}", parts.concat()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn no_spelling_that_some_server_maps_into_the_excluded_part_is_chosen(uri in uris()) {
+            let excluding = UriSelection::of(&selection(&["*"], &["file:///secret/*"]));
+            let including = UriSelection::of(&selection(&["file:///public/*"], &[]));
+            for server in Lenient::all() {
+                let read = server.read(&uri);
+                let is_in = |folder: &str| read.first().is_some_and(|first| first == folder);
+                prop_assert!(!(excluding.has(&uri) && is_in("secret") && read.len() > 1), "{server:?} {read:?}");
+                prop_assert!(!including.has(&uri) || is_in("public"), "{server:?} {read:?}");
+            }
+        }
+
+        #[test]
+        fn choosing_a_uri_never_depends_on_how_its_pattern_is_encoded(
+            folder in "[a-c ]{1,4}", encoded: bool, key in "[a-c/]{0,4}",
+        ) {
+            let spelled = if encoded { folder.replace(' ', "%20") } else { folder.clone() };
+            let some = UriSelection::of(&selection(&["*"], &[&format!("file:///{spelled}/*")]));
+            let (plain, encoded) = (format!("file:///{folder}/{key}"), format!("file:///{}/{key}", folder.replace(' ', "%20")));
+            prop_assert!(!some.has(&plain) && !some.has(&encoded));
+        }
     }
 }

@@ -365,6 +365,22 @@ fn a_query_that_says_nothing_is_refused_with_what_is_allowed() {
 }
 
 #[test]
+fn an_exclusion_that_is_spelled_in_another_way_than_what_it_excludes_has_matched() {
+    let resources = selection(&["*"], &["file:///my%20secret/*", "file:///other/*"]);
+    let curation = curation(&[Selections { resources, ..Selections::default() }], &Rules::default());
+    let servers = [vec![json!({ "uri": "file:///my secret/key", "name": "n" })]];
+
+    let merged = merged(ListKind::Resources, Naming::Bare, &servers, curation.as_deref());
+
+    let marked = |path: &str| {
+        let watched = curation.as_ref().expect("it excludes something").watched();
+        merged.marks().has(watched.iter().position(|watched| watched.path == path).expect("it is watched"))
+    };
+    assert_eq!((merged.excluded(), merged.entries().len()), (1, 0));
+    assert!(marked("spec.servers[0].resources.exclude[0]") && !marked("spec.servers[0].resources.exclude[1]"));
+}
+
+#[test]
 fn a_uri_that_is_not_chosen_leads_nowhere() {
     let resources =
         Selections { resources: selection(&["file:///a/*", "db://*"], &["db://secret"]), ..Selections::default() };

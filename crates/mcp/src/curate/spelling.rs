@@ -1,0 +1,200 @@
+//! The ways in which a server may read a URI, for a choice that has to hold in all of them.
+//!
+//! In: a URI, or a pattern over URIs. Out: its readings. Servers differ in how often they take off
+//! percent-encoding, whether they cut at `?` and `#` and before or after decoding, whether `\` is a
+//! slash, what they make of `.`, of empty segments and of an authority. A URI with a `..`
+//! segment can be resolved in as many ways, each to another place, and one with control characters
+//! may be cut or joined there: those have no readings and are chosen by nobody. Clients resolve
+//! references before they send them (RFC 3986 §5.2), so none loses what it means. RFC 3986 §6.2.2 is
+//! followed for what may be spelled in two ways.
+
+use std::borrow::Cow;
+
+use super::pattern::Pattern;
+
+/// How often percent-encoding is taken off a URI: what is encoded more often than a proxy and a
+/// server could undo stays encoded.
+const DECODES_MAX: usize = 4;
+/// Stands for a `*` while a pattern is read as a URI is: no URI with it has readings.
+const STAR: char = '\u{0}';
+/// What may stand around a segment for some server.
+const SEPARATORS: [char; 8] = ['/', '\\', '?', '#', ':', ';', '=', '&'];
+/// Where a URI may be cut: nowhere, before its fragment, before its query.
+const CUTS: [&[char]; 3] = [&[], &['#'], &['?', '#']];
+
+/// How a server may read one URI.
+pub(super) struct Readings {
+    /// By the place of the cut in [`CUTS`].
+    exact: [Vec<String>; CUTS.len()],
+    /// Those of servers that make nothing of `.`, empty segments and where a path begins.
+    lenient: Vec<String>,
+}
+
+/// A pattern, in all readings of it.
+#[derive(Clone, Debug)]
+pub(super) struct UriPattern {
+    /// By the place of the cut in [`CUTS`].
+    exact: [Vec<Pattern>; CUTS.len()],
+    lenient: Vec<Pattern>,
+}
+
+/// A pattern that would not choose what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUriPattern {
+    /// It has an expression of a URI template.
+    #[error("a choice of resources is held against URIs, which have no `{{…}}`: write `*` for each expression")]
+    Template,
+    /// It has a `..` segment.
+    #[error("a URI with a `..` segment is never chosen: write what it leads to")]
+    Climbs,
+}
+
+// === impl Readings ===
+
+impl Readings {
+    /// Reads `uri`; nothing where it may lead anywhere.
+    pub(super) fn of(uri: &str) -> Option<Self> {
+        let decoded = decoded(uri);
+        if decoded.iter().any(|text| text.contains(char::is_control) || climbs(text)) {
+            return None;
+        }
+        let exact = CUTS.map(|cut| exact(&decoded, cut));
+        let mut lenient = Vec::new();
+        for text in exact.iter().flatten() {
+            let (scheme, rest) = scheme(text);
+            add(&mut lenient, format!("{scheme}{}", flat(rest)));
+            add(&mut lenient, format!("{scheme}///{}", flat(rest)));
+            // Many read the path of `file://localhost/x` and look at nothing else.
+            let path = rest.strip_prefix("//").map_or(rest, |rest| rest.find('/').map_or("", |slash| &rest[slash..]));
+            add(&mut lenient, format!("{scheme}///{}", flat(path)));
+        }
+        Some(Self { exact, lenient })
+    }
+}
+
+// === impl UriPattern ===
+
+impl UriPattern {
+    /// Reads `pattern`.
+    pub(super) fn of(pattern: &Pattern) -> Self {
+        let texts = pattern_texts(pattern);
+        let patterns = |texts: Vec<String>| texts.iter().map(|text| Pattern::of_joined(text, STAR)).collect();
+        let exact = CUTS.map(|cut| exact(&texts, cut));
+        let mut lenient = Vec::new();
+        for text in &exact[0] {
+            let (scheme, rest) = scheme(text);
+            add(&mut lenient, format!("{scheme}{}", flat(rest)));
+            if rest.starts_with("///") || !rest.starts_with("//") {
+                add(&mut lenient, format!("{scheme}///{}", flat(rest)));
+            }
+        }
+        Self { exact: exact.map(patterns), lenient: patterns(lenient) }
+    }
+
+    /// Tells whether it matches some reading of a URI: it is enough for an exclusion.
+    pub(super) fn touches(&self, uri: &Readings) -> bool {
+        let patterns = || self.exact[0].iter().chain(&self.lenient);
+        let mut texts = uri.exact.iter().flatten().chain(&uri.lenient);
+        texts.any(|text| patterns().any(|pattern| pattern.matches(text)))
+    }
+
+    /// Tells whether each reading of a URI is matched by some of `patterns`: an inclusion takes all.
+    ///
+    /// A URI that is cut is held against patterns that are cut there as well: `https://x/?q=*`
+    /// includes `https://x/?q=1`, and `https://x/*.txt` does not include `https://x/key?.txt`.
+    pub(super) fn cover(patterns: &[Self], uri: &Readings) -> bool {
+        uri.exact.iter().enumerate().all(|(cut, texts)| {
+            let mut matches = |text: &String| {
+                patterns.iter().flat_map(|pattern| &pattern.exact[cut]).any(|pattern| pattern.matches(text))
+            };
+            texts.iter().all(&mut matches)
+        })
+    }
+}
+
+/// Checks a pattern that chooses resources.
+///
+/// # Errors
+/// [`InvalidUriPattern`] where it would not choose what it says.
+pub fn check_uri_pattern(pattern: &Pattern) -> Result<(), InvalidUriPattern> {
+    let texts = pattern_texts(pattern);
+    if texts.iter().any(|text| text.contains(['{', '}'])) {
+        return Err(InvalidUriPattern::Template);
+    }
+    if texts.iter().any(|text| climbs(text)) { Err(InvalidUriPattern::Climbs) } else { Ok(()) }
+}
+
+/// The pattern as it is written and decoded, with [`STAR`] for each `*`; nothing where it has that
+/// character itself, because no URI with it is chosen.
+fn pattern_texts(pattern: &Pattern) -> Vec<Cow<'_, str>> {
+    let Some(joined) = pattern.joined(STAR) else { return Vec::new() };
+    let texts: Vec<Cow<'_, str>> = decoded(&joined).into_iter().map(|text| Cow::Owned(text.into_owned())).collect();
+    texts.into_iter().filter(|text| text.matches(STAR).count() == pattern.wildcards()).collect()
+}
+
+/// The text, and what it becomes each time that percent-encoding is taken off.
+fn decoded(uri: &str) -> Vec<Cow<'_, str>> {
+    let mut texts = vec![Cow::Borrowed(uri)];
+    while texts.len() <= DECODES_MAX {
+        let Some(last) = texts.last() else { break };
+        let Cow::Owned(bytes) = Cow::from(percent_encoding::percent_decode_str(last)) else { break };
+        // Bytes that are no text become one character that no pattern has.
+        texts.push(Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()));
+    }
+    texts
+}
+
+/// Tells whether a server may take some part of `text` for the segment that leads upwards.
+fn climbs(text: &str) -> bool {
+    text.split(SEPARATORS).any(|segment| segment.trim() == "..")
+}
+
+/// The texts cut at `cut`, with lower-case scheme and authority, and with `\` and `/` for `\`.
+fn exact(texts: &[Cow<'_, str>], cut: &[char]) -> Vec<String> {
+    let mut found = Vec::new();
+    for text in texts {
+        let text = text.split(cut).next().unwrap_or_default();
+        add(&mut found, lower_head(text));
+        if text.contains('\\') {
+            add(&mut found, lower_head(&text.replace('\\', "/")));
+        }
+    }
+    found
+}
+
+fn add(texts: &mut Vec<String>, text: String) {
+    if !texts.contains(&text) {
+        texts.push(text);
+    }
+}
+
+/// The scheme with its colon, and the rest.
+fn scheme(text: &str) -> (&str, &str) {
+    text.split_at(text.find(':').map_or(0, |colon| colon + 1))
+}
+
+/// Returns what stands behind a scheme without `.`, empty segments and slashes in front.
+fn flat(rest: &str) -> String {
+    let is_nothing = |segment: &&str| matches!(*segment, "" | ".");
+    let mut flat = rest.split('/').filter(|segment| !is_nothing(segment)).collect::<Vec<_>>().join("/");
+    if !flat.is_empty() && rest.rsplit('/').next().is_some_and(|last| is_nothing(&last)) {
+        flat.push('/');
+    }
+    flat
+}
+
+/// Returns `uri` without capitals in scheme and authority.
+fn lower_head(uri: &str) -> String {
+    let (head, path) = split(uri);
+    let mut out: String = head.chars().flat_map(char::to_lowercase).collect();
+    out.push_str(path);
+    out
+}
+
+/// Splits a URI behind its authority, or behind its scheme where it has none.
+fn split(uri: &str) -> (&str, &str) {
+    let Some(colon) = uri.find(':') else { return ("", uri) };
+    let behind = &uri[colon + 1..];
+    let authority = behind.strip_prefix("//").map_or(0, |rest| 2 + rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    uri.split_at(colon + 1 + authority)
+}
