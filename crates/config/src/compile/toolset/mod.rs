@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use quorate_mcp::curate::instructions::OWN_BYTES_MAX;
 use quorate_mcp::curate::version::WEIGHT_MAX;
-use quorate_mcp::curate::{Listed, Pattern, Rules, Search, Selection, Selections};
+use quorate_mcp::curate::{
+    InvalidUriPattern, Listed, Pattern, Rules, Search, Selection, Selections, check_uri_pattern,
+};
 use quorate_types::ResourceName;
 use serde_json::Number;
 
@@ -108,9 +110,9 @@ fn once(known: &mut BTreeMap<ResourceName, Path>, name: &ResourceName, at: &Path
 /// A member, and where each of its tool servers is named.
 fn member(form: &FullMemberForm, at: &Path, report: &mut Report<'_>) -> Option<(Vec<(ResourceName, Path)>, Member)> {
     let selections = Selections {
-        tools: selection(form.tools.as_ref(), &at.key("tools"), report),
-        prompts: selection(form.prompts.as_ref(), &at.key("prompts"), report),
-        resources: selection(form.resources.as_ref(), &at.key("resources"), report),
+        tools: selection(form.tools.as_ref(), |_| Ok(()), &at.key("tools"), report),
+        prompts: selection(form.prompts.as_ref(), |_| Ok(()), &at.key("prompts"), report),
+        resources: selection(form.resources.as_ref(), check_uri_pattern, &at.key("resources"), report),
     };
     let name = form.name.as_deref();
     let named = name.and_then(|name| report.accept(&at.key("name"), parsed(name, ResourceName::new)));
@@ -175,10 +177,22 @@ fn count(wire: &Number, (min, max): (u32, u32), at: &Path, report: &mut Report<'
     report.accept(at, u32::read(wire, min, max))
 }
 
-fn selection(form: Option<&SelectionForm>, at: &Path, report: &mut Report<'_>) -> Selection {
+fn selection(
+    form: Option<&SelectionForm>,
+    check: impl Fn(&Pattern) -> Result<(), InvalidUriPattern>,
+    at: &Path,
+    report: &mut Report<'_>,
+) -> Selection {
     let Some(form) = form else { return Selection::everything() };
     let mut of = |key: &str, given: &Option<Vec<Option<String>>>| {
-        given.as_ref().map(|given| patterns(given, &at.key(key), report))
+        let at = at.key(key);
+        let patterns = patterns(given.as_ref()?, &at, report);
+        for (index, pattern) in &patterns {
+            let checked = check(pattern)
+                .map_err(|error| Reason::Invalid { value: shown(pattern.as_str()), message: error.to_string() });
+            report.accept(&at.index(*index), checked);
+        }
+        Some(patterns.into_iter().map(|(_, pattern)| pattern).collect())
     };
     let (include, exclude) = (of("include", &form.include), of("exclude", &form.exclude));
     Selection {
@@ -187,15 +201,18 @@ fn selection(form: Option<&SelectionForm>, at: &Path, report: &mut Report<'_>) -
     }
 }
 
-fn patterns(given: &[Option<String>], at: &Path, report: &mut Report<'_>) -> Vec<Pattern> {
+/// The valid patterns of a list, each with its place there.
+fn patterns(given: &[Option<String>], at: &Path, report: &mut Report<'_>) -> Vec<(usize, Pattern)> {
     let texts = given.iter().enumerate().filter_map(|(index, text)| Some((index, text.as_deref()?)));
-    texts.filter_map(|(index, text)| report.accept(&at.index(index), parsed(text, Pattern::parse))).collect()
+    let parsed = |(index, text)| Some((index, report.accept(&at.index(index), parsed(text, Pattern::parse))?));
+    texts.filter_map(parsed).collect()
 }
 
 fn search(form: &SearchForm, at: &Path, report: &mut Report<'_>) -> Search {
     let (min, default, max) = RESULTS;
     let results = form.results.as_ref().and_then(|results| count(results, (min, max), &at.key("results"), report));
     let pinned = form.pinned.as_ref().map(|given| patterns(given, &at.key("pinned"), report));
+    let pinned = pinned.map(|patterns| patterns.into_iter().map(|(_, pattern)| pattern).collect());
     let listed = match form.disclosure.unwrap_or(DisclosureForm::All) {
         DisclosureForm::Progressive => Listed::Pinned(pinned.unwrap_or_default()),
         DisclosureForm::All => {
