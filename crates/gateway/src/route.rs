@@ -8,11 +8,10 @@
 //! what the toolset says of their tool, and go out with the arguments that it has fixed.
 //! Spec: mcp.md section 2, "Naming", "Resources", "Tasks".
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_jsonrpc::{Frame, Span, pick, text};
+use quorate_jsonrpc::{Frame, Span};
 use quorate_mcp::curate::{self, Terms, find};
 use quorate_mcp::listing::{Merged, Resolution, ServerIndex};
 use quorate_mcp::naming::Naming;
@@ -163,8 +162,8 @@ struct Router<'a> {
 enum Use {
     /// A call, whose arguments stand there.
     Call { arguments: Option<Span> },
-    /// A prompt to be rendered.
-    Get,
+    /// A prompt to be rendered, whose arguments stand there.
+    Get { arguments: Option<Span> },
     /// The completion of one of its arguments.
     Complete,
 }
@@ -178,8 +177,8 @@ impl Router<'_> {
             Operation::CallTool { name, name_span, arguments, .. } => {
                 self.named(name, *name_span, frame, Use::Call { arguments: *arguments }).await.map_err(reject)
             }
-            Operation::GetPrompt { name, name_span } => {
-                self.named(name, *name_span, frame, Use::Get).await.map_err(reject)
+            Operation::GetPrompt { name, name_span, arguments } => {
+                self.named(name, *name_span, frame, Use::Get { arguments: *arguments }).await.map_err(reject)
             }
             Operation::Complete { reference: Reference::Prompt { name, span } } => {
                 self.named(name, *span, frame, Use::Complete).await.map_err(reject)
@@ -339,36 +338,24 @@ impl Use {
     const fn kind(self) -> ListKind {
         match self {
             Self::Call { .. } => ListKind::Tools,
-            Self::Get | Self::Complete => ListKind::Prompts,
+            Self::Get { .. } | Self::Complete => ListKind::Prompts,
         }
     }
 
     fn unknown(self, name: &str) -> Fault {
         match self {
             Self::Call { .. } => Fault::UnknownTool { name: name.to_owned() },
-            Self::Get | Self::Complete => Fault::UnknownPrompt { name: name.to_owned() },
+            Self::Get { .. } | Self::Complete => Fault::UnknownPrompt { name: name.to_owned() },
         }
     }
 
     /// Returns the request as the server gets it under these terms.
     fn apply(self, terms: &Terms, frame: &Frame, name: Span, upstream: &str) -> Result<Frame, curate::Refused> {
         match self {
-            Self::Call { arguments } => terms.apply(frame, curate::Place { name, arguments }, upstream),
-            Self::Get => {
-                let arguments = member(frame, "arguments")?;
-                if arguments.is_some_and(|span| !frame.text_of(span).starts_with('{')) {
-                    return Err(curate::Refused::NotAnObject);
-                }
+            Self::Call { arguments } | Self::Get { arguments } => {
                 terms.apply(frame, curate::Place { name, arguments }, upstream)
             }
-            Self::Complete => {
-                if let Some(argument) = completed(frame)?
-                    && terms.withholds(&argument)
-                {
-                    return Err(curate::Refused::Withheld { argument: argument.into_owned() });
-                }
-                Ok(codec::rename(frame, name, upstream))
-            }
+            Self::Complete => terms.complete(frame, name, upstream),
         }
     }
 }
@@ -377,18 +364,4 @@ impl Use {
 fn to(server: &backend::Handle, upstream: &str, name: &str, span: Span, frame: &Frame) -> Target {
     let frame = if upstream == name { frame.clone() } else { codec::rename(frame, span, upstream) };
     Target::Server { server: server.clone(), frame, name: Some(upstream.to_owned()), held: None }
-}
-
-/// A member of a request's parameters.
-fn member(frame: &Frame, key: &str) -> Result<Option<Span>, curate::Refused> {
-    let Some(params) = frame.params_span() else { return Ok(None) };
-    let [span] = pick(frame.text_of(params), params.start, [key]).map_err(|_| curate::Refused::NotAnObject)?;
-    Ok(span)
-}
-
-/// The name of the argument that a completion is for.
-fn completed(frame: &Frame) -> Result<Option<Cow<'_, str>>, curate::Refused> {
-    let Some(argument) = member(frame, "argument")? else { return Ok(None) };
-    let [name] = pick(frame.text_of(argument), argument.start, ["name"]).map_err(|_| curate::Refused::NotAnObject)?;
-    Ok(name.and_then(|span| text(frame.text_of(span))))
 }

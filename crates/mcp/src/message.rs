@@ -89,6 +89,8 @@ pub enum Operation {
         name: String,
         /// Where the name stands, quotes included.
         name_span: Span,
+        /// The arguments, a raw object.
+        arguments: Option<Span>,
     },
     /// Read a resource.
     ReadResource {

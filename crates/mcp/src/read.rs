@@ -165,7 +165,8 @@ fn request(frame: &Frame, params: &Params) -> Result<Operation, Fault> {
         }
         Method::GetPrompt => {
             let (name, name_span) = required(frame, params.name, "name")?;
-            Ok(Operation::GetPrompt { name, name_span })
+            let arguments = optional_object(frame, params.arguments, "arguments")?;
+            Ok(Operation::GetPrompt { name, name_span, arguments })
         }
         Method::ReadResource => {
             let (uri, span) = required(frame, params.uri, "uri")?;

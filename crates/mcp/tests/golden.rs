@@ -127,7 +127,7 @@ fn describe(call: &Call) -> String {
             }
             out
         }
-        Operation::GetPrompt { name, name_span } => format!("prompt {}", quoted(name, *name_span)),
+        Operation::GetPrompt { name, name_span, .. } => format!("prompt {}", quoted(name, *name_span)),
         Operation::ReadResource { uri, span } => format!("read {}", quoted(uri, *span)),
         Operation::Complete { reference: Reference::Prompt { name, span } } => {
             format!("complete prompt {}", quoted(name, *span))

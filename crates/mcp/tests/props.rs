@@ -194,7 +194,7 @@ proptest! {
         prop_assume!(call.is_ok());
         let call = call.expect("assumed");
         let (found, span) = match &call.operation {
-            Operation::CallTool { name, name_span, .. } | Operation::GetPrompt { name, name_span } => (name, *name_span),
+            Operation::CallTool { name, name_span, .. } | Operation::GetPrompt { name, name_span, .. } => (name, *name_span),
             Operation::ReadResource { uri, span } => (uri, *span),
             Operation::Task { id, span, .. } => (id, *span),
             other => panic!("{other:?}"),

@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use quorate_jsonrpc::{Frame, MembersError, Span, Splice, keyed_members, quote};
+use quorate_jsonrpc::{Frame, MembersError, Span, Splice, keyed_members, pick, quote, text};
 
 use super::edit;
 
@@ -50,7 +50,7 @@ pub enum Refused {
         argument: String,
     },
     /// The arguments are no object.
-    #[error("`arguments` must be an object")]
+    #[error("arguments must be an object, with nothing in it twice")]
     NotAnObject,
 }
 
@@ -78,13 +78,8 @@ impl Terms {
     /// [`Refused`] names the argument that the client must not give.
     pub fn apply(&self, frame: &Frame, place: Place, upstream: &str) -> Result<Frame, Refused> {
         self.check(frame, place.arguments)?;
-        let mut splice = Splice::new(frame.bytes());
-        let name = quote(upstream);
-        if frame.text_of(place.name) != name {
-            splice.replace(place.name, name.into_bytes());
-        }
-        let fixed = |one: &Withheld| one.value.as_ref().map(|value| format!("{}:{value}", quote(&one.name)));
-        let fixed: Vec<String> = self.withheld.iter().filter_map(fixed).collect();
+        let mut splice = named(frame, place.name, upstream);
+        let fixed = self.fixed();
         match (place.arguments, frame.params_span()) {
             _ if fixed.is_empty() => {}
             (Some(arguments), _) => edit::prepend(&mut splice, frame.text(), arguments, &fixed),
@@ -96,6 +91,43 @@ impl Terms {
             (None, None) => {}
         }
         Ok(if splice.is_empty() { frame.clone() } else { frame.spliced(&splice) })
+    }
+
+    /// Returns the completion of an argument of this prompt for the server, which knows the prompt as
+    /// `upstream`. What the client has filled in so far is held to the terms as a call's arguments are.
+    ///
+    /// # Errors
+    /// [`Refused`] names the argument that the client must not complete or give.
+    pub fn complete(&self, frame: &Frame, name: Span, upstream: &str) -> Result<Frame, Refused> {
+        let Some(params) = frame.params_span() else { return Ok(frame.clone()) };
+        let [argument, context] = members(frame, Some(params), ["argument", "context"])?;
+        let [completed] = members(frame, argument, ["name"])?;
+        if let Some(completed) = completed.and_then(|span| text(frame.text_of(span)))
+            && let Some(one) = self.withheld.iter().find(|one| is_same(&one.name, &completed))
+        {
+            return Err(Refused::Withheld { argument: one.name.to_string() });
+        }
+        let [arguments] = members(frame, context, ["arguments"])?;
+        self.check(frame, arguments)?;
+        let mut splice = named(frame, name, upstream);
+        let fixed = self.fixed();
+        let object = format!("{{{}}}", fixed.join(","));
+        match (arguments, context) {
+            _ if fixed.is_empty() => {}
+            (Some(arguments), _) => edit::prepend(&mut splice, frame.text(), arguments, &fixed),
+            (None, Some(context)) => edit::set(&mut splice, frame.text(), context, "arguments", None, &object),
+            (None, None) => {
+                let context = format!("{{\"arguments\":{object}}}");
+                edit::set(&mut splice, frame.text(), params, "context", None, &context);
+            }
+        }
+        Ok(if splice.is_empty() { frame.clone() } else { frame.spliced(&splice) })
+    }
+
+    /// The fixed arguments, as `"name":value` texts.
+    fn fixed(&self) -> Vec<String> {
+        let fixed = |one: &Withheld| one.value.as_ref().map(|value| format!("{}:{value}", quote(&one.name)));
+        self.withheld.iter().filter_map(fixed).collect()
     }
 
     /// Looks through the arguments that a client gives.
@@ -114,12 +146,6 @@ impl Terms {
             MembersError::Type | MembersError::Syntax { .. } | MembersError::Duplicate { .. } => Refused::NotAnObject,
         })?;
         refused.map_or(Ok(()), |one| Err(Refused::Withheld { argument: one.name.to_string() }))
-    }
-
-    /// Tells whether clients must not give the argument `name`.
-    #[must_use]
-    pub fn withholds(&self, name: &str) -> bool {
-        self.withheld.iter().any(|one| is_same(&one.name, name))
     }
 
     /// Tells whether a header of a client must not reach the server.
@@ -146,6 +172,22 @@ impl fmt::Debug for Withheld {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Withheld").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+/// Starts the edits of a frame with that of the name at `place`.
+fn named<'a>(frame: &'a Frame, place: Span, upstream: &str) -> Splice<'a> {
+    let mut splice = Splice::new(frame.bytes());
+    let name = quote(upstream);
+    if frame.text_of(place) != name {
+        splice.replace(place, name.into_bytes());
+    }
+    splice
+}
+
+/// Finds members of an object of a frame, where it is there.
+fn members<const N: usize>(frame: &Frame, object: Option<Span>, keys: [&str; N]) -> Result<[Option<Span>; N], Refused> {
+    let Some(object) = object else { return Ok([None; N]) };
+    pick(frame.text_of(object), object.start, keys).map_err(|_| Refused::NotAnObject)
 }
 
 /// Whether a parser that ignores case takes `given` for `wanted`.
@@ -212,8 +254,49 @@ mod tests {
             assert!(matches!(refused, Err(Refused::Withheld { .. })), "{given}: {refused:?}");
         }
         assert!(applied(&terms, r#"{"name":"x","arguments":{"task":1,"nested":{"task_id":2}}}"#).is_ok());
-        assert!(terms.withholds("Task_Id") && !terms.withholds("task"));
         assert!(applied(&Terms::default(), r#"{"name":"x","arguments":{"task_id":2}}"#).is_ok());
+    }
+
+    fn completed(terms: &Terms, params: &str) -> Result<String, Refused> {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{params}}}"#);
+        let frame = Frame::parse(Bytes::from(text), &Limits::REQUEST).expect("a request");
+        let span = frame.params_span().expect("it has parameters");
+        let [reference] = pick(frame.text_of(span), span.start, ["ref"]).expect("an object");
+        let reference = reference.expect("it has a reference");
+        let [name] = pick(frame.text_of(reference), reference.start, ["name"]).expect("an object");
+        let out = terms.complete(&frame, name.expect("it has a name"), "up")?;
+        Ok(out.text_of(out.params_span().expect("it has parameters")).to_owned())
+    }
+
+    #[test]
+    fn a_completion_is_held_to_the_terms_in_what_it_completes_and_what_it_has() {
+        let terms = terms(&[("tenant", Some("\"acme\"")), ("debug", None)]);
+        let fixed = r#""tenant":"acme""#;
+        let asked = r#""ref":{"name":"x"},"argument":{"name":"city","value":"p"}"#;
+        let named = r#""ref":{"name":"up"},"argument":{"name":"city","value":"p"}"#;
+        for (given, expected) in [
+            (String::new(), format!(r#","context":{{"arguments":{{{fixed}}}}}"#)),
+            (r#","context":{}"#.to_owned(), format!(r#","context":{{"arguments":{{{fixed}}}}}"#)),
+            (
+                r#","context":{ "arguments":{"a":"b"} }"#.to_owned(),
+                format!(r#","context":{{ "arguments":{{{fixed},"a":"b"}} }}"#),
+            ),
+        ] {
+            let out = completed(&terms, &format!("{{{asked}{given}}}"));
+            assert_eq!(out.as_deref(), Ok(format!("{{{named}{expected}}}").as_str()), "{given}");
+        }
+        for refused in [
+            r#""argument":{"name":"Tenant","value":"a"}"#,
+            r#""argument":{"name":"city","value":"p"},"context":{"arguments":{"TENANT":"other"}}"#,
+            r#""argument":{"name":"city","value":"p"},"context":{"arguments":{"debug":"1"}}"#,
+        ] {
+            let out = completed(&terms, &format!(r#"{{"ref":{{"name":"x"}},{refused}}}"#));
+            assert!(matches!(out, Err(Refused::Withheld { .. })), "{refused}: {out:?}");
+        }
+        for broken in [r#""argument":1"#, r#""context":[]"#, r#""context":{"arguments":[]}"#] {
+            let out = completed(&terms, &format!(r#"{{"ref":{{"name":"x"}},{broken}}}"#));
+            assert_eq!(out, Err(Refused::NotAnObject), "{broken}");
+        }
     }
 
     #[test]
