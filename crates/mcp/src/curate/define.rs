@@ -68,7 +68,7 @@ pub(crate) fn define(
     let mut terms = treatment.terms();
     let mut changing =
         Arguments { raw, treated: &treatment.arguments, declared: vec![false; treatment.arguments.len()] };
-    match (kind, schema, arguments) {
+    match (kind, schema, something(raw, arguments)) {
         (ListKind::Tools, Some(schema), _) => changing.of_tool(splice, schema)?,
         (ListKind::Prompts, _, Some(arguments)) => changing.of_prompt(splice, arguments)?,
         (ListKind::Tools | ListKind::Prompts | ListKind::Resources | ListKind::ResourceTemplates, _, _) => {}
@@ -89,7 +89,7 @@ fn annotate(
 ) -> Result<(), Unusable> {
     let mut members: Vec<(&str, String)> =
         treatment.annotations.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-    if let (Some(title), Some(annotations)) = (treatment.title, annotations)
+    if let (Some(title), Some(annotations)) = (treatment.title, something(raw, annotations))
         && let [Some(_)] = pick(raw, annotations, ["title"])?
     {
         members.push(("title", quote(title)));
@@ -100,17 +100,17 @@ fn annotate(
     nest(splice, raw, ("annotations", annotations), &members)
 }
 
-/// Sets members of an object that is a member itself; it is made where it is missing.
+/// Sets members of an object that is a member itself; it is made where it is missing or null.
 fn nest(
     splice: &mut Splice<'_>,
     raw: &str,
     (key, present): (&str, Option<Span>),
     members: &[(&str, String)],
 ) -> Result<(), Unusable> {
-    let Some(object) = present else {
+    let Some(object) = something(raw, present) else {
         let members: Vec<String> = members.iter().map(|(key, value)| format!("{}:{value}", quote(key))).collect();
         let object = format!("{{{}}}", members.join(","));
-        edit::set(splice, raw, Span::new(0, raw.len()), key, None, &object);
+        edit::set(splice, raw, Span::new(0, raw.len()), key, present, &object);
         return Ok(());
     };
     let mut added = Vec::new();
@@ -151,7 +151,7 @@ struct Arguments<'a> {
 impl<'a> Arguments<'a> {
     fn of_tool(&mut self, splice: &mut Splice<'_>, schema: Span) -> Result<(), Unusable> {
         let [properties, required] = pick(self.raw, schema, ["properties", "required"])?;
-        if let Some(properties) = properties {
+        if let Some(properties) = something(self.raw, properties) {
             let mut members = Vec::new();
             keyed_members(properties.of(self.raw), properties.start, |name, _, value| {
                 members.push((self.find(name), value));
@@ -165,7 +165,7 @@ impl<'a> Arguments<'a> {
             let cuts = cut_members(properties.of(self.raw), properties.start, &withheld);
             self.cut(splice, cuts)?;
         }
-        required.map_or(Ok(()), |required| self.unrequire(splice, required))
+        something(self.raw, required).map_or(Ok(()), |required| self.unrequire(splice, required))
     }
 
     /// Takes withheld arguments off the list of required ones.
@@ -246,6 +246,11 @@ impl<'a> Arguments<'a> {
         });
         withheld.collect()
     }
+}
+
+/// The value of a member, where it is not null: many servers write what they do not have as that.
+fn something(raw: &str, member: Option<Span>) -> Option<Span> {
+    member.filter(|span| span.of(raw) != "null")
 }
 
 fn withholds(change: Option<&ArgumentChange>) -> bool {

@@ -55,6 +55,11 @@ fn texts_tags_and_annotations_are_set_where_they_are_or_at_the_end() {
             r#"{"name":"t","_meta":{"quorate/tags":["theirs"]},"title":1}"#,
             r#"{"name":"t","_meta":{"quorate/tags":["a","b"]},"title":"New \"title\"","description":"New.","annotations":{"readOnlyHint":true,"destructiveHint":false}}"#,
         ),
+        // What a server writes as null it does not have.
+        (
+            r#"{"title":null,"annotations":null,"_meta":null,"description":null,"name":"t"}"#,
+            r#"{"title":"New \"title\"","annotations":{"readOnlyHint":true,"destructiveHint":false},"_meta":{"quorate/tags":["a","b"]},"description":"New.","name":"t"}"#,
+        ),
     ] {
         assert_eq!(text(ListKind::Tools, raw, &treatment).as_deref(), Ok(expected));
     }
