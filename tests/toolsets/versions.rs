@@ -87,6 +87,21 @@ fn a_cutover_moves_stateless_callers_and_leaves_sessions_where_they_are() -> any
 }
 
 #[test]
+fn sessions_stay_where_they_are_when_versions_are_introduced() -> anyhow::Result<()> {
+    let two = Two::start()?;
+    let one = json!({ "servers": [{ "name": "library", "server": "v1" }], "naming": "prefix" });
+    let gateway = two.serve(&one)?;
+    let session = Session::open(&gateway, "2025-11-25")?;
+    assert_eq!(said(&session)?, "old:search");
+
+    two.change(&gateway, &Two::spec(0, 1, "principal"), "new:search")?;
+
+    assert_eq!(said(&session)?, "old:search");
+    assert!(session.call(2, "library_only_old")?["result"].is_object());
+    Ok(())
+}
+
+#[test]
 fn sessions_that_draw_for_themselves_get_both_versions_and_keep_theirs() -> anyhow::Result<()> {
     let two = Two::start()?;
     let gateway = two.serve(&Two::spec(1, 1, "session"))?;

@@ -83,18 +83,19 @@ impl Toolset {
         })
     }
 
-    /// Draws the versions of a new session of `caller`.
+    /// Draws the versions of a new session of `caller`: of every member, since one that has a single
+    /// version now may have several before the session ends.
     #[must_use]
     pub fn draw(&self, caller: PrincipalDigest) -> Versions {
-        let versioned = self.members.iter().filter(|member| member.versions.len() > 1);
         let version = |member: &Member| {
-            let by = match member.draw {
-                Draw::Principal => caller,
-                Draw::Session => PrincipalDigest(entropy::secret()),
+            let place = match (&member.versions[..], member.draw) {
+                ([_], _) => 0,
+                (_, Draw::Principal) => drawn(member, caller),
+                (_, Draw::Session) => drawn(member, PrincipalDigest(entropy::secret())),
             };
-            (member.name.clone(), member.versions[drawn(member, by)].server.clone())
+            Some((member.name.clone(), member.versions.get(place)?.server.clone()))
         };
-        versioned.map(version).collect()
+        self.members.iter().filter_map(version).collect()
     }
 
     fn table(&self, place: impl Fn(&Member) -> usize) -> &Arc<ToolsetTable> {

@@ -21,7 +21,7 @@ pub struct Memory {
     found: Mutex<VecDeque<Box<str>>>,
 }
 
-/// Which tool server stands for each member of a toolset that has several: (member, server).
+/// Which tool server stands for each member of a toolset: (member, server).
 pub type Versions = Box<[(ResourceName, ResourceName)]>;
 
 // === impl Memory ===
