@@ -59,6 +59,16 @@ pub struct Claim<'a> {
     pub given: Option<&'a str>,
 }
 
+/// Names that items do not choose for themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Names<'a> {
+    /// Those of the toolset itself, which are nobody's.
+    pub reserved: &'a [&'a str],
+    /// Those that the operator gives, whether what they are for is listed now or not: nobody else
+    /// has one of them while its server is away.
+    pub given: &'a [&'a str],
+}
+
 /// Which claim got which name.
 #[derive(Clone, Debug, Default)]
 pub struct Assignment<'a> {
@@ -94,6 +104,8 @@ pub enum HiddenReason {
     Contested,
     /// The operator gives its name to another item ([`Naming::Bare`] only).
     GivenAway,
+    /// Its name is one of the toolset itself: [`Naming::Bare`], or a name that the operator gives.
+    Reserved,
     /// The operator gives its name to several items, so that none of them has it.
     GivenTwice,
     /// The name that the operator gives it is longer than [`NAME_BYTES_MAX`].
@@ -125,6 +137,7 @@ impl fmt::Display for HiddenReason {
             Self::TakenBy(_) => "an earlier server has the name",
             Self::Contested => "every form of its name is contested",
             Self::GivenAway => "a rule gives its name to another one",
+            Self::Reserved => "its name is the one of the toolset's search",
             Self::GivenTwice => "rules give its name to several",
             Self::TooLong => "the name that a rule gives it is too long",
             Self::Unchangeable => "its definition cannot be changed as a rule says",
@@ -144,6 +157,7 @@ impl HiddenReason {
             Self::TakenBy(_) => "taken",
             Self::Contested => "contested",
             Self::GivenAway => "given_away",
+            Self::Reserved => "reserved",
             Self::GivenTwice => "given_twice",
             Self::TooLong => "too_long",
             Self::Unchangeable => "unchangeable",
@@ -152,12 +166,12 @@ impl HiddenReason {
     }
 }
 
-/// Assigns exposed names to tools or prompts. The names in `reserved` are nobody's.
+/// Assigns exposed names to tools or prompts.
 ///
 /// The cost is linear in the number of claims, whatever names a hostile server chooses.
 #[must_use]
-pub fn assign<'a>(naming: Naming, claims: &[Claim<'a>], reserved: &[&'a str]) -> Assignment<'a> {
-    let given = Given::of(claims, reserved);
+pub fn assign<'a>(naming: Naming, claims: &[Claim<'a>], names: Names<'_>) -> Assignment<'a> {
+    let given = Given::of(claims, names);
     match naming {
         Naming::Bare => first_wins(claims, given),
         Naming::Prefix => settle(claims, given, |_| None, |claim, level| name_at(claim, level + 1)),
@@ -179,7 +193,7 @@ pub(crate) fn settle<'a>(
     reserved: impl Fn(&Claim<'a>) -> Option<String>,
     candidate: impl Fn(&Claim<'a>, usize) -> Rung<'a>,
 ) -> Assignment<'a> {
-    let Given { taken, waiting, assignment } = given;
+    let Given { taken, waiting, assignment, .. } = given;
     let holders = HashMap::with_capacity(claims.len());
     let mut settling = Settling { claims, level: vec![0; claims.len()], taken, holders, waiting, assignment };
     // What a server itself calls a tool precedes what we would call another tool of that server.
@@ -204,8 +218,10 @@ pub(crate) fn settle<'a>(
 /// The names that the operator gives, before anybody else gets one.
 #[derive(Debug, Default)]
 pub(crate) struct Given<'a> {
-    /// The given names by skeleton: they are nobody else's, whoever claims them.
+    /// The given and reserved names by skeleton: they are nobody else's, whoever claims them.
     taken: HashSet<String>,
+    /// Those among them that are reserved.
+    reserved: HashSet<String>,
     /// The claims that have to find a name.
     waiting: Vec<usize>,
     /// What is settled already.
@@ -215,8 +231,9 @@ pub(crate) struct Given<'a> {
 // === impl Given ===
 
 impl<'a> Given<'a> {
-    pub(crate) fn of(claims: &[Claim<'a>], reserved: &[&'a str]) -> Self {
-        let mut given = Self::default();
+    pub(crate) fn of(claims: &[Claim<'a>], names: Names<'_>) -> Self {
+        let skeletons = |names: &[&str]| names.iter().map(|name| skeleton::of(name).into_owned()).collect();
+        let mut given = Self { taken: skeletons(names.given), reserved: skeletons(names.reserved), ..Self::default() };
         given.assignment.exposed = vec![None; claims.len()];
         let unique = unique(claims, &mut given.assignment.hidden);
         let mut holders: HashMap<String, Vec<usize>> = HashMap::new();
@@ -226,19 +243,20 @@ impl<'a> Given<'a> {
                 None => given.waiting.push(claim),
             }
         }
-        given.taken = reserved.iter().map(|name| skeleton::of(name).into_owned()).collect();
         for (key, claims_of_name) in holders {
-            match claims_of_name[..] {
-                [only] if !given.taken.contains(&key) => {
+            let reason = match claims_of_name[..] {
+                _ if given.reserved.contains(&key) => HiddenReason::Reserved,
+                [only] => {
                     given.assignment.exposed[only] = claims[only].given.map(Cow::Borrowed);
+                    given.taken.insert(key);
+                    continue;
                 }
-                _ => given
-                    .assignment
-                    .hidden
-                    .extend(claims_of_name.iter().map(|&claim| Hidden { claim, reason: HiddenReason::GivenTwice })),
-            }
+                _ => HiddenReason::GivenTwice,
+            };
+            given.assignment.hidden.extend(claims_of_name.iter().map(|&claim| Hidden { claim, reason }));
             given.taken.insert(key);
         }
+        given.taken.extend(given.reserved.iter().cloned());
         given.assignment.hidden.sort_unstable_by_key(|hidden| hidden.claim);
         given
     }
@@ -394,15 +412,18 @@ fn hashed(claim: &Claim<'_>, digits: usize) -> String {
 
 /// The rule of [`Naming::Bare`]: claims are in toolset order, and the first server has the name.
 fn first_wins<'a>(claims: &[Claim<'a>], given: Given<'a>) -> Assignment<'a> {
-    let Given { taken, waiting, mut assignment } = given;
+    let Given { taken, reserved, waiting, mut assignment } = given;
     let mut holders: HashMap<Cow<'a, str>, ServerIndex> = HashMap::new();
     for claim in waiting {
         let Claim { server, name, .. } = claims[claim];
-        if taken.contains(skeleton::of(name).as_ref()) {
-            assignment.hidden.push(Hidden { claim, reason: HiddenReason::GivenAway });
+        let key = skeleton::of(name);
+        if taken.contains(key.as_ref()) {
+            let is_reserved = reserved.contains(key.as_ref());
+            let reason = if is_reserved { HiddenReason::Reserved } else { HiddenReason::GivenAway };
+            assignment.hidden.push(Hidden { claim, reason });
             continue;
         }
-        let holder = *holders.entry(skeleton::of(name)).or_insert(server);
+        let holder = *holders.entry(key).or_insert(server);
         if holder == server {
             assignment.exposed[claim] = Some(Cow::Borrowed(name));
         } else {

@@ -83,10 +83,10 @@ struct Server {
 #[must_use]
 pub fn assign<'a>(naming: Naming, claims: &[Claim<'a>]) -> Assignment<'a> {
     match naming {
-        Naming::Bare => naming::assign(Naming::Bare, claims, &[]),
+        Naming::Bare => naming::assign(Naming::Bare, claims, naming::Names::default()),
         Naming::Prefix | Naming::OnCollision => naming::settle(
             claims,
-            naming::Given::of(claims, &[]),
+            naming::Given::of(claims, naming::Names::default()),
             |_| None,
             |claim, level| match level {
                 0 if is_ours(claim.name) => Rung::Skip,

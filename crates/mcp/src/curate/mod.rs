@@ -131,13 +131,19 @@ impl Curation {
     }
 
     /// Tells whether names and URIs of this kind mean what servers mean by them: everything is chosen,
-    /// and nothing has another name or terms.
+    /// and no rule is for any of it. Also a rule of texts alone may hide what it cannot change.
     #[must_use]
     pub fn leaves(&self, kind: ListKind) -> bool {
         let is_searched = kind == ListKind::Tools && self.search.is_some();
-        let kinds = self.members.iter().map(|kinds| &kinds[Kind::of(kind) as usize]);
-        let mut of_kind = kinds.filter(|of_kind| !of_kind.selection.is_everything() || of_kind.renames());
-        !is_searched && of_kind.next().is_none()
+        let mut kinds = self.members.iter().map(|kinds| &kinds[Kind::of(kind) as usize]);
+        !is_searched && kinds.all(|of_kind| of_kind.selection.is_everything() && of_kind.rules.is_empty())
+    }
+
+    /// Returns the names that rules give to exactly one item of this kind, listed or not.
+    #[must_use]
+    pub fn given(&self, kind: ListKind) -> Vec<&str> {
+        let rules = self.members.iter().flat_map(|kinds| &kinds[Kind::of(kind) as usize].rules);
+        rules.filter_map(|applicable| applicable.rule.changes.rename.as_ref()?.as_name()).collect()
     }
 
     /// Tells whether the toolset may have something of a server's list at all.
@@ -181,15 +187,6 @@ impl Curation {
 // === impl OfKind ===
 
 impl OfKind {
-    /// Whether some rule changes names or terms, and not only what is shown.
-    fn renames(&self) -> bool {
-        self.rules.iter().any(|applicable| {
-            let changes = &applicable.rule.changes;
-            let has_terms = changes.timeout.is_some() || changes.concurrency.is_some() || changes.replayable.is_some();
-            changes.rename.is_some() || !changes.arguments.is_empty() || has_terms
-        })
-    }
-
     /// Tells whether the name or URI is chosen.
     fn has(&self, name: &str) -> bool {
         match &self.uris {

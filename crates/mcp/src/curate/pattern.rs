@@ -125,6 +125,15 @@ impl Renaming {
         self.parts.wildcards()
     }
 
+    /// Returns the name, where it is one whatever is renamed.
+    #[must_use]
+    pub fn as_name(&self) -> Option<&str> {
+        match &*self.parts.0 {
+            [name] => Some(name),
+            _ => None,
+        }
+    }
+
     /// Returns the parts that do not depend on what is renamed.
     pub fn fixed_parts(&self) -> impl Iterator<Item = &str> {
         self.parts.0.iter().map(|part| &**part)

@@ -139,7 +139,19 @@ fn a_given_name_is_exact_in_every_naming_and_nobody_elses() {
         }
         let expected = if naming == Naming::Bare { vec![("find", HiddenReason::GivenAway)] } else { vec![] };
         assert_eq!(hidden(&merged), expected, "{naming:?}");
+
+        // Its owner is away, and nobody inherits it.
+        let merged = self::merged(ListKind::Tools, naming, &[vec![], tools(&["find"])], curation.as_deref());
+        assert_eq!(merged.resolve("find"), Resolution::Unknown, "{naming:?}");
     }
+}
+
+#[test]
+fn a_rule_of_texts_alone_leaves_nothing_to_be_called_past_the_list() {
+    let title = |subject| rule(subject, Changes { title: Some("Title".to_owned()), ..Changes::default() });
+    let rules = Rules { tools: vec![title("one/search")], ..Rules::default() };
+    let curation = curation(&[Selections::default()], &rules).expect("it changes something");
+    assert!(!curation.leaves(ListKind::Tools) && curation.leaves(ListKind::Prompts));
 }
 
 #[test]

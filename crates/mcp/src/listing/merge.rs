@@ -23,7 +23,7 @@ use crate::curate::search::{Builder, Index};
 use crate::curate::{Curation, Marks, Terms, find};
 use crate::cursor::Epoch;
 use crate::message::ListKind;
-use crate::naming::{self, Assignment, Claim, HiddenReason, Naming, skeleton};
+use crate::naming::{self, Assignment, Claim, HiddenReason, Names, Naming, skeleton};
 use crate::uri::{self, Router};
 
 /// One server's part of a merge.
@@ -239,10 +239,13 @@ pub fn merge(merge: &Merge<'_>) -> Merged {
     let candidates = candidate::of(merge, &mut judging);
     let claims: Vec<Claim<'_>> = candidates.iter().map(Candidate::claim).collect();
     let own = merge.curation.and_then(Curation::search).filter(|_| merge.kind == ListKind::Tools);
-    let assignment = match (merge.kind, own) {
-        (ListKind::Tools, Some(_)) => naming::assign(merge.naming, &claims, &[find::NAME]),
-        (ListKind::Tools | ListKind::Prompts, _) => naming::assign(merge.naming, &claims, &[]),
-        (ListKind::Resources | ListKind::ResourceTemplates, _) => uri::assign(merge.naming, &claims),
+    let assignment = match merge.kind {
+        ListKind::Tools | ListKind::Prompts => {
+            let reserved: &[&str] = if own.is_some() { &[find::NAME] } else { &[] };
+            let given: Vec<&str> = merge.curation.map_or_else(Vec::new, |curation| curation.given(merge.kind));
+            naming::assign(merge.naming, &claims, Names { reserved, given: &given })
+        }
+        ListKind::Resources | ListKind::ResourceTemplates => uri::assign(merge.naming, &claims),
     };
 
     let mut merged = Merged {

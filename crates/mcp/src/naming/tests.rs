@@ -11,7 +11,7 @@ const SERVERS: [&str; 4] = ["files", "fs", "a", "a_b"];
 /// Exposed names by claim, for claims given as (server, name).
 fn exposed(naming: Naming, claims: &[(u16, &str)]) -> Vec<Option<String>> {
     let claims = claims_of(claims);
-    assign(naming, &claims, &[]).exposed.into_iter().map(|name| name.map(Cow::into_owned)).collect()
+    assign(naming, &claims, Names::default()).exposed.into_iter().map(|name| name.map(Cow::into_owned)).collect()
 }
 
 fn claims_of<'a>(claims: &[(u16, &'a str)]) -> Vec<Claim<'a>> {
@@ -39,7 +39,7 @@ fn a_prefix_is_the_servers_name() {
 fn on_collision_every_claimant_is_prefixed_and_the_bare_name_is_nobodys() {
     let claims = claims_of(&[(0, "read"), (0, "write"), (1, "read")]);
 
-    let assignment = assign(Naming::OnCollision, &claims, &[]);
+    let assignment = assign(Naming::OnCollision, &claims, Names::default());
 
     assert_eq!(assignment.exposed, [Some("files_read".into()), Some("write".into()), Some("fs_read".into())]);
     assert_eq!(assignment.contested, HashMap::from([("read".to_owned(), vec![0, 2])]));
@@ -51,7 +51,7 @@ fn on_collision_every_claimant_is_prefixed_and_the_bare_name_is_nobodys() {
 fn bare_gives_a_name_to_the_first_server_and_reports_the_others() {
     let claims = claims_of(&[(0, "read"), (1, "read"), (1, "write"), (2, "re\u{200b}ad")]);
 
-    let assignment = assign(Naming::Bare, &claims, &[]);
+    let assignment = assign(Naming::Bare, &claims, Names::default());
 
     assert_eq!(assignment.exposed, [Some("read".into()), None, Some("write".into()), None]);
     let taken = HiddenReason::TakenBy(ServerIndex(0));
@@ -71,7 +71,7 @@ fn a_repeated_name_of_one_server_counts_once() {
     for naming in [Naming::Bare, Naming::Prefix, Naming::OnCollision] {
         let claims = claims_of(&[(0, "read"), (0, "read")]);
 
-        let assignment = assign(naming, &claims, &[]);
+        let assignment = assign(naming, &claims, Names::default());
 
         assert!(assignment.exposed[0].is_some(), "{naming:?}");
         assert_eq!(assignment.hidden, [Hidden { claim: 1, reason: HiddenReason::Duplicate }], "{naming:?}");
@@ -93,7 +93,7 @@ fn prefixed_names_that_join_to_the_same_text_are_told_apart_by_hash() {
             assert_eq!(found, names(&["b_c", "c"]));
         }
     }
-    assert!(assign(Naming::OnCollision, &claims_of(&claims), &[]).aliases.is_empty());
+    assert!(assign(Naming::OnCollision, &claims_of(&claims), Names::default()).aliases.is_empty());
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_bare_name_cannot_take_over_an_alias() {
     // `files_read` leads to the `read` of `files` whether or not another server has a `read`.
     let claims = claims_of(&[(0, "read"), (2, "files_read")]);
 
-    let assignment = assign(Naming::OnCollision, &claims, &[]);
+    let assignment = assign(Naming::OnCollision, &claims, Names::default());
 
     assert_eq!(assignment.exposed, [Some("read".into()), Some("a_files_read".into())]);
     assert_eq!(assignment.contested, HashMap::from([("files_read".to_owned(), vec![0, 1])]));
@@ -124,7 +124,7 @@ fn a_bare_name_cannot_take_over_a_prefixed_one() {
 fn a_server_may_have_its_own_name_in_its_tools() {
     let claims = claims_of(&[(0, "read"), (0, "files_read")]);
 
-    let assignment = assign(Naming::OnCollision, &claims, &[]);
+    let assignment = assign(Naming::OnCollision, &claims, Names::default());
 
     assert_eq!(assignment.exposed, [Some("read".into()), Some("files_read".into())]);
     assert_eq!(assignment.aliases, HashMap::from([("files_files_read".to_owned(), 1)]));
@@ -189,7 +189,7 @@ fn claims() -> impl Strategy<Value = Vec<(u16, String)>> {
 /// What every listed name and alias leads to.
 fn meanings<'a>(claims: &[(u16, &'a str)]) -> HashMap<String, (u16, &'a str)> {
     let assigned = claims_of(claims);
-    let assignment = assign(Naming::OnCollision, &assigned, &[]);
+    let assignment = assign(Naming::OnCollision, &assigned, Names::default());
     let exposed =
         assignment.exposed.into_iter().zip(claims).filter_map(|(name, claim)| Some((name?.into_owned(), *claim)));
     exposed.chain(assignment.aliases.into_iter().map(|(alias, claim)| (alias, claims[claim]))).collect()
@@ -224,7 +224,7 @@ proptest! {
     fn prefixing_modes_hide_only_repetitions(claims in claims()) {
         for naming in [Naming::Prefix, Naming::OnCollision] {
             let claims = borrowed(&claims);
-            let hidden = assign(naming, &claims_of(&claims), &[]).hidden;
+            let hidden = assign(naming, &claims_of(&claims), Names::default()).hidden;
             prop_assert!(hidden.iter().all(|hidden| hidden.reason == HiddenReason::Duplicate));
         }
     }
@@ -278,7 +278,7 @@ proptest! {
     fn contested_names_and_aliases_never_shadow_an_exposed_name(claims in claims()) {
         let claims = borrowed(&claims);
         let claims = claims_of(&claims);
-        let assignment = assign(Naming::OnCollision, &claims, &[]);
+        let assignment = assign(Naming::OnCollision, &claims, Names::default());
         for name in assignment.exposed.iter().flatten() {
             prop_assert!(!assignment.contested.contains_key(skeleton::of(name).as_ref()), "{}", name);
             prop_assert!(!assignment.aliases.contains_key(name.as_ref()), "{}", name);
@@ -296,7 +296,7 @@ fn a_reserved_name_is_nobodys_not_even_as_an_alias() {
     // `a` with `b_c` would have the alias `a_b_c`, which the toolset keeps for itself.
     let claims = claims_of(&[(2, "b_c"), (0, "a_b_c")]);
 
-    let assignment = assign(Naming::OnCollision, &claims, &["a_b_c"]);
+    let assignment = assign(Naming::OnCollision, &claims, Names { reserved: &["a_b_c"], given: &[] });
 
     assert_eq!(assignment.exposed, [Some("b_c".into()), Some("files_a_b_c".into())]);
     assert!(assignment.aliases.is_empty() && assignment.contested.is_empty());
@@ -308,9 +308,42 @@ fn names_that_look_alike_are_given_once() {
     let claims = [given(0, "x", "find"), given(1, "y", "fi\u{200b}nd"), given(1, "z", "other")];
 
     for naming in [Naming::Bare, Naming::Prefix, Naming::OnCollision] {
-        let assignment = assign(naming, &claims, &[]);
+        let assignment = assign(naming, &claims, Names::default());
         assert_eq!(assignment.exposed, [None, None, Some("other".into())], "{naming:?}");
         let twice = HiddenReason::GivenTwice;
         assert_eq!(assignment.hidden, [Hidden { claim: 0, reason: twice }, Hidden { claim: 1, reason: twice }]);
     }
+}
+
+#[test]
+fn a_given_name_is_nobody_elses_while_what_it_is_for_is_away() {
+    let names = Names { reserved: &[], given: &["find"] };
+    let rightful = Claim { given: Some("find"), ..claims_of(&[(0, "search")])[0] };
+    let other = claims_of(&[(1, "find")])[0];
+    for (naming, expected) in
+        [(Naming::Bare, None), (Naming::Prefix, Some("fs_find")), (Naming::OnCollision, Some("fs_find"))]
+    {
+        let away = assign(naming, &[other], names);
+        assert_eq!(away.exposed, [expected.map(Into::into)], "{naming:?}");
+        let there = assign(naming, &[rightful, other], names);
+        assert_eq!(there.exposed, [Some("find".into()), expected.map(Into::into)], "{naming:?}");
+        let hidden = |claim| match expected {
+            None => vec![Hidden { claim, reason: HiddenReason::GivenAway }],
+            Some(_) => vec![],
+        };
+        assert_eq!((away.hidden, there.hidden), (hidden(0), hidden(1)), "{naming:?}");
+    }
+}
+
+#[test]
+fn who_has_a_reserved_name_is_told_so() {
+    let names = Names { reserved: &["find_tools"], given: &[] };
+    let own = claims_of(&[(0, "find_tools")])[0];
+    let given = Claim { given: Some("find_tools"), ..claims_of(&[(0, "find")])[0] };
+
+    for (claim, naming) in [(own, Naming::Bare), (given, Naming::Bare), (given, Naming::OnCollision)] {
+        let hidden = assign(naming, &[claim], names).hidden;
+        assert_eq!(hidden, [Hidden { claim: 0, reason: HiddenReason::Reserved }], "{naming:?}");
+    }
+    assert_eq!(assign(Naming::OnCollision, &[own], names).exposed, [Some("files_find_tools".into())]);
 }
