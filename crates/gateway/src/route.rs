@@ -237,8 +237,7 @@ impl Router<'_> {
         }
         let listing = &self.request.toolset().listing;
         let view = view(self.request, self.audience);
-        // What was listed last answers for most calls, however old: names do not change meaning.
-        if let Some(merged) = listing.last(view, kind)
+        if let Some(merged) = self.listed_before(view, kind, name)
             && let Some(found) = self.found(&merged, name, span, frame, used)?
         {
             return Ok(found);
@@ -255,6 +254,18 @@ impl Router<'_> {
             }),
             Resolution::Ambiguous { .. } | Resolution::Found(_) | Resolution::Unknown => Err(used.unknown(name)),
         }
+    }
+
+    /// The list as it was last made, where it may answer for a call. Names do not change meaning, so
+    /// that it answers for most, however old; but what a toolset holds its calls to does change with
+    /// the definitions, and a search is one of what there is now.
+    fn listed_before(&self, view: View, kind: ListKind, name: &str) -> Option<Arc<Merged>> {
+        let listing = &self.request.toolset().listing;
+        let Some(curation) = listing.curation().filter(|curation| !curation.leaves(kind)) else {
+            return listing.last(view, kind);
+        };
+        let is_searched = kind == ListKind::Tools && name == find::NAME && curation.search().is_some();
+        if is_searched { None } else { listing.standing(view, kind) }
     }
 
     fn found(

@@ -238,6 +238,14 @@ impl Listing {
         self.lists.last(view, kind)
     }
 
+    /// Returns a list as it was last made, without asking anybody, while it may stand in: nobody said
+    /// that it changed, and it is not too old.
+    #[must_use]
+    pub fn standing(&self, view: View, kind: ListKind) -> Option<Arc<Merged>> {
+        let now = (self.lists.clock)();
+        self.lists.shelves.peek(&(view, kind), now)?.stale(now)
+    }
+
     /// Returns the router of resource URIs, from the view's lists of resources and templates.
     pub async fn router<A: Ask>(&self, view: View, ask: &A) -> Arc<Router> {
         self.lists.router(view, &Arc::new(ask.detached())).await
