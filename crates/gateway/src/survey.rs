@@ -26,7 +26,8 @@ pub struct Survey {
     pub members: Vec<(ResourceName, ResourceName)>,
     /// Its lists.
     pub lists: Vec<Arc<Merged>>,
-    /// The patterns that match nothing.
+    /// The patterns of the toolset that match nothing in any combination: of the last one alone, after
+    /// which that is known.
     pub unmatched: Vec<Watched>,
     /// The servers that could not be asked, and why.
     pub unreached: Vec<(ResourceName, String)>,
@@ -39,8 +40,13 @@ pub(crate) async fn all(services: &Arc<Services>) -> Vec<Survey> {
     toolsets.sort_by(|one, other| one.name().cmp(other.name()));
     let behalf = Behalf::of_nobody(services);
     let mut surveys = Vec::new();
-    for table in toolsets.into_iter().flat_map(|toolset| toolset.tables()) {
-        surveys.push(survey(table, &behalf).await);
+    for toolset in toolsets {
+        for table in toolset.tables() {
+            surveys.push(survey(table, &behalf).await);
+        }
+        if let (Some(last), Some(table)) = (surveys.last_mut(), toolset.tables().last()) {
+            last.unmatched = table.listing.unmatched();
+        }
     }
     surveys
 }
@@ -64,7 +70,7 @@ async fn survey(table: &ToolsetTable, behalf: &Behalf) -> Survey {
         toolset: table.name.clone(),
         members: listing.members().map(|(name, server)| (name.clone(), server.name().clone())).collect(),
         lists,
-        unmatched: listing.unmatched(),
+        unmatched: Vec::new(),
         unreached,
     }
 }

@@ -28,18 +28,18 @@ pub struct Toolset {
 // === impl Toolset ===
 
 impl Toolset {
-    /// Puts a toolset together: `table` makes the table of one combination, given as the place of
-    /// the version of each member.
+    /// Puts a toolset together: `table` makes the table of one combination, given as its number and
+    /// as the place of the version of each member.
     pub(crate) fn new(
         name: ResourceName,
         members: Vec<Member>,
         servers: Arc<Vec<backend::Handle>>,
-        mut table: impl FnMut(&[usize]) -> ToolsetTable,
+        table: impl Fn(usize, &[usize]) -> ToolsetTable,
     ) -> Self {
         let mut places = vec![0; members.len()];
         let mut tables = Vec::new();
         loop {
-            tables.push(Arc::new(table(&places)));
+            tables.push(Arc::new(table(tables.len(), &places)));
             let next = places.iter().zip(&members).rposition(|(place, member)| place + 1 < member.versions.len());
             let Some(next) = next else { break };
             places[next] += 1;

@@ -49,13 +49,13 @@ impl Making<'_> {
         let servers = Arc::new(servers);
         let gates = before.and_then(|(_, toolset)| Some(Arc::clone(&toolset.tables().first()?.gates)));
         let gates = gates.unwrap_or_default();
-        let watch = Arc::new(Watch::new(config.name.clone(), self.metrics.clone()));
         let combinations = config.members.iter().map(|member| member.versions.len().max(1)).product();
-        let table = |places: &[usize]| ToolsetTable {
+        let watch = Arc::new(Watch::new(config.name.clone(), combinations, self.metrics.clone()));
+        let table = |combination: usize, places: &[usize]| ToolsetTable {
             name: config.name.clone(),
             tenant: config.tenant.clone(),
             policy: self.policy,
-            listing: self.listing(config, places, combinations, Arc::clone(&watch)),
+            listing: self.listing(config, places, (combination, combinations), Arc::clone(&watch)),
             servers: Arc::clone(&servers),
             gates: Arc::clone(&gates),
             instructions: Instructions {
@@ -66,8 +66,14 @@ impl Making<'_> {
         Arc::new(Toolset::new(config.name.clone(), config.members.clone(), Arc::clone(&servers), table))
     }
 
-    /// The lists of one combination of versions.
-    fn listing(&self, config: &Config, places: &[usize], combinations: usize, watch: Arc<Watch>) -> Listing {
+    /// The lists of one combination of versions, given as its number among all.
+    fn listing(
+        &self,
+        config: &Config,
+        places: &[usize],
+        (combination, combinations): (usize, usize),
+        watch: Arc<Watch>,
+    ) -> Listing {
         let chosen = |(member, place): (&Member, &usize)| member.versions.get(*place).map(|one| one.server.clone());
         let servers: Vec<Option<ResourceName>> = config.members.iter().zip(places).map(chosen).collect();
         let members = config.members.iter().zip(&servers);
@@ -84,6 +90,7 @@ impl Making<'_> {
             members: handles,
             naming: naming(config.naming),
             combinations,
+            combination,
             watch,
         };
         Listing::new(config, self.metrics.clone())

@@ -19,9 +19,11 @@ pub struct Watched {
     pub kind: ListKind,
     /// The one server whose list decides; all servers where there is none.
     pub server: Option<ServerIndex>,
-    /// Whether it need not match anything here: it stands for everything, or is for a version of a
-    /// server that does not stand for its member.
+    /// Whether it need not match anything: it stands for everything.
     pub is_idle: bool,
+    /// Whether it cannot match anything here: it is for a version of a server that does not stand for
+    /// its member.
+    pub is_elsewhere: bool,
 }
 
 /// The patterns that have matched, by number.

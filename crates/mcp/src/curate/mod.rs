@@ -278,7 +278,7 @@ impl Compiler<'_> {
                     let first = self.watched.len();
                     for (place, pattern) in patterns.iter().enumerate() {
                         let path = format!("spec.servers[{index}].{}.{key}[{place}]", kind.key());
-                        self.watch(path, pattern.as_str(), kind, Some(server(index)));
+                        self.watch(path, pattern.as_str(), kind, Some(ServerIndex::at(index)));
                     }
                     first
                 };
@@ -294,13 +294,18 @@ impl Compiler<'_> {
         let subject = &rule.subject;
         let member = subject.member.as_ref().and_then(|name| self.members.iter().position(|one| one.name == name));
         let path = format!("spec.{}[{index}]", kind.key());
-        self.watch(format!("{path}.match.{}", kind.subject()), subject.pattern.as_str(), kind, member.map(server));
+        self.watch(
+            format!("{path}.match.{}", kind.subject()),
+            subject.pattern.as_str(),
+            kind,
+            member.map(ServerIndex::at),
+        );
         for name in rule.changes.arguments.keys() {
-            self.watch(format!("{path}.arguments.{name}"), name, kind, member.map(server));
+            self.watch(format!("{path}.arguments.{name}"), name, kind, member.map(ServerIndex::at));
         }
         let is_elsewhere =
             subject.version.as_ref().is_some_and(|name| !self.members.iter().any(|member| member.server == name));
-        self.watched[first..].iter_mut().for_each(|watched| watched.is_idle |= is_elsewhere);
+        self.watched[first..].iter_mut().for_each(|watched| watched.is_elsewhere = is_elsewhere);
         let rule = Arc::new(rule.clone());
         for (member, kinds) in self.members.iter().zip(compiled) {
             let is_meant = subject.member.as_ref().is_none_or(|name| name == member.name)
@@ -314,12 +319,8 @@ impl Compiler<'_> {
     fn watch(&mut self, path: String, text: &str, kind: Kind, server: Option<ServerIndex>) {
         let text = text.to_owned();
         let is_idle = text == "*";
-        self.watched.push(Watched { path, text, kind: kind.list(), server, is_idle });
+        self.watched.push(Watched { path, text, kind: kind.list(), server, is_idle, is_elsewhere: false });
     }
-}
-
-fn server(index: usize) -> ServerIndex {
-    ServerIndex(u16::try_from(index).unwrap_or(u16::MAX))
 }
 
 #[cfg(test)]

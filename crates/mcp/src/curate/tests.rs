@@ -255,7 +255,7 @@ fn a_rule_for_one_version_is_for_it_alone() {
         let member = Member { name: &member, server: &server, selections: &selections };
         let curation = Curation::compile(&[member], &rules).expect("it changes something");
         let merged = merged(ListKind::Tools, Naming::Bare, &[tools(&["a"])], Some(&curation));
-        (exposed(&merged), curation.watched()[0].is_idle)
+        (exposed(&merged), curation.watched()[0].is_elsewhere)
     };
     assert_eq!(of("one-v2"), (vec!["b=one/a".to_owned()], false));
     assert_eq!(of("one-v1"), (vec!["a=one/a".to_owned()], true));

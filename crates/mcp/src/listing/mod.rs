@@ -86,6 +86,13 @@ impl Default for Config {
 impl ServerIndex {
     /// The place of what a toolset has of its own: no toolset has so many servers.
     pub const OURS: Self = Self(u16::MAX);
+
+    /// Returns the server at a place of the order of precedence. A toolset has far fewer servers than
+    /// there are places, and what is beyond them is nobody's.
+    #[must_use]
+    pub fn at(place: usize) -> Self {
+        u16::try_from(place).map_or(Self::OURS, Self)
+    }
 }
 
 impl fmt::Display for ServerIndex {

@@ -111,6 +111,8 @@ pub struct Config {
     /// How many combinations of versions the toolset has. Each has lists of its own, and together
     /// they keep within the bounds of one toolset.
     pub combinations: usize,
+    /// The number of this one among them.
+    pub combination: usize,
     /// Where it is noted which patterns have matched.
     pub watch: Arc<Watch>,
 }
@@ -130,6 +132,7 @@ struct Lists {
     curation: Option<Arc<Curation>>,
     /// Whether callers have different versions of servers.
     is_private: bool,
+    combination: usize,
     watch: Arc<Watch>,
     configs: Vec<listing::Config>,
     shelves: Shelves,
@@ -161,6 +164,7 @@ impl Listing {
             naming: config.naming,
             curation: config.curation,
             is_private: config.combinations > 1,
+            combination: config.combination,
             watch: config.watch,
             configs,
             shelves: Shelves::new(limits, metrics.clone()),
@@ -223,8 +227,7 @@ impl Listing {
     /// Returns a server's place in the toolset.
     #[must_use]
     pub fn index_of(&self, server: &ResourceName) -> Option<ServerIndex> {
-        let index = self.lists.servers.iter().position(|known| known.name() == server)?;
-        u16::try_from(index).ok().map(ServerIndex)
+        self.lists.servers.iter().position(|known| known.name() == server).map(ServerIndex::at)
     }
 
     /// Returns a list, from the cache where it is fresh, or where its servers are slow.
@@ -366,7 +369,7 @@ impl Lists {
         self.log_hidden(&merged, shelf);
         if let Some(curation) = &self.curation {
             let decided: Vec<bool> = lists.iter().map(|kept| kept.is_decided).collect();
-            self.watch.note(kind, curation, merged.marks(), &decided);
+            self.watch.note((self.combination, kind), curation, merged.marks(), &decided);
         }
         shelf.store(lists, &before, Arc::clone(&merged), now);
         if self.rewrites() {
@@ -377,7 +380,7 @@ impl Lists {
 
     fn merge(&self, kind: ListKind, lists: &[Kept], router: Option<&Router>) -> Merged {
         let source = |(index, (name, kept)): (usize, (&ResourceName, &Kept))| Source {
-            server: server_index(index),
+            server: ServerIndex::at(index),
             name: name.clone(),
             list: Arc::clone(&kept.list),
         };
@@ -442,7 +445,7 @@ impl Lists {
         }
         let offers = |(index, server): (usize, &backend::Handle)| {
             let is_asked = self.has_any(ListKind::Resources, index) && fetch.offers(server, ListKind::Resources);
-            is_asked.then(|| (server_index(index), self.names[index].clone()))
+            is_asked.then(|| (ServerIndex::at(index), self.names[index].clone()))
         };
         let servers: Vec<_> = self.servers.iter().enumerate().filter_map(offers).collect();
         let offering: Vec<ServerIndex> = servers.iter().map(|(index, _)| *index).collect();
@@ -464,7 +467,7 @@ impl Lists {
 
     /// Tells whether the toolset may have something of a server's list.
     fn has_any(&self, kind: ListKind, server: usize) -> bool {
-        self.curation.as_ref().is_none_or(|curation| curation.has_any(kind, server_index(server)))
+        self.curation.as_ref().is_none_or(|curation| curation.has_any(kind, ServerIndex::at(server)))
     }
 
     fn last_router(&self, view: View) -> Option<Arc<Router>> {
@@ -496,10 +499,6 @@ async fn finished(mut made: Made) {
 /// Tells whether a tool's definition may name a UI resource, which is exposed as resources are.
 fn refers_to_resources(kept: &Kept) -> bool {
     kept.list.items().iter().any(|item| memchr::memmem::find(item.bytes(), b"esourceUri").is_some())
-}
-
-fn server_index(index: usize) -> ServerIndex {
-    ServerIndex(u16::try_from(index).unwrap_or(u16::MAX))
 }
 
 const fn label(kind: ListKind) -> List {

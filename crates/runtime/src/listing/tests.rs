@@ -153,12 +153,13 @@ fn config_of(servers: [backend::Handle; 2], curation: Option<Curation>) -> Confi
     let members = servers.map(|server| (server.name().clone(), server));
     let toolset = ResourceName::new("all").expect("a valid name");
     Config {
-        watch: Arc::new(Watch::new(toolset.clone(), Metrics::new("0"))),
+        watch: Arc::new(Watch::new(toolset.clone(), 1, Metrics::new("0"))),
         toolset,
         members: members.into(),
         naming: Naming::OnCollision,
         curation: curation.map(Arc::new),
         combinations: 1,
+        combination: 0,
     }
 }
 
@@ -376,4 +377,44 @@ async fn a_pattern_matches_nothing_only_when_every_list_says_so() {
     listing.invalidate(&ResourceName::new("one").unwrap(), ListKind::Tools);
     listing.merged(view, ListKind::Tools, &fake).await;
     assert!(unmatched(&listing).is_empty(), "it matches now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pattern_that_one_combination_of_versions_has_is_none_that_matches_nothing() {
+    let watch = Arc::new(Watch::new(ResourceName::new("all").expect("a valid name"), 2, Metrics::new("0")));
+    let of = |combination| {
+        let curation = curation([Selection::everything(), Selection::everything()], &["c", "never"]);
+        let config = Config { combinations: 2, combination, watch: Arc::clone(&watch), ..config(Some(curation)) };
+        Listing::with(config, Metrics::new("0"), shelves::DEFAULTS, virtual_now)
+    };
+    let unmatched =
+        |listing: &Listing| -> Vec<String> { listing.unmatched().into_iter().map(|watched| watched.text).collect() };
+    let (old, new, view) = (of(0), of(1), view(1, 1));
+
+    old.merged(view, ListKind::Tools, &two_tools()).await;
+    assert!(unmatched(&old).is_empty(), "another version may have it");
+
+    let newer = two_tools();
+    newer.lists("two", ListKind::Tools, r#"{"name":"c"}"#);
+    new.merged(view, ListKind::Tools, &newer).await;
+    assert_eq!((unmatched(&old), unmatched(&new)), (vec!["never".to_owned()], vec!["never".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_stands_in_until_it_changed_or_is_too_old() {
+    let (listing, fake, view) = (listing(shelves::DEFAULTS), two_tools(), view(1, 1));
+    assert!(listing.standing(view, ListKind::Tools).is_none());
+    let merged = listing.merged(view, ListKind::Tools, &fake).await;
+
+    let fresh_for = merged.expires_at().since(virtual_now());
+    tokio::time::advance(fresh_for + Duration::from_secs(60)).await;
+    assert!(listing.standing(view, ListKind::Tools).is_some(), "a minute late");
+    tokio::time::advance(Duration::from_secs(10 * 60)).await;
+    assert!(listing.standing(view, ListKind::Tools).is_none(), "too old");
+    assert!(listing.last(view, ListKind::Tools).is_some());
+
+    listing.merged(view, ListKind::Tools, &fake).await;
+    assert!(listing.standing(view, ListKind::Tools).is_some());
+    listing.invalidate(&ResourceName::new("one").unwrap(), ListKind::Tools);
+    assert!(listing.standing(view, ListKind::Tools).is_none(), "its server said so");
 }
