@@ -13,7 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use quorate_config::{Connection, Listener, ResourceSet, ToolServer};
 use quorate_http::server::{BindError, InvalidLimit, Limits, Server};
-use quorate_mcp::Fault;
+use quorate_mcp::{Fault, Method};
 use quorate_openapi::Api;
 use quorate_runtime::bridge::Bridge;
 use quorate_runtime::ingress::{self, LimitCounter, Socket};
@@ -34,6 +34,8 @@ use crate::authorize::Policy;
 use crate::pipeline::Pipeline;
 use crate::snapshot::{ListenerTable, Services, Snapshot};
 use crate::survey::{self, Survey};
+use crate::toolset::Toolset;
+use crate::translate;
 
 mod apis;
 mod endpoints;
@@ -499,11 +501,16 @@ impl Gateway {
         for name in before.backends.keys().filter(|name| !now.backends.contains_key(*name)) {
             self.shared.node.remove_backend(name.to_string()).await;
         }
-        for (name, (_, toolset)) in &now.toolsets {
-            let same = before.toolsets.get(name).is_some_and(|(_, known)| Arc::ptr_eq(known, toolset));
-            if !same {
-                self.servers_changed(&Scope::Toolset(name.clone()), toolset.servers());
-            }
+        let is_in = |toolsets: &Toolsets, toolset: &Arc<Toolset>| {
+            toolsets.get(toolset.name()).is_some_and(|(_, known)| Arc::ptr_eq(known, toolset))
+        };
+        for (name, (_, toolset)) in now.toolsets.iter().filter(|(_, (_, toolset))| !is_in(&before.toolsets, toolset)) {
+            let scope = Scope::Toolset(name.clone());
+            self.servers_changed(&scope, toolset.servers());
+            self.lists_changed(&scope);
+        }
+        for (_, toolset) in before.toolsets.values().filter(|(_, toolset)| !is_in(&now.toolsets, toolset)) {
+            toolset.retire();
         }
         for (name, (_, backend)) in &now.backends {
             if before.backends.get(name).is_some_and(|(_, known)| !known.is_same(backend)) {
@@ -522,6 +529,16 @@ impl Gateway {
         let sessions = self.shared.services.sessions.all();
         let of_scope = sessions.iter().filter(|session| session.scope() == scope);
         of_scope.for_each(|session| session.servers_changed(Arc::clone(servers)));
+    }
+
+    /// Tells clients of a changed toolset that their lists are others now.
+    fn lists_changed(&self, scope: &Scope) {
+        let sessions = self.shared.services.sessions.all();
+        for session in sessions.iter().filter(|session| session.scope() == scope) {
+            for method in [Method::ToolsListChanged, Method::PromptsListChanged, Method::ResourcesListChanged] {
+                translate::list_changed(session, method);
+            }
+        }
     }
 }
 

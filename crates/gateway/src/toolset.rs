@@ -8,11 +8,13 @@
 use std::sync::Arc;
 
 use quorate_config::{Draw, Member};
+use quorate_mcp::ListKind;
 use quorate_mcp::curate::version::{Weighted, draw};
 use quorate_runtime::session::Memory;
 use quorate_runtime::session::memory::Versions;
 use quorate_runtime::{backend, entropy};
 use quorate_types::{PrincipalDigest, ResourceName};
+use tokio_util::sync::CancellationToken;
 
 use crate::snapshot::ToolsetTable;
 
@@ -23,6 +25,7 @@ pub struct Toolset {
     /// By the combination of versions: the last member's version counts fastest.
     tables: Vec<Arc<ToolsetTable>>,
     servers: Arc<Vec<backend::Handle>>,
+    retired: CancellationToken,
 }
 
 // === impl Toolset ===
@@ -45,7 +48,7 @@ impl Toolset {
             places[next] += 1;
             places[next + 1..].fill(0);
         }
-        Self { name, members, tables, servers }
+        Self { name, members, tables, servers, retired: CancellationToken::new() }
     }
 
     /// Its name.
@@ -64,6 +67,25 @@ impl Toolset {
     #[must_use]
     pub fn servers(&self) -> &Arc<Vec<backend::Handle>> {
         &self.servers
+    }
+
+    /// Is cancelled when another toolset, or none, has taken its name: what goes on for long by this
+    /// one ends then.
+    #[must_use]
+    pub fn retired(&self) -> &CancellationToken {
+        &self.retired
+    }
+
+    /// Ends what goes on by this toolset.
+    pub(crate) fn retire(&self) {
+        self.retired.cancel();
+    }
+
+    /// Makes every view of every combination of versions ask `server` again for its list of `kind`.
+    pub fn invalidate(&self, server: &ResourceName, kind: ListKind) {
+        for table in &self.tables {
+            table.listing.invalidate(server, kind);
+        }
     }
 
     /// The table of a caller without a session.

@@ -6,11 +6,12 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use quorate_jsonrpc::Frame;
+use quorate_jsonrpc::{Frame, Limits, build};
 use quorate_mcp::dialect::onto_legacy::Question;
 use quorate_mcp::{Era, ListKind, Method};
 use quorate_runtime::listing::{Audience, Listing, View};
-use quorate_runtime::session::{Memory, Translate};
+use quorate_runtime::session::{self, Memory, Translate};
+use quorate_session::Event;
 use quorate_types::{PrincipalDigest, ResourceName};
 
 use crate::ask::{self, Asked};
@@ -84,9 +85,16 @@ impl Translate for Translator {
     }
 
     fn list_changed(&self, server: &ResourceName, kind: ListKind) {
-        // Other combinations of versions may have the server, too.
-        for table in self.services.toolset(&self.toolset).iter().flat_map(|toolset| toolset.tables()) {
-            table.listing.invalidate(server, kind);
+        if let Some(toolset) = self.services.toolset(&self.toolset) {
+            toolset.invalidate(server, kind);
         }
+    }
+}
+
+/// Tells the client of a session that one of its lists has changed; `method` is the notification's.
+pub(crate) fn list_changed(session: &session::Handle, method: Method) {
+    let notification = build::notification(method.as_str(), None);
+    if let Ok(frame) = Frame::parse(notification, &Limits::ANSWER) {
+        session.tell(Event::GatewayNotify { frame });
     }
 }

@@ -5,15 +5,14 @@
 //! told that its list has changed; a stateless client's list depends on nothing that it did, so it
 //! calls what it was told of.
 
-use quorate_jsonrpc::{Frame, Limits, build};
 use quorate_mcp::curate::{Curation, Listed, find};
 use quorate_mcp::listing::Merged;
 use quorate_mcp::{Call, Era, Fault, Method, Operation as Asked};
 use quorate_runtime::session;
-use quorate_session::Event;
 use quorate_telemetry::Outcome;
 
 use crate::classify::Request;
+use crate::translate::list_changed;
 
 /// Answers a call: the JSON text of its result, and how it ended.
 ///
@@ -42,16 +41,8 @@ pub(super) fn run(
         let unlisted = found.iter().filter(|place| **place >= tools.listed());
         let names = unlisted.filter_map(|place| tools.entries().get(*place)).map(|entry| &*entry.exposed);
         if session.memory().find(names) {
-            changed(session);
+            list_changed(session, Method::ToolsListChanged);
         }
     }
     Ok((find::result(tools, &found, era), Outcome::Ok))
-}
-
-/// Tells the client of a session that its list of tools has changed.
-fn changed(session: &session::Handle) {
-    let notification = build::notification(Method::ToolsListChanged.as_str(), None);
-    if let Ok(frame) = Frame::parse(notification, &Limits::ANSWER) {
-        session.tell(Event::GatewayNotify { frame });
-    }
 }

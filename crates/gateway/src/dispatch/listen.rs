@@ -86,8 +86,7 @@ async fn split(request: &Request, call: &Call, filter: &Filter) -> Split {
     let speaking = |index: &ServerIndex| {
         listing.server(*index).is_some_and(|server| server.speaks_modern() || server.needs_session())
     };
-    let count = u16::try_from(listing.servers().len()).unwrap_or(u16::MAX);
-    let servers: Vec<ServerIndex> = (0..count).map(ServerIndex).filter(speaking).collect();
+    let servers: Vec<ServerIndex> = (0..listing.servers().len()).map(ServerIndex::at).filter(speaking).collect();
     let mut split = Split { interests: HashMap::new(), uris: HashMap::new() };
     if filter.tools || filter.prompts || filter.resources {
         for index in &servers {
@@ -158,6 +157,7 @@ fn events(listening: Listening, notices: Notices) -> impl Stream<Item = sse::Eve
             return Some((sse::Event::new(bytes), Some((listening, notices))));
         }
         let draining = listening.request.snapshot().services.draining.clone();
+        let retired = listening.request.all_versions().retired().clone();
         loop {
             let notice = async {
                 match notices.next().await {
@@ -166,11 +166,13 @@ fn events(listening: Listening, notices: Notices) -> impl Stream<Item = sse::Eve
                     None => std::future::pending().await,
                 }
             };
-            // Where a server's part is over (removed, or we read too slowly), or the node goes
-            // away, so is the stream: the client opens one that is complete again.
+            // Where a server's part is over (removed, or we read too slowly), the toolset is another
+            // one now, or the node goes away, so is the stream: the client opens one that is complete
+            // again, and has only what is chosen by then.
             let next = tokio::select! {
                 (index, notice) = notice => notice.map(|notice| (index, notice)),
                 () = draining.cancelled() => None,
+                () = retired.cancelled() => None,
             };
             let Some((index, notice)) = next else {
                 return Some((sse::Event::new(listening.end()), None));
@@ -246,8 +248,9 @@ impl Listening {
             Change::Resources => &[ListKind::Resources, ListKind::ResourceTemplates],
             Change::Resource { .. } | Change::Task { .. } => &[],
         };
-        if let Some(server) = self.server(index) {
-            kinds.iter().for_each(|kind| self.request.toolset().listing.invalidate(server, *kind));
+        let present = self.request.snapshot().services.toolset(self.request.all_versions().name());
+        if let (Some(server), Some(toolset)) = (self.server(index), present) {
+            kinds.iter().for_each(|kind| toolset.invalidate(server, *kind));
         }
     }
 
