@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use quorate_mcp::{Fault, curate};
 use quorate_runtime::session::{self, Terms, Timeout};
@@ -61,17 +62,15 @@ impl Held {
                 Fault::ToolBusy { tool: held.exposed.to_string(), max }
             })?),
         };
-        let timeout = held.terms.timeout.map(|after| {
-            let fault = Fault::ToolTimeout { tool: held.exposed.to_string(), after: format_duration(after) };
-            Timeout { after, fault: session::fault(fault), metrics: metrics.clone() }
-        });
+        let timeout =
+            held.late().map(|(after, fault)| Timeout { after, fault: session::fault(fault), metrics: metrics.clone() });
         Ok(Terms { timeout, place })
     }
 
-    /// The fault that says that a call took too long, for callers without a session.
-    pub(crate) fn late(&self) -> Option<Fault> {
+    /// How long the call may take, and the fault that says that it took longer.
+    pub(crate) fn late(&self) -> Option<(Duration, Fault)> {
         let after = self.terms.timeout?;
-        Some(Fault::ToolTimeout { tool: self.exposed.to_string(), after: format_duration(after) })
+        Some((after, Fault::ToolTimeout { tool: self.exposed.to_string(), after: format_duration(after) }))
     }
 }
 

@@ -265,7 +265,7 @@ impl Time {
     fn late(&self) -> Fault {
         // Only where there is a timeout is anything late.
         self.terms.timeout.iter().for_each(|timeout| drop(timeout.late()));
-        self.held.as_ref().and_then(Held::late).unwrap_or(Fault::Internal)
+        self.held.as_ref().and_then(Held::late).map_or(Fault::Internal, |(_, fault)| fault)
     }
 }
 

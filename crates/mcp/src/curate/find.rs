@@ -124,25 +124,27 @@ pub fn result(tools: &Merged, found: &[usize], era: Era) -> String {
             .push_str(std::str::from_utf8(&definition).expect("definitions are text, from pages that were read"));
     }
     let content = format!("{{\"tools\":[{definitions}],\"omitted\":{omitted}}}");
-    let kind = match era {
-        Era::Modern => "\"resultType\":\"complete\",",
-        Era::Legacy => "",
-    };
     // The text is for clients that know no structured content (2025-06-18 `server/tools`).
-    format!(
-        "{{{kind}\"content\":[{{\"type\":\"text\",\"text\":{}}}],\"structuredContent\":{content},\"isError\":false}}",
-        quote(&content)
-    )
+    tool_result(&quote(&content), Some(&content), era)
 }
 
 /// Writes a result that tells the model what is wrong with its call.
 #[must_use]
 pub fn refusal(message: &str, era: Era) -> String {
+    tool_result(&quote(message), None, era)
+}
+
+/// The result of a tool: `text` as JSON, and structured content, without which it is an error.
+fn tool_result(text: &str, structured: Option<&str>, era: Era) -> String {
     let kind = match era {
         Era::Modern => "\"resultType\":\"complete\",",
         Era::Legacy => "",
     };
-    format!("{{{kind}\"content\":[{{\"type\":\"text\",\"text\":{}}}],\"isError\":true}}", quote(message))
+    let rest = match structured {
+        Some(content) => format!("\"structuredContent\":{content},\"isError\":false"),
+        None => "\"isError\":true".to_owned(),
+    };
+    format!("{{{kind}\"content\":[{{\"type\":\"text\",\"text\":{text}}}],{rest}}}")
 }
 
 /// Adds the words of an exposed tool to what is searched.
