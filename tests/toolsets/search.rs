@@ -1,5 +1,8 @@
 //! `find_tools`, and toolsets that list only what was found.
 
+use std::process::Command;
+
+use quorate_tests::paths;
 use quorate_tests::raw::{backend::Backend, gateway::Gateway, mcp::Mcp, session::Session, sse::Sse};
 use serde_json::{Value, json};
 
@@ -64,6 +67,28 @@ fn stateless_clients_call_what_they_found_and_their_list_stays() -> anyhow::Resu
     let sent = client.call("send_mail", json!({ "text": "x" }))?;
     assert_eq!(sent["result"]["content"][0]["text"], "office:send_mail", "{sent}");
     assert_eq!(client.tools()?, ["find_tools", "weather"], "a list must not depend on what was asked before");
+    Ok(())
+}
+
+#[test]
+fn the_command_line_calls_what_is_not_listed_and_the_server_says_what_is_not_there() -> anyhow::Result<()> {
+    // So many tools share the words of the one that is meant that no search has it among the first.
+    let names: Vec<String> = (0..99).map(|number| format!("mail_{number}")).chain(["mail".to_owned()]).collect();
+    let office = Mcp::new("office").tools(&names.iter().map(String::as_str).collect::<Vec<_>>()).start()?;
+    let spec = json!({ "servers": ["office"], "search": { "disclosure": "progressive" } });
+    let gateway = start(&[("office", &office)], spec)?;
+    let url = format!("http://{}/mcp", gateway.address);
+    let call = |tool: &str| -> anyhow::Result<(Option<i32>, String)> {
+        let mut command = Command::new(paths::binary("quorate")?);
+        let run = command.args(["call", tool, "--url", &url, "--quiet"]).output()?;
+        Ok((run.status.code(), String::from_utf8([run.stdout, run.stderr].concat())?))
+    };
+    for tool in ["mail", "mail_7", "mail_98"] {
+        let (code, said) = call(tool)?;
+        assert_eq!((code, said.trim()), (Some(0), format!("office:{tool}").as_str()), "{tool}");
+    }
+    let (code, said) = call("nothing")?;
+    assert!(code != Some(0) && said.contains("nothing"), "{said}");
     Ok(())
 }
 

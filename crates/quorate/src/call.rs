@@ -2,7 +2,7 @@
 //!
 //! The tool's definition is listed first, because it decides how the arguments are typed and
 //! which of them a modern call mirrors into headers; where not everything is listed, it is searched
-//! for. Progress and log messages go to stderr as they come, the result to stdout; a tool's own
+//! for. A search need not find it: then the call goes without, and the server says what it has. Progress and log messages go to stderr as they come, the result to stdout; a tool's own
 //! error is [`Exit::Tool`], so that scripts can tell it from a call that failed.
 
 mod arguments;
@@ -13,7 +13,7 @@ use quorate_jsonrpc::Frame;
 use quorate_mcp::ListKind;
 use quorate_mcp::curate::find::NAME as FIND_TOOLS;
 use quorate_runtime::upstream::{Client, ToolCall};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::CallArgs;
 use crate::connect;
@@ -49,12 +49,13 @@ pub(crate) async fn run(args: CallArgs) -> Result<(), Failure> {
 async fn call(client: &Client, args: &CallArgs) -> Result<Bytes, Failure> {
     let failed = |doing| move |error| Failure::of_upstream(&args.url, doing, &error);
     let tools = client.list(ListKind::Tools).await.map_err(failed(Doing::Asking))?;
-    let definition = match find(&tools, &args.tool) {
-        Some(definition) => definition.to_owned(),
-        None => search(client, &tools, &args.tool).await.ok_or_else(|| unknown(&tools, &args.tool))?,
+    let definition = match (find(&tools, &args.tool), find(&tools, FIND_TOOLS)) {
+        (Some(definition), _) => Some(definition.to_owned()),
+        (None, Some(finder)) => search(client, finder, &args.tool).await,
+        (None, None) => return Err(unknown(&tools, &args.tool)),
     };
-    let parsed: Value = serde_json::from_str(&definition).unwrap_or_default();
-    let schema = parsed.get("inputSchema");
+    let parsed: Option<Value> = definition.as_deref().and_then(|definition| serde_json::from_str(definition).ok());
+    let schema = parsed.as_ref().and_then(|definition| definition.get("inputSchema"));
     let arguments = arguments::build(args.object.as_deref(), &args.arguments, schema)?;
     let seen = |frame: &Frame| {
         if let (false, Some(line)) = (args.quiet, result::note(frame)) {
@@ -62,7 +63,7 @@ async fn call(client: &Client, args: &CallArgs) -> Result<Bytes, Failure> {
         }
     };
     let log_level = if args.quiet { None } else { Some(args.log_level.into()) };
-    let call = ToolCall { name: &args.tool, arguments: &arguments, definition: Some(&definition), log_level };
+    let call = ToolCall { name: &args.tool, arguments: &arguments, definition: definition.as_deref(), log_level };
     client.call_tool(&call, seen).await.map_err(failed(Doing::Calling))
 }
 
@@ -72,15 +73,26 @@ fn find<'a>(tools: &'a [Bytes], name: &str) -> Option<&'a str> {
     tools.iter().filter_map(raw).find(|tool| name_of(tool).as_deref() == Some(name))
 }
 
-/// Searches for a tool's definition at an endpoint that does not list every tool.
-async fn search(client: &Client, tools: &[Bytes], name: &str) -> Option<String> {
-    find(tools, FIND_TOOLS)?;
-    let arguments = format!("{{\"query\":{}}}", quorate_jsonrpc::quote(name));
+/// Searches for a tool's definition at an endpoint that does not list every tool; `finder` is the
+/// definition of the tool that searches.
+async fn search(client: &Client, finder: &str, name: &str) -> Option<String> {
+    let arguments = query(finder, name);
     let call = ToolCall { name: FIND_TOOLS, arguments: &arguments, definition: None, log_level: None };
     let result = client.call_tool(&call, |_| {}).await.ok()?;
     let result: Value = serde_json::from_slice(&result).ok()?;
     let found = result["structuredContent"]["tools"].as_array()?;
     found.iter().find(|tool| tool["name"] == name).map(Value::to_string)
+}
+
+/// The arguments of a search for `name` that returns as much as it may: names that share words with
+/// many others are not among the first.
+fn query(finder: &str, name: &str) -> String {
+    let finder: Value = serde_json::from_str(finder).unwrap_or_default();
+    let mut arguments = json!({ "query": name });
+    if let Some(max) = finder["inputSchema"]["properties"]["limit"]["maximum"].as_u64() {
+        arguments["limit"] = max.into();
+    }
+    arguments.to_string()
 }
 
 fn name_of(tool: &str) -> Option<String> {
@@ -145,6 +157,13 @@ mod tests {
         {
             assert_eq!(distance(a, b), expected, "{a} {b}");
         }
+    }
+
+    #[test]
+    fn a_search_asks_for_as_many_tools_as_it_may() {
+        let finder = r#"{"name":"find_tools","inputSchema":{"properties":{"limit":{"maximum":50}}}}"#;
+        assert_eq!(query(finder, "a \"b\""), r#"{"query":"a \"b\"","limit":50}"#);
+        assert_eq!(query(r#"{"name":"find_tools"}"#, "a"), r#"{"query":"a"}"#);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use quorate_jsonrpc::{elements, keyed_members, pick_exact, quote, text};
 
 use super::define::META_TAGS;
 use super::rule::{Listed, Search};
-use super::search::{Builder, Described, QUERY_BYTES_MAX};
+use super::search::{Builder, Described, QUERY_CHARS_MAX};
 use crate::listing::Merged;
 use crate::version::Era;
 
@@ -30,7 +30,7 @@ pub struct Query {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidQuery {
     /// There is no `query`, it is no text, or it is empty or too long.
-    #[error("`query` must be a text of 1 to {QUERY_BYTES_MAX} bytes that says what the tool should do")]
+    #[error("`query` must be a text of 1 to {QUERY_CHARS_MAX} characters that says what the tool should do")]
     Text,
     /// The `limit` is none of the numbers allowed.
     #[error("`limit` must be a whole number from 1 to {max}")]
@@ -56,7 +56,7 @@ pub(crate) fn definition(search: &Search) -> String {
     format!(
         "{{\"name\":\"{NAME}\",\"title\":\"Find tools\",\"description\":{about},\"inputSchema\":{{\"type\":\"object\",\
          \"properties\":{{\"query\":{{\"type\":\"string\",\"description\":\"What the tool should do, in a few words.\",\
-         \"minLength\":1,\"maxLength\":{QUERY_BYTES_MAX}}},\"limit\":{{\"type\":\"integer\",\"description\":\
+         \"minLength\":1,\"maxLength\":{QUERY_CHARS_MAX}}},\"limit\":{{\"type\":\"integer\",\"description\":\
          \"The most tools to return.\",\"minimum\":1,\"maximum\":{max},\"default\":{max}}}}},\"required\":[\"query\"],\
          \"additionalProperties\":false}},\"outputSchema\":{{\"type\":\"object\",\"properties\":{{\"tools\":{{\"type\":\
          \"array\",\"description\":\"The definitions, best first.\",\"items\":{{\"type\":\"object\"}}}},\"omitted\":\
@@ -90,7 +90,7 @@ impl Query {
             return Err(InvalidQuery::Arguments);
         }
         let asked = asked.and_then(|span| text(span.of(arguments)));
-        let asked = asked.filter(|asked| !asked.trim().is_empty() && asked.len() <= QUERY_BYTES_MAX);
+        let asked = asked.filter(|asked| !asked.trim().is_empty() && asked.chars().count() <= QUERY_CHARS_MAX);
         let max = search.results_max;
         let limit = limit.map_or(Some(max), |span| span.of(arguments).parse().ok());
         Ok(Self {

@@ -357,7 +357,7 @@ fn find_tools_returns_definitions_within_its_bounds() {
 #[test]
 fn a_query_that_says_nothing_is_refused_with_what_is_allowed() {
     let search = Search { listed: Listed::All, results_max: 5 };
-    let long = format!(r#"{{"query":"{}"}}"#, "x".repeat(search::QUERY_BYTES_MAX + 1));
+    let long = format!(r#"{{"query":"{}"}}"#, "x".repeat(search::QUERY_CHARS_MAX + 1));
     for (arguments, expected) in [
         (None, find::InvalidQuery::Text),
         (Some("{}"), find::InvalidQuery::Text),
@@ -374,6 +374,8 @@ fn a_query_that_says_nothing_is_refused_with_what_is_allowed() {
         assert_eq!(find::Query::read(arguments, &search), Err(expected), "{arguments:?}");
     }
     assert!(find::Query::read(Some(r#"{"query":"a","limit":5}"#), &search).is_ok());
+    let longest = format!(r#"{{"query":"{}"}}"#, "é".repeat(search::QUERY_CHARS_MAX));
+    assert!(find::Query::read(Some(&longest), &search).is_ok(), "the schema counts characters");
 }
 
 #[test]

@@ -12,8 +12,8 @@ use super::fixed;
 
 mod words;
 
-/// The longest query in bytes: more than a sentence.
-pub const QUERY_BYTES_MAX: usize = 512;
+/// The longest query in characters, which is how JSON Schema counts: more than a sentence.
+pub const QUERY_CHARS_MAX: usize = 512;
 /// The words of a query that count.
 const QUERY_WORDS_MAX: usize = 32;
 /// The words of one tool that count: of long descriptions the beginning.
