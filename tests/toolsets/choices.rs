@@ -58,8 +58,16 @@ fn a_resource_that_is_not_chosen_cannot_be_reached_by_any_spelling() -> anyhow::
         assert_eq!(client.list("resources/list", "resources", "uri")?, ["file:///public/a"], "{revision}");
         let read = client.ask("resources/read", json!({ "uri": "file:///public/a" }))?;
         assert_eq!(read["result"]["contents"][0]["text"], "files", "{revision}: {read}");
-        for uri in ["file:///secret/a", "file:///%73ecret/a", "file:///public/../secret/a", "FILE:///secret/a", "x://y"]
-        {
+        for uri in [
+            "file:///secret/a",
+            "file:///%73ecret/a",
+            "file:///public/../secret/a",
+            "file:///public/../secret/a?/../../public/a",
+            "file:////secret/a",
+            "file://localhost/secret/a",
+            "FILE:///secret/a",
+            "x://y",
+        ] {
             let answer = client.ask("resources/read", json!({ "uri": uri }))?;
             assert!(answer["error"]["code"].is_i64() && answer["id"] == "q", "{revision} {uri}: {answer}");
             let reference =

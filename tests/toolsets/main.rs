@@ -3,6 +3,7 @@
 //! One file per topic. Each test starts its own `quorate serve` in front of scripted servers, asks it in the
 //! stateless revision and in sessions, and looks at what the servers got.
 
+mod changes;
 mod choices;
 mod instructions;
 mod limits;

@@ -52,8 +52,8 @@ fn the_probe_fails_for_what_is_written_in_vain() -> anyhow::Result<()> {
     let spec = json!({
         "servers": [{ "server": "files", "tools": { "exclude": ["remove_*"] } }],
         "tools": [
-            { "match": { "name": "read" }, "rename": "same" },
-            { "match": { "name": "write" }, "rename": "same" },
+            { "match": { "name": "rea*d" }, "rename": "same*" },
+            { "match": { "name": "writ*e" }, "rename": "same*" },
         ],
     });
 
@@ -61,8 +61,35 @@ fn the_probe_fails_for_what_is_written_in_vain() -> anyhow::Result<()> {
 
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("matches nothing: spec.servers[0].tools.exclude[0] \"remove_*\""), "{said}");
-    assert_eq!(said.matches("not exposed: ").count(), 2, "{said}");
+    assert_eq!(said.matches("  not exposed: ").count(), 2, "{said}");
     assert!(said.contains("1 pattern matches nothing, 2 things are not exposed"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn the_probe_accepts_a_pattern_that_only_one_version_has() -> anyhow::Result<()> {
+    let (old, new) = (files().start()?, Mcp::new("new").tools(&["read", "append"]).start()?);
+    for (first, second) in [("v1", "v2"), ("v2", "v1")] {
+        let versions = json!([{ "server": first }, { "server": second }]);
+        let spec = json!({
+            "servers": [{ "name": "files", "versions": versions, "tools": { "exclude": ["append"] } }],
+            "tools": [{ "match": { "server": "files", "version": "v1", "name": "write" }, "rename": "save" }],
+        });
+
+        let (code, said) = probe(&document(&[("v1", &old), ("v2", &new)], &spec))?;
+
+        assert_eq!((code, said.matches("matches nothing").count()), (Some(0), 0), "{first} first: {said}");
+    }
+    let spec = json!({
+        "servers": [{ "name": "files", "versions": [{ "server": "v1" }, { "server": "v2" }] }],
+        "tools": [{ "match": { "name": "never" }, "timeout": "1s" }],
+    });
+
+    let (code, said) = probe(&document(&[("v1", &old), ("v2", &new)], &spec))?;
+
+    assert_eq!(code, Some(3), "{said}");
+    assert_eq!(said.matches("matches nothing: spec.tools[0].match.name").count(), 1, "{said}");
+    assert!(said.contains("1 pattern matches nothing"), "{said}");
     Ok(())
 }
 
