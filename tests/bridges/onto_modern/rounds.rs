@@ -4,7 +4,8 @@ use quorate_tests::raw::{client::Event, session::Session, sse::Sse};
 use serde_json::{Value, json};
 
 use super::{ask, begin, fixture, form, question, respond, scripted, text};
-use quorate_tests::raw::mcp::said;
+use quorate_tests::raw::gateway::Documents;
+use quorate_tests::raw::mcp::{Era, Mcp, said};
 
 fn accept(name: &str, value: &str) -> Value {
     json!({ "action": "accept", "content": { name: value } })
@@ -273,10 +274,37 @@ fn a_session_that_ends_while_its_client_is_asked_leaves_nothing_behind() -> anyh
 }
 
 #[test]
+fn a_call_whose_server_is_configured_anew_while_its_client_is_asked_ends_and_says_so() -> anyhow::Result<()> {
+    let backend = Mcp::new("a").era(Era::Modern).tools(&["echo"]);
+    let backend = backend.on("tools/call", |seen, out| ask(seen, out, json!({ "a": form() }), "s")).start()?;
+    let documents = |concurrency: u64| {
+        let spec = json!({ "urls": [backend.url()], "limits": { "concurrency": concurrency } });
+        Documents::new().server_with("a", spec)
+    };
+    let mut gateway = documents(8).start()?;
+    let session = Session::open(&gateway, "2025-11-25")?;
+    let mut stream = begin(&session, 1, "echo")?;
+    let asked = question(&mut stream)?;
+
+    gateway.rewrite(&documents(9).text())?;
+
+    let taken_back = stream.next_message()?.expect("the question is taken back");
+    assert_eq!(
+        (&taken_back["method"], &taken_back["params"]["requestId"]),
+        (&json!("notifications/cancelled"), &asked["id"])
+    );
+    let answer = stream.message()?;
+    let reason = "backend a failed: it was lost, or configured anew, while the client was asked";
+    assert_eq!((&answer["error"]["code"], &answer["error"]["message"]), (&json!(-31001), &json!(reason)), "{answer}");
+    assert_eq!(backend.count("tools/call"), 1);
+    Ok(())
+}
+
+#[test]
 fn a_user_who_thinks_takes_no_place_at_the_server() -> anyhow::Result<()> {
     let (backend, gateway) = {
-        let backend = quorate_tests::raw::mcp::Mcp::new("a")
-            .era(quorate_tests::raw::mcp::Era::Modern)
+        let backend = Mcp::new("a")
+            .era(Era::Modern)
             .tools(&["ask", "echo"])
             .on("tools/call", |seen, out| match seen.params()["name"].as_str() {
                 Some("ask") if seen.params().get("requestState").is_none() => {
@@ -286,7 +314,7 @@ fn a_user_who_thinks_takes_no_place_at_the_server() -> anyhow::Result<()> {
             })
             .start()?;
         let spec = json!({ "urls": [backend.url()], "limits": { "concurrency": 1 } });
-        let gateway = quorate_tests::raw::gateway::Documents::new().server_with("a", spec).start()?;
+        let gateway = Documents::new().server_with("a", spec).start()?;
         (backend, gateway)
     };
     let session = Session::open(&gateway, "2025-11-25")?;

@@ -114,6 +114,15 @@ impl Leg {
         }
     }
 
+    /// Hears that the session has lost it: what calls on it ask of the client has no way back.
+    pub fn lost(&self) {
+        match &self.kind {
+            // Nobody takes answers to the requests of a session that is gone.
+            Kind::Own { .. } => {}
+            Kind::Bridged(leg) => leg.close(),
+        }
+    }
+
     /// Ends it, as well as it can be done within a few seconds.
     pub async fn close(&self) {
         match &self.kind {

@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::{Connection, Writer};
 use super::legs::{Legs, OpenLeg};
 use super::{Opening, Outgoing, Reply, Shared, Terms, Translate};
-use crate::backend::{self, Opened};
+use crate::backend::{self, Leg, Opened};
 use crate::bridge::Parked;
 use crate::clock;
 
@@ -417,7 +417,9 @@ impl State {
     }
 
     fn lost(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch) {
-        let shared_stream = self.legs.open(leg, epoch).is_some_and(|(_, open)| open.session.shares_one_stream());
+        let open = self.legs.open(leg, epoch).map(|(_, open)| &open.session);
+        open.inspect(|session| session.lost());
+        let shared_stream = open.is_some_and(Leg::shares_one_stream);
         let server = self.legs.get(leg).map(|slot| slot.server.name().to_string()).unwrap_or_default();
         let fault = super::pump::fault(quorate_mcp::Fault::OutcomeUnknown { server });
         self.report(myself, Event::LegLost { leg, epoch, fault, severed: shared_stream });

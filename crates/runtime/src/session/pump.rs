@@ -318,6 +318,9 @@ impl Pump {
             Ended::Upstream(error) => {
                 let never_executed = error.never_executed();
                 let leg_lost = session.is_lost_with(&error);
+                if leg_lost {
+                    session.lost();
+                }
                 let fault = fault(backend::fault_of(self.server.name(), &error));
                 Failure { fault, never_executed, leg_lost }
             }

@@ -3,6 +3,9 @@
 //! A call registers what it asks before the client can hear of it, and takes it back by dropping
 //! what it got. A response that nobody waits for (any more) is dropped. How many there are is
 //! bounded by the session above, which refuses more than it allows with an error response.
+//!
+//! Once closed, nothing is waited for any more: the session has forgotten what was asked, so that
+//! no response can come.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +18,13 @@ use crate::backend::lock;
 /// The requests of one leg that have no response.
 #[derive(Default)]
 pub(super) struct Asks {
-    waiting: Mutex<HashMap<u64, mpsc::Sender<Frame>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: HashMap<u64, mpsc::Sender<Frame>>,
+    is_closed: bool,
 }
 
 /// What one call waits for; dropping it takes the requests back.
@@ -28,12 +37,15 @@ pub(super) struct Waiting {
 // === impl Asks ===
 
 impl Asks {
-    /// Registers requests with these ids.
-    pub(super) fn wait_for(self: &Arc<Self>, ids: Vec<u64>) -> Waiting {
+    /// Registers requests with these ids; none once closed.
+    pub(super) fn wait_for(self: &Arc<Self>, ids: Vec<u64>) -> Option<Waiting> {
         let (sender, responses) = mpsc::channel(ids.len().max(1));
-        let mut waiting = lock(&self.waiting);
-        waiting.extend(ids.iter().map(|id| (*id, sender.clone())));
-        Waiting { asks: Arc::clone(self), ids, responses }
+        let mut state = lock(&self.state);
+        if state.is_closed {
+            return None;
+        }
+        state.waiting.extend(ids.iter().map(|id| (*id, sender.clone())));
+        Some(Waiting { asks: Arc::clone(self), ids, responses })
     }
 
     /// Hands a response to whoever waits for it.
@@ -41,18 +53,25 @@ impl Asks {
         if !matches!(frame.kind(), Kind::Result | Kind::Error) {
             return;
         }
-        let Some(sender) = frame.id().and_then(Id::as_u64).and_then(|id| lock(&self.waiting).remove(&id)) else {
+        let Some(sender) = frame.id().and_then(Id::as_u64).and_then(|id| lock(&self.state).waiting.remove(&id)) else {
             return;
         };
         // There is room for one response to each request; a call that has ended wants none.
         let _ended = sender.try_send(frame);
+    }
+
+    /// Ends the wait of every call, now and from now on.
+    pub(super) fn close(&self) {
+        let mut state = lock(&self.state);
+        state.is_closed = true;
+        state.waiting = HashMap::new();
     }
 }
 
 // === impl Waiting ===
 
 impl Waiting {
-    /// Returns the next response.
+    /// Returns the next response; none once closed.
     pub(super) async fn next(&mut self) -> Option<Frame> {
         self.responses.recv().await
     }
@@ -60,12 +79,12 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let mut waiting = lock(&self.asks.waiting);
+        let mut state = lock(&self.asks.state);
         for id in &self.ids {
-            waiting.remove(id);
+            state.waiting.remove(id);
         }
-        if waiting.is_empty() {
-            waiting.shrink_to_fit();
+        if state.waiting.is_empty() {
+            state.waiting.shrink_to_fit();
         }
     }
 }
@@ -83,7 +102,8 @@ mod tests {
     #[tokio::test]
     async fn each_response_reaches_the_call_that_asked_once() {
         let asks = Arc::new(Asks::default());
-        let (mut one, mut other) = (asks.wait_for(vec![1, 2]), asks.wait_for(vec![3]));
+        let wait_for = |ids| asks.wait_for(ids).expect("not closed");
+        let (mut one, mut other) = (wait_for(vec![1, 2]), wait_for(vec![3]));
 
         for id in [3, 1, 1, 9] {
             asks.deliver(response(id));
@@ -91,8 +111,23 @@ mod tests {
 
         assert_eq!(one.next().await.and_then(|frame| frame.id().and_then(Id::as_u64)), Some(1));
         assert_eq!(other.next().await.and_then(|frame| frame.id().and_then(Id::as_u64)), Some(3));
-        assert_eq!(lock(&asks.waiting).len(), 1);
+        assert_eq!(lock(&asks.state).waiting.len(), 1);
         drop(one);
-        assert!(lock(&asks.waiting).is_empty());
+        assert!(lock(&asks.state).waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_closed_leg_waits_for_nothing() {
+        let asks = Arc::new(Asks::default());
+        let mut waiting = asks.wait_for(vec![1, 2]).expect("not closed");
+        asks.deliver(response(1));
+
+        asks.close();
+
+        assert!(waiting.next().await.is_some(), "what has come is not lost");
+        assert!(waiting.next().await.is_none());
+        assert!(asks.wait_for(vec![3]).is_none());
+        asks.deliver(response(2));
+        assert!(lock(&asks.state).waiting.is_empty());
     }
 }

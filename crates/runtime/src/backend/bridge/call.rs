@@ -22,6 +22,7 @@ use quorate_mcp::dialect::onto_modern::{DEFAULTS, Error as RoundsError, Rounds, 
 use quorate_mcp::dialect::v2026_07_28::mirrored;
 use quorate_mcp::{Call, Era, Fault, Method, Operation, Version, header};
 use quorate_telemetry::BackendMetrics;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::asks::Waiting;
@@ -32,6 +33,8 @@ use crate::upstream::{self, Answer, Awaits, FrameStream};
 /// Longest wait for the responses of one round: 15 min, more than a session gives its client
 /// (10 min), which then answers in its place. It ends a call whose session failed to.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// What the client is told of a call whose leg was given up while it was asked.
+const CLOSED: &str = "it was lost, or configured anew, while the client was asked";
 /// What the client is told of requests that need no response any more.
 const RETRACTED: &str = "the call that the request belongs to has ended";
 
@@ -132,7 +135,7 @@ impl Bridged {
                 At::Asking { mut waiting, until } => {
                     let response = timeout_at(until, waiting.next()).await;
                     self.at = At::Asking { waiting, until };
-                    self.responded(response.ok().flatten());
+                    self.responded(response);
                     Ok(())
                 }
                 At::Sending { frame, pause } => {
@@ -221,19 +224,27 @@ impl Bridged {
     }
 
     /// Takes a response of the client, or that there is none.
-    fn responded(&mut self, response: Option<Frame>) {
-        let Some(response) = response else {
-            let late = self.rounds.asks().next().map(|(_, method)| RoundsError::Input {
-                method,
-                code: quorate_mcp::error::DEADLINE_EXCEEDED,
-                message: "no response in time".to_owned(),
-            });
-            // With nothing to wait for there would have been no waiting.
-            self.follow(Err(late.unwrap_or(RoundsError::Malformed)));
-            return;
+    fn responded(&mut self, response: Result<Option<Frame>, Elapsed>) {
+        let step = match response {
+            Ok(Some(response)) => self.rounds.responded(&response, &mut own::mint),
+            Ok(None) => return self.closed(),
+            Err(_) => {
+                let late = self.rounds.asks().next().map(|(_, method)| RoundsError::Input {
+                    method,
+                    code: quorate_mcp::error::DEADLINE_EXCEEDED,
+                    message: "no response in time".to_owned(),
+                });
+                // With nothing to wait for there would have been no waiting.
+                Err(late.unwrap_or(RoundsError::Malformed))
+            }
         };
-        let step = self.rounds.responded(&response, &mut own::mint);
         self.follow(step);
+    }
+
+    /// Ends the call: the session has given its leg up, and takes back by itself what was asked.
+    fn closed(&mut self) {
+        let server = self.leg.inner.server.name().to_string();
+        self.end(&Fault::BackendFailed { server, reason: CLOSED.to_owned() }, "failed");
     }
 
     fn follow(&mut self, step: Result<Step, RoundsError>) {
@@ -242,11 +253,12 @@ impl Bridged {
             Ok(Step::Wait) => {}
             Ok(Step::Ask(frames)) => {
                 let asks: Vec<(u64, Method)> = self.rounds.asks().collect();
+                let ids = asks.iter().map(|(id, _)| *id).collect();
+                let Some(waiting) = self.leg.inner.asks.wait_for(ids) else { return self.closed() };
                 for (_, method) in &asks {
                     let method = quorate_telemetry::Method::of(method.as_str());
                     self.counted.metrics.bridged_input(method);
                 }
-                let waiting = self.leg.inner.asks.wait_for(asks.into_iter().map(|(id, _)| id).collect());
                 self.at = At::Asking { waiting, until: Instant::now() + ROUND_TIMEOUT };
                 self.ready.extend(frames);
             }

@@ -7,7 +7,8 @@
 //! in `quorate_mcp::dialect::onto_modern`.
 //!
 //! Nothing is open upstream between calls but the backend's shared listen, so such a leg is never
-//! lost; dropping it, or what it gave out, cancels what is under way. The log level is `info` until
+//! lost by itself; dropping it, or what it gave out, cancels what is under way. When the session gives
+//! it up, what was asked of the client ends: the session takes that back, and would know no response. The log level is `info` until
 //! the client sets one: the revisions with sessions leave it to the server what it logs unasked.
 
 mod asks;
@@ -119,9 +120,10 @@ impl Leg {
         self.watch().listen()
     }
 
-    /// Gives up what is subscribed.
+    /// Gives up what is subscribed, and what the client is asked. Calls that read on end by themselves.
     pub(super) fn close(&self) {
         *lock(&self.inner.watch) = None;
+        self.inner.asks.close();
     }
 
     /// Subscribes, and returns when the server's listen is live for it.
