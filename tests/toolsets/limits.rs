@@ -13,6 +13,7 @@ use quorate_tests::{
     raw::{
         PATIENCE,
         backend::{Backend, Seen},
+        client::Answer,
         gateway::Gateway,
         mcp::{Era, Mcp, said},
         session::Session,
@@ -47,6 +48,56 @@ fn stuck(era: Era) -> anyhow::Result<Backend> {
         is_slow(seen)
     });
     stuck.start()
+}
+
+/// A server whose tool `slow` asks its client first, and once that has answered does not answer before the test says so.
+fn asking(era: Era) -> anyhow::Result<(Backend, SyncSender<()>)> {
+    let (release, gate) = sync_channel::<()>(64);
+    let (answered, answers) = sync_channel::<()>(64);
+    let (gate, answers) = (Mutex::new(gate), Mutex::new(answers));
+    let params = json!({ "message": "Sure?", "requestedSchema": { "type": "object", "properties": {} } });
+    let mcp = Mcp::new("a").era(era).tools(&["slow", "echo"]).rule(move |seen, out| {
+        if seen.method().is_empty() && seen.body.get("result").is_some() {
+            answered.send(()).ok();
+            out.answer(202, &[], b"");
+            return true;
+        }
+        if !is_slow(seen) {
+            return false;
+        }
+        if era == Era::Modern && seen.params().get("requestState").is_none() {
+            let requests = json!({ "a": { "method": "elicitation/create", "params": params } });
+            let asked = json!({ "resultType": "input_required", "inputRequests": requests, "requestState": "s" });
+            out.result(seen, &asked);
+            return true;
+        }
+        if era == Era::Legacy {
+            // Each call asks under an id of its own.
+            let id = format!("ask-{}", seen.id());
+            out.message(&json!({ "jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": params }));
+            answers.lock().expect("no holder panics").recv_timeout(PATIENCE).ok();
+        }
+        gate.lock().expect("no holder panics").recv_timeout(PATIENCE).ok();
+        match era {
+            Era::Legacy => {
+                out.message(&json!({ "jsonrpc": "2.0", "id": seen.id(), "result": said("at last") }));
+                out.end_events();
+            }
+            _ => out.result(seen, &said("at last")),
+        }
+        true
+    });
+    Ok((mcp.start()?, release))
+}
+
+/// Calls the tool that asks, and answers what it asks.
+fn answered(session: &Session, id: &str) -> anyhow::Result<Answer> {
+    let mut stream = session.request(id, "tools/call", json!({ "name": "quick" }))?;
+    let asked = stream.next_message()?.expect("the question comes first");
+    anyhow::ensure!(asked["method"] == "elicitation/create", "{asked}");
+    let content = json!({ "action": "accept", "content": {} });
+    session.post(&json!({ "jsonrpc": "2.0", "id": asked["id"], "result": content }))?;
+    Ok(stream)
 }
 
 fn is_slow(seen: &Seen) -> bool {
@@ -129,6 +180,79 @@ fn the_time_of_a_call_is_not_that_of_the_person_who_is_asked() -> anyhow::Result
 
     let answer = stream.next_message()?.expect("the answer follows");
     assert_eq!(answer["result"]["content"][0]["text"], "at last", "{answer}");
+    Ok(())
+}
+
+#[test]
+fn a_server_that_was_told_what_it_asked_has_no_more_time_than_others() -> anyhow::Result<()> {
+    for era in [Era::Modern, Era::Legacy] {
+        let (backend, _release) = asking(era)?;
+        let gateway = limited(&backend, json!({ "timeout": "1s" }))?;
+        let session = Session::open(&gateway, "2025-11-25")?;
+        let started = Instant::now();
+
+        let late = answered(&session, "q")?.message()?;
+
+        assert_eq!(code(&late), (-31006, &json!("q")), "{era:?}: {late}");
+        assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+        gateway.metric_until("quorate_limit_hits_total", "tool_timeout", |seen| seen >= 1.0)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_time_of_a_parked_call_goes_on_when_its_client_comes_again() -> anyhow::Result<()> {
+    let (backend, release) = asking(Era::Legacy)?;
+    let gateway = limited(&backend, json!({ "timeout": "1s" }))?;
+    let params = json!({
+        "name": "quick",
+        "_meta": { "io.modelcontextprotocol/clientCapabilities": { "elicitation": {} } },
+    });
+    for is_released in [true, false] {
+        let asked = gateway.modern("q", "tools/call", params.clone())?.message()?;
+        let requests = asked["result"]["inputRequests"].as_object().unwrap_or_else(|| panic!("no question: {asked}"));
+        let key = requests.keys().next().expect("a question");
+        #[expect(clippy::disallowed_methods, reason = "what a person takes is what this is about: time has to pass")]
+        thread::sleep(Duration::from_millis(1500));
+        if is_released {
+            release.send(())?;
+        }
+        let mut retry = params.clone();
+        retry["requestState"] = asked["result"]["requestState"].clone();
+        retry["inputResponses"] = json!({ key.as_str(): { "action": "accept", "content": {} } });
+
+        let answer = gateway.modern("r", "tools/call", retry)?.message()?;
+
+        match is_released {
+            true => assert_eq!(answer["result"]["content"][0]["text"], "at last", "{answer}"),
+            false => assert_eq!(code(&answer), (-31006, &json!("r")), "{answer}"),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_call_counts_again_once_its_client_has_answered() -> anyhow::Result<()> {
+    for era in [Era::Modern, Era::Legacy] {
+        let (backend, release) = asking(era)?;
+        let gateway = limited(&backend, json!({ "concurrency": 1 }))?;
+        let session = Session::open(&gateway, "2025-11-25")?;
+        let first = answered(&session, "first")?;
+
+        let mut attempts = 0;
+        wait::until("the place to be taken", PATIENCE, || {
+            attempts += 1;
+            // One that comes before the answer has gone to the server asks its client as well.
+            let other = session.request(attempts, "tools/call", json!({ "name": "quick" }))?;
+            anyhow::ensure!(!other.is_events(), "it asks");
+            let refused = other.message()?;
+            anyhow::ensure!(code(&refused).0 == -31003, "{refused}");
+            Ok(())
+        })?;
+
+        release.send(())?;
+        assert_eq!(first.message()?["result"]["content"][0]["text"], "at last", "{era:?}");
+    }
     Ok(())
 }
 

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quorate_mcp::{Fault, curate};
+use quorate_runtime::places::{Place, Places};
 use quorate_runtime::session::{self, Terms, Timeout};
 use quorate_telemetry::Metrics;
 use quorate_types::ResourceName;
 use quorate_types::units::format_duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Tools in the table at which those that nobody calls are dropped from it.
 const SWEEP_AT: usize = 1024;
@@ -38,7 +38,7 @@ pub struct Gates {
 #[derive(Clone, Debug)]
 struct Gate {
     max: u32,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 // === impl Held ===
@@ -79,17 +79,18 @@ impl Held {
 impl Gates {
     /// Takes a place among at most `max` calls of a tool; none when all are taken. A limit that has
     /// changed counts from then on.
-    fn enter(&self, server: &ResourceName, tool: &Arc<str>, max: u32) -> Option<OwnedSemaphorePermit> {
+    fn enter(&self, server: &ResourceName, tool: &Arc<str>, max: u32) -> Option<Place> {
         let mut gates = self.lock();
         if gates.len() >= SWEEP_AT {
-            gates.retain(|_, gate| gate.places.available_permits() < gate.max as usize);
+            // Also those whose calls all wait for their clients stay: they come back.
+            gates.retain(|_, gate| gate.places.are_used());
         }
-        let fresh = || Gate { max, places: Arc::new(Semaphore::new(max as usize)) };
+        let fresh = || Gate { max, places: Places::new(max as usize) };
         let gate = gates.entry((server.clone(), Arc::clone(tool))).or_insert_with(fresh);
         if gate.max != max {
             *gate = fresh();
         }
-        Arc::clone(&gate.places).try_acquire_owned().ok()
+        gate.places.enter()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(ResourceName, Arc<str>), Gate>> {

@@ -19,6 +19,7 @@ pub mod entropy;
 pub mod ingress;
 pub mod listing;
 pub mod node;
+pub mod places;
 pub mod restarts;
 pub mod session;
 pub mod shard;

@@ -29,6 +29,8 @@ pub(crate) struct Ask {
     pub(crate) token: Option<Bytes>,
     /// The call that it certainly belongs to.
     pub(crate) call: Option<CallKey>,
+    /// Whether its backend only wants to know that the client is there.
+    pub(crate) is_ping: bool,
     /// Where it was sent.
     pub(crate) stream: StreamId,
     /// When the backend is told that nobody answers.
@@ -47,6 +49,11 @@ impl Asks {
         self.minted
     }
 
+    /// Tells whether the backend of a call waits for the client.
+    pub(crate) fn pauses(&self, call: CallKey) -> bool {
+        self.open.iter().any(|(_, ask)| ask.paused() == Some(call))
+    }
+
     /// Finds the open ask that the backend knows by this id.
     pub(crate) fn by_upstream_id(&self, leg: LegKey, epoch: LegEpoch, id: &Id) -> Option<u64> {
         self.open
@@ -55,5 +62,14 @@ impl Asks {
                 ask.leg == leg && ask.epoch == epoch && same_value(ask.upstream_id.as_json(), id.as_json())
             })
             .map(|(key, _)| key)
+    }
+}
+
+// === impl Ask ===
+
+impl Ask {
+    /// Returns the call whose backend waits for the client because of it.
+    pub(crate) fn paused(&self) -> Option<CallKey> {
+        self.call.filter(|_| !self.is_ping)
     }
 }

@@ -132,6 +132,18 @@ pub enum Effect {
         /// The call.
         call: CallKey,
     },
+    /// The backend of a call waits for the client from now on: what it asked on behalf of the call was
+    /// handed on. A `ping` is no question.
+    Pause {
+        /// The call.
+        call: CallKey,
+    },
+    /// The backend of a call waits for the client no longer: everything that it asked is answered or
+    /// taken back. Before the answer goes to the backend; maybe after the call's end.
+    Proceed {
+        /// The call.
+        call: CallKey,
+    },
     /// Stop reading from a source after at most one more frame: its stream is full.
     Hold {
         /// The source.

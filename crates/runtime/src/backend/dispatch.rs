@@ -13,9 +13,9 @@ use quorate_mcp::Fault;
 use quorate_scheduler::Outcome;
 use quorate_telemetry::metrics::ReplicaState;
 use quorate_types::{Code, ResourceName};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Handle, Shared, lock};
+use crate::places::Place;
 use crate::upstream::{self, Answer, modern};
 use crate::{clock, entropy};
 
@@ -34,7 +34,7 @@ pub struct Sent {
 pub struct Load {
     shared: Arc<Shared>,
     replica: usize,
-    permit: Option<OwnedSemaphorePermit>,
+    place: Place,
 }
 
 /// A call to a backend failed.
@@ -113,10 +113,10 @@ impl Handle {
     /// # Errors
     /// [`Error::Busy`] at the concurrency limit, [`Error::Failed`] with the last attempt's error.
     pub async fn send(&self, headers: &HeaderMap, body: &Bytes) -> Result<Sent, Error> {
-        let mut permit = Some(self.permit()?);
+        let mut place = Some(self.place()?);
         let mut tried = Vec::new();
         loop {
-            let (endpoint, load) = self.pick(&tried, &mut permit)?;
+            let (endpoint, load) = self.pick(&tried, &mut place)?;
             match modern::send(&endpoint, headers.clone(), body.clone()).await {
                 Ok(answer) => {
                     load.succeeded();
@@ -128,14 +128,14 @@ impl Handle {
                     if !self.try_another(&source, &tried) {
                         return Err(self.failed(source));
                     }
-                    permit = Some(self.permit()?);
+                    place = Some(self.place()?);
                 }
             }
         }
     }
 
-    pub(super) fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
-        Arc::clone(&self.shared.permits).try_acquire_owned().map_err(|_| {
+    pub(super) fn place(&self) -> Result<Place, Error> {
+        self.shared.places.enter().ok_or_else(|| {
             self.shared.metrics.limit_hit("concurrency");
             Error::Busy { server: self.name().clone(), max: self.shared.config.concurrency_max }
         })
@@ -146,23 +146,19 @@ impl Handle {
     /// # Errors
     /// [`Error::Busy`] at the limit.
     pub(super) fn load(&self, replica: usize) -> Result<Load, Error> {
-        let permit = self.permit()?;
+        let place = self.place()?;
         lock(&self.shared.replicas).begin(replica);
-        Ok(Load { shared: Arc::clone(&self.shared), replica, permit: Some(permit) })
+        Ok(Load { shared: Arc::clone(&self.shared), replica, place })
     }
 
-    pub(super) fn pick(
-        &self,
-        tried: &[usize],
-        permit: &mut Option<OwnedSemaphorePermit>,
-    ) -> Result<(upstream::Endpoint, Load), Error> {
+    pub(super) fn pick(&self, tried: &[usize], place: &mut Option<Place>) -> Result<(upstream::Endpoint, Load), Error> {
         let pick = lock(&self.shared.replicas).pick(clock::now(), entropy::spread(), tried);
         let no_replica = || self.failed(upstream::Error::Connect { reason: "no replica is left to try".to_owned() });
         let replica = pick.ok_or_else(no_replica)?.replica;
         lock(&self.shared.replicas).begin(replica);
         let endpoint = self.shared.config.endpoints[replica].clone();
-        let permit = permit.take().ok_or_else(no_replica)?;
-        Ok((endpoint, Load { shared: Arc::clone(&self.shared), replica, permit: Some(permit) }))
+        let place = place.take().ok_or_else(no_replica)?;
+        Ok((endpoint, Load { shared: Arc::clone(&self.shared), replica, place }))
     }
 
     fn try_another(&self, source: &upstream::Error, tried: &[usize]) -> bool {
@@ -209,10 +205,15 @@ impl Load {
         self.shared.report(self.replica, Outcome::Success);
     }
 
-    /// Gives its place within the concurrency limit back: from now on the server waits for the
-    /// client, who may take minutes, and others must not wait with it.
+    /// Gives its place within the concurrency limit up for now: the server waits for the client, who
+    /// may take minutes, and others must not wait with it.
     pub fn rest(&mut self) {
-        self.permit = None;
+        self.place.rest();
+    }
+
+    /// Takes its place again, beyond the limit where none is free: the server goes on.
+    pub fn work(&mut self) {
+        self.place.work();
     }
 
     /// Reports how the replica failed.

@@ -210,10 +210,10 @@ impl Handle {
     /// # Errors
     /// As [`Self::open_leg`].
     pub(super) async fn open_session(&self, initialize_params: &str) -> Result<Session, Error> {
-        let mut permit = Some(self.permit()?);
+        let mut place = Some(self.place()?);
         let mut tried = Vec::new();
         loop {
-            let (endpoint, load) = self.pick(&tried, &mut permit)?;
+            let (endpoint, load) = self.pick(&tried, &mut place)?;
             match legacy::Leg::open(&endpoint, self.transport(), HeaderMap::new(), initialize_params).await {
                 Ok((session, initialized)) => {
                     load.succeeded();
@@ -226,7 +226,7 @@ impl Handle {
                     if outcome(&source) == Outcome::Success || tried.len() >= self.attempts() {
                         return Err(self.failed(source));
                     }
-                    permit = Some(self.permit()?);
+                    place = Some(self.place()?);
                 }
             }
         }

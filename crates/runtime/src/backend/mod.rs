@@ -32,11 +32,12 @@ use quorate_scheduler::{Replicas, Snapshot};
 use quorate_telemetry::{BackendMetrics, Metrics};
 use quorate_types::{ResourceName, TenantId};
 use ractor::{ActorCell, ActorProcessingErr, ActorRef};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 pub use self::dispatch::{Error, Load, Sent, fault_of};
 pub use self::hub::{Notice, Subscription};
 pub use self::leg::{Asked, Leg, Opened};
+use crate::places::Places;
 use crate::supervisor::Child;
 use crate::upstream::legacy::{self, InitializeResult};
 use crate::upstream::{Endpoint, EraSetting, LegacySupport, ModernInfo, Probe, TransportSetting};
@@ -102,7 +103,8 @@ pub(crate) struct Shared {
     replicas: Mutex<Replicas>,
     support: watch::Sender<Support>,
     schemas: bridge::Schemas,
-    permits: Arc<Semaphore>,
+    /// What may be under way at once.
+    places: Arc<Places>,
     actor: Mutex<Option<ActorRef<actor::Message>>>,
 }
 
@@ -149,7 +151,7 @@ impl Handle {
     pub fn new(config: Config, metrics: Metrics) -> Self {
         assert!(!config.endpoints.is_empty(), "a tool server has at least one url");
         let replicas = Replicas::new(config.endpoints.len(), config.health);
-        let permits = Arc::new(Semaphore::new(config.concurrency_max));
+        let places = Places::new(config.concurrency_max);
         let numbers = metrics.backend(config.name.as_str());
         let shared = Shared {
             config,
@@ -158,7 +160,7 @@ impl Handle {
             replicas: Mutex::new(replicas),
             support: watch::Sender::new(Support::default()),
             schemas: bridge::Schemas::default(),
-            permits,
+            places,
             actor: Mutex::new(None),
         };
         Self { shared: Arc::new(shared) }

@@ -18,7 +18,7 @@ use quorate_session::{
 use quorate_telemetry::metrics::Active;
 use quorate_telemetry::{Metrics, Revision};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
@@ -134,7 +134,7 @@ pub(super) struct State {
     /// What a dispatch of a call needs beyond the machine's effect.
     pub(super) extras: HashMap<CallKey, Extras>,
     pub(super) writers: HashMap<(StreamId, Attachment), Writer>,
-    pub(super) pumps: HashMap<CallKey, AbortHandle>,
+    pub(super) pumps: HashMap<CallKey, Running>,
     pub(super) held: HashSet<Source>,
     pub(super) waiting: HashMap<Source, oneshot::Sender<()>>,
     /// The places of parked calls in their principal's count.
@@ -143,6 +143,13 @@ pub(super) struct State {
     pub(super) ended: Option<quorate_session::EndReason>,
     _live: Active,
     gone: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// An exchange under way.
+pub(super) struct Running {
+    pub(super) task: AbortHandle,
+    /// Tells it whether its server waits for the client.
+    pub(super) pause: watch::Sender<bool>,
 }
 
 /// What a dispatch of a call needs beyond the machine's effect.
@@ -500,7 +507,7 @@ impl Drop for State {
     /// Runs also when the actor panicked: the registry must not keep a session without an actor.
     fn drop(&mut self) {
         for pump in self.pumps.values() {
-            pump.abort();
+            pump.task.abort();
         }
         for slot in self.legs.drain() {
             if let Some(listen) = slot.listen {

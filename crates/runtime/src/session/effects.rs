@@ -7,10 +7,10 @@ use bytes::Bytes;
 use quorate_mcp::Fault;
 use quorate_session::{Effect, Effects, LegEpoch, LegKey, Note, Source};
 use ractor::ActorRef;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
 
-use super::actor::{Extras, Message, State};
+use super::actor::{Extras, Message, Running, State};
 use super::connection::Connection;
 use super::legs::OpenLeg;
 use super::pump::{Exchange, Pump};
@@ -75,9 +75,11 @@ impl State {
                 self.extras.remove(&call);
                 self.forget(Source::Call(call));
                 if let Some(pump) = self.pumps.remove(&call) {
-                    pump.abort();
+                    pump.task.abort();
                 }
             }
+            Effect::Pause { call } => self.pause(call, true),
+            Effect::Proceed { call } => self.pause(call, false),
             Effect::Hold { source } => drop(self.held.insert(source)),
             Effect::Release { source } => self.release(source),
             Effect::LegReopened { leg } => self.reopened(leg),
@@ -188,9 +190,18 @@ impl State {
     ) {
         let Extras { headers, prime_after, terms } = self.extras.remove(&call).unwrap_or_default();
         let Some((pump, open)) = self.pump(myself, leg, epoch) else { return };
-        let task = tokio::spawn(pump.exchange(open, Exchange { call, frame, headers, prime_after, terms }));
-        self.pumps.retain(|_, pump| !pump.is_finished());
-        self.pumps.insert(call, task.abort_handle());
+        let (pause, paused) = watch::channel(false);
+        let exchange = Exchange { call, frame, headers, prime_after, terms, paused };
+        let task = tokio::spawn(pump.exchange(open, exchange)).abort_handle();
+        self.pumps.retain(|_, pump| !pump.task.is_finished());
+        self.pumps.insert(call, Running { task, pause });
+    }
+
+    /// Tells an exchange whether its server waits for the client; one that has ended needs no word.
+    fn pause(&self, call: quorate_session::CallKey, paused: bool) {
+        if let Some(pump) = self.pumps.get(&call) {
+            pump.pause.send_replace(paused);
+        }
     }
 
     fn pump(&self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch) -> Option<(Pump, OpenLeg)> {

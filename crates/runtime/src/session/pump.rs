@@ -15,13 +15,13 @@ use quorate_mcp::{Era, Fault, Method as McpMethod};
 use quorate_session::{Answer as SessionAnswer, CallKey, Event, Failure, LegEpoch, LegKey, Source};
 use quorate_telemetry::{Method, Outcome};
 use ractor::ActorRef;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::actor::Message;
 use super::legs::OpenLeg;
-use super::terms::{Clock, Late, Terms};
+use super::terms::{Held, Late, Terms};
 use super::{Translate, content};
-use crate::backend::{self, Asked, Leg, Load};
+use crate::backend::{self, Asked, Leg};
 use crate::upstream::error::Nonsense;
 use crate::upstream::{self, Answer, FrameStream};
 
@@ -49,12 +49,8 @@ pub(super) struct Exchange {
     pub(super) headers: HeaderMap,
     pub(super) prime_after: Option<Duration>,
     pub(super) terms: Terms,
-}
-
-/// What a call takes from others while its server works: a place at the server, and one among the tool's calls.
-struct Places<'a> {
-    load: &'a mut Option<Load>,
-    tool: &'a mut Option<OwnedSemaphorePermit>,
+    /// Whether the server waits for the client.
+    pub(super) paused: watch::Receiver<bool>,
 }
 
 /// How handing a frame to the actor ended.
@@ -83,11 +79,12 @@ impl Pump {
     /// Sends one request and reports its frames until the answer.
     pub(super) async fn exchange(self, open: OpenLeg, exchange: Exchange) {
         let started = Instant::now();
-        let Exchange { call, frame, headers, prime_after, mut terms } = exchange;
+        let Exchange { call, frame, headers, prime_after, mut terms, paused } = exchange;
         let name = frame.method().unwrap_or_default();
         let (method, answered) = (Method::of(name), McpMethod::parse(name));
         // On the heap: it is large, and the task would have it twice where it is passed on.
-        let running = Box::pin(self.run(&open.session, call, frame, answered, headers, &mut terms));
+        let held = Held::new(&mut terms, paused);
+        let running = Box::pin(self.run(&open.session, call, frame, answered, headers, held));
         let result = match prime_after {
             Some(patience) => self.primed(call, patience, running).await,
             None => running.await,
@@ -122,16 +119,15 @@ impl Pump {
         frame: Frame,
         method: Option<McpMethod>,
         headers: HeaderMap,
-        terms: &mut Terms,
+        mut held: Held<'_>,
     ) -> Result<Kind, Ended> {
-        let mut clock = Clock::start(terms.timeout.as_ref());
         // On the heap, and gone when the answer begins: sending takes ten times the memory of reading, and a call that
         // waits for its client is read for minutes.
         let request = Box::pin(session.request(headers, frame));
-        let Asked { answer, mut load } = clock.wait(true, request).await??;
-        let mut held = Places { load: &mut load, tool: &mut terms.place };
-        let result = self.take(call, method, answer, &mut clock, &mut held).await;
-        if let Some(load) = load {
+        let Asked { answer, load } = held.wait(request).await??;
+        held.load = load;
+        let result = self.take(call, method, answer, &mut held).await;
+        if let Some(load) = held.load {
             match &result {
                 Err(Ended::Upstream(error)) => load.failed(error),
                 Ok(_) | Err(Ended::Refused(_) | Ended::Unwanted | Ended::Late) => load.succeeded(),
@@ -145,8 +141,7 @@ impl Pump {
         call: CallKey,
         method: Option<McpMethod>,
         answer: Answer,
-        clock: &mut Clock,
-        held: &mut Places<'_>,
+        held: &mut Held<'_>,
     ) -> Result<Kind, Ended> {
         match answer {
             Answer::Json { frame, .. } => {
@@ -154,7 +149,7 @@ impl Pump {
                 self.hand(Some(call), method, frame, Waits::No).await;
                 Ok(kind)
             }
-            Answer::Stream(stream) => self.read(call, method, stream, clock, held).await,
+            Answer::Stream(stream) => self.read(call, method, stream, held).await,
         }
     }
 
@@ -177,23 +172,17 @@ impl Pump {
         call: CallKey,
         method: Option<McpMethod>,
         mut stream: FrameStream,
-        clock: &mut Clock,
-        held: &mut Places<'_>,
+        held: &mut Held<'_>,
     ) -> Result<Kind, Ended> {
-        // The server's last message is a request: it waits for the client.
-        let mut asked = false;
         let actor = self.actor.clone();
         // As above.
         stream.when_polled(move |retry| drop(actor.cast(Message::Poll { call, retry })));
-        while let Some(item) = clock.wait(!asked, stream.next()).await? {
+        while let Some(item) = held.wait(stream.next()).await? {
             let frame = item?.frame;
             let kind = answers(call, &frame)?;
-            asked = kind == Kind::Request;
-            if asked {
-                held.rest();
-            }
             let last = matches!(kind, Kind::Result | Kind::Error);
-            let handed = self.hand(Some(call), method, frame, if last { Waits::No } else { Waits::Yes }).await;
+            let handing = self.hand(Some(call), method, frame, if last { Waits::No } else { Waits::Yes });
+            let handed = held.stand(handing).await?;
             if last {
                 return Ok(kind);
             }
@@ -325,18 +314,6 @@ impl Pump {
                 Failure { fault, never_executed, leg_lost }
             }
         }
-    }
-}
-
-// === impl Places ===
-
-impl Places<'_> {
-    /// Gives them back for good: the server waits for the client, who may take minutes.
-    fn rest(&mut self) {
-        if let Some(load) = self.load {
-            load.rest();
-        }
-        *self.tool = None;
     }
 }
 

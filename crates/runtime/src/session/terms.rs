@@ -2,23 +2,27 @@
 //! its tool.
 //!
 //! The time is the server's own: while it waits for an answer of the client (an elicitation, say),
-//! and while the client does not read, the clock stands. The place is given back when the server
-//! asks the client something, or else when the exchange has ended, whatever became of the client.
+//! and while the client does not read, the clock stands. For as long as the client is asked the
+//! places are free as well, the tool's and the server's; then the call has them again, whether or
+//! not others took them meanwhile, until its exchange has ended.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quorate_session::Fault;
 use quorate_telemetry::Metrics;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::backend::Load;
+use crate::places::Place;
 
 /// What a call is held to.
 #[derive(Debug, Default)]
 pub struct Terms {
     /// How long the server may take; nothing where only the server's limits hold.
     pub timeout: Option<Timeout>,
-    /// The place among the calls of the tool, given back when dropped, or once the client
-    /// is asked something.
-    pub place: Option<OwnedSemaphorePermit>,
+    /// The place among the calls of the tool, given back when dropped.
+    pub place: Option<Place>,
 }
 
 /// How long a server may take for a call.
@@ -36,10 +40,26 @@ pub struct Timeout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Late;
 
+/// What an exchange is held to, and what it takes from others while its server works.
+pub(super) struct Held<'a> {
+    clock: Clock,
+    /// Whether the server waits for the client: as the session says.
+    paused: watch::Receiver<bool>,
+    /// The load at the server, once the answer has begun.
+    pub(super) load: Option<Load>,
+    place: &'a mut Option<Place>,
+}
+
 /// The time that a server has left.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     left: Option<Duration>,
+}
+
+/// A clock that runs until dropped, so that a wait that is given up counts as well.
+struct Running<'a> {
+    clock: &'a mut Clock,
+    since: Instant,
 }
 
 // === impl Timeout ===
@@ -68,20 +88,110 @@ impl Clock {
     /// [`Late`] when the time is over.
     pub async fn wait<T>(&mut self, counts: bool, future: impl Future<Output = T>) -> Result<T, Late> {
         let Some(left) = self.left.filter(|_| counts) else { return Ok(future.await) };
-        let started = Instant::now();
-        let waited = tokio::time::timeout(left, future).await.map_err(|_| Late);
-        self.left = Some(left.saturating_sub(started.elapsed()));
-        waited
+        let _running = Running { clock: self, since: Instant::now() };
+        tokio::time::timeout(left, future).await.map_err(|_| Late)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.clock.left = self.clock.left.map(|left| left.saturating_sub(self.since.elapsed()));
+    }
+}
+
+// === impl Held ===
+
+impl<'a> Held<'a> {
+    /// Begins with all of the time, and with the place of the tool.
+    pub(super) fn new(terms: &'a mut Terms, paused: watch::Receiver<bool>) -> Self {
+        Self { clock: Clock::start(terms.timeout.as_ref()), paused, load: None, place: &mut terms.place }
+    }
+
+    /// Waits for the server, as long as it has time; what the client takes does not count.
+    ///
+    /// # Errors
+    /// [`Late`] when the time is over.
+    pub(super) async fn wait<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Late> {
+        self.run(true, future).await
+    }
+
+    /// Waits for the client to read what was sent, which is no time of the server's.
+    ///
+    /// # Errors
+    /// None: no time counts.
+    pub(super) async fn stand<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Late> {
+        self.run(false, future).await
+    }
+
+    async fn run<T>(&mut self, counts: bool, future: impl Future<Output = T>) -> Result<T, Late> {
+        let mut future = std::pin::pin!(future);
+        loop {
+            let paused = *self.paused.borrow_and_update();
+            self.share(paused);
+            tokio::select! {
+                biased;
+                done = self.clock.wait(counts && !paused, future.as_mut()) => return done,
+                () = changed(&mut self.paused) => {}
+            }
+        }
+    }
+
+    /// Leaves the places to others while the server is `paused`.
+    fn share(&mut self, paused: bool) {
+        match (paused, &mut self.load) {
+            (true, Some(load)) => load.rest(),
+            (false, Some(load)) => load.work(),
+            (true | false, None) => {}
+        }
+        match (paused, &mut self.place) {
+            (true, Some(place)) => place.rest(),
+            (false, Some(place)) => place.work(),
+            (true | false, None) => {}
+        }
+    }
+}
+
+/// Waits for a change; for ever once nobody tells any more.
+async fn changed(paused: &mut watch::Receiver<bool>) {
+    if paused.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::places::Places;
 
     fn timeout(after: Duration) -> Timeout {
         let fault = Fault { code: 1, message: "late".into(), data: None };
         Timeout { after, fault, metrics: Metrics::new("0") }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_has_its_time_and_its_place_but_while_the_client_is_asked() {
+        let places = Places::new(1);
+        let mut terms = Terms { timeout: Some(timeout(Duration::from_secs(2))), place: places.enter() };
+        let (pause, paused) = watch::channel(false);
+        let mut held = Held::new(&mut terms, paused);
+        let pauses = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(places.enter().is_none());
+            pause.send_replace(true);
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            let other = places.enter();
+            assert!(other.is_some(), "others work while a person thinks");
+            pause.send_replace(false);
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            drop(other);
+            assert!(places.enter().is_none(), "the server works again");
+        };
+
+        assert_eq!(held.wait(pauses).await, Ok(()));
+        let asked = held.wait(std::future::pending::<()>());
+        let started = Instant::now();
+        assert_eq!(asked.await, Err(Late));
+        assert_eq!(started.elapsed(), Duration::from_millis(100), "what was left of it");
     }
 
     #[tokio::test]

@@ -8,6 +8,9 @@
 //!
 //! A request outlives its call's answer: the client may still answer it, and the backend takes it
 //! back itself if it does not care any more.
+//!
+//! While anything that was asked on behalf of a call is open, the call's backend waits for the client and not the client
+//! for it: the shell is told (`Pause`, `Proceed`), which measures backends and counts what they are at.
 
 use bytes::Bytes;
 use quorate_jsonrpc::{Frame, Id, Span, Splice};
@@ -51,7 +54,24 @@ impl Session {
             return;
         };
         let deadline = self.now + self.config.server_request_timeout;
-        self.asks.open.insert(key, Ask { leg, epoch, upstream_id, token, call, stream, deadline });
+        let is_ping = frame.method() == Some("ping");
+        self.open_ask(key, Ask { leg, epoch, upstream_id, token, call, is_ping, stream, deadline }, out);
+    }
+
+    fn open_ask(&mut self, key: u64, ask: Ask, out: &mut Effects) {
+        if let Some(call) = ask.paused().filter(|call| !self.asks.pauses(*call)) {
+            out.push(Effect::Pause { call });
+        }
+        self.asks.open.insert(key, ask);
+    }
+
+    /// Takes an ask that is answered, or will not be.
+    pub(super) fn take_ask(&mut self, key: u64, out: &mut Effects) -> Option<Ask> {
+        let ask = self.asks.open.remove(key)?;
+        if let Some(call) = ask.paused().filter(|call| !self.asks.pauses(*call)) {
+            out.push(Effect::Proceed { call });
+        }
+        Some(ask)
     }
 
     /// The backend takes a request of its own back.
@@ -67,7 +87,7 @@ impl Session {
             out.note(Note::UpstreamUnwanted { leg: at.0 });
             return;
         };
-        let Some(ask) = self.asks.open.remove(key) else { return };
+        let Some(ask) = self.take_ask(key, out) else { return };
         let mut splice = Splice::new(frame.bytes());
         splice.replace(span, key.to_string().into_bytes());
         self.tell_client(ask.stream, splice.finish(), out);
@@ -90,7 +110,7 @@ impl Session {
     /// Ends an ask without an answer of the client: the client is told, and the backend if it is
     /// there to hear it.
     pub(super) fn retract(&mut self, key: u64, reason: Refusal, refuse: bool, out: &mut Effects) {
-        let Some(ask) = self.asks.open.remove(key) else { return };
+        let Some(ask) = self.take_ask(key, out) else { return };
         self.tell_client(ask.stream, cancelled(&Id::from(key), reason.as_str()), out);
         if refuse {
             self.refuse((ask.leg, ask.epoch), &ask.upstream_id, reason, out);

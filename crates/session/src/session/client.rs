@@ -80,7 +80,7 @@ impl Session {
         expect(frame, &[Kind::Result, Kind::Error], "response")?;
         self.touch();
         let key = frame.id().and_then(Id::as_u64);
-        let Some(ask) = key.and_then(|key| self.asks.open.remove(key)) else {
+        let Some(ask) = key.and_then(|key| self.take_ask(key, out)) else {
             out.note(Note::ResponseUnknown);
             return Ok(());
         };

@@ -173,3 +173,35 @@ fn the_clients_answer_to_a_lost_upstream_session_is_dropped_and_it_was_told() {
     assert_eq!(rig.step(from_call(key, &ask("6")))[0], "note late", "nobody would take the answer");
     assert_eq!(rig.step(from_call(key, &result(1))).len(), 2, "its own connection still answers");
 }
+
+#[test]
+fn a_backend_waits_for_the_client_while_anything_that_it_asked_is_open() {
+    let mut rig = Rig::plain();
+    let key = rig.dispatched("7");
+    let ping = r#"{"jsonrpc":"2.0","id":4,"method":"ping"}"#;
+    let nothing: [&str; 0] = [];
+
+    assert_eq!(rig.paces(from_call(key, ping)), nothing, "nobody is asked anything");
+    assert_eq!(rig.paces(from_call(key, &ask("5"))), ["pause 1"]);
+    assert_eq!(rig.paces(from_call(key, &ask("6"))), nothing, "it waits already");
+    assert_eq!(rig.paces(respond(&result(1))), nothing, "the ping's");
+    assert_eq!(rig.paces(respond(&result(2))), nothing, "one question is left");
+    assert_eq!(rig.paces(upstream_cancel(0, "6")), ["proceed 1"]);
+
+    assert_eq!(rig.paces(from_call(key, &ask("7"))), ["pause 1"]);
+    rig.now = rig.now + Config::DEFAULTS.server_request_timeout;
+    assert_eq!(rig.paces(Event::Tick), ["proceed 1"], "nobody answered in time");
+    assert_eq!(rig.paces(from_call(key, &ask("8"))), ["pause 1"]);
+    assert_eq!(rig.paces(leg_lost(0, 1, false)), ["proceed 1"]);
+}
+
+#[test]
+fn a_backend_waits_for_a_client_that_comes_again_until_its_retry_brings_the_answer() {
+    let mut rig = Rig::calls();
+    let key = rig.dispatched("7");
+
+    assert_eq!(rig.paces(from_call(key, &ask("5"))), ["pause 1"]);
+    rig.step(park(1, 0, 9));
+    let answer = result(1);
+    assert_eq!(rig.paces(resume(1, 9, &[&answer])), ["proceed 1"]);
+}

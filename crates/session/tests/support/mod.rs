@@ -46,11 +46,24 @@ impl Rig {
         Self::new(Config::DEFAULTS)
     }
 
-    /// Takes one event that must be accepted.
+    /// Takes one event that must be accepted; who waits for whom is left to [`Self::paces`].
     pub(crate) fn step(&mut self, event: Event) -> Vec<String> {
+        let mut effects = self.effects(event);
+        effects.retain(|effect| !is_pace(effect));
+        effects.iter().map(line).collect()
+    }
+
+    /// Takes one event that must be accepted; returns what it changes in who waits for whom.
+    pub(crate) fn paces(&mut self, event: Event) -> Vec<String> {
+        let mut effects = self.effects(event);
+        effects.retain(is_pace);
+        effects.iter().map(line).collect()
+    }
+
+    fn effects(&mut self, event: Event) -> Vec<Effect> {
         let effects = self.session.step(self.now, event).expect("the event is accepted");
         assert_eq!(self.session.check(), Ok(()));
-        effects.into_iter().map(|effect| line(&effect)).collect()
+        effects.into_iter().collect()
     }
 
     /// Takes one event that must be refused.
@@ -275,12 +288,18 @@ pub(crate) fn line(effect: &Effect) -> String {
         }
         Effect::SendUpstream { leg, epoch, bytes } => format!("send {leg}@{} {}", epoch.0, text(bytes)),
         Effect::Abandon { call } => format!("abandon {call}"),
+        Effect::Pause { call } => format!("pause {call}"),
+        Effect::Proceed { call } => format!("proceed {call}"),
         Effect::Hold { source } => format!("hold {}", source_line(*source)),
         Effect::Release { source } => format!("release {}", source_line(*source)),
         Effect::LegReopened { leg } => format!("reopened {leg}"),
         Effect::Note(note) => note_line(note),
         Effect::Ended { reason } => format!("ended {}", reason.as_str()),
     }
+}
+
+const fn is_pace(effect: &Effect) -> bool {
+    matches!(effect, Effect::Pause { .. } | Effect::Proceed { .. })
 }
 
 fn source_line(source: Source) -> String {

@@ -61,6 +61,11 @@ impl World {
                 upstream.open = false;
                 self.held.remove(&Source::Call(call));
             }
+            Effect::Pause { call } => {
+                prop_assert!(self.upstream.contains_key(&call), "call {} waits before it was dispatched", call);
+                prop_assert!(self.paused.insert(call), "call {} was paused twice", call);
+            }
+            Effect::Proceed { call } => prop_assert!(self.paused.remove(&call), "call {} was not paused", call),
             Effect::Hold { source } => {
                 prop_assert!(self.held.insert(source, false).is_none(), "{:?} was held twice", source);
             }

@@ -140,6 +140,8 @@ pub(crate) struct World {
     /// What backends asked, and how often each was answered.
     asks: BTreeMap<(LegKey, LegEpoch, u64), u32>,
     held: BTreeMap<Source, bool>,
+    /// Calls whose backends wait for the client.
+    paused: BTreeSet<CallKey>,
 }
 
 pub(crate) fn config(priming: bool) -> Config {
@@ -228,6 +230,7 @@ impl World {
             upstream: BTreeMap::new(),
             asks: BTreeMap::new(),
             held: BTreeMap::new(),
+            paused: BTreeSet::new(),
         };
         if world.is_single() {
             // An HTTP+SSE session begins with its one connection.
