@@ -14,6 +14,7 @@ use quorate_mcp::subscription::{Interest, ListenId, Rejection, SubscriberId};
 use quorate_scheduler::Outcome;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tracing::{debug, info, warn};
 
 use super::hub::{Heard, HubShell, Subscription};
@@ -57,6 +58,8 @@ struct BackendActor;
 struct State {
     shared: Arc<Shared>,
     probing: bool,
+    /// The timer of the next probe: one, whoever asked for the last.
+    reprobe: Option<AbortHandle>,
     failures: u32,
     hub: HubShell,
 }
@@ -80,7 +83,7 @@ impl Actor for BackendActor {
         }
         myself.cast(Message::Probe)?;
         myself.send_after(shared.config.health.check_interval, || Message::Check);
-        Ok(State { shared, probing: false, failures: 0, hub: HubShell::new() })
+        Ok(State::new(shared))
     }
 
     async fn handle(
@@ -127,6 +130,10 @@ impl Actor for BackendActor {
 // === impl State ===
 
 impl State {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, probing: false, reprobe: None, failures: 0, hub: HubShell::new() }
+    }
+
     fn check(&mut self, myself: &ActorRef<Message>) {
         let due = lock(&self.shared.replicas).due_checks(clock::now());
         for replica in due {
@@ -172,6 +179,9 @@ impl State {
 
     fn probed(&mut self, myself: &ActorRef<Message>, result: Result<Probe, upstream::Error>) {
         self.probing = false;
+        if let Some(timer) = self.reprobe.take() {
+            timer.abort();
+        }
         let server = &self.shared.config.name;
         let again = match result {
             Ok(probe) => {
@@ -201,7 +211,7 @@ impl State {
                 backoff(self.failures)
             }
         };
-        myself.send_after(again, || Message::Probe);
+        self.reprobe = Some(myself.send_after(again, || Message::Probe).abort_handle());
     }
 }
 
@@ -229,7 +239,27 @@ fn backoff(failures: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
+    use crate::backend::support::{actor, backend};
+
+    #[tokio::test(start_paused = true)]
+    async fn probes_that_are_asked_for_leave_one_timer() {
+        let (counter, probes) = actor().await;
+        let mut state = State::new(Arc::clone(&backend().shared));
+        let refused = || Err(upstream::Error::Connect { reason: "refused".to_owned() });
+        let probed = || Ok(Probe { modern: None, legacy: LegacySupport::Unsupported });
+
+        state.probed(&counter, refused());
+        for _ in 0..10 {
+            state.probed(&counter, probed());
+        }
+        tokio::time::sleep(REPROBE_AFTER + Duration::from_secs(1)).await;
+
+        assert_eq!(probes.load(Ordering::Relaxed), 1);
+        counter.stop(None);
+    }
 
     #[test]
     fn the_back_off_doubles_up_to_its_bound() {

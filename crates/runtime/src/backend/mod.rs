@@ -23,6 +23,8 @@ mod dispatch;
 mod hub;
 mod leg;
 pub mod own;
+#[cfg(test)]
+mod support;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
