@@ -1,6 +1,6 @@
 //! What an honest stateless server asks of a client of sessions, and what becomes of the answer.
 
-use quorate_tests::raw::{client::Event, session::Session, sse::Sse};
+use quorate_tests::raw::{PATIENCE, client::Event, session::Session, sse::Sse};
 use serde_json::{Value, json};
 
 use super::{ask, begin, fixture, form, question, respond, scripted, text};
@@ -281,7 +281,7 @@ fn a_call_whose_server_is_configured_anew_while_its_client_is_asked_ends_and_say
         let spec = json!({ "urls": [backend.url()], "limits": { "concurrency": concurrency } });
         Documents::new().server_with("a", spec)
     };
-    let mut gateway = documents(8).start()?;
+    let gateway = documents(8).start()?;
     let session = Session::open(&gateway, "2025-11-25")?;
     let mut stream = begin(&session, 1, "echo")?;
     let asked = question(&mut stream)?;
@@ -326,5 +326,36 @@ fn a_user_who_thinks_takes_no_place_at_the_server() -> anyhow::Result<()> {
     respond(&session, &asked, accept("name", "Ada"))?;
     assert_eq!(text(&stream.message()?), "done");
     assert_eq!(backend.count("tools/call"), 3);
+    Ok(())
+}
+
+#[test]
+fn what_a_user_answered_waits_for_a_place_at_a_busy_server() -> anyhow::Result<()> {
+    let (release, gate) = std::sync::mpsc::sync_channel::<()>(1);
+    let gate = std::sync::Mutex::new(gate);
+    let backend = Mcp::new("a").era(Era::Modern).tools(&["ask", "slow"]);
+    let backend = backend.on("tools/call", move |seen, out| match seen.params()["name"].as_str() {
+        Some("ask") if seen.params().get("requestState").is_none() => ask(seen, out, json!({ "a": form() }), "s"),
+        Some("slow") => {
+            gate.lock().expect("no holder panics").recv_timeout(PATIENCE).ok();
+            out.result(seen, &said("at last"));
+        }
+        _ => out.result(seen, &said("done")),
+    });
+    let backend = backend.start()?;
+    let spec = json!({ "urls": [backend.url()], "limits": { "concurrency": 1 } });
+    let gateway = Documents::new().server_with("a", spec).start()?;
+    let session = Session::open(&gateway, "2025-11-25")?;
+    let mut stream = begin(&session, 1, "ask")?;
+    let asked = question(&mut stream)?;
+    let slow = begin(&session, 2, "slow")?;
+    backend.wait_for("the slow call", |seen| (seen.params()["name"] == "slow").then_some(()))?;
+
+    respond(&session, &asked, accept("name", "Ada"))?;
+    gateway.metric_until("quorate_limit_hits_total", r#"quorate_limit="concurrency""#, |hits| hits >= 1.0)?;
+    release.send(())?;
+
+    assert_eq!(text(&stream.message()?), "done");
+    assert_eq!(text(&slow.message()?), "at last");
     Ok(())
 }

@@ -33,6 +33,12 @@ use crate::upstream::{self, Answer, Awaits, FrameStream};
 /// Longest wait for the responses of one round: 15 min, more than a session gives its client
 /// (10 min), which then answers in its place. It ends a call whose session failed to.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// The pause before a retry that its server's limit has no place for is sent again: 250 ms, as for a
+/// server that only wants to be asked again; it doubles.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
+/// How often it is sent again, in 16 s together: the client's answers are worth a wait, but whoever
+/// waits for the call is not to wait for ever.
+const BUSY_RETRIES: u32 = 6;
 /// What the client is told of a call whose leg was given up while it was asked.
 const CLOSED: &str = "it was lost, or configured anew, while the client was asked";
 /// What the client is told of requests that need no response any more.
@@ -66,12 +72,21 @@ enum At {
     Reading { frames: Box<FrameStream>, load: Load },
     /// The client.
     Asking { waiting: Waiting, until: Instant },
-    /// A request is to be sent, after a pause.
-    Sending { frame: Frame, pause: Duration },
-    /// A request is to be sent, after the tools were listed again.
-    Refreshing { frame: Frame },
+    /// A request is to be sent.
+    Sending(Sending),
     /// Nothing.
     Over,
+}
+
+/// A request of a later round.
+struct Sending {
+    frame: Frame,
+    /// What to wait before.
+    pause: Duration,
+    /// Whether the tools are listed again before.
+    refreshes: bool,
+    /// How often the server had no place for it.
+    refusals: u32,
 }
 
 /// Counts how a call ended, once.
@@ -138,17 +153,7 @@ impl Bridged {
                     self.responded(response);
                     Ok(())
                 }
-                At::Sending { frame, pause } => {
-                    if !pause.is_zero() {
-                        sleep(pause).await;
-                    }
-                    self.send_again(frame).await
-                }
-                At::Refreshing { frame } => {
-                    let server = &self.leg.inner.server;
-                    server.schemas().refresh(server).await;
-                    self.send_again(frame).await
-                }
+                At::Sending(sending) => self.send_again(sending).await,
             };
             if let Err(error) = worked {
                 self.at = At::Over;
@@ -159,12 +164,22 @@ impl Bridged {
     }
 
     /// Sends a request of a later round: its failure is the end of the stream.
-    async fn send_again(&mut self, frame: Frame) -> Result<(), upstream::Error> {
-        match self.send(frame).await {
+    async fn send_again(&mut self, sending: Sending) -> Result<(), upstream::Error> {
+        if !sending.pause.is_zero() {
+            sleep(sending.pause).await;
+        }
+        if sending.refreshes {
+            let server = &self.leg.inner.server;
+            server.schemas().refresh(server).await;
+        }
+        match self.send(sending.frame.clone()).await {
             Ok(()) => Ok(()),
             Err(Error::Failed { source, .. }) => Err(source),
             Err(busy @ Error::Busy { .. }) => {
-                self.end(&busy.to_fault(), "failed");
+                match sending.later() {
+                    Some(later) => self.at = At::Sending(later),
+                    None => self.end(&busy.to_fault(), "failed"),
+                }
                 Ok(())
             }
         }
@@ -262,8 +277,13 @@ impl Bridged {
                 self.at = At::Asking { waiting, until: Instant::now() + ROUND_TIMEOUT };
                 self.ready.extend(frames);
             }
-            Ok(Step::Send { frame, pause }) => self.at = At::Sending { frame, pause },
-            Ok(Step::Refresh { frame }) => self.at = At::Refreshing { frame },
+            Ok(Step::Send { frame, pause }) => {
+                self.at = At::Sending(Sending { frame, pause, refreshes: false, refusals: 0 });
+            }
+            Ok(Step::Refresh { frame }) => {
+                let pause = Duration::ZERO;
+                self.at = At::Sending(Sending { frame, pause, refreshes: true, refusals: 0 });
+            }
             Ok(Step::Done { before, answer, tools_dropped }) => {
                 if tools_dropped > 0 {
                     let server = self.leg.inner.server.name();
@@ -300,6 +320,17 @@ impl Bridged {
     }
 }
 
+// === impl Sending ===
+
+impl Sending {
+    /// The same after a server's limit had no place for it; none when that was so too often.
+    fn later(self) -> Option<Self> {
+        let pause = BUSY_PAUSE.saturating_mul(1 << self.refusals.min(BUSY_RETRIES));
+        let refusals = self.refusals + 1;
+        (refusals <= BUSY_RETRIES).then(|| Self { pause, refreshes: false, refusals, ..self })
+    }
+}
+
 // === impl Target ===
 
 impl Target {
@@ -329,5 +360,27 @@ impl Target {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.metrics.bridged(self.result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_jsonrpc::build;
+
+    use super::*;
+
+    #[test]
+    fn a_retry_waits_for_a_place_ever_longer_and_not_for_ever() {
+        let frame = Frame::parse(build::request(&1.into(), "tools/call", None), &Limits::REQUEST).expect("a frame");
+        let mut sending = Some(Sending { frame, pause: Duration::ZERO, refreshes: true, refusals: 0 });
+
+        let mut pauses = Vec::new();
+        while let Some(later) = sending.take().and_then(Sending::later) {
+            assert!(!later.refreshes, "the tools are listed once");
+            pauses.push(later.pause.as_millis());
+            sending = Some(later);
+        }
+
+        assert_eq!(pauses, [250, 500, 1_000, 2_000, 4_000, 8_000]);
     }
 }
