@@ -116,3 +116,25 @@ fn a_bridged_server_offers_what_it_has_but_tasks() -> anyhow::Result<()> {
     assert_eq!((&result["capabilities"], &result["instructions"]), (&expected, &json!("Be kind.")));
     Ok(())
 }
+
+#[test]
+fn a_server_that_goes_back_to_sessions_gets_one_in_the_same_session() -> anyhow::Result<()> {
+    let backend = Mcp::new("a").era(Era::Modern).start()?;
+    let (address, gateway) = (backend.address, Documents::new().server("a", &backend.url()).start()?);
+    let session = Session::open(&gateway, "2025-11-25")?;
+    assert_eq!(text(&session.call(1, "echo")?), "a:echo");
+    drop(backend);
+
+    let backend = Backend::start_at(address, Mcp::new("a").era(Era::Legacy).script())?;
+
+    let mut id = 1;
+    quorate_tests::wait::until("a session at the server", quorate_tests::raw::PATIENCE, || {
+        id += 1;
+        let answer = session.call(id, "echo")?;
+        anyhow::ensure!(text(&answer) == "a:echo", "{answer}");
+        Ok(())
+    })?;
+    let last = backend.seen().into_iter().rfind(|seen| seen.method() == "tools/call");
+    assert!(last.is_some_and(|seen| seen.header("mcp-session-id").is_some()));
+    Ok(())
+}

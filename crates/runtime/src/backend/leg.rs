@@ -5,7 +5,8 @@
 //! sessions get a bridge ([`super::bridge`]). A transport that fails is no refusal.
 //!
 //! An upstream session stays with its replica, and each of its requests counts as load there; a
-//! bridge picks a replica for each request and counts by itself.
+//! bridge picks a replica for each request and counts by itself. A bridge whose server no longer speaks
+//! the modern era is lost, as a session is that its server has forgotten: the next leg fits.
 
 use std::time::Duration;
 
@@ -81,7 +82,10 @@ impl Leg {
                     }
                 }
             }
-            Kind::Bridged(leg) => leg.request(headers, frame).await.map(|answer| Asked { answer, load: None }),
+            Kind::Bridged(leg) => {
+                leg.check()?;
+                leg.request(headers, frame).await.map(|answer| Asked { answer, load: None })
+            }
         }
     }
 
@@ -148,7 +152,8 @@ impl Leg {
     pub fn is_lost_with(&self, error: &upstream::Error) -> bool {
         match &self.kind {
             Kind::Own { .. } => matches!(error, upstream::Error::SessionLost | upstream::Error::Connect { .. }),
-            Kind::Bridged(_) => false,
+            // A program that has ended says so as well, and is started again for the next request.
+            Kind::Bridged(leg) => matches!(error, upstream::Error::SessionLost) && leg.check().is_err(),
         }
     }
 }

@@ -20,6 +20,7 @@ use http::HeaderMap;
 use quorate_jsonrpc::{Frame, Kind, Limits};
 use quorate_mcp::dialect::onto_modern::{DEFAULTS, Error as RoundsError, Rounds, Step};
 use quorate_mcp::dialect::v2026_07_28::mirrored;
+use quorate_mcp::error::INVALID_REQUEST;
 use quorate_mcp::{Call, Era, Fault, Method, Operation, Version, header};
 use quorate_telemetry::BackendMetrics;
 use tokio::time::error::Elapsed;
@@ -188,7 +189,12 @@ impl Bridged {
     /// Sends a request and takes what there is of its answer.
     async fn send(&mut self, frame: Frame) -> Result<(), Error> {
         let headers = self.target.headers(&self.leg).await;
-        match self.leg.inner.server.send(&headers, frame.bytes()).await {
+        let server = &self.leg.inner.server;
+        let sent = server.send(&headers, frame.bytes()).await;
+        if refusal(&sent).is_some_and(|(status, fault)| is_of_another_era(status, fault)) {
+            server.reprobe();
+        }
+        match sent {
             Ok(Sent { answer: Answer::Json { frame, .. }, load }) => {
                 drop(load);
                 self.take(frame);
@@ -357,6 +363,30 @@ impl Target {
     }
 }
 
+/// Returns the status that a server refused with, and its error if it gave one.
+fn refusal(sent: &Result<Sent, Error>) -> Option<(http::StatusCode, Option<&Frame>)> {
+    match sent {
+        Ok(Sent { answer: Answer::Json { status, frame }, .. }) if !status.is_success() => Some((*status, Some(frame))),
+        Err(Error::Failed { source: upstream::Error::Status { status, fault }, .. }) => {
+            Some((*status, fault.as_deref()))
+        }
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Tells whether a refusal may be that of a server which knows no stateless requests any more: there is
+/// nothing at its address, or it calls the request invalid, as a server does that misses a session
+/// (the SDKs of Python and TypeScript say −32600 and −32000).
+fn is_of_another_era(status: http::StatusCode, fault: Option<&Frame>) -> bool {
+    match status.as_u16() {
+        400 | 404 | 405 => match fault.and_then(upstream::error::fault_code) {
+            Some(code) => matches!(code, INVALID_REQUEST | -32_000),
+            None => true,
+        },
+        _ => false,
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         self.metrics.bridged(self.result);
@@ -368,6 +398,28 @@ mod tests {
     use quorate_jsonrpc::build;
 
     use super::*;
+
+    #[test]
+    fn a_server_that_may_be_of_another_era_is_probed_again() {
+        let cases = [
+            (400, Some(-32_600), true),
+            (400, Some(-32_000), true),
+            (400, Some(-32_602), false),
+            (400, None, true),
+            (404, None, true),
+            (404, Some(-32_601), false),
+            (405, None, true),
+            (401, None, false),
+            (429, None, false),
+            (503, None, false),
+        ];
+        for (status, code, expected) in cases {
+            let fault =
+                code.map(|code| Frame::parse(build::error(None, code, "m", None), &Limits::ANSWER).expect("a frame"));
+            let status = http::StatusCode::from_u16(status).expect("a status");
+            assert_eq!(is_of_another_era(status, fault.as_ref()), expected, "{status} {code:?}");
+        }
+    }
 
     #[test]
     fn a_retry_waits_for_a_place_ever_longer_and_not_for_ever() {

@@ -6,9 +6,9 @@
 //! wait for the client ([`asks`]), and subscriptions ([`watch`]). All translation is pure and lives
 //! in `quorate_mcp::dialect::onto_modern`.
 //!
-//! Nothing is open upstream between calls but the backend's shared listen, so such a leg is never
-//! lost by itself; dropping it, or what it gave out, cancels what is under way. When the session gives
-//! it up, what was asked of the client ends: the session takes that back, and would know no response. The log level is `info` until
+//! Nothing is open upstream between calls but the backend's shared listen, so such a leg is only lost
+//! when its server turns out to speak sessions alone; dropping it, or what it gave out, cancels what is
+//! under way. When the session gives it up, what was asked of the client ends: the session takes that back, and would know no response. The log level is `info` until
 //! the client sets one: the revisions with sessions leave it to the server what it logs unasked.
 
 mod asks;
@@ -29,7 +29,7 @@ use self::asks::Asks;
 pub(super) use self::schemas::Schemas;
 use self::watch::{Refused, Watch};
 use super::{Error, Handle, lock};
-use crate::upstream::{Answer, FrameStream, ModernInfo};
+use crate::upstream::{self, Answer, FrameStream, ModernInfo};
 
 /// What a client of sessions is told of a server's log before it sets a level.
 const LEVEL_DEFAULT: Level = Level::Info;
@@ -80,6 +80,15 @@ impl Leg {
     /// What the server offers, as one of sessions would write it.
     pub(super) fn capabilities(&self) -> &Bytes {
         &self.inner.offer.capabilities
+    }
+
+    /// Tells whether its server still speaks the era that it needs.
+    ///
+    /// # Errors
+    /// As that of a lost session, which never ran what was to be sent.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let server = &self.inner.server;
+        if server.speaks_modern() { Ok(()) } else { Err(server.failed(upstream::Error::SessionLost)) }
     }
 
     /// Answers a request, here or by the server.
