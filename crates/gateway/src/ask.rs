@@ -43,6 +43,9 @@ pub(crate) enum Error {
     /// It cannot be labelled.
     #[error("the parameters are not an object")]
     Malformed,
+    /// The toolset by which the client sees the server is gone: nothing says what is allowed.
+    #[error("the toolset is not configured any more")]
+    NoToolset,
 }
 
 // === impl Asked ===
@@ -119,6 +122,7 @@ pub(crate) fn refusal(services: &Services, frame: &Frame, error: &Error) -> Opti
         Error::Denied(_) => ("authorize", "ask_denied", PERMISSION_DENIED),
         Error::NoRoom(_) => ("admit", "ask_draining", UNAVAILABLE),
         Error::Malformed => ("inspect", "ask_malformed", INVALID_PARAMS),
+        Error::NoToolset => ("authorize", "ask_unknown_toolset", UNAVAILABLE),
     };
     services.metrics.rejected(stage, reason);
     Some(build::error(Some(frame.id()?), code, &error.to_string(), None))

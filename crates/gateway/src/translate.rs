@@ -1,7 +1,8 @@
 //! What a session's actor asks of the gateway: rewriting backends' frames, and dropping lists.
 //!
 //! Looks its toolset up by name each time, so that a session follows the configuration. When the
-//! toolset is gone, the session ends with it, and what still arrives passes as it is.
+//! toolset is gone, the session ends with it; what still arrives passes as it is, but for what a
+//! server asks: nothing says any more whether it may.
 
 use std::sync::{Arc, OnceLock};
 
@@ -74,11 +75,17 @@ impl Translate for Translator {
     }
 
     fn ask(&self, server: &ResourceName, frame: Frame) -> Result<Frame, Bytes> {
-        let (Some(toolset), Some(question)) = (self.toolset(), Question::of(&frame)) else {
+        let Some(question) = Question::of(&frame) else {
             return Ok(frame); // A ping, or something that the client has to judge.
         };
-        let asked = Asked { services: &self.services, toolset: &toolset, server, question, frame: frame.clone() };
-        ask::pass(asked).or_else(|error| match ask::refusal(&self.services, &frame, &error) {
+        let passed = match self.toolset() {
+            Some(toolset) => {
+                let (services, frame) = (&*self.services, frame.clone());
+                ask::pass(Asked { services, toolset: &toolset, server, question, frame })
+            }
+            None => Err(ask::Error::NoToolset),
+        };
+        passed.or_else(|error| match ask::refusal(&self.services, &frame, &error) {
             Some(answer) => Err(answer),
             None => Ok(frame),
         })
@@ -96,5 +103,58 @@ pub(crate) fn list_changed(session: &session::Handle, method: Method) {
     let notification = build::notification(method.as_str(), None);
     if let Ok(frame) = Frame::parse(notification, &Limits::ANSWER) {
         session.tell(Event::GatewayNotify { frame });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arc_swap::ArcSwap;
+    use quorate_jsonrpc::Limits;
+    use quorate_mcp::error::UNAVAILABLE;
+    use quorate_runtime::bridge::Bridge;
+    use quorate_runtime::shard::Sessions;
+    use quorate_telemetry::{Metrics, Tracer};
+    use quorate_types::seal::Sealer;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    fn name(name: &str) -> ResourceName {
+        ResourceName::new(name).expect("a valid name")
+    }
+
+    /// The translator of a session whose toolset is not configured any more.
+    fn orphan() -> Translator {
+        let (sealer, metrics) = (Sealer::new(&[0; quorate_types::seal::KEY_BYTES]), Metrics::new("0"));
+        let config = quorate_session::Config::DEFAULTS;
+        let sessions = Sessions::new(config, 1, sealer.clone(), metrics.clone());
+        let services = Services {
+            sealer,
+            bridge: Bridge::new(sessions.clone(), metrics.clone()),
+            sessions,
+            metrics,
+            tracer: Tracer::disabled(),
+            toolsets: ArcSwap::default(),
+            draining: CancellationToken::new(),
+        };
+        let caller = PrincipalDigest([0; 16]);
+        Translator::new(Arc::new(services), name("gone"), caller, Arc::default(), None)
+    }
+
+    fn request(method: &str) -> Frame {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":7,"method":"{method}","params":{{"message":"Sure?"}}}}"#);
+        Frame::parse(text.into(), &Limits::ANSWER).expect("a frame")
+    }
+
+    #[test]
+    fn a_server_may_ask_nothing_through_a_toolset_that_is_gone() {
+        let translator = orphan();
+
+        let answer = translator.ask(&name("files"), request("elicitation/create")).expect_err("nothing allows it");
+        let answer = String::from_utf8(answer.to_vec()).expect("text");
+        assert!(answer.contains("\"id\":7") && answer.contains(&format!("\"code\":{UNAVAILABLE}")), "{answer}");
+
+        let ping = translator.ask(&name("files"), request("ping")).expect("it asks nothing");
+        assert_eq!(ping.method(), Some("ping"));
     }
 }
