@@ -195,7 +195,7 @@ impl Listening {
 
     fn take(&mut self, index: ServerIndex, notice: Notice) -> Option<Bytes> {
         match notice {
-            Notice::Acknowledged(part) => {
+            Notice::Acknowledged { honoured: part, .. } => {
                 let part = self.as_client_knows(index, part);
                 let honoured = self.gather.honoured(index, part)?;
                 Some(self.acknowledged_with(honoured))

@@ -24,6 +24,8 @@ pub struct Hub {
     current: Option<Current>,
     draining: Option<Draining>,
     failures: u32,
+    /// Whether the backend said that it has no listen, when it was asked last.
+    is_unsupported: bool,
     /// No listen is opened before this time.
     retry_at: Timestamp,
     /// When to replace a current listen that is wider than the union.
@@ -89,6 +91,7 @@ impl Hub {
             current: None,
             draining: None,
             failures: 0,
+            is_unsupported: false,
             retry_at: Timestamp::from_millis(0),
             shrink_at: None,
             wake_at: None,
@@ -105,6 +108,14 @@ impl Hub {
     #[must_use]
     pub const fn is_live(&self) -> bool {
         self.current.is_some()
+    }
+
+    /// Tells whether a subscriber is served all that the backend honours of its interest: what is
+    /// missing was refused then, and is not only late.
+    #[must_use]
+    pub fn is_settled(&self, subscriber: SubscriberId) -> bool {
+        let covers = |subscriber: &Subscriber| self.covers(&subscriber.interest);
+        self.is_unsupported || self.subscribers.get(&subscriber).is_some_and(covers)
     }
 
     /// Takes an event and says what to do, in order.
@@ -179,6 +190,7 @@ impl Hub {
         }
         let Some(Pending { interest, .. }) = self.pending.take() else { return Ok(()) };
         let honoured = interest.intersection(honoured);
+        self.is_unsupported = false;
         let replaced = self.current.replace(Current { listen, interest, honoured, since: now });
         if let Some(replaced) = replaced.map(|current| current.listen).or(self.draining.map(|draining| draining.listen))
         {
@@ -217,6 +229,7 @@ impl Hub {
                 let stable = self.current.take().is_some_and(|lost| now.since(lost.since) >= self.config.stable_after);
                 self.shrink_at = None;
                 if stable && end == End::Lost {
+                    self.is_unsupported = false;
                     self.failures = 0;
                     self.retry_at = now;
                 } else {
@@ -284,6 +297,7 @@ impl Hub {
             End::Lost => self.config.retry_delay_min.saturating_mul(2_u32.saturating_pow(self.failures)),
             End::Unsupported => self.config.retry_delay_max,
         };
+        self.is_unsupported = end == End::Unsupported;
         self.failures = self.failures.saturating_add(1);
         self.retry_at = now + delay.min(self.config.retry_delay_max);
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_jsonrpc::{Frame, quote};
+use quorate_mcp::error::METHOD_NOT_FOUND;
 use quorate_mcp::message::Filter;
 use quorate_mcp::subscription::{
     self, Change, Effect, End, Event, Hub, Interest, ListenId, Notification, Rejection, SubscriberId,
@@ -21,6 +22,7 @@ use tokio::task::AbortHandle;
 use tracing::debug;
 
 use super::actor::Message;
+use super::leg::refuses_for_good;
 use super::{Handle, Shared, changes, lock, own};
 use crate::upstream::{Endpoint, modern};
 use crate::{clock, entropy, upstream};
@@ -33,7 +35,12 @@ const LISTEN: &str = "subscriptions/listen";
 #[derive(Clone, Debug)]
 pub enum Notice {
     /// What is honoured of its interest; first, and once.
-    Acknowledged(Interest),
+    Acknowledged {
+        /// The part.
+        honoured: Interest,
+        /// Whether the server refused the rest; else that is late, and announced when it is honoured.
+        is_settled: bool,
+    },
     /// A backend's notification.
     Changed(Arc<Notification>),
     /// A change that it may have missed.
@@ -64,6 +71,14 @@ pub(super) enum Heard {
     Changed(Box<Notification>),
     /// It is over.
     Ended(End),
+}
+
+#[cfg(test)]
+impl Subscription {
+    /// One whose notices come from a test.
+    pub(super) fn of(notices: mpsc::Receiver<Notice>, actor: ActorRef<Message>) -> Self {
+        Self { notices, subscriber: SubscriberId(0), actor }
+    }
 }
 
 impl Drop for Subscription {
@@ -162,7 +177,10 @@ impl HubShell {
                         task.abort();
                     }
                 }
-                Effect::Acknowledge { subscriber, honoured } => self.tell(subscriber, Notice::Acknowledged(honoured)),
+                Effect::Acknowledge { subscriber, honoured } => {
+                    let is_settled = self.hub.is_settled(subscriber);
+                    self.tell(subscriber, Notice::Acknowledged { honoured, is_settled });
+                }
                 Effect::Deliver { subscribers } => {
                     let Some(notification) = notification else { continue };
                     for subscriber in subscribers {
@@ -221,7 +239,7 @@ impl Drop for HubShell {
 async fn read(endpoint: &Endpoint, body: Bytes, actor: &ActorRef<Message>, listen: ListenId) -> End {
     let mut stream = match modern::listen(endpoint, modern::own_headers(LISTEN), body).await {
         Ok(stream) => stream,
-        Err(upstream::Error::Fault { status, .. }) if status.is_client_error() => return End::Unsupported,
+        Err(error) if is_refusal(&error) => return End::Unsupported,
         Err(_) => return End::Lost,
     };
     while let Some(item) = stream.next().await {
@@ -239,6 +257,17 @@ async fn read(endpoint: &Endpoint, body: Bytes, actor: &ActorRef<Message>, liste
         }
     }
     End::Lost
+}
+
+/// Tells whether a listen that could not be opened never can be: the server does not know it.
+fn is_refusal(error: &upstream::Error) -> bool {
+    match error {
+        upstream::Error::Fault { status, frame } => {
+            refuses_for_good(*status) || upstream::error::fault_code(frame) == Some(METHOD_NOT_FOUND)
+        }
+        upstream::Error::Status { status, .. } => refuses_for_good(*status),
+        _ => false,
+    }
 }
 
 /// Reads a listen at a server of sessions to its end.
@@ -325,7 +354,8 @@ fn filter(filter: &Filter) -> String {
 
 #[cfg(test)]
 mod tests {
-    use quorate_jsonrpc::Limits;
+    use http::StatusCode;
+    use quorate_jsonrpc::{Limits, build};
 
     use super::*;
 
@@ -339,6 +369,30 @@ mod tests {
             params.ends_with(r#""notifications":{"toolsListChanged":true,"resourceSubscriptions":["a:\"b"]}}"#),
             "{params}"
         );
+    }
+
+    #[test]
+    fn only_a_server_that_knows_no_listen_refuses_it_for_good() {
+        let status = |status: u16| StatusCode::from_u16(status).expect("a status");
+        let fault = |code: u16, error: i64| {
+            let frame = Frame::parse(build::error(None, error, "m", None), &Limits::ANSWER).expect("a frame");
+            upstream::Error::Fault { status: status(code), frame: Box::new(frame) }
+        };
+        let plain = |code: u16| upstream::Error::Status { status: status(code), fault: None };
+        let cases = [
+            (fault(200, -32_601), true),
+            (fault(404, -32_601), true),
+            (fault(200, -32_603), false),
+            (fault(429, -32_003), false),
+            (plain(404), true),
+            (plain(405), true),
+            (plain(401), false),
+            (plain(503), false),
+            (upstream::Error::Broken { reason: String::new() }, false),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(is_refusal(&error), expected, "{error}");
+        }
     }
 
     #[test]

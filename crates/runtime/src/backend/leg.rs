@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use quorate_jsonrpc::Frame;
 use quorate_scheduler::Outcome;
 
@@ -248,12 +248,17 @@ impl Handle {
     }
 }
 
+/// Tells whether a status refuses for good: what concerns credentials, load or time may pass.
+pub(super) fn refuses_for_good(status: StatusCode) -> bool {
+    status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 407 | 408 | 429)
+}
+
 /// Tells whether a failed opening says that the server takes no sessions: it understood and refused,
 /// or chose a revision without them. What concerns credentials, load or the way there says nothing.
 fn is_refusal(error: &upstream::Error) -> bool {
     match error {
-        upstream::Error::Status { status, .. } | upstream::Error::Fault { status, .. } if status.is_client_error() => {
-            !matches!(status.as_u16(), 401 | 403 | 407 | 408 | 429)
+        upstream::Error::Status { status, .. } | upstream::Error::Fault { status, .. } if refuses_for_good(*status) => {
+            true
         }
         upstream::Error::Fault { status, frame } if status.is_success() => {
             matches!(
@@ -286,7 +291,6 @@ fn is_refusal(error: &upstream::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
     use quorate_jsonrpc::{Id, Limits, build};
 
     use super::*;

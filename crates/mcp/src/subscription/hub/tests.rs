@@ -220,6 +220,29 @@ fn a_backend_without_listen_is_asked_rarely() {
 }
 
 #[test]
+fn what_a_backend_does_not_honour_is_told_from_what_is_late() {
+    let settled = |hub: &Hub, subscriber| hub.is_settled(SubscriberId(subscriber));
+    let mut hub = Hub::new(DEFAULTS);
+    step(&mut hub, 0, join(1, "tools t://x"));
+    assert_eq!(step(&mut hub, 3_000, Event::Tick), [acknowledge(1, "")]);
+    assert!(!settled(&hub, 1), "its listen is slow");
+    step(&mut hub, 4_000, lost(1));
+    assert!(!settled(&hub, 1), "it is tried again");
+    assert_eq!(step(&mut hub, 4_500, Event::Tick), [open(2, "tools t://x")]);
+    assert_eq!(step(&mut hub, 4_600, acknowledged(2, "tools")), [announce(1, &[Change::Tools])]);
+    assert!(settled(&hub, 1), "the backend leaves t://x out");
+
+    let mut hub = Hub::new(DEFAULTS);
+    step(&mut hub, 0, join(1, "tools"));
+    let unsupported = Event::Ended { listen: ListenId(1), end: End::Unsupported };
+    assert_eq!(step(&mut hub, 10, unsupported), [acknowledge(1, "")]);
+    assert!(settled(&hub, 1), "the backend has no listen");
+    step(&mut hub, 20, join(2, "prompts"));
+    step(&mut hub, 3_020, Event::Tick);
+    assert!(settled(&hub, 2), "nor has it for others");
+}
+
+#[test]
 fn the_last_one_out_closes_everything() {
     let mut hub = live();
     step(&mut hub, 20, join(2, "prompts"));
