@@ -49,6 +49,17 @@ pub(crate) enum Errand {
     },
 }
 
+/// How an errand ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrandEnd {
+    /// It was done.
+    Done,
+    /// It failed, or nobody knows.
+    Failed,
+    /// The backend does not know such errands.
+    Unknown,
+}
+
 #[derive(Debug)]
 pub(crate) enum Phase {
     /// The gateway answers it.

@@ -27,6 +27,10 @@ use crate::ids::{LegEpoch, LegKey};
 /// and went too, and then it is broken.
 pub(crate) const LOSSES_MAX: u32 = 3;
 
+/// How often in a row one subscription cannot be restored until it is given up: over some 30 s, in
+/// which a backend that just came back has found itself.
+pub(crate) const RESTORES_MAX: u32 = 6;
+
 #[derive(Debug)]
 pub(crate) struct Leg {
     pub(crate) state: LegState,
@@ -44,8 +48,20 @@ pub(crate) struct Leg {
     pub(crate) listening: bool,
     /// The version of the logging level that it was told, and answered.
     pub(crate) level: u32,
-    /// Its resource subscriptions, each with the request that made it.
-    pub(crate) subscriptions: BTreeMap<Arc<str>, Frame>,
+    /// Its resource subscriptions.
+    pub(crate) subscriptions: BTreeMap<Arc<str>, Subscription>,
+    /// When subscriptions that could not be restored are tried again.
+    pub(crate) restore_at: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    /// The request that made it.
+    pub(crate) frame: Frame,
+    /// Whether the present upstream session has it.
+    pub(crate) is_live: bool,
+    /// How often in a row it could not be restored.
+    pub(crate) failures: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +89,7 @@ impl Leg {
             listening: false,
             level: 0,
             subscriptions: BTreeMap::new(),
+            restore_at: None,
         }
     }
 
@@ -96,9 +113,29 @@ impl Leg {
 
     /// Returns how long to wait before it is opened again without a call that needs it.
     pub(crate) fn pause(&self, config: &Config) -> Duration {
-        let factor = 1_u32.checked_shl(self.failures.saturating_sub(1)).unwrap_or(u32::MAX);
-        config.leg_retry_min.saturating_mul(factor).min(config.leg_retry_max)
+        pause(self.failures, config)
     }
+
+    /// Forgets what the upstream session had that is gone.
+    pub(crate) fn unsubscribe_all(&mut self) {
+        self.restore_at = None;
+        for subscription in self.subscriptions.values_mut() {
+            subscription.is_live = false;
+            subscription.failures = 0;
+        }
+    }
+
+    /// Returns how long to wait before what could not be restored is tried again; none where all is.
+    pub(crate) fn restore_pause(&self, config: &Config) -> Option<Duration> {
+        let failed = self.subscriptions.values().filter(|subscription| !subscription.is_live);
+        failed.map(|subscription| subscription.failures).min().map(|failures| pause(failures, config))
+    }
+}
+
+/// The pause after this many failures in a row.
+fn pause(failures: u32, config: &Config) -> Duration {
+    let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    config.leg_retry_min.saturating_mul(factor).min(config.leg_retry_max)
 }
 
 /// A leg's name with one of its openings.

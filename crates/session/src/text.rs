@@ -4,7 +4,7 @@
 //! it builds the few messages that only it can send: that a request is taken back, and what is lost.
 
 use bytes::Bytes;
-use quorate_jsonrpc::{Id, build, text};
+use quorate_jsonrpc::{Frame, Id, build, pick, text};
 
 use crate::effect::Refusal;
 use crate::event::Fault;
@@ -12,6 +12,12 @@ use crate::event::Fault;
 /// Whether two JSON texts are the same string or the same digits.
 pub(crate) fn same_value(left: &str, right: &str) -> bool {
     left == right || text(left).is_some_and(|left| text(right).is_some_and(|right| left == right))
+}
+
+/// Whether an error says that its sender does not know the method.
+pub(crate) fn is_unknown_method(frame: &Frame) -> bool {
+    let Some(error) = frame.error_span() else { return false };
+    matches!(pick(frame.text_of(error), error.start, ["code"]), Ok([Some(code)]) if frame.text_of(code) == "-32601")
 }
 
 /// Builds the notification that a request is cancelled.

@@ -139,6 +139,9 @@ impl Session {
                 LegState::Opening | LegState::Preparing | LegState::Open if leg.retry_at.is_some() => {
                     Err("it is to be opened although it is")
                 }
+                LegState::Closed | LegState::Opening | LegState::Preparing if leg.restore_at.is_some() => {
+                    Err("subscriptions are to be restored although it is not open")
+                }
                 LegState::Closed | LegState::Preparing | LegState::Open if !leg.notifications.is_empty() => {
                     Err("notifications wait although it does not open")
                 }

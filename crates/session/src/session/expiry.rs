@@ -27,7 +27,7 @@ impl Session {
         let streams = self.streams.all.iter().filter_map(|(_, stream)| self.stream_deadline(stream));
         let parked = self.streams.all.iter().filter_map(|(_, stream)| Some(stream.parked?.until));
         let asks = self.asks.open.iter().map(|(_, ask)| ask.deadline);
-        let legs = self.legs.iter().filter_map(|(_, leg)| leg.retry_at);
+        let legs = self.legs.iter().flat_map(|(_, leg)| leg.retry_at.into_iter().chain(leg.restore_at));
         streams.chain(parked).chain(asks).chain(legs).chain(self.lapses_at()).chain(self.idle_at()).min()
     }
 
@@ -46,6 +46,7 @@ impl Session {
                 row.retry_at = None;
             }
         }
+        self.restore_due(out);
         if self.idle_at().is_some_and(|at| at <= now) {
             self.end(EndReason::Idle, None, out);
         }

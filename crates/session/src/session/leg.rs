@@ -8,12 +8,12 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Session;
-use crate::calls::{Errand, Owner};
+use crate::calls::{Errand, ErrandEnd, Owner};
 use crate::config::Delivery;
 use crate::effect::{Effect, Effects, Note, Source};
 use crate::event::{Fault, Features, Listen};
 use crate::ids::{LegEpoch, LegKey};
-use crate::legs::{LOSSES_MAX, Leg, LegAt, LegState};
+use crate::legs::{LOSSES_MAX, Leg, LegAt, LegState, RESTORES_MAX};
 
 impl Session {
     pub(super) fn open_leg(&mut self, leg: LegKey, out: &mut Effects) {
@@ -100,6 +100,7 @@ impl Session {
         let listened = std::mem::take(&mut row.listening);
         row.failures = row.failures.saturating_add(1);
         let broken = row.failures >= LOSSES_MAX;
+        row.unsubscribe_all();
         out.note(Note::LegLost { leg });
         if listened {
             out.push(Effect::CloseListen { leg, epoch });
@@ -154,12 +155,14 @@ impl Session {
         }
     }
 
-    /// Restores the subscription after `last`, in the order of their URIs: one at a time, so that
-    /// a backend that just came back is not met by a thousand requests.
+    /// Restores the subscription after `last` that the leg's upstream session does not have, in the
+    /// order of their URIs: one at a time, so that a backend that just came back is not met by a
+    /// thousand requests.
     pub(super) fn restore_next_subscription(&mut self, leg: LegKey, last: Option<&Arc<str>>, out: &mut Effects) {
         let Some(row) = self.legs.get(leg).filter(|row| row.state == LegState::Open) else { return };
         let after = last.map_or(Bound::Unbounded, |last| Bound::Excluded(last.clone()));
-        let Some((uri, _)) = row.subscriptions.range((after, Bound::Unbounded)).next() else { return };
+        let mut following = row.subscriptions.range((after, Bound::Unbounded));
+        let Some((uri, _)) = following.find(|(_, subscription)| !subscription.is_live) else { return };
         let uri = uri.clone();
         self.restore_subscription(leg, &uri, true, out);
     }
@@ -169,13 +172,59 @@ impl Session {
     pub(super) fn restore_subscription(&mut self, leg: LegKey, uri: &Arc<str>, all: bool, out: &mut Effects) {
         let Some(row) = self.legs.get(leg) else { return };
         match (row.state, row.subscriptions.get(uri)) {
-            (LegState::Open, Some(frame)) => {
-                let frame = frame.clone();
+            (LegState::Open, Some(subscription)) => {
+                let frame = subscription.frame.clone();
                 self.run_errand(leg, Errand::Resubscribe { uri: uri.clone(), all }, &frame, out);
             }
             (LegState::Closed, Some(_)) if row.retry_at.is_none() => self.plan_retry(leg),
             (LegState::Closed | LegState::Opening | LegState::Preparing | LegState::Open, _) => {}
         }
+    }
+
+    /// A subscription was restored, or not: then it is tried again, unless that was often enough or
+    /// the backend does not know how.
+    pub(super) fn resubscribed(&mut self, leg: LegKey, uri: &Arc<str>, all: bool, end: ErrandEnd, out: &mut Effects) {
+        if let Some(row) = self.legs.get_mut(leg)
+            && let Some(subscription) = row.subscriptions.get_mut(uri)
+        {
+            subscription.is_live = end == ErrandEnd::Done;
+            subscription.failures = if subscription.is_live { 0 } else { subscription.failures + 1 };
+            if end == ErrandEnd::Unknown || subscription.failures >= RESTORES_MAX {
+                row.subscriptions.remove(uri);
+                out.note(Note::SubscriptionLost { leg });
+            }
+        }
+        if all {
+            self.restore_next_subscription(leg, Some(uri), out);
+        }
+        if self.is_restoring(leg) {
+            return;
+        }
+        let (now, config) = (self.now, self.config);
+        if let Some(row) = self.legs.get_mut(leg).filter(|row| row.state == LegState::Open) {
+            row.restore_at = row.restore_pause(&config).map(|pause| now + pause);
+        }
+    }
+
+    /// Tries again to restore what could not be restored.
+    pub(super) fn restore_due(&mut self, out: &mut Effects) {
+        let now = self.now;
+        for leg in self.legs.keys_where(|leg| leg.restore_at.is_some_and(|at| at <= now)) {
+            if let Some(row) = self.legs.get_mut(leg) {
+                row.restore_at = None;
+            }
+            // What is under way plans the next time when it has ended.
+            if !self.is_restoring(leg) {
+                self.restore_next_subscription(leg, None, out);
+            }
+        }
+    }
+
+    fn is_restoring(&self, leg: LegKey) -> bool {
+        self.calls.open.iter().any(|(_, call)| {
+            matches!(call.owner, Owner::Machine(Errand::Resubscribe { .. }))
+                && call.journey().is_some_and(|journey| journey.leg == leg)
+        })
     }
 
     pub(super) fn subscriptions_len(&self) -> usize {

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use quorate_jsonrpc::{Frame, build};
 
 use super::Session;
-use crate::calls::{Call, Errand, Journey, Owner, Phase};
+use crate::calls::{Call, Errand, ErrandEnd, Journey, Owner, Phase};
 use crate::config::Delivery;
-use crate::effect::{Effect, Effects, Note, Source};
+use crate::effect::{Effect, Effects, Source};
 use crate::event::Purpose;
 use crate::ids::{CallKey, LegKey};
 use crate::legs::{Leg, LegState};
@@ -82,23 +82,13 @@ impl Session {
     }
 
     /// An errand has its answer, or none will come.
-    pub(super) fn errand_done(&mut self, call: CallKey, succeeded: bool, out: &mut Effects) {
+    pub(super) fn errand_done(&mut self, call: CallKey, end: ErrandEnd, out: &mut Effects) {
         let Some(removed) = self.calls.open.remove(call) else { return };
         self.streams.forget_source(Source::Call(call));
         let Some(leg) = removed.journey().map(|journey| journey.leg) else { return };
         match removed.owner {
             Owner::Machine(Errand::Level { version }) => self.level_told(leg, version, out),
-            Owner::Machine(Errand::Resubscribe { uri, all }) => {
-                if !succeeded {
-                    out.note(Note::SubscriptionLost { leg });
-                    if let Some(row) = self.legs.get_mut(leg) {
-                        row.subscriptions.remove(&uri);
-                    }
-                }
-                if all {
-                    self.restore_next_subscription(leg, Some(&uri), out);
-                }
-            }
+            Owner::Machine(Errand::Resubscribe { uri, all }) => self.resubscribed(leg, &uri, all, end, out),
             Owner::Client { .. } => {}
         }
     }

@@ -8,14 +8,14 @@
 use quorate_jsonrpc::{Frame, Kind, Span};
 
 use super::Session;
-use crate::calls::{Call, Owner};
+use crate::calls::{Call, ErrandEnd, Owner};
 use crate::config::Delivery;
 use crate::effect::{Effect, Effects, Note, Refusal, Source};
 use crate::event::{Content, Failure, Purpose};
 use crate::ids::{CallKey, LegEpoch, StreamId};
-use crate::legs::LegAt;
+use crate::legs::{LegAt, Subscription};
 use crate::ring::Bounds;
-use crate::text::{cancelled, same_value, too_much_unread};
+use crate::text::{cancelled, is_unknown_method, same_value, too_much_unread};
 
 impl Session {
     pub(super) fn on_upstream_frame(
@@ -59,7 +59,7 @@ impl Session {
             if lost {
                 self.lose_leg(at, &failure.fault, false, out);
             } else {
-                self.errand_done(call, false, out);
+                self.errand_done(call, ErrandEnd::Failed, out);
             }
             return;
         }
@@ -96,7 +96,12 @@ impl Session {
             return;
         };
         let Some(id) = self.calls.open.get(call).and_then(Call::client_id).cloned() else {
-            self.errand_done(call, frame.kind() == Kind::Result, out);
+            let end = match frame.kind() {
+                Kind::Result => ErrandEnd::Done,
+                Kind::Error if is_unknown_method(frame) => ErrandEnd::Unknown,
+                Kind::Error | Kind::Request | Kind::Notification => ErrandEnd::Failed,
+            };
+            self.errand_done(call, end, out);
             return;
         };
         if let Some(leg) = self.legs.get_mut(at.0).filter(|leg| leg.is_up_as(at.1)) {
@@ -222,9 +227,11 @@ impl Session {
         match purpose {
             Purpose::Subscribe { uri } => {
                 let uri = uri.clone();
-                leg.subscriptions.insert(uri.clone(), journey.frame.clone());
-                if leg.epoch != at.1 {
-                    // The upstream session that accepted it is gone.
+                // The upstream session that accepted it may be gone.
+                let is_live = leg.is_up_as(at.1);
+                let subscription = Subscription { frame: journey.frame.clone(), is_live, failures: 0 };
+                leg.subscriptions.insert(uri.clone(), subscription);
+                if !is_live {
                     self.restore_subscription(at.0, &uri, false, out);
                 }
             }

@@ -148,10 +148,38 @@ fn subscriptions_are_restored_one_by_one_on_a_new_session() {
     assert_eq!(rig.leg_opens_as(0, 2), [r#"dispatch 6 0@2 {"id":6,"jsonrpc":"2.0","method":"m"}"#, "reopened 0",]);
     let answer = |key: u64| upstream(0, 2, Some(CallKey(key)), &result(key), quorate_session::Content::Plain);
     assert_eq!(rig.step(answer(6)), [r#"dispatch 7 0@2 {"id":7,"jsonrpc":"2.0","method":"m"}"#]);
-    let refusal = r#"{"id":7,"jsonrpc":"2.0","error":{"code":1,"message":"gone"}}"#;
+    let refusal = r#"{"id":7,"jsonrpc":"2.0","error":{"code":-32601,"message":"what?"}}"#;
     let event = upstream(0, 2, Some(CallKey(7)), refusal, quorate_session::Content::Plain);
     assert_eq!(rig.step(event), ["note subscription-lost 0"]);
     assert_eq!(rig.session.observe().subscriptions, 1);
+}
+
+#[test]
+fn a_subscription_that_cannot_be_restored_is_tried_again_for_a_while() {
+    let mut rig = Rig::plain();
+    rig.dispatched("1");
+    for (id, uri, key) in [("2", "a", 2), ("3", "b", 3)] {
+        rig.step(subscribe(id, 0, uri));
+        rig.step(from_call(CallKey(key), &result(key)));
+    }
+    rig.step(leg_lost(0, 1, false));
+    rig.wait(Duration::from_secs(1));
+    rig.leg_opens_as(0, 2);
+    let answer = |key: u64, json: &str| upstream(0, 2, Some(CallKey(key)), json, quorate_session::Content::Plain);
+    let refusal = |key: u64| format!(r#"{{"id":{key},"jsonrpc":"2.0","error":{{"code":-31006,"message":"slow"}}}}"#);
+    let dispatch = |key: u64| vec![format!(r#"dispatch {key} 0@2 {{"id":{key},"jsonrpc":"2.0","method":"m"}}"#)];
+    assert_eq!(rig.step(answer(4, &refusal(4))), dispatch(5), "the other one is restored all the same");
+    assert_eq!(rig.step(answer(5, &result(5))), [""; 0]);
+
+    for (key, seconds) in [(6, 1), (7, 2), (8, 4), (9, 8), (10, 16)] {
+        assert_eq!(rig.session.observe().subscriptions, 2);
+        assert_eq!(rig.session.next_deadline(), Some(rig.now + Duration::from_secs(seconds)));
+        assert_eq!(rig.wait(Duration::from_secs(seconds)), dispatch(key), "only the one that failed");
+        let ended = rig.step(answer(key, &refusal(key)));
+        assert_eq!(ended.is_empty(), key < 10, "{ended:?}");
+    }
+    assert_eq!(rig.session.observe().subscriptions, 1);
+    assert_ne!(rig.session.next_deadline(), Some(rig.now + Duration::from_secs(32)));
 }
 
 #[test]
