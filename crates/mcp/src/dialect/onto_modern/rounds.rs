@@ -50,7 +50,8 @@ pub struct Limits {
     pub rounds_max: u32,
     /// The most requests of one round.
     pub requests_max: usize,
-    /// The most bytes that are kept for a retry: the server's state and the client's responses.
+    /// The most bytes that are kept for a retry, and of the rounds before: the server's state, its keys
+    /// and ids, and the client's responses.
     pub input_bytes_max: usize,
     /// The pause before the second retry of a server that asks for nothing but a retry; it doubles
     /// with each further one. The first is sent at once.
@@ -276,7 +277,8 @@ impl Rounds {
         if !matches!(method, Method::CallTool | Method::GetPrompt | Method::ReadResource) {
             return Err(Error::NoInput { method });
         }
-        let (round, frames) = Round::read(answer, method, &self.caller, &self.limits, mint)?;
+        let kept = self.opened.iter().map(String::len).sum();
+        let (round, frames) = Round::read(answer, method, &self.caller, (&self.limits, kept), mint)?;
         if self.rounds == self.limits.rounds_max {
             return Err(Error::TooManyRounds { max: self.limits.rounds_max });
         }

@@ -43,11 +43,12 @@ struct Ask {
 
 impl Round {
     /// Reads an `input_required` result of a request of `method`; returns the requests to the client.
+    /// Within `limits`, some bytes are `kept` already.
     pub(super) fn read(
         answer: &Frame,
         method: Method,
         caller: &Caller,
-        limits: &Limits,
+        (limits, kept): (&Limits, usize),
         mint: Mint<'_>,
     ) -> Result<(Self, Vec<Frame>), Error> {
         let result = answer.result_span().ok_or(Error::Malformed)?;
@@ -65,13 +66,15 @@ impl Round {
         let mut round = Self {
             asks: Vec::new(),
             state: None,
-            bytes_left: limits.input_bytes_max,
+            bytes_left: limits.input_bytes_max.saturating_sub(kept),
             bytes_max: limits.input_bytes_max,
         };
         round.state = state.map(|raw| round.keep(raw)).transpose()?;
         let mut frames = Vec::new();
         for (key, span) in requests.map_or(Ok(Vec::new()), |span| requested(answer, span, limits.requests_max))? {
+            round.charge(&key)?;
             let (ask, frame) = Ask::read(answer, key, span, caller, mint())?;
+            round.charge(ask.elicitation.as_deref().unwrap_or_default())?;
             round.asks.push(ask);
             frames.push(frame);
         }
@@ -121,8 +124,14 @@ impl Round {
 
     /// Copies what has to be kept for the retry, within the bound.
     fn keep(&mut self, raw: &str) -> Result<String, Error> {
-        self.bytes_left = self.bytes_left.checked_sub(raw.len()).ok_or(Error::TooLarge { max: self.bytes_max })?;
+        self.charge(raw)?;
         Ok(raw.to_owned())
+    }
+
+    /// Counts what is kept towards the bound.
+    fn charge(&mut self, kept: &str) -> Result<(), Error> {
+        self.bytes_left = self.bytes_left.checked_sub(kept.len()).ok_or(Error::TooLarge { max: self.bytes_max })?;
+        Ok(())
     }
 }
 

@@ -202,7 +202,13 @@ fn nobody_is_asked_for_nothing() {
 fn what_a_server_may_not_ask_ends_the_call() {
     let ask = |method: &str| format!(r#""inputRequests":{{"a":{{"method":"{method}","params":{{}}}}}}"#);
     let many: Vec<String> = (0..17).map(|number| format!(r#""{number}":{FORM}"#)).collect();
-    let large = format!(r#""requestState":"{}""#, "x".repeat(DEFAULTS.input_bytes_max));
+    let long = "x".repeat(DEFAULTS.input_bytes_max);
+    let large = format!(r#""requestState":"{long}""#);
+    let long_key = format!(r#""inputRequests":{{"a{long}":{FORM}}}"#);
+    let url = r#""mode":"url","url":"https://x.test/","message":"Go""#;
+    let long_id = format!(
+        r#""inputRequests":{{"a":{{"method":"elicitation/create","params":{{{url},"elicitationId":"{long}"}}}}}}"#
+    );
     let cases = [
         (ALL, ask("ping"), Error::UnknownRequest { method: "ping".to_owned() }),
         (ALL, ask("tools/call"), Error::UnknownRequest { method: "tools/call".to_owned() }),
@@ -217,6 +223,8 @@ fn what_a_server_may_not_ask_ends_the_call() {
         (ALL, format!(r#""inputRequests":{{"a":{FORM},"a":{FORM}}}"#), Error::Malformed),
         (ALL, format!(r#""inputRequests":{{{}}}"#, many.join(",")), Error::TooManyRequests { max: 16 }),
         (ALL, large, Error::TooLarge { max: DEFAULTS.input_bytes_max }),
+        (ALL, long_key, Error::TooLarge { max: DEFAULTS.input_bytes_max }),
+        (ALL, long_id, Error::TooLarge { max: DEFAULTS.input_bytes_max }),
     ];
     for (capabilities, members, expected) in cases {
         let mut rig = Rig::new(capabilities);
@@ -284,6 +292,21 @@ fn a_response_that_is_no_object_or_too_large_ends_the_call() {
     asked(rig.input_required(&one));
     let end = rig.respond(r#"{"jsonrpc":"2.0","id":2,"result":{"action":"accept"}}"#).expect_err("too large");
     assert_eq!(end, Error::TooLarge { max: 16 });
+}
+
+#[test]
+fn what_is_kept_of_earlier_rounds_counts_in_the_later_ones() {
+    let mut rig = Rig::with(ALL, "tools/call", Limits { input_bytes_max: 100, ..DEFAULTS });
+    let asks = |id: &str| {
+        let params = format!(r#"{{"mode":"url","url":"https://x.test/","message":"Go","elicitationId":"{id}"}}"#);
+        format!(r#""inputRequests":{{"a":{{"method":"elicitation/create","params":{params}}}}}"#)
+    };
+
+    asked(rig.input_required(&asks(&"x".repeat(60))));
+    rig.respond(r#"{"jsonrpc":"2.0","id":2,"result":{"action":"accept"}}"#).expect("a response");
+
+    let end = rig.input_required(&asks(&"y".repeat(60))).expect_err("too large");
+    assert_eq!(end, Error::TooLarge { max: 100 });
 }
 
 #[test]
