@@ -12,16 +12,20 @@ use crate::dialect::onto_legacy::{Declared, Question};
 use crate::dialect::v2026_07_28::{META_CAPABILITIES, META_CLIENT_INFO, META_LOG_LEVEL, META_VERSION, TASKS_EXTENSION};
 use crate::message::Level;
 use crate::method::Method;
+use crate::read::echo;
 use crate::version::Version;
 
 /// What the client of a session said at `initialize`, as each request to a modern server repeats it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    version: Version,
     capabilities: String,
     client_info: String,
     declared: Declared,
 }
+
+/// The most bytes of the capabilities, and of the client's info, since each request repeats them:
+/// 16 KiB. Those of the clients that are known have less than 2 KiB; icons may be images in themselves.
+const SAID_BYTES_MAX: usize = 16 * 1024;
 
 /// The parameters are not those of an `initialize`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,19 +58,15 @@ impl Caller {
         let version = Version::parse(&version).filter(|version| *version != Version::LATEST).ok_or(NotInitialize)?;
         let capabilities = client_capabilities(capabilities.map_or("{}", |span| span.of(params)), version);
         let client_info = client_info.map(|span| span.of(params)).filter(|info| info.starts_with('{'));
-        let capabilities = Value::Object(capabilities).to_string();
+        let capabilities = within_bound(capabilities, &["experimental", "extensions"], essential_capabilities);
         Ok(Self {
-            version,
             declared: Declared::read(&capabilities),
             capabilities,
-            client_info: client_info.ok_or(NotInitialize)?.to_owned(),
+            client_info: match client_info.ok_or(NotInitialize)? {
+                info if info.len() <= SAID_BYTES_MAX => info.to_owned(),
+                info => within_bound(object(info), &["icons"], essential_info),
+            },
         })
-    }
-
-    /// Returns the revision of the client's session.
-    #[must_use]
-    pub const fn version(&self) -> Version {
-        self.version
     }
 
     /// Returns the members that the `_meta` of each request has: keys and raw values.
@@ -114,6 +114,41 @@ fn client_capabilities(raw: &str, version: Version) -> Map<String, Value> {
         roots.remove("listChanged");
     }
     declared
+}
+
+/// Writes what a client said within the bound: without these members, as far as needed, and where that
+/// is not enough only what is `essential` of it.
+fn within_bound(mut said: Map<String, Value>, drop: &[&str], essential: fn(&Map<String, Value>) -> Value) -> String {
+    let mut drop = drop.iter();
+    loop {
+        let text = Value::Object(said.clone()).to_string();
+        if text.len() <= SAID_BYTES_MAX {
+            return text;
+        }
+        match drop.next() {
+            Some(member) => said.remove(*member),
+            None => return essential(&said).to_string(),
+        };
+    }
+}
+
+/// What servers may ask, and how.
+fn essential_capabilities(declared: &Map<String, Value>) -> Value {
+    let known = [("sampling", &["tools", "context"][..]), ("elicitation", &["form", "url"]), ("roots", &[])];
+    let mut essential = Map::new();
+    for (name, modes) in known {
+        if let Some(Value::Object(capability)) = declared.get(name) {
+            let modes = modes.iter().filter(|mode| capability.get(**mode).is_some_and(Value::is_object));
+            essential.insert(name.to_owned(), modes.map(|mode| ((*mode).to_owned(), json!({}))).collect());
+        }
+    }
+    Value::Object(essential)
+}
+
+/// Who the client is, cut to a bounded length.
+fn essential_info(info: &Map<String, Value>) -> Value {
+    let text = |member: &str| echo(info.get(member).and_then(Value::as_str).unwrap_or_default());
+    json!({ "name": text("name"), "version": text("version") })
 }
 
 /// Removes the tasks extension, and `extensions` when there is no other.
@@ -164,6 +199,32 @@ mod tests {
             let found: Value = serde_json::from_str(&caller(version, declared).capabilities).expect("JSON");
             assert_eq!(found, serde_json::from_str::<Value>(expected).expect("JSON"), "{version}");
         }
+    }
+
+    #[test]
+    fn what_each_request_repeats_is_bounded() {
+        let long = "x".repeat(SAID_BYTES_MAX);
+        let said = |capabilities: &str, info: &str| {
+            let params =
+                format!(r#"{{"protocolVersion":"2025-11-25","capabilities":{capabilities},"clientInfo":{info}}}"#);
+            let caller = Caller::of_initialize(&params).expect("the parameters of initialize");
+            (caller.capabilities, caller.client_info)
+        };
+        let named = r#"{"name":"c","version":"1.0"}"#;
+
+        let (capabilities, _) = said(&format!(r#"{{"roots":{{}},"experimental":{{"x":"{long}"}}}}"#), named);
+        assert_eq!(capabilities, r#"{"roots":{}}"#);
+        let modes = format!(r#"{{"sampling":{{"tools":{{"x":"{long}"}}}},"elicitation":{{"url":{{}}}}}}"#);
+        let (capabilities, _) = said(&modes, named);
+        let kept: Value = serde_json::from_str(&capabilities).expect("JSON");
+        assert_eq!(kept, json!({ "sampling": { "tools": {} }, "elicitation": { "url": {} } }));
+
+        let (_, info) =
+            said("{}", &format!(r#"{{"name":"c","version":"1","title":"T","icons":[{{"src":"{long}"}}]}}"#));
+        let kept: Value = serde_json::from_str(&info).expect("JSON");
+        assert_eq!(kept, json!({ "name": "c", "version": "1", "title": "T" }));
+        let (_, info) = said("{}", &format!(r#"{{"name":"{long}","version":"1"}}"#));
+        assert!(info.starts_with(r#"{"name":"xxx"#) && info.len() < 1_000, "{info}");
     }
 
     #[test]
