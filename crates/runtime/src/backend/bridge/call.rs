@@ -14,20 +14,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::stream;
 use http::HeaderMap;
-use quorate_jsonrpc::{Frame, Kind, Limits};
+use quorate_jsonrpc::{Frame, Kind};
 use quorate_mcp::dialect::onto_modern::{DEFAULTS, Error as RoundsError, Rounds, Step};
 use quorate_mcp::dialect::v2026_07_28::mirrored;
 use quorate_mcp::error::INVALID_REQUEST;
-use quorate_mcp::{Call, Era, Fault, Method, Operation, Version, header};
+use quorate_mcp::{Call, Fault, Method, Operation, Version, header};
 use quorate_telemetry::BackendMetrics;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::asks::Waiting;
-use super::{Leg, refuse};
+use super::schemas::Listed;
+use super::{Leg, error, refuse};
 use crate::backend::{Error, Load, Sent, own};
 use crate::upstream::{self, Answer, Awaits, FrameStream};
 
@@ -51,6 +51,8 @@ struct Bridged {
     rounds: Rounds,
     target: Target,
     at: At,
+    /// The list of tools by which the last request's headers were made.
+    listed: Listed,
     /// Frames for the client that are here already.
     ready: VecDeque<Frame>,
     counted: Counted,
@@ -112,7 +114,8 @@ pub(super) async fn begin(leg: &Leg, call: Call, headers: HeaderMap) -> Result<A
     };
     let metrics = leg.inner.server.metrics().clone();
     let counted = Counted { metrics, result: "cancelled" };
-    let mut bridged = Bridged { leg: leg.clone(), rounds, target, at: At::Over, ready: VecDeque::new(), counted };
+    let (at, listed, ready) = (At::Over, Listed::default(), VecDeque::new());
+    let mut bridged = Bridged { leg: leg.clone(), rounds, target, at, listed, ready, counted };
     bridged.send(frame).await?;
     Ok(bridged.into_answer())
 }
@@ -171,7 +174,7 @@ impl Bridged {
         }
         if sending.refreshes {
             let server = &self.leg.inner.server;
-            server.schemas().refresh(server).await;
+            server.schemas().refresh(server, self.listed).await;
         }
         match self.send(sending.frame.clone()).await {
             Ok(()) => Ok(()),
@@ -188,7 +191,8 @@ impl Bridged {
 
     /// Sends a request and takes what there is of its answer.
     async fn send(&mut self, frame: Frame) -> Result<(), Error> {
-        let headers = self.target.headers(&self.leg).await;
+        let (headers, listed) = self.target.headers(&self.leg).await;
+        self.listed = listed;
         let server = &self.leg.inner.server;
         let sent = server.send(&headers, frame.bytes()).await;
         if refusal(&sent).is_some_and(|(status, fault)| is_of_another_era(status, fault)) {
@@ -320,9 +324,7 @@ impl Bridged {
         }
         self.counted.result = result;
         self.at = At::Over;
-        let answer: Bytes = fault.to_frame(Era::Legacy, Some(self.rounds.client_id()));
-        let answer = Frame::parse(answer, &Limits::ANSWER).expect("a frame that was built here parses");
-        self.ready.push_back(answer);
+        self.ready.push_back(error(self.rounds.client_id(), fault));
     }
 }
 
@@ -349,17 +351,19 @@ impl Target {
         Self { method, name, arguments, headers }
     }
 
-    /// The headers that mirror the request.
-    async fn headers(&self, leg: &Leg) -> HeaderMap {
+    /// The headers that mirror the request, and the list of tools by which they do.
+    async fn headers(&self, leg: &Leg) -> (HeaderMap, Listed) {
         let mut headers = self.headers.clone();
         header::stamp(&mut headers, Version::LATEST, self.method.as_str(), self.name.as_deref());
         let server = &leg.inner.server;
-        if let (Method::CallTool, Some(tool), true) = (self.method, &self.name, leg.inner.offer.has_tools)
-            && let Some(rules) = server.schemas().of(server, tool).await
-        {
+        let (Method::CallTool, Some(tool), true) = (self.method, &self.name, leg.inner.offer.has_tools) else {
+            return (headers, Listed::default());
+        };
+        let (rules, listed) = server.schemas().of(server, tool).await;
+        if let Some(rules) = rules {
             headers.extend(rules.headers(self.arguments.as_deref()));
         }
-        headers
+        (headers, listed)
     }
 }
 
@@ -395,7 +399,7 @@ impl Drop for Counted {
 
 #[cfg(test)]
 mod tests {
-    use quorate_jsonrpc::build;
+    use quorate_jsonrpc::{Limits, build};
 
     use super::*;
 

@@ -190,17 +190,20 @@ impl Offer {
 }
 
 fn done(id: &Id) -> Answer {
-    own(build::result(id, "{}"))
+    Answer::Json { status: StatusCode::OK, frame: own(build::result(id, "{}")) }
 }
 
 fn refuse(id: &Id, fault: &Fault) -> Answer {
+    Answer::Json { status: StatusCode::OK, frame: error(id, fault) }
+}
+
+/// Writes what the client is told of a fault.
+fn error(id: &Id, fault: &Fault) -> Frame {
     own(fault.to_frame(Era::Legacy, Some(id)))
 }
 
-/// Makes an answer of this leg's own.
-fn own(bytes: Bytes) -> Answer {
-    let frame = Frame::parse(bytes, &Limits::ANSWER).expect("a frame that was built here parses");
-    Answer::Json { status: StatusCode::OK, frame }
+fn own(bytes: Bytes) -> Frame {
+    Frame::parse(bytes, &Limits::ANSWER).expect("a frame that was built here parses")
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! A client of sessions knows no such headers, so the bridge makes them, of the tools' schemas. The
 //! server's tools are listed once before its first bridged call, again when a server refuses a
 //! header (−32020) or says that its tools changed; every list that passes is read as well. Only
-//! annotated tools are kept, and at most as many as the server may list.
+//! annotated tools are kept, and at most as many as the server may list. Calls that are refused at
+//! one moment share one list: each says which one its headers were made by.
 //!
 //! A server that cannot be listed now is called without headers, and asked again after a moment:
 //! it refuses a call whose headers are missing, which is then told.
@@ -42,26 +43,39 @@ struct Known {
     rules: HashMap<Box<str>, Arc<ParamRules>>,
     is_complete: bool,
     retry_at: Option<Instant>,
+    listed: Listed,
 }
+
+/// How often the tools were listed, or could not be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Listed(u64);
 
 // === impl Schemas ===
 
 impl Schemas {
-    /// Returns the rules of a tool, none where it has no annotations.
-    pub(super) async fn of(&self, server: &Handle, tool: &str) -> Option<Arc<ParamRules>> {
+    /// Returns the rules of a tool, none where it has no annotations, and the list that they are of.
+    pub(super) async fn of(&self, server: &Handle, tool: &str) -> (Option<Arc<ParamRules>>, Listed) {
         if !self.is_settled() {
             let _one = self.listing.lock().await;
             if !self.is_settled() {
                 self.list(server).await;
             }
         }
-        lock(&self.known).rules.get(tool).cloned()
+        let known = lock(&self.known);
+        (known.rules.get(tool).cloned(), known.listed)
     }
 
-    /// Lists the server's tools, since it does not agree with what is known.
-    pub(super) async fn refresh(&self, server: &Handle) {
+    /// Lists the server's tools, since it does not agree with what the list `seen` said; nothing where
+    /// they were listed since.
+    pub(super) async fn refresh(&self, server: &Handle, seen: Listed) {
         let _one = self.listing.lock().await;
-        self.list(server).await;
+        if self.is_last(seen) {
+            self.list(server).await;
+        }
+    }
+
+    fn is_last(&self, seen: Listed) -> bool {
+        lock(&self.known).listed == seen
     }
 
     /// Forgets that everything is known: the server's tools have changed.
@@ -92,8 +106,10 @@ impl Schemas {
         let listed = tokio::time::timeout(LIST_TIMEOUT, list(server)).await;
         let listed = listed.unwrap_or_else(|_| Err(format!("no list within {LIST_TIMEOUT:?}")));
         let mut known = lock(&self.known);
+        let next = Listed(known.listed.0 + 1);
+        known.listed = next;
         match listed {
-            Ok(rules) => *known = Known { rules, is_complete: true, retry_at: None },
+            Ok(rules) => *known = Known { rules, is_complete: true, retry_at: None, listed: next },
             Err(reason) => {
                 tracing::warn!(server = %server.name(), reason, "the tools cannot be listed: calls go without Mcp-Param headers");
                 known.retry_at = Some(Instant::now() + RETRY_AFTER);
@@ -151,6 +167,7 @@ fn tools(result: &Bytes, mut visit: impl FnMut(&str, ParamRules)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::support::backend;
 
     const PAGE: &[u8] = br#"{"tools":[
         {"name":"plain","inputSchema":{"type":"object"}},
@@ -158,6 +175,20 @@ mod tests {
         {"name":"also","inputSchema":{"type":"object","properties":{"r":{"type":"string","x-mcp-header":"R"}}}},
         {"name":"broken","inputSchema":{"type":"object","properties":{"r":{"type":"number","x-mcp-header":"R"}}}},
         7]}"#;
+
+    #[tokio::test]
+    async fn calls_that_are_refused_at_one_moment_share_one_list() {
+        let (schemas, server) = (Schemas::default(), backend());
+        let (_, seen) = schemas.of(&server, "marked").await;
+        assert_eq!(seen, Listed(1), "nobody listens there, and that was tried");
+
+        tokio::join!(schemas.refresh(&server, seen), schemas.refresh(&server, seen));
+        assert_eq!(schemas.of(&server, "marked").await.1, Listed(2));
+        schemas.refresh(&server, seen).await;
+        assert!(schemas.is_last(Listed(2)), "the list of then was seen by somebody else");
+        schemas.refresh(&server, Listed(2)).await;
+        assert!(schemas.is_last(Listed(3)));
+    }
 
     #[test]
     fn annotated_tools_are_kept_within_the_bound() {
