@@ -533,7 +533,7 @@ fn what_is_said_around_a_question_that_is_taken_back_is_not_lost() -> anyhow::Re
         // In one piece, so that nothing of it is late.
         let text: String = messages.iter().map(|message| format!("data: {message}\n\n")).collect();
         out.begin_events(&[]);
-        out.raw(text.as_bytes());
+        out.raw(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes());
         out.end_events();
     });
     let (_backend, gateway) = start(mcp)?;
