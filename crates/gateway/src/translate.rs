@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use quorate_jsonrpc::{Frame, Limits, build};
 use quorate_mcp::dialect::onto_legacy::Question;
-use quorate_mcp::{Era, ListKind, Method};
+use quorate_mcp::{Era, ListKind, Method, codec};
 use quorate_runtime::listing::{Audience, Listing, View};
 use quorate_runtime::session::{self, Memory, Translate};
 use quorate_session::Event;
@@ -89,6 +89,20 @@ impl Translate for Translator {
             Some(answer) => Err(answer),
             None => Ok(frame),
         })
+    }
+
+    /// What a session subscribed to before a change of the configuration may not be chosen any more.
+    fn withholds(&self, server: &ResourceName, notification: &Frame) -> bool {
+        let method = Method::ResourceUpdated;
+        if notification.method() != Some(method.as_str()) {
+            return false;
+        }
+        let Some(toolset) = self.toolset() else { return false };
+        let (Some(curation), Some(index)) = (toolset.listing.curation(), toolset.listing.index_of(server)) else {
+            return false;
+        };
+        let uris = codec::resource_uris(notification, method).unwrap_or_default();
+        uris.iter().any(|uri| !curation.has_uri(index, &uri.text))
     }
 
     fn list_changed(&self, server: &ResourceName, kind: ListKind) {

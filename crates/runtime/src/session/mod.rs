@@ -121,6 +121,12 @@ pub trait Translate: Send + Sync + 'static {
     /// The answer for the server.
     fn ask(&self, server: &ResourceName, frame: Frame) -> Result<Frame, Bytes>;
 
+    /// Tells whether the client must not hear a server's notification: it is about something that the
+    /// client could ask for once and no longer can.
+    fn withholds(&self, _server: &ResourceName, _notification: &Frame) -> bool {
+        false
+    }
+
     /// Hears that a list of a server changed.
     fn list_changed(&self, server: &ResourceName, kind: ListKind);
 }

@@ -277,6 +277,7 @@ impl Pump {
                     return if told.is_ok() { Handed::Next } else { Handed::Enough };
                 }
             },
+            Kind::Notification if self.translate.withholds(self.server.name(), &frame) => return Handed::Next,
             Kind::Notification | Kind::Result | Kind::Error => frame,
         };
         let frame = self.translate.inbound(self.server.name(), own.or(answered), frame);
