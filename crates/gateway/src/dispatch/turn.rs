@@ -71,7 +71,7 @@ mod tests {
         match in_vain.answer(Some(&id), "a:b") {
             Ok(Dispatched::Json { body, .. }) => Ok(String::from_utf8_lossy(&body).into_owned()),
             Ok(_) => Ok(String::new()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(format!("{error:?}")),
         }
     }
 
