@@ -242,6 +242,7 @@ fn sigterm_finishes_open_calls_ends_streams_and_exits_with_0() -> anyhow::Result
     let mut gateway = Documents::new().server("a", &backend.url()).start()?;
     let session = Session::open(&gateway, "2025-11-25")?;
     let mut listening = session.get(None)?;
+    let mut idle = Session::open(&gateway, "2025-11-25")?.get(None)?;
     let (headers, body) = modern_request(&json!("m"), "tools/call", json!({ "name": "slow", "arguments": {} }));
     let address = gateway.address;
     let modern = thread::spawn(move || {
@@ -263,6 +264,8 @@ fn sigterm_finishes_open_calls_ends_streams_and_exits_with_0() -> anyhow::Result
         anyhow::ensure!(std::net::TcpStream::connect(address).is_err(), "it accepts");
         Ok(())
     })?;
+    // A session without calls is ended first; one with calls goes on.
+    while idle.next_event()?.is_some() {}
     release.send(())?;
     release.send(())?;
 

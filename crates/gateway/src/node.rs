@@ -5,7 +5,7 @@
 //! stays in place. What did not change is kept: a listener keeps its socket, a tool server its
 //! connections and health, a toolset its lists.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use quorate_runtime::node::Node;
 use quorate_runtime::session::Scope;
 use quorate_runtime::shard::Sessions;
 use quorate_runtime::{backend, session, upstream};
-use quorate_session::{Config as SessionConfig, EndReason};
+use quorate_session::{Config as SessionConfig, EndReason, Fault as SessionFault};
 use quorate_stdio::Guard;
 use quorate_telemetry::{Metrics, Tracer};
 use quorate_tls::{ClientOptions, ClientTls, LoadError, Reload, ServerTls, Watch, WatchConfig};
@@ -47,6 +47,8 @@ use toolsets::{Making, Toolsets};
 const SESSIONS_MAX: usize = 100_000;
 /// How often draining looks whether the last session has ended.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
+/// How often draining looks which sessions have no calls any more: a session costs a message to its actor.
+const IDLE_POLL: Duration = Duration::from_millis(200);
 /// Time beyond the patience of a drain in which the server cuts, and counts, what is left.
 const CUT_SLACK: Duration = Duration::from_millis(250);
 
@@ -303,25 +305,43 @@ impl Gateway {
         cut.into_iter().sum()
     }
 
-    /// Ends the sessions, after a moment for the answers that are on their way, and waits until
+    /// Ends the sessions, each when its calls are answered, all at three quarters of the patience, and waits until
     /// their tool servers were told.
     async fn end_sessions(&self, patience: Duration) {
         let sessions = &self.shared.services.sessions;
-        let none_left = async || {
+        let fault = session::fault(Fault::ShuttingDown);
+        let telling = patience / 4;
+        // Either way, what is left is ended.
+        let _whether_all_left = tokio::time::timeout(patience - telling, self.end_idle_sessions(&fault)).await;
+        sessions.end_where(EndReason::Shutdown, &fault, |_| true);
+        let told = async {
             while sessions.count() > 0 {
                 tokio::time::sleep(DRAIN_POLL).await;
             }
-        };
-        let moment = patience / 4;
-        // Either way, what is left is ended.
-        let _whether_all_left = tokio::time::timeout(moment, none_left()).await;
-        sessions.end_where(EndReason::Shutdown, &session::fault(Fault::ShuttingDown), |_| true);
-        let told = async {
-            none_left().await;
             sessions.closed().await;
         };
         // A server that does not answer forgets its sessions by itself.
-        let _whether_all_were_told = tokio::time::timeout(patience - moment, told).await;
+        let _whether_all_were_told = tokio::time::timeout(telling, told).await;
+    }
+
+    /// Ends sessions that are found without calls twice in a row, which leaves their last answers the time to be
+    /// written, until there are none.
+    async fn end_idle_sessions(&self, fault: &SessionFault) {
+        let sessions = &self.shared.services.sessions;
+        let mut idle = HashSet::new();
+        while sessions.count() > 0 {
+            let mut now_idle = HashSet::new();
+            for session in sessions.all() {
+                let is_busy = session.observe().await.is_ok_and(|seen| seen.calls > 0);
+                if !is_busy && idle.contains(&session.key()) {
+                    session.end(EndReason::Shutdown, fault.clone());
+                } else if !is_busy {
+                    now_idle.insert(session.key());
+                }
+            }
+            idle = now_idle;
+            tokio::time::sleep(IDLE_POLL).await;
+        }
     }
 
     fn snapshot(
