@@ -203,9 +203,11 @@ impl Inner {
     }
 
     fn end(&self) {
+        // Before its input is closed: a program may be gone, and seen to be gone, before this thread gets on.
+        let was_asked = self.asked.swap(true, Ordering::SeqCst);
         // Whoever gives up a child that has broken its input, or was discarded, has not ended it.
-        if self.outgoing.close() {
-            self.asked.store(true, Ordering::SeqCst);
+        if !self.outgoing.close() && !was_asked {
+            self.asked.store(false, Ordering::SeqCst);
         }
         self.ending.send_replace(true);
     }
