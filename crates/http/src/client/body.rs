@@ -1,4 +1,7 @@
 //! The body of an answer, whichever kind of connection it comes over.
+//!
+//! In flow the frames of a connection of the pool, or of one that holds no buffers; out flow the same frames, and one kind
+//! of error.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
