@@ -97,6 +97,8 @@ struct Connections {
 enum Failed {
     /// The connection took a part of the request at most.
     NotTaken(io::Error),
+    /// Nothing of it was written.
+    Unsendable(Source),
     Broken(Source),
 }
 
@@ -146,21 +148,29 @@ impl Client {
         if !body.is_empty() || head.method() == http::Method::POST {
             head.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
-        let (call, head) = write_head(head, body.len()).map_err(broken)?;
+        let (call, head) = write_head(head, body.len()).map_err(|error| Failed::Unsendable(error.into()))?;
         let (mut reader, mut writer) = stream.split();
-        let mut written = None;
-        // A server may answer before it has read everything, and may not read the rest.
-        let read = {
+        let (mut written, mut read) = (None, None);
+        {
             let (mut request, mut reading) = (head.chain(body), pin!(self.read_head(&mut reader, call)));
             let mut writing = pin!(writer.write_all_buf(&mut request));
-            loop {
+            // A server may answer before it has read everything: a success is of a request that it goes on to read, any
+            // other status may be of one that it does not.
+            while written.is_none() || read.is_none() {
                 tokio::select! {
                     biased;
                     ended = &mut writing, if written.is_none() => written = Some(ended),
-                    read = &mut reading => break read,
+                    ended = &mut reading, if read.is_none() => {
+                        let is_success = ended.as_ref().is_ok_and(|(response, ..)| response.status().is_success());
+                        read = Some(ended);
+                        if !is_success {
+                            break;
+                        }
+                    }
                 }
             }
-        };
+        }
+        let read = read.unwrap_or_else(|| Err(ended_early().into()));
         match (read, written) {
             (Ok((response, next, input)), Some(Ok(()))) => Ok(response.map(|()| Body::new(next, stream, input, home))),
             (Ok((response, next, input)), _) => {
@@ -209,6 +219,7 @@ impl From<Failed> for Error {
     fn from(failed: Failed) -> Self {
         match failed {
             Failed::NotTaken(error) => Self::Broken(error.into()),
+            Failed::Unsendable(source) => Self::Unsendable(source),
             Failed::Broken(source) => Self::Broken(source),
         }
     }
@@ -219,7 +230,11 @@ impl From<Failed> for Error {
 impl Body {
     fn new(next: RecvResponseResult, stream: TcpStream, input: BytesMut, home: &Home) -> Self {
         let state = match next {
-            RecvResponseResult::RecvBody(call) => State::Open(Box::new(Open { stream, call, input })),
+            RecvResponseResult::RecvBody(mut call) => {
+                // So that a chunk is not lost with a bad one after it.
+                call.stop_on_chunk_boundary(true);
+                State::Open(Box::new(Open { stream, call, input }))
+            }
             RecvResponseResult::Cleanup(call) => {
                 home.take_back(stream, call.must_close_connection() || !input.is_empty());
                 State::Ended
@@ -434,7 +449,12 @@ fn decode(call: &mut Call<state::RecvBody>, input: &[u8]) -> Result<(usize, Byte
     let mut out = vec![0; input.len()];
     let (mut used, mut made) = (0, 0);
     while used < input.len() {
-        let (took, gave) = call.read(&input[used..], &mut out[made..])?;
+        let (took, gave) = match call.read(&input[used..], &mut out[made..]) {
+            Ok(read) => read,
+            // What came before it counts; the error comes again with the next look at the rest.
+            Err(_) if made > 0 => break,
+            Err(error) => return Err(error.into()),
+        };
         used += took;
         made += gave;
         if took + gave == 0 {
@@ -443,10 +463,6 @@ fn decode(call: &mut Call<state::RecvBody>, input: &[u8]) -> Result<(usize, Byte
     }
     out.truncate(made);
     Ok((used, out.into()))
-}
-
-fn broken(error: ureq_proto::Error) -> Failed {
-    Failed::Broken(error.into())
 }
 
 fn ended_early() -> io::Error {

@@ -11,7 +11,7 @@ use quorate_http::sse::{Event, EventStream, Events};
 use quorate_http::{BodyError, collect};
 use quorate_tls::{ClientOptions, ClientTls};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -400,5 +400,46 @@ async fn the_head_of_a_chunk_is_not_waited_for_without_end() {
         let answer = within("the answer", way.send(&client, post(address, "{}"))).await.unwrap();
         let mut body = answer.into_body();
         within("the failure", body.frame()).await.unwrap().unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_sent_to_its_end_where_a_success_comes_before_it() {
+    for way in Way::ALL {
+        let address = backend(|_, mut raw| async move {
+            let mut seen =
+                raw.read_until(|text| text.contains("\r\n\r\n")).await.split("\r\n\r\n").nth(1).map_or(0, str::len);
+            raw.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n").await;
+            let mut buffer = vec![0; 1 << 16];
+            while seen < 4 << 20 {
+                match raw.0.read(&mut buffer).await {
+                    Ok(read) if read > 0 => seen += read,
+                    _ => return,
+                }
+            }
+            raw.send("data: all of it\n\n").await;
+        })
+        .await;
+        let client = client(&Config::default());
+        let request = Request::post(format!("http://{address}/mcp")).body(Full::from(vec![b'x'; 4 << 20])).unwrap();
+        let answer = within("the answer", way.send(&client, request)).await.unwrap();
+        let mut events = EventStream::new(answer.into_body(), 100);
+        assert_eq!(within("the event", events.next()).await.unwrap().unwrap().data, "all of it");
+    }
+}
+
+#[tokio::test]
+async fn what_came_before_a_broken_chunk_is_delivered() {
+    for way in Way::ALL {
+        let address = backend(|_, mut raw| async move {
+            read_request(&mut raw).await;
+            raw.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\nnonsense\r\n").await;
+        })
+        .await;
+        let client = client(&Config::default());
+        let answer = within("the answer", way.send(&client, post(address, "{}"))).await.unwrap();
+        let mut events = EventStream::new(answer.into_body(), 100);
+        assert_eq!(within("the event", events.next()).await.unwrap().unwrap().data, "1");
+        assert!(within("the failure", events.next()).await.unwrap().is_err());
     }
 }
