@@ -27,10 +27,10 @@ pub(crate) struct Ask {
     pub(crate) upstream_id: Id,
     /// The backend's own progress token, as JSON text.
     pub(crate) token: Option<Bytes>,
-    /// The call that it certainly belongs to.
+    /// The call that it likely belongs to.
     pub(crate) call: Option<CallKey>,
-    /// Whether its backend only wants to know that the client is there.
-    pub(crate) is_ping: bool,
+    /// The call that it certainly belongs to, whose backend waits for the client because of it.
+    pub(crate) pauses: Option<CallKey>,
     /// Where it was sent.
     pub(crate) stream: StreamId,
     /// When the backend is told that nobody answers.
@@ -51,7 +51,7 @@ impl Asks {
 
     /// Tells whether the backend of a call waits for the client.
     pub(crate) fn pauses(&self, call: CallKey) -> bool {
-        self.open.iter().any(|(_, ask)| ask.paused() == Some(call))
+        self.open.iter().any(|(_, ask)| ask.pauses == Some(call))
     }
 
     /// Finds the open ask that the backend knows by this id.
@@ -62,14 +62,5 @@ impl Asks {
                 ask.leg == leg && ask.epoch == epoch && same_value(ask.upstream_id.as_json(), id.as_json())
             })
             .map(|(key, _)| key)
-    }
-}
-
-// === impl Ask ===
-
-impl Ask {
-    /// Returns the call whose backend waits for the client because of it.
-    pub(crate) fn paused(&self) -> Option<CallKey> {
-        self.call.filter(|_| !self.is_ping)
     }
 }

@@ -99,6 +99,12 @@ impl Streams {
         self.all.iter().map(|(_, stream)| stream.ring.undelivered_bytes()).sum()
     }
 
+    /// What waits for the clients of parked calls.
+    pub(crate) fn parked_bytes(&self) -> usize {
+        let parked = self.all.iter().filter(|(_, stream)| stream.parked.is_some());
+        parked.map(|(_, stream)| stream.ring.undelivered_bytes()).sum()
+    }
+
     /// Makes room for one more stream, at the cost of the oldest that is complete and was written
     /// in full. Returns whether there is room.
     pub(crate) fn make_room(&mut self, streams_max: usize) -> bool {

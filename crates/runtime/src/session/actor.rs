@@ -261,7 +261,6 @@ impl State {
                 // Should it be dispatched once more, it is on the same terms.
                 self.extras.insert(call, Extras { headers: HeaderMap::new(), prime_after: None, terms });
                 self.report(myself, Event::UpstreamFailed { call, epoch, failure });
-                self.extras.remove(&call);
             }
             Message::Lost { leg, epoch } => self.lost(myself, leg, epoch),
             Message::Delivered { stream, attachment, up_to } => {

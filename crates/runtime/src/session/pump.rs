@@ -301,7 +301,7 @@ impl Pump {
 
     fn failure(&self, session: &Leg, ended: Ended) -> Failure {
         match ended {
-            Ended::Refused(refused) => Failure { fault: fault(refused), never_executed: false, leg_lost: false },
+            Ended::Refused(refused) => Failure { fault: fault(refused), never_executed: true, leg_lost: false },
             Ended::Unwanted | Ended::Late => {
                 Failure { fault: fault(Fault::Internal), never_executed: false, leg_lost: false }
             }

@@ -48,18 +48,23 @@ impl Session {
         let key = self.asks.mint();
         let (data, token) = renamed(frame, content, key);
         let source = self.source(at, call);
+        let only = || match self.calls.dispatched_to(leg, epoch)[..] {
+            [only] => Some(only),
+            _ => None,
+        };
+        // A ping asks whether the client is there, and nobody has to think about it.
+        let pauses = call.or_else(only).filter(|_| frame.method() != Some("ping"));
         let call = call.or_else(|| self.likely_call(at));
         let Some(stream) = self.send_ask(call, data, source, out) else {
             self.refuse(at, &upstream_id, Refusal::ClientUnreachable, out);
             return;
         };
         let deadline = self.now + self.config.server_request_timeout;
-        let is_ping = frame.method() == Some("ping");
-        self.open_ask(key, Ask { leg, epoch, upstream_id, token, call, is_ping, stream, deadline }, out);
+        self.open_ask(key, Ask { leg, epoch, upstream_id, token, call, pauses, stream, deadline }, out);
     }
 
     fn open_ask(&mut self, key: u64, ask: Ask, out: &mut Effects) {
-        if let Some(call) = ask.paused().filter(|call| !self.asks.pauses(*call)) {
+        if let Some(call) = ask.pauses.filter(|call| !self.asks.pauses(*call)) {
             out.push(Effect::Pause { call });
         }
         self.asks.open.insert(key, ask);
@@ -68,7 +73,7 @@ impl Session {
     /// Takes an ask that is answered, or will not be.
     pub(super) fn take_ask(&mut self, key: u64, out: &mut Effects) -> Option<Ask> {
         let ask = self.asks.open.remove(key)?;
-        if let Some(call) = ask.paused().filter(|call| !self.asks.pauses(*call)) {
+        if let Some(call) = ask.pauses.filter(|call| !self.asks.pauses(*call)) {
             out.push(Effect::Proceed { call });
         }
         Some(ask)

@@ -126,7 +126,7 @@ impl Session {
         let post = self.calls.open.get(call).and_then(Call::post);
         let stream = post.and_then(|post| self.stream_of_post(post));
         stream.is_some_and(|stream| self.is_parked(stream))
-            && self.streams.undelivered_bytes() + bytes > self.config.undelivered_bytes_max
+            && self.streams.parked_bytes() + bytes > self.config.undelivered_bytes_max
     }
 
     fn on_upstream_notification(

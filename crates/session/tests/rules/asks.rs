@@ -205,3 +205,17 @@ fn a_backend_waits_for_a_client_that_comes_again_until_its_retry_brings_the_answ
     let answer = result(1);
     assert_eq!(rig.paces(resume(1, 9, &[&answer])), ["proceed 1"]);
 }
+
+#[test]
+fn a_question_that_only_may_belong_to_a_call_does_not_make_it_wait() {
+    let mut rig = Rig::calls();
+    rig.dispatched("7");
+    rig.dispatched("8");
+    let nothing: [&str; 0] = [];
+
+    assert_eq!(rig.paces(from_leg(0, &ask("5"))), nothing, "it is routed by a guess, and either may be at work");
+
+    let mut rig = Rig::calls();
+    rig.dispatched("7");
+    assert_eq!(rig.paces(from_leg(0, &ask("5"))), ["pause 1"], "there is no other");
+}

@@ -241,3 +241,16 @@ fn answers_to_parked_calls_are_bounded_together() {
     let lines = rig.step(from_call(second, &large(second)));
     assert!(lines.iter().any(|line| line.contains("xxx")), "{lines:?}");
 }
+
+#[test]
+fn what_other_streams_deliver_takes_no_room_from_parked_calls() {
+    let mut rig = Rig::new(Config { undelivered_bytes_max: 200, ..Config::DEFAULTS.for_calls() });
+    let (parked, read) = (rig.dispatched("7"), rig.dispatched("8"));
+    rig.step(from_call(parked, &ask("5")));
+    rig.step(park(1, 0, 11));
+    rig.step(from_call(read, NOTE));
+    let large = format!(r#"{{"jsonrpc":"2.0","id":{read},"result":{{"text":"{}"}}}}"#, "x".repeat(300));
+    rig.step(from_call(read, &large));
+
+    assert_eq!(rig.step(from_call(parked, &result(1))), Vec::<String>::new());
+}
