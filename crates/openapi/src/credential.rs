@@ -68,6 +68,19 @@ pub(crate) struct Chosen<'a> {
     pub(crate) note: Option<Fault>,
 }
 
+// === impl Chosen ===
+
+impl Chosen<'_> {
+    /// What is left of it for an operation at another server than the document's, where nothing says that it is for
+    /// that one, too.
+    pub(crate) fn elsewhere(self, operation: &Operation<'_>) -> Self {
+        let what = || "a configured credential".to_owned();
+        let why = "the document does not say that this other server gets it";
+        let note = (!self.proofs.is_empty()).then(|| operation.node.fault(Reason::PassedOver { what: what(), why }));
+        Self { proofs: Vec::new(), note: note.or(self.note) }
+    }
+}
+
 // === impl Secret ===
 
 impl Secret {
@@ -154,6 +167,11 @@ impl Proofs {
             return Err(root.fault(Reason::Invalid { value, message }));
         }
         Ok(Self { by_name, everywhere })
+    }
+
+    /// Tells whether the document never says which operation needs what.
+    pub(crate) const fn are_everywhere(&self) -> bool {
+        self.everywhere
     }
 
     /// Chooses what an operation's requests carry: the first alternative that is complete.

@@ -45,6 +45,12 @@ impl Base {
         &self.0
     }
 
+    /// Tells whether both are at the same scheme, host and port.
+    pub(crate) fn has_origin_of(&self, other: &Self) -> bool {
+        let origin = |base: &Self| Url::parse(&base.0).ok().map(|url| url.origin());
+        origin(self).is_some_and(|own| origin(other) == Some(own))
+    }
+
     fn of(url: &Url, at: impl Fn(Reason) -> Fault) -> Result<Self, Fault> {
         let invalid = |message: &str| at(Reason::Invalid { value: shown(&hidden(url)), message: message.to_owned() });
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {

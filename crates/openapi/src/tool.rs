@@ -58,8 +58,10 @@ impl Tool {
         name: &str,
     ) -> Result<(Self, Vec<Fault>), Fault> {
         let Setting { document, choice, base, fixed, proofs } = setting;
-        let base = choice.of_operation(operation, base)?;
-        let Chosen { proofs, note: no_credential } = proofs.of_operation(document, operation)?;
+        let (default, base) = (base, choice.of_operation(operation, base)?);
+        let chosen = proofs.of_operation(document, operation)?;
+        let Chosen { proofs, note: no_credential } =
+            if proofs.are_everywhere() && !base.has_origin_of(default) { chosen.elsewhere(operation) } else { chosen };
         let proofs = proofs.into_iter().map(|(_, proof)| proof).collect();
         let success = response::of(document, operation)?;
         let limits = &document.limits;

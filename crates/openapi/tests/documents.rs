@@ -204,6 +204,12 @@ fn a_credential_that_no_request_carries_is_told_and_a_silent_document_gets_it_ev
         };
 
     check(&silent, &[("any", &token)], Ok(([bearer, bearer], &[])));
+    let elsewhere = format!(
+        "{head}paths: {{/a: {{get: {{operationId: a}}}}, /b: {{get: {{operationId: b, servers: [{{url: 'http://other'}}]}}}}}}\n"
+    );
+    let passed_over = "#/paths/~1b/get: a configured credential is passed over: the document does not say that this other \
+                       server gets it";
+    check(&elsewhere, &[("any", &token)], Ok(([bearer, None], &[passed_over])));
     check(&silent, &[("any", &login)], Ok(([Some("Basic YW5uOnc="); 2], &[])));
     check(&format!("{silent}{schemes}"), &[("token", &token), ("key", &key)], Ok(([bearer, bearer], &[])));
     check(&partly, &[("token", &token)], Ok(([bearer, None], &[])));
