@@ -217,6 +217,32 @@ mod tests {
     }
 
     #[test]
+    fn a_wildcard_where_the_authority_is_leaves_the_capitals_of_the_path() {
+        let some = UriSelection::of(&selection(&["file://*README.md"], &[]));
+        assert!(some.has("file:///repo/README.md") && !some.has("file:///repo/readme.md"));
+        let others = UriSelection::of(&selection(&["*"], &["file://*Secret.md"]));
+        for uri in ["file:///a/Secret.md", "file:///a/%53ecret.md"] {
+            assert!(!others.has(uri), "{uri}");
+        }
+    }
+
+    #[test]
+    fn white_space_around_a_uri_and_who_asks_for_it_at_which_port_pass_no_exclusion() {
+        let some = UriSelection::of(&selection(&["*"], &["file:///secret/*", "https://internal.example/*"]));
+        for uri in [
+            " file:///secret/a",
+            "file:///secret/a ",
+            "%20file:///secret/a",
+            "https://internal.example:443/x",
+            "https://me@internal.example/x",
+            "https://me:1@Internal.example:8443/x",
+        ] {
+            assert!(!some.has(uri), "{uri}");
+        }
+        assert!(some.has("https://internal.example.org/x") && some.has("https://[::1]/x"));
+    }
+
+    #[test]
     fn a_pattern_that_would_not_choose_what_it_says_is_refused() {
         for (text, expected) in [
             ("db://*/rows", Ok(())),

@@ -55,7 +55,10 @@ impl Readings {
     /// Reads `uri`; nothing where it may lead anywhere.
     pub(super) fn of(uri: &str) -> Option<Self> {
         let decoded = decoded(uri);
-        if decoded.iter().any(|text| text.contains(char::is_control) || climbs(text)) {
+        // A parser of URLs takes white space off both ends.
+        let leads_anywhere =
+            |text: &Cow<'_, str>| text.contains(char::is_control) || text.trim() != text || climbs(text);
+        if decoded.iter().any(leads_anywhere) {
             return None;
         }
         let exact = CUTS.map(|cut| exact(&decoded, cut));
@@ -67,6 +70,8 @@ impl Readings {
             // Many read the path of `file://localhost/x` and look at nothing else.
             let path = rest.strip_prefix("//").map_or(rest, |rest| rest.find('/').map_or("", |slash| &rest[slash..]));
             add(&mut lenient, format!("{scheme}///{}", flat(path)));
+            // Neither who asks nor the port says what is asked for.
+            add(&mut lenient, format!("{scheme}{}", without_user_and_port(rest)));
         }
         Some(Self { exact, lenient })
     }
@@ -79,7 +84,11 @@ impl UriPattern {
     pub(super) fn of(pattern: &Pattern) -> Self {
         let texts = pattern_texts(pattern);
         let patterns = |texts: Vec<String>| texts.iter().map(|text| Pattern::of_joined(text, STAR)).collect();
-        let exact = CUTS.map(|cut| exact(&texts, cut));
+        let mut exact = CUTS.map(|cut| exact(&texts, cut));
+        // Where its authority ends a pattern may not say: what follows a `*` may be a path, whose capitals stay.
+        for (cut, found) in CUTS.iter().zip(&mut exact) {
+            texts.iter().for_each(|text| add(found, text.split(*cut).next().unwrap_or_default().to_owned()));
+        }
         let mut lenient = Vec::new();
         for text in &exact[0] {
             let (scheme, rest) = scheme(text);
@@ -181,6 +190,18 @@ fn flat(rest: &str) -> String {
         flat.push('/');
     }
     flat
+}
+
+/// Returns what stands behind a scheme without the user and the port of its authority, if it has one.
+fn without_user_and_port(rest: &str) -> String {
+    let Some(behind) = rest.strip_prefix("//") else { return rest.to_owned() };
+    let (authority, path) = behind.split_at(behind.find(['/', '?', '#']).unwrap_or(behind.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = match host.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => host,
+    };
+    format!("//{host}{path}")
 }
 
 /// Returns `uri` without capitals in scheme and authority.
