@@ -265,7 +265,7 @@ impl Router<'_> {
             return listing.last(view, kind);
         };
         let is_searched = kind == ListKind::Tools && name == find::NAME && curation.search().is_some();
-        if is_searched { None } else { listing.standing(view, kind) }
+        if is_searched { None } else { listing.standing(view, kind, name) }
     }
 
     fn found(

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use quorate_mcp::ListKind;
 use quorate_mcp::curate::{Curation, Watched};
-use quorate_mcp::listing::{self, Merge, Merged, ServerIndex, Source};
+use quorate_mcp::listing::{self, Merge, Merged, Resolution, ServerIndex, Source};
 use quorate_mcp::naming::Naming;
 use quorate_mcp::uri::Router;
 use quorate_telemetry::Metrics;
@@ -241,12 +241,17 @@ impl Listing {
         self.lists.last(view, kind)
     }
 
-    /// Returns a list as it was last made, without asking anybody, while it may stand in: nobody said
-    /// that it changed, and it is not too old.
+    /// Returns a list as it was last made, without asking anybody, while it may stand in for the thing
+    /// of this name: the server that has it did not say that its list changed, and that is not too old.
+    /// What other servers do is no reason to wait.
     #[must_use]
-    pub fn standing(&self, view: View, kind: ListKind) -> Option<Arc<Merged>> {
+    pub fn standing(&self, view: View, kind: ListKind, name: &str) -> Option<Arc<Merged>> {
         let now = (self.lists.clock)();
-        self.lists.shelves.peek(&(view, kind), now)?.stale(now)
+        let shelf = self.lists.shelves.peek(&(view, kind), now)?;
+        let merged = shelf.last()?;
+        let Resolution::Found(entry) = merged.resolve(name) else { return None };
+        let stands = shelf.stands(entry.server, now);
+        stands.then_some(merged)
     }
 
     /// Returns the router of resource URIs, from the view's lists of resources and templates.

@@ -130,6 +130,13 @@ impl Shelf {
         state.merged.as_ref().filter(serves).cloned()
     }
 
+    /// Whether the list of one server may stand in, whatever became of the others.
+    pub(super) fn stands(&self, server: ServerIndex, now: Timestamp) -> bool {
+        let state = self.lock();
+        let kept = state.lists.get(usize::from(server.0)).and_then(Option::as_ref);
+        kept.is_some_and(|kept| kept.fresh_until > Timestamp::default() && now.since(kept.fresh_until) <= STALE_MAX)
+    }
+
     /// The merge, however old.
     pub(super) fn last(&self) -> Option<Arc<Merged>> {
         self.lock().merged.clone()

@@ -403,18 +403,21 @@ async fn a_pattern_that_one_combination_of_versions_has_is_none_that_matches_not
 #[tokio::test(start_paused = true)]
 async fn a_list_stands_in_until_it_changed_or_is_too_old() {
     let (listing, fake, view) = (listing(shelves::DEFAULTS), two_tools(), view(1, 1));
-    assert!(listing.standing(view, ListKind::Tools).is_none());
+    let standing = |name: &str| listing.standing(view, ListKind::Tools, name);
+    assert!(standing("a").is_none());
     let merged = listing.merged(view, ListKind::Tools, &fake).await;
 
     let fresh_for = merged.expires_at().since(virtual_now());
     tokio::time::advance(fresh_for + Duration::from_secs(60)).await;
-    assert!(listing.standing(view, ListKind::Tools).is_some(), "a minute late");
+    assert!(standing("a").is_some(), "a minute late");
     tokio::time::advance(Duration::from_secs(10 * 60)).await;
-    assert!(listing.standing(view, ListKind::Tools).is_none(), "too old");
+    assert!(standing("a").is_none(), "too old");
     assert!(listing.last(view, ListKind::Tools).is_some());
 
     listing.merged(view, ListKind::Tools, &fake).await;
-    assert!(listing.standing(view, ListKind::Tools).is_some());
+    assert!(standing("a").is_some());
     listing.invalidate(&ResourceName::new("one").unwrap(), ListKind::Tools);
-    assert!(listing.standing(view, ListKind::Tools).is_none(), "its server said so");
+    assert!(standing("a").is_none(), "its server said so");
+    assert!(standing("b").is_some(), "another server's list is as good as before");
+    assert!(standing("nothing").is_none());
 }
