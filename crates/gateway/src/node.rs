@@ -324,7 +324,8 @@ impl Gateway {
         let _whether_all_were_told = tokio::time::timeout(telling, told).await;
     }
 
-    /// Ends sessions that are found without calls twice in a row, which leaves their last answers the time to be
+    /// Ends sessions that are found without calls twice in a row, but for those that wait for a client, who can come
+    /// back over no connection any more, which leaves their last answers the time to be
     /// written, until there are none.
     async fn end_idle_sessions(&self, fault: &SessionFault) {
         let sessions = &self.shared.services.sessions;
@@ -332,7 +333,7 @@ impl Gateway {
         while sessions.count() > 0 {
             let mut now_idle = HashSet::new();
             for session in sessions.all() {
-                let is_busy = session.observe().await.is_ok_and(|seen| seen.calls > 0);
+                let is_busy = session.observe().await.is_ok_and(|seen| seen.calls > seen.parked);
                 if !is_busy && idle.contains(&session.key()) {
                     session.end(EndReason::Shutdown, fault.clone());
                 } else if !is_busy {

@@ -102,7 +102,11 @@ impl Connection {
             Answer::Stream(self.exchange(frame, inbox).await?).finish(drop).await
         });
         let answer = match answered.await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => {
+                // Also one that refuses: the program starts, and others need not wait to see that.
+                self.is_of_use();
+                answer
+            }
             Ok(Err(Error::Broken { .. } | Error::SessionLost)) => return Err(self.ended().await),
             Ok(Err(error)) => return Err(error),
             Err(_) => {
@@ -116,6 +120,10 @@ impl Connection {
 
     /// The error of a process that has ended before it was of use.
     async fn ended(&self) -> Error {
+        if tokio::time::timeout(AFTER_OUTPUT, self.child.exited()).await.is_err() {
+            // It has closed its standard input and lives on, for nobody.
+            self.child.watch().discard();
+        }
         let exit = self.child.exited().await;
         Failure::of_exit(&exit).into()
     }

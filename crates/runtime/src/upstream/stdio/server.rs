@@ -205,7 +205,7 @@ impl Server {
     fn take_spare(&self) -> Option<Fresh> {
         let mut spares = lock(&self.spares);
         while let Some(spare) = spares.pop() {
-            if spare.fresh.child.exit().is_none() {
+            if spare.fresh.child.is_open() {
                 return Some(spare.fresh);
             }
         }
