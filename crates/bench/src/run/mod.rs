@@ -26,6 +26,7 @@ use self::gateway::Gateway;
 use self::memory::{Memory, Parked};
 use self::programs::Idle;
 use self::report::{Light, Numbers, Programs, Row, Shaped};
+use self::resources::Setting;
 use self::sink::Sink;
 use self::speed::{CpuRound, Parts, Plan, median};
 use crate::message::Measure;
@@ -120,10 +121,17 @@ async fn measure(args: &Args) -> Result<Numbers> {
     gateway.end().await?;
 
     let bridged = bridged(args, &bench, &quorate, &sink_url).await?;
-    let before = (&backend, backend_url.as_str());
+    let setting = Setting {
+        bench: &bench,
+        quorate: &quorate,
+        backend: &backend,
+        backend_url: &backend_url,
+        sink: &sink_url,
+        plan: &args.plan(),
+    };
     let shaped = Shaped {
-        api_call: resources::api_calls(&bench, &quorate, before, &sink_url, &args.plan()).await?,
-        curated_call: resources::curated_calls(&bench, &quorate, before, &sink_url, &args.plan()).await?,
+        api_call: resources::api_calls(&setting).await?,
+        curated_call: resources::curated_calls(&setting).await?,
     };
     let programs = Programs {
         modern_call: programs::calls(&bench, &quorate, &sink_url, Measure::ModernCall, &args.plan()).await?,

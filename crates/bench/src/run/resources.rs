@@ -19,6 +19,22 @@ pub(crate) struct Resources {
     folder: TempDir,
 }
 
+/// What such a measurement needs.
+pub(crate) struct Setting<'a> {
+    /// The program of this bench.
+    pub(crate) bench: &'a Path,
+    /// The gateway's program.
+    pub(crate) quorate: &'a Path,
+    /// The tool server and API.
+    pub(crate) backend: &'a Child,
+    /// Where it serves MCP.
+    pub(crate) backend_url: &'a str,
+    /// Where spans go.
+    pub(crate) sink: &'a str,
+    /// How much is sent.
+    pub(crate) plan: &'a Plan,
+}
+
 // === impl Resources ===
 
 impl Resources {
@@ -51,34 +67,22 @@ impl Resources {
 ///
 /// # Errors
 /// When a load fails.
-pub(crate) async fn api_calls(
-    bench: &Path,
-    quorate: &Path,
-    backend: (&Child, &str),
-    sink: &str,
-    plan: &Plan,
-) -> Result<Vec<CpuRound>> {
-    let origin = backend.1.trim_end_matches("/mcp");
+pub(crate) async fn api_calls(setting: &Setting<'_>) -> Result<Vec<CpuRound>> {
+    let origin = setting.backend_url.trim_end_matches("/mcp");
     let server = json!({ "kind": "ToolServer", "name": "bench", "spec": {
         "openapi": { "document": "api.json", "auth": { "token": { "token": api::TOKEN } } },
     }});
     let toolset = json!({ "kind": "Toolset", "name": "default", "spec": { "servers": ["bench"] } });
     let resources = Resources::new(&[server, toolset])?.with("api.json", &api::document(origin).to_string())?;
-    calls(bench, quorate, backend, sink, &resources, plan).await
+    calls(setting, &resources).await
 }
 
 /// Measures modern calls of a tool that a toolset renames, describes anew, fixes an argument of, and holds to terms.
 ///
 /// # Errors
 /// When a load fails.
-pub(crate) async fn curated_calls(
-    bench: &Path,
-    quorate: &Path,
-    backend: (&Child, &str),
-    sink: &str,
-    plan: &Plan,
-) -> Result<Vec<CpuRound>> {
-    let server = json!({ "kind": "ToolServer", "name": "bench", "spec": { "urls": [backend.1] } });
+pub(crate) async fn curated_calls(setting: &Setting<'_>) -> Result<Vec<CpuRound>> {
+    let server = json!({ "kind": "ToolServer", "name": "bench", "spec": { "urls": [setting.backend_url] } });
     let renamed = json!({
         "match": { "server": "bench", "name": tool_name(8) }, "rename": TOOL, "title": "Read the report",
         "arguments": { FIXED_ARGUMENT: { "fix": "en" } }, "timeout": "30s", "concurrency": 1000,
@@ -88,17 +92,11 @@ pub(crate) async fn curated_calls(
         "servers": [{ "server": "bench", "tools": { "include": ["read_*"], "exclude": [TOOL, "*_1*"] } }],
         "tools": [renamed, all],
     }});
-    calls(bench, quorate, backend, sink, &Resources::new(&[server, toolset])?, plan).await
+    calls(setting, &Resources::new(&[server, toolset])?).await
 }
 
-async fn calls(
-    bench: &Path,
-    quorate: &Path,
-    (backend, backend_url): (&Child, &str),
-    sink: &str,
-    resources: &Resources,
-    plan: &Plan,
-) -> Result<Vec<CpuRound>> {
+async fn calls(setting: &Setting<'_>, resources: &Resources) -> Result<Vec<CpuRound>> {
+    let Setting { bench, quorate, backend, backend_url, sink, plan } = setting;
     let gateway = Gateway::start(quorate, &resources.flags(), sink).await?;
     let parts = Parts { bench, backend, backend_url, gateway: &gateway };
     let rounds = parts.cpu(Measure::ModernCall, plan).await?;

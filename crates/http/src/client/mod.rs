@@ -1,6 +1,7 @@
 //! Sends requests upstream over one pool of connections.
 //!
-//! HTTP/1.1, HTTP/2 by ALPN on `https`, or HTTP/2 with prior knowledge. In flows a request with a
+//! HTTP/1.1, HTTP/2 by ALPN on `https`, or HTTP/2 with prior knowledge; requests that wait long go over connections
+//! of another kind (the module `slim`). In flows a request with a
 //! whole body, out flows the head of its answer and a body that is pulled. Every wait has a
 //! limit, and an [`Error`] tells whether the request may have reached the other side
 //! ([`Error::never_sent`]).
@@ -20,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::uri::Scheme;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Collected, Full};
+use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use quorate_tls::ClientTls;
@@ -174,8 +175,8 @@ impl Client {
         };
         let (head, body) = request.into_parts();
         // It is whole, so that nothing is waited for, and nothing can fail.
-        let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
-        match tokio::time::timeout(head_timeout, slim.send(Request::from_parts(head, ()), body)).await {
+        let Ok(body) = body.collect().await;
+        match tokio::time::timeout(head_timeout, slim.send(Request::from_parts(head, ()), body.to_bytes())).await {
             Ok(response) => self.check_head(response?.map(Body::of_slim)),
             Err(_elapsed) => Err(Error::Timeout { timeout: head_timeout }),
         }
