@@ -85,8 +85,7 @@ impl Identity {
     /// Makes the development identity source.
     #[must_use]
     pub fn development() -> Self {
-        let principal =
-            Principal { tenant: TenantId::default(), agent: Some(DEVELOPMENT_AGENT.to_owned()), user: None };
+        let principal = Principal::agent(TenantId::default(), DEVELOPMENT_AGENT);
         let digest = principal.digest();
         Self::Development(Caller { principal: Arc::new(principal), digest })
     }

@@ -50,7 +50,7 @@ impl Behalf {
 
     /// Makes that of a caller of our own, who looks and cannot be asked anything.
     pub(crate) fn of_nobody(services: &Arc<Services>) -> Self {
-        let principal = Principal { tenant: TenantId::default(), agent: Some(SURVEYOR.to_owned()), user: None };
+        let principal = Principal::agent(TenantId::default(), SURVEYOR);
         let caller = Caller { digest: principal.digest(), principal: Arc::new(principal) };
         Self { services: Arc::clone(services), caller, declared: Declared::default() }
     }

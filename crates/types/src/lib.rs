@@ -15,7 +15,7 @@ pub mod units;
 
 pub use code::Code;
 pub use name::{ResourceName, TenantId};
-pub use principal::{Principal, PrincipalDigest};
+pub use principal::{Actor, Principal, PrincipalDigest, User};
 pub use seal::Sealer;
 pub use timestamp::Timestamp;
 pub use units::ByteSize;
