@@ -47,6 +47,8 @@ const PLACES: &[(&str, Layer)] = &[
     ("quorate-tls", Layer::World),
     ("quorate-peer", Layer::World),
     ("quorate-wal", Layer::World),
+    ("quorate-audit", Layer::World),
+    ("quorate-identity", Layer::World),
     ("quorate-raft", Layer::World),
     ("quorate-telemetry", Layer::World),
     ("quorate-runtime", Layer::Runtime),
@@ -73,6 +75,8 @@ const WITHIN: &[(&str, &str)] = &[
     // Sockets with TLS.
     ("quorate-http", "quorate-tls"),
     ("quorate-peer", "quorate-tls"),
+    // Keys of issuers are fetched.
+    ("quorate-identity", "quorate-http"),
     // The log and the wire under consensus.
     ("quorate-raft", "quorate-peer"),
     ("quorate-raft", "quorate-wal"),
