@@ -36,8 +36,8 @@ pub use limits::{HealthConfig, ListenerLimits, StdioLimits, ToolServerLimits};
 pub use openapi::OpenApiConnection;
 pub use read::{DOCUMENTS_MAX, FILE_BYTES_MAX, FILES_MAX, Source, TOTAL_BYTES_MAX, load, parse};
 pub use resource::{
-    Connection, Draw, Era, HttpConnection, Kind, Listener, Member, Naming, Requires, TlsFiles, ToolServer, Toolset,
-    Toolsets, Transport, Version,
+    Access, ClientCertificates, Connection, Denied, Draw, Era, HttpConnection, Kind, Listener, Member, Naming,
+    Requires, TlsFiles, ToolServer, Toolset, Toolsets, Transport, TrustedIssuers, Version,
 };
 pub use schema::schema;
 pub use set::ResourceSet;

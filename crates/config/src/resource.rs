@@ -17,9 +17,10 @@ use crate::limits::{HealthConfig, ListenerLimits, ToolServerLimits};
 use crate::openapi::OpenApiConnection;
 use crate::stdio::StdioConnection;
 
+pub mod identity;
 mod toolset;
 
-pub use toolset::{Draw, Member, Toolset, Version};
+pub use toolset::{Access, Denied, Draw, Member, Toolset, Version};
 
 /// The kinds of resources that a document may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +44,9 @@ pub struct Listener {
     pub address: SocketAddr,
     /// TLS for every connection; `None` only on loopback or where the document says `plaintext`.
     pub tls: Option<TlsFiles>,
+    /// The URL that clients know this listener by, without a path; without one it is what their `Host` header says.
+    /// Toolsets are at `/mcp/NAME` below it, which is the audience of tokens for them (RFC 8707).
+    pub public_url: Option<Url>,
     /// What a caller must prove beyond what authentication can give by default.
     pub requires: Requires,
     /// Which `Host` headers are answered (protection against DNS rebinding).
@@ -62,6 +66,26 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// The private key of the leaf.
     pub key: PathBuf,
+    /// Whether clients show certificates, too.
+    pub clients: Option<ClientCertificates>,
+}
+
+/// Certificates that clients show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// The SPIFFE issuers whose certificates are taken.
+    pub issuers: TrustedIssuers,
+    /// Whether a client without one is turned away at the handshake.
+    pub required: bool,
+}
+
+/// Which SPIFFE issuers are trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustedIssuers {
+    /// All that the listener's tenant may use.
+    All,
+    /// Only these.
+    Only(Vec<ResourceName>),
 }
 
 /// Parts of a principal without which a caller is turned away.
@@ -194,6 +218,7 @@ impl Listener {
             tenant: TenantId::default(),
             address,
             tls: None,
+            public_url: None,
             requires: Requires::default(),
             hosts: Hosts::default_for(loopback),
             origins: Origins::default_for(loopback),

@@ -33,6 +33,7 @@ pub(super) fn compile(head: Head, form: &ListenerForm, site: &Site<'_>, report: 
         tenant: head.tenant,
         address,
         tls,
+        public_url: None,
         requires: requires(form),
         hosts: hosts.unwrap_or_else(|| Hosts::default_for(loopback)),
         origins: origins.unwrap_or_else(|| Origins::default_for(loopback)),
@@ -79,7 +80,7 @@ fn tls(form: &TlsForm, site: &Site<'_>, report: &mut Report<'_>) -> Option<TlsFi
         text => Some(site.folder.join(text)),
     };
     let (certificate, key) = (file("certificate", form.certificate.as_deref()), file("key", form.key.as_deref()));
-    Some(TlsFiles { certificate: certificate?, key: key? })
+    Some(TlsFiles { certificate: certificate?, key: key?, clients: None })
 }
 
 fn requires(form: &ListenerForm) -> Requires {

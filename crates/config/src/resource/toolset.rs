@@ -3,10 +3,12 @@
 //! Its members are what it is made of: a tool server each, or several versions of one. What it makes
 //! of their lists is data of `quorate_mcp::curate`, whose patterns are parsed already.
 
+use std::collections::BTreeSet;
+
 use quorate_mcp::curate::{Rules, Selections};
 use quorate_types::{ResourceName, TenantId};
 
-use super::Naming;
+use super::{Naming, Requires};
 
 /// A virtual MCP endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,29 @@ pub struct Toolset {
     pub instructions: Option<String>,
     /// What it changes of its members' lists.
     pub rules: Rules,
+    /// What it demands of callers, and what those are told that may not do something.
+    pub access: Access,
+}
+
+/// What a toolset demands of callers, and what those are told that may not do something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// What must be known of a caller.
+    pub requires: Requires,
+    /// The OAuth scopes that a caller must have for anything here; clients are told to ask for them.
+    pub scopes: BTreeSet<String>,
+    /// What a denied caller is told.
+    pub denied: Denied,
+}
+
+/// What a denied caller is told of a tool, prompt or resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Denied {
+    /// That it does not exist, so that nobody learns what there is.
+    #[default]
+    Unknown,
+    /// That it is denied.
+    Forbidden,
 }
 
 /// A part of a toolset: one tool server, or one of several versions of it.
@@ -72,7 +97,15 @@ impl Toolset {
     pub fn new(name: ResourceName, servers: Vec<ResourceName>) -> Self {
         let naming = Naming::default_for(servers.len());
         let members = servers.into_iter().map(Member::new).collect();
-        Self { name, tenant: TenantId::default(), members, naming, instructions: None, rules: Rules::default() }
+        Self {
+            name,
+            tenant: TenantId::default(),
+            members,
+            naming,
+            instructions: None,
+            rules: Rules::default(),
+            access: Access::default(),
+        }
     }
 
     /// Returns the tool servers of all members and versions.

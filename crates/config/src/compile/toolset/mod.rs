@@ -23,7 +23,7 @@ use crate::form::toolset::{
 use crate::limits::Limit;
 use crate::node::Path;
 use crate::report::Report;
-use crate::resource::{Member, Naming, Toolset, Version};
+use crate::resource::{Access, Member, Naming, Toolset, Version};
 
 mod rules;
 
@@ -45,7 +45,15 @@ pub(super) fn compile(head: Head, form: &ToolsetForm, site: &Site<'_>, report: &
     let instructions = instructions
         .and_then(|text| report.accept(&at.key("instructions"), bounded(text, "instructions", OWN_BYTES_MAX)));
     let naming = form.naming.map_or_else(|| Naming::default_for(members.len()), Into::into);
-    Some(Toolset { name: head.name, tenant: head.tenant, members, naming, instructions, rules })
+    Some(Toolset {
+        name: head.name,
+        tenant: head.tenant,
+        members,
+        naming,
+        instructions,
+        rules,
+        access: Access::default(),
+    })
 }
 
 /// A text that is neither empty nor longer than `max` bytes.
