@@ -36,7 +36,7 @@ pub(crate) const MESSAGE_LIMITS: Limits = Limits { depth_max: 128, bytes_max: us
 pub(crate) enum Error {
     /// Policy said no.
     #[error(transparent)]
-    Denied(#[from] authorize::Error),
+    Denied(#[from] authorize::Denied),
     /// There is no room for it now.
     #[error(transparent)]
     NoRoom(#[from] admit::AskError),

@@ -6,10 +6,12 @@
 //! The vocabulary of actions is final: policies of later versions are written against it.
 //! Spec: the architecture's "Identity, policy, content".
 
+use quorate_mcp::Rejected;
 use quorate_mcp::message::Operation;
 
 use crate::ask::Asked;
 use crate::classify::{Classified, Work};
+use crate::resolve::{self, Resolved};
 
 /// What decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,12 +56,24 @@ pub(crate) struct PermittedAsk<'a> {
 /// A request that policy allows.
 pub struct Permitted {
     classified: Classified,
+    resolved: Resolved,
+}
+
+/// A request may not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Policy said no.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// What it names leads nowhere.
+    #[error("{0}")]
+    Nowhere(Rejected),
 }
 
 /// Policy said no.
 #[derive(Debug, thiserror::Error)]
 #[error("`{}` is denied: no policy allows it{}", action.as_str(), hint(*policy))]
-pub struct Error {
+pub struct Denied {
     /// What was to be done.
     pub action: Action,
     policy: Policy,
@@ -118,8 +132,8 @@ impl Permitted {
         &self.classified
     }
 
-    pub(crate) fn into_inner(self) -> Classified {
-        self.classified
+    pub(crate) fn into_parts(self) -> (Classified, Resolved) {
+        (self.classified, self.resolved)
     }
 }
 
@@ -138,11 +152,14 @@ impl<'a> PermittedAsk<'a> {
 /// Decides whether the caller of `classified` may do it.
 ///
 /// # Errors
-/// [`Error`] names the denied action.
-pub fn decide(classified: Classified) -> Result<Permitted, Error> {
+/// [`Error`] names the denied action, or the name that leads nowhere.
+pub async fn decide(classified: Classified) -> Result<Permitted, Error> {
     let policy = classified.request().toolset().policy;
     match policy {
-        Policy::AllowAll => Ok(Permitted { classified }),
+        Policy::AllowAll => {
+            let resolved = resolve::find(classified.request(), classified.work()).await.map_err(Error::Nowhere)?;
+            Ok(Permitted { classified, resolved })
+        }
         Policy::DenyAll => {
             let action = match classified.work() {
                 Work::Modern(call) | Work::Open { call, .. } | Work::InSession { call, .. } => {
@@ -150,7 +167,7 @@ pub fn decide(classified: Classified) -> Result<Permitted, Error> {
                 }
                 Work::Listen { .. } | Work::End { .. } | Work::OpenSse => Action::Connect,
             };
-            Err(Error { action, policy })
+            Err(Denied { action, policy }.into())
         }
     }
 }
@@ -158,12 +175,12 @@ pub fn decide(classified: Classified) -> Result<Permitted, Error> {
 /// Decides whether a server may ask a client this.
 ///
 /// # Errors
-/// [`Error`] names the denied action.
-pub(crate) fn decide_ask(asked: Asked<'_>) -> Result<PermittedAsk<'_>, Error> {
+/// [`Denied`] names the denied action.
+pub(crate) fn decide_ask(asked: Asked<'_>) -> Result<PermittedAsk<'_>, Denied> {
     let policy = asked.toolset.policy;
     match policy {
         Policy::AllowAll => Ok(PermittedAsk { asked }),
-        Policy::DenyAll => Err(Error { action: asked.action(), policy }),
+        Policy::DenyAll => Err(Denied { action: asked.action(), policy }),
     }
 }
 

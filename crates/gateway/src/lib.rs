@@ -22,6 +22,7 @@ pub mod listener;
 pub mod node;
 mod parking;
 pub mod pipeline;
+pub mod resolve;
 pub mod respond;
 pub mod route;
 pub mod snapshot;

@@ -119,10 +119,10 @@ async fn run(
 /// Runs the stages from authorize on for one message.
 async fn one(classified: Classified, trace: &Trace, started: Instant) -> Result<Dispatched, Refusal> {
     let id = id_of(classified.work());
-    let authorized = trace.stage(span::AUTHORIZE).in_scope(|| authorize::decide(classified));
+    let stage = trace.stage(span::AUTHORIZE);
+    let authorized = authorize::decide(classified).instrument(stage).await;
     let permitted = authorized.map_err(|error| Refusal::Authorize { id: id.clone(), error })?;
-    let stage = trace.stage(span::ROUTE);
-    let routed = route::select(permitted).instrument(stage).await.map_err(Refusal::Route)?;
+    let routed = trace.stage(span::ROUTE).in_scope(|| route::select(permitted)).map_err(Refusal::Route)?;
     let admitted = trace.stage(span::ADMIT).in_scope(|| admit::acquire(routed));
     let admitted = admitted.map_err(|error| Refusal::Admit { id, error })?;
     let Ok(inspected) = trace.stage(span::INSPECT).in_scope(|| inspect::scan(admitted));

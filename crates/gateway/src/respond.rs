@@ -146,8 +146,10 @@ impl Refusal {
             Self::Classify(classify::Error::Body(BodyError::Timeout { .. })) => ("classify", "body_timeout"),
             Self::Classify(classify::Error::Body(BodyError::Broken(_))) => ("classify", "body_broken"),
             Self::Classify(classify::Error::NotStreamable) => ("classify", "no_session"),
-            Self::Authorize { .. } => ("authorize", "denied"),
-            Self::Route(rejected) => ("route", rejected.fault.class().as_str()),
+            Self::Authorize { error: authorize::Error::Denied(_), .. } => ("authorize", "denied"),
+            Self::Authorize { error: authorize::Error::Nowhere(rejected), .. } | Self::Route(rejected) => {
+                ("route", rejected.fault.class().as_str())
+            }
             Self::Admit { .. } => ("admit", "concurrency"),
             Self::Dispatch(error) => ("dispatch", error.class().as_str()),
             Self::Timeout { .. } => ("dispatch", "timeout"),
@@ -159,6 +161,7 @@ impl Refusal {
     pub fn answer(&self) -> (StatusCode, Bytes) {
         match self {
             Self::Classify(classify::Error::Rejected(rejected))
+            | Self::Authorize { error: authorize::Error::Nowhere(rejected), .. }
             | Self::Route(rejected)
             | Self::Dispatch(dispatch::Error::Rejected(rejected)) => (rejected.status(), rejected.body()),
             Self::Classify(classify::Error::Session(unknown)) => {

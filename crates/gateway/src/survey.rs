@@ -15,7 +15,7 @@ use quorate_types::ResourceName;
 
 use crate::behalf::Behalf;
 use crate::fetch::Fetcher;
-use crate::route::probed;
+use crate::resolve::probed;
 use crate::snapshot::{Services, ToolsetTable};
 
 /// What one toolset makes of its servers, with one combination of their versions.

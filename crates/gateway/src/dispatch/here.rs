@@ -32,7 +32,7 @@ use super::{Dispatched, Error, Operation, metrics, rejected};
 use crate::behalf::{self, Behalf};
 use crate::classify::Request;
 use crate::fetch::Fetcher;
-use crate::route::{probed, view};
+use crate::resolve::{probed, view};
 use crate::snapshot::ToolsetTable;
 use crate::translate::Translator;
 

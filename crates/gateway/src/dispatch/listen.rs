@@ -27,7 +27,7 @@ use crate::behalf::{self, Behalf};
 use crate::classify::Request;
 use crate::fetch::Fetcher;
 use crate::handle::{open_task, seal_task};
-use crate::route::{probed, view};
+use crate::resolve::{probed, view};
 
 /// Opens the stream that `call` asks for.
 pub(super) async fn open(

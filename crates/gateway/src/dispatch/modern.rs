@@ -32,7 +32,8 @@ use crate::behalf;
 use crate::classify::Request;
 use crate::handle::Outbound;
 use crate::held::Held;
-use crate::route::{Target, view};
+use crate::resolve::view;
+use crate::route::Target;
 
 /// Answers a stateless request.
 pub(super) async fn send(

@@ -210,6 +210,12 @@ impl Merged {
         self.entries.push(entry);
     }
 
+    /// Returns the place among the entries of an exposed name that means one of them.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.names.get(name).copied()
+    }
+
     /// Looks up an exposed name.
     #[must_use]
     pub fn resolve(&self, name: &str) -> Resolution<'_> {
