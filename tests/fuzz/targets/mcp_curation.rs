@@ -126,7 +126,7 @@ fn applied(terms: &Terms, rules: &Rules, upstream: &str, call: &str) {
 fn search(merged: &Merged, search: &Search, query: &str) {
     let arguments = format!("{{\"query\":{}}}", quote(query));
     let Ok(query) = find::Query::read(Some(&arguments), search) else { return };
-    let found = query.run(merged);
+    let found = query.run(merged, |_| true);
     assert!(found.len() <= search.results_max);
     let result = find::result(merged, &found, Era::Modern);
     let frame = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#);

@@ -9,7 +9,7 @@ use quorate_jsonrpc::{elements, keyed_members, pick_exact, quote, text};
 use super::define::META_TAGS;
 use super::rule::{Listed, Search};
 use super::search::{Builder, Described, QUERY_CHARS_MAX};
-use crate::listing::Merged;
+use crate::listing::{Entry, Merged};
 use crate::version::Era;
 
 /// The tool's name, which no tool of a server has in a toolset with a search.
@@ -99,10 +99,11 @@ impl Query {
         })
     }
 
-    /// Returns the places of the entries that fit best, best first.
+    /// Returns the places of the entries that fit best among those that are shown, best first.
     #[must_use]
-    pub fn run(&self, tools: &Merged) -> Vec<usize> {
-        tools.index().map_or_else(Vec::new, |index| index.search(&self.text, self.limit))
+    pub fn run(&self, tools: &Merged, is_shown: impl Fn(&Entry) -> bool) -> Vec<usize> {
+        let is_shown = |place: usize| tools.entries().get(place).is_some_and(&is_shown);
+        tools.index().map_or_else(Vec::new, |index| index.search(&self.text, self.limit, is_shown))
     }
 }
 

@@ -287,7 +287,7 @@ fn a_toolset_with_a_search_lists_what_is_pinned_and_knows_the_rest() {
         Some(r#"{"query":"send it"}"#),
         curation.as_deref().and_then(Curation::search).expect("it has one"),
     );
-    assert_eq!(query.expect("a query").run(&merged), [5]);
+    assert_eq!(query.expect("a query").run(&merged, |_| true), [5]);
 }
 
 /// The names on all pages of a list, as one session sees it.
@@ -335,7 +335,7 @@ fn find_tools_returns_definitions_within_its_bounds() {
     let merged = merged(ListKind::Tools, Naming::Bare, &[items], Some(&curation));
     let query =
         find::Query::read(Some(r#"{"query":"mail"}"#), curation.search().expect("it has one")).expect("a query");
-    let found = query.run(&merged);
+    let found = query.run(&merged, |_| true);
     assert_eq!(found.len(), 3);
 
     let result: Value = serde_json::from_str(&find::result(&merged, &found, Era::Modern)).expect("valid JSON");

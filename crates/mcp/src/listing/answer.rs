@@ -4,7 +4,8 @@
 //! bytes: a short head that differs per request (id, remaining `ttlMs`, cursor) before the items
 //! that were serialised when the list was merged. Windows of one list neither overlap nor leave
 //! anything out, and each has at least one item unless the list is empty. A session that found
-//! tools which are not listed to everybody has them behind the others ([`Shown`]).
+//! tools which are not listed to everybody has them behind the others, and a caller who may not use
+//! everything is shown the rest ([`Shown`]).
 //!
 //! Order of use: [`Merged::window`], seal a cursor for [`Window::next`] if there is one, then
 //! [`Merged::answer`].
@@ -17,14 +18,14 @@ use quorate_jsonrpc::{Id, quote};
 use quorate_types::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::{Config, Entry, Merged};
+use super::{CacheScope, Config, Entry, Merged};
 use crate::cursor::{CursorError, Epoch, Position};
 use crate::version::Era;
 
 /// The items of one page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Positions among the listed entries of [`Merged::entries`], then the found ones.
+    /// Positions among the shown entries: those that are listed, then the found ones.
     pub items: Range<usize>,
     /// Where the next page starts, to be sealed into its cursor.
     pub next: Option<Position>,
@@ -45,13 +46,16 @@ pub struct Envelope<'a> {
     pub meta: Option<&'a str>,
 }
 
-/// A list as one session sees it: with the items that it has found.
+/// A list as one caller sees it: with the items that its session has found, without those that it may not use.
 #[derive(Clone, Debug)]
 pub struct Shown<'a> {
     merged: &'a Merged,
+    /// Places of the listed entries that are shown, in order; none where all are.
+    some: Option<Vec<usize>>,
     /// Places of entries that are not listed to everybody, in order.
     found: Vec<usize>,
     epoch: Epoch,
+    scope: CacheScope,
 }
 
 // === impl Merged ===
@@ -65,7 +69,7 @@ impl Merged {
         let mut found: Vec<usize> = found.into_iter().filter_map(place).collect();
         found.sort_unstable();
         found.dedup();
-        let mut shown = Shown { merged: self, found, epoch: self.epoch };
+        let mut shown = Shown { merged: self, some: None, found, epoch: self.epoch, scope: self.scope };
         if !shown.found.is_empty() {
             shown.epoch = shown.epoch();
         }
@@ -93,6 +97,36 @@ impl Merged {
 // === impl Shown ===
 
 impl Shown<'_> {
+    /// Returns it without the entries that this caller may not use: nobody else may be served it.
+    #[must_use]
+    pub fn only(mut self, is_shown: impl Fn(&Entry) -> bool) -> Self {
+        self.scope = CacheScope::Private;
+        let entries = &self.merged.entries;
+        self.found.retain(|place| is_shown(&entries[*place]));
+        let some: Vec<usize> = (0..self.merged.listed).filter(|place| is_shown(&entries[*place])).collect();
+        self.some = (some.len() < self.merged.listed).then_some(some);
+        if self.some.is_some() || !self.found.is_empty() {
+            self.epoch = self.epoch();
+        } else {
+            self.epoch = self.merged.epoch;
+        }
+        self
+    }
+
+    /// Returns the shown entries in order.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        (0..self.len()).map(|place| self.entry(place))
+    }
+
+    fn len(&self) -> usize {
+        self.listed() + self.found.len()
+    }
+
+    /// How many of the listed entries are shown.
+    fn listed(&self) -> usize {
+        self.some.as_ref().map_or(self.merged.listed, Vec::len)
+    }
+
     /// Chooses the items of a page, as [`Merged::window`] does.
     ///
     /// # Errors
@@ -103,7 +137,7 @@ impl Shown<'_> {
             Some(Position { epoch, .. }) if epoch != self.epoch => return Err(CursorError::Stale),
             Some(Position { offset, .. }) => offset as usize,
         };
-        let len = self.merged.listed + self.found.len();
+        let len = self.len();
         if start > len {
             return Err(CursorError::Stale);
         }
@@ -141,7 +175,7 @@ impl Shown<'_> {
         match envelope.era {
             Era::Modern => {
                 let ttl_ms = self.merged.expires_at.since(envelope.now).as_millis();
-                let scope = self.merged.scope.as_str();
+                let scope = self.scope.as_str();
                 write!(out, "\"resultType\":\"complete\",\"ttlMs\":{ttl_ms},\"cacheScope\":\"{scope}\",")
                     .expect("writing to a string does not fail");
             }
@@ -173,14 +207,22 @@ impl Shown<'_> {
     }
 
     fn entry(&self, place: usize) -> &Entry {
-        let listed = self.merged.listed;
-        &self.merged.entries[if place < listed { place } else { self.found[place - listed] }]
+        let listed = self.listed();
+        let place = match (&self.some, place.checked_sub(listed)) {
+            (_, Some(behind)) => self.found[behind],
+            (Some(some), None) => some[place],
+            (None, None) => place,
+        };
+        &self.merged.entries[place]
     }
 
-    /// The items of a window: those that everybody is shown, with commas between them, and those
-    /// that were found.
+    /// The items of a window: those that everybody is shown, with commas between them, and one by one
+    /// those that were found, or that stand between others that are not shown.
     fn serialised(&self, window: &Window) -> (&[u8], Vec<&[u8]>) {
         let bytes = |entry: &Entry| &self.merged.items[entry.start..entry.end];
+        if self.some.is_some() {
+            return (&[], window.items.clone().map(|place| bytes(self.entry(place))).collect());
+        }
         let within = |place: usize| place.min(self.merged.listed);
         let behind = window.items.start.max(self.merged.listed)..window.items.end;
         let found = behind.map(|place| bytes(self.entry(place))).collect();
@@ -192,10 +234,17 @@ impl Shown<'_> {
         (listed, found)
     }
 
-    /// The hash of what is shown: cursors of another set of found items are stale.
+    /// The hash of what is shown: cursors of another set of items are stale.
     fn epoch(&self) -> Epoch {
         let mut hash = Sha256::new();
         hash.update(self.merged.epoch.0);
+        for place in self.some.iter().flatten() {
+            hash.update((*place as u64).to_be_bytes());
+        }
+        if self.some.is_some() {
+            // No place of an entry: what is listed and what was found are told apart.
+            hash.update(u64::MAX.to_be_bytes());
+        }
         for place in &self.found {
             hash.update((*place as u64).to_be_bytes());
         }

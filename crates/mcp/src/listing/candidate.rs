@@ -27,6 +27,8 @@ pub(super) struct Candidate<'a> {
     given: Option<String>,
     /// What holds for its calls.
     pub(super) terms: Option<Arc<Terms>>,
+    /// The tags that the toolset gives it.
+    pub(super) tags: Option<Arc<[String]>>,
     /// The changes of its definition.
     splice: Splice<'a>,
 }
@@ -54,7 +56,8 @@ impl<'a> Judging<'a> {
     }
 
     fn candidate(&mut self, kind: ListKind, source: &'a Source, item: &'a Item) -> Option<Candidate<'a>> {
-        let mut candidate = Candidate { source, item, given: None, terms: None, splice: Splice::new(item.bytes()) };
+        let mut candidate =
+            Candidate { source, item, given: None, terms: None, tags: None, splice: Splice::new(item.bytes()) };
         let Some(curation) = self.curation else { return Some(candidate) };
         match curation.judge(kind, source.server, item.name(), &mut self.marks) {
             Judged::Excluded => {
@@ -116,6 +119,8 @@ impl<'a> Candidate<'a> {
         let declared = treatment.arguments.iter().zip(&defined.declared).filter(|(_, declared)| **declared);
         declared.for_each(|(treated, _)| marks.mark(treated.watched));
         self.given.clone_from(&treatment.name);
+        let tags = treatment.tags.iter().map(|tag| (*tag).to_owned());
+        self.tags = (!treatment.tags.is_empty()).then(|| tags.collect());
         self.terms = (!defined.terms.is_plain()).then(|| Arc::new(defined.terms));
         Ok(())
     }

@@ -91,6 +91,8 @@ pub struct Entry {
     pub exposed: Arc<str>,
     /// What holds for its calls beyond what its server demands.
     pub terms: Option<Arc<Terms>>,
+    /// The tags that the toolset gives it; a server's own are not among them.
+    pub(super) tags: Option<Arc<[String]>>,
     /// Where its definition starts in the serialised items.
     pub(super) start: usize,
     /// Where it ends.
@@ -120,6 +122,20 @@ pub enum Resolution<'a> {
     },
     /// Nothing.
     Unknown,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    fn new(server: ServerIndex, upstream: Arc<str>, exposed: Arc<str>) -> Self {
+        Self { server, upstream, exposed, terms: None, tags: None, start: 0, end: 0 }
+    }
+
+    /// Returns the tags that the toolset gives it; a server's own are not among them.
+    #[must_use]
+    pub fn tags(&self) -> &[String] {
+        self.tags.as_deref().unwrap_or_default()
+    }
 }
 
 // === impl Merged ===
@@ -193,18 +209,10 @@ impl Merged {
         self.items.slice(entry.start..entry.end)
     }
 
-    fn add(
-        &mut self,
-        server: ServerIndex,
-        upstream: &Arc<str>,
-        exposed: Arc<str>,
-        terms: Option<Arc<Terms>>,
-        definition: &[u8],
-        items: &mut Vec<u8>,
-    ) {
+    fn add(&mut self, entry: Entry, definition: &[u8], items: &mut Vec<u8>) {
         let start = items.len();
         items.extend_from_slice(definition);
-        let entry = Entry { server, upstream: Arc::clone(upstream), exposed, terms, start, end: items.len() };
+        let entry = Entry { start, end: items.len(), ..entry };
         items.push(b',');
         self.names.insert(Arc::clone(&entry.exposed), self.entries.len());
         self.entries.push(entry);
@@ -287,7 +295,8 @@ fn expose(merged: &mut Merged, merge: &Merge<'_>, candidates: &[Candidate<'_>], 
     let mut items = Vec::with_capacity(candidates.iter().map(|one| one.item.bytes().len() + 32).sum());
     if let Some(search) = merge.curation.and_then(Curation::search).filter(|_| merge.kind == ListKind::Tools) {
         let name: Arc<str> = Arc::from(find::NAME);
-        merged.add(ServerIndex::OURS, &name, Arc::clone(&name), None, find::definition(search).as_bytes(), &mut items);
+        let entry = Entry::new(ServerIndex::OURS, Arc::clone(&name), name);
+        merged.add(entry, find::definition(search).as_bytes(), &mut items);
     }
     let mut entry_of = vec![None; candidates.len()];
     let (listed, found) = order(merged, merge, assignment);
@@ -296,7 +305,9 @@ fn expose(merged: &mut Merged, merge: &Merge<'_>, candidates: &[Candidate<'_>], 
         entry_of[claim] = Some(merged.entries.len());
         let (upstream, exposed) = (Arc::from(candidate.item.name()), Arc::<str>::from(exposed));
         let definition = candidate.definition(&exposed, merge.router);
-        merged.add(candidate.source.server, &upstream, exposed, candidate.terms.clone(), &definition, &mut items);
+        let (terms, tags) = (candidate.terms.clone(), candidate.tags.clone());
+        let entry = Entry { terms, tags, ..Entry::new(candidate.source.server, upstream, exposed) };
+        merged.add(entry, &definition, &mut items);
     }
     merged.listed = merged.entries.len() - found.len();
     merged.items = Bytes::from(items);

@@ -1,5 +1,6 @@
 //! Lists end to end: pages in, pages out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -427,5 +428,53 @@ proptest! {
         let list = collected(ListKind::Tools, &format!("{{\"tools\":[ {item} ]}}"));
         prop_assert_eq!(list.items()[0].bytes(), item.as_bytes());
         prop_assert_eq!(list.items()[0].name(), name);
+    }
+}
+
+/// The names on all pages of what is shown, and the scope that they say.
+fn paged(shown: &Shown<'_>, config: &Config) -> (Vec<String>, BTreeSet<String>) {
+    let (mut names, mut scopes, mut position) = (Vec::new(), BTreeSet::new(), None);
+    loop {
+        let window = shown.window(position, config).expect("a position of this list");
+        let envelope = Envelope { id: &Id::from(7), era: Era::Modern, now: NOW, next_cursor: None, meta: None };
+        let page: Value = serde_json::from_slice(&shown.answer(&window, &envelope)).expect("valid JSON");
+        let items = page["result"]["tools"].as_array().expect("a list");
+        names.extend(items.iter().map(|item| item["name"].as_str().expect("a name").to_owned()));
+        scopes.insert(page["result"]["cacheScope"].as_str().expect("a scope").to_owned());
+        match window.next {
+            Some(next) => position = Some(next),
+            None => return (names, scopes),
+        }
+    }
+}
+
+#[test]
+fn a_list_of_another_caller_has_another_cursor_even_where_it_shows_as_many() {
+    let merged = merged(Naming::Bare, &[&tools(&["a", "b", "c"])]);
+    let config = Config { page_items_max: 1, ..DEFAULTS };
+
+    let first = merged.shown([]).only(|entry| &*entry.exposed != "a");
+    let second = merged.shown([]).only(|entry| &*entry.exposed != "c");
+
+    let next = first.window(None, &config).expect("the first page").next;
+    assert!(next.is_some() && first.window(next, &config).is_ok());
+    assert_eq!(second.window(next, &config), Err(CursorError::Stale));
+    assert_eq!(merged.window(next, &config), Err(CursorError::Stale));
+}
+
+proptest! {
+    #[test]
+    fn a_caller_is_shown_exactly_what_it_may_use_in_the_order_of_all(
+        shown in prop::collection::vec(any::<bool>(), 0..12), page in 1_usize..5,
+    ) {
+        let names: Vec<String> = (0..shown.len()).map(|index| format!("t{index}")).collect();
+        let merged = merged(Naming::Bare, &[&tools(&names.iter().map(String::as_str).collect::<Vec<_>>())]);
+        let config = Config { page_items_max: page, ..DEFAULTS };
+
+        let may = |name: &str| shown[name[1..].parse::<usize>().expect("a number")];
+        let (listed, scopes) = paged(&merged.shown([]).only(|entry| may(&entry.exposed)), &config);
+
+        prop_assert_eq!(listed, names.into_iter().filter(|name| may(name)).collect::<Vec<_>>());
+        prop_assert_eq!(scopes, BTreeSet::from(["private".to_owned()]));
     }
 }

@@ -141,10 +141,10 @@ impl Bag<'_> {
 // === impl Index ===
 
 impl Index {
-    /// Returns the best tools for `query`, at most `results_max`, as their places in the order of
-    /// adding, best first; a tool that has no word of the query is none.
+    /// Returns the best tools for `query` among those that are shown, at most `results_max`, as their
+    /// places in the order of adding, best first; a tool that has no word of the query is none.
     #[must_use]
-    pub fn search(&self, query: &str, results_max: usize) -> Vec<usize> {
+    pub fn search(&self, query: &str, results_max: usize, is_shown: impl Fn(usize) -> bool) -> Vec<usize> {
         let mut asked: Vec<String> = Vec::new();
         words::each(query, QUERY_WORDS_MAX, |word| {
             if !asked.iter().any(|known| known == word) {
@@ -160,6 +160,8 @@ impl Index {
         }
         let mut found: Vec<(u64, usize)> =
             scores.into_iter().enumerate().filter(|(_, score)| *score > 0).map(|(tool, score)| (score, tool)).collect();
+        // What is not shown takes no place of what is.
+        found.retain(|(_, tool)| is_shown(*tool));
         found.sort_unstable_by(|(score, tool), (other_score, other)| other_score.cmp(score).then(tool.cmp(other)));
         found.truncate(results_max);
         found.into_iter().map(|(_, tool)| tool).collect()

@@ -26,7 +26,7 @@ fn index() -> Index {
 }
 
 fn found(query: &str) -> Vec<&'static str> {
-    index().search(query, 3).into_iter().map(|place| TOOLS[place].0).collect()
+    index().search(query, 3, |_| true).into_iter().map(|place| TOOLS[place].0).collect()
 }
 
 #[test]
@@ -62,10 +62,10 @@ fn what_nobody_has_finds_nothing_and_short_beginnings_do_not_either() {
     for query in ["", "   ", "zzz", "w", "we", "?!"] {
         assert_eq!(found(query), [""; 0], "{query}");
     }
-    assert!(Index::default().search("file", 5).is_empty());
+    assert!(Index::default().search("file", 5, |_| true).is_empty());
     let mut nothing = Builder::default();
     nothing.add_nothing();
-    assert!(nothing.build().search("file", 5).is_empty());
+    assert!(nothing.build().search("file", 5, |_| true).is_empty());
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn results_are_as_many_as_asked_for_and_of_equals_the_earlier_comes_first() {
     for _ in 0..50 {
         builder.add(Described { name: "same", ..Described::default() }, [].into_iter(), [].into_iter());
     }
-    assert_eq!(builder.build().search("same", 5), [0, 1, 2, 3, 4]);
+    assert_eq!(builder.build().search("same", 5, |_| true), [0, 1, 2, 3, 4]);
 }
 
 #[test]
@@ -84,8 +84,8 @@ fn a_hostile_description_costs_no_more_than_its_bound() {
     builder.add(Described { name: "a", title: "", description: &long }, [].into_iter(), [].into_iter());
     let index = builder.build();
     assert!(index.bytes() < 64 << 10, "{}", index.bytes());
-    assert_eq!(index.search("w1", 5), [0]);
-    assert!(index.search("w99999", 5).is_empty(), "beyond the words that count");
+    assert_eq!(index.search("w1", 5, |_| true), [0]);
+    assert!(index.search("w99999", 5, |_| true).is_empty(), "beyond the words that count");
 }
 
 proptest! {
@@ -100,13 +100,13 @@ proptest! {
             builder.add(Described { name, title: "", description }, [].into_iter(), [].into_iter());
         }
         let index = builder.build();
-        let found = index.search(&query, max);
+        let found = index.search(&query, max, |_| true);
         prop_assert!(found.len() <= max && found.iter().all(|place| *place < tools.len()));
         let mut unique = found.clone();
         unique.sort_unstable();
         unique.dedup();
         prop_assert_eq!(unique.len(), found.len());
-        prop_assert_eq!(index.search(&query, max), found);
+        prop_assert_eq!(index.search(&query, max, |_| true), found);
     }
 
     #[test]
@@ -118,7 +118,7 @@ proptest! {
             builder.add(Described { name, ..Described::default() }, [].into_iter(), [].into_iter());
         }
         let asked = &names[which.index(names.len())];
-        let found = builder.build().search(asked, names.len());
+        let found = builder.build().search(asked, names.len(), |_| true);
         prop_assert!(found.iter().any(|place| &names[*place] == asked));
     }
 }
