@@ -9,6 +9,7 @@
 pub mod code;
 pub mod name;
 pub mod principal;
+pub mod rfc3339;
 pub mod seal;
 pub mod timestamp;
 pub mod units;
