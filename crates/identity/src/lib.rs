@@ -2,3 +2,5 @@
 //!
 //! Credentials come in as a request carries them, a checked identity or a refusal with its class comes out. Nothing here
 //! knows MCP, listeners or policy, and no credential is ever in an error, a log line or a `Debug` text.
+
+pub mod api_key;
