@@ -77,6 +77,7 @@ const WITHIN: &[(&str, &str)] = &[
     ("quorate-peer", "quorate-tls"),
     // Keys of issuers are fetched.
     ("quorate-identity", "quorate-http"),
+    ("quorate-identity", "quorate-tls"),
     // The log and the wire under consensus.
     ("quorate-raft", "quorate-peer"),
     ("quorate-raft", "quorate-wal"),

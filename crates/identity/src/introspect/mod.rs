@@ -1,0 +1,217 @@
+//! Asks issuers about tokens that only they can read (RFC 7662).
+//!
+//! In: a token. Out: what its issuer says of it, from a bounded cache or from its endpoint. A token that many requests
+//! bring at once is asked about once; how many questions are open is bounded, and each has a time limit. What cannot be
+//! asked cannot be judged: that is the issuer's outage ([`Why::Unavailable`]) and never the token's fault. The questions
+//! are asked by tasks, so that a caller who goes away does not take the answer from others; they end with the [`Asker`].
+
+mod answer;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use quorate_http::client::Client;
+use quorate_types::Timestamp;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use url::form_urlencoded;
+
+use crate::cache::Cache;
+use crate::fetch::{self, FetchError};
+use crate::issuer::{ClientAuthentication, Config, Introspected};
+use crate::observe::Observer;
+use crate::refused::Why;
+use crate::token::TokenId;
+use crate::verified::Verified;
+
+/// How many answers are kept for an issuer: as many tokens as are used within a cache's time. Each takes about 1 KiB.
+const KNOWN_MAX: usize = 10_000;
+/// How long a refusal is believed: a token that was just made may be active a moment later.
+const REFUSAL_FOR: Duration = Duration::from_secs(5);
+/// Questions that an endpoint is asked at once; more would be a load test.
+const ASKED_MAX: usize = 64;
+/// Tokens that are asked about or wait for it: eight rounds, which take under a second when the endpoint is well.
+const OPEN_MAX: usize = 512;
+/// The time from a question to its answer, waiting for its turn included.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most bytes of an answer: a token has at most 16 KiB, and an answer says what a token could.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// What an issuer says of a token.
+type Verdict = Result<Arc<Verified>, Why>;
+
+/// Asks one issuer.
+pub(crate) struct Asker {
+    shared: Arc<Shared>,
+    /// Dropped with it, which ends them.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+struct Shared {
+    config: Config,
+    check: Introspected,
+    client: Client,
+    observer: Arc<dyn Observer>,
+    known: Cache<TokenId, Known>,
+    open: Mutex<HashMap<TokenId, watch::Receiver<Option<Verdict>>>>,
+    turns: Semaphore,
+}
+
+#[derive(Clone)]
+struct Known {
+    verdict: Verdict,
+    at: Timestamp,
+}
+
+/// An open question; closed when dropped, whatever becomes of its task.
+struct Question {
+    shared: Arc<Shared>,
+    id: TokenId,
+}
+
+// === impl Asker ===
+
+impl Asker {
+    pub(crate) fn new(config: Config, check: Introspected, client: Client, observer: Arc<dyn Observer>) -> Self {
+        let shared = Shared {
+            config,
+            check,
+            client,
+            observer,
+            known: Cache::new(KNOWN_MAX),
+            open: Mutex::default(),
+            turns: Semaphore::new(ASKED_MAX),
+        };
+        Self { shared: Arc::new(shared), tasks: Mutex::default() }
+    }
+
+    /// Returns what is known of a token at `now`, without asking.
+    pub(crate) fn known(&self, id: &TokenId, now: Timestamp) -> Option<Verdict> {
+        let Known { verdict, at } = self.shared.known.get(id)?;
+        let believed_for = if verdict.is_ok() { self.shared.check.cache_max } else { REFUSAL_FOR };
+        // A clock that stepped back makes nothing younger.
+        let is_believed = at <= now && now.since(at) < believed_for;
+        is_believed.then_some(verdict)
+    }
+
+    /// Returns how many answers are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.shared.known.len()
+    }
+
+    /// Asks about a token. Must be called within a runtime.
+    pub(crate) async fn ask(&self, id: TokenId, token: &str, now: Timestamp) -> Verdict {
+        let mut verdict = self.join(id, token, now)?;
+        // The task ends within its time limit; should it end without an answer, there is none.
+        let answered = verdict.wait_for(Option::is_some).await.map(|verdict| verdict.clone());
+        answered.ok().flatten().unwrap_or(Err(UNANSWERED))
+    }
+
+    /// Opens a question, or joins one that is open.
+    fn join(&self, id: TokenId, token: &str, now: Timestamp) -> Result<watch::Receiver<Option<Verdict>>, Why> {
+        let mut open = self.shared.lock();
+        let is_full = open.len() >= OPEN_MAX;
+        let slot = match open.entry(id) {
+            Entry::Occupied(question) => return Ok(question.get().clone()),
+            Entry::Vacant(_) if is_full => return Err(Why::Unavailable("too many tokens wait for introspection")),
+            Entry::Vacant(slot) => slot,
+        };
+        let (answer, verdict) = watch::channel(None);
+        slot.insert(verdict.clone());
+        drop(open);
+        let question = Question { shared: Arc::clone(&self.shared), id };
+        let form = self.shared.form(token);
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            let verdict = question.settle(form, now).await;
+            answer.send_replace(Some(verdict));
+        });
+        Ok(verdict)
+    }
+}
+
+/// An endpoint that cannot be asked.
+const UNANSWERED: Why = Why::Unavailable("its introspection endpoint does not answer");
+
+// === impl Shared ===
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TokenId, watch::Receiver<Option<Verdict>>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The body of a question (RFC 7662 §2.1).
+    fn form(&self, token: &str) -> String {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("token", token).append_pair("token_type_hint", "access_token");
+        if self.check.authentication == ClientAuthentication::Post {
+            form.append_pair("client_id", &self.check.client_id);
+            form.append_pair("client_secret", self.check.client_secret.expose());
+        }
+        form.finish()
+    }
+
+    /// The header of a question (RFC 6749 §2.3.1: both parts are encoded as in a form first).
+    fn authorization(&self) -> Option<HeaderValue> {
+        if self.check.authentication != ClientAuthentication::Basic {
+            return None;
+        }
+        let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let pair = format!("{}:{}", encode(&self.check.client_id), encode(self.check.client_secret.expose()));
+        let value = format!("Basic {}", STANDARD.encode(pair));
+        let mut value = HeaderValue::from_str(&value).expect("base64 is visible ASCII");
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+// === impl Question ===
+
+impl Question {
+    /// Asks, and keeps the answer.
+    async fn settle(&self, form: String, asked_at: Timestamp) -> Verdict {
+        let (shared, started) = (&*self.shared, Instant::now());
+        let asked = tokio::time::timeout(ANSWER_TIMEOUT, self.answer(form)).await;
+        let now = asked_at + started.elapsed();
+        let url = || shared.check.endpoint.as_str().to_owned();
+        let read = match asked {
+            Err(_elapsed) => Err(FetchError::Timeout { timeout: ANSWER_TIMEOUT }),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(text)) => answer::read(&text, &shared.config, &shared.check, now)
+                .map_err(|answer::NoAnswer| FetchError::Metadata { url: url(), member: "active" }),
+        };
+        match read {
+            Ok(verdict) => {
+                let verdict = verdict.map(Arc::new);
+                shared.known.put(self.id, Known { verdict: verdict.clone(), at: now });
+                verdict
+            }
+            Err(error) => {
+                shared.observer.introspection_failed(&shared.config.name, &error);
+                Err(UNANSWERED)
+            }
+        }
+    }
+
+    async fn answer(&self, form: String) -> Result<bytes::Bytes, FetchError> {
+        let shared = &*self.shared;
+        let _turn = shared.turns.acquire().await.expect("the semaphore is never closed");
+        let authorization = shared.authorization();
+        let document =
+            fetch::post(&shared.client, &shared.check.endpoint, authorization, form, ANSWER_BYTES_MAX).await?;
+        Ok(document.text)
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.shared.lock().remove(&self.id);
+    }
+}
