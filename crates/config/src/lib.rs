@@ -41,5 +41,5 @@ pub use resource::{
 };
 pub use schema::schema;
 pub use set::ResourceSet;
-pub use stdio::{Isolation, Secret, StdioConnection};
+pub use stdio::{Isolation, StdioConnection};
 pub use watch::Watcher;

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use http::HeaderMap;
 use quorate_openapi::limits::DEFAULTS;
-use quorate_openapi::{Compiled, Config, Credential, Document, Format, Problem, Secret, Selection, Server, compile};
+use quorate_openapi::{Compiled, Config, Credential, Document, Format, Problem, Selection, Server, compile};
+use quorate_types::Secret;
 
 /// The most bytes of a file with a secret: tokens have some kilobytes, a header 8 KiB.
 const SECRET_BYTES_MAX: u64 = 8 << 10;

@@ -4,11 +4,10 @@
 //! or `Debug` shows; files that hold them are named here and read when a process starts.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quorate_types::ByteSize;
+use quorate_types::{ByteSize, Secret};
 
 use crate::limits::StdioLimits;
 
@@ -51,10 +50,6 @@ pub enum Isolation {
     Shared,
 }
 
-/// A text that nobody sees.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
 // === impl StdioConnection ===
 
 impl StdioConnection {
@@ -72,27 +67,5 @@ impl StdioConnection {
             cpu: None,
             limits: StdioLimits::DEFAULTS,
         }
-    }
-}
-
-// === impl Secret ===
-
-impl Secret {
-    /// Hides a text.
-    #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// Returns the text, for the one place that needs it.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
     }
 }

@@ -104,7 +104,7 @@ fn what_a_document_says_is_what_comes_out() {
     assert_eq!(stdio.command[1..], ["--root", "/srv"], "arguments are left alone");
     assert_eq!(stdio.env_files["API_KEY"], folder("accepted").join("secrets/key"));
     assert_eq!(stdio.folder, Some(folder("accepted").join("work")));
-    assert_eq!((stdio.env["MODE"].reveal(), stdio.isolation), ("read-only", Isolation::Shared));
+    assert_eq!((stdio.env["MODE"].expose(), stdio.isolation), ("read-only", Isolation::Shared));
     assert!(!format!("{local:?}").contains("read-only"), "Debug shows a secret");
     assert_eq!(local.connection.to_string(), format!("stdio:{}", program.display()));
     let shop = set.tool_servers().iter().find(|server| server.name.as_str() == "shop").expect("it is there");

@@ -42,7 +42,7 @@ pub(crate) fn endpoint(
 }
 
 fn recipe(server: &ToolServer, connection: &StdioConnection, limits: &Limits) -> Recipe {
-    let texts = connection.env.iter().map(|(name, value)| (name.into(), Value::Text(value.reveal().into())));
+    let texts = connection.env.iter().map(|(name, value)| (name.into(), Value::Text(value.expose().into())));
     let files = connection.env_files.iter().map(|(name, file)| (name.into(), Value::File(file.clone())));
     Recipe {
         name: server.name.as_str().into(),

@@ -14,16 +14,13 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use percent_encoding::utf8_percent_encode;
+use quorate_types::Secret;
 
 use crate::document::Document;
 use crate::encode;
 use crate::node::Node;
 use crate::operation::Operation;
 use crate::problem::{Fault, Reason, shown};
-
-/// A text that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Box<str>);
 
 /// What is known for one security scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,28 +75,6 @@ impl Chosen<'_> {
         let why = "the document does not say that this other server gets it";
         let note = (!self.proofs.is_empty()).then(|| operation.node.fault(Reason::PassedOver { what: what(), why }));
         Self { proofs: Vec::new(), note: note.or(self.note) }
-    }
-}
-
-// === impl Secret ===
-
-impl Secret {
-    /// Hides a text.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        Self(Box::from(text))
-    }
-
-    /// Returns the text, for the request that it belongs to.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
     }
 }
 
@@ -229,7 +204,7 @@ impl Proofs {
 /// Makes what a credential adds that no scheme describes: what a token is, and a user name with a password, is known.
 fn undeclared(root: &Node<'_>, name: &str, credential: &Credential) -> Result<Proof, Fault> {
     match credential {
-        Credential::Token(token) => authorization(root, &format!("Bearer {}", token.0)),
+        Credential::Token(token) => authorization(root, &format!("Bearer {}", token.expose())),
         Credential::Basic { username, password } => basic(root, username, password),
         Credential::Value(_) => {
             let what = format!("a value for {}, of which the document does not say where it goes,", shown(name));
@@ -252,16 +227,18 @@ fn proof(scheme: &Node<'_>, credential: &Credential) -> Result<Proof, Fault> {
     match (kind, credential) {
         ("apiKey", Credential::Value(value)) => api_key(scheme, value),
         ("apiKey", _) => needs("a value"),
-        ("oauth2" | "openIdConnect", Credential::Token(token)) => authorization(scheme, &format!("Bearer {}", token.0)),
+        ("oauth2" | "openIdConnect", Credential::Token(token)) => {
+            authorization(scheme, &format!("Bearer {}", token.expose()))
+        }
         ("oauth2" | "openIdConnect", _) => needs("a token"),
         ("http", _) => {
             let name = scheme.text_of("scheme")?.unwrap_or_default();
             match (name.to_ascii_lowercase().as_str(), credential) {
-                ("bearer", Credential::Token(token)) => authorization(scheme, &format!("Bearer {}", token.0)),
+                ("bearer", Credential::Token(token)) => authorization(scheme, &format!("Bearer {}", token.expose())),
                 ("bearer", _) => needs("a token"),
                 ("basic", Credential::Basic { username, password }) => basic(scheme, username, password),
                 ("basic", _) => needs("a user name and password"),
-                (_, Credential::Value(value)) => authorization(scheme, &format!("{name} {}", value.0)),
+                (_, Credential::Value(value)) => authorization(scheme, &format!("{name} {}", value.expose())),
                 (_, _) => needs("a value"),
             }
         }
@@ -276,7 +253,7 @@ fn api_key(scheme: &Node<'_>, value: &Secret) -> Result<Proof, Fault> {
     let missing = |what: &str| scheme.fault(Reason::Missing { what: what.to_owned() });
     let name = scheme.text_of("name")?.ok_or_else(|| missing("the key name"))?;
     let pair = || {
-        let value = utf8_percent_encode(&value.0, encode::STRICT);
+        let value = utf8_percent_encode(value.expose(), encode::STRICT);
         Box::from(format!("{}={value}", utf8_percent_encode(name, encode::STRICT)))
     };
     match scheme.text_of("in")? {
@@ -288,7 +265,7 @@ fn api_key(scheme: &Node<'_>, value: &Secret) -> Result<Proof, Fault> {
                 scheme.fault(Reason::Invalid { value: shown(name), message })
             };
             let header = HeaderName::from_bytes(name.as_bytes()).map_err(invalid)?;
-            Ok(Proof::Header(header, secret_value(scheme, &value.0)?))
+            Ok(Proof::Header(header, secret_value(scheme, value.expose())?))
         }
         other => {
             let allowed = ["header", "query", "cookie"].map(str::to_owned).to_vec();
@@ -302,7 +279,7 @@ fn basic(scheme: &Node<'_>, username: &str, password: &Secret) -> Result<Proof, 
         let message = "a user name has no colon".to_owned();
         return Err(scheme.fault(Reason::Invalid { value: shown(username), message }));
     }
-    authorization(scheme, &format!("Basic {}", STANDARD.encode(format!("{username}:{}", password.0))))
+    authorization(scheme, &format!("Basic {}", STANDARD.encode(format!("{username}:{}", password.expose()))))
 }
 
 fn authorization(scheme: &Node<'_>, value: &str) -> Result<Proof, Fault> {

@@ -45,10 +45,11 @@ mod text;
 mod tool;
 
 pub use compile::{Api, Compiled, Config, compile};
-pub use credential::{Credential, Secret};
+pub use credential::Credential;
 pub use document::{Document, Format, Version};
 pub use limits::Limits;
 pub use problem::{Effect, Problem, Reason};
+pub use quorate_types::Secret;
 pub use refusal::{ArgumentProblem, Refusal};
 pub use result::{Answer, failure};
 pub use select::{Pattern, Rule, Selection};

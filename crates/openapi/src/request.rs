@@ -11,11 +11,12 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use quorate_jsonrpc::{elements, members, quote};
+use quorate_types::Secret;
 use url::form_urlencoded;
 
 use crate::argument::{Argument, Target, cut};
 use crate::body::{Form, Part as FormPart, Way, Ways};
-use crate::credential::{Proof, Secret};
+use crate::credential::Proof;
 use crate::echo::Echo;
 use crate::encode;
 use crate::limits::Limits;
@@ -136,13 +137,13 @@ impl Plan {
             body: None,
             headers,
             echo: Echo::of(&query),
-            query: Secret::new(&query),
+            query: Secret::new(query.as_str()),
             taken: Names {
                 query: form_urlencoded::parse(query.as_bytes()).map(|(name, _)| Box::from(&*name)).collect(),
                 cookies: cookies.split(';').filter_map(cookie_name).collect(),
                 ..Names::default()
             },
-            cookies: Secret::new(&cookies),
+            cookies: Secret::new(cookies.as_str()),
             uri_bytes_max: limits.uri_bytes_max,
             header_bytes_max: limits.header_bytes_max,
         }

@@ -11,6 +11,7 @@ pub mod name;
 pub mod principal;
 pub mod rfc3339;
 pub mod seal;
+pub mod secret;
 pub mod timestamp;
 pub mod units;
 
@@ -18,5 +19,6 @@ pub use code::Code;
 pub use name::{ResourceName, TenantId};
 pub use principal::{Actor, Principal, PrincipalDigest, User};
 pub use seal::Sealer;
+pub use secret::Secret;
 pub use timestamp::Timestamp;
 pub use units::ByteSize;

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path as FilePath, PathBuf};
 
+use quorate_types::Secret;
+
 use super::{Order, Site};
 use crate::error::{Reason, shown};
 use crate::form::StdioForm;
@@ -14,7 +16,7 @@ use crate::limits::{StdioLimits, optional};
 use crate::node::Path;
 use crate::report::Report;
 use crate::resource::Connection;
-use crate::stdio::{CPU_RANGE, MEMORY_RANGE, Secret, StdioConnection};
+use crate::stdio::{CPU_RANGE, MEMORY_RANGE, StdioConnection};
 
 /// The longest argument in bytes: what systems take of one is 128 KiB, and nobody reads that much.
 const ARGUMENT_BYTES_MAX: usize = 8192;
