@@ -19,8 +19,10 @@ use crate::resource::{Kind, Listener, ToolServer, Toolset};
 use crate::suggest::nearest;
 use crate::{schema, shape};
 
+mod credential;
 mod listener;
 mod openapi;
+mod secret;
 mod stdio;
 mod tool_server;
 mod toolset;

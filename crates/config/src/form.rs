@@ -15,8 +15,10 @@ use crate::limits::{HealthForm, ListenerLimitsForm, StdioLimitsForm, ToolServerL
 use crate::resource::{Era, Naming, Transport};
 use crate::stdio::Isolation;
 
+pub(crate) mod credential;
 pub(crate) mod toolset;
 
+pub(crate) use credential::CredentialForm;
 pub(crate) use toolset::ToolsetForm;
 
 /// The most URLs of one tool server.
@@ -104,7 +106,11 @@ pub(crate) struct ToolServerForm {
     pub(crate) health: Option<HealthForm>,
     /// The limits towards this server.
     pub(crate) limits: Option<ToolServerLimitsForm>,
-    /// Headers that are added to each request to `urls`, such as an API key. Values never appear
+    /// What a server at `urls` is shown of this node, so that it lets it in. By default nothing.
+    #[schemars(extend("default" = "none"))]
+    pub(crate) credential: Option<CredentialForm>,
+    /// Headers that are added to each request to the server, such as an API key. Each value is the text itself, `env:NAME`
+    /// for an environment variable, or `file:PATH` for a file, which is read again when it changes; values never appear
     /// in logs or errors. Headers that the protocol itself sets are refused.
     #[schemars(extend("maxProperties" = HEADERS_MAX, "x-secret" = true))]
     pub(crate) headers: Option<BTreeMap<String, String>>,

@@ -12,10 +12,12 @@
 //! Keys are camelCase, values of choices kebab-case.
 
 pub mod access;
+pub mod credential;
 pub mod error;
 pub mod limits;
 pub mod openapi;
 pub mod resource;
+pub mod secret;
 pub mod set;
 pub mod stdio;
 pub mod watch;
@@ -31,6 +33,7 @@ mod suggest;
 
 pub use access::{Hosts, Origins};
 pub use compile::check_url;
+pub use credential::{ClientAuth, ClientCredentials, Credential, HeaderSource};
 pub use error::{Errors, Problem, Reason};
 pub use limits::{HealthConfig, ListenerLimits, StdioLimits, ToolServerLimits};
 pub use openapi::OpenApiConnection;
@@ -40,6 +43,7 @@ pub use resource::{
     Requires, TlsFiles, ToolServer, Toolset, Toolsets, Transport, TrustedIssuers, Version,
 };
 pub use schema::schema;
+pub use secret::SecretSource;
 pub use set::ResourceSet;
 pub use stdio::{Isolation, StdioConnection};
 pub use watch::Watcher;

@@ -7,16 +7,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use http::HeaderMap;
 use quorate_openapi::limits::DEFAULTS;
 use quorate_openapi::{Compiled, Config, Credential, Document, Format, Problem, Selection, Server, compile};
-use quorate_types::Secret;
 
-/// The most bytes of a file with a secret: tokens have some kilobytes, a header 8 KiB.
-const SECRET_BYTES_MAX: u64 = 8 << 10;
+use crate::credential::HeaderSource;
+use crate::secret::{SecretSource, Unreadable, read_bounded};
 
 /// An API behind an OpenAPI document.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +31,8 @@ pub struct OpenApiConnection {
     pub auth: BTreeMap<String, Auth>,
     /// Whether an operation that cannot be offered refuses the document.
     pub strict: bool,
-    /// Headers of every request, unless a credential sets them; every value is marked sensitive.
-    pub headers: HeaderMap,
+    /// Headers of every request, of different names, unless a credential sets them.
+    pub headers: Vec<HeaderSource>,
 }
 
 /// A credential, and where its secrets are from.
@@ -46,17 +44,6 @@ pub enum Auth {
     Value(SecretSource),
     /// A user name and a password.
     Basic(SecretSource, SecretSource),
-}
-
-/// Where a secret is from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretSource {
-    /// The configuration itself.
-    Literal(Secret),
-    /// An environment variable.
-    Env(String),
-    /// A file, whose last line end is not part of it.
-    File(PathBuf),
 }
 
 /// What an API is made of, read.
@@ -80,12 +67,20 @@ pub enum ReadError {
         message: String,
     },
     /// A secret.
-    #[error("the credential for {scheme:?}: {message}")]
+    #[error("the credential for {scheme:?}: {source}")]
     Secret {
         /// The security scheme.
         scheme: String,
         /// What is wrong; never the secret.
-        message: String,
+        source: Unreadable,
+    },
+    /// A header.
+    #[error("the header {name:?}: {source}")]
+    Header {
+        /// Its name.
+        name: String,
+        /// What is wrong; never the value.
+        source: Unreadable,
     },
 }
 
@@ -122,16 +117,14 @@ impl OpenApiConnection {
             selection: Selection::default(),
             auth: BTreeMap::new(),
             strict: false,
-            headers: HeaderMap::new(),
+            headers: Vec::new(),
         }
     }
 
     /// Lists the files that it is made of.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        let secrets = self.auth.values().flat_map(Auth::sources).filter_map(|source| match source {
-            SecretSource::File(path) => Some(path.as_path()),
-            SecretSource::Literal(_) | SecretSource::Env(_) => None,
-        });
+        let headers = self.headers.iter().map(|header| &header.value);
+        let secrets = self.auth.values().flat_map(Auth::sources).chain(headers).filter_map(SecretSource::file);
         std::iter::once(self.document.as_path()).chain(secrets)
     }
 
@@ -144,8 +137,14 @@ impl OpenApiConnection {
             .map_err(|message| ReadError::Document { file: self.document.clone(), message })?;
         let mut credentials = BTreeMap::new();
         for (scheme, auth) in &self.auth {
-            let credential = auth.read().map_err(|message| ReadError::Secret { scheme: scheme.clone(), message })?;
+            let credential = auth.read().map_err(|source| ReadError::Secret { scheme: scheme.clone(), source })?;
             credentials.insert(scheme.clone(), credential);
+        }
+        let mut headers = HeaderMap::with_capacity(self.headers.len());
+        for header in &self.headers {
+            let name = || header.name.to_string();
+            let value = header.read().map_err(|source| ReadError::Header { name: name(), source })?;
+            headers.insert(&header.name, value);
         }
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
@@ -155,13 +154,14 @@ impl OpenApiConnection {
                 Credential::Basic { username, password } => (username, password.expose()).hash(&mut hasher),
             }
         }
+        headers.values().for_each(|value| value.as_bytes().hash(&mut hasher));
         let format = Format::of_file_name(&self.document.to_string_lossy());
         let config = Config {
             server: self.server.clone(),
             variables: self.variables.clone(),
             selection: self.selection.clone(),
             credentials,
-            headers: self.headers.clone(),
+            headers,
             strict: self.strict,
         };
         Ok(Material { text, format, config, fingerprint: hasher.finish() })
@@ -187,7 +187,7 @@ impl Auth {
         std::iter::once(first).chain(second)
     }
 
-    fn read(&self) -> Result<Credential, String> {
+    fn read(&self) -> Result<Credential, Unreadable> {
         Ok(match self {
             Self::Token(source) => Credential::Token(source.read()?),
             Self::Value(source) => Credential::Value(source.read()?),
@@ -195,28 +195,6 @@ impl Auth {
                 Credential::Basic { username: username.read()?.expose().to_owned(), password: password.read()? }
             }
         })
-    }
-}
-
-// === impl SecretSource ===
-
-impl SecretSource {
-    pub(crate) fn literal(text: &str) -> Self {
-        Self::Literal(Secret::new(text))
-    }
-
-    fn read(&self) -> Result<Secret, String> {
-        let text = match self {
-            Self::Literal(secret) => return Ok(secret.clone()),
-            Self::Env(name) => {
-                std::env::var(name).map_err(|_| format!("the environment variable {name} is not set, or is no text"))?
-            }
-            Self::File(path) => {
-                read_bounded(path, SECRET_BYTES_MAX).map_err(|message| format!("{}: {message}", path.display()))?
-            }
-        };
-        let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
-        if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(Secret::new(text)) }
     }
 }
 
@@ -256,13 +234,3 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
-
-fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut text = String::new();
-    file.take(bytes_max + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    if text.len() as u64 > bytes_max {
-        return Err(format!("it has more than {bytes_max} bytes, the most allowed"));
-    }
-    Ok(text)
-}

@@ -8,11 +8,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use http::HeaderMap;
 use quorate_types::{ResourceName, TenantId};
 use url::Url;
 
 use crate::access::{Hosts, Origins};
+use crate::credential::{Credential, HeaderSource};
 use crate::limits::{HealthConfig, ListenerLimits, ToolServerLimits};
 use crate::openapi::OpenApiConnection;
 use crate::stdio::StdioConnection;
@@ -141,8 +141,10 @@ pub struct HttpConnection {
     pub urls: Vec<Url>,
     /// The transport of its legacy era.
     pub transport: Transport,
-    /// Headers added to each request; every value is marked sensitive, so `Debug` hides it.
-    pub headers: HeaderMap,
+    /// What the server is shown of us.
+    pub credential: Credential,
+    /// Headers added to each request, of different names; none is the credential's.
+    pub headers: Vec<HeaderSource>,
 }
 
 /// The protocol era of a tool server.
@@ -271,17 +273,20 @@ impl Connection {
     /// Makes a connection to HTTP addresses with every default.
     #[must_use]
     pub fn http(urls: Vec<Url>) -> Self {
-        Self::Http(HttpConnection { urls, transport: Transport::default(), headers: HeaderMap::new() })
+        let (credential, headers) = (Credential::None, Vec::new());
+        Self::Http(HttpConnection { urls, transport: Transport::default(), credential, headers })
     }
 
     /// Lists the files that it is made of, beside the resource's own.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        let api = match self {
+        let (http, api) = match self {
             // Files of a process's variables are read at each of its starts.
-            Self::Http(_) | Self::Stdio(_) => None,
-            Self::OpenApi(api) => Some(&**api),
+            Self::Stdio(_) => (None, None),
+            Self::Http(http) => (Some(http), None),
+            Self::OpenApi(api) => (None, Some(&**api)),
         };
-        api.into_iter().flat_map(OpenApiConnection::files)
+        let http = http.into_iter().flat_map(HttpConnection::files);
+        http.chain(api.into_iter().flat_map(OpenApiConnection::files))
     }
 }
 
@@ -299,6 +304,15 @@ impl fmt::Display for Connection {
                 write!(f, "stdio:{}", stdio.command.first().map(String::as_str).unwrap_or_default())
             }
         }
+    }
+}
+
+// === impl HttpConnection ===
+
+impl HttpConnection {
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let headers = self.headers.iter().filter_map(|header| header.value.file());
+        headers.chain(self.credential.files())
     }
 }
 

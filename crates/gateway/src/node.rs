@@ -116,6 +116,16 @@ pub enum Error {
         /// Why.
         source: upstream::endpoint::InvalidEndpoint,
     },
+    /// What a tool server is shown of us cannot be read.
+    #[error("tool server `{server}`: {key}: {source}")]
+    Credential {
+        /// The tool server.
+        server: ResourceName,
+        /// The key in its document.
+        key: String,
+        /// Why.
+        source: quorate_config::secret::Unreadable,
+    },
     /// An API cannot be made of its document.
     #[error(transparent)]
     Api(#[from] apis::Error),

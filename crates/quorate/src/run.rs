@@ -212,7 +212,7 @@ pub(crate) fn of_gateway(error: quorate_gateway::node::Error) -> Failure {
         E::Bind { .. } => failure.advise(
             "end the program that uses the address, or choose another (`--listen`, or the listener's spec.address)",
         ),
-        E::Tls { .. } | E::Roots(_) | E::Limit { .. } | E::ToolServer { .. } | E::Api(_) => {
+        E::Tls { .. } | E::Roots(_) | E::Limit { .. } | E::ToolServer { .. } | E::Credential { .. } | E::Api(_) => {
             Failure { exit: Exit::Config, ..failure }
         }
         E::Actor(_) => failure,

@@ -5,25 +5,21 @@
 
 use std::collections::BTreeMap;
 
-use http::{HeaderMap, Method};
+use http::Method;
 use quorate_openapi::{Pattern, Rule, Selection, Server};
 
-use super::Site;
 use super::tool_server::check_url;
-use crate::error::{Reason, shown};
+use super::{Site, secret};
+use crate::credential::HeaderSource;
+use crate::error::Reason;
 use crate::form::{AuthForm, MethodForm, OpenApiForm, RuleForm, SERVER_INDEX_MAX};
 use crate::node::Path;
-use crate::openapi::{Auth, OpenApiConnection, SecretSource};
+use crate::openapi::{Auth, OpenApiConnection};
 use crate::report::Report;
-
-/// What comes before the name of an environment variable that holds a secret.
-const ENV: &str = "env:";
-/// What comes before the name of a file that holds a secret.
-const FILE: &str = "file:";
 
 pub(super) fn compile(
     form: &OpenApiForm,
-    headers: HeaderMap,
+    headers: Vec<HeaderSource>,
     site: &Site<'_>,
     report: &mut Report<'_>,
 ) -> Option<OpenApiConnection> {
@@ -97,7 +93,7 @@ fn auth(
     for (scheme, form) in given.into_iter().flatten() {
         let at = at.key(scheme);
         let mut secret = |key: &str, text: &Option<String>| {
-            text.as_deref().and_then(|text| report.accept(&at.key(key), secret(text, site)))
+            text.as_deref().and_then(|text| report.accept(&at.key(key), secret::source(text, site)))
         };
         let (token, value) = (secret("token", &form.token), secret("value", &form.value));
         let (username, password) = (secret("username", &form.username), secret("password", &form.password));
@@ -115,29 +111,6 @@ fn auth(
         all.extend(auth.map(|auth| (scheme.clone(), auth)));
     }
     all
-}
-
-/// Reads where a secret is from; its text is never shown.
-fn secret(text: &str, site: &Site<'_>) -> Result<SecretSource, Reason> {
-    let hidden =
-        |message: &str| Reason::Invalid { value: "the value (hidden)".to_owned(), message: message.to_owned() };
-    if let Some(name) = text.strip_prefix(ENV) {
-        let valid = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let message = "a variable's name has letters, digits and _ only".to_owned();
-        return if valid {
-            Ok(SecretSource::Env(name.to_owned()))
-        } else {
-            Err(Reason::Invalid { value: shown(text), message })
-        };
-    }
-    if let Some(path) = text.strip_prefix(FILE) {
-        return if path.is_empty() {
-            Err(hidden("a file name must follow file:"))
-        } else {
-            Ok(SecretSource::File(site.folder.join(path)))
-        };
-    }
-    if text.is_empty() { Err(hidden("it is empty")) } else { Ok(SecretSource::literal(text)) }
 }
 
 // === impl MethodForm ===

@@ -1,15 +1,15 @@
 //! What makes the spec of a `ToolServer` valid.
 //!
-//! URLs are absolute `http` or `https` without credentials or fragment: credentials belong into
-//! `headers`, whose values are kept out of every log and error. Headers that the protocol or the
-//! connection sets are refused, because two parties cannot both set them.
+//! URLs are absolute `http` or `https` without credentials or fragment: those belong into `credential` or `headers`,
+//! whose values are kept out of every log and error. Headers that the protocol or the connection sets are refused,
+//! because two parties cannot both set them (see the module `secret`).
 
 use std::collections::BTreeMap;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use super::{Head, Order, Site, openapi, stdio};
+use super::{Head, Order, Site, credential, openapi, secret, stdio};
+use crate::credential::{Credential, HeaderSource};
 use crate::error::{Reason, shown};
 use crate::form::{ToolServerForm, URLS_MAX};
 use crate::limits::{HealthConfig, ToolServerLimits};
@@ -19,30 +19,6 @@ use crate::resource::{Connection, Era, HttpConnection, ToolServer};
 
 /// The longest URL in characters; servers refuse request lines of about 8 KiB.
 const URL_CHARS_MAX: usize = 2048;
-/// The longest header value in bytes; servers refuse headers of about 8 KiB.
-const HEADER_BYTES_MAX: usize = 8192;
-
-/// Headers that a request to a tool server gets from us, whatever a document says.
-const RESERVED: [&str; 16] = [
-    "accept",
-    "accept-encoding",
-    "connection",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "keep-alive",
-    "last-event-id",
-    "proxy-connection",
-    "te",
-    "traceparent",
-    "tracestate",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-/// The beginning of the headers that belong to MCP (2025-06-18 and later).
-const RESERVED_PREFIX: &str = "mcp-";
 
 pub(super) fn compile(
     head: Head,
@@ -79,7 +55,7 @@ fn connection(mut form: ToolServerForm, site: &Site<'_>, report: &mut Report<'_>
         }
     }
     let headers_given = form.headers.is_some();
-    let headers = headers(form.headers.as_ref().unwrap_or(&BTreeMap::new()), &at.key("headers"), report);
+    let headers = secret::headers(form.headers.as_ref().unwrap_or(&BTreeMap::new()), &at.key("headers"), site, report);
     if let Some(given) = &form.openapi {
         for (key, given) in [("era", form.era.is_some()), ("transport", form.transport.is_some())] {
             if given {
@@ -87,10 +63,17 @@ fn connection(mut form: ToolServerForm, site: &Site<'_>, report: &mut Report<'_>
                 report.push(&at.key(key), Reason::Conflict { message });
             }
         }
+        if form.credential.is_some() {
+            let message = "credential is for servers at urls: those of an API are in openapi.auth".to_owned();
+            report.push(&at.key("credential"), Reason::Conflict { message });
+        }
         return openapi::compile(given, headers, site, report).map(|api| Connection::OpenApi(Box::new(api)));
     }
     if let Some(given) = form.stdio.take() {
-        for (key, given) in [("headers", headers_given), ("transport", form.transport.is_some())] {
+        let credential_given = form.credential.is_some();
+        let of_urls =
+            [("headers", headers_given), ("transport", form.transport.is_some()), ("credential", credential_given)];
+        for (key, given) in of_urls {
             if given {
                 let message = format!("{key} is for servers at urls: a program has none");
                 report.push(&at.key(key), Reason::Conflict { message });
@@ -98,13 +81,22 @@ fn connection(mut form: ToolServerForm, site: &Site<'_>, report: &mut Report<'_>
         }
         return stdio::compile(given, &at.key("stdio"), site, report);
     }
-    http(form, headers, at, report)
+    http(form, headers, site, report)
 }
 
-fn http(form: ToolServerForm, headers: HeaderMap, at: &Path, report: &mut Report<'_>) -> Option<Connection> {
-    let urls = urls(&form.urls?, &at.key("urls"), report);
+fn http(
+    form: ToolServerForm,
+    headers: Vec<HeaderSource>,
+    site: &Site<'_>,
+    report: &mut Report<'_>,
+) -> Option<Connection> {
+    let urls = urls(&form.urls?, &site.at.key("urls"), report);
     let transport = form.transport.map(Into::into).unwrap_or_default();
-    Some(Connection::Http(HttpConnection { urls, transport, headers }))
+    let credential = match &form.credential {
+        Some(given) => credential::compile(given, &headers, site, report)?,
+        None => Credential::None,
+    };
+    Some(Connection::Http(HttpConnection { urls, transport, credential, headers }))
 }
 
 /// Checks the URL of a tool server, as documents and `--mcp NAME=URL` give it.
@@ -122,7 +114,7 @@ pub fn check_url(text: &str) -> Result<Url, Reason> {
         return Err(invalid("the scheme must be http or https"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid("credentials do not belong into a URL: use spec.headers"));
+        return Err(invalid("credentials do not belong into a URL: they have keys of their own"));
     }
     if url.fragment().is_some() {
         return Err(invalid("a URL that is requested has no fragment (#)"));
@@ -157,34 +149,6 @@ fn urls(given: &[Option<String>], at: &Path, report: &mut Report<'_>) -> Vec<Url
         urls.push((index, url));
     }
     urls.into_iter().map(|(_, url)| url).collect()
-}
-
-fn headers(given: &BTreeMap<String, String>, at: &Path, report: &mut Report<'_>) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(given.len());
-    for (name, value) in given {
-        let Some((name, value)) = report.accept(&at.key(name), header(name, value)) else { continue };
-        if headers.insert(&name, value).is_some() {
-            let message = format!("the header {name} is there twice: names are the same in any case");
-            report.push(at, Reason::Conflict { message });
-        }
-    }
-    headers
-}
-
-fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Reason> {
-    let invalid = |message: &str| Reason::Invalid { value: shown(name), message: message.to_owned() };
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid("it is not a header name"))?;
-    if RESERVED.contains(&name.as_str()) || name.as_str().starts_with(RESERVED_PREFIX) {
-        return Err(invalid("this header is set by the protocol and cannot be chosen"));
-    }
-    let hidden = |message: String| Reason::Invalid { value: "its value (hidden)".to_owned(), message };
-    if value.is_empty() || value.len() > HEADER_BYTES_MAX {
-        return Err(hidden(format!("a header's value has 1 to {HEADER_BYTES_MAX} bytes")));
-    }
-    let mut value = HeaderValue::from_str(value)
-        .map_err(|_| hidden("a header's value has visible ASCII characters, spaces and tabs only".to_owned()))?;
-    value.set_sensitive(true);
-    Ok((name, value))
 }
 
 fn health(form: &ToolServerForm, at: &Path, report: &mut Report<'_>) -> HealthConfig {

@@ -2,6 +2,7 @@
 //!
 //! The certificates that servers are held against are loaded once, when the first of them speaks TLS.
 
+use http::HeaderMap;
 use quorate_config::{HttpConnection, OpenApiConnection, ToolServer};
 use quorate_http::client;
 use quorate_openapi::Api;
@@ -20,8 +21,16 @@ impl Gateway {
         limits: upstream::Limits,
     ) -> Result<Vec<upstream::Endpoint>, Error> {
         let client = self.client(server, &http.urls)?;
+        let mut headers = HeaderMap::with_capacity(http.headers.len());
+        for header in &http.headers {
+            let failed = |source| {
+                let key = format!("spec.headers.{}", header.name);
+                Error::Credential { server: server.name.clone(), key, source }
+            };
+            headers.insert(&header.name, header.read().map_err(failed)?);
+        }
         let endpoint = |url: &url::Url| {
-            upstream::Endpoint::http(url.as_str(), client.clone(), http.headers.clone(), limits)
+            upstream::Endpoint::http(url.as_str(), client.clone(), headers.clone(), limits)
                 .map_err(|source| Error::ToolServer { server: server.name.clone(), source })
         };
         http.urls.iter().map(endpoint).collect()
