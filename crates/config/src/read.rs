@@ -13,7 +13,7 @@ use quorate_types::ByteSize;
 use crate::compile::{self, Compiled, Resource};
 use crate::error::{Errors, Place, Problem, Reason};
 use crate::node::{self, Format, Node};
-use crate::set::{Declared, ResourceSet};
+use crate::set::{Declared, ResourceSet, Resources};
 
 /// The largest file; a tool server takes about 200 bytes.
 pub const FILE_BYTES_MAX: ByteSize = ByteSize::mib(1);
@@ -63,14 +63,14 @@ fn finish(sources: &[Source], mut problems: Vec<Problem>) -> Result<ResourceSet,
     let compiled: Vec<Compiled> =
         documents.iter().map(|one| compile::compile(&one.node, one.place.clone(), &mut problems)).collect();
     let declared: Vec<Declared> = compiled.iter().filter_map(declared).collect();
-    let set = collect(compiled);
+    let resources = collect(compiled);
     let line_of = |place: &Place, path: &node::Path| {
         let same = |one: &&Document| one.place.file == place.file && one.place.document == place.document;
         documents.iter().find(same).and_then(|one| one.node.line_at(path))
     };
-    problems.extend(set.check(&declared, &line_of));
+    problems.extend(resources.check(&declared, &line_of));
     problems.sort_by_key(|problem| order(problem, sources));
-    Errors::of(problems).map_or_else(|| Ok(set.sorted()), Err)
+    Errors::of(problems).map_or_else(|| Ok(ResourceSet::of_checked(resources)), Err)
 }
 
 /// Brings the problems of a document's links beside those of its values.
@@ -113,16 +113,16 @@ fn declared(compiled: &Compiled) -> Option<Declared> {
     Some(Declared { kind, name, tenant, place: compiled.place.clone() })
 }
 
-fn collect(compiled: Vec<Compiled>) -> ResourceSet {
-    let (mut listeners, mut tool_servers, mut toolsets) = (Vec::new(), Vec::new(), Vec::new());
+fn collect(compiled: Vec<Compiled>) -> Resources {
+    let mut resources = Resources::default();
     for resource in compiled.into_iter().filter_map(|one| one.resource) {
         match resource {
-            Resource::Listener(one) => listeners.push(one),
-            Resource::ToolServer(one) => tool_servers.push(one),
-            Resource::Toolset(one) => toolsets.push(one),
+            Resource::Listener(one) => resources.listeners.push(one),
+            Resource::ToolServer(one) => resources.tool_servers.push(one),
+            Resource::Toolset(one) => resources.toolsets.push(one),
         }
     }
-    ResourceSet::unchecked(listeners, tool_servers, toolsets)
+    resources
 }
 
 /// Reads what the paths lead to; what cannot be read is reported.

@@ -19,10 +19,17 @@ const NAMES_SHOWN_MAX: usize = 10;
 
 /// Resources that fit together.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ResourceSet {
-    listeners: Vec<Listener>,
-    tool_servers: Vec<ToolServer>,
-    toolsets: Vec<Toolset>,
+pub struct ResourceSet(Resources);
+
+/// Resources of every kind, before anybody has checked whether they fit together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resources {
+    /// Addresses that clients connect to.
+    pub listeners: Vec<Listener>,
+    /// MCP servers behind the mesh.
+    pub tool_servers: Vec<ToolServer>,
+    /// Virtual MCP endpoints over them.
+    pub toolsets: Vec<Toolset>,
 }
 
 /// What a name refers to, and whether the document behind it was usable.
@@ -46,39 +53,40 @@ impl ResourceSet {
     /// # Errors
     /// [`Errors`] has every name or address that is taken and every reference that does not
     /// resolve.
-    pub fn new(
-        listeners: Vec<Listener>,
-        tool_servers: Vec<ToolServer>,
-        toolsets: Vec<Toolset>,
-    ) -> Result<Self, Errors> {
-        let set = Self { listeners, tool_servers, toolsets };
-        let problems = set.check(&set.declared(), &|_, _| None);
-        Errors::of(problems).map_or_else(|| Ok(set.sorted()), Err)
+    pub fn new(resources: Resources) -> Result<Self, Errors> {
+        let problems = resources.check(&resources.declared(), &|_, _| None);
+        Errors::of(problems).map_or_else(|| Ok(Self(resources.sorted())), Err)
     }
 
-    /// Puts compiled resources together without checking; `check` comes first.
-    pub(crate) fn unchecked(listeners: Vec<Listener>, tool_servers: Vec<ToolServer>, toolsets: Vec<Toolset>) -> Self {
-        Self { listeners, tool_servers, toolsets }
+    /// Takes resources over that were checked ([`Resources::check`]).
+    pub(crate) fn of_checked(resources: Resources) -> Self {
+        Self(resources.sorted())
+    }
+
+    /// Returns the resources, to make another set of them.
+    #[must_use]
+    pub fn into_resources(self) -> Resources {
+        self.0
     }
 
     /// Returns the same set without listeners: of a node that only looks.
     #[must_use]
     pub fn without_listeners(mut self) -> Self {
-        self.listeners.clear();
+        self.0.listeners.clear();
         self
     }
 
     /// Returns the listeners, sorted by name.
     #[must_use]
     pub fn listeners(&self) -> &[Listener] {
-        &self.listeners
+        &self.0.listeners
     }
 
     /// Lists the files that resources name and are made of, each once, sorted.
     #[must_use]
     pub fn named_files(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> =
-            self.tool_servers.iter().flat_map(|server| server.connection.files()).map(PathBuf::from).collect();
+            self.0.tool_servers.iter().flat_map(|server| server.connection.files()).map(PathBuf::from).collect();
         files.sort();
         files.dedup();
         files
@@ -87,30 +95,34 @@ impl ResourceSet {
     /// Returns the tool servers, sorted by name.
     #[must_use]
     pub fn tool_servers(&self) -> &[ToolServer] {
-        &self.tool_servers
+        &self.0.tool_servers
     }
 
     /// Returns the toolsets, sorted by name.
     #[must_use]
     pub fn toolsets(&self) -> &[Toolset] {
-        &self.toolsets
+        &self.0.toolsets
     }
 
     /// Returns the tool server of a name.
     #[must_use]
     pub fn tool_server(&self, name: &ResourceName) -> Option<&ToolServer> {
-        self.tool_servers.iter().find(|server| server.name == *name)
+        self.0.tool_servers.iter().find(|server| server.name == *name)
     }
 
     /// Returns the toolsets that a listener serves: those it names, else all that its tenant may
     /// use. A listener of the default tenant serves every tenant's.
     pub fn toolsets_of<'a>(&'a self, listener: &'a Listener) -> impl Iterator<Item = &'a Toolset> + 'a {
-        self.toolsets.iter().filter(move |toolset| match &listener.toolsets {
+        self.0.toolsets.iter().filter(move |toolset| match &listener.toolsets {
             Toolsets::All => may_serve(&listener.tenant, &toolset.tenant),
             Toolsets::Only(names) => names.contains(&toolset.name),
         })
     }
+}
 
+// === impl Resources ===
+
+impl Resources {
     /// Checks names, addresses and references. `declared` has every document's name, also of
     /// those that did not compile.
     pub(crate) fn check(&self, declared: &[Declared], line_of: &LineOf<'_>) -> Vec<Problem> {
@@ -126,7 +138,7 @@ impl ResourceSet {
         links.problems
     }
 
-    pub(crate) fn sorted(mut self) -> Self {
+    fn sorted(mut self) -> Self {
         self.listeners.sort_by(|left, right| left.name.cmp(&right.name));
         self.tool_servers.sort_by(|left, right| left.name.cmp(&right.name));
         self.toolsets.sort_by(|left, right| left.name.cmp(&right.name));
@@ -305,21 +317,21 @@ mod tests {
 
     #[test]
     fn resources_made_in_code_are_sorted_and_checked_like_documents() {
-        let set = ResourceSet::new(
-            vec![listener("data", "127.0.0.1:0")],
-            vec![server("b"), server("a")],
-            vec![toolset("default", &["b", "a"])],
-        )
+        let set = ResourceSet::new(Resources {
+            listeners: vec![listener("data", "127.0.0.1:0")],
+            tool_servers: vec![server("b"), server("a")],
+            toolsets: vec![toolset("default", &["b", "a"])],
+        })
         .expect("they fit together");
         assert_eq!(set.tool_servers()[0].name, name("a"));
         assert_eq!(set.tool_server(&name("b")).map(|one| &one.name), Some(&name("b")));
         assert_eq!(set.toolsets()[0].naming, crate::Naming::OnCollision);
 
-        let errors = ResourceSet::new(
-            vec![listener("data", "127.0.0.1:4290"), listener("more", "0.0.0.0:4290")],
-            vec![server("a"), server("a")],
-            vec![toolset("default", &["b"])],
-        )
+        let errors = ResourceSet::new(Resources {
+            listeners: vec![listener("data", "127.0.0.1:4290"), listener("more", "0.0.0.0:4290")],
+            tool_servers: vec![server("a"), server("a")],
+            toolsets: vec![toolset("default", &["b"])],
+        })
         .expect_err("they do not fit");
         assert_eq!(
             errors.to_string(),
@@ -348,7 +360,8 @@ mod tests {
             owned(toolset("acme", &["a"]), "acme"),
             owned(toolset("other", &["a"]), "other"),
         ];
-        let set = ResourceSet::new(Vec::new(), vec![server("a")], toolsets).expect("they fit together");
+        let resources = Resources { tool_servers: vec![server("a")], toolsets, ..Resources::default() };
+        let set = ResourceSet::new(resources).expect("they fit together");
         let served = |tenant: Option<&str>| {
             let mut listener = listener("data", "127.0.0.1:0");
             listener.tenant =

@@ -81,14 +81,12 @@ fn resources(
     files: &[std::path::PathBuf],
 ) -> Result<ResourceSet, Failure> {
     let of_files = if files.is_empty() { ResourceSet::default() } else { load_files(files)? };
-    let mut listeners = of_files.listeners().to_vec();
-    if !listeners.iter().any(|listener| listener.address == listen) {
-        listeners.push(Listener::new(name(LISTENER), listen));
+    let mut resources = of_files.into_resources();
+    if !resources.listeners.iter().any(|listener| listener.address == listen) {
+        resources.listeners.push(Listener::new(name(LISTENER), listen));
     }
-    let mut tool_servers = of_files.tool_servers().to_vec();
-    let mut toolsets = of_files.toolsets().to_vec();
     if !servers.is_empty() {
-        tool_servers.extend(servers.iter().cloned());
+        resources.tool_servers.extend(servers.iter().cloned());
         let names = servers.iter().map(|server| server.name.clone()).collect();
         let mut toolset = Toolset::new(name(Toolset::DEFAULT_NAME), names);
         if let Some(naming) = naming {
@@ -98,9 +96,9 @@ fn resources(
                 NamingArg::OnCollision => Naming::OnCollision,
             };
         }
-        toolsets.push(toolset);
+        resources.toolsets.push(toolset);
     }
-    ResourceSet::new(listeners, tool_servers, toolsets).map_err(|errors| of_config(&errors))
+    ResourceSet::new(resources).map_err(|errors| of_config(&errors))
 }
 
 async fn greeting(running: &Running, listen: SocketAddr, resources: &ResourceSet, is_demo: bool) -> String {
