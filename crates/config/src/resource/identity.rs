@@ -11,7 +11,7 @@ use std::time::Duration;
 use quorate_types::{ResourceName, TenantId, Timestamp};
 use url::Url;
 
-use crate::openapi::SecretSource;
+use crate::secret::SecretSource;
 
 /// One that vouches for callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
