@@ -4,7 +4,7 @@
 //! shape cannot judge: names, addresses, URLs, ranges, and keys that contradict each other. Every
 //! check reports and goes on; a resource comes out only when nothing was reported.
 
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
 use quorate_types::units::format_duration;
@@ -15,17 +15,23 @@ use serde_json::Value as Json;
 use crate::error::{Place, Problem, Reason, shown};
 use crate::node::{Node, Path};
 use crate::report::Report;
-use crate::resource::{Kind, Listener, ToolServer, Toolset};
+use crate::resource::{ApiKey, Issuer, Kind, Listener, Policy, Tenant, ToolServer, Toolset};
 use crate::suggest::nearest;
 use crate::{schema, shape};
 
+mod api_key;
 mod credential;
+mod issuer;
 mod listener;
 mod openapi;
+mod policy;
+mod scopes;
 mod secret;
 mod stdio;
+mod tenant;
 mod tool_server;
 mod toolset;
+mod trusted_url;
 
 pub use tool_server::check_url;
 
@@ -47,6 +53,10 @@ pub(crate) enum Resource {
     Listener(Listener),
     ToolServer(ToolServer),
     Toolset(Toolset),
+    Issuer(Issuer),
+    ApiKey(ApiKey),
+    Tenant(Tenant),
+    Policy(Policy),
 }
 
 /// What every kind has beside its spec.
@@ -84,20 +94,23 @@ pub(crate) fn compile(node: &Node, mut place: Place, problems: &mut Vec<Problem>
     let compiled = spec.and_then(|spec| {
         // The spec is checked even when the head is not valid, under a name that goes nowhere.
         let head = Head { name: name.clone().unwrap_or_else(unnamed), tenant: tenant.unwrap_or_default() };
-        match kind {
-            Kind::Listener => {
-                listener::compile(head, &read(spec, &mut report)?, &site, &mut report).map(Resource::Listener)
-            }
-            Kind::ToolServer => {
-                tool_server::compile(head, read(spec, &mut report)?, &site, &mut report).map(Resource::ToolServer)
-            }
-            Kind::Toolset => {
-                toolset::compile(head, &read(spec, &mut report)?, &site, &mut report).map(Resource::Toolset)
-            }
-        }
+        resource(kind, head, spec, &site, &mut report)
     });
     let resource = compiled.filter(|_| problems.len() == before);
     Compiled { place, identity: name.map(|name| (kind, name)), resource }
+}
+
+/// Compiles a spec that has the shape of its kind.
+fn resource(kind: Kind, head: Head, spec: Json, site: &Site<'_>, report: &mut Report<'_>) -> Option<Resource> {
+    match kind {
+        Kind::Listener => listener::compile(head, &read(spec, report)?, site, report).map(Resource::Listener),
+        Kind::ToolServer => tool_server::compile(head, read(spec, report)?, site, report).map(Resource::ToolServer),
+        Kind::Toolset => toolset::compile(head, &read(spec, report)?, site, report).map(Resource::Toolset),
+        Kind::Issuer => issuer::compile(head, &read(spec, report)?, site, report).map(Resource::Issuer),
+        Kind::ApiKey => api_key::compile(head, &read(spec, report)?, site, report).map(Resource::ApiKey),
+        Kind::Tenant => tenant::compile(head, &read(spec, report)?, site, report).map(Resource::Tenant),
+        Kind::Policy => policy::compile(head, read(spec, report)?, site, report).map(Resource::Policy),
+    }
 }
 
 /// Finds out the kind, which decides on everything else.
@@ -142,6 +155,22 @@ fn parsed<T, E: ToString>(text: &str, make: impl FnOnce(&str) -> Result<T, E>) -
 fn names(given: &[Option<String>], at: &Path, report: &mut Report<'_>) -> Vec<ResourceName> {
     let texts = given.iter().enumerate().filter_map(|(index, text)| Some((index, text.as_deref()?)));
     texts.filter_map(|(index, text)| report.accept(&at.index(index), parsed(text, ResourceName::new))).collect()
+}
+
+/// Parses where a file is; a relative path begins at the folder of the document's file.
+fn file(text: &str, site: &Site<'_>) -> Result<PathBuf, Reason> {
+    if text.is_empty() {
+        let message = "a file name must not be empty".to_owned();
+        return Err(Reason::Invalid { value: shown(text), message });
+    }
+    // An absolute path replaces the folder.
+    Ok(site.folder.join(text))
+}
+
+/// Parses a list of files; those that are none are reported.
+fn files(given: Option<&[Option<String>]>, at: &Path, site: &Site<'_>, report: &mut Report<'_>) -> Vec<PathBuf> {
+    let texts = given.into_iter().flatten().enumerate().filter_map(|(index, text)| Some((index, text.as_deref()?)));
+    texts.filter_map(|(index, text)| report.accept(&at.index(index), file(text, site))).collect()
 }
 
 /// Two times of which the first must not be longer than the second.

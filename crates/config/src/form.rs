@@ -16,9 +16,13 @@ use crate::resource::{Era, Naming, Transport};
 use crate::stdio::Isolation;
 
 pub(crate) mod credential;
+pub(crate) mod identity;
+pub(crate) mod issuer;
 pub(crate) mod toolset;
 
 pub(crate) use credential::CredentialForm;
+pub(crate) use identity::{ApiKeyForm, PolicyForm, TenantForm};
+pub(crate) use issuer::IssuerForm;
 pub(crate) use toolset::ToolsetForm;
 
 /// The most URLs of one tool server.
@@ -43,6 +47,10 @@ pub(crate) struct ListenerForm {
     /// Serve without TLS also to other machines. A loopback address needs no such permission.
     #[schemars(extend("default" = false))]
     pub(crate) plaintext: Option<bool>,
+    /// The URL that clients know this listener by, without a path: `https`, or `http` on a loopback
+    /// address or with `plaintext`. Tokens for the toolsets here name it with the toolset's path,
+    /// such as `https://mesh.example/mcp`. By default it is what the `Host` header says.
+    pub(crate) public_url: Option<String>,
     /// What must be known of a caller. By default what authentication finds is enough, which on
     /// a loopback address may be the development identity.
     #[schemars(extend("default" = [], "maxItems" = 2, "uniqueItems" = true))]
@@ -73,6 +81,22 @@ pub(crate) struct TlsForm {
     /// A PEM file with the private key.
     #[schemars(required)]
     pub(crate) key: Option<String>,
+    /// Ask clients for certificates with SPIFFE ids. By default they are not asked.
+    pub(crate) clients: Option<ClientsForm>,
+}
+
+/// Certificates that clients show.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ClientsForm {
+    /// The names of the issuers, of the kind `spiffe`, whose certificates are taken. By default all
+    /// that the listener's tenant may use.
+    #[schemars(extend("minItems" = 1, "maxItems" = LIST_MAX, "uniqueItems" = true))]
+    pub(crate) issuers: Option<Vec<Option<String>>>,
+    /// Turn clients without a certificate away at the handshake. By default they may show something
+    /// else, such as a token.
+    #[schemars(extend("default" = false))]
+    pub(crate) required: Option<bool>,
 }
 
 /// A part of a principal that must be known.

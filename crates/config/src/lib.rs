@@ -39,8 +39,9 @@ pub use limits::{HealthConfig, ListenerLimits, StdioLimits, ToolServerLimits};
 pub use openapi::OpenApiConnection;
 pub use read::{DOCUMENTS_MAX, FILE_BYTES_MAX, FILES_MAX, Source, TOTAL_BYTES_MAX, load, parse};
 pub use resource::{
-    Access, ClientCertificates, Connection, Denied, Draw, Era, HttpConnection, Kind, Listener, Member, Naming,
-    Requires, TlsFiles, ToolServer, Toolset, Toolsets, Transport, TrustedIssuers, Version,
+    Access, ApiKey, ClientCertificates, Connection, Denied, Draw, Era, HttpConnection, Issuer, Kind, Listener, Member,
+    Naming, Policy, Requires, Tenant, TlsFiles, ToolServer, Toolset, Toolsets, Transport, TrustedIssuers, Version,
+    identity,
 };
 pub use schema::schema;
 pub use secret::SecretSource;

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path as FilePath, PathBuf};
 
-use quorate_types::ByteSize;
+use quorate_types::{ByteSize, TenantId};
 
 use crate::compile::{self, Compiled, Resource};
 use crate::error::{Errors, Place, Problem, Reason};
@@ -109,6 +109,10 @@ fn declared(compiled: &Compiled) -> Option<Declared> {
         Resource::Listener(one) => one.tenant.clone(),
         Resource::ToolServer(one) => one.tenant.clone(),
         Resource::Toolset(one) => one.tenant.clone(),
+        Resource::Issuer(one) => one.tenant.clone(),
+        Resource::ApiKey(one) => one.tenant.clone(),
+        Resource::Tenant(_) => TenantId::default(),
+        Resource::Policy(one) => one.tenant.clone(),
     });
     Some(Declared { kind, name, tenant, place: compiled.place.clone() })
 }
@@ -120,6 +124,10 @@ fn collect(compiled: Vec<Compiled>) -> Resources {
             Resource::Listener(one) => resources.listeners.push(one),
             Resource::ToolServer(one) => resources.tool_servers.push(one),
             Resource::Toolset(one) => resources.toolsets.push(one),
+            Resource::Issuer(one) => resources.issuers.push(one),
+            Resource::ApiKey(one) => resources.api_keys.push(one),
+            Resource::Tenant(one) => resources.tenants.push(one),
+            Resource::Policy(one) => resources.policies.push(one),
         }
     }
     resources

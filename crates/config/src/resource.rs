@@ -20,6 +20,7 @@ use crate::stdio::StdioConnection;
 pub mod identity;
 mod toolset;
 
+pub use identity::{ApiKey, Issuer, Policy, Tenant};
 pub use toolset::{Access, Denied, Draw, Member, Toolset, Version};
 
 /// The kinds of resources that a document may have.
@@ -31,6 +32,14 @@ pub enum Kind {
     ToolServer,
     /// A virtual MCP endpoint over one or more tool servers.
     Toolset,
+    /// One that vouches for callers.
+    Issuer,
+    /// What lets an agent in by itself.
+    ApiKey,
+    /// What an operator says of a tenant.
+    Tenant,
+    /// What callers may do.
+    Policy,
 }
 
 /// An address that clients connect to.
@@ -186,7 +195,8 @@ pub enum Naming {
 
 impl Kind {
     /// All kinds, in the order in which resources are listed.
-    pub const ALL: [Self; 3] = [Self::Listener, Self::ToolServer, Self::Toolset];
+    pub const ALL: [Self; 7] =
+        [Self::Listener, Self::ToolServer, Self::Toolset, Self::Issuer, Self::ApiKey, Self::Tenant, Self::Policy];
 
     /// Returns the text of `kind` in a document.
     #[must_use]
@@ -195,6 +205,10 @@ impl Kind {
             Self::Listener => "Listener",
             Self::ToolServer => "ToolServer",
             Self::Toolset => "Toolset",
+            Self::Issuer => "Issuer",
+            Self::ApiKey => "ApiKey",
+            Self::Tenant => "Tenant",
+            Self::Policy => "Policy",
         }
     }
 }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::form::{ListenerForm, ToolServerForm, ToolsetForm};
+use crate::form::{ApiKeyForm, IssuerForm, ListenerForm, PolicyForm, TenantForm, ToolServerForm, ToolsetForm};
 use crate::resource::Kind;
 
 /// The form of names (see `quorate_types::ResourceName`).
@@ -30,7 +30,7 @@ pub fn schema() -> Value {
 
 /// Returns the schema of the documents of one kind.
 pub(crate) fn of_kind(kind: Kind) -> &'static Value {
-    static SCHEMAS: LazyLock<[Value; 3]> = LazyLock::new(|| Kind::ALL.map(document_schema));
+    static SCHEMAS: LazyLock<[Value; Kind::ALL.len()]> = LazyLock::new(|| Kind::ALL.map(document_schema));
     &SCHEMAS[kind as usize]
 }
 
@@ -39,6 +39,10 @@ fn document_schema(kind: Kind) -> Value {
         Kind::Listener => spec_schema::<ListenerForm>(),
         Kind::ToolServer => spec_schema::<ToolServerForm>(),
         Kind::Toolset => spec_schema::<ToolsetForm>(),
+        Kind::Issuer => spec_schema::<IssuerForm>(),
+        Kind::ApiKey => spec_schema::<ApiKeyForm>(),
+        Kind::Tenant => spec_schema::<TenantForm>(),
+        Kind::Policy => spec_schema::<PolicyForm>(),
     };
     let name = json!({
         "description": format!("The name, unique among resources of kind {kind}: lower-case letters, digits, `-` and `_`, at most 63."),
@@ -165,6 +169,11 @@ mod tests {
         // Of the ways to a tool server one is needed, which is judged beyond the schema.
         assert_eq!(required(Kind::ToolServer), json!(null));
         assert_eq!(required(Kind::Toolset), json!(["servers"]));
+        // An issuer vouches in one of three ways.
+        assert_eq!(required(Kind::Issuer), json!(null));
+        assert_eq!(required(Kind::ApiKey), json!(["keys"]));
+        assert_eq!(required(Kind::Tenant), json!(null));
+        assert_eq!(required(Kind::Policy), json!(["cedar"]));
     }
 
     #[test]

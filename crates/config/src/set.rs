@@ -11,8 +11,10 @@ use quorate_types::{ResourceName, TenantId};
 
 use crate::error::{Errors, Place, Problem, Reason};
 use crate::node::Path;
-use crate::resource::{Kind, Listener, ToolServer, Toolset, Toolsets};
+use crate::resource::{ApiKey, Issuer, Kind, Listener, Policy, Tenant, ToolServer, Toolset, Toolsets};
 use crate::suggest::nearest;
+
+mod identity;
 
 /// The most names that an error lists.
 const NAMES_SHOWN_MAX: usize = 10;
@@ -30,6 +32,14 @@ pub struct Resources {
     pub tool_servers: Vec<ToolServer>,
     /// Virtual MCP endpoints over them.
     pub toolsets: Vec<Toolset>,
+    /// Those that vouch for callers.
+    pub issuers: Vec<Issuer>,
+    /// What lets agents in by themselves.
+    pub api_keys: Vec<ApiKey>,
+    /// What operators say of tenants.
+    pub tenants: Vec<Tenant>,
+    /// What callers may do.
+    pub policies: Vec<Policy>,
 }
 
 /// What a name refers to, and whether the document behind it was usable.
@@ -85,8 +95,9 @@ impl ResourceSet {
     /// Lists the files that resources name and are made of, each once, sorted.
     #[must_use]
     pub fn named_files(&self) -> Vec<PathBuf> {
-        let mut files: Vec<PathBuf> =
-            self.0.tool_servers.iter().flat_map(|server| server.connection.files()).map(PathBuf::from).collect();
+        let of_servers = self.0.tool_servers.iter().flat_map(|server| server.connection.files());
+        let of_issuers = self.0.issuers.iter().flat_map(Issuer::files);
+        let mut files: Vec<PathBuf> = of_servers.chain(of_issuers).map(PathBuf::from).collect();
         files.sort();
         files.dedup();
         files
@@ -102,6 +113,30 @@ impl ResourceSet {
     #[must_use]
     pub fn toolsets(&self) -> &[Toolset] {
         &self.0.toolsets
+    }
+
+    /// Returns the issuers, sorted by name.
+    #[must_use]
+    pub fn issuers(&self) -> &[Issuer] {
+        &self.0.issuers
+    }
+
+    /// Returns the API keys, sorted by name.
+    #[must_use]
+    pub fn api_keys(&self) -> &[ApiKey] {
+        &self.0.api_keys
+    }
+
+    /// Returns what operators say of tenants, sorted by name; a tenant needs no such resource.
+    #[must_use]
+    pub fn tenants(&self) -> &[Tenant] {
+        &self.0.tenants
+    }
+
+    /// Returns the policies, sorted by name.
+    #[must_use]
+    pub fn policies(&self) -> &[Policy] {
+        &self.0.policies
     }
 
     /// Returns the tool server of a name.
@@ -131,9 +166,16 @@ impl Resources {
         links.addresses(&self.listeners);
         for listener in &self.listeners {
             links.toolsets(listener);
+            links.clients(listener, &self.issuers);
+            links.audience(listener, &self.issuers);
         }
         for toolset in &self.toolsets {
             links.servers(toolset);
+        }
+        links.judges(&self.issuers);
+        links.key_ids(&self.api_keys);
+        for tenant in &self.tenants {
+            links.members(tenant);
         }
         links.problems
     }
@@ -142,6 +184,10 @@ impl Resources {
         self.listeners.sort_by(|left, right| left.name.cmp(&right.name));
         self.tool_servers.sort_by(|left, right| left.name.cmp(&right.name));
         self.toolsets.sort_by(|left, right| left.name.cmp(&right.name));
+        self.issuers.sort_by(|left, right| left.name.cmp(&right.name));
+        self.api_keys.sort_by(|left, right| left.name.cmp(&right.name));
+        self.tenants.sort_by(|left, right| left.name.cmp(&right.name));
+        self.policies.sort_by(|left, right| left.name.cmp(&right.name));
         self
     }
 
@@ -153,7 +199,13 @@ impl Resources {
         let listeners = self.listeners.iter().map(|one| of(Kind::Listener, &one.name, &one.tenant));
         let tool_servers = self.tool_servers.iter().map(|one| of(Kind::ToolServer, &one.name, &one.tenant));
         let toolsets = self.toolsets.iter().map(|one| of(Kind::Toolset, &one.name, &one.tenant));
-        listeners.chain(tool_servers).chain(toolsets).collect()
+        let issuers = self.issuers.iter().map(|one| of(Kind::Issuer, &one.name, &one.tenant));
+        let api_keys = self.api_keys.iter().map(|one| of(Kind::ApiKey, &one.name, &one.tenant));
+        let operator = TenantId::default();
+        let tenants = self.tenants.iter().map(|one| of(Kind::Tenant, &one.name, &operator));
+        let policies = self.policies.iter().map(|one| of(Kind::Policy, &one.name, &one.tenant));
+        let plain = listeners.chain(tool_servers).chain(toolsets);
+        plain.chain(issuers).chain(api_keys).chain(tenants).chain(policies).collect()
     }
 }
 
@@ -244,9 +296,11 @@ impl Links<'_> {
             return self.push(reference.from, &reference.path, reason);
         };
         let Some(owner) = &target.tenant else { return };
-        let allowed = match kind {
-            Kind::Toolset => may_serve(reference.tenant, owner),
-            Kind::Listener | Kind::ToolServer => may_use(reference.tenant, owner),
+        let allowed = match reference.from.0 {
+            Kind::Listener => may_serve(reference.tenant, owner),
+            Kind::ToolServer | Kind::Toolset | Kind::Issuer | Kind::ApiKey | Kind::Tenant | Kind::Policy => {
+                may_use(reference.tenant, owner)
+            }
         };
         if !allowed {
             let (owner, tenant) = (owner.to_string(), reference.tenant.to_string());
@@ -321,6 +375,7 @@ mod tests {
             listeners: vec![listener("data", "127.0.0.1:0")],
             tool_servers: vec![server("b"), server("a")],
             toolsets: vec![toolset("default", &["b", "a"])],
+            ..Resources::default()
         })
         .expect("they fit together");
         assert_eq!(set.tool_servers()[0].name, name("a"));
@@ -331,6 +386,7 @@ mod tests {
             listeners: vec![listener("data", "127.0.0.1:4290"), listener("more", "0.0.0.0:4290")],
             tool_servers: vec![server("a"), server("a")],
             toolsets: vec![toolset("default", &["b"])],
+            ..Resources::default()
         })
         .expect_err("they do not fit");
         assert_eq!(

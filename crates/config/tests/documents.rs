@@ -115,7 +115,7 @@ fn what_a_document_says_is_what_comes_out() {
     let files: Vec<&Path> = api.files().collect();
     assert_eq!(files, [folder("accepted").join("shop.yaml"), folder("accepted").join("secrets/key")]);
     assert!(!format!("{shop:?}").contains("not-a-real-word"), "Debug shows a secret");
-    assert_eq!(set.named_files().len(), 5);
+    assert_eq!(set.named_files().len(), 11, "with those of issuers");
 
     let toolset = &set.toolsets()[0];
     assert_eq!(toolset.naming, Naming::OnCollision, "the default with two servers");

@@ -72,18 +72,23 @@ fn allowed(value: &Value) -> String {
     if let Some(words) = value["anyOf"].as_array().and_then(|options| options.iter().find_map(choices)) {
         return format!("{words}, or see below");
     }
-    let choices = choices(value).or_else(|| choices(&value["items"]));
+    let words = choices(value).or_else(|| choices(&value["items"]));
     let kind = value["type"].as_str().unwrap_or("text");
-    match (choices, kind) {
+    match (words, kind) {
         (Some(words), "array") => format!("a list of {words}"),
         (Some(words), _) => words,
         (None, "array") if object_of(&value["items"]).is_some() => {
             format!("a list of at most {}, see below", value["maxItems"])
         }
         (None, "object") if value["additionalProperties"].is_object() && value["properties"].is_null() => {
-            let max = &value["maxProperties"];
-            let what = if object_of(&value["additionalProperties"]).is_some() { ", see below" } else { " with texts" };
-            format!("at most {max} keys{what}")
+            let others = &value["additionalProperties"];
+            let what = match choices(others) {
+                _ if object_of(others).is_some() => ", see below".to_owned(),
+                _ if others["type"] == "array" => " with lists of texts".to_owned(),
+                Some(words) => format!(", each with one of {words}"),
+                None => " with texts".to_owned(),
+            };
+            format!("at most {} keys{what}", value["maxProperties"])
         }
         (None, "array") => match &value["maxItems"] {
             Value::Null => "a list of texts".to_owned(),
@@ -111,7 +116,8 @@ fn meaning(value: &Value) -> String {
     if let Some(end) = meaning.rfind(" Default ").filter(|_| meaning.contains("; from ")) {
         meaning.truncate(end);
     }
-    let choices = value["oneOf"].as_array().or_else(|| value["items"]["oneOf"].as_array());
+    let places = [value, &value["items"], &value["additionalProperties"]];
+    let choices = places.into_iter().find_map(|place| place["oneOf"].as_array());
     for choice in choices.into_iter().flatten() {
         write!(meaning, " `{}`: {}", text(&choice["const"]), text(&choice["description"])).expect("a string takes all");
     }
@@ -143,7 +149,7 @@ fn the_tables_of_the_configuration_page_are_those_of_the_schema() {
 
     let (made, count) = remade(&page, &quorate_config::schema());
 
-    assert_eq!(count, 27, "one table for each object of a document that has fixed keys");
+    assert_eq!(count, 38, "one table for each object of a document that has fixed keys");
     if std::env::var_os("WRITE_PAGES").is_some() {
         std::fs::write(&path, &made).expect("the page can be written");
         return;

@@ -4,7 +4,7 @@
 //! Nothing is bound, connected to or written, but by `--probe`, which asks tool servers for their
 //! lists ([`probe`]); documents and secrets that resources name are read.
 
-use quorate_config::{Connection, Listener, ResourceSet, ToolServer, Toolset};
+use quorate_config::{ApiKey, Connection, Issuer, Kind, Listener, Policy, ResourceSet, Tenant, ToolServer, Toolset};
 use quorate_openapi::Compiled;
 
 use crate::cli::{SchemaArgs, ValidateArgs};
@@ -75,9 +75,20 @@ fn summary(resources: &ResourceSet) -> String {
         let servers: Vec<&str> = toolset.servers().map(quorate_types::ResourceName::as_str).collect();
         format!("  Toolset     {}  {} ({})\n", toolset.name, servers.join(" "), toolset.naming.as_str())
     };
+    let named = |kind: Kind, name: &str, about: &str| format!("  {:<10}  {name}  {about}\n", kind.as_str());
+    let issuer = |issuer: &Issuer| named(Kind::Issuer, issuer.name.as_str(), &issuer.method.to_string());
+    let api_key = |key: &ApiKey| {
+        named(Kind::ApiKey, key.name.as_str(), &format!("{} ({})", key.agent, counted(key.secrets.len(), "key")))
+    };
+    let tenant = |tenant: &Tenant| named(Kind::Tenant, tenant.name.as_str(), &counted(tenant.groups.len(), "group"));
+    let policy = |policy: &Policy| named(Kind::Policy, policy.name.as_str(), policy.mode.as_str());
     let mut text = String::from("valid:\n");
     text.extend(resources.listeners().iter().map(listener));
     text.extend(resources.tool_servers().iter().map(server));
     text.extend(resources.toolsets().iter().map(toolset));
+    text.extend(resources.issuers().iter().map(issuer));
+    text.extend(resources.api_keys().iter().map(api_key));
+    text.extend(resources.tenants().iter().map(tenant));
+    text.extend(resources.policies().iter().map(policy));
     text
 }

@@ -5,14 +5,16 @@
 
 use std::net::SocketAddr;
 
-use super::{Head, Order, Site, names, parsed};
+use url::Url;
+
+use super::{Head, Order, Site, file, names, parsed, trusted_url};
 use crate::access::{Authority, Hosts, Origin, Origins};
-use crate::error::Reason;
-use crate::form::{ListenerForm, RequirementForm, TlsForm};
+use crate::error::{Reason, shown};
+use crate::form::{ClientsForm, ListenerForm, RequirementForm, TlsForm};
 use crate::limits::ListenerLimits;
 use crate::node::Path;
 use crate::report::Report;
-use crate::resource::{Listener, Requires, TlsFiles, Toolsets};
+use crate::resource::{ClientCertificates, Listener, Requires, TlsFiles, Toolsets, TrustedIssuers};
 
 /// Stands for every host or origin.
 const ANY: &str = "*";
@@ -27,14 +29,16 @@ pub(super) fn compile(head: Head, form: &ListenerForm, site: &Site<'_>, report: 
     let address = form.address.as_deref()?;
     let address = report.accept(&at.key("address"), parsed(address, parse_address))?;
     check_transport(form, address, at, report);
+    let public_url = form.public_url.as_deref();
+    let public_url = public_url.and_then(|text| report.accept(&at.key("publicUrl"), self::public_url(text, form)));
     let loopback = address.ip().is_loopback();
     Some(Listener {
         name: head.name,
         tenant: head.tenant,
         address,
         tls,
-        public_url: None,
-        requires: requires(form),
+        public_url,
+        requires: requires(form.requires.as_deref()),
         hosts: hosts.unwrap_or_else(|| Hosts::default_for(loopback)),
         origins: origins.unwrap_or_else(|| Origins::default_for(loopback)),
         toolsets: toolsets.map_or(Toolsets::All, Toolsets::Only),
@@ -69,23 +73,34 @@ fn check_transport(form: &ListenerForm, address: SocketAddr, at: &Path, report: 
     report.push(&at.key(key), Reason::Conflict { message });
 }
 
-fn tls(form: &TlsForm, site: &Site<'_>, report: &mut Report<'_>) -> Option<TlsFiles> {
-    let mut file = |key: &str, text: Option<&str>| match text? {
-        "" => {
-            let message = "a file name must not be empty".to_owned();
-            report.push(&site.at.key("tls").key(key), Reason::Invalid { value: "\"\"".to_owned(), message });
-            None
-        }
-        // An absolute path replaces the folder.
-        text => Some(site.folder.join(text)),
-    };
-    let (certificate, key) = (file("certificate", form.certificate.as_deref()), file("key", form.key.as_deref()));
-    Some(TlsFiles { certificate: certificate?, key: key?, clients: None })
+/// The URL that clients know a listener by: a scheme, a host and perhaps a port.
+fn public_url(text: &str, form: &ListenerForm) -> Result<Url, Reason> {
+    let url = if form.plaintext == Some(true) { trusted_url::any(text)? } else { trusted_url::confidential(text)? };
+    if url.path() != "/" || url.query().is_some() {
+        let message = "it has a path: toolsets are at /mcp and /mcp/NAME below it".to_owned();
+        return Err(Reason::Invalid { value: shown(text), message });
+    }
+    Ok(url)
 }
 
-fn requires(form: &ListenerForm) -> Requires {
+fn tls(form: &TlsForm, site: &Site<'_>, report: &mut Report<'_>) -> Option<TlsFiles> {
+    let at = site.at.key("tls");
+    let mut one = |key: &str, text: Option<&str>| report.accept(&at.key(key), file(text?, site));
+    let (certificate, key) = (one("certificate", form.certificate.as_deref()), one("key", form.key.as_deref()));
+    let clients = form.clients.as_ref().map(|given| clients(given, &at.key("clients"), report));
+    Some(TlsFiles { certificate: certificate?, key: key?, clients })
+}
+
+fn clients(form: &ClientsForm, at: &Path, report: &mut Report<'_>) -> ClientCertificates {
+    let issuers = form.issuers.as_ref().map(|given| names(given, &at.key("issuers"), report));
+    let issuers = issuers.map_or(TrustedIssuers::All, TrustedIssuers::Only);
+    ClientCertificates { issuers, required: form.required.unwrap_or(false) }
+}
+
+/// Takes over what must be known of a caller.
+pub(super) fn requires(given: Option<&[Option<RequirementForm>]>) -> Requires {
     let mut requires = Requires::default();
-    for requirement in form.requires.iter().flatten().flatten() {
+    for requirement in given.into_iter().flatten().flatten() {
         match requirement {
             RequirementForm::Agent => requires.agent = true,
             RequirementForm::User => requires.user = true,

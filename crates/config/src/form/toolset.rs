@@ -11,8 +11,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Number, Value};
 
-use super::NamingForm;
-use crate::resource::Draw;
+use super::identity::SCOPES_MAX;
+use super::{NamingForm, RequirementForm};
+use crate::resource::{Denied, Draw};
 
 /// The most members of one toolset.
 pub(crate) const SERVERS_MAX: usize = 256;
@@ -51,6 +52,25 @@ pub(crate) struct ToolsetForm {
     pub(crate) resources: Option<Vec<Option<ResourceRuleForm>>>,
     /// Gives the toolset a tool `find_tools` that searches its tools. By default there is none.
     pub(crate) search: Option<SearchForm>,
+    /// What must be known of a caller. By default what the listener requires is enough.
+    #[schemars(extend("default" = [], "maxItems" = 2, "uniqueItems" = true))]
+    pub(crate) requires: Option<Vec<Option<RequirementForm>>>,
+    /// The OAuth scopes that a caller must have for anything here; clients are told to ask for them.
+    #[schemars(extend("default" = [], "maxItems" = SCOPES_MAX, "uniqueItems" = true))]
+    pub(crate) scopes: Option<Vec<Option<String>>>,
+    /// What a caller is told of a tool, prompt or resource that it may not use.
+    #[schemars(extend("default" = "unknown"))]
+    pub(crate) denied: Option<DeniedForm>,
+}
+
+/// What a denied caller is told.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum DeniedForm {
+    /// That it does not exist, so that nobody learns what there is.
+    Unknown,
+    /// That it is denied.
+    Forbidden,
 }
 
 /// A tool server by its name, or a member with more to say.
@@ -318,6 +338,17 @@ pub(crate) const TIMEOUT_SECONDS: (u64, u64) = (1, 24 * 3600);
 pub(crate) const CONCURRENCY: (u32, u32) = (1, 100_000);
 /// The fewest, default and most tools of one search: definitions are long, and models read them all.
 pub(crate) const RESULTS: (u32, u32, u32) = (1, 5, 50);
+
+// === impl DeniedForm ===
+
+impl From<DeniedForm> for Denied {
+    fn from(form: DeniedForm) -> Self {
+        match form {
+            DeniedForm::Unknown => Self::Unknown,
+            DeniedForm::Forbidden => Self::Forbidden,
+        }
+    }
+}
 
 // === impl DrawForm ===
 

@@ -5,7 +5,8 @@
 //! fetched, API keys are stored as MACs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quorate_types::{ResourceName, TenantId, Timestamp};
@@ -189,8 +190,8 @@ pub struct ApiKey {
     pub secrets: Vec<KeySecret>,
 }
 
-/// One secret of an API key, as its MAC.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One secret of an API key, as its MAC. `Debug` leaves the MAC out.
+#[derive(Clone, PartialEq, Eq)]
 pub struct KeySecret {
     /// The visible part of the key.
     pub id: String,
@@ -262,4 +263,93 @@ pub enum PolicyMode {
     Enforce,
     /// It only counts what it would deny.
     DryRun,
+}
+
+// === impl Issuer ===
+
+impl Issuer {
+    /// Lists the files that it is made of.
+    pub fn files(&self) -> Vec<&Path> {
+        match &self.method {
+            Vouching::Oidc(oidc) => oidc.keys.file().into_iter().chain(oidc.ca.as_deref()).collect(),
+            Vouching::Introspection(asked) => {
+                asked.client_secret.file().into_iter().chain(asked.ca.as_deref()).collect()
+            }
+            Vouching::Spiffe(domain) => domain.bundles.iter().chain(&domain.crls).map(PathBuf::as_path).collect(),
+        }
+    }
+
+    /// Returns what holds for its tokens, if it is one of tokens.
+    #[must_use]
+    pub fn tokens(&self) -> Option<&Tokens> {
+        match &self.method {
+            Vouching::Oidc(oidc) => Some(&oidc.tokens),
+            Vouching::Introspection(asked) => Some(&asked.tokens),
+            Vouching::Spiffe(_) => None,
+        }
+    }
+}
+
+// === impl Vouching ===
+
+impl fmt::Display for Vouching {
+    /// Writes how it vouches, and for what; no secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Oidc(oidc) => write!(f, "oidc {}", oidc.issuer),
+            Self::Introspection(asked) => write!(f, "introspection {}", asked.issuer),
+            Self::Spiffe(domain) => write!(f, "spiffe://{}", domain.domain),
+        }
+    }
+}
+
+// === impl KeySource ===
+
+impl KeySource {
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Discovery | Self::Url(_) => None,
+        }
+    }
+}
+
+// === impl Algorithm ===
+
+impl Algorithm {
+    /// All of them; what is not here (`none`, `HS256` and the like) is never taken.
+    pub const ALL: [Self; 9] = [
+        Self::Es256,
+        Self::Es384,
+        Self::EdDsa,
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Ps512,
+    ];
+}
+
+// === impl KeySecret ===
+
+impl fmt::Debug for KeySecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("KeySecret");
+        f.field("id", &self.id).field("expires", &self.expires).field("not_before", &self.not_before);
+        f.finish_non_exhaustive()
+    }
+}
+
+// === impl PolicyMode ===
+
+impl PolicyMode {
+    /// Returns the text of `mode` in a document.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::DryRun => "dry-run",
+        }
+    }
 }

@@ -14,7 +14,7 @@ use quorate_mcp::curate::{
 use quorate_types::ResourceName;
 use serde_json::Number;
 
-use super::{Head, Site, parsed};
+use super::{Head, Site, listener, parsed, scopes};
 use crate::error::{Reason, shown};
 use crate::form::ToolsetForm;
 use crate::form::toolset::{
@@ -52,8 +52,16 @@ pub(super) fn compile(head: Head, form: &ToolsetForm, site: &Site<'_>, report: &
         naming,
         instructions,
         rules,
-        access: Access::default(),
+        access: access(form, at, report),
     })
+}
+
+fn access(form: &ToolsetForm, at: &Path, report: &mut Report<'_>) -> Access {
+    Access {
+        requires: listener::requires(form.requires.as_deref()),
+        scopes: scopes::compile(form.scopes.as_deref(), &at.key("scopes"), report),
+        denied: form.denied.map(Into::into).unwrap_or_default(),
+    }
 }
 
 /// A text that is neither empty nor longer than `max` bytes.

@@ -1,0 +1,156 @@
+//! What must fit together of those who vouch, and of who is vouched for.
+//!
+//! A token, a certificate and a key have one judge each; listeners trust issuers that there are; what a token must be
+//! made for is never for a stranger to say; and members of groups can exist. Each problem is told once, at the document
+//! that has to change or came second.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_types::{ResourceName, TenantId};
+
+use super::{Links, NAMES_SHOWN_MAX, Reference, may_serve, may_use};
+use crate::access::Hosts;
+use crate::error::{Reason, shown};
+use crate::node::Path;
+use crate::resource::identity::Vouching;
+use crate::resource::{ApiKey, Issuer, Kind, Listener, Tenant, TrustedIssuers};
+
+// === impl Links ===
+
+impl Links<'_> {
+    /// Each token and certificate has one judge. A JWT and a token that only its issuer can read are told apart before
+    /// anybody judges, so that one issuer may be there once for each.
+    pub(super) fn judges(&mut self, issuers: &[Issuer]) {
+        let mut first: BTreeMap<(&str, &str), &Issuer> = BTreeMap::new();
+        for issuer in issuers {
+            let (way, key, name) = match &issuer.method {
+                Vouching::Oidc(oidc) => ("oidc", "issuer", &oidc.issuer),
+                Vouching::Introspection(asked) => ("introspection", "issuer", &asked.issuer),
+                Vouching::Spiffe(domain) => ("spiffe", "trustDomain", &domain.domain),
+            };
+            let before = first.entry((way, name)).or_insert(issuer);
+            // One name for two documents is told of by itself.
+            if before.name != issuer.name {
+                let message = format!(
+                    "Issuer {:?} judges the {} of {} already, and there must be one judge",
+                    before.name.as_str(),
+                    if way == "spiffe" { "certificates" } else { "tokens" },
+                    shown(name),
+                );
+                let path = spec().key(way).key(key);
+                self.push((Kind::Issuer, &issuer.name), &path, Reason::Conflict { message });
+            }
+        }
+    }
+
+    /// Whose certificates a listener takes: of issuers that there are, by certificates, for its tenant.
+    pub(super) fn clients(&mut self, listener: &Listener, issuers: &[Issuer]) {
+        let Some(clients) = listener.tls.as_ref().and_then(|tls| tls.clients.as_ref()) else { return };
+        let at = spec().key("tls").key("clients");
+        let by_certificates = |issuer: &&Issuer| matches!(issuer.method, Vouching::Spiffe(_));
+        match &clients.issuers {
+            TrustedIssuers::Only(names) => {
+                for (index, name) in names.iter().enumerate() {
+                    let path = at.key("issuers").index(index);
+                    if let Some(issuer) = issuers.iter().find(|issuer| issuer.name == *name)
+                        && !by_certificates(&issuer)
+                    {
+                        let message =
+                            format!("Issuer {:?} vouches by tokens: name issuers of the kind spiffe", name.as_str());
+                        self.push((Kind::Listener, &listener.name), &path, Reason::Conflict { message });
+                        continue;
+                    }
+                    self.reference(&Reference {
+                        from: (Kind::Listener, &listener.name),
+                        tenant: &listener.tenant,
+                        to: (Kind::Issuer, name),
+                        path,
+                    });
+                }
+            }
+            TrustedIssuers::All => {
+                let usable = |issuer: &Issuer| may_serve(&listener.tenant, &issuer.tenant);
+                // An issuer that did not compile may be the one.
+                let is_unsure = self.declared.iter().any(|one| one.kind == Kind::Issuer && one.tenant.is_none());
+                if !is_unsure && !issuers.iter().filter(by_certificates).any(usable) {
+                    let message = "no certificate can be trusted: there is no Issuer with spiffe that this listener's \
+                                   tenant may use";
+                    let reason = Reason::Conflict { message: message.to_owned() };
+                    self.push((Kind::Listener, &listener.name), &at, reason);
+                }
+            }
+        }
+    }
+
+    /// Tokens of an issuer without audiences are made for a toolset's URL, which a listener must then have: else its
+    /// host would be whatever a caller says, and a token made for another host would be good here.
+    pub(super) fn audience(&mut self, listener: &Listener, issuers: &[Issuer]) {
+        if listener.public_url.is_some() || listener.hosts != Hosts::Any {
+            return;
+        }
+        let open = |issuer: &&Issuer| {
+            let is_open = issuer.tokens().is_some_and(|tokens| tokens.audiences.is_empty());
+            is_open && may_serve(&listener.tenant, &issuer.tenant)
+        };
+        let names: Vec<&str> = issuers.iter().filter(open).map(|issuer| issuer.name.as_str()).collect();
+        if names.is_empty() {
+            return;
+        }
+        let shown = names.iter().take(NAMES_SHOWN_MAX).copied().collect::<Vec<_>>().join(", ");
+        let more = if names.len() > NAMES_SHOWN_MAX { ", …" } else { "" };
+        let message = format!(
+            "without audiences, tokens are made for the URL of a toolset, and here that is whatever a caller's Host header \
+             says: give this listener publicUrl or hosts, or give audiences to the issuers {shown}{more}"
+        );
+        self.push((Kind::Listener, &listener.name), &spec().key("publicUrl"), Reason::Conflict { message });
+    }
+
+    /// A presented key names itself by its id.
+    pub(super) fn key_ids(&mut self, api_keys: &[ApiKey]) {
+        let mut first: BTreeMap<&str, (&ApiKey, usize)> = BTreeMap::new();
+        for api_key in api_keys {
+            for (index, secret) in api_key.secrets.iter().enumerate() {
+                let (other, at) = *first.entry(&secret.id).or_insert((api_key, index));
+                if other.name != api_key.name {
+                    let path = |index: usize| spec().key("keys").index(index).key("id");
+                    let first = format!("{} of ApiKey {:?}", path(at), other.name.as_str());
+                    let reason = Reason::Repeated { value: shown(&secret.id), first };
+                    self.push((Kind::ApiKey, &api_key.name), &path(index), reason);
+                }
+            }
+        }
+    }
+
+    /// Members of groups that are named by an issuer can only come from one that there is.
+    pub(super) fn members(&mut self, tenant: &Tenant) {
+        let id = TenantId::new(tenant.name.as_str()).expect("names of resources and of tenants have one form");
+        let issuers = self.declared.iter().filter(|one| one.kind == Kind::Issuer);
+        let usable = issuers.filter(|one| one.tenant.as_ref().is_none_or(|owner| may_use(&id, owner)));
+        let usable: BTreeSet<&str> = usable.map(|one| one.name.as_str()).collect();
+        for group in &tenant.groups {
+            for (key, members) in [("agents", &group.agents), ("users", &group.users)] {
+                for (index, member) in members.iter().enumerate() {
+                    let Some(issuer) = issuer_of(member).filter(|issuer| !usable.contains(issuer.as_str())) else {
+                        continue;
+                    };
+                    self.reference(&Reference {
+                        from: (Kind::Tenant, &tenant.name),
+                        tenant: &id,
+                        to: (Kind::Issuer, &issuer),
+                        path: spec().key("groups").key(&group.name).key(key).index(index),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// The issuer of a member that is named `ISSUER/SUBJECT`.
+fn issuer_of(member: &str) -> Option<ResourceName> {
+    let (issuer, _) = member.split_once('/').filter(|_| !member.starts_with("spiffe://"))?;
+    ResourceName::new(issuer).ok()
+}
+
+fn spec() -> Path {
+    Path::default().key("spec")
+}
