@@ -1,0 +1,163 @@
+//! The chain on disk: appending records, beginning segments, and deleting the oldest.
+//!
+//! A batch of records is written whole or cut off again, and only then the chain moves on: the file never holds a line that
+//! the next record does not follow. A segment that is full is synced before the next is made. When all segments are
+//! too large together, the oldest is deleted, after a record that says so is on disk: `verify` can tell it from theft.
+//!
+//! Knows neither threads nor rates; `now` is an argument.
+
+use std::io;
+
+use quorate_types::Timestamp;
+
+use crate::config::Config;
+use crate::folder::{Medium, name};
+use crate::note::{Entry, Note};
+use crate::record::{self, Hash, LINE_BYTES_MAX};
+use crate::scan::Tip;
+
+/// An open log.
+#[derive(Debug)]
+pub(crate) struct Log<M> {
+    medium: M,
+    node: String,
+    segment_bytes: u64,
+    total_bytes: u64,
+    /// The last is written.
+    segments: Vec<Written>,
+    tip: Tip,
+    /// Whether a failed write left something behind the last line.
+    is_torn: bool,
+    is_synced: bool,
+}
+
+/// A segment of the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    pub(crate) first: u64,
+    pub(crate) bytes: u64,
+    /// The hash of the record before its first, unless it could not be read.
+    pub(crate) previous: Option<Hash>,
+}
+
+// === impl Log ===
+
+impl<M: Medium> Log<M> {
+    /// Takes a chain over that stands at `tip` and continues in the last of `segments`, or begins there.
+    pub(crate) fn new(medium: M, config: &Config, segments: Vec<Written>, tip: Tip) -> Self {
+        Self {
+            medium,
+            node: config.node.as_str().to_owned(),
+            segment_bytes: config.segment_bytes,
+            total_bytes: config.total_bytes,
+            segments,
+            tip,
+            is_torn: false,
+            is_synced: true,
+        }
+    }
+
+    pub(crate) const fn tip(&self) -> Tip {
+        self.tip
+    }
+
+    pub(crate) const fn is_synced(&self) -> bool {
+        self.is_synced
+    }
+
+    /// Appends a record for each entry with its time.
+    ///
+    /// # Errors
+    /// How many entries are in the log, and what the system said to the next.
+    pub(crate) fn append(&mut self, entries: &[(Timestamp, Entry)]) -> Result<(), (usize, io::Error)> {
+        let (mut buffer, mut tip, mut flushed) = (Vec::new(), self.tip, 0);
+        for (index, (time, entry)) in entries.iter().enumerate() {
+            let begin = buffer.len();
+            let sequence = tip.sequence + 1;
+            let hash = record::write(&mut buffer, (sequence, tip.hash), (*time, &self.node), entry);
+            debug_assert!(buffer.len() - begin <= LINE_BYTES_MAX, "{} bytes", buffer.len() - begin);
+            if self.present().bytes + buffer.len() as u64 > self.segment_bytes
+                && self.present().bytes + begin as u64 > 0
+            {
+                buffer.truncate(begin);
+                self.flush(&buffer, tip).map_err(|error| (flushed, error))?;
+                flushed = index;
+                buffer.clear();
+                self.rotate(*time).map_err(|error| (flushed, error))?;
+                let hash = record::write(&mut buffer, self.next(), (*time, &self.node), entry);
+                tip = Tip { sequence: self.tip.sequence + 1, hash };
+            } else {
+                tip = Tip { sequence, hash };
+            }
+        }
+        self.flush(&buffer, tip).map_err(|error| (flushed, error))
+    }
+
+    /// Waits until all records are on disk.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        // Also after a failure: the kernel reports it once, and what it dropped cannot be written again from here.
+        self.is_synced = true;
+        self.medium.sync()
+    }
+
+    const fn next(&self) -> (u64, Hash) {
+        (self.tip.sequence + 1, self.tip.hash)
+    }
+
+    fn present(&self) -> &Written {
+        self.segments.last().expect("a log has a segment that is written")
+    }
+
+    /// Writes lines, after which the chain stands at `tip`.
+    fn flush(&mut self, lines: &[u8], tip: Tip) -> io::Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.present().bytes;
+        if self.is_torn {
+            self.medium.truncate(bytes)?;
+            self.is_torn = false;
+        }
+        if let Err(error) = self.medium.append(lines) {
+            self.is_torn = self.medium.truncate(bytes).is_err();
+            return Err(error);
+        }
+        self.tip = tip;
+        self.is_synced = false;
+        self.segments.last_mut().expect("a log has a segment that is written").bytes += lines.len() as u64;
+        Ok(())
+    }
+
+    /// Begins a segment, and deletes the oldest as long as all together are too large.
+    fn rotate(&mut self, now: Timestamp) -> io::Result<()> {
+        self.sync()?;
+        let (first, previous) = self.next();
+        self.medium.resume(first)?;
+        self.segments.push(Written { first, bytes: 0, previous: Some(previous) });
+        // The new segment is allowed for as if it were full.
+        while self.segments.len() > 1 && self.total() + self.segment_bytes > self.total_bytes {
+            self.delete_oldest(now)?;
+        }
+        Ok(())
+    }
+
+    fn total(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    fn delete_oldest(&mut self, now: Timestamp) -> io::Result<()> {
+        let (oldest, next) = (self.segments[0], self.segments[1]);
+        let note = Note::Deleted { file: name(oldest.first), last: next.first - 1, hash: next.previous };
+        let mut line = Vec::new();
+        let hash = record::write(&mut line, self.next(), (now, &self.node), &Entry::Note(note));
+        self.flush(&line, Tip { sequence: self.tip.sequence + 1, hash })?;
+        self.sync()?;
+        match self.medium.remove(oldest.first) {
+            // Somebody was faster; what counts is that it is gone.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        self.segments.remove(0);
+        Ok(())
+    }
+}
