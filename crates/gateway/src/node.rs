@@ -25,6 +25,7 @@ use quorate_session::{Config as SessionConfig, EndReason, Fault as SessionFault}
 use quorate_stdio::Guard;
 use quorate_telemetry::{Metrics, Tracer};
 use quorate_tls::{ClientOptions, ClientTls, LoadError, Reload, ServerTls, Watch, WatchConfig};
+use quorate_types::units::format_duration;
 use quorate_types::{ResourceName, Sealer};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -573,12 +574,19 @@ impl Gateway {
     }
 }
 
-/// Reloads a listener's certificate when its files change, and says so.
+/// Reloads a listener's certificate and its trust in clients when their files change, and says so.
 fn watch(tls: &ServerTls, listener: ResourceName) -> Watch {
     tls.watch(WatchConfig::default(), move |reload| match reload {
         Reload::Replaced => tracing::info!(%listener, "the changed certificate is in use"),
+        Reload::TrustReplaced(domain) => {
+            tracing::info!(%listener, %domain, "the changed authorities and revocation lists of clients are in use");
+        }
+        Reload::CrlExpired { domain, path, since } => {
+            let (path, since) = (path.display(), format_duration(since));
+            tracing::error!(%listener, %domain, %path, %since, "a revocation list expired: its clients are refused");
+        }
         Reload::Refused(error) => {
-            tracing::error!(%listener, %error, "the changed certificate is refused; the one before stays in use");
+            tracing::error!(%listener, %error, "a changed file is refused; what was in use stays in use");
         }
     })
 }

@@ -11,6 +11,10 @@ pub trait Observer: Send + Sync + 'static {
     /// A limit was hit; `limit` is one of the names in [`limit`].
     fn limit_hit(&self, limit: &'static str);
 
+    /// A client's certificate was refused in its handshake, or it had none and needs one; `reason` is
+    /// [`quorate_tls::Refusal::reason`].
+    fn client_refused(&self, _reason: &'static str) {}
+
     /// A connection was accepted (before its TLS handshake).
     fn connection_opened(&self) {}
 

@@ -53,4 +53,22 @@ pub enum Reason {
     /// A certificate is damaged.
     #[error("holds a certificate that cannot be used: {0}")]
     Certificate(#[source] rustls::Error),
+    /// A certificate of a bundle is damaged.
+    #[error("holds a certificate that cannot be an authority: {0}")]
+    Authority(#[source] webpki::Error),
+    /// A certificate of a bundle is not for signing others.
+    #[error("holds a certificate that is no authority (basic constraints `CA:TRUE`, key usage `keyCertSign`)")]
+    NotAuthority,
+    /// It is PEM, but without a revocation list.
+    #[error("has no revocation list (`-----BEGIN X509 CRL-----`, or der)")]
+    NoCrl,
+    /// A revocation list is damaged, or has no end, or is a delta.
+    #[error("holds a revocation list that cannot be used: {0}")]
+    Crl(#[source] webpki::Error),
+    /// An issuer has two revocation lists for the same certificates.
+    #[error("holds a second revocation list of an issuer; the first is in {}", first.display())]
+    SecondCrl {
+        /// The file of the first.
+        first: PathBuf,
+    },
 }

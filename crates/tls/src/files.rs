@@ -25,6 +25,34 @@ pub(crate) struct Pair {
     key: Vec<u8>,
 }
 
+/// What was read of some files last, so that each state of them is told once.
+pub(crate) struct Seen {
+    fingerprint: u64,
+    is_unreadable: bool,
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// Starts with files that are in use.
+    pub(crate) fn new(fingerprint: u64) -> Self {
+        Self { fingerprint, is_unreadable: false }
+    }
+
+    /// Takes what was read: nothing when it is as it was, and no error when the files could not be read before either.
+    pub(crate) fn changed<T>(
+        &mut self,
+        read: Result<T, LoadError>,
+        fingerprint: impl Fn(&T) -> u64,
+    ) -> Result<Option<T>, Option<LoadError>> {
+        let was_unreadable = std::mem::replace(&mut self.is_unreadable, read.is_err());
+        let read = read.map_err(|error| Some(error).filter(|_| !was_unreadable))?;
+        let fingerprint = fingerprint(&read);
+        let is_new = std::mem::replace(&mut self.fingerprint, fingerprint) != fingerprint;
+        Ok(Some(read).filter(|_| is_new))
+    }
+}
+
 // === impl Pair ===
 
 impl Pair {
@@ -70,14 +98,16 @@ pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
     parse_certificates(path, &read_file(path)?)
 }
 
-fn parse_certificates(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, LoadError> {
+/// Reads all certificates of a file's content.
+pub(crate) fn parse_certificates(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, LoadError> {
     let refuse = |reason| LoadError { path: path.to_owned(), reason };
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
     let certificates = certificates.map_err(|error| refuse(Reason::Pem { problem: describe(&error) }))?;
     if certificates.is_empty() { Err(refuse(Reason::NoCertificate)) } else { Ok(certificates) }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
+/// Reads a whole file, up to the limit.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
     let refuse = |reason| LoadError { path: path.to_owned(), reason };
     let file = File::open(path).map_err(|error| refuse(Reason::Read(error)))?;
     let mut bytes = Vec::new();
@@ -89,7 +119,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
 }
 
 /// Names the problem without what was read: a damaged key file must not reach a log.
-fn describe(error: &pem::Error) -> &'static str {
+pub(crate) fn describe(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => "a section has no end marker",
         pem::Error::IllegalSectionStart { .. } => "a section begins with a malformed marker",

@@ -1,22 +1,29 @@
 //! TLS configurations from certificate files, reloaded when they change.
 //!
 //! [`ServerTls`] encrypts accepted sockets with a certificate and key that may be replaced while
-//! connections are open; [`ClientTls`] encrypts connections to backends. In flow paths of PEM
+//! connections are open, and knows clients by their certificates ([`ClientAuth`], [`PeerIdentity`]);
+//! [`ClientTls`] encrypts connections to backends. In flow paths of PEM
 //! files, out flow streams. Both offer HTTP/2 and HTTP/1.1 by ALPN and use rustls with ring,
 //! passed explicitly: nothing depends on a process-wide default.
 //!
 //! **Invariant:** a private key is never printed; `Debug` shows paths and counts only. Errors
 //! name the file and the reason. TLS 1.2 and 1.3 (RFC 5246, RFC 8446).
 
+mod certificate;
 mod client;
+mod clients;
+mod der;
 mod error;
 mod files;
 mod server;
+mod spiffe;
 mod watch;
 
 pub use client::{ClientOptions, ClientTls};
+pub use clients::{Cause, ClientAuth, DomainFiles, PeerIdentity, Refusal, claimed_id};
 pub use error::{LoadError, Reason};
-pub use server::{Reloaded, ServerTls};
+pub use server::{Accepted, HandshakeError, ServerTls};
+pub use spiffe::{InvalidSpiffeId, SPIFFE_ID_BYTES_MAX, SpiffeId, TRUST_DOMAIN_BYTES_MAX, TrustDomain};
 pub use watch::{Reload, Watch, WatchConfig};
 
 /// The ALPN name of HTTP/2 (RFC 9113 §3.1).

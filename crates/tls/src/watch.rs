@@ -1,12 +1,13 @@
 //! Notices that certificate files changed.
 //!
-//! The folders of both files are watched, not the files: certificate managers replace files by
+//! The folders of all files are watched, not the files: certificate managers replace files by
 //! renaming, and Kubernetes swaps a symlink beside them. Files that a notification cannot reach
 //! (network mounts, links to elsewhere, no watches left) are found by looking at them at an
-//! interval. The two files are rarely written in one instant, so a change is read after a moment
-//! of quiet.
+//! interval. Files that belong together are rarely written in one instant, so a change is read after a
+//! moment of quiet.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -15,7 +16,8 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::error::LoadError;
-use crate::server::{Reloaded, ServerTls};
+use crate::server::ServerTls;
+use crate::spiffe::TrustDomain;
 
 /// Times of a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +30,24 @@ pub struct WatchConfig {
     pub quiet: Duration,
 }
 
-/// What happened to the files of a watched [`ServerTls`].
+/// What happened to the files of a [`ServerTls`].
 #[derive(Debug)]
 pub enum Reload {
     /// New handshakes use the new certificate.
     Replaced,
-    /// The new files cannot be used; the certificate before stays in use.
+    /// The authorities or revocation lists of a trust domain are new: for handshakes, and for the next request on each
+    /// open connection.
+    TrustReplaced(TrustDomain),
+    /// A revocation list has to be replaced: until then all certificates that it speaks of are refused.
+    CrlExpired {
+        /// The domain that it belongs to.
+        domain: TrustDomain,
+        /// Its file.
+        path: PathBuf,
+        /// How long ago it should have been replaced.
+        since: Duration,
+    },
+    /// A new file cannot be used; what it was to replace stays in use.
     Refused(LoadError),
 }
 
@@ -61,7 +75,7 @@ impl Default for WatchConfig {
 // === impl ServerTls ===
 
 impl ServerTls {
-    /// Reloads the certificate whenever its files change, and reports each change once.
+    /// Reloads whenever a file changes, and reports each change once.
     ///
     /// Runs in a task of the current tokio runtime.
     pub fn watch(&self, config: WatchConfig, report: impl Fn(Reload) + Send + 'static) -> Watch {
@@ -85,7 +99,6 @@ async fn run(tls: ServerTls, config: WatchConfig, report: impl Fn(Reload)) {
     if let Err(error) = &watcher {
         tracing::warn!(%error, certificate = %tls.certificate_path().display(), "certificate files are polled only");
     }
-    let mut unreadable = false;
     loop {
         if let Ok(Some(())) = timeout(config.poll_interval, changes.recv()).await {
             for _ in 0..QUIET_ROUNDS_MAX {
@@ -95,22 +108,8 @@ async fn run(tls: ServerTls, config: WatchConfig, report: impl Fn(Reload)) {
             }
         }
         let reloading = tls.clone();
-        let result = spawn_blocking(move || reloading.reload()).await.expect("reloading does not panic");
-        match result {
-            Ok(Reloaded::Unchanged) => unreadable = false,
-            Ok(Reloaded::Replaced) => {
-                unreadable = false;
-                report(Reload::Replaced);
-            }
-            Err(error) => {
-                // A file that cannot be read has no fingerprint that would tell it was reported.
-                let seen = matches!(error.reason, crate::Reason::Read(_) | crate::Reason::TooLarge { .. });
-                if !(seen && unreadable) {
-                    report(Reload::Refused(error));
-                }
-                unreadable = seen;
-            }
-        }
+        let news = spawn_blocking(move || reloading.reload()).await.expect("reloading does not panic");
+        news.into_iter().for_each(&report);
     }
 }
 
@@ -127,10 +126,9 @@ fn notifier(tls: &ServerTls, sender: mpsc::Sender<()>) -> notify::Result<Recomme
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => Path::new(".").to_owned(),
     };
-    let (certificate, key) = (folder(tls.certificate_path()), folder(tls.key_path()));
-    watcher.watch(&certificate, RecursiveMode::NonRecursive)?;
-    if key != certificate {
-        watcher.watch(&key, RecursiveMode::NonRecursive)?;
+    let folders: BTreeSet<_> = tls.paths().map(folder).collect();
+    for folder in folders {
+        watcher.watch(&folder, RecursiveMode::NonRecursive)?;
     }
     Ok(watcher)
 }

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use quorate_tls::{ClientOptions, ClientTls, Reason, Reload, Reloaded, ServerTls, Watch, WatchConfig};
+use quorate_tls::{ClientOptions, ClientTls, Reason, Reload, ServerTls, Watch, WatchConfig};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -136,7 +136,8 @@ fn no_error_and_no_debug_output_shows_a_key() {
     // A damaged line, a key where the certificate belongs, a cut marker.
     for key in [made.key.replacen('A', "!", 1), made.key.replacen("-----END", "----END", 1), format!("x{}", made.key)] {
         std::fs::write(files.key(), key).unwrap();
-        if let Err(error) = server.reload() {
+        for news in server.reload() {
+            let Reload::Refused(error) = news else { panic!("the damage is noticed") };
             shown.push(format!("{error} {error:?} {error:#?}"));
         }
     }
@@ -157,15 +158,17 @@ async fn a_reload_replaces_the_certificate_and_a_bad_one_keeps_it() {
 
     files.write(&second);
     assert!(proves(&server, &first).await, "nothing changes before the reload");
-    assert_eq!(server.reload().unwrap(), Reloaded::Replaced);
+    assert!(matches!(*server.reload(), [Reload::Replaced]));
     assert!(proves(&server, &second).await && !proves(&server, &first).await);
 
     std::fs::write(files.certificate(), &third.certificate).unwrap();
-    assert!(matches!(server.reload().unwrap_err().reason, Reason::Mismatch { .. }));
-    assert_eq!(server.reload().unwrap(), Reloaded::Unchanged, "the same failure is told once");
+    let refused = server.reload();
+    let [Reload::Refused(error)] = refused.as_slice() else { panic!("{refused:?}") };
+    assert!(matches!(error.reason, Reason::Mismatch { .. }), "{error}");
+    assert!(server.reload().is_empty(), "the same failure is told once");
     assert!(proves(&server, &second).await);
     std::fs::write(files.key(), &third.key).unwrap();
-    assert_eq!(server.reload().unwrap(), Reloaded::Replaced);
+    assert!(matches!(*server.reload(), [Reload::Replaced]));
     assert!(proves(&server, &third).await);
 }
 

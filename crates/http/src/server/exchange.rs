@@ -88,7 +88,7 @@ where
                 return Exchange { handling: Handling::Refused { status }, open };
             }
         }
-        Exchange { handling: Handling::Handler { future: (self.handler)(request, self.peer) }, open }
+        Exchange { handling: Handling::Handler { future: (self.handler)(request, self.peer.clone()) }, open }
     }
 }
 

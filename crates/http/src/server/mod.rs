@@ -30,6 +30,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use quorate_tls::{Accepted, HandshakeError, PeerIdentity, Refusal};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -54,13 +55,16 @@ pub struct Server {
     observer: Arc<dyn Observer>,
 }
 
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who is at the other end of a connection; cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
     /// Whether the connection is encrypted.
     pub encrypted: bool,
+    /// The workload that proved itself by its certificate. The proof is the handshake's: a request asks
+    /// [`PeerIdentity::still_trusted`].
+    pub identity: Option<Arc<PeerIdentity>>,
 }
 
 /// A connection did not end in an orderly way.
@@ -75,6 +79,9 @@ pub enum ConnectionError {
     /// There was no common TLS version, the client does not trust us, or it does not speak TLS.
     #[error("the tls handshake failed")]
     Handshake(#[source] io::Error),
+    /// The client's certificate was refused, or it had none and needs one.
+    #[error(transparent)]
+    Certificate(Refusal),
     /// The socket failed before the first request.
     #[error("the socket failed")]
     Socket(#[source] io::Error),
@@ -172,7 +179,7 @@ impl Server {
         self.observer.connection_opened();
         let _closed = Closed(&*self.observer);
         let activity = Arc::new(Activity::new(Instant::now()));
-        let peer = Peer { address, encrypted: self.tls.is_some() };
+        let peer = Peer { address, encrypted: self.tls.is_some(), identity: None };
         let exchanges = Exchanges {
             handler,
             peer,
@@ -198,7 +205,7 @@ impl Server {
         tls: &quorate_tls::ServerTls,
         io: IO,
         activity: &Arc<Activity>,
-        exchanges: Exchanges<H>,
+        mut exchanges: Exchanges<H>,
         drain: &CancellationToken,
     ) -> Result<Option<Connection>, ConnectionError>
     where
@@ -208,11 +215,12 @@ impl Server {
     {
         let socket = Socket::new(io, Arc::clone(activity), Replay::default());
         let handshake = timeout(self.limits.handshake_timeout, tls.accept(socket));
-        let stream = match drain.run_until_cancelled(handshake).await {
+        let Accepted { stream, identity } = match drain.run_until_cancelled(handshake).await {
             None => return Ok(None),
-            Some(Ok(result)) => result.map_err(ConnectionError::Handshake)?,
+            Some(Ok(result)) => result.map_err(|error| self.handshake_failed(error))?,
             Some(Err(_elapsed)) => return Err(self.cut(limit::HANDSHAKE_TIMEOUT)),
         };
+        exchanges.peer.identity = identity;
         activity.handshake_ended();
         let is_h2 = stream.get_ref().1.alpn_protocol() == Some(quorate_tls::ALPN_H2);
         Ok(Some(self.connection(stream, is_h2, activity, exchanges)))
@@ -253,6 +261,16 @@ impl Server {
             Box::pin(self.http2.serve_connection(io, exchanges))
         } else {
             Box::pin(self.http1.serve_connection(io, exchanges))
+        }
+    }
+
+    fn handshake_failed(&self, error: HandshakeError) -> ConnectionError {
+        match error {
+            HandshakeError::Refused(refusal) => {
+                self.observer.client_refused(refusal.reason());
+                ConnectionError::Certificate(refusal)
+            }
+            HandshakeError::Failed(error) => ConnectionError::Handshake(error),
         }
     }
 

@@ -30,6 +30,7 @@ pub(crate) const WIDE: Limits = Limits {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Heard {
     pub(crate) hits: Vec<&'static str>,
+    pub(crate) refusals: Vec<&'static str>,
     pub(crate) opened: usize,
     pub(crate) closed: usize,
 }
@@ -59,6 +60,10 @@ impl Recorder {
 impl Observer for Recorder {
     fn limit_hit(&self, limit: &'static str) {
         self.0.send_modify(|heard| heard.hits.push(limit));
+    }
+
+    fn client_refused(&self, reason: &'static str) {
+        self.0.send_modify(|heard| heard.refusals.push(reason));
     }
 
     fn connection_opened(&self) {

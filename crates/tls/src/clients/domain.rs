@@ -1,0 +1,139 @@
+//! The authorities of one trust domain and what they revoked.
+//!
+//! In flow PEM files (revocation lists in DER as well), out flows what a chain is verified against. A bundle takes
+//! authorities only: a leaf among them would be one that signs for anybody. An issuer has one list for each of its
+//! distribution points: of two, only one would count, so both are refused.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use quorate_types::Timestamp;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateRevocationListDer, TrustAnchor};
+use webpki::{CertRevocationList, OwnedCertRevocationList};
+
+use crate::certificate::{Facts, next_update};
+use crate::der;
+use crate::error::{LoadError, Reason};
+use crate::files::{self, describe};
+
+/// The files of one trust domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DomainFiles {
+    /// PEM files with the certificates of the domain's authorities.
+    pub bundles: Vec<PathBuf>,
+    /// Lists of revoked certificates, in PEM (several in a file) or DER. A certificate whose issuer has a list here has
+    /// to be on none of them, and its issuer's list has to be current.
+    pub crls: Vec<PathBuf>,
+    /// Whether every issuer of a chain must have a list here, and not only be checked where it has. Default false:
+    /// authorities that live for minutes, as SPIRE's, make no lists.
+    pub crl_required: bool,
+}
+
+/// The bytes of a domain's files.
+pub(super) struct Sources<'a> {
+    files: &'a DomainFiles,
+    bundles: Vec<Vec<u8>>,
+    crls: Vec<Vec<u8>>,
+}
+
+/// What certificates of a trust domain are verified against.
+pub(super) struct Domain {
+    pub(super) anchors: Vec<TrustAnchor<'static>>,
+    /// From when to when each of the anchors is valid.
+    pub(super) validities: Vec<(Timestamp, Timestamp)>,
+    pub(super) lists: Vec<CertRevocationList<'static>>,
+    /// When each of the lists has to be replaced, and which file it is in.
+    pub(super) list_ends: Vec<(Timestamp, PathBuf)>,
+    pub(super) crl_required: bool,
+}
+
+/// A certificate is valid until the end of the second that it names (RFC 5280 §4.1.2.5).
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+// === impl Sources ===
+
+impl<'a> Sources<'a> {
+    pub(super) fn read(files: &'a DomainFiles) -> Result<Self, LoadError> {
+        let read = |paths: &[PathBuf]| paths.iter().map(|path| files::read_file(path)).collect::<Result<Vec<_>, _>>();
+        Ok(Self { files, bundles: read(&files.bundles)?, crls: read(&files.crls)? })
+    }
+
+    /// Returns a fingerprint that tells whether the files changed.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.bundles, &self.crls).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    pub(super) fn parse(&self) -> Result<Domain, LoadError> {
+        let mut domain = Domain {
+            anchors: Vec::new(),
+            validities: Vec::new(),
+            lists: Vec::new(),
+            list_ends: Vec::new(),
+            crl_required: self.files.crl_required,
+        };
+        for (path, bytes) in self.files.bundles.iter().zip(&self.bundles) {
+            domain.add_bundle(path, bytes)?;
+        }
+        for (path, bytes) in self.files.crls.iter().zip(&self.crls) {
+            domain.add_lists(path, bytes)?;
+        }
+        Ok(domain)
+    }
+}
+
+// === impl Domain ===
+
+impl Domain {
+    fn add_bundle(&mut self, path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
+        let refuse = |reason| LoadError { path: path.to_owned(), reason };
+        for certificate in files::parse_certificates(path, bytes)? {
+            let anchor = webpki::anchor_from_trusted_cert(&certificate);
+            let anchor = anchor.map_err(|error| refuse(Reason::Authority(error)))?.to_owned();
+            let facts = Facts::read(&certificate).map_err(|_| refuse(Reason::Authority(webpki::Error::BadDer)))?;
+            if !facts.is_authority || facts.key_usage.is_some_and(|usage| !usage.signs_certificates()) {
+                return Err(refuse(Reason::NotAuthority));
+            }
+            self.anchors.push(anchor);
+            self.validities.push((facts.not_before, facts.not_after));
+        }
+        Ok(())
+    }
+
+    fn add_lists(&mut self, path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
+        let refuse = |reason| LoadError { path: path.to_owned(), reason };
+        for list in parse_lists(bytes).map_err(refuse)? {
+            let end = next_update(&list).map_err(|_| refuse(Reason::Crl(webpki::Error::BadDer)))?;
+            let list = OwnedCertRevocationList::from_der(&list).map_err(|error| refuse(Reason::Crl(error)))?;
+            let list = CertRevocationList::from(list);
+            let scope = |list: &CertRevocationList<'_>| {
+                (list.issuer().to_vec(), list.issuing_distribution_point().map(<[u8]>::to_vec))
+            };
+            if let Some(at) = self.lists.iter().position(|known| scope(known) == scope(&list)) {
+                return Err(refuse(Reason::SecondCrl { first: self.list_ends[at].1.clone() }));
+            }
+            self.lists.push(list);
+            self.list_ends.push((end, path.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Returns the first moment after `now` at which a list or an authority ends.
+    pub(super) fn next_end(&self, now: Timestamp) -> Option<Timestamp> {
+        let lists = self.list_ends.iter().map(|(end, _)| *end);
+        let authorities = self.validities.iter().map(|(_, not_after)| *not_after + SECOND);
+        lists.chain(authorities).filter(|end| *end > now).min()
+    }
+}
+
+fn parse_lists(bytes: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, Reason> {
+    if bytes.first() == Some(&der::SEQUENCE) {
+        return Ok(vec![CertificateRevocationListDer::from(bytes.to_vec())]);
+    }
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(bytes).collect();
+    let lists = lists.map_err(|error| Reason::Pem { problem: describe(&error) })?;
+    if lists.is_empty() { Err(Reason::NoCrl) } else { Ok(lists) }
+}

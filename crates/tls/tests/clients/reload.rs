@@ -1,0 +1,128 @@
+//! What changes under connections that stay open.
+
+use std::time::Duration;
+
+use quorate_tls::{Reason, Reload, WatchConfig};
+use quorate_types::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::authority::{Authority, HOUR, Leaf, at};
+use crate::world::{VERSIONS, World, shake};
+
+const ID: &str = "spiffe://one.test/agent";
+
+/// A time as the gateway has it, `offset` seconds from now.
+fn then(offset: i64) -> Timestamp {
+    Timestamp::from_millis(at(offset) * 1000)
+}
+
+#[tokio::test]
+async fn a_revocation_leaves_open_connections_and_tells_their_requests() {
+    let root = Authority::root("one");
+    let (bad, good) = (root.issue_leaf(Leaf::of(ID).serial(66)), root.issue_leaf(Leaf::of(ID).serial(67)));
+    let world = World::new().trusting("one.test", &[&root]).revoking("one.test", "crl", root.crl(&[], HOUR));
+    let server = world.load();
+    for version in VERSIONS {
+        world.write("crl", root.crl(&[], HOUR));
+        let _ = server.reload();
+        let mut revoked = shake(&server, &world.client(Some(&bad), version)).await.unwrap();
+        let mut stays = shake(&server, &world.client(Some(&good), version)).await.unwrap();
+        for open in [&revoked, &stays] {
+            assert_eq!(open.identity.as_ref().unwrap().still_trusted(then(0)), Ok(()));
+        }
+
+        world.write("crl", root.crl(&[66], HOUR));
+        assert!(matches!(*server.reload(), [Reload::TrustReplaced(_)]));
+        revoked.talk().await;
+        stays.talk().await;
+        let refusal = revoked.identity.as_ref().unwrap().still_trusted(then(0)).unwrap_err();
+        assert_eq!(refusal.reason(), "revoked");
+        assert_eq!(revoked.identity.as_ref().unwrap().still_trusted(then(0)), Err(refusal));
+        assert_eq!(stays.identity.as_ref().unwrap().still_trusted(then(0)), Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn an_authority_that_is_replaced_ends_its_trust_and_may_come_back() {
+    let (old, new) = (Authority::root("old"), Authority::root("new"));
+    let world = World::new().trusting("one.test", &[&old]);
+    let server = world.load();
+    let identity = world.meet(&server, &old.issue(ID)).await.unwrap();
+    let both = format!("{}{}", old.pem(), new.pem());
+
+    for (bundle, is_trusted) in [(both, true), (new.pem(), false), (old.pem(), true)] {
+        world.write("one.test.bundle.pem", bundle);
+        assert!(matches!(*server.reload(), [Reload::TrustReplaced(_)]));
+        assert_eq!(identity.still_trusted(then(0)).is_ok(), is_trusted);
+        assert_eq!(world.meet(&server, &old.issue(ID)).await.is_ok(), is_trusted);
+    }
+}
+
+#[tokio::test]
+async fn what_ends_with_time_is_noticed_without_a_change_of_files() {
+    let root = Authority::root("one");
+    let middle = root.below("middle", |params| crate::authority::valid(params, -HOUR, 900));
+    let listed = World::new().trusting("one.test", &[&root]).revoking("one.test", "crl", root.crl(&[], 600));
+    let plain = World::new().trusting("one.test", &[&root]);
+
+    let leaf = plain.meet(&plain.load(), &root.issue_leaf(Leaf::of(ID).valid(-HOUR, 300))).await.unwrap();
+    assert_eq!(leaf.still_trusted(then(299)), Ok(()));
+    assert_eq!(leaf.still_trusted(then(310)).unwrap_err().reason(), "expired");
+    assert!(leaf.is_expired(then(310)));
+
+    let below = plain.meet(&plain.load(), &middle.issue(ID).with(&middle)).await.unwrap();
+    assert_eq!(below.still_trusted(then(890)), Ok(()));
+    assert_eq!(below.still_trusted(then(910)).unwrap_err().reason(), "expired");
+    assert!(!below.is_expired(then(910)), "the leaf itself is good");
+
+    let listed = listed.meet(&listed.load(), &root.issue(ID)).await.unwrap();
+    assert_eq!(listed.still_trusted(then(590)), Ok(()));
+    assert_eq!(listed.still_trusted(then(610)).unwrap_err().reason(), "crl_expired");
+
+    let short = Authority::root_with("short", |params| crate::authority::valid(params, -HOUR, 600));
+    let world = World::new().trusting("one.test", &[&short]);
+    let anchored = world.meet(&world.load(), &short.issue(ID)).await.unwrap();
+    assert_eq!(anchored.still_trusted(then(590)), Ok(()));
+    assert_eq!(anchored.still_trusted(then(610)).unwrap_err().reason(), "expired");
+}
+
+#[tokio::test]
+async fn a_bad_file_keeps_its_domain_as_it_was_and_no_other() {
+    let (one, two, next) = (Authority::root("one"), Authority::root("two"), Authority::root("next"));
+    let world = World::new().trusting("one.test", &[&one]).trusting("two.test", &[&two]);
+    let server = world.load();
+    let identity = world.meet(&server, &one.issue(ID)).await.unwrap();
+
+    world.write("one.test.bundle.pem", "rubbish");
+    world.write("two.test.bundle.pem", next.pem());
+    let news = server.reload();
+    let [Reload::Refused(error), Reload::TrustReplaced(domain)] = news.as_slice() else { panic!("{news:?}") };
+    assert!(error.path.ends_with("one.test.bundle.pem") && matches!(error.reason, Reason::NoCertificate), "{error}");
+    assert_eq!(domain.as_str(), "two.test");
+    assert!(server.reload().is_empty(), "each is told once");
+
+    assert_eq!(identity.still_trusted(then(0)), Ok(()));
+    world.meet(&server, &one.issue(ID)).await.unwrap();
+    world.meet(&server, &next.issue("spiffe://two.test/agent")).await.unwrap();
+    assert_eq!(world.refusal(&server, &two.issue("spiffe://two.test/agent")).await, "unknown_issuer");
+
+    std::fs::remove_file(world.path("one.test.bundle.pem")).unwrap();
+    assert!(matches!(&*server.reload(), [Reload::Refused(error)] if matches!(error.reason, Reason::Read(_))));
+    assert!(server.reload().is_empty());
+    world.meet(&server, &one.issue(ID)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_files_of_all_domains_are_watched() {
+    let (root, next) = (Authority::root("one"), Authority::root("next"));
+    let world = World::new().trusting("one.test", &[&root]);
+    let server = world.load();
+    let (sender, mut reports) = mpsc::channel(64);
+    let config = WatchConfig { poll_interval: Duration::from_millis(20), quiet: Duration::from_millis(1) };
+    let _watch = server.watch(config, move |reload| sender.try_send(reload).unwrap_or_default());
+
+    world.write("one.test.bundle.pem", next.pem());
+    let news = tokio::time::timeout(Duration::from_secs(20), reports.recv()).await.expect("a change is noticed");
+    assert!(matches!(news, Some(Reload::TrustReplaced(domain)) if domain.as_str() == "one.test"));
+    world.meet(&server, &next.issue(ID)).await.unwrap();
+}

@@ -1,0 +1,147 @@
+//! Lists of revoked certificates: on them, not on them, none, old, foreign.
+
+use quorate_tls::{Reason, Reload};
+
+use crate::authority::{Authority, HOUR, Leaf};
+use crate::world::World;
+
+const ID: &str = "spiffe://one.test/agent";
+
+#[tokio::test]
+async fn a_revoked_certificate_is_refused_and_others_of_its_issuer_are_not() {
+    let root = Authority::root("one");
+    let lists = [root.crl(&[66, 67], HOUR).into_bytes(), root.crl_der(&[66, 67], HOUR)];
+    for list in lists {
+        let world = World::new().trusting("one.test", &[&root]).revoking("one.test", "crl", list);
+        let server = world.load();
+        for serial in [66, 67] {
+            assert_eq!(world.refusal(&server, &root.issue_leaf(Leaf::of(ID).serial(serial))).await, "revoked");
+        }
+        world.meet(&server, &root.issue_leaf(Leaf::of(ID).serial(68))).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_authority_takes_its_certificates_with_it() {
+    let root = Authority::root("root");
+    let revoked = root.below("revoked", |params| params.serial_number = Some(rcgen::SerialNumber::from(500)));
+    let good = root.below("good", |params| params.serial_number = Some(rcgen::SerialNumber::from(501)));
+    let world = World::new().trusting("one.test", &[&root]).revoking("one.test", "crl", root.crl(&[500], HOUR));
+    let server = world.load();
+    assert_eq!(world.refusal(&server, &revoked.issue(ID).with(&revoked)).await, "revoked");
+    // The list is of the root: it says nothing of what `good` issued, whatever the number.
+    world.meet(&server, &good.issue_leaf(Leaf::of(ID).serial(500)).with(&good)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_expired_list_refuses_everything_it_speaks_of_and_is_told_once() {
+    let root = Authority::root("one");
+    let other = Authority::root("other");
+    let world = World::new()
+        .trusting("one.test", &[&root, &other])
+        .revoking("one.test", "crl.pem", root.crl(&[66], -600))
+        .trusting("two.test", &[&other]);
+    let server = world.load();
+    let refusal = world.meet(&server, &root.issue(ID)).await.unwrap_err();
+    assert_eq!(refusal.reason(), "crl_expired", "{refusal}");
+    assert!(refusal.to_string().ends_with(" ago"), "{refusal}");
+    world.meet(&server, &other.issue(ID)).await.unwrap();
+
+    let news = server.reload();
+    let [Reload::CrlExpired { domain, path, since }] = news.as_slice() else { panic!("{news:?}") };
+    assert_eq!((domain.as_str(), path), ("one.test", &world.path("crl.pem")));
+    assert!(since.as_secs().abs_diff(600) < 60, "{since:?}");
+    assert!(server.reload().is_empty());
+
+    world.write("crl.pem", root.crl(&[66], HOUR));
+    assert!(matches!(&*server.reload(), [Reload::TrustReplaced(domain)] if domain.as_str() == "one.test"));
+    world.meet(&server, &root.issue(ID)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_list_may_be_required_of_every_issuer() {
+    let root = Authority::root("root");
+    let middle = root.below("middle", |_| {});
+    let issued = middle.issue(ID).with(&middle);
+    let strict = || World::new().trusting("one.test", &[&root]).requiring_lists("one.test");
+
+    let world = strict();
+    assert_eq!(world.refusal(&world.load(), &issued).await, "crl_missing");
+    let world = strict().revoking("one.test", "root.crl", root.crl(&[], HOUR));
+    assert_eq!(world.refusal(&world.load(), &issued).await, "crl_missing");
+    let world = strict().revoking("one.test", "middle.crl", middle.crl(&[], HOUR));
+    assert_eq!(world.refusal(&world.load(), &issued).await, "crl_missing");
+    let both = format!("{}{}", root.crl(&[], HOUR), middle.crl(&[], HOUR));
+    let world = strict().revoking("one.test", "both.crl", both);
+    world.meet(&world.load(), &issued).await.unwrap();
+
+    let lenient = World::new().trusting("one.test", &[&root]).revoking("one.test", "root.crl", root.crl(&[], HOUR));
+    lenient.meet(&lenient.load(), &issued).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_list_that_the_issuer_did_not_sign_refuses_its_certificates() {
+    let (root, impostor) = (Authority::root("one"), Authority::root("one"));
+    let world = World::new().trusting("one.test", &[&root]).revoking("one.test", "crl", impostor.crl(&[], HOUR));
+    assert_eq!(world.refusal(&world.load(), &root.issue(ID)).await, "crl_untrusted");
+
+    // Signed with the right key, which may not sign lists.
+    let top = Authority::root("top");
+    let full = top.below("middle", |_| {});
+    let limited = top.below_as(&full, |params| params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign]);
+    let world = World::new().trusting("one.test", &[&top]).revoking("one.test", "crl", full.crl(&[], HOUR));
+    let server = world.load();
+    assert_eq!(world.refusal(&server, &limited.issue(ID).with(&limited)).await, "crl_untrusted");
+    world.meet(&server, &limited.issue(ID).with(&full)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_list_of_one_domain_says_nothing_in_another() {
+    let root = Authority::root("shared");
+    let world = World::new().trusting("one.test", &[&root]).trusting("two.test", &[&root]).revoking(
+        "two.test",
+        "crl",
+        root.crl(&[66], HOUR),
+    );
+    let server = world.load();
+    world.meet(&server, &root.issue_leaf(Leaf::of(ID).serial(66))).await.unwrap();
+    let other = root.issue_leaf(Leaf::of("spiffe://two.test/agent").serial(66));
+    assert_eq!(world.refusal(&server, &other).await, "revoked");
+}
+
+#[test]
+fn files_that_cannot_be_trusted_are_named_with_the_reason() {
+    let root = Authority::root("one");
+    let leaf = root.issue(ID);
+    let no_signer = Authority::root_with("no signer", |params| {
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+    });
+    let two = format!("{}{}", root.crl(&[], HOUR), root.crl(&[66], HOUR));
+    let damaged = root.crl_der(&[66], HOUR)[..80].to_vec();
+    let cases: [(&str, Vec<u8>, &str); 9] = [
+        ("bundle", b"".into(), "has no certificate"),
+        ("bundle", leaf.key.clone().into(), "has no certificate"),
+        ("bundle", leaf.chain.clone().into(), "holds a certificate that is no authority"),
+        ("bundle", no_signer.pem().into(), "holds a certificate that is no authority"),
+        ("bundle", root.pem().replacen("MI", "AA", 1).into(), "holds a certificate that cannot be an authority"),
+        ("crl", root.pem().into(), "has no revocation list"),
+        ("crl", damaged, "holds a revocation list that cannot be used"),
+        ("crl", two.into(), "holds a second revocation list of an issuer; the first is in"),
+        ("crl", b"0rubbish".into(), "holds a revocation list that cannot be used"),
+    ];
+    for (kind, content, expected) in cases {
+        let world = World::new().trusting("one.test", &[&root]);
+        let (world, name) = match kind {
+            "crl" => (world.revoking("one.test", "crl", content), "crl"),
+            _ => {
+                world.write("one.test.bundle.pem", content);
+                (world, "one.test.bundle.pem")
+            }
+        };
+        let error = world.load_error();
+        assert!(error.path.ends_with(name) && error.to_string().contains(expected), "{expected}: {error}");
+    }
+    let world = World::new().trusting("one.test", &[&root]);
+    std::fs::remove_file(world.path("one.test.bundle.pem")).unwrap();
+    assert!(matches!(world.load_error().reason, Reason::Read(_)));
+}
