@@ -20,6 +20,7 @@ use crate::error::{LoadError, Reason};
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// The bytes of a certificate file and a key file.
+#[derive(Hash)]
 pub(crate) struct Pair {
     certificate: Vec<u8>,
     key: Vec<u8>,
@@ -40,11 +41,10 @@ impl Seen {
     }
 
     /// Takes what was read: nothing when it is as it was, and no error when the files could not be read before either.
-    pub(crate) fn changed<T>(
-        &mut self,
-        read: Result<T, LoadError>,
-        fingerprint: impl Fn(&T) -> u64,
-    ) -> Result<Option<T>, Option<LoadError>> {
+    pub(crate) fn changed<T>(&mut self, read: Result<T, LoadError>) -> Result<Option<T>, Option<LoadError>>
+    where
+        T: Hash,
+    {
         let was_unreadable = std::mem::replace(&mut self.is_unreadable, read.is_err());
         let read = read.map_err(|error| Some(error).filter(|_| !was_unreadable))?;
         let fingerprint = fingerprint(&read);
@@ -59,14 +59,6 @@ impl Pair {
     /// Reads both files.
     pub(crate) fn read(certificate: &Path, key: &Path) -> Result<Self, LoadError> {
         Ok(Self { certificate: read_file(certificate)?, key: read_file(key)? })
-    }
-
-    /// Returns a fingerprint that tells whether the files changed; it cannot be turned back.
-    pub(crate) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.certificate.hash(&mut hasher);
-        self.key.hash(&mut hasher);
-        hasher.finish()
     }
 
     /// Parses both and checks that the key is the certificate's. The paths are for errors.
@@ -93,9 +85,11 @@ impl Pair {
     }
 }
 
-/// Reads all certificates of a file.
-pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, LoadError> {
-    parse_certificates(path, &read_file(path)?)
+/// Returns a fingerprint that tells whether files changed; it cannot be turned back.
+pub(crate) fn fingerprint(content: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Reads all certificates of a file's content.

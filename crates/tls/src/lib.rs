@@ -2,7 +2,7 @@
 //!
 //! [`ServerTls`] encrypts accepted sockets with a certificate and key that may be replaced while
 //! connections are open, and knows clients by their certificates ([`ClientAuth`], [`PeerIdentity`]);
-//! [`ClientTls`] encrypts connections to backends. In flow paths of PEM
+//! [`ClientTls`] encrypts connections to backends, and may prove itself to them. In flow paths of PEM
 //! files, out flow streams. Both offer HTTP/2 and HTTP/1.1 by ALPN and use rustls with ring,
 //! passed explicitly: nothing depends on a process-wide default.
 //!
@@ -19,7 +19,7 @@ mod server;
 mod spiffe;
 mod watch;
 
-pub use client::{ClientOptions, ClientTls};
+pub use client::{ClientCertificate, ClientOptions, ClientTls};
 pub use clients::{Cause, ClientAuth, DomainFiles, PeerIdentity, Refusal, claimed_id};
 pub use error::{LoadError, Reason};
 pub use server::{Accepted, HandshakeError, ServerTls};

@@ -27,7 +27,7 @@ use tokio_rustls::server::TlsStream;
 use crate::alpn_protocols;
 use crate::clients::{ClientAuth, PeerIdentity, Refusal, Trust};
 use crate::error::LoadError;
-use crate::files::{Pair, Seen};
+use crate::files::{self, Pair, Seen};
 use crate::watch::Reload;
 
 /// A TLS server; cheap to clone, and all clones see a reload.
@@ -99,7 +99,7 @@ impl ServerTls {
             key_path,
             provider: Arc::clone(&provider),
             certified: ArcSwap::from_pointee(certified),
-            seen: Mutex::new(Seen::new(pair.fingerprint())),
+            seen: Mutex::new(Seen::new(files::fingerprint(&pair))),
         });
         let builder = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -212,7 +212,7 @@ impl Current {
     fn reload(&self) -> Result<bool, Option<LoadError>> {
         // No panic happens under this lock; a poisoned one would still hold consistent state.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(pair) = seen.changed(Pair::read(&self.certificate_path, &self.key_path), Pair::fingerprint)? else {
+        let Some(pair) = seen.changed(Pair::read(&self.certificate_path, &self.key_path))? else {
             return Ok(false);
         };
         let certified = pair.parse(&self.certificate_path, &self.key_path, &self.provider)?;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::timeout;
 
+use crate::client::ClientTls;
 use crate::error::LoadError;
 use crate::server::ServerTls;
 use crate::spiffe::TrustDomain;
@@ -30,10 +31,10 @@ pub struct WatchConfig {
     pub quiet: Duration,
 }
 
-/// What happened to the files of a [`ServerTls`].
+/// What happened to the files of a [`ServerTls`] or a [`ClientTls`].
 #[derive(Debug)]
 pub enum Reload {
-    /// New handshakes use the new certificate.
+    /// New handshakes use the new certificate, or the new roots of a client.
     Replaced,
     /// The authorities or revocation lists of a trust domain are new: for handshakes, and for the next request on each
     /// open connection.
@@ -79,8 +80,20 @@ impl ServerTls {
     ///
     /// Runs in a task of the current tokio runtime.
     pub fn watch(&self, config: WatchConfig, report: impl Fn(Reload) + Send + 'static) -> Watch {
-        let task = tokio::spawn(run(self.clone(), config, report));
-        Watch { task: task.abort_handle() }
+        let (paths, tls) = (self.paths().map(Path::to_owned).collect(), self.clone());
+        start(paths, move || tls.reload(), config, report)
+    }
+}
+
+// === impl ClientTls ===
+
+impl ClientTls {
+    /// Reloads whenever a file changes, and reports each change once.
+    ///
+    /// Runs in a task of the current tokio runtime.
+    pub fn watch(&self, config: WatchConfig, report: impl Fn(Reload) + Send + 'static) -> Watch {
+        let (paths, tls) = (self.paths().map(Path::to_owned).collect(), self.clone());
+        start(paths, move || tls.reload(), config, report)
     }
 }
 
@@ -92,12 +105,27 @@ impl Drop for Watch {
     }
 }
 
-async fn run(tls: ServerTls, config: WatchConfig, report: impl Fn(Reload)) {
+fn start(
+    paths: Vec<PathBuf>,
+    reload: impl Fn() -> Vec<Reload> + Clone + Send + 'static,
+    config: WatchConfig,
+    report: impl Fn(Reload) + Send + 'static,
+) -> Watch {
+    let task = tokio::spawn(run(paths, reload, config, report));
+    Watch { task: task.abort_handle() }
+}
+
+async fn run(
+    paths: Vec<PathBuf>,
+    reload: impl Fn() -> Vec<Reload> + Clone + Send + 'static,
+    config: WatchConfig,
+    report: impl Fn(Reload),
+) {
     // One slot: a change that is already waiting to be read covers all later ones.
     let (sender, mut changes) = mpsc::channel(1);
-    let watcher = notifier(&tls, sender.clone());
+    let watcher = notifier(&paths, sender.clone());
     if let Err(error) = &watcher {
-        tracing::warn!(%error, certificate = %tls.certificate_path().display(), "certificate files are polled only");
+        tracing::warn!(%error, files = ?paths, "certificate files are polled only");
     }
     loop {
         if let Ok(Some(())) = timeout(config.poll_interval, changes.recv()).await {
@@ -107,13 +135,12 @@ async fn run(tls: ServerTls, config: WatchConfig, report: impl Fn(Reload)) {
                 }
             }
         }
-        let reloading = tls.clone();
-        let news = spawn_blocking(move || reloading.reload()).await.expect("reloading does not panic");
+        let news = spawn_blocking(reload.clone()).await.expect("reloading does not panic");
         news.into_iter().for_each(&report);
     }
 }
 
-fn notifier(tls: &ServerTls, sender: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
+fn notifier(paths: &[PathBuf], sender: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reading the files is an event too; to act on it would never end.
         if event.is_ok_and(|event| event.kind.is_access()) {
@@ -122,11 +149,11 @@ fn notifier(tls: &ServerTls, sender: mpsc::Sender<()>) -> notify::Result<Recomme
         // Full means that a change is waiting to be read already.
         let _ = sender.try_send(());
     })?;
-    let folder = |path: &Path| match path.parent() {
+    let folder = |path: &PathBuf| match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => Path::new(".").to_owned(),
     };
-    let folders: BTreeSet<_> = tls.paths().map(folder).collect();
+    let folders: BTreeSet<_> = paths.iter().map(folder).collect();
     for folder in folders {
         watcher.watch(&folder, RecursiveMode::NonRecursive)?;
     }

@@ -4,7 +4,6 @@
 //! authorities only: a leaf among them would be one that signs for anybody. An issuer has one list for each of its
 //! distribution points: of two, only one would count, so both are refused.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use crate::error::{LoadError, Reason};
 use crate::files::{self, describe};
 
 /// The files of one trust domain.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DomainFiles {
     /// PEM files with the certificates of the domain's authorities.
     pub bundles: Vec<PathBuf>,
@@ -32,6 +31,7 @@ pub struct DomainFiles {
 }
 
 /// The bytes of a domain's files.
+#[derive(Hash)]
 pub(super) struct Sources<'a> {
     files: &'a DomainFiles,
     bundles: Vec<Vec<u8>>,
@@ -58,13 +58,6 @@ impl<'a> Sources<'a> {
     pub(super) fn read(files: &'a DomainFiles) -> Result<Self, LoadError> {
         let read = |paths: &[PathBuf]| paths.iter().map(|path| files::read_file(path)).collect::<Result<Vec<_>, _>>();
         Ok(Self { files, bundles: read(&files.bundles)?, crls: read(&files.crls)? })
-    }
-
-    /// Returns a fingerprint that tells whether the files changed.
-    pub(super) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (&self.bundles, &self.crls).hash(&mut hasher);
-        hasher.finish()
     }
 
     pub(super) fn parse(&self) -> Result<Domain, LoadError> {

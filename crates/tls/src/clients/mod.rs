@@ -36,7 +36,7 @@ pub use self::identity::PeerIdentity;
 pub use self::refusal::{Cause, Refusal};
 pub use self::verify::claimed_id;
 use crate::error::LoadError;
-use crate::files::Seen;
+use crate::files::{self, Seen};
 use crate::spiffe::TrustDomain;
 use crate::watch::Reload;
 
@@ -80,10 +80,10 @@ impl Trust {
     pub(crate) fn load(config: ClientAuth, provider: &CryptoProvider) -> Result<Self, LoadError> {
         let mut domains = HashMap::new();
         let mut known = Vec::new();
-        for (name, files) in &config.domains {
-            let sources = Sources::read(files)?;
+        for (name, domain_files) in &config.domains {
+            let sources = Sources::read(domain_files)?;
             domains.insert(name.clone(), Arc::new(sources.parse()?));
-            known.push(Known { seen: Seen::new(sources.fingerprint()), expired: 0 });
+            known.push(Known { seen: Seen::new(files::fingerprint(&sources)), expired: 0 });
         }
         Ok(Self {
             config,
@@ -194,7 +194,7 @@ fn not_proven(leaf: &[u8], error: rustls::Error) -> rustls::Error {
 impl Known {
     /// Reads a domain again: nothing when its files are as they were, and no error that was told already.
     fn reread(&mut self, files: &DomainFiles) -> Result<Option<Domain>, Option<LoadError>> {
-        let Some(sources) = self.seen.changed(Sources::read(files), Sources::fingerprint)? else { return Ok(None) };
+        let Some(sources) = self.seen.changed(Sources::read(files))? else { return Ok(None) };
         let domain = sources.parse()?;
         self.expired = 0;
         Ok(Some(domain))
