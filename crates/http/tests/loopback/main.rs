@@ -9,5 +9,6 @@ mod client;
 mod drain;
 mod http1;
 mod http2;
+mod mutual;
 mod support;
 mod tls;
