@@ -160,3 +160,135 @@ fn read_authority(value: &[u8]) -> Result<bool, Malformed> {
         Some(_) => Err(Malformed),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, CustomExtension, IsCa, KeyPair, KeyUsagePurpose, SanType, SerialNumber};
+
+    use super::*;
+
+    const SAN_OID: [u64; 4] = [2, 5, 29, 17];
+
+    fn make(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.serial_number = Some(SerialNumber::from_slice(&[0x5a, 1]));
+        change(&mut params);
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
+    /// A certificate whose alternative names have this content.
+    fn named(content: &[u8]) -> Vec<u8> {
+        let extension = CustomExtension::from_oid_content(&SAN_OID, content.to_vec());
+        make(|params| params.custom_extensions = vec![extension])
+    }
+
+    #[test]
+    fn what_a_certificate_says_is_read() {
+        let plain = make(|params| {
+            params.not_before = rcgen::date_time_ymd(2026, 1, 2);
+            params.not_after = rcgen::date_time_ymd(2050, 1, 1);
+        });
+        let facts = Facts::read(&plain).unwrap();
+        assert_eq!(facts.serial, [0x5a, 1]);
+        // Expected numbers by `date -u -d … +%s`; the second year is the first that needs the long encoding.
+        assert_eq!(facts.not_before, Timestamp::from_millis(1_767_312_000_000));
+        assert_eq!(facts.not_after, Timestamp::from_millis(2_524_608_000_000));
+        assert!(!facts.is_authority && facts.key_usage.is_none() && facts.uris.is_empty());
+
+        let rich = make(|params| {
+            params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Constrained(3));
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DecipherOnly];
+            params.subject_alt_names = vec![
+                SanType::DnsName("a.test".try_into().unwrap()),
+                SanType::URI("spiffe://a/b".try_into().unwrap()),
+                SanType::IpAddress([127, 0, 0, 1].into()),
+                SanType::URI("https://a/".try_into().unwrap()),
+            ];
+        });
+        let facts = Facts::read(&rich).unwrap();
+        assert_eq!(facts.uris, [&b"spiffe://a/b"[..], b"https://a/"]);
+        let usage = facts.key_usage.unwrap();
+        assert!(facts.is_authority && usage.signs_certificates());
+        assert!(!usage.signs_handshakes() && !usage.signs_lists());
+    }
+
+    #[test]
+    fn names_that_cannot_be_read_make_the_certificate_unreadable() {
+        let readable: [(&[u8], &[&[u8]]); 4] = [
+            (&[der::SEQUENCE, 0], &[]),
+            (&[der::SEQUENCE, 3, URI_NAME, 1, 0xff], &[b"\xff"]),
+            (&[der::SEQUENCE, 4, 0x82, 0, URI_NAME, 0], &[b""]),
+            (&[der::SEQUENCE, 6, URI_NAME, 1, b'a', URI_NAME, 1, b'a'], &[b"a", b"a"]),
+        ];
+        for (content, uris) in readable {
+            assert_eq!(Facts::read(&named(content)).map(|facts| facts.uris), Ok(uris.to_vec()), "{content:x?}");
+        }
+        let unreadable: [&[u8]; 7] = [
+            &[],
+            &[der::OCTET_STRING, 0],
+            // A URI in pieces, a name of no kind, a plain integer, one that is longer than the list.
+            &[der::SEQUENCE, 5, 0xa6, 3, 0x16, 1, b'a'],
+            &[der::SEQUENCE, 2, 0x89, 0],
+            &[der::SEQUENCE, 3, der::INTEGER, 1, 0],
+            &[der::SEQUENCE, 3, URI_NAME, 2, b'a'],
+            &[der::SEQUENCE, 2, 0x82, 0x80],
+        ];
+        for content in unreadable {
+            assert_eq!(Facts::read(&named(content)), Err(Malformed), "{content:x?}");
+        }
+    }
+
+    #[test]
+    fn an_extension_that_stands_twice_or_too_many_make_the_certificate_unreadable() {
+        let san = |name: u8| CustomExtension::from_oid_content(&SAN_OID, vec![der::SEQUENCE, 3, URI_NAME, 1, name]);
+        let twice = make(|params| params.custom_extensions = vec![san(b'a'), san(b'b')]);
+        assert_eq!(Facts::read(&twice), Err(Malformed));
+        let many = |count| {
+            make(|params| {
+                let extension = |number| CustomExtension::from_oid_content(&[1, 2, 3, number], Vec::new());
+                params.custom_extensions = (0..count).map(extension).collect();
+                params.use_authority_key_identifier_extension = false;
+            })
+        };
+        assert!(Facts::read(&many(EXTENSIONS_MAX as u64)).is_ok());
+        assert_eq!(Facts::read(&many(EXTENSIONS_MAX as u64 + 1)), Err(Malformed));
+    }
+
+    #[test]
+    fn bits_beyond_the_last_one_are_no_usage() {
+        let cases: [(&[u8], Option<u8>); 7] = [
+            (&[der::BIT_STRING, 2, 7, 0x80], Some(0x80)),
+            (&[der::BIT_STRING, 2, 5, 0xff], Some(0xe0)),
+            (&[der::BIT_STRING, 3, 7, 0x01, 0x80], Some(0x01)),
+            (&[der::BIT_STRING, 1, 0], None),
+            (&[der::BIT_STRING, 2, 8, 0x80], None),
+            (&[der::BIT_STRING, 4, 0, 0x80, 0x80, 0x80], None),
+            (&[der::INTEGER, 2, 0, 0x80], None),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(KeyUsage::read(value).ok().map(|usage| usage.0), expected, "{value:x?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_cut_or_continued_is_unreadable() {
+        let whole = make(|params| params.key_usages = vec![KeyUsagePurpose::DigitalSignature]);
+        for length in 0..whole.len() {
+            assert_eq!(Facts::read(&whole[..length]), Err(Malformed), "{length} bytes");
+        }
+        assert_eq!(Facts::read(&[whole.as_slice(), &[0]].concat()), Err(Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_certificate_is_read_or_refused(at in 0_usize..400, to in any::<u8>(), cut in 0_usize..400) {
+            let mut bytes = named(&[der::SEQUENCE, 3, URI_NAME, 1, b'a']);
+            let (at, cut) = (at % bytes.len(), cut % bytes.len());
+            bytes[at] = to;
+            // Neither may panic.
+            let _ = Facts::read(&bytes);
+            let _ = (Facts::read(&bytes[cut..]), next_update(&bytes[..cut]));
+        }
+    }
+}

@@ -106,7 +106,19 @@ impl Authority {
 
     /// Makes the list of what this authority revoked, due again `next` seconds from now.
     pub(crate) fn crl(&self, revoked: &[u64], next: i64) -> String {
-        self.crl_params(revoked, next).signed_by(&self.issuer).expect("a list is made").pem().expect("it is pem")
+        self.crl_with(revoked, next, |_| {})
+    }
+
+    /// Makes a list whose parameters are changed.
+    pub(crate) fn crl_with(
+        &self,
+        revoked: &[u64],
+        next: i64,
+        change: impl FnOnce(&mut CertificateRevocationListParams),
+    ) -> String {
+        let mut params = self.crl_params(revoked, next);
+        change(&mut params);
+        params.signed_by(&self.issuer).expect("a list is made").pem().expect("it is pem")
     }
 
     /// The same in DER.

@@ -179,6 +179,55 @@ async fn chains_that_are_too_long_or_longer_than_an_authority_allows_are_refused
 }
 
 #[tokio::test]
+async fn names_in_another_encoding_are_counted_and_never_skipped() {
+    const URI: u8 = 0x86;
+    let root = Authority::root("one");
+    let world = World::new().trusting("one.test", &[&root]);
+    let server = world.load();
+    // The content of the extension by hand: each name is a tag, a length and its bytes.
+    let issue = |names: &[(u8, &[u8])]| {
+        let names: Vec<u8> =
+            names.iter().flat_map(|(tag, name)| [&[*tag, u8::try_from(name.len()).unwrap()], *name].concat()).collect();
+        let content = [&[0x30, u8::try_from(names.len()).unwrap()], names.as_slice()].concat();
+        let extension = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 17], content);
+        root.issue_leaf(Leaf::of(ID).change(|params| {
+            params.subject_alt_names.clear();
+            params.custom_extensions.push(extension);
+        }))
+    };
+    world.meet(&server, &issue(&[(URI, ID.as_bytes())])).await.unwrap();
+    // rustls-webpki shows neither of these second names.
+    assert_eq!(world.refusal(&server, &issue(&[(URI, ID.as_bytes()), (URI, b"\xff")])).await, "several_spiffe_ids");
+    assert_eq!(world.refusal(&server, &issue(&[(URI, ID.as_bytes()), (URI, b"")])).await, "several_spiffe_ids");
+    assert_eq!(world.refusal(&server, &issue(&[(URI, ID.as_bytes()), (0xa6, b"")])).await, "malformed");
+    assert_eq!(world.refusal(&server, &issue(&[(URI, ID.as_bytes()), (0x89, b"")])).await, "malformed");
+    for hidden in [&b"spiffe://one.test/agent\0"[..], b"spiffe://one.test\0.evil/agent", b"spiffe://one.test/\xc3\x28"]
+    {
+        assert_eq!(world.refusal(&server, &issue(&[(URI, hidden)])).await, "invalid_spiffe_id", "{hidden:?}");
+    }
+
+    let second = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 17], vec![0x30, 0]);
+    let twice = root.issue_leaf(Leaf::of(ID).change(|params| params.custom_extensions.push(second)));
+    assert_eq!(world.refusal(&server, &twice).await, "malformed");
+}
+
+#[tokio::test]
+async fn a_chain_that_is_made_to_be_tried_in_every_order_is_refused_in_time() {
+    // All have the anchor's name, so that each may stand above each, and the anchor above all.
+    let root = Authority::root("one");
+    let world = World::new().trusting("one.test", &[&root]);
+    let server = world.load();
+    let impostors: Vec<_> = (0..6).map(|_| Authority::root("one")).collect();
+    let chain = impostors.iter().fold(impostors[0].issue(ID), Issued::with);
+    let started = std::time::Instant::now();
+    let reason = world.refusal(&server, &chain).await;
+    assert!(["unknown_issuer", "bad_chain"].contains(&reason), "{reason}");
+    // Two handshakes; the signatures are bounded. Generous, for a machine that does other things.
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+    println!("two handshakes took {:?}", started.elapsed());
+}
+
+#[tokio::test]
 async fn a_client_without_a_certificate_or_without_its_key_is_refused() {
     let root = Authority::root("one");
     let world = World::new().trusting("one.test", &[&root]);

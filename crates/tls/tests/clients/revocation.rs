@@ -96,6 +96,28 @@ async fn a_list_that_the_issuer_did_not_sign_refuses_its_certificates() {
 }
 
 #[tokio::test]
+async fn a_certificate_is_revoked_by_any_list_of_its_issuer() {
+    // Two lists with a scope each, and certificates that do not say to which they belong.
+    let root = Authority::root("one");
+    let of_scope = |name: &str, revoked: &[u64]| {
+        root.crl_with(revoked, HOUR, |params| {
+            let distribution_point = rcgen::CrlDistributionPoint { uris: vec![format!("http://one.test/{name}.crl")] };
+            params.issuing_distribution_point =
+                Some(rcgen::CrlIssuingDistributionPoint { distribution_point, scope: None });
+        })
+    };
+    let world = World::new()
+        .trusting("one.test", &[&root])
+        .revoking("one.test", "a.crl", of_scope("a", &[66]))
+        .revoking("one.test", "b.crl", of_scope("b", &[67]));
+    let server = world.load();
+    for serial in [66, 67] {
+        assert_eq!(world.refusal(&server, &root.issue_leaf(Leaf::of(ID).serial(serial))).await, "revoked", "{serial}");
+    }
+    world.meet(&server, &root.issue_leaf(Leaf::of(ID).serial(68))).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_list_of_one_domain_says_nothing_in_another() {
     let root = Authority::root("shared");
     let world = World::new().trusting("one.test", &[&root]).trusting("two.test", &[&root]).revoking(
