@@ -19,7 +19,6 @@ use quorate_http::client::Client;
 use quorate_types::Timestamp;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use url::form_urlencoded;
 
 use crate::cache::Cache;
@@ -176,10 +175,11 @@ impl Shared {
 
 impl Question {
     /// Asks, and keeps the answer.
-    async fn settle(&self, form: String, asked_at: Timestamp) -> Verdict {
-        let (shared, started) = (&*self.shared, Instant::now());
+    ///
+    /// It counts from when it was asked for: a request that came meanwhile finds it no younger than itself.
+    async fn settle(&self, form: String, now: Timestamp) -> Verdict {
+        let shared = &*self.shared;
         let asked = tokio::time::timeout(ANSWER_TIMEOUT, self.answer(form)).await;
-        let now = asked_at + started.elapsed();
         let url = || shared.check.endpoint.as_str().to_owned();
         let read = match asked {
             Err(_elapsed) => Err(FetchError::Timeout { timeout: ANSWER_TIMEOUT }),

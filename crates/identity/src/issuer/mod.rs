@@ -1,4 +1,7 @@
 //! One issuer of tokens: what is demanded of them ([`Config`]), and what they mean (`rules`).
+//!
+//! Configurations come in from whoever reads documents, claims from a checked token or from the issuer's own answer; a
+//! principal goes out. Nothing here asks a server or reads a clock.
 
 pub(crate) mod config;
 pub(crate) mod rules;

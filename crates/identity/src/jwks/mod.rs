@@ -1,5 +1,7 @@
-//! The keys of issuers: what they are (`key`, `set`), where they come from (`source`), when they are fetched
-//! (`machine`, pure), and who keeps them (`keeper`).
+//! The keys of issuers (RFC 7517).
+//!
+//! What they are (`key`, `set`), where they come from (`source`), when they are fetched (`machine`, pure), and who keeps
+//! them and looks them up (`keeper`). Tokens are not known here.
 
 mod keeper;
 mod key;
