@@ -1,4 +1,49 @@
 //! What a principal may do: Cedar policies over our schema, indexed by scope, deny by default.
 //!
-//! Documents come in, a compiled set comes out that decides questions (principal, action, resource, arguments) without
-//! IO, clock or locks. A question that no policy permits is denied, and one that a policy cannot be evaluated for too.
+//! ```text
+//!  Document, Group ──Policies::compile──▶ Policies ──subject(Principal)──▶ Subject
+//!                          └─▶ Problem       ├── decide(Subject, Question) ─▶ Decision
+//!                                            ├── may(Subject, …) ──────────▶ Verdict, for lists
+//!                                            └── explain(Subject, …) ──────▶ Explanation, for people
+//! ```
+//!
+//! Invariants: what no policy permits is denied; what a policy cannot be evaluated for is denied; a caller reaches
+//! resources of its own tenant and of the operator only, whatever policies say; forbids win over permits; the index
+//! decides as Cedar decides over all policies. No IO, no clock, no locks: a set is immutable, and who holds it shares it.
+//!
+//! Cedar: <https://docs.cedarpolicy.com/>. The page for operators is `docs/src/policy.md`.
+
+#![warn(clippy::wildcard_enum_match_arm)]
+
+mod action;
+mod arguments;
+mod bounds;
+mod check;
+mod compile;
+mod decision;
+mod document;
+mod entity;
+mod evaluate;
+mod explain;
+mod group;
+mod index;
+pub mod limits;
+mod policies;
+mod problem;
+mod resource;
+mod rule;
+mod scan;
+mod schema;
+mod subject;
+mod view;
+
+pub use action::Action;
+pub use decision::{Decision, Denial, Question, Verdict};
+pub use document::{ArgumentType, Document, Mode, PolicyRef};
+pub use explain::{Considered, Explanation, Finding};
+pub use group::Group;
+pub use policies::Policies;
+pub use problem::{Place, Problem};
+pub use resource::{Item, Kind, Named, Resource};
+pub use schema::{schema_page, schema_text};
+pub use subject::Subject;

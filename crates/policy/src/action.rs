@@ -1,0 +1,126 @@
+//! What a principal wants to do, as policies, logs and metrics name it.
+//!
+//! One table says it all: each action's name, what it is done to, and what it means; the Cedar schema and its page in
+//! the user guide are made from it. Names are `PROTOCOL:VERB`; those of models (`llm:`), agents (`a2a:`) and operators
+//! (`admin:`) get their rows here when they come. The vocabulary is final: policies are written against it.
+
+use crate::resource::Kind;
+
+/// What a principal wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Action {
+    /// Open, listen on, or end a session; discover what is served.
+    Connect,
+    /// List tools, prompts, resources or templates.
+    List,
+    /// Call a tool, or follow the task that a call became.
+    Call,
+    /// Read a resource.
+    Read,
+    /// Get a prompt.
+    Get,
+    /// Complete an argument.
+    Complete,
+    /// Subscribe to changes.
+    Subscribe,
+    /// Ask the client's model for a completion; a server's wish, as the next two.
+    Sample,
+    /// Ask the person behind the client.
+    Elicit,
+    /// Learn the client's folders.
+    Roots,
+}
+
+/// The group of actions that holds every action of MCP: `action in Action::"mcp"`.
+pub(crate) const GROUP: &str = "mcp";
+
+// === impl Action ===
+
+impl Action {
+    /// All actions, in the order of the schema.
+    pub const ALL: [Self; 10] = [
+        Self::Connect,
+        Self::List,
+        Self::Call,
+        Self::Read,
+        Self::Get,
+        Self::Complete,
+        Self::Subscribe,
+        Self::Sample,
+        Self::Elicit,
+        Self::Roots,
+    ];
+
+    /// Returns the action's name in policies, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "mcp:connect",
+            Self::List => "mcp:list",
+            Self::Call => "mcp:call",
+            Self::Read => "mcp:read",
+            Self::Get => "mcp:get",
+            Self::Complete => "mcp:complete",
+            Self::Subscribe => "mcp:subscribe",
+            Self::Sample => "mcp:sample",
+            Self::Elicit => "mcp:elicit",
+            Self::Roots => "mcp:roots",
+        }
+    }
+
+    /// Returns the action of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.as_str() == name)
+    }
+
+    /// Returns what the action is done to. A question about anything else is denied: no policy can be about it.
+    #[must_use]
+    pub const fn applies_to(self) -> &'static [Kind] {
+        match self {
+            Self::Connect | Self::List => &[Kind::Toolset],
+            Self::Call => &[Kind::Tool],
+            Self::Read => &[Kind::Resource],
+            Self::Get => &[Kind::Prompt],
+            Self::Complete => &[Kind::Prompt, Kind::Resource],
+            Self::Subscribe => &[Kind::Toolset, Kind::Resource],
+            Self::Sample | Self::Elicit | Self::Roots => &[Kind::ToolServer],
+        }
+    }
+
+    /// Whether a policy may read the arguments: `context.arguments`.
+    pub(crate) const fn has_arguments(self) -> bool {
+        matches!(self, Self::Call)
+    }
+
+    /// What the action means, for the schema's page.
+    pub(crate) const fn meaning(self) -> &'static str {
+        match self {
+            Self::Connect => "open, listen on, or end a session; discover what is served",
+            Self::List => "list tools, prompts, resources or templates; each entry is then held against its own use",
+            Self::Call => "call a tool, or follow the task that a call became",
+            Self::Read => "read a resource",
+            Self::Get => "get a prompt",
+            Self::Complete => "have an argument of a prompt or of a resource template completed",
+            Self::Subscribe => "be told of changes: of lists (the toolset), or of one resource",
+            Self::Sample => "let the tool server ask the caller's model",
+            Self::Elicit => "let the tool server ask the person behind the caller",
+            Self::Roots => "let the tool server learn the caller's folders",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_read_back() {
+        for action in Action::ALL {
+            assert_eq!(Action::parse(action.as_str()), Some(action));
+            assert!(!action.applies_to().is_empty() && !action.meaning().is_empty());
+        }
+        assert_eq!(Action::parse("mcp:Call"), None);
+        assert_eq!(Action::parse(GROUP), None);
+    }
+}

@@ -1,0 +1,134 @@
+//! Evaluates single policies for one question: the only place where Cedar runs.
+//!
+//! What Cedar needs (entities, requests, arguments) is made when the first policy needs it, once for each view of the
+//! caller and each declaration of arguments. A condition holds, fails, or cannot be evaluated; nothing that goes wrong
+//! is taken for "fails".
+
+use cedar_policy::{Entities, EvalResult, EvaluationError, Expression, Request, eval_expression};
+
+use crate::arguments::Arguments;
+use crate::decision::Question;
+use crate::entity::{self, Vocabulary};
+use crate::rule::{Class, Reading, Rule};
+use crate::subject::Seen;
+
+/// What is known of the arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Knowledge {
+    /// They are the question's.
+    Given,
+    /// Nothing: what is asked is whether there are some with which it may be done.
+    None,
+}
+
+/// What a condition comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Holds,
+    Fails,
+    Unevaluable(String),
+}
+
+/// One question, with what has been made for it so far.
+pub(crate) struct Evaluation<'a> {
+    vocabulary: &'a Vocabulary,
+    question: &'a Question<'a>,
+    id: &'a str,
+    knowledge: Knowledge,
+    /// By view: the caller and the resource.
+    entities: Vec<Option<Entities>>,
+    /// The request without arguments; the same in all views.
+    request: Option<Request>,
+    /// By declaration: the request with arguments, and what is wrong with them.
+    with_arguments: Vec<(usize, Request, Arguments)>,
+}
+
+// === impl Evaluation ===
+
+impl<'a> Evaluation<'a> {
+    pub(crate) fn new(
+        vocabulary: &'a Vocabulary,
+        question: &'a Question<'a>,
+        id: &'a str,
+        views: usize,
+        knowledge: Knowledge,
+    ) -> Self {
+        let entities = vec![None; views];
+        Self { vocabulary, question, id, knowledge, entities, request: None, with_arguments: Vec::new() }
+    }
+
+    /// Evaluates the condition of a rule whose scope matches; `view` is the number of `seen`.
+    pub(crate) fn condition(&mut self, rule: &Rule, view: usize, seen: &Seen) -> Outcome {
+        let Some(condition) = &rule.condition else { return Outcome::Holds };
+        let Some(reading) = &rule.reading else { return self.plain(condition, view, seen) };
+        if self.knowledge == Knowledge::None {
+            let forbids = matches!(rule.class, Class::Forbid | Class::DryForbid);
+            let bound = if forbids { &reading.least } else { &reading.most };
+            let outcome = self.plain(bound, view, seen);
+            // With other arguments it may be another part that is evaluated.
+            let may_hold = !forbids && matches!(outcome, Outcome::Unevaluable(_));
+            return if may_hold { Outcome::Holds } else { outcome };
+        }
+        let at = self.read(reading);
+        if let Some(fault) = self.with_arguments[at].2.fault(&reading.reads) {
+            // Where the condition cannot hold whatever the argument is, the policy does not need it.
+            return match self.plain(&reading.most, view, seen) {
+                Outcome::Fails => Outcome::Fails,
+                Outcome::Holds | Outcome::Unevaluable(_) => Outcome::Unevaluable(fault),
+            };
+        }
+        self.prepare(view, seen);
+        run(&self.with_arguments[at].1, self.entities[view].as_ref(), condition)
+    }
+
+    /// Evaluates a condition that reads no arguments.
+    fn plain(&mut self, condition: &Expression, view: usize, seen: &Seen) -> Outcome {
+        self.prepare(view, seen);
+        let (question, id) = (self.question, self.id);
+        let request = self
+            .request
+            .get_or_insert_with(|| self.vocabulary.request(question.action, question.resource.kind(), id, None));
+        run(request, self.entities[view].as_ref(), condition)
+    }
+
+    fn prepare(&mut self, view: usize, seen: &Seen) {
+        if self.entities[view].is_none() {
+            let entities = self.vocabulary.with_resource(seen.entities(), &self.question.resource, self.id);
+            self.entities[view] = Some(entities);
+        }
+    }
+
+    /// Reads the arguments as a document declares them; returns where they are kept.
+    fn read(&mut self, reading: &Reading) -> usize {
+        if let Some(at) = self.with_arguments.iter().position(|(declaration, ..)| *declaration == reading.declaration) {
+            return at;
+        }
+        let mut arguments = Arguments::read(self.question.arguments, &reading.declared);
+        let context = entity::arguments(std::mem::take(&mut arguments.values));
+        let (action, kind) = (self.question.action, self.question.resource.kind());
+        let request = self.vocabulary.request(action, kind, self.id, Some(context));
+        self.with_arguments.push((reading.declaration, request, arguments));
+        self.with_arguments.len() - 1
+    }
+}
+
+fn run(request: &Request, entities: Option<&Entities>, condition: &Expression) -> Outcome {
+    let entities = entities.expect("they were prepared just before");
+    match eval_expression(request, entities, condition) {
+        Ok(EvalResult::Bool(true)) => Outcome::Holds,
+        Ok(EvalResult::Bool(false)) => Outcome::Fails,
+        Ok(_) => Outcome::Unevaluable("its condition is neither true nor false".to_owned()),
+        Err(error) => Outcome::Unevaluable(class(&error).to_owned()),
+    }
+}
+
+/// Says what went wrong without the values that Cedar's own words have.
+#[expect(clippy::wildcard_enum_match_arm, reason = "what else goes wrong is the validator's to exclude, and one class")]
+fn class(error: &EvaluationError) -> &'static str {
+    match error {
+        EvaluationError::IntegerOverflow(_) => "a number in its condition overflows",
+        EvaluationError::FailedExtensionFunctionExecution(_) => "a function in its condition refuses its argument",
+        EvaluationError::RecursionLimit(_) => "its condition is nested too deep for the stack that is left",
+        _ => "its condition does not fit what is there",
+    }
+}

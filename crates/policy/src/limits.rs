@@ -1,0 +1,53 @@
+//! The limits of policies, groups and questions, each with its reason.
+//!
+//! They bound what a document can make a node spend when it is compiled (text, policies, groups) and what a call can
+//! make it spend when it is decided (arguments). What is over a limit is refused, or counts as not evaluable; nothing is
+//! cut short silently.
+
+/// The longest document in bytes: about a thousand policies. A longer one is refused without being read.
+pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+
+/// The most bytes of all documents: parsing them takes seconds, not minutes.
+pub const TOTAL_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The most documents: one for each tool server of a large node, twice over.
+pub const DOCUMENTS_MAX: usize = 2_000;
+
+/// The most policies in all documents: five times what the numbers are promised for.
+pub const POLICIES_MAX: usize = 10_000;
+
+/// The deepest nesting of brackets in a policy: far beyond what is legible, and no depth for the parser's stack.
+pub const NESTING_MAX: usize = 32;
+
+/// The most operators in one policy: a chain of them is as deep as it is long for whoever walks it, evaluation included.
+pub const OPERATORS_MAX: usize = 400;
+
+/// The most problems that are told of at once: whoever has more starts with these.
+pub const PROBLEMS_MAX: usize = 100;
+
+/// The most arguments that a document declares: more than tools have that are called with typed arguments.
+pub const ARGUMENTS_MAX: usize = 64;
+
+/// The longest name of a declared argument in bytes.
+pub const ARGUMENT_NAME_BYTES_MAX: usize = 128;
+
+/// The longest text of a declared argument that policies look at: `like` reads it once per `*`.
+pub const ARGUMENT_TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// The most texts in a declared argument that is a list: each is hashed and compared.
+pub const ARGUMENT_TEXTS_MAX: usize = 1_024;
+
+/// The most groups of all tenants.
+pub const GROUPS_MAX: usize = 10_000;
+
+/// The most members of all groups: agents, users and groups within.
+pub const MEMBERS_MAX: usize = 100_000;
+
+/// The deepest nesting of groups: deeper than any organisation, and each caller carries all groups on its way.
+pub const GROUP_DEPTH_MAX: usize = 16;
+
+/// The longest name of a group, agent or user in bytes: SPIFFE ids have at most 2,048.
+pub const ID_BYTES_MAX: usize = 2_048;
+
+// A single document has to fit into what all may have.
+const _: () = assert!(DOCUMENT_BYTES_MAX <= TOTAL_BYTES_MAX);
