@@ -2,7 +2,8 @@
 //!
 //! The closure comes from `cargo tree` for one package at a time, because features that another package switches on
 //! are not this package's own, and without procedural macros, which run at build time only. What the standard
-//! library offers against purity is clippy's part (`pure-clippy.toml`); this is about crates.
+//! library offers against purity is clippy's part (`pure-clippy.toml`); this is about crates. A crate whose impure part
+//! is behind a feature may stand there without that feature.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -43,7 +44,6 @@ const DENIED: &[(&str, &str)] = &[
     ("ulid", RANDOM),
     ("ahash", "its hashes differ from run to run; state that nodes compare may not"),
     ("time", CLOCK),
-    ("chrono", CLOCK),
     ("jiff", CLOCK),
     ("quanta", CLOCK),
     ("minstant", CLOCK),
@@ -61,6 +61,9 @@ const DENIED: &[(&str, &str)] = &[
     ("opentelemetry", "metrics belong to the stages and actors around a machine"),
 ];
 
+/// Crates that are pure but for some of their features: those features, and the reason why not.
+const DENIED_WITH: &[(&str, &[&str], &str)] = &[("chrono", &["clock", "now"], CLOCK)];
+
 const RUNTIME: &str = "futures are driven by the shells; a machine is called and returns";
 const THREADS: &str = "a machine runs on the thread of its caller";
 const NETWORK: &str = "bytes come in and go out as arguments and effects";
@@ -75,7 +78,7 @@ pub(super) fn check(repo: &Repo) -> Result<Vec<Finding>> {
         let tree = repo
             .cargo("tree")
             .args(["--locked", "--edges", "normal,no-proc-macro", "--target", "all", "--prefix", "depth"])
-            .args(["--format", " {p}", "--package", &package.name])
+            .args(["--format", " {p}\t{f}", "--package", &package.name])
             .quiet()
             .output()
             .with_context(|| format!("cannot list what {} depends on", package.name))?;
@@ -84,24 +87,35 @@ pub(super) fn check(repo: &Repo) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Checks one closure, given as the lines of `cargo tree --prefix depth`: `2 NAME vVERSION …`.
+/// Checks one closure, given as the lines of `cargo tree --prefix depth`: `2 NAME vVERSION …\tFEATURE,FEATURE…`.
 fn check_closure(package: &str, tree: &str) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let mut path: Vec<&str> = Vec::new();
     for line in tree.lines().filter(|line| !line.is_empty()) {
-        let mut words = line.split_whitespace();
+        let (package_id, features) = line.split_once('\t').with_context(|| unexpected(line))?;
+        let mut words = package_id.split_whitespace();
         let depth: usize = words.next().and_then(|word| word.parse().ok()).with_context(|| unexpected(line))?;
         let name = words.next().with_context(|| unexpected(line))?;
         ensure!(depth <= path.len(), unexpected(line));
         path.truncate(depth);
         path.push(name);
-        if let Some((_, reason)) = DENIED.iter().find(|(denied, _)| *denied == name) {
-            let message = format!("{name} is in its closure ({}): {reason}", path.join(" → "));
-            findings.push(Finding::new(RULE, package, message));
+        if let Some(denied) = denied(name, features) {
+            findings.push(Finding::new(RULE, package, format!("{} ({}): {}", denied.0, path.join(" → "), denied.1)));
         }
     }
     ensure!(!path.is_empty(), "cargo tree listed nothing for {package}");
     Ok(findings)
+}
+
+/// Says what of a crate may not be there, and why; `features` are comma-separated, with cargo's ` (*)` for repetitions.
+fn denied(name: &str, features: &str) -> Option<(String, &'static str)> {
+    if let Some((_, reason)) = DENIED.iter().find(|(denied, _)| *denied == name) {
+        return Some((format!("{name} is in its closure"), reason));
+    }
+    let (_, impure, reason) = DENIED_WITH.iter().find(|(denied, ..)| *denied == name)?;
+    let features = features.trim_end_matches("(*)").trim();
+    let feature = features.split(',').find(|feature| impure.contains(feature))?;
+    Some((format!("{name} with its feature `{feature}` is in its closure"), reason))
 }
 
 fn unexpected(line: &str) -> String {
@@ -115,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_pure_closure_has_no_findings() -> Result<()> {
-        let tree = "0 quorate-mcp v0.1.0 (crates/mcp)\n1 bytes v1.11.0\n1 serde_json v1.0.150\n2 itoa v1.0.18 (*)\n";
+        let tree = "0 quorate-mcp v0.1.0 (crates/mcp)\t\n1 bytes v1.11.0\tdefault,std\n1 serde_json v1.0.150\tstd\n2 itoa v1.0.18\t (*)\n";
 
         assert_eq!(check_closure("quorate-mcp", tree)?, []);
         Ok(())
@@ -123,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_denied_crate_is_found_at_any_depth_with_its_path_and_reason() -> Result<()> {
-        let tree = "0 quorate-mcp v0.1.0\n1 a v1.0.0\n2 b v1.0.0\n1 c v1.0.0\n2 getrandom v0.4.2\n";
+        let tree = "0 quorate-mcp v0.1.0\t\n1 a v1.0.0\t\n2 b v1.0.0\t\n1 c v1.0.0\t\n2 getrandom v0.4.2\tstd\n";
 
         let found = messages(&check_closure("quorate-mcp", tree)?);
 
@@ -134,9 +148,26 @@ mod tests {
     }
 
     #[test]
+    fn a_crate_with_an_impure_feature_is_found_only_with_it() -> Result<()> {
+        for features in ["", " (*)", "alloc,std", "alloc,clock-like (*)"] {
+            let tree = format!("0 quorate-policy v0.1.0\t\n1 chrono v0.4.45\t{features}\n");
+            assert_eq!(check_closure("quorate-policy", &tree)?, [], "{features:?}");
+        }
+        for (features, feature) in [("alloc,clock", "clock"), ("now", "now"), ("alloc,now (*)", "now")] {
+            let tree = format!("0 quorate-policy v0.1.0\t\n1 chrono v0.4.45\t{features}\n");
+            let expected = format!(
+                "quorate-policy: purity: chrono with its feature `{feature}` is in its closure (quorate-policy → chrono): `now` is an argument"
+            );
+            assert_eq!(messages(&check_closure("quorate-policy", &tree)?), [expected]);
+        }
+        Ok(())
+    }
+
+    #[test]
     fn an_answer_that_cannot_be_read_is_an_error_and_not_a_pass() {
         assert!(check_closure("quorate-mcp", "").is_err());
-        assert!(check_closure("quorate-mcp", "no depth").is_err());
-        assert!(check_closure("quorate-mcp", "3 tokio v1.0.0").is_err());
+        assert!(check_closure("quorate-mcp", "no depth\t").is_err());
+        assert!(check_closure("quorate-mcp", "0 quorate-mcp v0.1.0").is_err());
+        assert!(check_closure("quorate-mcp", "3 tokio v1.0.0\t").is_err());
     }
 }
