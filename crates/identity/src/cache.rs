@@ -54,6 +54,13 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
         shard.put(key, value, self.generation_max);
     }
 
+    /// Forgets an entry.
+    pub(crate) fn remove(&self, key: &K) {
+        let mut shard = self.shard(key);
+        shard.young.remove(key);
+        shard.old.remove(key);
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&self) {
         for shard in &self.shards {
@@ -105,6 +112,8 @@ mod tests {
             assert_eq!(cache.get(&key), Some(key));
         }
         assert!((160..=320).contains(&cache.len()), "{}", cache.len());
+        cache.remove(&9_999);
+        assert_eq!(cache.get(&9_999), None);
         cache.clear();
         assert_eq!(cache.len(), 0);
     }

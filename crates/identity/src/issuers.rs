@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::cache::Cache;
 use crate::endpoint::{Endpoint, InvalidEndpoint};
-use crate::introspect::Asker;
+use crate::introspect::{self, Asker};
 use crate::issuer::{Check, Config, Keys, Signed, rules};
 use crate::jwks::{Found, Keeper, Place, Snapshot, Source};
 use crate::observe::Observer;
@@ -323,9 +323,11 @@ impl Issuer {
             // Only issuers that are asked are looked up for it.
             return Err(self.refuse(Why::Malformed("it is no JWT")));
         };
-        let verdict = match asker.known(&id, presented.now) {
-            Some(verdict) => verdict,
-            None => asker.ask(id, presented.token, presented.now).await,
+        let Presented { token, now, .. } = *presented;
+        let verdict = match asker.known(&id, now) {
+            introspect::Known::Verdict(verdict) => verdict,
+            introspect::Known::Regular => asker.ask(id, token, true, now).await,
+            introspect::Known::Stranger => asker.ask(id, token, false, now).await,
         };
         self.admit(verdict.map_err(|why| self.refuse(why))?, presented)
     }

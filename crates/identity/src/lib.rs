@@ -14,7 +14,6 @@ mod json;
 mod jwks;
 mod observe;
 mod refused;
-mod secret;
 mod token;
 mod verified;
 
@@ -24,7 +23,6 @@ pub use issuers::{ISSUERS_MAX, Invalid, Issuers, Presented, State};
 pub use jwks::{InvalidKeys, KEYS_MAX, KID_BYTES_MAX, KeySet, SET_BYTES_MAX};
 pub use observe::Observer;
 pub use refused::{Refused, Why};
-pub use secret::Secret;
 pub use token::TOKEN_BYTES_MAX;
 pub use token::algorithm::Algorithm;
 pub use token::claims::{ClaimPath, DELEGATION_MAX, InvalidPath, LIST_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX};

@@ -39,6 +39,18 @@ pub(crate) struct Terms {
     pub(crate) certificate: Option<[u8; THUMBPRINT_BYTES]>,
 }
 
+// === impl Verified ===
+
+impl Verified {
+    /// Returns when requests with it are no longer accepted, by our clock: its end and the allowed skew, or sooner when
+    /// it is too old by then. For whoever keeps a stream open on its behalf.
+    #[must_use]
+    pub fn ends(&self) -> Timestamp {
+        let ends = self.terms.too_old_at.map_or(self.expires, |at| at.min(self.expires));
+        ends + self.terms.clock_skew
+    }
+}
+
 // === impl Terms ===
 
 impl Terms {

@@ -1,9 +1,11 @@
 //! Asks issuers about tokens that only they can read (RFC 7662).
 //!
-//! In: a token. Out: what its issuer says of it, from a bounded cache or from its endpoint. A token that many requests
-//! bring at once is asked about once; how many questions are open is bounded, and each has a time limit. What cannot be
-//! asked cannot be judged: that is the issuer's outage ([`Why::Unavailable`]) and never the token's fault. The questions
-//! are asked by tasks, so that a caller who goes away does not take the answer from others; they end with the [`Asker`].
+//! In: a token. Out: what its issuer says of it, from bounded caches or from its endpoint. A token that many requests
+//! bring at once is asked about once; how many questions are open is bounded, and each has a time limit. Tokens that were
+//! good before have a lane of their own, so that strangers' bad ones, however many, keep no good caller waiting. What
+//! cannot be asked cannot be judged: that is the issuer's outage ([`Why::Unavailable`]) and never the token's fault. The
+//! questions are asked by tasks, so that a caller who goes away does not take the answer from others; they end with the
+//! [`Asker`].
 
 mod answer;
 
@@ -17,7 +19,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use quorate_http::client::Client;
 use quorate_types::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use url::form_urlencoded;
 
@@ -29,14 +31,17 @@ use crate::refused::Why;
 use crate::token::TokenId;
 use crate::verified::Verified;
 
-/// How many answers are kept for an issuer: as many tokens as are used within a cache's time. Each takes about 1 KiB.
-const KNOWN_MAX: usize = 10_000;
+/// How many tokens that are good are known: as many as are used within a cache's time. Each takes about 1 KiB.
+const GOOD_MAX: usize = 10_000;
+/// How many that are not, apart from them: bad ones must not push good ones out. Each takes about 150 bytes.
+const BAD_MAX: usize = 4_096;
 /// How long a refusal is believed: a token that was just made may be active a moment later.
 const REFUSAL_FOR: Duration = Duration::from_secs(5);
-/// Questions that an endpoint is asked at once; more would be a load test.
-const ASKED_MAX: usize = 64;
-/// Tokens that are asked about or wait for it: eight rounds, which take under a second when the endpoint is well.
-const OPEN_MAX: usize = 512;
+/// Questions that an endpoint is asked at once in each of the two lanes; more would be a load test.
+const ASKED_MAX: usize = 32;
+/// Tokens of a lane that are asked about or wait for it: eight rounds, which take under a second when the endpoint is
+/// well.
+const OPEN_MAX: usize = 256;
 /// The time from a question to its answer, waiting for its turn included.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of an answer: a token has at most 16 KiB, and an answer says what a token could.
@@ -57,21 +62,39 @@ struct Shared {
     check: Introspected,
     client: Client,
     observer: Arc<dyn Observer>,
-    known: Cache<TokenId, Known>,
+    good: Cache<TokenId, (Arc<Verified>, Timestamp)>,
+    bad: Cache<TokenId, (Why, Timestamp)>,
     open: Mutex<HashMap<TokenId, watch::Receiver<Option<Verdict>>>>,
+    /// For tokens that were never good, as far as is known.
+    strangers: Lane,
+    /// For tokens that were.
+    regulars: Lane,
+}
+
+/// Room for questions.
+struct Lane {
+    /// To be open at all.
+    places: Arc<Semaphore>,
+    /// To be asked.
     turns: Semaphore,
 }
 
-#[derive(Clone)]
-struct Known {
-    verdict: Verdict,
-    at: Timestamp,
+/// What is known of a token.
+pub(crate) enum Known {
+    /// This.
+    Verdict(Verdict),
+    /// That it was good when it was last asked about, too long ago.
+    Regular,
+    /// Nothing.
+    Stranger,
 }
 
 /// An open question; closed when dropped, whatever becomes of its task.
 struct Question {
     shared: Arc<Shared>,
     id: TokenId,
+    is_regular: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 // === impl Asker ===
@@ -83,48 +106,62 @@ impl Asker {
             check,
             client,
             observer,
-            known: Cache::new(KNOWN_MAX),
+            good: Cache::new(GOOD_MAX),
+            bad: Cache::new(BAD_MAX),
             open: Mutex::default(),
-            turns: Semaphore::new(ASKED_MAX),
+            strangers: Lane::new(),
+            regulars: Lane::new(),
         };
         Self { shared: Arc::new(shared), tasks: Mutex::default() }
     }
 
     /// Returns what is known of a token at `now`, without asking.
-    pub(crate) fn known(&self, id: &TokenId, now: Timestamp) -> Option<Verdict> {
-        let Known { verdict, at } = self.shared.known.get(id)?;
-        let believed_for = if verdict.is_ok() { self.shared.check.cache_max } else { REFUSAL_FOR };
+    pub(crate) fn known(&self, id: &TokenId, now: Timestamp) -> Known {
         // A clock that stepped back makes nothing younger.
-        let is_believed = at <= now && now.since(at) < believed_for;
-        is_believed.then_some(verdict)
+        let is_believed = |at: Timestamp, time: Duration| at <= now && now.since(at) < time;
+        let good = self.shared.good.get(id);
+        match good {
+            Some((verified, at)) if is_believed(at, self.shared.check.cache_max) => Known::Verdict(Ok(verified)),
+            Some(_) | None => match self.shared.bad.get(id) {
+                Some((why, at)) if is_believed(at, REFUSAL_FOR) => Known::Verdict(Err(why)),
+                Some(_) | None if good.is_some() => Known::Regular,
+                Some(_) | None => Known::Stranger,
+            },
+        }
     }
 
     /// Returns how many answers are kept.
     pub(crate) fn len(&self) -> usize {
-        self.shared.known.len()
+        self.shared.good.len() + self.shared.bad.len()
     }
 
-    /// Asks about a token. Must be called within a runtime.
-    pub(crate) async fn ask(&self, id: TokenId, token: &str, now: Timestamp) -> Verdict {
-        let mut verdict = self.join(id, token, now)?;
+    /// Asks about a token; `is_regular` for one that was good before. Must be called within a runtime.
+    pub(crate) async fn ask(&self, id: TokenId, token: &str, is_regular: bool, now: Timestamp) -> Verdict {
+        let mut verdict = self.join(id, token, is_regular, now)?;
         // The task ends within its time limit; should it end without an answer, there is none.
         let answered = verdict.wait_for(Option::is_some).await.map(|verdict| verdict.clone());
         answered.ok().flatten().unwrap_or(Err(UNANSWERED))
     }
 
     /// Opens a question, or joins one that is open.
-    fn join(&self, id: TokenId, token: &str, now: Timestamp) -> Result<watch::Receiver<Option<Verdict>>, Why> {
+    fn join(
+        &self,
+        id: TokenId,
+        token: &str,
+        is_regular: bool,
+        now: Timestamp,
+    ) -> Result<watch::Receiver<Option<Verdict>>, Why> {
         let mut open = self.shared.lock();
-        let is_full = open.len() >= OPEN_MAX;
         let slot = match open.entry(id) {
             Entry::Occupied(question) => return Ok(question.get().clone()),
-            Entry::Vacant(_) if is_full => return Err(Why::Unavailable("too many tokens wait for introspection")),
             Entry::Vacant(slot) => slot,
         };
+        let place = Arc::clone(&self.shared.lane(is_regular).places).try_acquire_owned();
+        let place = place.map_err(|_| Why::Unavailable("too many tokens wait for introspection"))?;
         let (answer, verdict) = watch::channel(None);
         slot.insert(verdict.clone());
         drop(open);
-        let question = Question { shared: Arc::clone(&self.shared), id };
+        let question = Question { shared: Arc::clone(&self.shared), id, is_regular, _place: place };
         let form = self.shared.form(token);
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
@@ -136,6 +173,14 @@ impl Asker {
     }
 }
 
+// === impl Lane ===
+
+impl Lane {
+    fn new() -> Self {
+        Self { places: Arc::new(Semaphore::new(OPEN_MAX)), turns: Semaphore::new(ASKED_MAX) }
+    }
+}
+
 /// An endpoint that cannot be asked.
 const UNANSWERED: Why = Why::Unavailable("its introspection endpoint does not answer");
 
@@ -144,6 +189,10 @@ const UNANSWERED: Why = Why::Unavailable("its introspection endpoint does not an
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<TokenId, watch::Receiver<Option<Verdict>>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lane(&self, is_regular: bool) -> &Lane {
+        if is_regular { &self.regulars } else { &self.strangers }
     }
 
     /// The body of a question (RFC 7662 §2.1).
@@ -190,7 +239,13 @@ impl Question {
         match read {
             Ok(verdict) => {
                 let verdict = verdict.map(Arc::new);
-                shared.known.put(self.id, Known { verdict: verdict.clone(), at: now });
+                match &verdict {
+                    Ok(verified) => shared.good.put(self.id, (Arc::clone(verified), now)),
+                    Err(why) => {
+                        shared.good.remove(&self.id);
+                        shared.bad.put(self.id, (why.clone(), now));
+                    }
+                }
                 verdict
             }
             Err(error) => {
@@ -202,7 +257,7 @@ impl Question {
 
     async fn answer(&self, form: String) -> Result<bytes::Bytes, FetchError> {
         let shared = &*self.shared;
-        let _turn = shared.turns.acquire().await.expect("the semaphore is never closed");
+        let _turn = shared.lane(self.is_regular).turns.acquire().await.expect("the semaphore is never closed");
         let authorization = shared.authorization();
         let document =
             fetch::post(&shared.client, &shared.check.endpoint, authorization, form, ANSWER_BYTES_MAX).await?;

@@ -6,11 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_types::{ResourceName, TenantId};
+use quorate_types::{ResourceName, Secret, TenantId};
 
 use crate::endpoint::Endpoint;
 use crate::jwks::KeySet;
-use crate::secret::Secret;
 use crate::token::algorithm::Algorithm;
 use crate::token::claims::ClaimPath;
 

@@ -11,14 +11,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
 use quorate_identity::issuer::{Check, ClientAuthentication, Config, Introspected, Keys};
-use quorate_identity::{Endpoint, Issuers, KeySet, Presented, Secret};
-use quorate_types::Code;
+use quorate_identity::{Endpoint, Issuers, KeySet, Presented};
+use quorate_types::{Code, Secret};
 use serde_json::{Value, json};
 
 const ISS: &str = "https://opaque.example.com";
 const SECRET: &str = "s3cr&t:with/odd+characters";
-/// The questions that are open at once, at most.
-const OPEN_MAX: usize = 512;
+/// The questions about strangers' tokens that are open at once, and those of them that the endpoint is asked.
+const OPEN_MAX: usize = 256;
+const ASKED_MAX: usize = 32;
 
 fn asked(name: &str, iss: &str, server: &Server, change: impl FnOnce(&mut Introspected)) -> Config {
     let endpoint = Endpoint::new(&server.url("/introspect")).expect("a URL on loopback");
@@ -189,26 +190,64 @@ async fn requests_with_one_token_ask_once_also_when_the_first_goes_away() {
 }
 
 #[tokio::test]
-async fn open_questions_are_bounded_and_known_tokens_do_not_wait_for_them() {
+async fn strangers_questions_are_bounded_and_keep_no_good_caller_waiting() {
     let frozen = Frozen::new();
     let (server, issuers, _) = answers(active(json!({}))).await;
     let issuers = Arc::new(issuers);
     assert_eq!(verify(&issuers, "known").await, Ok("ada".to_owned()));
-    server.answer(|_| Answer::Silence);
+    server.answer(|request| match request.body.contains("stranger") {
+        true => Answer::Silence,
+        false => active(json!({})),
+    });
     let caller = |number: usize| {
         let issuers = Arc::clone(&issuers);
-        tokio::spawn(async move { verify(&issuers, &format!("token {number}")).await })
+        tokio::spawn(async move { verify(&issuers, &format!("stranger {number}")).await })
     };
     let open: Vec<_> = (0..OPEN_MAX).map(caller).collect();
-    until("the endpoint has its fill", || server.count() == 65).await;
+    until("the endpoint has its fill", || server.count() == 1 + ASKED_MAX).await;
 
-    assert_eq!(verify(&issuers, "one more").await, Err("keys_unavailable"));
+    assert_eq!(verify(&issuers, "stranger too many").await, Err("keys_unavailable"));
     assert_eq!(verify(&issuers, "known").await, Ok("ada".to_owned()));
-    assert_eq!(server.count(), 65);
+    assert_eq!(server.count(), 1 + ASKED_MAX);
+    // Also when what is known of it is too old, it need not wait behind strangers.
+    let now = NOW + Duration::from_secs(61);
+    let verified = issuers.verify(Presented { now, ..presented("known") }).await;
+    assert!(verified.is_ok(), "{verified:?}");
+    assert_eq!(server.count(), 2 + ASKED_MAX);
     frozen.pass(Duration::from_secs(10)).await;
     for ended in join_all(open).await {
         assert_eq!(ended.expect("no panic"), Err("keys_unavailable"));
     }
+}
+
+#[tokio::test]
+async fn bad_tokens_however_many_do_not_push_good_ones_out() {
+    let (server, issuers, _) = answers(active(json!({}))).await;
+    assert_eq!(verify(&issuers, "good").await, Ok("ada".to_owned()));
+    server.answer(|_| Answer::Json("{\"active\":false}".to_owned()));
+    for chunk in 0..50 {
+        let tokens: Vec<_> = (0..100).map(|number| format!("bad {chunk} {number}")).collect();
+        let refused = join_all(tokens.iter().map(|token| verify(&issuers, token))).await;
+        assert!(refused.iter().all(|verdict| *verdict == Err("inactive")));
+    }
+    assert_eq!(verify(&issuers, "good").await, Ok("ada".to_owned()));
+    let kept = issuers.observe()[0].answers;
+    assert!(kept <= 1 + 4_096, "{kept}");
+}
+
+#[tokio::test]
+async fn a_token_that_was_taken_back_is_a_strangers_again() {
+    let (server, issuers, _) = answers(active(json!({}))).await;
+    let at = async |seconds| {
+        let now = NOW + Duration::from_secs(seconds);
+        issuers.verify(Presented { now, ..presented("token") }).await.map_err(|refused| refused.reason()).err()
+    };
+    assert_eq!(at(0).await, None);
+    server.answer(|_| Answer::Json("{\"active\":false}".to_owned()));
+    assert_eq!(at(60).await, Some("inactive"));
+    // Not even a clock that steps back brings it to life.
+    assert_eq!(at(30).await, Some("inactive"));
+    assert_eq!(server.count(), 3);
 }
 
 #[tokio::test]
