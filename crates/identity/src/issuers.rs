@@ -21,7 +21,7 @@ use crate::cache::Cache;
 use crate::endpoint::{Endpoint, InvalidEndpoint};
 use crate::introspect::{self, Asker};
 use crate::issuer::{Check, Config, Keys, Signed, rules};
-use crate::jwks::{Found, Keeper, Place, Snapshot, Source};
+use crate::jwks::{Found, Keeper, KeySet, Place, Snapshot, Source};
 use crate::observe::Observer;
 use crate::refused::{Refused, Why};
 use crate::token::algorithm::Algorithm;
@@ -53,6 +53,8 @@ pub struct Presented<'a> {
 
 /// The issuers whose tokens are accepted. Dropping it ends their tasks.
 pub struct Issuers {
+    all: Vec<Arc<Issuer>>,
+    /// Who judges JWTs, by their `iss`.
     by_iss: HashMap<String, Arc<Issuer>>,
     /// Those that are asked about opaque tokens, by how these begin, the longest beginning first.
     opaque: Vec<(String, Arc<Issuer>)>,
@@ -76,7 +78,7 @@ pub enum Invalid {
         /// The name.
         name: ResourceName,
     },
-    /// Two have one `iss`.
+    /// Two of one kind have one `iss`. An issuer may be there once for signed tokens and once for opaque ones.
     #[error("issuers {first} and {second} have the same iss: whose rules hold for a token could not be told")]
     Iss {
         /// One of them.
@@ -129,6 +131,14 @@ enum Checker {
     Asker(Asker),
 }
 
+/// Where an issuer's keys come from.
+enum Origin<'a> {
+    /// From the configuration.
+    Given(&'a KeySet),
+    /// From a server.
+    Server(Place),
+}
+
 #[derive(Clone)]
 struct Known<T> {
     what: T,
@@ -147,37 +157,40 @@ impl Issuers {
     /// # Errors
     /// [`Invalid`] when they cannot stand beside each other.
     pub fn new(configs: Vec<(Config, Client)>, observer: Arc<dyn Observer>) -> Result<Self, Invalid> {
-        Self::make(configs, observer, &HashMap::new())
+        Self::make(configs, observer, &[])
     }
 
-    /// Makes the set that follows this one after a change of configuration: issuers that stay as they are keep their
-    /// keys and answers. The client of such an issuer stays the one it has.
+    /// Makes the set that follows this one after a change of configuration. An issuer whose keys come from where they
+    /// came from begins with those that this set has, and one whose configuration is the same knows its answers; its
+    /// server is asked by the new client. This set stays as it is, so that it can serve on when the change fails.
     ///
     /// # Errors
-    /// As [`Self::new`]; this set stays as it is.
+    /// As [`Self::new`].
     pub fn renewed(&self, configs: Vec<(Config, Client)>) -> Result<Self, Invalid> {
-        Self::make(configs, Arc::clone(&self.observer), &self.by_iss)
+        Self::make(configs, Arc::clone(&self.observer), &self.all)
     }
 
     fn make(
         configs: Vec<(Config, Client)>,
         observer: Arc<dyn Observer>,
-        previous: &HashMap<String, Arc<Issuer>>,
+        previous: &[Arc<Issuer>],
     ) -> Result<Self, Invalid> {
         check(&configs)?;
-        let (mut by_iss, mut opaque) = (HashMap::new(), Vec::new());
+        let mut all = Vec::new();
         for (config, client) in configs {
-            let issuer = match previous.get(&config.iss) {
-                Some(issuer) if issuer.config == config => Arc::clone(issuer),
-                Some(_) | None => Arc::new(Issuer::new(config, client, &observer)?),
-            };
-            if let Some(prefix) = opaque_prefix(&issuer.config) {
-                opaque.push((prefix.to_owned(), Arc::clone(&issuer)));
-            }
-            by_iss.insert(issuer.config.iss.clone(), issuer);
+            let before = previous.iter().find(|issuer| issuer.config.name == config.name);
+            all.push(Arc::new(Issuer::new(config, client, &observer, before.map(|issuer| &**issuer))?));
         }
+        let opaque =
+            all.iter().filter_map(|issuer| Some((opaque_prefix(&issuer.config)?.to_owned(), Arc::clone(issuer))));
+        let mut opaque: Vec<_> = opaque.collect();
         opaque.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        Ok(Self { by_iss, opaque, accepted: Cache::new(ACCEPTED_MAX), refused: Cache::new(REFUSED_MAX), observer })
+        // Where an issuer is there for both kinds of tokens, JWTs are judged by their signature.
+        let (asked, signed): (Vec<_>, Vec<_>) =
+            all.iter().partition(|issuer| matches!(issuer.checker, Checker::Asker(_)));
+        let of_iss = |issuer: &Arc<Issuer>| (issuer.config.iss.clone(), Arc::clone(issuer));
+        let by_iss = asked.into_iter().chain(signed).map(of_iss).collect();
+        Ok(Self { all, by_iss, opaque, accepted: Cache::new(ACCEPTED_MAX), refused: Cache::new(REFUSED_MAX), observer })
     }
 
     /// Checks a token. Must be polled within a runtime.
@@ -224,7 +237,7 @@ impl Issuers {
     #[must_use]
     pub fn observe(&self) -> Vec<State> {
         let states: BTreeMap<_, _> =
-            self.by_iss.values().map(|issuer| (issuer.config.name.clone(), issuer.state())).collect();
+            self.all.iter().map(|issuer| (issuer.config.name.clone(), issuer.state())).collect();
         states.into_values().collect()
     }
 
@@ -282,27 +295,55 @@ impl std::fmt::Debug for Issuers {
 // === impl Issuer ===
 
 impl Issuer {
-    fn new(config: Config, client: Client, observer: &Arc<dyn Observer>) -> Result<Self, Invalid> {
+    /// Makes an issuer; `before` is the one of its name until now.
+    fn new(
+        config: Config,
+        client: Client,
+        observer: &Arc<dyn Observer>,
+        before: Option<&Self>,
+    ) -> Result<Self, Invalid> {
+        let observer = Arc::clone(observer);
         let checker = match &config.check {
             Check::Introspected(check) => {
-                Checker::Asker(Asker::new(config.clone(), check.clone(), client, Arc::clone(observer)))
+                let before = before.filter(|before| before.config == config).and_then(Self::asker);
+                Checker::Asker(Asker::new(config.clone(), check.clone(), client, observer, before))
             }
             Check::Signed(check) => {
-                let place = match &check.keys {
-                    Keys::Given(keys) => {
-                        let checker = Checker::Keys(Keeper::given(keys.clone()), Box::new(check.clone()));
-                        return Ok(Self { config, checker });
+                let keeper = match origin(&config, &check.keys)? {
+                    Origin::Given(keys) => Keeper::given(keys.clone()),
+                    Origin::Server(place) => {
+                        let is_same =
+                            |before: &&Self| before.config.iss == config.iss && before.keys() == Some(&check.keys);
+                        let before = before.filter(is_same).and_then(Self::keeper);
+                        let source = Source::new(client, config.iss.clone(), place);
+                        Keeper::start(config.name.clone(), source, check.outage_tolerance, observer, before)
                     }
-                    Keys::OpenId => Place::OpenId(url(&config)?),
-                    Keys::OAuth => Place::OAuth(url(&config)?),
-                    Keys::Url(endpoint) => Place::Url(endpoint.clone()),
                 };
-                let source = Source::new(client, config.iss.clone(), place);
-                let keeper = Keeper::start(config.name.clone(), source, check.outage_tolerance, Arc::clone(observer));
                 Checker::Keys(keeper, Box::new(check.clone()))
             }
         };
         Ok(Self { config, checker })
+    }
+
+    fn keeper(&self) -> Option<&Keeper> {
+        match &self.checker {
+            Checker::Keys(keeper, _) => Some(keeper),
+            Checker::Asker(_) => None,
+        }
+    }
+
+    fn keys(&self) -> Option<&Keys> {
+        match &self.checker {
+            Checker::Keys(_, check) => Some(&check.keys),
+            Checker::Asker(_) => None,
+        }
+    }
+
+    fn asker(&self) -> Option<&Asker> {
+        match &self.checker {
+            Checker::Keys(..) => None,
+            Checker::Asker(asker) => Some(asker),
+        }
     }
 
     fn refuse(&self, why: Why) -> Refused {
@@ -319,10 +360,8 @@ impl Issuer {
     }
 
     async fn introspect(&self, id: TokenId, presented: &Presented<'_>) -> Result<Arc<Verified>, Refused> {
-        let Checker::Asker(asker) = &self.checker else {
-            // Only issuers that are asked are looked up for it.
-            return Err(self.refuse(Why::Malformed("it is no JWT")));
-        };
+        // Only issuers that are asked are looked up for it.
+        let asker = self.asker().ok_or_else(|| self.refuse(Why::Malformed("it is no JWT")))?;
         let Presented { token, now, .. } = *presented;
         let verdict = match asker.known(&id, now) {
             introspect::Known::Verdict(verdict) => verdict,
@@ -334,10 +373,7 @@ impl Issuer {
 
     /// Returns the generation of its keys.
     fn generation(&self) -> u64 {
-        match &self.checker {
-            Checker::Keys(keeper, _) => keeper.generation(),
-            Checker::Asker(_) => 0,
-        }
+        self.keeper().map_or(0, Keeper::generation)
     }
 
     fn state(&self) -> State {
@@ -389,7 +425,8 @@ fn check(configs: &[(Config, Client)]) -> Result<(), Invalid> {
         if !names.insert(&config.name) {
             return Err(Invalid::Name { name: name() });
         }
-        if let Some(first) = by_iss.insert(&config.iss, &config.name) {
+        let kind = matches!(config.check, Check::Signed(_));
+        if let Some(first) = by_iss.insert((kind, &config.iss), &config.name) {
             return Err(Invalid::Iss { first: first.clone(), second: name() });
         }
         let first = opaque_prefix(config).and_then(|prefix| by_prefix.insert(prefix, &config.name));
@@ -405,6 +442,16 @@ fn opaque_prefix(config: &Config) -> Option<&str> {
         Check::Introspected(check) => check.opaque_prefix.as_deref(),
         Check::Signed(_) => None,
     }
+}
+
+fn origin<'a>(config: &Config, keys: &'a Keys) -> Result<Origin<'a>, Invalid> {
+    Ok(match keys {
+        Keys::Given(keys) => Origin::Given(keys),
+        Keys::Metadata => Origin::Server(Place::Metadata(url(config)?)),
+        Keys::OpenId => Origin::Server(Place::OpenId(url(config)?)),
+        Keys::OAuth => Origin::Server(Place::OAuth(url(config)?)),
+        Keys::Url(endpoint) => Origin::Server(Place::Url(endpoint.clone())),
+    })
 }
 
 fn url(config: &Config) -> Result<Endpoint, Invalid> {

@@ -62,13 +62,18 @@ struct Shared {
     check: Introspected,
     client: Client,
     observer: Arc<dyn Observer>,
-    good: Cache<TokenId, (Arc<Verified>, Timestamp)>,
-    bad: Cache<TokenId, (Why, Timestamp)>,
+    answers: Arc<Answers>,
     open: Mutex<HashMap<TokenId, watch::Receiver<Option<Verdict>>>>,
     /// For tokens that were never good, as far as is known.
     strangers: Lane,
     /// For tokens that were.
     regulars: Lane,
+}
+
+/// What is known of tokens.
+struct Answers {
+    good: Cache<TokenId, (Arc<Verified>, Timestamp)>,
+    bad: Cache<TokenId, (Why, Timestamp)>,
 }
 
 /// Room for questions.
@@ -100,14 +105,21 @@ struct Question {
 // === impl Asker ===
 
 impl Asker {
-    pub(crate) fn new(config: Config, check: Introspected, client: Client, observer: Arc<dyn Observer>) -> Self {
+    /// Makes one; `before` is one of the same configuration, whose answers it knows.
+    pub(crate) fn new(
+        config: Config,
+        check: Introspected,
+        client: Client,
+        observer: Arc<dyn Observer>,
+        before: Option<&Self>,
+    ) -> Self {
+        let answers = || Arc::new(Answers { good: Cache::new(GOOD_MAX), bad: Cache::new(BAD_MAX) });
         let shared = Shared {
             config,
             check,
             client,
             observer,
-            good: Cache::new(GOOD_MAX),
-            bad: Cache::new(BAD_MAX),
+            answers: before.map_or_else(answers, |before| Arc::clone(&before.shared.answers)),
             open: Mutex::default(),
             strangers: Lane::new(),
             regulars: Lane::new(),
@@ -119,10 +131,10 @@ impl Asker {
     pub(crate) fn known(&self, id: &TokenId, now: Timestamp) -> Known {
         // A clock that stepped back makes nothing younger.
         let is_believed = |at: Timestamp, time: Duration| at <= now && now.since(at) < time;
-        let good = self.shared.good.get(id);
+        let good = self.shared.answers.good.get(id);
         match good {
             Some((verified, at)) if is_believed(at, self.shared.check.cache_max) => Known::Verdict(Ok(verified)),
-            Some(_) | None => match self.shared.bad.get(id) {
+            Some(_) | None => match self.shared.answers.bad.get(id) {
                 Some((why, at)) if is_believed(at, REFUSAL_FOR) => Known::Verdict(Err(why)),
                 Some(_) | None if good.is_some() => Known::Regular,
                 Some(_) | None => Known::Stranger,
@@ -132,7 +144,7 @@ impl Asker {
 
     /// Returns how many answers are kept.
     pub(crate) fn len(&self) -> usize {
-        self.shared.good.len() + self.shared.bad.len()
+        self.shared.answers.good.len() + self.shared.answers.bad.len()
     }
 
     /// Asks about a token; `is_regular` for one that was good before. Must be called within a runtime.
@@ -240,10 +252,10 @@ impl Question {
             Ok(verdict) => {
                 let verdict = verdict.map(Arc::new);
                 match &verdict {
-                    Ok(verified) => shared.good.put(self.id, (Arc::clone(verified), now)),
+                    Ok(verified) => shared.answers.good.put(self.id, (Arc::clone(verified), now)),
                     Err(why) => {
-                        shared.good.remove(&self.id);
-                        shared.bad.put(self.id, (why.clone(), now));
+                        shared.answers.good.remove(&self.id);
+                        shared.answers.bad.put(self.id, (why.clone(), now));
                     }
                 }
                 verdict

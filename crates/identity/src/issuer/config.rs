@@ -67,6 +67,9 @@ pub struct Signed {
 /// Where the keys of an issuer are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keys {
+    /// Named by the issuer's metadata of either kind: that of OpenID Connect, and where the server has none (4xx), that of
+    /// OAuth.
+    Metadata,
     /// Named by the issuer's OpenID Connect metadata, at `ISS/.well-known/openid-configuration`.
     OpenId,
     /// Named by the issuer's OAuth metadata, at `/.well-known/oauth-authorization-server` of its host (RFC 8414).

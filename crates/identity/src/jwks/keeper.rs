@@ -84,19 +84,30 @@ struct Ending(Arc<Shared>);
 impl Keeper {
     /// Keeps keys that never change.
     pub(crate) fn given(keys: KeySet) -> Self {
-        let shared = Shared::new(Duration::MAX);
+        let shared = Shared::new(Machine::new(Duration::MAX, Timestamp::default()), Instant::now());
         shared.current.store(Some(Arc::new(keys)));
         Self { shared: Arc::new(shared), task: None }
     }
 
-    /// Keeps keys that are fetched, beginning now. Must be called within a runtime.
+    /// Keeps keys that are fetched, beginning now, or with those of a keeper of the same keys when they are due. Must be
+    /// called within a runtime.
     pub(crate) fn start(
         issuer: ResourceName,
         source: Source,
         outage_tolerance: Duration,
         observer: Arc<dyn Observer>,
+        before: Option<&Self>,
     ) -> Self {
-        let shared = Arc::new(Shared::new(outage_tolerance));
+        let shared = match before.map(|before| &*before.shared) {
+            None => Shared::new(Machine::new(outage_tolerance, Timestamp::default()), Instant::now()),
+            Some(before) => {
+                let machine = before.lock().succeeded(outage_tolerance, before.now());
+                let shared = Shared::new(machine, before.started);
+                shared.current.store(before.current.load_full());
+                shared
+            }
+        };
+        let shared = Arc::new(shared);
         let task = tokio::spawn(keep(Ending(Arc::clone(&shared)), issuer, source, observer));
         Self { shared, task: Some(AbortOnDropHandle::new(task)) }
     }
@@ -163,16 +174,16 @@ impl Keeper {
 // === impl Shared ===
 
 impl Shared {
-    fn new(outage_tolerance: Duration) -> Self {
+    fn new(machine: Machine, started: Instant) -> Self {
         Self {
             current: ArcSwapOption::empty(),
             generation: AtomicU64::new(0),
-            machine: Mutex::new(Machine::new(outage_tolerance, Timestamp::default())),
+            machine: Mutex::new(machine),
             due: Notify::new(),
             ended: watch::Sender::new(0),
             waiting: Semaphore::new(WAITING_MAX),
             absent: Cache::new(ABSENT_MAX),
-            started: Instant::now(),
+            started,
         }
     }
 

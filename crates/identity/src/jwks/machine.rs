@@ -89,6 +89,15 @@ impl Machine {
         Self { outage_tolerance, phase: Phase::Resting { next_at: now }, good: None, failures: 0, asked_at: None }
     }
 
+    /// Makes the machine of whoever takes over the keys: a fetch that is under way is not known of there, and due again.
+    pub(crate) fn succeeded(&self, outage_tolerance: Duration, now: Timestamp) -> Self {
+        let phase = match self.phase {
+            Phase::Fetching => Phase::Resting { next_at: now },
+            Phase::Resting { next_at } => Phase::Resting { next_at },
+        };
+        Self { outage_tolerance, phase, ..self.clone() }
+    }
+
     /// Takes an event at `now`.
     pub(crate) fn step(&mut self, now: Timestamp, event: Event) -> Effects {
         match event {
@@ -270,6 +279,16 @@ mod tests {
             let next = machine.due_at().expect("it goes on");
             assert!(next > after(forgotten) && next <= after(forgotten) + BACK_OFF_MAX);
         }
+    }
+
+    #[test]
+    fn a_successor_goes_on_with_the_keys_and_their_end() {
+        let mut machine = with_keys(DAY, None);
+        let mut heir = machine.succeeded(3600 * Duration::from_secs(1), after(10));
+        assert_eq!(heir.due_at(), Some(after(450)));
+        assert_eq!(machine.step(after(450), Event::Tick), FETCH);
+        assert_eq!(machine.succeeded(DAY, after(451)).due_at(), Some(after(451)));
+        assert_eq!(heir.step(after(3600), Event::Tick), Effects { fetch: true, forget: true, wait: false });
     }
 
     proptest! {

@@ -175,7 +175,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_text_never_panics(bytes: Vec<u8>, text in r#"\{"keys":\[(\{("(kty|crv|x|y|n|e|kid)":"[A-Z]{0,4}",?)*\},?)*\]\}"#) {
+        fn arbitrary_text_never_panics(bytes: Vec<u8>, text in r#"\{"keys":\[(\{("(kty|crv|x|y|n|e|kid)":"[A-Z]{0,4}",?){0,5}\},?){0,3}\]\}"#) {
             let _ = KeySet::parse(&bytes);
             let _ = KeySet::parse(text.as_bytes());
         }

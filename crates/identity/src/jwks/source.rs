@@ -32,6 +32,8 @@ pub(crate) struct Source {
 /// Where its keys are.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
+    /// Named by the metadata of this issuer, of whichever kind it has.
+    Metadata(Endpoint),
     /// Named by the metadata of this issuer, as OpenID Connect has it.
     OpenId(Endpoint),
     /// Named by the metadata of this issuer, as RFC 8414 has it.
@@ -58,6 +60,16 @@ impl Source {
         let found;
         let endpoint = match &self.place {
             Place::Url(endpoint) => endpoint,
+            Place::Metadata(issuer) => {
+                found = match self.find(issuer, &issuer.after_path(OPENID_SUFFIX)).await {
+                    // Only where there is none: one that is there and wrong is not passed over.
+                    Err(FetchError::Status { status, .. }) if status.is_client_error() => {
+                        self.find(issuer, &issuer.before_path(OAUTH_PREFIX)).await?
+                    }
+                    other => other?,
+                };
+                &found
+            }
             Place::OpenId(issuer) => {
                 found = self.find(issuer, &issuer.after_path(OPENID_SUFFIX)).await?;
                 &found

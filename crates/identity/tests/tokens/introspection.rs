@@ -286,6 +286,26 @@ async fn each_token_goes_to_its_own_issuer_and_to_no_other() {
 }
 
 #[tokio::test]
+async fn an_issuer_may_be_there_for_signed_and_for_opaque_tokens() {
+    let signer = Signer::new("k1");
+    let keys = KeySet::parse(jwks(&[&signer]).to_string().as_bytes()).expect("a key set");
+    let server = Server::start(|_| active(json!({"sub": "opaque"}))).await;
+    let issuers = issuers([asked("opaque", ISS, &server, |_| {}), config("signed", ISS, Keys::Given(keys))]);
+    assert_eq!(verify(&issuers, &signer.sign(&claims(ISS, json!({})))).await, Ok("ada".to_owned()));
+    assert_eq!(server.count(), 0);
+    assert_eq!(verify(&issuers, "opaque").await, Ok("opaque".to_owned()));
+
+    // After a change of something else its answers are still known.
+    let same = vec![(asked("opaque", ISS, &server, |_| {}), client())];
+    assert_eq!(verify(&issuers.renewed(same).expect("valid"), "opaque").await, Ok("opaque".to_owned()));
+    assert_eq!(server.count(), 1);
+    let secret = |check: &mut Introspected| check.client_secret = Secret::new("another");
+    let changed = vec![(asked("opaque", ISS, &server, secret), client())];
+    assert_eq!(verify(&issuers.renewed(changed).expect("valid"), "opaque").await, Ok("opaque".to_owned()));
+    assert_eq!(server.count(), 2);
+}
+
+#[tokio::test]
 async fn two_issuers_cannot_take_the_same_opaque_tokens() {
     let server = Server::start(|_| Answer::Silence).await;
     let configs = [asked("a", "urn:a", &server, |_| {}), asked("b", "urn:b", &server, |_| {})];

@@ -62,6 +62,30 @@ async fn keys_are_found_by_the_metadata_of_either_kind() {
 }
 
 #[tokio::test]
+async fn metadata_of_oauth_is_asked_for_where_there_is_none_of_openid_connect() {
+    let signer = Signer::new("k1");
+    let server = Server::start(|_| Answer::Silence).await;
+    let (iss, set) = (server.url("/a"), jwks(&[&signer]).to_string());
+    let metadata = json!({"issuer": iss, "jwks_uri": server.url("/keys")}).to_string();
+    let other = json!({"issuer": "https://other", "jwks_uri": server.url("/keys")}).to_string();
+    for (openid, expected) in [
+        (Answer::Status("404 Not Found"), Ok("ada".to_owned())),
+        (Answer::Json(metadata.clone()), Ok("ada".to_owned())),
+        (Answer::Status("500 Oops"), Err("keys_unavailable")),
+        (Answer::Json(other), Err("keys_unavailable")),
+    ] {
+        let (metadata, set, openid) = (metadata.clone(), set.clone(), openid.clone());
+        server.answer(move |request| match request.line.as_str() {
+            "GET /a/.well-known/openid-configuration" => openid.clone(),
+            "GET /.well-known/oauth-authorization-server/a" => Answer::Json(metadata.clone()),
+            _ => Answer::Json(set.clone()),
+        });
+        let issuers = issuers([config("corp", &iss, Keys::Metadata)]);
+        assert_eq!(verify(&issuers, &token(&signer, &iss)).await, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_gives_no_keys_is_an_outage_and_is_told_of() {
     let large = format!("{{\"keys\":[],\"x\":\"{}\"}}", "x".repeat(1 << 20));
     for (name, answer, told) in [
@@ -278,8 +302,13 @@ async fn unchanged_issuers_keep_their_keys_and_dropped_ones_ask_nobody() {
     let (first, heard) = heard(vec![config("corp", iss, at(&server))]);
     assert_eq!(verify(&first, &token(&signer, iss)).await, Ok("ada".to_owned()));
 
-    let second = first.renewed(vec![(config("corp", iss, at(&server)), client())]).expect("valid");
-    drop(first);
+    // Other rules, the same keys.
+    let mut changed = config("corp", iss, at(&server));
+    changed.rules.audiences.insert("https://another".to_owned());
+    let other = first.renewed(vec![(changed, client())]).expect("valid");
+    assert_eq!(verify(&other, &token(&signer, iss)).await, Err("audience"));
+    let second = other.renewed(vec![(config("corp", iss, at(&server)), client())]).expect("valid");
+    drop((first, other));
     assert_eq!(verify(&second, &token(&signer, iss)).await, Ok("ada".to_owned()));
     assert_eq!(server.count(), 1);
     frozen.pass(450 * SECOND).await;
