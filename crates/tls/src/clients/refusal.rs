@@ -1,8 +1,8 @@
 //! Why a client certificate is refused.
 //!
 //! For the operator: whose certificate it claims to be, what is wrong, and a class for a metric's label. The client
-//! learns nothing of it: whatever the cause, it gets the one alert `certificate_unknown`. A claimed id is only that:
-//! most causes mean that nobody vouches for it.
+//! learns nothing of it: whatever is wrong with a certificate, it gets the alert `certificate_unknown`, and without one
+//! `certificate_required`. A claimed id is only that: most causes mean that nobody vouches for it.
 
 use std::fmt;
 use std::sync::Arc;

@@ -274,7 +274,9 @@ async fn no_session_is_resumed_so_that_trust_is_asked_every_time() {
         // Each keeps its sessions and would resume them.
         let client = world.client(Some(&issued), version);
         for _ in 0..3 {
-            assert_eq!(shake(&server, &client).await.unwrap().kind(), rustls::HandshakeKind::Full);
+            let open = shake(&server, &client).await.unwrap();
+            assert_eq!(open.kind(), rustls::HandshakeKind::Full);
+            assert_eq!(open.client.get_ref().1.tls13_tickets_received(), 0);
         }
         world.write("one.test.bundle.pem", Authority::root("other").pem());
         assert_eq!(server.reload().len(), 1);
@@ -323,5 +325,10 @@ fn a_file_can_be_asked_whose_certificate_it_holds() {
     assert_eq!(quorate_tls::claimed_id(&der(&root.issue(ID))), Ok(SpiffeId::parse(ID).unwrap()));
     let none = root.issue_leaf(Leaf::of(ID).change(|params| params.subject_alt_names.clear()));
     assert_eq!(quorate_tls::claimed_id(&der(&none)).unwrap_err().reason(), "no_spiffe_id");
+    let authority = root.issue_leaf(Leaf::of(ID).change(|params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }));
+    let refusal = quorate_tls::claimed_id(&der(&authority)).unwrap_err();
+    assert_eq!((refusal.reason(), refusal.claimed), ("bad_usage", SpiffeId::parse(ID).ok()));
     assert_eq!(quorate_tls::claimed_id(b"rubbish").unwrap_err().reason(), "malformed");
 }

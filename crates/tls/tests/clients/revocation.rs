@@ -52,6 +52,8 @@ async fn an_expired_list_refuses_everything_it_speaks_of_and_is_told_once() {
     assert_eq!((domain.as_str(), path), ("one.test", &world.path("crl.pem")));
     assert!(since.as_secs().abs_diff(600) < 60, "{since:?}");
     assert!(server.reload().is_empty());
+    world.write("crl.pem", root.crl(&[66], -300));
+    assert!(matches!(*server.reload(), [Reload::TrustReplaced(_), Reload::CrlExpired { .. }]), "it is another list");
 
     world.write("crl.pem", root.crl(&[66], HOUR));
     assert!(matches!(&*server.reload(), [Reload::TrustReplaced(domain)] if domain.as_str() == "one.test"));
@@ -138,13 +140,15 @@ fn files_that_cannot_be_trusted_are_named_with_the_reason() {
     let no_signer = Authority::root_with("no signer", |params| {
         params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
     });
+    let no_authority = Authority::root_with("no authority", |params| params.is_ca = rcgen::IsCa::NoCa);
     let two = format!("{}{}", root.crl(&[], HOUR), root.crl(&[66], HOUR));
     let damaged = root.crl_der(&[66], HOUR)[..80].to_vec();
-    let cases: [(&str, Vec<u8>, &str); 9] = [
+    let cases: [(&str, Vec<u8>, &str); 10] = [
         ("bundle", b"".into(), "has no certificate"),
         ("bundle", leaf.key.clone().into(), "has no certificate"),
         ("bundle", leaf.chain.clone().into(), "holds a certificate that is no authority"),
         ("bundle", no_signer.pem().into(), "holds a certificate that is no authority"),
+        ("bundle", no_authority.pem().into(), "holds a certificate that is no authority"),
         ("bundle", root.pem().replacen("MI", "AA", 1).into(), "holds a certificate that cannot be an authority"),
         ("crl", root.pem().into(), "has no revocation list"),
         ("crl", damaged, "holds a revocation list that cannot be used"),
