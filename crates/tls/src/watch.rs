@@ -128,6 +128,9 @@ async fn run(
         tracing::warn!(%error, files = ?paths, "certificate files are polled only");
     }
     loop {
+        // At once as well: for what changed since it was loaded, and a list that had expired by then.
+        let news = spawn_blocking(reload.clone()).await.expect("reloading does not panic");
+        news.into_iter().for_each(&report);
         if let Ok(Some(())) = timeout(config.poll_interval, changes.recv()).await {
             for _ in 0..QUIET_ROUNDS_MAX {
                 if timeout(config.quiet, changes.recv()).await.is_err() {
@@ -135,8 +138,6 @@ async fn run(
                 }
             }
         }
-        let news = spawn_blocking(reload.clone()).await.expect("reloading does not panic");
-        news.into_iter().for_each(&report);
     }
 }
 

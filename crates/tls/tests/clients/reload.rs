@@ -126,3 +126,14 @@ async fn the_files_of_all_domains_are_watched() {
     assert!(matches!(news, Some(Reload::TrustReplaced(domain)) if domain.as_str() == "one.test"));
     world.meet(&server, &next.issue(ID)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_list_that_had_expired_when_it_was_loaded_is_told_when_the_watch_begins() {
+    let root = Authority::root("one");
+    let world = World::new().trusting("one.test", &[&root]).revoking("one.test", "crl", root.crl(&[], -600));
+    let (sender, mut reports) = mpsc::channel(64);
+    let config = WatchConfig { poll_interval: Duration::from_secs(3600), quiet: Duration::from_secs(3600) };
+    let _watch = world.load().watch(config, move |reload| sender.try_send(reload).unwrap_or_default());
+    let news = tokio::time::timeout(Duration::from_secs(20), reports.recv()).await.expect("it is told");
+    assert!(matches!(news, Some(Reload::CrlExpired { path, .. }) if path == world.path("crl")));
+}
