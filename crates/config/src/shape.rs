@@ -9,6 +9,8 @@
 //! constants, `anyOf` of different types, `properties`, `required`, `additionalProperties`,
 //! `maxProperties`, `items`, `minItems`, `maxItems`, `uniqueItems`, `x-any`, `x-unit`, `x-secret`.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value as Json};
 
 use crate::error::{Reason, shown};
@@ -99,11 +101,17 @@ impl Checker {
             report.push(at, Reason::Invalid { value: "[]".to_owned(), message });
         }
         let unique = schema["uniqueItems"] == true;
+        // Long lists are of texts; comparing each with each would take seconds.
+        let mut texts: HashMap<&str, usize> = HashMap::new();
         let mut list: Vec<Json> = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let at_item = at.index(index);
             let value = self.value(item, &schema["items"], &at_item, report);
-            let first = items[..index].iter().position(|before| unique && before.value == item.value);
+            let first = match &item.value {
+                _ if !unique => None,
+                Value::Text(text) => Some(*texts.entry(text).or_insert(index)).filter(|first| *first != index),
+                value => items[..index].iter().position(|before| before.value == *value),
+            };
             if let Some(first) = first.filter(|_| value.is_some()) {
                 let first = at.index(first).to_string();
                 report.push(&at_item, Reason::Repeated { value: self.shown(item), first });
