@@ -94,6 +94,24 @@ impl Node {
 
     /// Returns the line of what `path` leads to, or of the last value on the way that exists.
     pub(crate) fn line_at(&self, path: &Path) -> Option<usize> {
+        self.nearest(path).line
+    }
+
+    /// Returns the line in the file of a line, from 1, of the text that `path` leads to; `source` is the whole file. Where
+    /// lines of the text are not lines of the file (folded, or in quotes), it is where the text begins.
+    pub(crate) fn line_within(&self, path: &Path, line: usize, source: &str) -> Option<usize> {
+        let node = self.nearest(path);
+        let (begin, text) = (node.line?, node.as_text().unwrap_or_default());
+        // The parser says where the first word of a block is; lines without one before it are part of the text.
+        let blank = text.lines().take_while(|line| line.trim().is_empty()).count();
+        let found = (begin + line).checked_sub(blank + 1)?;
+        let said = found.checked_sub(1).and_then(|index| source.lines().nth(index));
+        let meant = text.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim();
+        Some(if said.is_some_and(|said| said.contains(meant)) { found } else { begin })
+    }
+
+    /// Follows `path` as far as it leads.
+    fn nearest(&self, path: &Path) -> &Self {
         let mut node = self;
         for segment in &path.0 {
             let next = match (segment, &node.value) {
@@ -104,7 +122,7 @@ impl Node {
             let Some(next) = next else { break };
             node = next;
         }
-        node.line
+        node
     }
 }
 
@@ -333,6 +351,30 @@ mod tests {
         assert_eq!(line(&spec.key("urls").index(1)), Some(8));
         // What is missing is where its parent begins.
         assert_eq!(line(&spec.key("era")), Some(6));
+    }
+
+    #[test]
+    fn lines_of_a_text_are_lines_of_the_file_where_they_can_be() {
+        let cases = [
+            ("a: |\n  one\n  two\nb: 1\n", 2, 3),
+            ("a: |- # comment\n\n  one\n  two\n", 3, 4),
+            ("a: |\n\n\n  one\n\n  two\n", 1, 2),
+            ("# first\n---\na: 1\n", 1, 3),
+            ("a:\n  |\n  one\n  two\n", 2, 4),
+            ("a: &text !!str |\n  one\n  two\n", 1, 2),
+            ("a: \"one\\ntwo\"\n", 2, 1),
+            ("a: {b: one}\n", 7, 1),
+            // Folded, and elsewhere: it begins there.
+            ("a: >\n  one\n\n  two\n", 2, 2),
+            ("x: &text |\n  one\n  two\na: *text\n", 2, 4),
+        ];
+        for (source, line, expected) in cases {
+            let node = one(source, Format::Yaml).expect("is valid");
+            assert_eq!(node.line_within(&Path::default().key("a"), line, source), Some(expected), "{source:?}");
+        }
+        let source = "{\"a\": \"one\\ntwo\"}";
+        let node = one(source, Format::Json).expect("is valid");
+        assert_eq!(node.line_within(&Path::default().key("a"), 2, source), None, "JSON has no lines");
     }
 
     #[test]

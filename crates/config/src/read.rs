@@ -64,9 +64,12 @@ fn finish(sources: &[Source], mut problems: Vec<Problem>) -> Result<ResourceSet,
         documents.iter().map(|one| compile::compile(&one.node, one.place.clone(), &mut problems)).collect();
     let declared: Vec<Declared> = compiled.iter().filter_map(declared).collect();
     let resources = collect(compiled);
-    let line_of = |place: &Place, path: &node::Path| {
+    let line_of = |place: &Place, path: &node::Path, within: Option<usize>| {
         let same = |one: &&Document| one.place.file == place.file && one.place.document == place.document;
-        documents.iter().find(same).and_then(|one| one.node.line_at(path))
+        let node = &documents.iter().find(same)?.node;
+        let Some(within) = within else { return node.line_at(path) };
+        let source = sources.iter().find(|source| Some(&source.file) == place.file.as_ref())?;
+        node.line_within(path, within, &source.text)
     };
     problems.extend(resources.check(&declared, &line_of));
     problems.sort_by_key(|problem| order(problem, sources));

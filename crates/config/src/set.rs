@@ -52,8 +52,8 @@ pub(crate) struct Declared {
     pub(crate) place: Place,
 }
 
-/// Finds the line of a key path in the document of a resource.
-pub(crate) type LineOf<'a> = dyn Fn(&Place, &Path) -> Option<usize> + 'a;
+/// Finds the line of a key path in the document of a resource; or of a line, from 1, of the text that is there.
+pub(crate) type LineOf<'a> = dyn Fn(&Place, &Path, Option<usize>) -> Option<usize> + 'a;
 
 // === impl ResourceSet ===
 
@@ -64,7 +64,7 @@ impl ResourceSet {
     /// [`Errors`] has every name or address that is taken and every reference that does not
     /// resolve.
     pub fn new(resources: Resources) -> Result<Self, Errors> {
-        let problems = resources.check(&resources.declared(), &|_, _| None);
+        let problems = resources.check(&resources.declared(), &|_, _, _| None);
         Errors::of(problems).map_or_else(|| Ok(Self(resources.sorted())), Err)
     }
 
@@ -317,7 +317,7 @@ impl Links<'_> {
 }
 
 fn at(place: &Place, path: &Path, reason: Reason, line_of: &LineOf<'_>) -> Problem {
-    let line = line_of(place, path).or(place.line);
+    let line = line_of(place, path, None).or(place.line);
     Problem { place: Place { line, ..place.clone() }, path: path.to_string(), reason }
 }
 
