@@ -21,10 +21,12 @@ use crate::names::{attribute, metric};
 
 mod backend;
 mod cells;
+mod policy;
 mod process;
 mod stdio;
 
 pub use backend::{BackendMetrics, ReplicaState};
+pub use policy::TenantMetrics;
 pub use stdio::{DroppedLine, StdioMetrics};
 
 use cells::OperationCells;
@@ -105,6 +107,7 @@ struct Inner {
     sessions: BoundUpDownCounter<i64>,
     requests: BoundUpDownCounter<i64>,
     backend: backend::Instruments,
+    policy: policy::Instruments,
     stdio: stdio::Instruments,
 }
 
@@ -295,6 +298,7 @@ impl Inner {
             sessions: gauge(metric::SESSIONS, "Live sessions").bind(&[]),
             requests: gauge(metric::REQUESTS_ACTIVE, "Requests in progress").bind(&[]),
             backend: backend::Instruments::new(meter),
+            policy: policy::Instruments::new(meter),
             stdio: stdio::Instruments::new(meter),
         }
     }

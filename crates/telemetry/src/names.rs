@@ -14,6 +14,12 @@ pub mod metric {
     pub const SERVER_SESSION_DURATION: &str = "mcp.server.session.duration";
     /// Requests that a stage turned away, by stage and reason.
     pub const REJECTIONS: &str = "quorate.rejections";
+    /// What policy denied, by action, reason and the caller's tenant.
+    pub const POLICY_DENIALS: &str = "quorate.policy.denials";
+    /// What policies on trial would have denied, by action and policy.
+    pub const POLICY_WOULD_DENY: &str = "quorate.policy.would_deny";
+    /// Requests of known callers, by their tenant.
+    pub const TENANT_REQUESTS: &str = "quorate.tenant.requests";
     /// How often a limit was hit.
     pub const LIMIT_HITS: &str = "quorate.limit.hits";
     /// Open client connections.
@@ -104,6 +110,12 @@ pub mod attribute {
     pub const TOOLSET: &str = "quorate.toolset";
     /// The name of a listener's resource.
     pub const LISTENER: &str = "quorate.listener";
+    /// What a caller wants to do, as policies name it.
+    pub const ACTION: &str = "quorate.action";
+    /// The name of a policy's resource.
+    pub const POLICY: &str = "quorate.policy";
+    /// The tenant of a caller.
+    pub const TENANT: &str = "quorate.tenant";
     /// The pipeline stage.
     pub const STAGE: &str = "quorate.stage";
     /// Why something happened: a constant of the code, never text from outside.

@@ -381,6 +381,9 @@ fn every_metric_is_rendered_under_its_documented_name() {
     );
     backend.operation(Method::of("tools/call"), Outcome::Failed(Code::Unavailable), Duration::from_secs(1));
     metrics.rejected("classify", "parse_error");
+    metrics.denied("mcp:call", "no_permit", "acme");
+    metrics.would_deny("mcp:call", "trial");
+    metrics.tenant("acme").request();
     metrics.limit_hit("body");
     metrics.session_ended("idle", Revision::of("2025-11-25"), Duration::from_secs(60));
     metrics.undelivered("disconnected");
@@ -406,6 +409,10 @@ fn every_metric_is_rendered_under_its_documented_name() {
     );
     one("mcp_server_session_duration_seconds_count", &["quorate_reason=\"idle\""]);
     one("quorate_rejections_total", &["quorate_stage=\"classify\"", "quorate_reason=\"parse_error\""]);
+    let denied = ["quorate_action=\"mcp:call\"", "quorate_reason=\"no_permit\"", "quorate_tenant=\"acme\""];
+    one("quorate_policy_denials_total", &denied);
+    one("quorate_policy_would_deny_total", &["quorate_action=\"mcp:call\"", "quorate_policy=\"trial\""]);
+    one("quorate_tenant_requests_total", &["quorate_tenant=\"acme\""]);
     one("quorate_limit_hits_total", &["quorate_limit=\"body\""]);
     one("quorate_requests_active", &[]);
     one("quorate_streams", &[]);
