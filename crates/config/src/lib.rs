@@ -45,6 +45,6 @@ pub use resource::{
 };
 pub use schema::schema;
 pub use secret::SecretSource;
-pub use set::{ResourceSet, Resources};
+pub use set::{Difference, ResourceSet, Resources};
 pub use stdio::{Isolation, StdioConnection};
 pub use watch::Watcher;

@@ -14,7 +14,10 @@ use crate::node::Path;
 use crate::resource::{ApiKey, Issuer, Kind, Listener, Policy, Tenant, ToolServer, Toolset, Toolsets};
 use crate::suggest::nearest;
 
+mod difference;
 mod identity;
+
+pub use difference::Difference;
 
 /// The most names that an error lists.
 const NAMES_SHOWN_MAX: usize = 10;
