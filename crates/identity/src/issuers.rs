@@ -233,6 +233,12 @@ impl Issuers {
         }
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_iss.is_empty()
+    }
+
     /// Returns how each issuer is doing, in the order of their names.
     #[must_use]
     pub fn observe(&self) -> Vec<State> {

@@ -91,6 +91,14 @@ impl Policies {
         self.0.allow_all
     }
 
+    /// Returns the scopes that policies about callers of a tenant demand (`@scope`): those of its own documents, and of
+    /// the operator's.
+    #[must_use]
+    pub fn scopes(&self, tenant: &TenantId) -> BTreeSet<String> {
+        let about = |rule: &&Rule| rule.tenant == *tenant || rule.tenant.as_str() == TenantId::DEFAULT;
+        self.0.compiled.rules.iter().filter(about).flat_map(|rule| rule.scopes.iter().cloned()).collect()
+    }
+
     /// Prepares a caller. The principal's groups and scopes are bounded by whoever authenticated it.
     #[must_use]
     pub fn subject(&self, principal: &Principal) -> Subject {
