@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quorate_jsonrpc::{Frame, Id, Limits, Splice, build, members, pick_exact, text};
 use quorate_mcp::dialect::onto_legacy::{Question, labelled};
 use quorate_mcp::error::{INVALID_PARAMS, PERMISSION_DENIED, UNAVAILABLE};
-use quorate_types::ResourceName;
+use quorate_types::{Principal, ResourceName};
 
 use crate::authorize::{self, Action};
 use crate::snapshot::{Services, ToolsetTable};
@@ -20,6 +20,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) services: &'a Services,
     /// The toolset that the client sees the server through.
     pub(crate) toolset: &'a ToolsetTable,
+    /// Who is asked.
+    pub(crate) principal: &'a Principal,
     /// Who asks.
     pub(crate) server: &'a ResourceName,
     /// What.
@@ -88,6 +90,7 @@ pub(crate) fn pass(asked: Asked<'_>) -> Result<Frame, Error> {
 pub(crate) fn pass_result(
     services: &Services,
     toolset: &ToolsetTable,
+    principal: &Principal,
     server: &ResourceName,
     frame: Frame,
 ) -> Result<Frame, Error> {
@@ -106,7 +109,7 @@ pub(crate) fn pass_result(
         let own = build::request(&Id::from(0), &method, params.map(|params| frame.text_of(params)));
         let own = Frame::parse(own, &MESSAGE_LIMITS).map_err(|_| Error::Malformed)?;
         let Some(question) = Question::of(&own) else { continue };
-        let passed = pass(Asked { services, toolset, server, question, frame: own })?;
+        let passed = pass(Asked { services, toolset, principal, server, question, frame: own })?;
         let labelled = passed.params().ok_or(Error::Malformed)?;
         match params {
             Some(params) => splice.replace(params, labelled.to_vec()),

@@ -1,36 +1,78 @@
 //! Stage 2: who calls.
 //!
-//! In: an accepted request. Out: [`Authenticated`], the evidence that a principal is known.
-//! The one identity source so far is the development identity: a fixed principal that the
-//! operator has to switch on, and that only a caller on loopback gets from a loopback listener.
-//! Everybody else is refused; there is no anonymous principal.
-//! Knows nothing of the protocol: it looks at the connection, never at the body.
+//! In: an accepted request. Out: [`Authenticated`], the evidence that a principal is known. Up to three proofs make one
+//! principal: the certificate of the connection and an API key say which agent calls, a token says on behalf of which
+//! user, or which agent. Proofs that contradict each other are refused; there is no anonymous principal.
+//!
+//! ```text
+//! certificate (SPIFFE) ─┐ agent
+//! API key ──────────────┤ agent, scopes      ─▶ compose ─▶ tenant + agent + user ─▶ required parts? ─▶ Authenticated
+//! bearer token ─────────┘ user or agent, groups, scopes, delegation
+//! ```
+//!
+//! A caller is told that it is not known, never why: that is for the log and the audit record. The development identity
+//! is for the loopback listener of `quorate up`; it looks at no credential.
+//! Knows nothing of the protocol: it looks at the connection and the headers, never at the body.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use quorate_types::{Principal, PrincipalDigest, TenantId};
+use quorate_config::Requires;
+use quorate_identity::{Issuers, Presented, Refused, Verified, api_key};
+use quorate_runtime::clock;
+use quorate_telemetry::{Metrics, TenantMetrics};
+use quorate_tls::{PeerIdentity, TrustDomain};
+use quorate_types::{Code, Principal, PrincipalDigest, TenantId, Timestamp};
 
+use crate::callers::{Callers, Proofs};
+use crate::credentials::{self, Shown};
+use crate::judge::{Judge, Rights};
 use crate::listener::Accepted;
+use crate::protected;
 
 /// The agent name of the development identity.
 pub const DEVELOPMENT_AGENT: &str = "development";
 
-/// Where a listener may take identities from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// Nobody can be identified: every request is refused.
-    None,
-    /// Callers on loopback are the development principal.
-    Development(Caller),
+/// Whether callers on loopback are the development principal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Development {
+    /// They have to show who they are, as everybody.
+    #[default]
+    Off,
+    /// They are, whatever they show.
+    Loopback,
 }
 
-/// A principal with its digest, computed once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where identities come from, with one configuration.
+pub struct Identities {
+    pub(crate) development: Option<Caller>,
+    pub(crate) issuers: Arc<Issuers>,
+    pub(crate) keys: Arc<api_key::Keys>,
+    /// The tenants of trust domains.
+    pub(crate) domains: HashMap<TrustDomain, TenantId>,
+    /// Those who called lately.
+    pub(crate) callers: Callers,
+}
+
+/// A principal with its digest and its rights, computed once.
+#[derive(Clone)]
 pub struct Caller {
     /// Who it is.
     pub principal: Arc<Principal>,
     /// The digest that owns its sessions and handles.
     pub digest: PrincipalDigest,
+    /// What it may do, as far as it was decided with the present configuration.
+    pub(crate) rights: Arc<Rights>,
+    /// Counts its requests, as its tenant's.
+    requests: TenantMetrics,
+}
+
+/// A request whose caller is not known.
+pub struct Unknown {
+    /// The request.
+    pub accepted: Accepted,
+    /// Why.
+    pub error: Error,
 }
 
 /// A request whose caller is known.
@@ -39,27 +81,41 @@ pub struct Authenticated {
     caller: Caller,
 }
 
-/// Nobody could be identified.
+/// Nobody could be identified. The text is for the operator; a caller is told [`Error::told`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The node has no identity source.
+    /// It shows nothing, and nothing could be shown.
     #[error(
-        "no identity source is configured, so nobody can be identified: `quorate up`, or `quorate serve --development-identity` with a loopback listener, gives a development identity"
+        "nobody can be identified: there is no Issuer and no ApiKey; `quorate keys new` makes a key, and `quorate up`, \
+         or `quorate serve --development-identity` with a loopback listener, gives a development identity"
     )]
     NoSource,
-    /// The development identity is for loopback only.
-    #[error(
-        "the development identity is given on loopback only: listener `{listener}` or the caller is not on loopback"
-    )]
-    NotLoopback {
-        /// The listener that the request came to.
-        listener: String,
-    },
-    /// The listener requires a part of the principal that is not known.
-    #[error("listener `{listener}` requires {missing} (spec.requires), and the caller has none")]
+    /// It shows nothing.
+    #[error("the caller shows no credentials: an API key, a token of an Issuer, or a certificate is taken")]
+    NoCredentials,
+    /// It shows credentials in a way that is not taken.
+    #[error(transparent)]
+    Shown(#[from] credentials::Error),
+    /// The certificate of the connection is not trusted any more.
+    #[error("the client certificate: {0}")]
+    Certificate(quorate_tls::Refusal),
+    /// No issuer has the trust domain of the certificate any more.
+    #[error("the client certificate is of a trust domain that no Issuer has any more")]
+    Domain,
+    /// The API key is refused.
+    #[error("the API key: {0}")]
+    Key(#[from] api_key::Refused),
+    /// The token is refused.
+    #[error("{0}")]
+    Token(#[from] Refused),
+    /// Two proofs contradict each other.
+    #[error("the credentials contradict each other: they name two {0}")]
+    Conflict(&'static str),
+    /// Something demands a part of the principal that is not known.
+    #[error("{by} requires {missing} (spec.requires), and the caller has none")]
     Required {
-        /// The listener that the request came to.
-        listener: String,
+        /// What demands it.
+        by: String,
         /// What is missing.
         missing: &'static str,
     },
@@ -68,26 +124,100 @@ pub enum Error {
 // === impl Error ===
 
 impl Error {
-    /// The label of this refusal in metrics.
+    /// The label of this refusal in metrics and audit records.
     #[must_use]
-    pub const fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> &'static str {
         match self {
             Self::NoSource => "no_source",
-            Self::NotLoopback { .. } => "not_loopback",
+            Self::NoCredentials => "no_credentials",
+            Self::Shown(error) => error.reason(),
+            Self::Certificate(refusal) => refusal.reason(),
+            Self::Domain => "unknown_trust_domain",
+            Self::Key(refused) => refused.reason(),
+            Self::Token(refused) => refused.reason(),
+            Self::Conflict(_) => "conflict",
             Self::Required { .. } => "required",
         }
     }
+
+    /// What the caller is told: what it can do about it, and nothing that it does not know.
+    #[must_use]
+    pub fn told(&self) -> &'static str {
+        match self {
+            Self::NoSource | Self::NoCredentials => "credentials are required",
+            Self::Shown(credentials::Error::InUrl) => "credentials must not be in the URL: send a header",
+            Self::Shown(_) => "credentials must be one token in the header authorization: Bearer",
+            Self::Token(refused) if refused.code() == Code::Unavailable => {
+                "the credentials cannot be checked now: try again"
+            }
+            Self::Certificate(_) | Self::Domain | Self::Key(_) | Self::Token(_) | Self::Conflict(_) => {
+                "the credentials are not valid"
+            }
+            Self::Required { .. } => "the credentials do not identify everybody that they have to",
+        }
+    }
+
+    /// The class: whose fault it is that nobody is known.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Shown(_) => Code::InvalidArgument,
+            Self::Token(refused) => refused.code(),
+            _ => Code::Unauthenticated,
+        }
+    }
+
+    /// What was shown, as audit records have it.
+    #[must_use]
+    pub const fn method(&self) -> &'static str {
+        match self {
+            Self::NoSource | Self::NoCredentials => "none",
+            Self::Shown(_) | Self::Conflict(_) | Self::Required { .. } => "several",
+            Self::Certificate(_) | Self::Domain => "certificate",
+            Self::Key(_) => "api_key",
+            Self::Token(_) => "token",
+        }
+    }
+
+    /// Whether the caller showed something that is refused.
+    #[must_use]
+    pub const fn is_about_credentials(&self) -> bool {
+        !matches!(self, Self::NoSource | Self::NoCredentials | Self::Required { .. })
+    }
 }
 
-// === impl Identity ===
+// === impl Unknown ===
 
-impl Identity {
-    /// Makes the development identity source.
+impl std::fmt::Debug for Unknown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+// === impl Caller ===
+
+impl Caller {
+    /// Makes a caller, whose rights are those that `judge` will decide.
+    pub(crate) fn new(principal: Principal, judge: &Judge, metrics: &Metrics) -> Self {
+        let (digest, rights) = (principal.digest(), Arc::new(judge.rights(&principal)));
+        let requests = metrics.tenant(principal.tenant.as_str());
+        Self { principal: Arc::new(principal), digest, rights, requests }
+    }
+}
+
+// === impl Identities ===
+
+impl Identities {
+    /// Tells whether anybody could be identified at all.
     #[must_use]
-    pub fn development() -> Self {
-        let principal = Principal::agent(TenantId::default(), DEVELOPMENT_AGENT);
-        let digest = principal.digest();
-        Self::Development(Caller { principal: Arc::new(principal), digest })
+    pub fn are_none(&self) -> bool {
+        self.development.is_none() && self.issuers.is_empty() && self.keys.is_empty() && self.domains.is_empty()
+    }
+
+    /// The development identity, where this connection has it.
+    pub(crate) fn development(&self, connection: &crate::listener::Connection) -> Option<&Caller> {
+        let is_local = connection.local.ip().is_loopback() && connection.peer.ip().is_loopback();
+        self.development.as_ref().filter(|_| is_local)
     }
 }
 
@@ -114,28 +244,119 @@ impl Authenticated {
 /// Identifies the caller of `accepted`.
 ///
 /// # Errors
-/// [`Error::NoSource`] and [`Error::NotLoopback`]: the caller stays unknown.
-pub fn verify(accepted: Accepted) -> Result<Authenticated, Error> {
-    match &accepted.snapshot().identity {
-        Identity::None => Err(Error::NoSource),
-        Identity::Development(caller) => {
-            let connection = accepted.connection();
-            if !connection.local.ip().is_loopback() || !connection.peer.ip().is_loopback() {
-                return Err(Error::NotLoopback { listener: connection.listener.to_string() });
-            }
-            let caller = caller.clone();
-            if let Some(missing) = missing(&accepted, &caller.principal) {
-                return Err(Error::Required { listener: connection.listener.to_string(), missing });
-            }
+/// [`Unknown`] says why the caller stays unknown, and has the request.
+pub async fn verify(accepted: Accepted) -> Result<Authenticated, Box<Unknown>> {
+    match caller(&accepted).await {
+        Ok(caller) => {
+            caller.requests.request();
             Ok(Authenticated { accepted, caller })
         }
+        Err(error) => Err(Box::new(Unknown { accepted, error })),
     }
 }
 
-/// The part of a principal that the listener requires and this one does not have.
-fn missing(accepted: &Accepted, principal: &Principal) -> Option<&'static str> {
-    let listener = accepted.snapshot().listener(&accepted.connection().listener)?;
-    let requires = listener.config.requires;
+async fn caller(accepted: &Accepted) -> Result<Caller, Error> {
+    let identities = &accepted.snapshot().identities;
+    let caller = match identities.development(accepted.connection()) {
+        Some(caller) => caller.clone(),
+        None => identify(accepted, identities).await?,
+    };
+    check_required(accepted, &caller.principal)?;
+    Ok(caller)
+}
+
+/// Identifies a caller by what it shows.
+async fn identify(accepted: &Accepted, identities: &Identities) -> Result<Caller, Error> {
+    let shown = Shown::read(accepted.head())?;
+    let now = clock::now();
+    let certificate = certificate(accepted, identities, now)?;
+    if shown.is_nothing() && certificate.is_none() {
+        return Err(if identities.are_none() { Error::NoSource } else { Error::NoCredentials });
+    }
+    let key = shown.key.map(|key| identities.keys.lookup(key, now)).transpose()?;
+    let token = match shown.token {
+        Some(token) => Some(check_token(accepted, identities, token, now).await?),
+        None => None,
+    };
+    let proofs = Proofs { certificate, key, token };
+    let (judge, metrics) = (accepted.snapshot().judge(), &accepted.snapshot().services.metrics);
+    identities.callers.get(&proofs, || Ok(Caller::new(compose(&proofs)?, judge, metrics)))
+}
+
+/// Checks a token, which has to be for this toolset.
+async fn check_token(
+    accepted: &Accepted,
+    identities: &Identities,
+    token: &str,
+    now: Timestamp,
+) -> Result<Arc<Verified>, Error> {
+    let certificate = accepted.connection().certificate.as_ref().map(|identity| identity.thumbprint());
+    // A request without a host cannot be for a resource, and no token is for nothing.
+    let resource = protected::resource(accepted).unwrap_or_default();
+    let presented = Presented { token, resource: &resource, certificate, now };
+    Ok(identities.issuers.verify(presented).await?)
+}
+
+/// The agent that the connection's certificate is of, and its tenant.
+fn certificate(
+    accepted: &Accepted,
+    identities: &Identities,
+    now: Timestamp,
+) -> Result<Option<(Arc<PeerIdentity>, TenantId)>, Error> {
+    let Some(identity) = &accepted.connection().certificate else { return Ok(None) };
+    identity.still_trusted(now).map_err(Error::Certificate)?;
+    let tenant = identities.domains.get(identity.id().trust_domain()).ok_or(Error::Domain)?;
+    Ok(Some((Arc::clone(identity), tenant.clone())))
+}
+
+/// Makes one principal of what was proven.
+///
+/// # Errors
+/// [`Error::Conflict`] when the proofs are not of one caller.
+fn compose(proofs: &Proofs<'_>) -> Result<Principal, Error> {
+    let certified = proofs.certificate.as_ref();
+    let tenants = [
+        certified.map(|(_, tenant)| tenant),
+        proofs.key.map(|key| key.tenant),
+        proofs.token.as_ref().map(|token| &token.principal.tenant),
+    ];
+    let mut tenants = tenants.into_iter().flatten();
+    let tenant = tenants.next().cloned().unwrap_or_default(); // Without proofs there is no principal.
+    if tenants.any(|other| *other != tenant) {
+        return Err(Error::Conflict("tenants"));
+    }
+    let workload = match (certified, proofs.key) {
+        (Some(_), Some(_)) => return Err(Error::Conflict("agents")),
+        (Some((identity, _)), None) => Some(Principal::agent(tenant, identity.id().to_string())),
+        (None, Some(key)) => Some(key.principal()),
+        (None, None) => None,
+    };
+    let of_token = proofs.token.as_ref().map(|token| &token.principal);
+    match (workload, of_token) {
+        (Some(_), Some(Principal { user: None, .. })) => Err(Error::Conflict("agents")),
+        // What a user consented to is what the token says; what its agent may do alone is not added to it.
+        (Some(workload), Some(token)) => Ok(Principal { agent: workload.agent, ..token.clone() }),
+        (Some(workload), None) => Ok(workload),
+        (None, Some(token)) => Ok(token.clone()),
+        (None, None) => Err(Error::NoCredentials),
+    }
+}
+
+/// Checks that the parts of a principal are known that the listener and the toolset require.
+fn check_required(accepted: &Accepted, principal: &Principal) -> Result<(), Error> {
+    let listener = accepted.listener().map(|listener| listener.config.requires).unwrap_or_default();
+    if let Some(missing) = missing(listener, principal) {
+        let by = format!("listener `{}`", accepted.connection().listener);
+        return Err(Error::Required { by, missing });
+    }
+    match missing(accepted.demands().access.requires, principal) {
+        Some(missing) => Err(Error::Required { by: format!("toolset `{}`", accepted.toolset().name()), missing }),
+        None => Ok(()),
+    }
+}
+
+/// The part of a principal that is required and that this one does not have.
+fn missing(requires: Requires, principal: &Principal) -> Option<&'static str> {
     match principal {
         Principal { agent: None, .. } if requires.agent => Some("an agent"),
         Principal { user: None, .. } if requires.user => Some("a user"),

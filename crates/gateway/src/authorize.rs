@@ -1,52 +1,33 @@
 //! Stage 4: may this principal do this.
 //!
-//! In: a classified request. Out: [`Permitted`], without which nothing is routed. Policy is
-//! deny-by-default: a node without a policy refuses everything, and the one policy so far,
-//! allow-all, has to be installed explicitly (`quorate up` does, and says so).
-//! The vocabulary of actions is final: policies of later versions are written against it.
+//! In: a classified request. Out: [`Permitted`], without which nothing is routed, with the item that the request is
+//! about. Policy is deny-by-default; it is asked twice: whether the caller may enter the toolset at all
+//! (`mcp:connect`, which everything needs), before any list is fetched for it, and whether it may do what it asks with
+//! the item that it names. A toolset of another tenant does not exist. What a caller may not do with a tool, prompt or
+//! resource it is not told, unless the toolset says so: then the name leads nowhere, as one that nobody has.
 //! Spec: the architecture's "Identity, policy, content".
 
-use quorate_mcp::Rejected;
+use std::collections::BTreeSet;
+
+use http::HeaderValue;
+use quorate_config::Denied as Told;
+use quorate_mcp::listing::Entry;
 use quorate_mcp::message::Operation;
+use quorate_mcp::{Call, Era, Fault, ListKind, Reference, Rejected, Version};
+pub use quorate_policy::Action;
+use quorate_policy::{Decision, Denial, Item, Named, Resource, Verdict};
+use quorate_runtime::backend;
+use quorate_types::ResourceName;
 
 use crate::ask::Asked;
-use crate::classify::{Classified, Work};
+use crate::audit;
+use crate::authenticate::Caller;
+use crate::classify::{Classified, Request, Work};
+use crate::judge::{Judge, Rights};
+use crate::listener::Endpoint;
+use crate::protected::{self, Challenge};
 use crate::resolve::{self, Resolved};
-
-/// What decides.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// Nothing is allowed: there is no policy.
-    #[default]
-    DenyAll,
-    /// Everything is allowed: the explicit development policy.
-    AllowAll,
-}
-
-/// What a principal wants to do, as policies name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// Open, listen on, or end a session; discover what is served.
-    Connect,
-    /// List tools, prompts, resources or templates.
-    List,
-    /// Call a tool, or follow the task that a call became.
-    Call,
-    /// Read a resource.
-    Read,
-    /// Get a prompt.
-    Get,
-    /// Complete an argument.
-    Complete,
-    /// Subscribe to changes.
-    Subscribe,
-    /// Ask the client's model for a completion; a server's wish, as the next two.
-    Sample,
-    /// Ask the person behind the client.
-    Elicit,
-    /// Learn the client's folders.
-    Roots,
-}
+use crate::snapshot::ToolsetTable;
 
 /// A server's request to a client that policy allows.
 pub(crate) struct PermittedAsk<'a> {
@@ -65,61 +46,39 @@ pub enum Error {
     /// Policy said no.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// What it names leads nowhere.
+    /// What it names leads nowhere, or nowhere for this caller.
     #[error("{0}")]
     Nowhere(Rejected),
+    /// The toolset belongs to another tenant, and does not exist for this caller.
+    #[error("there is no toolset {0:?} here")]
+    Elsewhere(String),
 }
 
-/// Policy said no.
+/// Policy said no. The text is for the caller: it names what it asked for, and no policy.
 #[derive(Debug, thiserror::Error)]
-#[error("`{}` is denied: no policy allows it{}", action.as_str(), hint(*policy))]
+#[error("`{}` is denied{}", action.as_str(), needed(scopes))]
 pub struct Denied {
     /// What was to be done.
     pub action: Action,
-    policy: Policy,
+    /// The scopes that the caller has to have in all, where those are all that is missing.
+    pub scopes: BTreeSet<String>,
+    /// How the caller is told to get them (`WWW-Authenticate`).
+    pub challenge: Option<HeaderValue>,
 }
 
-// === impl Action ===
+/// What a caller may do on a toolset.
+pub(crate) struct Gate<'a> {
+    judge: &'a Judge,
+    caller: &'a Caller,
+    toolset: &'a ToolsetTable,
+}
 
-impl Action {
-    /// Returns the action's name in policies, logs and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "mcp:connect",
-            Self::List => "mcp:list",
-            Self::Call => "mcp:call",
-            Self::Read => "mcp:read",
-            Self::Get => "mcp:get",
-            Self::Complete => "mcp:complete",
-            Self::Subscribe => "mcp:subscribe",
-            Self::Sample => "mcp:sample",
-            Self::Elicit => "mcp:elicit",
-            Self::Roots => "mcp:roots",
-        }
-    }
+// === impl Denied ===
 
-    /// Returns the action that `operation` is, as a principal would be allowed it.
-    #[must_use]
-    pub fn of(operation: &Operation) -> Self {
-        match operation {
-            Operation::List { .. } => Self::List,
-            Operation::CallTool { .. } | Operation::Task { .. } | Operation::ListTasks { .. } => Self::Call,
-            Operation::ReadResource { .. } => Self::Read,
-            Operation::GetPrompt { .. } => Self::Get,
-            Operation::Complete { .. } => Self::Complete,
-            Operation::Subscribe { .. } | Operation::Unsubscribe { .. } | Operation::Listen { .. } => Self::Subscribe,
-            Operation::Initialize { .. }
-            | Operation::Ping
-            | Operation::Discover
-            | Operation::SetLevel { .. }
-            | Operation::Initialized
-            | Operation::Cancelled { .. }
-            | Operation::RootsListChanged
-            | Operation::Progress { .. }
-            | Operation::Response
-            | Operation::OtherNotification => Self::Connect,
-        }
+impl Denied {
+    /// A denial that the caller can do nothing about.
+    const fn plain(action: Action) -> Self {
+        Self { action, scopes: BTreeSet::new(), challenge: None }
     }
 }
 
@@ -149,27 +108,218 @@ impl<'a> PermittedAsk<'a> {
     }
 }
 
+// === impl Gate ===
+
+impl<'a> Gate<'a> {
+    /// The gate of a request.
+    pub(crate) fn of(request: &'a Request) -> Self {
+        Self { judge: request.snapshot().judge(), caller: request.caller(), toolset: request.toolset() }
+    }
+
+    /// Decides on an item of the toolset.
+    fn decide(&self, action: Action, item: Item<'_>, arguments: Option<&str>) -> std::sync::Arc<Decision> {
+        self.judge.decide(&self.caller.rights, action, self.resource(item), arguments)
+    }
+
+    fn resource<'r>(&'r self, item: Item<'r>) -> Resource<'r> {
+        Resource { tenant: &self.toolset.tenant, toolset: self.toolset.name.as_str(), item }
+    }
+
+    /// Tells whether everything is allowed, so that nothing has to be looked through.
+    fn allows_all(&self) -> bool {
+        self.judge.allows_all()
+    }
+
+    /// Tells whether the caller may use an entry of a list, with some arguments.
+    pub(crate) fn may_use(&self, kind: ListKind, entry: &Entry) -> bool {
+        let Some(server) = self.toolset.listing.server(entry.server) else {
+            return true; // The search of the toolset's own, whose results are looked through.
+        };
+        let named = named(server, &entry.upstream, &entry.exposed, entry.tags());
+        let (action, item) = match kind {
+            ListKind::Tools => (Action::Call, Item::Tool(named)),
+            ListKind::Prompts => (Action::Get, Item::Prompt(named)),
+            ListKind::Resources | ListKind::ResourceTemplates => (Action::Read, Item::Resource(named)),
+        };
+        self.judge.may(&self.caller.rights, action, self.resource(item))
+    }
+
+    /// Returns what tells the entries of a list that the caller may use; nothing where it may use all.
+    pub(crate) fn filter(&self, kind: ListKind) -> Option<impl Fn(&Entry) -> bool> {
+        (!self.allows_all()).then_some(move |entry: &Entry| self.may_use(kind, entry))
+    }
+
+    /// Tells whether the caller may read a resource of a server.
+    pub(crate) fn may_read(&self, server: &ResourceName, uri: &str) -> bool {
+        let item = Item::Resource(Named { server: server.as_str(), name: uri, exposed: uri, tags: &[] });
+        self.judge.may(&self.caller.rights, Action::Read, self.resource(item))
+    }
+
+    /// Tells whether the caller may subscribe to a resource of a server.
+    pub(crate) fn may_subscribe(&self, server: &ResourceName, uri: &str) -> bool {
+        may_subscribe(self.judge, &self.caller.rights, self.toolset, server, uri)
+    }
+
+    /// Tells whether the caller may subscribe to changes of the toolset's lists.
+    pub(crate) fn may_subscribe_lists(&self) -> bool {
+        self.decide(Action::Subscribe, Item::Toolset, None).verdict.is_allowed()
+    }
+}
+
+/// A request at the gate.
+struct Visit<'a> {
+    gate: Gate<'a>,
+    request: &'a Request,
+    call: Option<&'a Call>,
+    version: Version,
+}
+
+// === impl Visit ===
+
+impl<'a> Visit<'a> {
+    fn of(classified: &'a Classified) -> Self {
+        let request = classified.request();
+        let (call, version) = match classified.work() {
+            Work::Modern(call) => (Some(call), Version::LATEST),
+            Work::Open { call, version } => (Some(call), *version),
+            Work::InSession { session, call } => {
+                (Some(call), session.client().map_or(Version::ASSUMED, |client| client.version))
+            }
+            Work::Listen { .. } | Work::End { .. } | Work::OpenSse => (None, Version::ASSUMED),
+        };
+        Self { gate: Gate::of(request), request, call, version }
+    }
+
+    /// Decides whether the caller may be here at all.
+    fn enter(&self) -> Result<(), Error> {
+        let decision = self.gate.decide(Action::Connect, Item::Toolset, None);
+        if let Verdict::Deny(Denial::OtherTenant) = &decision.verdict {
+            self.report(Action::Connect, Item::Toolset, &decision);
+            return Err(Error::Elsewhere(self.gate.toolset.name.to_string()));
+        }
+        // What a toolset demands of everybody comes first: whoever lacks it is told how to get it.
+        let demanded = &self.request.accepted.demands().access.scopes;
+        if !demanded.is_subset(&self.gate.caller.principal.scopes) {
+            audit::lacks_scopes(self.request, demanded);
+            return Err(self.lacking(Action::Connect, demanded).into());
+        }
+        self.told(Action::Connect, Item::Toolset, &decision)
+    }
+
+    /// Decides whether the caller may do what it asks with what that is about.
+    fn allow(&self, resolved: Resolved) -> Result<Resolved, Error> {
+        let Some(call) = self.call else { return Ok(resolved) };
+        let action = action_of(&call.operation);
+        match &resolved {
+            Resolved::Here => match action {
+                Action::List => self.decide(Action::List, Item::Toolset, None)?,
+                // What it listens to is looked through item by item.
+                _ => return Ok(resolved),
+            },
+            Resolved::Find { .. } => self.decide(Action::List, Item::Toolset, None)?,
+            Resolved::Only { server, name } => {
+                let named = named(server, name, name, &[]);
+                return self.hidden(self.decide(action, named_item(&call.operation, named), arguments(call)), resolved);
+            }
+            Resolved::Listed { server, .. } => {
+                let Some(entry) = resolved.entry() else { return Ok(resolved) };
+                let named = named(server, &entry.upstream, &entry.exposed, entry.tags());
+                let decided = self.decide(action, named_item(&call.operation, named), arguments(call));
+                return self.hidden(decided, resolved);
+            }
+            Resolved::Resource { server, uri } => {
+                if matches!(call.operation, Operation::Unsubscribe { .. }) {
+                    return Ok(resolved); // Whoever may enter may be told less.
+                }
+                let item = Item::Resource(named(server, uri, uri, &[]));
+                return self.hidden(self.decide(action, item, None), resolved);
+            }
+            Resolved::Unlisted { .. } => return self.unlisted(action, resolved),
+            // Its id is sealed to whoever was allowed the call that it began with.
+            Resolved::Task { .. } | Resolved::Refused { .. } => {}
+        }
+        Ok(resolved)
+    }
+
+    /// Leaves of a resource that nobody lists those servers that the caller may ask for it.
+    fn unlisted(&self, action: Action, resolved: Resolved) -> Result<Resolved, Error> {
+        let Resolved::Unlisted { servers, uri } = resolved else { return Ok(resolved) };
+        let mut first = None;
+        let mut allowed = Vec::with_capacity(servers.len());
+        for server in servers {
+            let item = Item::Resource(named(&server, &uri, &uri, &[]));
+            match self.decide(action, item, None) {
+                Ok(()) => allowed.push(server),
+                Err(error) => drop(first.get_or_insert(error)),
+            }
+        }
+        match first {
+            Some(error) if allowed.is_empty() => self.hidden(Err(error), Resolved::Unlisted { servers: allowed, uri }),
+            Some(_) | None => Ok(Resolved::Unlisted { servers: allowed, uri }),
+        }
+    }
+
+    fn decide(&self, action: Action, item: Item<'_>, arguments: Option<&str>) -> Result<(), Error> {
+        let decision = self.gate.decide(action, item, arguments);
+        self.told(action, item, &decision)
+    }
+
+    /// Notes a decision, and makes what the caller is told of it.
+    fn told(&self, action: Action, item: Item<'_>, decision: &Decision) -> Result<(), Error> {
+        if !decision.would_deny.is_empty() || !decision.verdict.is_allowed() {
+            self.report(action, item, decision);
+        }
+        match &decision.verdict {
+            Verdict::Allow => Ok(()),
+            Verdict::Deny(Denial::MissingScopes(scopes)) => Err(self.lacking(action, scopes).into()),
+            Verdict::Deny(_) => Err(Denied::plain(action).into()),
+        }
+    }
+
+    /// A denial that more scopes would turn: those, and the ones that the caller has, because a new token has no others.
+    fn lacking(&self, action: Action, scopes: &BTreeSet<String>) -> Denied {
+        let scopes = scopes.union(&self.gate.caller.principal.scopes).cloned().collect();
+        let accepted = &self.request.accepted;
+        let challenge = protected::challenge(accepted.site(), Challenge::InsufficientScope(&scopes));
+        Denied { action, scopes, challenge: Some(challenge) }
+    }
+
+    fn report(&self, action: Action, item: Item<'_>, decision: &Decision) {
+        audit::decided(self.request, action, &self.gate.resource(item), decision);
+    }
+
+    /// Makes a denial look as if there was nothing, where the toolset does not say so. Whoever lacks a scope only is
+    /// told in any case: it can have it.
+    fn hidden(&self, decided: Result<(), Error>, resolved: Resolved) -> Result<Resolved, Error> {
+        let denied = match decided {
+            Ok(()) => return Ok(resolved),
+            Err(Error::Denied(denied)) => denied,
+            Err(other) => return Err(other),
+        };
+        let is_hidden = self.request.accepted.demands().access.denied == Told::Unknown && denied.scopes.is_empty();
+        let Some(fault) = self.call.and_then(|call| unknown(&call.operation)).filter(|_| is_hidden) else {
+            return Err(denied.into());
+        };
+        match (self.request.endpoint(), self.version.era()) {
+            // Its client reads answers from its stream alone.
+            (Endpoint::Sse, Era::Legacy) => Ok(Resolved::Refused { fault }),
+            (_, era) => {
+                let id = self.call.and_then(|call| call.frame.id().cloned());
+                Err(Error::Nowhere(Rejected { era, id, fault }))
+            }
+        }
+    }
+}
+
 /// Decides whether the caller of `classified` may do it.
 ///
 /// # Errors
-/// [`Error`] names the denied action, or the name that leads nowhere.
+/// [`Error`] names the denied action, or what leads nowhere.
 pub async fn decide(classified: Classified) -> Result<Permitted, Error> {
-    let policy = classified.request().toolset().policy;
-    match policy {
-        Policy::AllowAll => {
-            let resolved = resolve::find(classified.request(), classified.work()).await.map_err(Error::Nowhere)?;
-            Ok(Permitted { classified, resolved })
-        }
-        Policy::DenyAll => {
-            let action = match classified.work() {
-                Work::Modern(call) | Work::Open { call, .. } | Work::InSession { call, .. } => {
-                    Action::of(&call.operation)
-                }
-                Work::Listen { .. } | Work::End { .. } | Work::OpenSse => Action::Connect,
-            };
-            Err(Denied { action, policy }.into())
-        }
-    }
+    Visit::of(&classified).enter()?;
+    let resolved = resolve::find(classified.request(), classified.work()).await.map_err(Error::Nowhere)?;
+    let resolved = Visit::of(&classified).allow(resolved)?;
+    Ok(Permitted { classified, resolved })
 }
 
 /// Decides whether a server may ask a client this.
@@ -177,18 +327,101 @@ pub async fn decide(classified: Classified) -> Result<Permitted, Error> {
 /// # Errors
 /// [`Denied`] names the denied action.
 pub(crate) fn decide_ask(asked: Asked<'_>) -> Result<PermittedAsk<'_>, Denied> {
-    let policy = asked.toolset.policy;
-    match policy {
-        Policy::AllowAll => Ok(PermittedAsk { asked }),
-        Policy::DenyAll => Err(Denied { action: asked.action(), policy }),
+    let action = asked.action();
+    let judge = asked.services.judge.load();
+    let rights = judge.rights(&asked.principal);
+    let resource = Resource {
+        tenant: &asked.toolset.tenant,
+        toolset: asked.toolset.name.as_str(),
+        item: Item::Server { server: asked.server.as_str() },
+    };
+    let decision = judge.decide(&rights, action, resource, None);
+    if !decision.would_deny.is_empty() || !decision.verdict.is_allowed() {
+        audit::ask_decided(&asked, action, &resource, &decision);
+    }
+    match decision.verdict {
+        Verdict::Allow => Ok(PermittedAsk { asked }),
+        Verdict::Deny(_) => Err(Denied::plain(action)),
     }
 }
 
-const fn hint(policy: Policy) -> &'static str {
-    match policy {
-        Policy::DenyAll => {
-            " (there is none: `quorate up`, or `quorate serve --allow-all`, installs one that allows everything)"
-        }
-        Policy::AllowAll => "",
+/// Tells whether a caller with these rights may subscribe to a resource of a server.
+pub(crate) fn may_subscribe(
+    judge: &Judge,
+    rights: &Rights,
+    toolset: &ToolsetTable,
+    server: &ResourceName,
+    uri: &str,
+) -> bool {
+    let item = Item::Resource(Named { server: server.as_str(), name: uri, exposed: uri, tags: &[] });
+    let resource = Resource { tenant: &toolset.tenant, toolset: toolset.name.as_str(), item };
+    judge.may(rights, Action::Subscribe, resource)
+}
+
+/// The action that an operation is, as a principal would be allowed it.
+#[must_use]
+pub fn action_of(operation: &Operation) -> Action {
+    match operation {
+        Operation::List { .. } | Operation::ListTasks { .. } => Action::List,
+        Operation::CallTool { .. } => Action::Call,
+        Operation::ReadResource { .. } => Action::Read,
+        Operation::GetPrompt { .. } => Action::Get,
+        Operation::Complete { .. } => Action::Complete,
+        Operation::Subscribe { .. } | Operation::Unsubscribe { .. } | Operation::Listen { .. } => Action::Subscribe,
+        Operation::Initialize { .. }
+        | Operation::Ping
+        | Operation::Discover
+        | Operation::Task { .. }
+        | Operation::SetLevel { .. }
+        | Operation::Initialized
+        | Operation::Cancelled { .. }
+        | Operation::RootsListChanged
+        | Operation::Progress { .. }
+        | Operation::Response
+        | Operation::OtherNotification => Action::Connect,
     }
+}
+
+/// The fault of what an operation names, as if nothing had that name.
+fn unknown(operation: &Operation) -> Option<Fault> {
+    match operation {
+        Operation::CallTool { name, .. } => Some(resolve::unknown(ListKind::Tools, name)),
+        Operation::GetPrompt { name, .. } | Operation::Complete { reference: Reference::Prompt { name, .. } } => {
+            Some(resolve::unknown(ListKind::Prompts, name))
+        }
+        Operation::ReadResource { uri, .. }
+        | Operation::Subscribe { uri, .. }
+        | Operation::Complete { reference: Reference::Resource { uri, .. } } => {
+            Some(resolve::unknown(ListKind::Resources, uri))
+        }
+        _ => None,
+    }
+}
+
+/// A listed thing that an operation names: a tool or a prompt.
+const fn named_item<'a>(operation: &Operation, named: Named<'a>) -> Item<'a> {
+    match operation {
+        Operation::CallTool { .. } => Item::Tool(named),
+        _ => Item::Prompt(named),
+    }
+}
+
+/// The arguments of a call, as JSON text.
+fn arguments(call: &Call) -> Option<&str> {
+    match &call.operation {
+        Operation::CallTool { arguments, .. } => arguments.map(|span| call.raw(span)),
+        _ => None,
+    }
+}
+
+fn named<'a>(server: &'a backend::Handle, name: &'a str, exposed: &'a str, tags: &'a [String]) -> Named<'a> {
+    Named { server: server.name().as_str(), name, exposed, tags }
+}
+
+fn needed(scopes: &BTreeSet<String>) -> String {
+    if scopes.is_empty() {
+        return String::new();
+    }
+    let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+    format!(": the token needs the scopes {}", scopes.join(" "))
 }

@@ -51,7 +51,7 @@ impl Behalf {
     /// Makes that of a caller of our own, who looks and cannot be asked anything.
     pub(crate) fn of_nobody(services: &Arc<Services>) -> Self {
         let principal = Principal::agent(TenantId::default(), SURVEYOR);
-        let caller = Caller { digest: principal.digest(), principal: Arc::new(principal) };
+        let caller = Caller::new(principal, &services.judge.load(), &services.metrics);
         Self { services: Arc::clone(services), caller, declared: Declared::default() }
     }
 

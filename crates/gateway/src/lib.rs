@@ -9,19 +9,24 @@
 
 pub mod admit;
 mod ask;
+mod audit;
 pub mod authenticate;
 pub mod authorize;
 mod behalf;
+mod callers;
 pub mod classify;
+pub mod credentials;
 pub mod dispatch;
 mod fetch;
 pub mod handle;
 pub mod held;
 pub mod inspect;
+pub mod judge;
 pub mod listener;
 pub mod node;
 mod parking;
 pub mod pipeline;
+pub mod protected;
 pub mod resolve;
 pub mod respond;
 pub mod route;

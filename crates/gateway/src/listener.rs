@@ -12,8 +12,10 @@ use std::sync::Arc;
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, Method, StatusCode, request};
 use hyper::body::Incoming;
+use quorate_tls::PeerIdentity;
 use quorate_types::ResourceName;
 
+use crate::protected::{self, Demands, Site};
 use crate::snapshot::{ListenerTable, Snapshot};
 use crate::toolset::Toolset;
 
@@ -29,6 +31,10 @@ pub struct Connection {
     pub local: SocketAddr,
     /// The address of the client.
     pub peer: SocketAddr,
+    /// Whether it is encrypted.
+    pub is_encrypted: bool,
+    /// What the client's certificate proved, where it showed one.
+    pub certificate: Option<Arc<PeerIdentity>>,
 }
 
 /// What a path names.
@@ -100,6 +106,10 @@ pub enum Error {
 // === impl Error ===
 
 impl Error {
+    pub(crate) fn nothing_at(path: &str) -> Self {
+        Self::Path { path: shortened(path) }
+    }
+
     /// The label of this refusal in metrics.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
@@ -172,6 +182,26 @@ impl Accepted {
         &self.toolset
     }
 
+    /// The listener that it came to.
+    #[must_use]
+    pub fn listener(&self) -> Option<&ListenerTable> {
+        self.snapshot.listener(&self.connection.listener)
+    }
+
+    /// What the toolset demands of its callers.
+    #[must_use]
+    pub fn demands(&self) -> &Demands {
+        self.snapshot.demands(self.toolset.name())
+    }
+
+    /// Where the caller stands, if it is challenged.
+    pub(crate) fn site(&self) -> Site<'_> {
+        let base = self
+            .listener()
+            .and_then(|listener| protected::base(listener, &self.connection, &self.head.uri, &self.head.headers));
+        Site { base, endpoint: self.endpoint, toolset: self.toolset.name().as_str(), demands: self.demands() }
+    }
+
     /// The method, URI and headers.
     #[must_use]
     pub fn head(&self) -> &request::Parts {
@@ -196,6 +226,23 @@ pub struct AcceptedHead {
     pub(crate) toolset: Arc<Toolset>,
     /// The method, URI and headers.
     pub(crate) head: request::Parts,
+}
+
+// === impl AcceptedHead ===
+
+impl AcceptedHead {
+    /// What the toolset demands of its callers.
+    pub(crate) fn demands(&self) -> &Demands {
+        self.snapshot.demands(self.toolset.name())
+    }
+
+    /// Where the caller stands, if it is challenged.
+    pub(crate) fn site(&self) -> Site<'_> {
+        let listener = self.snapshot.listener(&self.connection.listener);
+        let base = listener
+            .and_then(|listener| protected::base(listener, &self.connection, &self.head.uri, &self.head.headers));
+        Site { base, endpoint: self.endpoint, toolset: self.toolset.name().as_str(), demands: self.demands() }
+    }
 }
 
 /// Accepts `request` for the endpoint that its path names.
@@ -228,6 +275,20 @@ pub fn preflight(snapshot: &Snapshot, connection: &Connection, head: &request::P
     endpoint(head.uri.path()).map(|(endpoint, _)| endpoint)
 }
 
+/// Checks a request for what is public of a listener, which is answered to the hosts and pages that it serves.
+///
+/// # Errors
+/// As [`accept`]: of the listener, its hosts and origins.
+pub(crate) fn visit<'a>(
+    snapshot: &'a Snapshot,
+    connection: &Connection,
+    head: &request::Parts,
+) -> Result<&'a ListenerTable, Error> {
+    let table = table(snapshot, connection)?;
+    check_access(table, head, &connection.listener)?;
+    Ok(table)
+}
+
 fn table<'a>(snapshot: &'a Snapshot, connection: &Connection) -> Result<&'a ListenerTable, Error> {
     snapshot.listener(&connection.listener).ok_or_else(|| Error::ListenerGone { listener: connection.listener.clone() })
 }
@@ -247,7 +308,8 @@ fn check_access(table: &ListenerTable, head: &request::Parts, listener: &Resourc
     Ok(())
 }
 
-fn endpoint(path: &str) -> Result<(Endpoint, &str), Error> {
+/// Reads which endpoint and toolset a path names.
+pub(crate) fn endpoint(path: &str) -> Result<(Endpoint, &str), Error> {
     let unknown = || Error::Path { path: shortened(path) };
     let (endpoint, rest) = match path.strip_prefix("/mcp") {
         Some(rest) => (Endpoint::Mcp, rest),

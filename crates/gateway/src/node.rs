@@ -11,12 +11,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use quorate_audit::Audit;
 use quorate_config::{Connection, Listener, ResourceSet, ToolServer};
-use quorate_http::server::{BindError, InvalidLimit, Limits, Server};
+use quorate_http::server::{BindError, InvalidLimit};
+use quorate_identity::api_key::MacKey;
 use quorate_mcp::{Fault, Method};
 use quorate_openapi::Api;
+use quorate_policy::Policies;
 use quorate_runtime::bridge::Bridge;
-use quorate_runtime::ingress::{self, LimitCounter, Socket};
+use quorate_runtime::ingress;
 use quorate_runtime::node::Node;
 use quorate_runtime::session::Scope;
 use quorate_runtime::shard::Sessions;
@@ -24,15 +27,16 @@ use quorate_runtime::{backend, session, upstream};
 use quorate_session::{Config as SessionConfig, EndReason, Fault as SessionFault};
 use quorate_stdio::Guard;
 use quorate_telemetry::{Metrics, Tracer};
-use quorate_tls::{ClientOptions, ClientTls, LoadError, Reload, ServerTls, Watch, WatchConfig};
-use quorate_types::units::format_duration;
+use quorate_tls::{ClientAuth, ClientOptions, ClientTls, LoadError, Watch};
 use quorate_types::{ResourceName, Sealer};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::authenticate::Identity;
-use crate::authorize::Policy;
+use crate::audit::{self, Throttle};
+use crate::authenticate::{Development, Identities};
+use crate::judge::Judge;
 use crate::pipeline::Pipeline;
+use crate::protected::Demands;
 use crate::snapshot::{ListenerTable, Services, Snapshot};
 use crate::survey::{self, Survey};
 use crate::toolset::Toolset;
@@ -40,6 +44,8 @@ use crate::translate;
 
 mod apis;
 mod endpoints;
+mod identities;
+mod listeners;
 mod toolsets;
 
 use toolsets::{Making, Toolsets};
@@ -55,10 +61,14 @@ const CUT_SLACK: Duration = Duration::from_millis(250);
 
 /// What a gateway is started with.
 pub struct Config {
-    /// Where identities come from.
-    pub identity: Identity,
-    /// What is allowed.
-    pub policy: Policy,
+    /// Whether callers on loopback are the development identity.
+    pub development: Development,
+    /// Whether everything is allowed, whatever policies say.
+    pub allow_all: bool,
+    /// The key that API keys' documents were made with; a node that keeps none takes no API keys.
+    pub mac_key: Option<MacKey>,
+    /// Where refused callers and changes are recorded.
+    pub audit: Audit,
     /// Seals the ids that leave the node.
     pub sealer: Sealer,
     /// Where numbers go.
@@ -127,6 +137,9 @@ pub enum Error {
         /// Why.
         source: quorate_config::secret::Unreadable,
     },
+    /// A resource of identity or policy cannot be used.
+    #[error(transparent)]
+    Access(#[from] identities::Invalid),
     /// An API cannot be made of its document.
     #[error(transparent)]
     Api(#[from] apis::Error),
@@ -137,8 +150,9 @@ pub enum Error {
 
 struct Shared {
     services: Arc<Services>,
-    identity: Identity,
-    policy: Policy,
+    development: Development,
+    allow_all: bool,
+    mac_key: Option<MacKey>,
     tls: ClientOptions,
     /// Loaded when the first tool server speaks TLS.
     trusted: OnceLock<ClientTls>,
@@ -149,10 +163,19 @@ struct Shared {
     running: Mutex<Running>,
 }
 
+/// Who may do what, with one configuration.
+struct Access {
+    identities: Identities,
+    judge: Arc<Judge>,
+    demands: HashMap<ResourceName, Demands>,
+}
+
 /// A listener that runs.
 #[derive(Clone)]
 struct RunningListener {
     config: Listener,
+    /// The client certificates that it takes.
+    clients: Option<ClientAuth>,
     ingress: ingress::Handle<Pipeline>,
     /// Counts the requests in progress, also across a change of other settings.
     concurrency: Arc<Semaphore>,
@@ -168,6 +191,8 @@ struct Running {
     /// What the APIs among them were made of.
     apis: HashMap<ResourceName, u64>,
     toolsets: Toolsets,
+    /// What all of it was made of.
+    resources: ResourceSet,
 }
 
 // === impl Running ===
@@ -198,18 +223,24 @@ impl Gateway {
             metrics: config.metrics,
             tracer: config.tracer,
             toolsets: ArcSwap::default(),
+            judge: ArcSwap::from_pointee(Judge::new(Policies::deny_all())),
+            audit: config.audit,
+            throttle: Throttle::default(),
             draining: CancellationToken::new(),
         });
         let snapshot = Snapshot {
             services: Arc::clone(&services),
-            identity: config.identity.clone(),
+            identities: identities::none(),
+            judge: services.judge.load_full(),
+            demands: HashMap::new(),
             listeners: HashMap::new(),
             toolsets: HashMap::new(),
         };
         let shared = Shared {
             services,
-            identity: config.identity,
-            policy: config.policy,
+            development: config.development,
+            allow_all: config.allow_all,
+            mac_key: config.mac_key,
             tls: config.tls,
             trusted: OnceLock::new(),
             drain_timeout: config.drain_timeout,
@@ -227,15 +258,12 @@ impl Gateway {
     /// [`Error`] names the resource that cannot be run; then nothing has changed.
     pub async fn apply(&self, resources: &ResourceSet) -> Result<(), Error> {
         let mut running = self.shared.running.lock().await;
+        let judge = Arc::new(self.judge(resources)?);
+        let identities = self.identities(resources, &judge, &self.shared.snapshot.load().identities)?;
         let mut apis = apis::load(resources, |server| running.api_of(server)).await?;
         let backends = self.backends(resources, &running, &mut apis.fresh)?;
         let ingresses = self.ingresses(resources, &running)?;
-        let making = Making {
-            backends: &backends,
-            running: &running.toolsets,
-            policy: self.shared.policy,
-            metrics: &self.shared.services.metrics,
-        };
+        let making = Making { backends: &backends, running: &running.toolsets, metrics: &self.shared.services.metrics };
         let toolsets = making.all(resources);
 
         for (name, (_, backend)) in &backends {
@@ -243,8 +271,10 @@ impl Gateway {
                 self.shared.node.add_backend(backend.clone()).await?;
             }
         }
-        let snapshot = self.snapshot(resources, &ingresses, &toolsets);
+        let access = Access { demands: identities::demands(resources, &judge), identities, judge };
+        let snapshot = self.snapshot(resources, access, &ingresses, &toolsets);
         self.shared.services.toolsets.store(Arc::new(snapshot.toolsets.clone()));
+        self.shared.services.judge.store(Arc::clone(&snapshot.judge));
         self.shared.snapshot.store(Arc::new(snapshot));
         // What leaves goes first: two listeners never accept from one socket.
         let goes_on = |name: &ResourceName, listener: &RunningListener, others: &HashMap<_, RunningListener>| {
@@ -256,10 +286,17 @@ impl Gateway {
         for (_, new) in ingresses.iter().filter(|(name, new)| !goes_on(name, new, &running.ingresses)) {
             self.shared.node.add_ingress(new.ingress.clone()).await?;
         }
-        let next = Running { ingresses, backends, apis: apis.fingerprints, toolsets };
+        audit::changed(&self.shared.services, &running.resources.difference(resources));
+        let resources = resources.clone();
+        let next = Running { ingresses, backends, apis: apis.fingerprints, toolsets, resources };
         let before = std::mem::replace(&mut *running, next);
         self.retire(&before, &running).await;
         Ok(())
+    }
+
+    /// Notes that a change of the resources was refused.
+    pub fn change_refused(&self) {
+        audit::change_refused(&self.shared.services);
     }
 
     /// The addresses that are listened on, by listener.
@@ -359,6 +396,7 @@ impl Gateway {
     fn snapshot(
         &self,
         resources: &ResourceSet,
+        access: Access,
         ingresses: &HashMap<ResourceName, RunningListener>,
         toolsets: &Toolsets,
     ) -> Snapshot {
@@ -372,7 +410,9 @@ impl Gateway {
         };
         Snapshot {
             services: Arc::clone(&self.shared.services),
-            identity: self.shared.identity.clone(),
+            identities: access.identities,
+            judge: access.judge,
+            demands: access.demands,
             listeners: ingresses.iter().map(table).collect(),
             toolsets: toolsets.iter().map(|(name, (_, table))| (name.clone(), Arc::clone(table))).collect(),
         }
@@ -446,88 +486,6 @@ impl Gateway {
         })
     }
 
-    fn ingresses(
-        &self,
-        resources: &ResourceSet,
-        running: &Running,
-    ) -> Result<HashMap<ResourceName, RunningListener>, Error> {
-        let kept = |listener: &Listener| {
-            running.ingresses.get(&listener.name).filter(|known| keeps_socket(&known.config, listener))
-        };
-        let goes_on = |name: &ResourceName| {
-            resources.listeners().iter().any(|listener| listener.name == *name && kept(listener).is_some())
-        };
-        let mut sockets: HashMap<SocketAddr, Socket> = running
-            .ingresses
-            .iter()
-            .filter(|(name, _)| !goes_on(name))
-            .filter_map(|(_, known)| Some((known.ingress.local(), known.ingress.socket()?)))
-            .collect();
-        let mut ingresses = HashMap::new();
-        for listener in resources.listeners() {
-            let before = running.ingresses.get(&listener.name);
-            let mut next = match kept(listener) {
-                Some(kept) => RunningListener { config: listener.clone(), ..kept.clone() },
-                None => {
-                    // The port that the system chose stays the same, too.
-                    let chosen = before.filter(|before| before.config.address == listener.address);
-                    let address = chosen.map_or(listener.address, |before| before.ingress.local());
-                    self.listen(listener, sockets.remove(&address))?
-                }
-            };
-            let unchanged = before.filter(|before| before.config.limits.concurrency == listener.limits.concurrency);
-            if let Some(before) = unchanged {
-                next.concurrency = Arc::clone(&before.concurrency);
-            }
-            ingresses.insert(listener.name.clone(), next);
-        }
-        Ok(ingresses)
-    }
-
-    /// Makes a listener, on a socket that another one leaves or on a new one.
-    fn listen(&self, listener: &Listener, socket: Option<Socket>) -> Result<RunningListener, Error> {
-        let name = listener.name.clone();
-        let metrics = self.shared.services.metrics.clone();
-        let limits = Limits {
-            header_bytes_max: listener.limits.header.as_usize(),
-            body_bytes_max: listener.limits.body.as_usize(),
-            body_timeout: listener.limits.receive,
-            // A head is a few packets: a long time for bodies is none for heads.
-            header_read_timeout: listener.limits.receive.min(Limits::default().header_read_timeout),
-            idle_timeout: listener.limits.idle,
-            write_stall_timeout: listener.limits.stall,
-            drain_timeout: self.shared.drain_timeout,
-            streams_per_connection_max: listener.limits.streams_per_connection,
-            ..Limits::default()
-        };
-        let tls = match &listener.tls {
-            Some(files) => Some(
-                ServerTls::load(&files.certificate, &files.key)
-                    .map_err(|source| Error::Tls { listener: name.clone(), source })?,
-            ),
-            None => None,
-        };
-        let certificate = tls.as_ref().map(|tls| Arc::new(watch(tls, name.clone())));
-        let server = Server::new(limits, tls, Arc::new(LimitCounter(metrics.clone())))
-            .map_err(|source| Error::Limit { listener: name.clone(), source })?;
-        let config = ingress::Config {
-            name: name.clone(),
-            address: listener.address,
-            connections_max: usize::try_from(listener.limits.connections).unwrap_or(Semaphore::MAX_PERMITS),
-            server,
-            service: Arc::new(Pipeline::new(name.clone(), Arc::clone(&self.shared.snapshot))),
-            metrics,
-        };
-        let bound = match socket {
-            Some(socket) => ingress::Handle::on(socket, config),
-            None => ingress::Handle::bind(config),
-        };
-        let ingress = bound.map_err(|source| Error::Bind { listener: name, source })?;
-        let permits = usize::try_from(listener.limits.concurrency).unwrap_or(Semaphore::MAX_PERMITS);
-        let concurrency = Arc::new(Semaphore::new(permits));
-        Ok(RunningListener { config: listener.clone(), ingress, concurrency, _certificate: certificate })
-    }
-
     /// Ends what the new set no longer has.
     async fn retire(&self, before: &Running, now: &Running) {
         for name in before.backends.keys().filter(|name| !now.backends.contains_key(*name)) {
@@ -572,35 +530,4 @@ impl Gateway {
             }
         }
     }
-}
-
-/// Reloads a listener's certificate and its trust in clients when their files change, and says so.
-fn watch(tls: &ServerTls, listener: ResourceName) -> Watch {
-    tls.watch(WatchConfig::default(), move |reload| match reload {
-        Reload::Replaced => tracing::info!(%listener, "the changed certificate is in use"),
-        Reload::TrustReplaced(domain) => {
-            tracing::info!(%listener, %domain, "the changed authorities and revocation lists of clients are in use");
-        }
-        Reload::CrlExpired { domain, path, since } => {
-            let (path, since) = (path.display(), format_duration(since));
-            tracing::error!(%listener, %domain, %path, %since, "a revocation list expired: its clients are refused");
-        }
-        Reload::Refused(error) => {
-            tracing::error!(%listener, %error, "a changed file is refused; what was in use stays in use");
-        }
-    })
-}
-
-/// Tells whether a listener's change needs no new socket: what stages read is in the snapshot.
-fn keeps_socket(before: &Listener, now: &Listener) -> bool {
-    let socket = |listener: &Listener| {
-        let limits = &listener.limits;
-        (
-            listener.address,
-            listener.tls.clone(),
-            (limits.header, limits.body, limits.receive, limits.idle, limits.stall),
-            (limits.streams_per_connection, limits.connections),
-        )
-    };
-    socket(before) == socket(now)
 }

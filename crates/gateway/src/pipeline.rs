@@ -29,9 +29,10 @@ use tracing::Instrument;
 use crate::classify::{Classified, Reading, Work};
 use crate::dispatch::Dispatched;
 use crate::listener::Connection;
+use crate::protected::{self, WellKnown};
 use crate::respond::{self, Refusal};
 use crate::snapshot::Snapshot;
-use crate::{admit, authenticate, authorize, classify, dispatch, inspect, listener, route};
+use crate::{admit, audit, authenticate, authorize, classify, dispatch, inspect, listener, route};
 
 /// Answers the requests of one listener.
 pub struct Pipeline {
@@ -60,13 +61,23 @@ impl Service for Pipeline {
         let snapshot = self.snapshot.load_full();
         let services = Arc::clone(&snapshot.services);
         let _active = services.metrics.request_active();
-        let connection = Arc::new(Connection { listener: self.listener.clone(), local, peer: peer.address });
+        let connection = Arc::new(Connection {
+            listener: self.listener.clone(),
+            local,
+            peer: peer.address,
+            is_encrypted: peer.encrypted,
+            certificate: peer.identity,
+        });
         let origin = request.headers().contains_key(ORIGIN).then(|| request.headers().clone());
         if *request.method() == Method::OPTIONS {
             return preflight(&snapshot, &connection, request);
         }
+        if *request.method() == Method::GET && WellKnown::parse(request.uri().path()).is_some() {
+            return well_known(&snapshot, &connection, request);
+        }
+        let is_development = snapshot.identities.development(&connection).is_some();
         let mut trace = services.tracer.begin(span::REQUEST, TraceContext::extract(request.headers()));
-        let result = run(snapshot, connection, request, &mut trace, started).await;
+        let result = run(snapshot, Arc::clone(&connection), request, &mut trace, started).await;
         let (mut response, is_allowed) = match result {
             Ok(dispatched) => {
                 let stage = trace.stage(span::RESPOND);
@@ -75,7 +86,7 @@ impl Service for Pipeline {
             Err(refusal) => {
                 let (stage, reason) = refusal.label();
                 trace.fail(reason);
-                tracing::debug!(stage, reason, %refusal, peer = %peer.address, "refused");
+                tracing::debug!(stage, reason, %refusal, peer = %connection.peer, "refused");
                 let is_allowed = !matches!(refusal, Refusal::Listener(_));
                 (respond::refuse(&refusal, &services.metrics), is_allowed)
             }
@@ -83,7 +94,23 @@ impl Service for Pipeline {
         if let Some(headers) = origin.filter(|_| is_allowed) {
             respond::allow_origin(&headers, &mut response);
         }
+        if is_development {
+            respond::name_development(&mut response);
+        }
         response
+    }
+}
+
+/// Answers what clients ask before they know anything: where to get a token for a toolset.
+fn well_known(snapshot: &Snapshot, connection: &Connection, request: Request<Incoming>) -> Response<ResponseBody> {
+    let (head, _) = request.into_parts();
+    match protected::public(snapshot, connection, &head) {
+        Ok(public) => {
+            let mut response = respond::public(public);
+            respond::allow_origin(&head.headers, &mut response);
+            response
+        }
+        Err(error) => respond::refuse(&Refusal::Listener(error), &snapshot.services.metrics),
     }
 }
 
@@ -96,7 +123,11 @@ async fn run(
     started: Instant,
 ) -> Result<Dispatched, Refusal> {
     let accepted = listener::accept(snapshot, connection, request)?;
-    let authenticated = trace.stage(span::AUTHENTICATE).in_scope(|| authenticate::verify(accepted))?;
+    let stage = trace.stage(span::AUTHENTICATE);
+    let authenticated = authenticate::verify(accepted).instrument(stage).await.map_err(|unknown| {
+        audit::unknown(&unknown.accepted, &unknown.error);
+        Refusal::Authenticate(unknown)
+    })?;
     let stage = trace.stage(span::CLASSIFY);
     match classify::read(authenticated).instrument(stage).await? {
         Reading::One(classified) => {

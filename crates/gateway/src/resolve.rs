@@ -17,6 +17,7 @@ use quorate_mcp::{Fault, ListKind, Operation, Reference, Rejected, Version};
 use quorate_runtime::backend;
 use quorate_runtime::listing::{Audience, Listing, View};
 
+use crate::authorize::Gate;
 use crate::behalf::{self, Behalf};
 use crate::classify::{Request, Work};
 use crate::fetch::Fetcher;
@@ -228,12 +229,21 @@ impl Resolver<'_> {
             return Ok(found);
         }
         match list.resolve(name) {
-            Resolution::Ambiguous { alternatives } if !alternatives.is_empty() => Err(Fault::AmbiguousName {
-                name: name.to_owned(),
-                alternatives: alternatives.into_iter().map(str::to_owned).collect(),
-            }),
-            Resolution::Ambiguous { .. } | Resolution::Found(_) | Resolution::Unknown => Err(unknown(kind, name)),
+            Resolution::Ambiguous { alternatives } => Err(self.ambiguous(kind, name, &list, &alternatives)),
+            Resolution::Found(_) | Resolution::Unknown => Err(unknown(kind, name)),
         }
+    }
+
+    /// The fault of a name that several servers claim: with those of their names that the caller may use.
+    fn ambiguous(&self, kind: ListKind, name: &str, list: &Merged, alternatives: &[&str]) -> Fault {
+        let gate = Gate::of(self.request);
+        let entry = |exposed: &str| list.place(exposed).and_then(|place| list.entries().get(place));
+        let may_use = |exposed: &&&str| entry(exposed).is_some_and(|entry| gate.may_use(kind, entry));
+        let alternatives: Vec<String> = alternatives.iter().filter(may_use).map(|name| (*name).to_owned()).collect();
+        if alternatives.is_empty() {
+            return unknown(kind, name);
+        }
+        Fault::AmbiguousName { name: name.to_owned(), alternatives }
     }
 
     /// The list as it was last made, where it may answer for a call. Names do not change meaning, so
@@ -279,10 +289,19 @@ impl Resolver<'_> {
                 }
                 Ok(Resolved::Unlisted { servers, uri: uri.to_owned() })
             }
-            Route::Ambiguous { alternatives } => Err(Fault::AmbiguousName {
-                name: uri.to_owned(),
-                alternatives: alternatives.into_iter().map(str::to_owned).collect(),
-            }),
+            Route::Ambiguous { alternatives } => {
+                let gate = Gate::of(self.request);
+                let server = |index| listing.server(index).map(backend::Handle::name);
+                let may_read = |uri: &&str| match router.route(uri) {
+                    Ok(Route::To { server: index, uri }) => server(index).is_some_and(|name| gate.may_read(name, uri)),
+                    Ok(_) | Err(_) => false,
+                };
+                let alternatives: Vec<String> = alternatives.into_iter().filter(may_read).map(str::to_owned).collect();
+                if alternatives.is_empty() {
+                    return Err(not_found());
+                }
+                Err(Fault::AmbiguousName { name: uri.to_owned(), alternatives })
+            }
         }
     }
 

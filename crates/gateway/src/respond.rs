@@ -8,13 +8,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, RETRY_AFTER,
-    VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, ORIGIN,
+    RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use quorate_http::{BodyError, ResponseBody, sse};
 use quorate_jsonrpc::{Id, build};
-use quorate_mcp::error::{INVALID_REQUEST, LIMIT_EXCEEDED, PERMISSION_DENIED, UNAUTHENTICATED};
+use quorate_mcp::error::{INVALID_REQUEST, LIMIT_EXCEEDED, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE};
 use quorate_mcp::{Era, Fault, Rejected, header};
 use quorate_runtime::session::Refused;
 use quorate_session::Rejection;
@@ -22,6 +22,7 @@ use quorate_telemetry::Metrics;
 use quorate_types::Code;
 
 use crate::dispatch::Dispatched;
+use crate::protected::{self, Challenge, Public};
 use crate::{admit, authenticate, authorize, classify, dispatch, listener};
 
 /// A request that some stage refused.
@@ -31,8 +32,8 @@ pub enum Refusal {
     #[error(transparent)]
     Listener(#[from] listener::Error),
     /// Stage 2.
-    #[error(transparent)]
-    Authenticate(#[from] authenticate::Error),
+    #[error("{}", .0.error.told())]
+    Authenticate(Box<authenticate::Unknown>),
     /// Stage 3.
     #[error(transparent)]
     Classify(#[from] classify::Error),
@@ -68,6 +69,8 @@ pub enum Refusal {
 
 /// Seconds that a client is asked to wait after it was shed.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// The header that names the development identity.
+pub const IDENTITY: HeaderName = HeaderName::from_static("quorate-identity");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
@@ -108,6 +111,28 @@ pub fn refuse(refusal: &Refusal, metrics: &Metrics) -> Response<ResponseBody> {
     response
 }
 
+/// Writes what anybody is told of a toolset.
+#[must_use]
+pub(crate) fn public(public: Public) -> Response<ResponseBody> {
+    match public {
+        Public::Metadata(body) => {
+            let mut response = json(StatusCode::OK, body);
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("max-age=300"));
+            response
+        }
+        Public::Elsewhere(location) => {
+            let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
+            response.headers_mut().insert(LOCATION, location);
+            response
+        }
+    }
+}
+
+/// Names the development identity, which this response was made for.
+pub(crate) fn name_development(response: &mut Response<ResponseBody>) {
+    response.headers_mut().insert(IDENTITY, HeaderValue::from_static(authenticate::DEVELOPMENT_AGENT));
+}
+
 /// Writes the response to a cross-origin preflight.
 #[must_use]
 pub fn preflight(allowed: &'static str) -> Response<ResponseBody> {
@@ -115,7 +140,7 @@ pub fn preflight(allowed: &'static str) -> Response<ResponseBody> {
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allowed));
     // All that MCP clients send; `Mcp-Param-*` names are open, and the wildcard covers them.
-    let names = "authorization, content-type, accept, last-event-id, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name, traceparent, tracestate, *";
+    let names = "authorization, x-api-key, content-type, accept, last-event-id, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name, traceparent, tracestate, *";
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(names));
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response
@@ -126,7 +151,10 @@ pub fn allow_origin(request: &HeaderMap, response: &mut Response<ResponseBody>) 
     if let Some(origin) = request.get(ORIGIN) {
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("mcp-session-id, www-authenticate"));
+        headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("mcp-session-id, quorate-identity, www-authenticate"),
+        );
         headers.append(VARY, HeaderValue::from_static("origin"));
     }
 }
@@ -139,7 +167,7 @@ impl Refusal {
     pub fn label(&self) -> (&'static str, &'static str) {
         match self {
             Self::Listener(error) => ("listener", error.reason()),
-            Self::Authenticate(error) => ("authenticate", error.reason()),
+            Self::Authenticate(unknown) => ("authenticate", unknown.error.reason()),
             Self::Classify(classify::Error::Session(unknown)) => ("classify", unknown.reason.as_str()),
             Self::Classify(classify::Error::Rejected(rejected)) => ("classify", rejected.fault.class().as_str()),
             Self::Classify(classify::Error::Body(BodyError::TooLarge { .. })) => ("classify", "body_too_large"),
@@ -147,6 +175,7 @@ impl Refusal {
             Self::Classify(classify::Error::Body(BodyError::Broken(_))) => ("classify", "body_broken"),
             Self::Classify(classify::Error::NotStreamable) => ("classify", "no_session"),
             Self::Authorize { error: authorize::Error::Denied(_), .. } => ("authorize", "denied"),
+            Self::Authorize { error: authorize::Error::Elsewhere(_), .. } => ("authorize", "other_tenant"),
             Self::Authorize { error: authorize::Error::Nowhere(rejected), .. } | Self::Route(rejected) => {
                 ("route", rejected.fault.class().as_str())
             }
@@ -186,7 +215,12 @@ impl Refusal {
     fn status(&self) -> (StatusCode, i64) {
         match self {
             Self::Listener(error) => (error.status(), INVALID_REQUEST),
-            Self::Authenticate(_) => (StatusCode::UNAUTHORIZED, UNAUTHENTICATED),
+            Self::Authenticate(unknown) => match unknown.error.code() {
+                Code::InvalidArgument => (StatusCode::BAD_REQUEST, INVALID_REQUEST),
+                Code::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
+                _ => (StatusCode::UNAUTHORIZED, UNAUTHENTICATED),
+            },
+            Self::Authorize { error: authorize::Error::Elsewhere(_), .. } => (StatusCode::NOT_FOUND, INVALID_REQUEST),
             Self::Authorize { .. } => (StatusCode::FORBIDDEN, PERMISSION_DENIED),
             Self::Classify(classify::Error::Body(BodyError::TooLarge { .. })) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, INVALID_REQUEST)
@@ -212,8 +246,16 @@ impl Refusal {
             Self::Classify(classify::Error::NotStreamable) => {
                 headers.insert(ALLOW, HeaderValue::from_static("POST"));
             }
-            Self::Authenticate(_) => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"quorate\""));
+            Self::Authenticate(unknown) => match unknown.error.code() {
+                Code::Unavailable => drop(headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS)),
+                _ => {
+                    let is_wrong = unknown.error.is_about_credentials();
+                    let why = if is_wrong { Challenge::InvalidToken } else { Challenge::Unknown };
+                    headers.insert(WWW_AUTHENTICATE, protected::challenge(unknown.accepted.site(), why));
+                }
+            },
+            Self::Authorize { error: authorize::Error::Denied(denied), .. } => {
+                headers.extend(denied.challenge.clone().map(|challenge| (WWW_AUTHENTICATE, challenge)));
             }
             Self::Admit { .. } | Self::Dispatch(dispatch::Error::Open(_)) => {
                 headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);

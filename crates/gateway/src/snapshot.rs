@@ -5,9 +5,10 @@
 //! backends and the cached lists of toolsets. That the node drains is told by its services.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
+use quorate_audit::Audit;
 use quorate_config::Listener;
 use quorate_runtime::backend;
 use quorate_runtime::bridge::Bridge;
@@ -18,9 +19,11 @@ use quorate_types::{ResourceName, Sealer, TenantId};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::authenticate::Identity;
-use crate::authorize::Policy;
+use crate::audit::Throttle;
+use crate::authenticate::Identities;
 use crate::held::Gates;
+use crate::judge::Judge;
+use crate::protected::Demands;
 use crate::toolset::Toolset;
 
 /// What does not change while the process runs.
@@ -37,6 +40,12 @@ pub struct Services {
     pub tracer: Tracer,
     /// The present toolsets, for what outlives a snapshot: sessions.
     pub toolsets: ArcSwap<HashMap<ResourceName, Arc<Toolset>>>,
+    /// The present policies, for the same.
+    pub judge: ArcSwap<Judge>,
+    /// Where refused callers and changes are recorded.
+    pub audit: Audit,
+    /// Bounds log lines about refused callers.
+    pub(crate) throttle: Throttle,
     /// Is cancelled when the node goes away: new sessions go elsewhere, and streams without an end
     /// of their own get one.
     pub draining: CancellationToken,
@@ -47,7 +56,11 @@ pub struct Snapshot {
     /// What does not change while the process runs.
     pub services: Arc<Services>,
     /// Where identities come from.
-    pub identity: Identity,
+    pub identities: Identities,
+    /// What is allowed.
+    pub(crate) judge: Arc<Judge>,
+    /// What toolsets demand of their callers.
+    pub(crate) demands: HashMap<ResourceName, Demands>,
     pub(crate) listeners: HashMap<ResourceName, ListenerTable>,
     pub(crate) toolsets: HashMap<ResourceName, Arc<Toolset>>,
 }
@@ -68,8 +81,6 @@ pub struct ToolsetTable {
     pub name: ResourceName,
     /// The tenant that it belongs to.
     pub tenant: TenantId,
-    /// What is allowed on it.
-    pub policy: Policy,
     /// Its servers and their lists.
     pub listing: Listing,
     /// The servers of all versions: a task stays with the one that began it.
@@ -105,6 +116,19 @@ impl Snapshot {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.services.draining.is_cancelled()
+    }
+
+    /// What decides whether something is allowed.
+    #[must_use]
+    pub fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    /// Returns what a toolset demands of its callers.
+    #[must_use]
+    pub fn demands(&self, toolset: &ResourceName) -> &Demands {
+        static NOTHING: LazyLock<Demands> = LazyLock::new(Demands::default);
+        self.demands.get(toolset).unwrap_or(&NOTHING)
     }
 
     /// Returns the table of a listener.

@@ -13,9 +13,11 @@ use quorate_mcp::{Era, ListKind, Method, codec};
 use quorate_runtime::listing::{Audience, Listing, View};
 use quorate_runtime::session::{self, Memory, Translate};
 use quorate_session::Event;
-use quorate_types::{PrincipalDigest, ResourceName};
+use quorate_types::{Principal, PrincipalDigest, ResourceName};
 
 use crate::ask::{self, Asked};
+use crate::authenticate::Caller;
+use crate::authorize;
 use crate::handle::Outbound;
 use crate::snapshot::{Services, ToolsetTable};
 
@@ -23,6 +25,7 @@ use crate::snapshot::{Services, ToolsetTable};
 pub(crate) struct Translator {
     services: Arc<Services>,
     toolset: ResourceName,
+    principal: Arc<Principal>,
     caller: PrincipalDigest,
     memory: Arc<Memory>,
     view: OnceLock<View>,
@@ -37,12 +40,14 @@ impl Translator {
     pub(crate) fn new(
         services: Arc<Services>,
         toolset: ResourceName,
-        caller: PrincipalDigest,
+        caller: &Caller,
         memory: Arc<Memory>,
         view: Option<u64>,
     ) -> Self {
+        let (principal, caller) = (Arc::clone(&caller.principal), caller.digest);
         let view = view.map(|view| View { principal: caller, audience: Audience::Legacy(view) });
-        Self { services, toolset, caller, memory, view: view.map_or_else(OnceLock::new, OnceLock::from) }
+        let view = view.map_or_else(OnceLock::new, OnceLock::from);
+        Self { services, toolset, principal, caller, memory, view }
     }
 
     /// The toolset with the session's versions of its servers.
@@ -81,7 +86,8 @@ impl Translate for Translator {
         let passed = match self.toolset() {
             Some(toolset) => {
                 let (services, frame) = (&*self.services, frame.clone());
-                ask::pass(Asked { services, toolset: &toolset, server, question, frame })
+                let principal = &*self.principal;
+                ask::pass(Asked { services, toolset: &toolset, principal, server, question, frame })
             }
             None => Err(ask::Error::NoToolset),
         };
@@ -91,18 +97,22 @@ impl Translate for Translator {
         })
     }
 
-    /// What a session subscribed to before a change of the configuration may not be chosen any more.
+    /// What a session subscribed to before a change of the configuration may not be chosen or allowed any more.
     fn withholds(&self, server: &ResourceName, notification: &Frame) -> bool {
         let method = Method::ResourceUpdated;
         if notification.method() != Some(method.as_str()) {
             return false;
         }
         let Some(toolset) = self.toolset() else { return false };
-        let (Some(curation), Some(index)) = (toolset.listing.curation(), toolset.listing.index_of(server)) else {
-            return false;
+        let (listing, uris) = (&toolset.listing, codec::resource_uris(notification, method).unwrap_or_default());
+        let is_chosen = |uri: &str| match (listing.curation(), listing.index_of(server)) {
+            (Some(curation), Some(index)) => curation.has_uri(index, uri),
+            (None, _) | (_, None) => true,
         };
-        let uris = codec::resource_uris(notification, method).unwrap_or_default();
-        uris.iter().any(|uri| !curation.has_uri(index, &uri.text))
+        let judge = self.services.judge.load();
+        let rights = judge.rights(&self.principal);
+        uris.iter()
+            .any(|uri| !is_chosen(&uri.text) || !authorize::may_subscribe(&judge, &rights, &toolset, server, &uri.text))
     }
 
     fn list_changed(&self, server: &ResourceName, kind: ListKind) {
@@ -123,15 +133,20 @@ pub(crate) fn list_changed(session: &session::Handle, method: Method) {
 #[cfg(test)]
 mod tests {
     use arc_swap::ArcSwap;
+    use quorate_audit::Audit;
     use quorate_jsonrpc::Limits;
     use quorate_mcp::error::UNAVAILABLE;
+    use quorate_policy::Policies;
     use quorate_runtime::bridge::Bridge;
     use quorate_runtime::shard::Sessions;
     use quorate_telemetry::{Metrics, Tracer};
+    use quorate_types::TenantId;
     use quorate_types::seal::Sealer;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::audit::Throttle;
+    use crate::judge::Judge;
 
     fn name(name: &str) -> ResourceName {
         ResourceName::new(name).expect("a valid name")
@@ -149,10 +164,14 @@ mod tests {
             metrics,
             tracer: Tracer::disabled(),
             toolsets: ArcSwap::default(),
+            judge: ArcSwap::from_pointee(Judge::new(Policies::allow_all())),
+            audit: Audit::disabled(),
+            throttle: Throttle::default(),
             draining: CancellationToken::new(),
         };
-        let caller = PrincipalDigest([0; 16]);
-        Translator::new(Arc::new(services), name("gone"), caller, Arc::default(), None)
+        let principal = Principal::agent(TenantId::default(), "agent");
+        let caller = Caller::new(principal, &services.judge.load(), &services.metrics);
+        Translator::new(Arc::new(services), name("gone"), &caller, Arc::default(), None)
     }
 
     fn request(method: &str) -> Frame {

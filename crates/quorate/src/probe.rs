@@ -6,11 +6,12 @@
 
 use std::time::Duration;
 
+use quorate_audit::Audit;
 use quorate_config::ResourceSet;
-use quorate_gateway::authenticate::Identity;
-use quorate_gateway::authorize::Policy;
+use quorate_gateway::authenticate::Development;
 use quorate_gateway::node::{Config, Gateway};
 use quorate_gateway::survey::Survey;
+use quorate_identity::api_key::MacKey;
 use quorate_mcp::ListKind;
 use quorate_mcp::curate::Terms;
 use quorate_mcp::listing::{Entry, Merged, ServerIndex};
@@ -35,8 +36,10 @@ const SHOWN_MAX: usize = 200;
 /// [`Failure`] when a server did not answer, or something of a toolset has no effect.
 pub(crate) async fn run(resources: ResourceSet) -> Result<(), Failure> {
     let config = Config {
-        identity: Identity::None,
-        policy: Policy::DenyAll,
+        development: Development::Off,
+        allow_all: false,
+        mac_key: Some(MacKey::of_root(&quorate_runtime::entropy::secret())),
+        audit: Audit::disabled(),
         sealer: Sealer::new(&quorate_runtime::entropy::secret()),
         metrics: Metrics::new(env!("CARGO_PKG_VERSION")),
         tracer: Tracer::disabled(),

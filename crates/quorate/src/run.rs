@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quorate_admin::Admin;
+use quorate_audit::Audit;
 use quorate_config::watch::Timing;
 use quorate_config::{Errors, ResourceSet, Watcher};
-use quorate_gateway::authenticate::Identity;
-use quorate_gateway::authorize::Policy;
+use quorate_gateway::authenticate::Development;
 use quorate_gateway::node::{Config, Gateway};
+use quorate_identity::api_key::MacKey;
 use quorate_stdio::Guard;
 use quorate_telemetry::{LogFormat, Otlp};
 use quorate_tls::ClientOptions;
@@ -24,11 +25,16 @@ use crate::cli::{self, NodeArgs};
 use crate::exit::{Exit, Failure};
 use crate::{key, ports};
 
+/// The folder of the audit log in the data directory.
+const AUDIT_FOLDER: &str = "audit";
+/// How long the last records of the audit log may take to be on disk.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// What a node is run with.
 pub(crate) struct Plan {
     pub(crate) node: NodeArgs,
-    pub(crate) identity: Identity,
-    pub(crate) policy: Policy,
+    pub(crate) development: Development,
+    pub(crate) allow_all: bool,
     pub(crate) admin: Option<std::net::SocketAddr>,
     pub(crate) files: Vec<PathBuf>,
 }
@@ -39,6 +45,7 @@ pub(crate) struct Running {
     pub(crate) admin: Option<std::net::SocketAddr>,
     guard: quorate_telemetry::Guard,
     watcher: Watcher,
+    audit: Audit,
     patience: Duration,
     drain: CancellationToken,
     stopped: CancellationToken,
@@ -54,13 +61,18 @@ pub(crate) async fn start(plan: Plan, load: &impl Fn() -> Result<ResourceSet, Fa
     let mut watcher = Watcher::new(&plan.files, Timing::DEFAULTS);
     let resources = load()?;
     watcher.also(resources.named_files());
-    let key = match &plan.node.data_dir {
-        Some(dir) => key::of_data_dir(dir)?,
-        None => quorate_runtime::entropy::secret(),
+    let (key, mac_key, audit) = match &plan.node.data_dir {
+        Some(dir) => {
+            let key = key::of_data_dir(dir)?;
+            (key, Some(MacKey::of_root(&key)), open_audit(dir)?)
+        }
+        None => (quorate_runtime::entropy::secret(), None, Audit::disabled()),
     };
     let config = Config {
-        identity: plan.identity,
-        policy: plan.policy,
+        development: plan.development,
+        allow_all: plan.allow_all,
+        mac_key,
+        audit: audit.clone(),
         sealer: Sealer::new(&key),
         metrics: guard.metrics().clone(),
         tracer: guard.tracer().clone(),
@@ -80,7 +92,7 @@ pub(crate) async fn start(plan: Plan, load: &impl Fn() -> Result<ResourceSet, Fa
         None => None,
     };
     let patience = plan.node.drain_timeout;
-    Ok(Running { gateway, admin, guard, watcher, patience, drain, stopped })
+    Ok(Running { gateway, admin, guard, watcher, audit, patience, drain, stopped })
 }
 
 /// Runs until a signal or a failure, then drains.
@@ -108,6 +120,11 @@ pub(crate) async fn until_stopped(
     };
     running.stopped.cancel();
     running.guard.shutdown().await;
+    let audit = running.audit.clone();
+    let closed = tokio::task::spawn_blocking(move || audit.close(AUDIT_PATIENCE)).await;
+    if !closed.unwrap_or(false) {
+        tracing::error!("the last records of the audit log could not be written in time");
+    }
     if has_failed {
         return Err(Failure::new(Exit::Failure, "the node failed: see the log"));
     }
@@ -131,6 +148,7 @@ async fn reload(running: &mut Running, load: &impl Fn() -> Result<ResourceSet, F
     match applied {
         Ok(()) => tracing::info!("the changed resource files are in force"),
         Err(failure) => {
+            running.gateway.change_refused();
             tracing::error!(reason = %failure.message, "the changed resource files are refused; the running set stays");
         }
     }
@@ -212,11 +230,28 @@ pub(crate) fn of_gateway(error: quorate_gateway::node::Error) -> Failure {
         E::Bind { .. } => failure.advise(
             "end the program that uses the address, or choose another (`--listen`, or the listener's spec.address)",
         ),
-        E::Tls { .. } | E::Roots(_) | E::Limit { .. } | E::ToolServer { .. } | E::Credential { .. } | E::Api(_) => {
-            Failure { exit: Exit::Config, ..failure }
-        }
+        E::Tls { .. }
+        | E::Roots(_)
+        | E::Limit { .. }
+        | E::ToolServer { .. }
+        | E::Credential { .. }
+        | E::Access(_)
+        | E::Api(_) => Failure { exit: Exit::Config, ..failure },
         E::Actor(_) => failure,
     }
+}
+
+/// Opens the audit log of a data directory.
+fn open_audit(dir: &Path) -> Result<Audit, Failure> {
+    let node = rustix::system::uname();
+    let node = node.nodename().to_string_lossy().into_owned();
+    let opened = Audit::open(&quorate_audit::Config::new(dir.join(AUDIT_FOLDER), &node));
+    let (audit, _as_logged) = opened.map_err(|error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        Failure::new(Exit::Failure, format!("{error}{cause}"))
+            .advise("each node needs a data directory of its own that it can write (`--data-dir`)")
+    })?;
+    Ok(audit)
 }
 
 /// Loads resource files.

@@ -4,8 +4,7 @@
 //! source and a policy every request is refused, and the log says at start which flag would
 //! change that.
 
-use quorate_gateway::authenticate::Identity;
-use quorate_gateway::authorize::Policy;
+use quorate_gateway::authenticate::Development;
 
 use crate::cli::ServeArgs;
 use crate::exit::Failure;
@@ -16,17 +15,20 @@ use crate::run::{Plan, load_files, start, until_stopped};
 /// # Errors
 /// [`Failure`] with what to do about it.
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
-    let identity = if args.development_identity { Identity::development() } else { Identity::None };
-    let policy = if args.allow_all { Policy::AllowAll } else { Policy::DenyAll };
+    let development = if args.development_identity { Development::Loopback } else { Development::Off };
     let files = args.files.clone();
     let load = move || load_files(&files);
-    let plan = Plan { node: args.node, identity, policy, admin: args.admin, files: args.files };
+    let plan = Plan { node: args.node, development, allow_all: args.allow_all, admin: args.admin, files: args.files };
     let running = start(plan, &load).await?;
-    if !args.development_identity {
-        tracing::warn!("every request is refused: no identity source (`--development-identity` gives one on loopback)");
+    let resources = load()?;
+    if !args.development_identity && resources.issuers().is_empty() && resources.api_keys().is_empty() {
+        tracing::warn!(
+            "every request is refused: there is no Issuer and no ApiKey (`quorate keys new` makes one; \
+             `--development-identity` gives an identity on loopback)"
+        );
     }
-    if !args.allow_all {
-        tracing::warn!("every request is denied: no policy (`--allow-all` installs one that allows everything)");
+    if !args.allow_all && resources.policies().is_empty() {
+        tracing::warn!("every request is denied: there is no Policy (`--allow-all` allows everything)");
     }
     for (listener, address) in running.gateway.addresses().await {
         tracing::info!(%listener, %address, "serving");

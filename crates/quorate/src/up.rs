@@ -9,8 +9,7 @@ use std::net::SocketAddr;
 use quorate_config::{
     Connection, Listener, Naming, OpenApiConnection, ResourceSet, StdioConnection, ToolServer, Toolset,
 };
-use quorate_gateway::authenticate::{DEVELOPMENT_AGENT, Identity};
-use quorate_gateway::authorize::Policy;
+use quorate_gateway::authenticate::{DEVELOPMENT_AGENT, Development};
 use quorate_types::ResourceName;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -45,8 +44,8 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     let load = move || resources(listen, &servers, naming, &files);
     let plan = Plan {
         node: args.node,
-        identity: Identity::development(),
-        policy: Policy::AllowAll,
+        development: Development::Loopback,
+        allow_all: true,
         admin: Some(args.admin),
         files: args.files,
     };

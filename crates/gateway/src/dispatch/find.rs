@@ -7,10 +7,11 @@
 
 use quorate_mcp::curate::{Curation, Listed, find};
 use quorate_mcp::listing::Merged;
-use quorate_mcp::{Call, Era, Fault, Method, Operation as Asked};
+use quorate_mcp::{Call, Era, Fault, ListKind, Method, Operation as Asked};
 use quorate_runtime::session;
 use quorate_telemetry::Outcome;
 
+use crate::authorize::Gate;
 use crate::classify::Request;
 use crate::translate::list_changed;
 
@@ -36,7 +37,8 @@ pub(super) fn run(
         Ok(query) => query,
         Err(invalid) => return Ok((find::refusal(&invalid.to_string(), era), Outcome::ToolError)),
     };
-    let found = query.run(tools);
+    let gate = Gate::of(request);
+    let found = query.run(tools, |entry| gate.may_use(ListKind::Tools, entry));
     if let (Some(session), Listed::Pinned(_)) = (session, &search.listed) {
         let unlisted = found.iter().filter(|place| **place >= tools.listed());
         let names = unlisted.filter_map(|place| tools.entries().get(*place)).map(|entry| &*entry.exposed);

@@ -29,6 +29,7 @@ use quorate_telemetry::Outcome;
 use quorate_types::ResourceName;
 
 use super::{Dispatched, Error, Operation, metrics, rejected};
+use crate::authorize::Gate;
 use crate::behalf::{self, Behalf};
 use crate::classify::Request;
 use crate::fetch::Fetcher;
@@ -137,6 +138,10 @@ pub(super) async fn list(
         (Some(_) | None, _) => Vec::new(),
     };
     let shown = merged.shown(found.iter().map(AsRef::as_ref));
+    let shown = match Gate::of(request).filter(kind) {
+        Some(is_shown) => shown.only(is_shown),
+        None => shown,
+    };
     let window = shown
         .window(position, &LISTING)
         .map_err(|_| invalid("has expired, since the list has changed: list again from the start"))?;
@@ -176,7 +181,7 @@ async fn open_session(
     let translate = Arc::new(Translator::new(
         Arc::clone(services),
         toolset.name().clone(),
-        caller,
+        request.caller(),
         Arc::clone(&memory),
         client.as_ref().map(|client| client.view),
     ));

@@ -23,6 +23,7 @@ use quorate_telemetry::Outcome;
 use quorate_types::ResourceName;
 
 use super::{Dispatched, Error, Operation, rejected};
+use crate::authorize::Gate;
 use crate::behalf::{self, Behalf};
 use crate::classify::Request;
 use crate::fetch::Fetcher;
@@ -88,7 +89,9 @@ async fn split(request: &Request, call: &Call, filter: &Filter) -> Split {
     };
     let servers: Vec<ServerIndex> = (0..listing.servers().len()).map(ServerIndex::at).filter(speaking).collect();
     let mut split = Split { interests: HashMap::new(), uris: HashMap::new() };
-    if filter.tools || filter.prompts || filter.resources {
+    let gate = Gate::of(request);
+    // What the caller may not be told of is not honoured, as the acknowledgement says.
+    if (filter.tools || filter.prompts || filter.resources) && gate.may_subscribe_lists() {
         for index in &servers {
             let lists = Interest {
                 tools: filter.tools,
@@ -100,7 +103,9 @@ async fn split(request: &Request, call: &Call, filter: &Filter) -> Split {
         }
     }
     for uri in &filter.uris {
-        if let Some((index, upstream)) = owner(request, call, &servers, uri).await {
+        if let Some((index, upstream)) = owner(request, call, &servers, uri).await
+            && listing.server(index).is_some_and(|server| gate.may_subscribe(server.name(), &upstream))
+        {
             let upstream: Arc<str> = upstream.into();
             split.uris.insert((index, Arc::clone(&upstream)), uri.clone());
             split.interests.entry(index).or_default().uris.insert(upstream);

@@ -324,7 +324,8 @@ impl Reader {
     /// Lets what an answer asks of the client pass the stages.
     fn asked(&self, frame: Frame) -> Result<Frame, String> {
         let services = &self.request.snapshot().services;
-        let passed = ask::pass_result(services, self.request.toolset(), self.server.name(), frame);
+        let principal = &*self.request.caller().principal;
+        let passed = ask::pass_result(services, self.request.toolset(), principal, self.server.name(), frame);
         passed.map_err(|error| format!("it asks what it may not: {error}"))
     }
 

@@ -65,6 +65,11 @@ impl Gateway {
             let nobody = ClientOptions { native_roots: false, extra_roots: None };
             return ClientTls::load(&nobody).map_err(Error::Roots);
         }
+        self.trusted()
+    }
+
+    /// What certificates of servers are held against; loaded when the first of them speaks TLS.
+    pub(super) fn trusted(&self) -> Result<ClientTls, Error> {
         if let Some(trusted) = self.shared.trusted.get() {
             return Ok(trusted.clone());
         }

@@ -12,7 +12,6 @@ use quorate_runtime::listing::{self, Listing, Watch};
 use quorate_telemetry::Metrics;
 use quorate_types::ResourceName;
 
-use crate::authorize::Policy;
 use crate::snapshot::{Instructions, ToolsetTable};
 use crate::toolset::Toolset;
 
@@ -24,7 +23,6 @@ pub(super) struct Making<'a> {
     pub(super) backends: &'a HashMap<ResourceName, (ToolServer, backend::Handle)>,
     /// The toolsets that run.
     pub(super) running: &'a Toolsets,
-    pub(super) policy: Policy,
     pub(super) metrics: &'a Metrics,
 }
 
@@ -54,7 +52,6 @@ impl Making<'_> {
         let table = |combination: usize, places: &[usize]| ToolsetTable {
             name: config.name.clone(),
             tenant: config.tenant.clone(),
-            policy: self.policy,
             listing: self.listing(config, places, (combination, combinations), Arc::clone(&watch)),
             servers: Arc::clone(&servers),
             gates: Arc::clone(&gates),

@@ -167,7 +167,8 @@ impl Reader {
         let request = &self.call.request;
         let services = &request.snapshot().services;
         let (toolset, server) = (request.toolset().as_ref(), self.call.server.name());
-        let asked = Asked { services, toolset, server, question, frame: frame.clone() };
+        let principal = &*request.caller().principal;
+        let asked = Asked { services, toolset, principal, server, question, frame: frame.clone() };
         let refuse = |error: ask::Error| ask::refusal(services, frame, &error);
         let frame = ask::pass(asked).map_err(refuse)?;
         match InputRequest::of(&frame, key) {

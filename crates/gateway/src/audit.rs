@@ -1,0 +1,217 @@
+//! What is told of refused callers: to the log, to the metrics, and to the node's audit log.
+//!
+//! In: refusals of authenticate and decisions of authorize. Out: a record each in the audit log, which bounds what a
+//! stranger can make it write, a count each, and log lines at a bounded rate. A line says which resource would have
+//! allowed what was tried. Nothing of a payload or a credential is told, only names: of actions, items, policies and
+//! those who called.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use quorate_audit::{Change, Decision as Decided, Event, Failure, Origin, Who};
+use quorate_config::Difference;
+use quorate_policy::{Action, Decision, PolicyRef, Resource, Verdict};
+use quorate_runtime::clock;
+use quorate_types::Principal;
+
+use crate::ask::Asked;
+use crate::authenticate;
+use crate::classify::Request;
+use crate::listener::Accepted;
+use crate::snapshot::Services;
+
+/// Log lines about refused callers in one second, of this process: enough to see what is wrong, and no way to fill a
+/// disk.
+const LINES_PER_SECOND: u64 = 10;
+/// Where changes come from.
+const FILES: &str = "resource files";
+
+/// Lets so many lines of a second through.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle {
+    /// The second, and how many lines it has had: the upper and lower half.
+    state: AtomicU64,
+}
+
+// === impl Throttle ===
+
+impl Throttle {
+    /// Tells whether a line may be written in this second.
+    fn admits(&self, second: u64) -> bool {
+        let second = second & u64::from(u32::MAX);
+        let before = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| {
+            let (of, lines) = (state >> 32, state & u64::from(u32::MAX));
+            match (of == second, lines) {
+                (true, LINES_PER_SECOND..) => None,
+                (true, lines) => Some(second << 32 | (lines + 1)),
+                (false, _) => Some(second << 32 | 1),
+            }
+        });
+        before.is_ok()
+    }
+}
+
+/// Tells of a caller who stays unknown.
+pub(crate) fn unknown(accepted: &Accepted, error: &authenticate::Error) {
+    let (services, connection) = (&accepted.snapshot().services, accepted.connection());
+    let (reason, peer) = (error.reason(), connection.peer);
+    services.audit.record(Event::AuthenticationFailed(Failure {
+        reason,
+        method: error.method(),
+        credential: None,
+        at: Some(connection.listener.as_str().into()),
+        origin: Origin { peer: Some(peer), trace: None },
+    }));
+    if admits(services) {
+        tracing::info!(listener = %connection.listener, %peer, reason, %error, "a caller is not known");
+    }
+}
+
+/// Tells of a decision on a request that is denied, or that a policy on trial would deny.
+pub(crate) fn decided(request: &Request, action: Action, resource: &Resource<'_>, decision: &Decision) {
+    let services = &request.snapshot().services;
+    let origin = Origin { peer: Some(request.accepted.connection.peer), trace: None };
+    tell(services, &request.caller().principal, origin, action, resource, decision);
+}
+
+/// Tells of a decision on what a server asks of a client.
+pub(crate) fn ask_decided(asked: &Asked<'_>, action: Action, resource: &Resource<'_>, decision: &Decision) {
+    tell(asked.services, asked.principal, Origin::default(), action, resource, decision);
+}
+
+/// Tells of a caller who lacks scopes that a toolset demands of everybody.
+pub(crate) fn lacks_scopes(request: &Request, demanded: &BTreeSet<String>) {
+    let services = &request.snapshot().services;
+    let (caller, toolset) = (&request.caller().principal, &request.toolset().name);
+    let action = Action::Connect.as_str();
+    services.metrics.denied(action, "missing_scopes", caller.tenant.as_str());
+    services.audit.record(Event::Denied(Decided {
+        who: Who::of(caller),
+        action: action.into(),
+        resource: format!("Toolset::\"{toolset}\"").into(),
+        policy: None,
+        reason: "missing_scopes".into(),
+        origin: Origin { peer: Some(request.accepted.connection.peer), trace: None },
+    }));
+    if admits(services) {
+        let demanded = demanded.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+        tracing::info!(caller = %Shown(caller), %toolset, demanded, "denied: the caller lacks scopes (spec.scopes)");
+    }
+}
+
+/// Tells that the running set of resources has changed.
+pub(crate) fn changed(services: &Services, difference: &Difference) {
+    if difference.is_empty() {
+        return;
+    }
+    let names = |names: &[String]| names.iter().map(String::as_str).collect();
+    services.audit.record(Event::AdminChange(Change {
+        by: FILES.into(),
+        outcome: "applied",
+        added: names(&difference.added),
+        changed: names(&difference.changed),
+        removed: names(&difference.removed),
+    }));
+}
+
+/// Tells that a change of the running set was refused.
+pub(crate) fn change_refused(services: &Services) {
+    let nothing = || std::iter::empty::<&str>().collect();
+    let (added, changed, removed) = (nothing(), nothing(), nothing());
+    let change = Change { by: FILES.into(), outcome: "refused", added, changed, removed };
+    services.audit.record(Event::AdminChange(change));
+}
+
+fn tell(
+    services: &Services,
+    principal: &Principal,
+    origin: Origin,
+    action: Action,
+    resource: &Resource<'_>,
+    decision: &Decision,
+) {
+    let named = format!("{}::{:?}", resource.kind().as_str(), resource.id());
+    let action_name = action.as_str();
+    for policy in &decision.would_deny {
+        services.metrics.would_deny(action_name, policy.document.as_str());
+    }
+    let decided = |policies: &[PolicyRef], reason: &str| Decided {
+        who: Who::of(principal),
+        action: action_name.into(),
+        resource: named.as_str().into(),
+        policy: (!policies.is_empty()).then(|| listed(policies).into()),
+        reason: reason.into(),
+        origin: origin.clone(),
+    };
+    if !decision.would_deny.is_empty() {
+        services.audit.record(Event::WouldDeny(decided(&decision.would_deny, "dry_run")));
+    }
+    let Verdict::Deny(denial) = &decision.verdict else { return };
+    services.metrics.denied(action_name, denial.reason(), principal.tenant.as_str());
+    let reason = denial.reason();
+    services.audit.record(Event::Denied(decided(&decision.by, reason)));
+    if admits(services) {
+        let by = listed(&decision.by);
+        let toolset = resource.toolset;
+        if by.is_empty() {
+            let permit = permit(principal, action, &named);
+            tracing::info!(caller = %Shown(principal), action = action_name, resource = %named, toolset, reason,
+                "denied: a Policy with `{permit}` would allow it");
+        } else {
+            tracing::info!(caller = %Shown(principal), action = action_name, resource = %named, toolset, reason,
+                by, "denied");
+        }
+    }
+}
+
+/// The policy that would allow exactly this.
+fn permit(principal: &Principal, action: Action, resource: &str) -> String {
+    let principal = match (&principal.user, &principal.agent) {
+        (Some(user), _) => format!("User::{:?}", format!("{}/{}", user.source, user.subject)),
+        (None, Some(agent)) => format!("Agent::{agent:?}"),
+        (None, None) => format!("Tenant::{:?}", principal.tenant.as_str()),
+    };
+    format!("permit(principal in {principal}, action == Action::{:?}, resource == {resource});", action.as_str())
+}
+
+fn admits(services: &Services) -> bool {
+    services.throttle.admits(Duration::from_millis(clock::now().as_millis()).as_secs())
+}
+
+fn listed(policies: &[PolicyRef]) -> String {
+    policies.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A principal as log lines name it.
+struct Shown<'a>(&'a Principal);
+
+// === impl Shown ===
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Principal { tenant, agent, user, .. } = self.0;
+        write!(f, "tenant={tenant}")?;
+        if let Some(agent) = agent {
+            write!(f, " agent={agent:?}")?;
+        }
+        if let Some(user) = user {
+            write!(f, " user={:?}", format!("{}/{}", user.source, user.subject))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_lines_of_a_second_are_let_through_and_no_more() {
+        let throttle = Throttle::default();
+        for second in [7, 8, 9, 8] {
+            let admitted = (0..100).filter(|_| throttle.admits(second)).count();
+            assert_eq!(admitted as u64, LINES_PER_SECOND, "second {second}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What decides: the policies of one configuration, and what of their decisions is remembered.
+//!
+//! In: a caller's [`Rights`], an action, and what it is done to. Out: a decision, from memory where the arguments of a
+//! call do not matter to it. Rights are made once per caller and configuration, so that nothing that was decided outlives
+//! the policies that decided it. Everything here is bounded: a caller who asks for ever new names is decided anew.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quorate_policy::{Action, Decision, Item, Named, Policies, Question, Resource, Subject};
+use quorate_types::{Principal, TenantId};
+
+/// Decisions that are remembered of one caller: all items of a large toolset. One takes about 200 bytes.
+const DECISIONS_MAX: usize = 2_048;
+
+/// The policies of one configuration.
+pub struct Judge {
+    policies: Policies,
+    hasher: RandomState,
+}
+
+/// What one caller may do, as far as it was decided.
+pub(crate) struct Rights {
+    subject: Subject,
+    decided: Mutex<HashMap<u64, Vec<Remembered>>>,
+}
+
+/// A decision, and what it was about.
+struct Remembered {
+    action: Action,
+    tenant: TenantId,
+    /// Toolset, server, name, and the name as it is exposed.
+    names: [Box<str>; 4],
+    kind: quorate_policy::Kind,
+    tags: Box<[String]>,
+    decision: Arc<Decision>,
+}
+
+// === impl Judge ===
+
+impl Judge {
+    /// Makes the judge of compiled policies.
+    #[must_use]
+    pub fn new(policies: Policies) -> Self {
+        Self { policies, hasher: RandomState::new() }
+    }
+
+    /// Whether everything within a tenant's own wall is allowed: the explicit development policy.
+    #[must_use]
+    pub fn allows_all(&self) -> bool {
+        self.policies.allows_all()
+    }
+
+    /// Whether there is no policy at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty() && !self.policies.allows_all()
+    }
+
+    /// The scopes that policies demand of callers of a tenant.
+    pub(crate) fn scopes(&self, tenant: &TenantId) -> BTreeSet<String> {
+        self.policies.scopes(tenant)
+    }
+
+    /// Prepares what a caller may do.
+    pub(crate) fn rights(&self, principal: &Principal) -> Rights {
+        Rights { subject: self.policies.subject(principal), decided: Mutex::default() }
+    }
+
+    /// Decides whether a caller may do something; `arguments` are those of a call, as JSON text.
+    pub(crate) fn decide(
+        &self,
+        rights: &Rights,
+        action: Action,
+        resource: Resource<'_>,
+        arguments: Option<&str>,
+    ) -> Arc<Decision> {
+        let hash = self.hash(action, &resource);
+        if let Some(decision) = rights.remembered(hash, action, &resource) {
+            return decision;
+        }
+        let decision = Arc::new(self.policies.decide(&rights.subject, &Question { action, resource, arguments }));
+        if decision.cacheable {
+            rights.remember(hash, action, &resource, &decision);
+        }
+        decision
+    }
+
+    /// Tells whether a caller may do something with some arguments: what lists are filtered by.
+    pub(crate) fn may(&self, rights: &Rights, action: Action, resource: Resource<'_>) -> bool {
+        if let Some(decision) = rights.remembered(self.hash(action, &resource), action, &resource) {
+            return decision.verdict.is_allowed();
+        }
+        self.policies.may(&rights.subject, action, resource).is_allowed()
+    }
+
+    fn hash(&self, action: Action, resource: &Resource<'_>) -> u64 {
+        self.hasher.hash_one((action, resource.kind(), names(resource)))
+    }
+}
+
+impl fmt::Debug for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.policies.fmt(f)
+    }
+}
+
+// === impl Rights ===
+
+impl Rights {
+    fn remembered(&self, hash: u64, action: Action, resource: &Resource<'_>) -> Option<Arc<Decision>> {
+        let decided = self.lock();
+        let found = decided.get(&hash)?.iter().find(|one| one.is_about(action, resource))?;
+        Some(Arc::clone(&found.decision))
+    }
+
+    fn remember(&self, hash: u64, action: Action, resource: &Resource<'_>, decision: &Arc<Decision>) {
+        let one = Remembered {
+            action,
+            tenant: resource.tenant.clone(),
+            names: names(resource).map(Box::from),
+            kind: resource.kind(),
+            tags: tags(resource).into(),
+            decision: Arc::clone(decision),
+        };
+        let mut decided = self.lock();
+        if decided.len() >= DECISIONS_MAX {
+            // Whoever asks for that many names walks through them: none of them is likelier than another.
+            decided.clear();
+        }
+        let same_hash = decided.entry(hash).or_default();
+        if !same_hash.iter().any(|known| known.is_about(action, resource)) {
+            same_hash.push(one);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Vec<Remembered>>> {
+        // A map that somebody panicked over still has only whole decisions.
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Remembered ===
+
+impl Remembered {
+    fn is_about(&self, action: Action, resource: &Resource<'_>) -> bool {
+        self.action == action
+            && self.kind == resource.kind()
+            && self.tenant == *resource.tenant
+            && self.names.iter().map(AsRef::as_ref).eq(names(resource))
+            && *self.tags == *tags(resource)
+    }
+}
+
+/// Toolset, server, name, and the name as it is exposed; empty where there is none.
+fn names<'a>(resource: &Resource<'a>) -> [&'a str; 4] {
+    match resource.item {
+        Item::Toolset => [resource.toolset, "", "", ""],
+        Item::Server { server } => [resource.toolset, server, "", ""],
+        Item::Tool(Named { server, name, exposed, .. })
+        | Item::Prompt(Named { server, name, exposed, .. })
+        | Item::Resource(Named { server, name, exposed, .. }) => [resource.toolset, server, name, exposed],
+    }
+}
+
+fn tags<'a>(resource: &Resource<'a>) -> &'a [String] {
+    match resource.item {
+        Item::Toolset | Item::Server { .. } => &[],
+        Item::Tool(named) | Item::Prompt(named) | Item::Resource(named) => named.tags,
+    }
+}
