@@ -4,6 +4,9 @@
 //! Values are checked here as far as they can be without IO, so that a wrong flag ends with exit
 //! code 2 before anything starts.
 
+pub(crate) mod audit;
+pub(crate) mod keys;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,6 +48,12 @@ pub(crate) enum Command {
     Tools(ToolsArgs),
     /// Call a tool of an MCP endpoint.
     Call(CallArgs),
+    /// Make and rotate API keys.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Verify and show the audit log of a node.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 /// Flags of `quorate up`.

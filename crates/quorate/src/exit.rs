@@ -26,6 +26,8 @@ pub(crate) enum Exit {
     Refused,
     /// The call was sent, but no answer came: it may have run.
     OutcomeUnknown,
+    /// The audit log was changed, cut or lost records.
+    Broken,
 }
 
 /// What a request that failed was for.
@@ -50,7 +52,7 @@ pub(crate) struct Failure {
 
 impl Exit {
     /// All failures with the meaning that `--help` shows.
-    pub(crate) const ALL: [(Self, &'static str); 7] = [
+    pub(crate) const ALL: [(Self, &'static str); 8] = [
         (Self::Failure, "failure not named below"),
         (Self::Usage, "wrong command line"),
         (Self::Config, "invalid configuration"),
@@ -58,6 +60,7 @@ impl Exit {
         (Self::Tool, "the tool reports an error"),
         (Self::Refused, "the server refused the request (unknown tool, wrong arguments, no permission)"),
         (Self::OutcomeUnknown, "the call was sent but no answer came: it may have run"),
+        (Self::Broken, "the audit log does not verify"),
     ];
 
     /// Returns the process's exit code.
@@ -70,6 +73,7 @@ impl Exit {
             Self::Tool => 5,
             Self::Refused => 6,
             Self::OutcomeUnknown => 7,
+            Self::Broken => 8,
         }
     }
 
@@ -182,7 +186,7 @@ mod tests {
     #[test]
     fn every_exit_has_a_code_of_its_own_that_is_in_the_table() {
         let mut codes: Vec<u8> = Exit::ALL.iter().map(|(exit, _)| exit.code()).collect();
-        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8]);
         codes.dedup();
         assert_eq!(codes.len(), Exit::ALL.len());
         let table = Exit::table();

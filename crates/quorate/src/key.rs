@@ -31,15 +31,25 @@ pub(crate) fn of_data_dir(dir: &Path) -> Result<[u8; KEY_BYTES], Failure> {
         write(&path, &quorate_runtime::entropy::secret()).map_err(|error| failed("cannot write", &error))?;
     }
     // Read also when it was just made: another process may have been faster.
-    let text = fs::read_to_string(&path).map_err(|error| failed("cannot read", &error))?;
-    let mode = fs::metadata(&path).map_err(|error| failed("cannot look at", &error))?.permissions().mode();
+    of_file(&path)
+}
+
+/// Reads a key.
+///
+/// # Errors
+/// [`Failure`] when the file cannot be read, is no key, or others can read it.
+pub(crate) fn of_file(path: &Path) -> Result<[u8; KEY_BYTES], Failure> {
+    let failed =
+        |what: &str, error: &std::io::Error| Failure::new(Exit::Failure, format!("{what} {}: {error}", shown(path)));
+    let text = fs::read_to_string(path).map_err(|error| failed("cannot read", &error))?;
+    let mode = fs::metadata(path).map_err(|error| failed("cannot look at", &error))?.permissions().mode();
     if mode & 0o077 != 0 {
-        return Err(Failure::new(Exit::Failure, format!("{} can be read by others", shown(&path)))
-            .advise(format!("chmod 600 {}", shown(&path))));
+        return Err(Failure::new(Exit::Failure, format!("{} can be read by others", shown(path)))
+            .advise(format!("chmod 600 {}", shown(path))));
     }
     parse(text.trim()).ok_or_else(|| {
-        Failure::new(Exit::Failure, format!("{} is not 64 hexadecimal digits", shown(&path)))
-            .advise("restore it from a backup; removing it ends every session and id handed out under it")
+        Failure::new(Exit::Failure, format!("{} is not 64 hexadecimal digits", shown(path)))
+            .advise("restore it from a backup; removing it ends every session, id and API key handed out under it")
     })
 }
 

@@ -3,12 +3,14 @@
 //! Parses the command line, gives each command a runtime that suits it, and turns its failure into
 //! a message and an exit code (see [`exit`]). What the commands do is in their modules.
 
+mod audit;
 mod call;
 mod cli;
 mod connect;
 mod demo;
 mod exit;
 mod key;
+mod keys;
 mod output;
 mod ports;
 mod probe;
@@ -49,6 +51,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Schema(args) => validate::schema(&args),
         Command::Tools(args) => client()?.block_on(tools::run(args)),
         Command::Call(args) => client()?.block_on(call::run(args)),
+        Command::Keys(command) => keys::run(&command),
+        Command::Audit(command) => audit::run(&command),
     }
 }
 

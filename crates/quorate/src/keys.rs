@@ -1,0 +1,171 @@
+//! `quorate keys new` and `quorate keys rotate`: API keys and their documents, without a node.
+//!
+//! The key is shown once and kept nowhere; what goes into a file is its HMAC, made with the nodes' root key. Whatever is
+//! printed was looked up in a table of its own first, as a node would do it. The order matters: the key is put where it
+//! goes before the document is, so that no document is left whose key nobody has.
+
+mod document;
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use quorate_identity::api_key::{Fresh, Keys, MacKey};
+use quorate_runtime::{clock, entropy};
+use quorate_types::Timestamp;
+
+use self::document::{Document, Key};
+use crate::cli::keys::{KeyArgs, KeysCommand, NewArgs, RootArgs, RotateArgs};
+use crate::exit::{Exit, Failure};
+use crate::run::shown;
+use crate::{key, output};
+
+/// The largest file that is read: as large as a node reads one.
+const FILE_BYTES_MAX: u64 = quorate_config::FILE_BYTES_MAX.0;
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`] when there is no root key, the document is none or cannot have another key, or a file cannot be written.
+pub(crate) fn run(command: &KeysCommand) -> Result<(), Failure> {
+    match command {
+        KeysCommand::New(args) => new(args),
+        KeysCommand::Rotate(args) => rotate(args),
+    }
+}
+
+fn new(args: &NewArgs) -> Result<(), Failure> {
+    let made = Made::new(&args.key)?;
+    let document = Document::new(&args.name, &args.tenant, args.agent.as_ref(), &args.scopes, made.key());
+    made.check(&document)?;
+    made.hand_out(&args.key)?;
+    output::print(&document.to_yaml())
+}
+
+fn rotate(args: &RotateArgs) -> Result<(), Failure> {
+    let file = shown(&args.file);
+    let invalid = |message: String| Failure::new(Exit::Config, format!("{file}: {message}"));
+    let text = read(&args.file)?;
+    let mut document = document::find(&text, args.name.as_ref()).map_err(invalid)?;
+    let is_ours = document.to_yaml() == text;
+    if args.write && !is_ours {
+        return Err(invalid("the file has comments, other documents or another form, which would be lost".to_owned())
+            .advise("leave `--write` out and put the document in its place yourself"));
+    }
+    let made = Made::new(&args.key)?;
+    let removed = document.rotate(made.key(), made.now, args.overlap).map_err(|error| {
+        invalid(error).advise("remove a key that nobody uses any more, or wait until one has ended")
+    })?;
+    made.check(&document)?;
+    made.hand_out(&args.key)?;
+    for id in removed {
+        output::note(&format!("the key {id} had ended and is removed"));
+    }
+    if args.write { replace(&args.file, &document.to_yaml()) } else { output::print(&document.to_yaml()) }
+}
+
+/// A key that was just made, with what a node needs to know it.
+struct Made {
+    fresh: Fresh,
+    mac_key: MacKey,
+    now: Timestamp,
+    expires: Option<Timestamp>,
+}
+
+// === impl Made ===
+
+impl Made {
+    fn new(args: &KeyArgs) -> Result<Self, Failure> {
+        let mac_key = MacKey::of_root(&root(&args.root)?);
+        // Documents have whole seconds.
+        let now = Timestamp::from_millis(clock::now().as_millis() / 1_000 * 1_000);
+        let fresh = Fresh::new(entropy::secret(), entropy::secret());
+        Ok(Self { fresh, mac_key, now, expires: args.expires.map(|expires| now + expires) })
+    }
+
+    fn key(&self) -> Key {
+        Key { id: self.fresh.id, hmac: self.mac_key.mac(&self.fresh), expires: self.expires, not_before: None }
+    }
+
+    /// Makes sure that a node with this root key will take the key for what the document says.
+    fn check(&self, document: &Document) -> Result<(), Failure> {
+        let refused = |what: String| Failure::new(Exit::Config, what);
+        let keys = Keys::new(&[document.to_config()], self.mac_key.clone()).map_err(|e| refused(e.to_string()))?;
+        let known = keys.lookup(self.fresh.expose(), self.now).map(drop);
+        known
+            .map_err(|error| refused(format!("the key would be of no use: {error}")).advise("give it a second or more"))
+    }
+
+    /// Shows the key, or puts it into a file.
+    fn hand_out(&self, args: &KeyArgs) -> Result<(), Failure> {
+        let Some(path) = &args.secret_out else {
+            output::note("the API key, shown this once (its document has no secret):");
+            output::note(self.fresh.expose());
+            return Ok(());
+        };
+        let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).and_then(|mut file| {
+            writeln!(file, "{}", self.fresh.expose())?;
+            file.sync_all()
+        });
+        match written {
+            Ok(()) => {
+                output::note(&format!("the API key is in {} and nowhere else", shown(path)));
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Err(Failure::new(Exit::Failure, format!("{} is there already and is not replaced", shown(path)))
+                    .advise("name another file with `--secret-out`"))
+            }
+            Err(error) => Err(Failure::new(Exit::Failure, format!("cannot write {}: {error}", shown(path)))),
+        }
+    }
+}
+
+fn root(args: &RootArgs) -> Result<[u8; quorate_types::seal::KEY_BYTES], Failure> {
+    match (&args.data_dir, &args.key_file) {
+        (Some(dir), _) => key::of_data_dir(dir),
+        (None, Some(file)) => key::of_file(file),
+        (None, None) => Err(Failure::new(Exit::Usage, "there is no root key: name one with `--data-dir`")),
+    }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let failed = |error: std::io::Error| Failure::new(Exit::Config, format!("cannot read {}: {error}", shown(path)));
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        let message = format!("{} is larger than {}", shown(path), quorate_config::FILE_BYTES_MAX);
+        return Err(Failure::new(Exit::Config, message));
+    }
+    Ok(text)
+}
+
+/// Replaces a file whole: a node that watches it never reads a part.
+fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(Exit::Failure, format!("cannot write {}: {error}", shown(path)))
+            .advise("the document did not change, and the key that was just made is good for nothing")
+    };
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    // Hidden: a node that reads the folder passes it over.
+    name.push(format!(".{}.new", std::process::id()));
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    let draft = path.with_file_name(hidden);
+    let written = fs::metadata(path).and_then(|metadata| {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&draft)?;
+        file.set_permissions(metadata.permissions())?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    });
+    written.map_err(|error| {
+        // It may never have been made.
+        let _left = fs::remove_file(&draft);
+        failed(error)
+    })?;
+    output::note(&format!("{} has the new key", shown(path)));
+    Ok(())
+}
