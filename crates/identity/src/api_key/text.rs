@@ -172,7 +172,7 @@ fn check(bytes: &[u8]) -> [u8; CHECK_CHARS] {
     digits
 }
 
-/// CRC-32 of IEEE 802.3, reflected. It keeps nobody out; it finds slips, and costs a tenth of a hash.
+/// CRC-32 of IEEE 802.3, reflected. It keeps nobody out; it finds slips, and costs a fraction of a hash.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| CRC_TABLE[((crc ^ u32::from(*byte)) & 0xff) as usize] ^ (crc >> 8))
 }
