@@ -28,8 +28,9 @@ pub(crate) fn judge(
 ) -> Result<Verified, Why> {
     let rules = &config.rules;
     let expires = claims::time(claims, "exp")?.or(expires_default).ok_or_else(|| Why::claim("exp"))?;
-    let terms = terms(rules, claims)?;
+    let mut terms = terms(rules, claims)?;
     terms.check_time(expires, now)?;
+    terms.certificate = claims::binding(claims)?;
     for (path, allowed) in &rules.required {
         let value = path.find(claims).filter(|value| allowed.is_empty() || is_among(value, allowed));
         value.ok_or_else(|| path.refuse())?;
@@ -37,14 +38,8 @@ pub(crate) fn judge(
     let audiences = claims::audiences(claims)?;
     let (agent, user) = caller(config, claims)?;
     let delegation = claims::delegation(claims, &config.iss)?;
-    let principal = Principal {
-        tenant: tenant(rules, claims)?,
-        agent,
-        user,
-        delegation,
-        groups: groups(rules, claims)?,
-        scopes: scopes(rules, claims)?,
-    };
+    let (groups, scopes) = (groups(rules, claims)?, scopes(rules, claims)?);
+    let principal = Principal { tenant: tenant(rules, claims)?, agent, user, delegation, groups, scopes };
     Ok(Verified { issuer: config.name.clone(), principal, audiences, expires, terms })
 }
 
@@ -70,6 +65,7 @@ pub(crate) fn admits(
     }
 }
 
+/// Reads when the token holds.
 fn terms(rules: &Rules, claims: &Claims) -> Result<Terms, Why> {
     let issued = claims::time(claims, "iat")?;
     let too_old_at = match rules.age_max {
@@ -78,8 +74,7 @@ fn terms(rules: &Rules, claims: &Claims) -> Result<Terms, Why> {
     };
     // A token that was issued in the future is of a wrong clock, or prepared for later.
     let not_before = claims::time(claims, "nbf")?.max(issued);
-    let certificate = claims::binding(claims)?;
-    Ok(Terms { not_before, too_old_at, clock_skew: rules.clock_skew, certificate })
+    Ok(Terms { not_before, too_old_at, clock_skew: rules.clock_skew, certificate: None })
 }
 
 /// Tells the agent and the user.
