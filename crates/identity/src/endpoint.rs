@@ -94,6 +94,12 @@ impl Endpoint {
         &self.uri
     }
 
+    /// Returns the URL without its query, for errors and logs: some servers take keys there.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        self.as_str().split('?').next().unwrap_or_default()
+    }
+
     /// Returns the URL's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -103,7 +109,7 @@ impl Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.as_str())
+        write!(f, "{:?}", self.shown())
     }
 }
 
@@ -151,6 +157,13 @@ mod tests {
         ] {
             assert_eq!(Endpoint::new(text), Err(expected), "{text:.60}");
         }
+    }
+
+    #[test]
+    fn a_query_is_asked_with_and_never_shown() {
+        let endpoint = Endpoint::new("https://a/keys?key=s3cret").expect("a URL");
+        assert_eq!(endpoint.uri().to_string(), "https://a/keys?key=s3cret");
+        assert_eq!(format!("{endpoint:?} {}", endpoint.shown()), "\"https://a/keys\" https://a/keys");
     }
 
     #[test]

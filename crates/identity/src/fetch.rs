@@ -133,7 +133,7 @@ async fn ask(
     request: Request<Full<Bytes>>,
     bytes_max: usize,
 ) -> Result<Document, FetchError> {
-    let url = || endpoint.as_str().to_owned();
+    let url = || endpoint.shown().to_owned();
     let answer = client.send_within(request, HEAD_TIMEOUT).await;
     let answer = answer.map_err(|source| FetchError::Unreachable { url: url(), source })?;
     if answer.status() != StatusCode::OK {

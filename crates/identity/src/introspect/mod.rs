@@ -241,7 +241,7 @@ impl Question {
     async fn settle(&self, form: String, now: Timestamp) -> Verdict {
         let shared = &*self.shared;
         let asked = tokio::time::timeout(ANSWER_TIMEOUT, self.answer(form)).await;
-        let url = || shared.check.endpoint.as_str().to_owned();
+        let url = || shared.check.endpoint.shown().to_owned();
         let read = match asked {
             Err(_elapsed) => Err(FetchError::Timeout { timeout: ANSWER_TIMEOUT }),
             Ok(Err(error)) => Err(error),

@@ -76,7 +76,7 @@ struct Shared {
     started: Instant,
 }
 
-/// Distrusts all keys when the task ends.
+/// Distrusts all keys when the task ends, and lets those go who wait for it.
 struct Ending(Arc<Shared>);
 
 // === impl Keeper ===
@@ -144,7 +144,9 @@ impl Keeper {
         let shared = &*self.shared;
         let wanted = (kid.map(Box::from), algorithm);
         let is_absent = shared.absent.get(&wanted).is_some_and(|at| shared.now().since(at) < ABSENT_FOR);
-        if is_absent || self.task.is_none() {
+        // Nobody fetches keys that are given, and nobody does any more when the task is gone.
+        let is_fetched = self.task.as_ref().is_some_and(|task| !task.is_finished());
+        if is_absent || !is_fetched {
             return Err(shared.missing());
         }
         // Listens before it asks, so that the end of the fetch is not missed.
@@ -216,6 +218,7 @@ impl Shared {
 impl Drop for Ending {
     fn drop(&mut self) {
         self.0.publish(None);
+        self.0.ended.send_modify(|count| *count += 1);
     }
 }
 

@@ -81,14 +81,14 @@ impl Source {
         };
         let document = fetch::get(&self.client, endpoint, SET_BYTES_MAX).await?;
         let keys = KeySet::parse(&document.text)
-            .map_err(|source| FetchError::Keys { url: endpoint.as_str().to_owned(), source })?;
+            .map_err(|source| FetchError::Keys { url: endpoint.shown().to_owned(), source })?;
         Ok(Fetched { keys, fresh_for: document.fresh_for })
     }
 
     /// Asks the metadata where the keys are.
     async fn find(&self, issuer: &Endpoint, metadata: &Endpoint) -> Result<Endpoint, FetchError> {
         let document = fetch::get(&self.client, metadata, METADATA_BYTES_MAX).await?;
-        keys_url(&document.text, &self.iss, issuer, metadata.as_str())
+        keys_url(&document.text, &self.iss, issuer, metadata.shown())
     }
 }
 

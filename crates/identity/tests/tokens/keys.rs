@@ -9,8 +9,8 @@ use crate::support::signer::{Signer, jwks};
 use crate::support::{Heard, claims, client, config, issuers, presented, verify};
 use futures_util::future::join_all;
 use quorate_identity::issuer::{Check, Config, Keys};
-use quorate_identity::{Endpoint, Issuers};
-use quorate_types::Code;
+use quorate_identity::{Endpoint, Issuers, Observer};
+use quorate_types::{Code, ResourceName};
 use serde_json::json;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -318,6 +318,29 @@ async fn unchanged_issuers_keep_their_keys_and_dropped_ones_ask_nobody() {
     until("nobody holds the observer", || Arc::strong_count(&heard) == 1).await;
     frozen.pass(3600 * SECOND).await;
     assert_eq!(server.count(), 2);
+}
+
+/// An observer that breaks the task that tells it.
+struct Breaking;
+
+impl Observer for Breaking {
+    fn keys_fetched(&self, _: &ResourceName, _: usize, _: usize) {
+        panic!("this is meant to happen");
+    }
+}
+
+#[tokio::test]
+async fn keys_that_nobody_keeps_are_not_trusted_for_ever() {
+    let (signer, iss) = (Signer::new("k1"), "https://idp.example.com");
+    let server = Server::start(serves(&[&signer])).await;
+    let configs = vec![(config("corp", iss, at(&server)), client())];
+    let issuers = Issuers::new(configs, Arc::new(Breaking)).expect("valid");
+    until("the keys are fetched, and gone", || issuers.observe()[0].keys.is_none() && server.count() == 1).await;
+    let started = std::time::Instant::now();
+    for _ in 0..10 {
+        assert_eq!(verify(&issuers, &token(&signer, iss)).await, Err("keys_unavailable"));
+    }
+    assert!(started.elapsed() < 4 * SECOND, "each waited for nobody");
 }
 
 #[tokio::test]
