@@ -1,15 +1,53 @@
 //! What changes under connections that stay open.
 
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use quorate_tls::{Reason, Reload, WatchConfig};
+use quorate_tls::{HandshakeError, Reason, Reload, WatchConfig};
 use quorate_types::Timestamp;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 
 use crate::authority::{Authority, HOUR, Leaf, at};
 use crate::world::{VERSIONS, World, shake};
 
 const ID: &str = "spiffe://one.test/agent";
+
+/// Does something when the server reads for the n-th time.
+struct Tripwire {
+    io: DuplexStream,
+    reads_left: usize,
+    action: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl AsyncRead for Tripwire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        match this.reads_left {
+            0 => this.action.take().into_iter().for_each(|action| action()),
+            _ => this.reads_left -= 1,
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Tripwire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
 
 /// A time as the gateway has it, `offset` seconds from now.
 fn then(offset: i64) -> Timestamp {
@@ -40,6 +78,57 @@ async fn a_revocation_leaves_open_connections_and_tells_their_requests() {
         assert_eq!(revoked.identity.as_ref().unwrap().still_trusted(then(0)), Err(refusal));
         assert_eq!(stays.identity.as_ref().unwrap().still_trusted(then(0)), Ok(()));
     }
+}
+
+#[tokio::test]
+async fn a_revocation_at_any_moment_of_a_handshake_is_not_missed() {
+    /// Little enough that the client's certificate and its proof come with many reads.
+    const PIPE_BYTES: usize = 32;
+
+    let root = Authority::root("one");
+    let issued = root.issue_leaf(Leaf::of(ID).serial(66));
+    let world = Arc::new(World::new().trusting("one.test", &[&root]).revoking("one.test", "crl", root.crl(&[], HOUR)));
+    let (good, bad) = (root.crl(&[], HOUR), root.crl(&[66], HOUR));
+    let (mut refused, mut accepted) = (0, 0);
+    for version in VERSIONS {
+        let client = world.client(Some(&issued), version);
+        for reads_left in 0.. {
+            world.write("crl", &good);
+            let server = world.load();
+            let (near, far) = tokio::io::duplex(PIPE_BYTES);
+            let (reloading, bad, world) = (server.clone(), bad.clone(), Arc::clone(&world));
+            let action = move || {
+                world.write("crl", bad);
+                assert!(matches!(*reloading.reload(), [Reload::TrustReplaced(_)]));
+            };
+            let wire = Tripwire { io: far, reads_left, action: Some(Box::new(action)) };
+            // The client goes on reading, so that the server can write its alert.
+            let client = async {
+                let mut client = client.connect("localhost".try_into().unwrap(), near).await?;
+                client.read_to_end(&mut Vec::new()).await
+            };
+            let met = async {
+                let accepted = server.accept(wire).await?;
+                let is_over = accepted.stream.get_ref().0.action.is_none();
+                Ok::<_, HandshakeError>((accepted.identity.expect("a certificate was presented"), is_over))
+            };
+            let (_, met) = tokio::join!(client, met);
+            match met {
+                Ok((_, false)) => break,
+                Ok((identity, true)) => {
+                    assert_eq!(identity.still_trusted(then(0)).unwrap_err().reason(), "revoked", "read {reads_left}");
+                    accepted += 1;
+                }
+                Err(HandshakeError::Refused(refusal)) => {
+                    assert_eq!(refusal.reason(), "revoked", "read {reads_left}");
+                    refused += 1;
+                }
+                Err(error) => panic!("read {reads_left}: {error}"),
+            }
+        }
+    }
+    // In TLS 1.2 the proof comes in a record after the certificate; in TLS 1.3 both are in one.
+    assert!(refused > 2 && accepted > 0, "{refused} refused, {accepted} accepted");
 }
 
 #[tokio::test]
