@@ -65,10 +65,10 @@ pub enum Reason {
     /// A revocation list is damaged, or has no end, or is a delta.
     #[error("holds a revocation list that cannot be used: {0}")]
     Crl(#[source] webpki::Error),
-    /// An issuer has two revocation lists for the same certificates.
-    #[error("holds a second revocation list of an issuer; the first is in {}", first.display())]
-    SecondCrl {
-        /// The file of the first.
-        first: PathBuf,
+    /// Too many revocation lists are of the same issuers.
+    #[error("holds more revocation lists of the same issuers than can be tried ({max} choices of one for each)")]
+    ManyCrls {
+        /// The limit of choices.
+        max: usize,
     },
 }

@@ -1,8 +1,10 @@
 //! The authorities of one trust domain and what they revoked.
 //!
 //! In flow PEM files (revocation lists in DER as well), out flows what a chain is verified against. A bundle takes
-//! authorities only: a leaf among them would be one that signs for anybody. An issuer has one list for each of its
-//! distribution points: of two, only one would count, so both are refused.
+//! authorities only: a leaf among them would be one that signs for anybody.
+//!
+//! rustls-webpki asks one list for each certificate: the first of the issuer's name and scope. Several have the same when an
+//! authority was renewed under its name, each list signed with another key; so chains are verified with one of each.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,10 +46,16 @@ pub(super) struct Domain {
     /// From when to when each of the anchors is valid.
     pub(super) validities: Vec<(Timestamp, Timestamp)>,
     pub(super) lists: Vec<CertRevocationList<'static>>,
+    /// The places of the lists that are of the same issuer and scope.
+    groups: Vec<Vec<usize>>,
     /// When each of the lists has to be replaced, and which file it is in.
     pub(super) list_ends: Vec<(Timestamp, PathBuf)>,
     pub(super) crl_required: bool,
 }
+
+/// Ways to choose one list of each issuer and scope: enough for four authorities that were renewed at the same time. Each
+/// way costs a bad certificate another verification.
+const SELECTIONS_MAX: usize = 16;
 
 /// A certificate is valid until the end of the second that it names (RFC 5280 §4.1.2.5).
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -65,6 +73,7 @@ impl<'a> Sources<'a> {
             anchors: Vec::new(),
             validities: Vec::new(),
             lists: Vec::new(),
+            groups: Vec::new(),
             list_ends: Vec::new(),
             crl_required: self.files.crl_required,
         };
@@ -102,16 +111,38 @@ impl Domain {
             let end = next_update(&list).map_err(|_| refuse(Reason::Crl(webpki::Error::BadDer)))?;
             let list = OwnedCertRevocationList::from_der(&list).map_err(|error| refuse(Reason::Crl(error)))?;
             let list = CertRevocationList::from(list);
-            let scope = |list: &CertRevocationList<'_>| {
-                (list.issuer().to_vec(), list.issuing_distribution_point().map(<[u8]>::to_vec))
-            };
-            if let Some(at) = self.lists.iter().position(|known| scope(known) == scope(&list)) {
-                return Err(refuse(Reason::SecondCrl { first: self.list_ends[at].1.clone() }));
+            let (at, same) = (self.lists.len(), |known: &CertRevocationList<'_>| {
+                known.issuer() == list.issuer()
+                    && known.issuing_distribution_point() == list.issuing_distribution_point()
+            });
+            match self.groups.iter_mut().find(|group| same(&self.lists[group[0]])) {
+                Some(group) => group.push(at),
+                None => self.groups.push(vec![at]),
+            }
+            if self.selections_count() > SELECTIONS_MAX {
+                return Err(refuse(Reason::ManyCrls { max: SELECTIONS_MAX }));
             }
             self.lists.push(list);
             self.list_ends.push((end, path.to_owned()));
         }
         Ok(())
+    }
+
+    /// Returns every choice of one list for each issuer and scope; one empty choice when there are no lists.
+    pub(super) fn selections(&self) -> impl Iterator<Item = Vec<&CertRevocationList<'static>>> {
+        (0..self.selections_count()).map(|number| {
+            let mut rest = number;
+            let mut choose = |group: &Vec<usize>| {
+                let at = group[rest % group.len()];
+                rest /= group.len();
+                &self.lists[at]
+            };
+            self.groups.iter().map(&mut choose).collect()
+        })
+    }
+
+    fn selections_count(&self) -> usize {
+        self.groups.iter().map(Vec::len).product()
     }
 
     /// Returns the first moment after `now` at which a list or an authority ends.

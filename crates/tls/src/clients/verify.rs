@@ -72,6 +72,8 @@ pub(super) fn verify(
     result.map_err(|cause| Refusal { claimed: Some(id), cause })
 }
 
+/// Verifies with each choice of lists in turn: one with which everything is right is enough, because no choice leaves
+/// out that a list revokes a link (see [`check_path`]).
 fn verify_chain(
     domain: &Domain,
     algorithms: &WebPkiSupportedAlgorithms,
@@ -79,24 +81,39 @@ fn verify_chain(
     intermediates: &[CertificateDer<'_>],
     now: UnixTime,
 ) -> Result<(), webpki::Error> {
-    let lists: Vec<_> = domain.lists.iter().collect();
     let unknown = if domain.crl_required { UnknownStatusPolicy::Deny } else { UnknownStatusPolicy::Allow };
-    let revocation = match RevocationOptionsBuilder::new(&lists) {
-        Ok(builder) => Some(
-            builder
-                .with_depth(RevocationCheckDepth::Chain)
-                .with_status_policy(unknown)
-                .with_expiration_policy(ExpirationPolicy::Enforce)
-                .build(),
-        ),
-        Err(_no_lists) if domain.crl_required => return Err(webpki::Error::UnknownRevocationStatus),
-        Err(_no_lists) => None,
-    };
     let check = |path: &VerifiedPath<'_>| check_path(domain, path, now);
-    let usage = KeyUsage::client_auth();
-    entity
-        .verify_for_usage(algorithms.all, &domain.anchors, intermediates, now, usage, revocation, Some(&check))
-        .map(|_path| ())
+    let mut refused: Option<webpki::Error> = None;
+    for lists in domain.selections() {
+        let revocation = match RevocationOptionsBuilder::new(&lists) {
+            Ok(builder) => Some(
+                builder
+                    .with_depth(RevocationCheckDepth::Chain)
+                    .with_status_policy(unknown)
+                    .with_expiration_policy(ExpirationPolicy::Enforce)
+                    .build(),
+            ),
+            Err(_no_lists) if domain.crl_required => return Err(webpki::Error::UnknownRevocationStatus),
+            Err(_no_lists) => None,
+        };
+        let (anchors, usage) = (domain.anchors.as_slice(), KeyUsage::client_auth());
+        match entity.verify_for_usage(algorithms.all, anchors, intermediates, now, usage, revocation, Some(&check)) {
+            Ok(_path) => return Ok(()),
+            // Most choices fail for another key's list; an operator looks for what the right one said.
+            Err(error) if refused.as_ref().is_none_or(|known| weight(&error) > weight(known)) => refused = Some(error),
+            Err(_) => {}
+        }
+    }
+    Err(refused.expect("there is one choice at least"))
+}
+
+/// Tells how much an error says of a certificate, among those of several choices of lists.
+fn weight(error: &webpki::Error) -> u8 {
+    match error {
+        webpki::Error::CertRevoked => 2,
+        webpki::Error::CrlExpired { .. } => 1,
+        _ => 0,
+    }
 }
 
 /// Checks what rustls-webpki does not: that authorities are valid and may sign, and that no list at all revokes a link.
@@ -119,7 +136,7 @@ fn check_path(domain: &Domain, path: &VerifiedPath<'_>, now: UnixTime) -> Result
     }
     let links = path.intermediate_certificates().map(|link| (link.issuer(), link.serial()));
     for (issuer, serial) in links.chain([(path.end_entity().issuer(), path.end_entity().serial())]) {
-        // Of several lists of an issuer, rustls-webpki asks the first that has the certificate in its scope.
+        // rustls-webpki asks one of them.
         for list in domain.lists.iter().filter(|list| list.issuer() == issuer) {
             if list.find_serial(serial)?.is_some() {
                 return Err(webpki::Error::CertRevoked);

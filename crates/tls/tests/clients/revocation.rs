@@ -120,6 +120,47 @@ async fn a_certificate_is_revoked_by_any_list_of_its_issuer() {
 }
 
 #[tokio::test]
+async fn an_authority_that_was_renewed_under_its_name_has_a_list_for_each_key() {
+    let (old, new) = (Authority::root("one"), Authority::root("one"));
+    let top = Authority::root("top");
+    let (low_old, low_new) = (top.below("low", |_| {}), top.below("low", |_| {}));
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 0, 3, 2], [2, 0, 3, 1]] {
+        let lists =
+            [(&old, 66), (&new, 67), (&low_old, 68), (&low_new, 69)].map(|(by, serial)| by.crl(&[serial], HOUR));
+        let world = World::new().trusting("one.test", &[&old, &new, &top]).revoking(
+            "one.test",
+            "crl",
+            order.map(|at| lists[at].as_str()).concat(),
+        );
+        let server = world.load();
+        for (by, revoked) in [(&old, 66), (&new, 67), (&low_old, 68), (&low_new, 69)] {
+            let issue = |serial| by.issue_leaf(Leaf::of(ID).serial(serial)).with(&low_old).with(&low_new);
+            world.meet(&server, &issue(7)).await.unwrap();
+            assert_eq!(world.refusal(&server, &issue(revoked)).await, "revoked", "{revoked} in {order:?}");
+        }
+        let stranger = Authority::root("one");
+        assert_eq!(world.refusal(&server, &stranger.issue(ID)).await, "unknown_issuer");
+    }
+}
+
+#[tokio::test]
+async fn of_two_lists_for_the_same_certificates_one_has_to_be_current() {
+    let root = Authority::root("one");
+    let with = |ends: [i64; 2]| {
+        let lists = ends.map(|end| root.crl(&[66], end)).concat();
+        World::new().trusting("one.test", &[&root]).revoking("one.test", "crl", lists)
+    };
+    for ends in [[-600, HOUR], [HOUR, -600]] {
+        let world = with(ends);
+        let server = world.load();
+        world.meet(&server, &root.issue(ID)).await.unwrap();
+        assert_eq!(world.refusal(&server, &root.issue_leaf(Leaf::of(ID).serial(66))).await, "revoked");
+    }
+    let world = with([-600, -300]);
+    assert_eq!(world.refusal(&world.load(), &root.issue(ID)).await, "crl_expired");
+}
+
+#[tokio::test]
 async fn a_list_of_one_domain_says_nothing_in_another() {
     let root = Authority::root("shared");
     let world = World::new().trusting("one.test", &[&root]).trusting("two.test", &[&root]).revoking(
@@ -141,7 +182,7 @@ fn files_that_cannot_be_trusted_are_named_with_the_reason() {
         params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
     });
     let no_authority = Authority::root_with("no authority", |params| params.is_ca = rcgen::IsCa::NoCa);
-    let two = format!("{}{}", root.crl(&[], HOUR), root.crl(&[66], HOUR));
+    let many = root.crl(&[], HOUR).repeat(17);
     let damaged = root.crl_der(&[66], HOUR)[..80].to_vec();
     let cases: [(&str, Vec<u8>, &str); 10] = [
         ("bundle", b"".into(), "has no certificate"),
@@ -152,7 +193,7 @@ fn files_that_cannot_be_trusted_are_named_with_the_reason() {
         ("bundle", root.pem().replacen("MI", "AA", 1).into(), "holds a certificate that cannot be an authority"),
         ("crl", root.pem().into(), "has no revocation list"),
         ("crl", damaged, "holds a revocation list that cannot be used"),
-        ("crl", two.into(), "holds a second revocation list of an issuer; the first is in"),
+        ("crl", many.into(), "holds more revocation lists of the same issuers than can be tried (16 "),
         ("crl", b"0rubbish".into(), "holds a revocation list that cannot be used"),
     ];
     for (kind, content, expected) in cases {
