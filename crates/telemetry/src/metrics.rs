@@ -24,10 +24,12 @@ mod cells;
 mod policy;
 mod process;
 mod stdio;
+mod token;
 
 pub use backend::{BackendMetrics, ReplicaState};
 pub use policy::TenantMetrics;
 pub use stdio::{DroppedLine, StdioMetrics};
+pub use token::TokenMetrics;
 
 use cells::OperationCells;
 
@@ -109,6 +111,7 @@ struct Inner {
     backend: backend::Instruments,
     policy: policy::Instruments,
     stdio: stdio::Instruments,
+    token: token::Instruments,
 }
 
 // === impl Metrics ===
@@ -231,6 +234,12 @@ impl Metrics {
         StdioMetrics::new(server, &self.inner.stdio)
     }
 
+    /// Makes the handle of one tool server's bearer token.
+    #[must_use]
+    pub fn token(&self, server: &str) -> TokenMetrics {
+        TokenMetrics::new(server, &self.inner.token)
+    }
+
     /// Writes every metric in the text format of Prometheus.
     #[must_use]
     pub fn render(&self) -> String {
@@ -300,6 +309,7 @@ impl Inner {
             backend: backend::Instruments::new(meter),
             policy: policy::Instruments::new(meter),
             stdio: stdio::Instruments::new(meter),
+            token: token::Instruments::new(meter),
         }
     }
 }

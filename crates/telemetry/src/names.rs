@@ -54,6 +54,10 @@ pub mod metric {
     pub const BACKEND_SESSIONS_OPENED: &str = "quorate.backend.sessions.opened";
     /// Probes of a tool server's era, by result.
     pub const BACKEND_PROBES: &str = "quorate.backend.probes";
+    /// Attempts to get a token for a tool server, by result.
+    pub const UPSTREAM_TOKEN_REFRESHES: &str = "quorate.upstream.token.refreshes";
+    /// Tokens that were given up because the tool server refused them.
+    pub const UPSTREAM_TOKEN_REFUSALS: &str = "quorate.upstream.token.refusals";
     /// Child processes of a tool server.
     pub const STDIO_CHILDREN: &str = "quorate.stdio.children";
     /// Child processes that wait for their first session.

@@ -453,6 +453,21 @@ fn the_children_of_a_server_are_counted() {
 }
 
 #[test]
+fn attempts_to_get_a_token_are_counted_by_result() {
+    let metrics = Metrics::new("0");
+    let token = metrics.token("files");
+    token.refreshed("fetched");
+    token.refreshed("timeout");
+    token.refused();
+
+    let value = |name: &str, labels: &[&str]| series(&metrics, name, &[&["quorate_server=\"files\""], labels].concat());
+    for result in ["quorate_result=\"fetched\"", "quorate_result=\"timeout\""] {
+        assert_eq!(value("quorate_upstream_token_refreshes_total", &[result]), Some(1.0), "{result}");
+    }
+    assert_eq!(value("quorate_upstream_token_refusals_total", &[]), Some(1.0));
+}
+
+#[test]
 fn what_is_gone_is_no_longer_counted() {
     let metrics = Metrics::new("0");
     let backend = metrics.backend("files");
