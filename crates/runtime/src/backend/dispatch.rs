@@ -92,6 +92,10 @@ pub fn fault_of(server: &ResourceName, error: &upstream::Error) -> Fault {
             Fault::BackendFailed { server, reason: "it cannot be connected to".to_owned() }
         }
         upstream::Error::Process { reason, .. } => Fault::BackendFailed { server, reason: reason.clone() },
+        upstream::Error::Credential { failure } => {
+            // The authorization server's words are for the operator, whose log has them.
+            Fault::BackendFailed { server, reason: format!("there is no token for it ({})", failure.reason()) }
+        }
         upstream::Error::Children { max } => Fault::LimitExceeded { limit: "children", max: *max as u64 },
         upstream::Error::Status { .. }
         | upstream::Error::Fault { .. }

@@ -283,6 +283,7 @@ fn is_refusal(error: &upstream::Error) -> bool {
         | upstream::Error::TooLarge { .. }
         | upstream::Error::Process { .. }
         | upstream::Error::Children { .. }
+        | upstream::Error::Credential { .. }
         | upstream::Error::TooMany { .. }
         | upstream::Error::Busy { .. }
         | upstream::Error::Stalled { .. } => false,

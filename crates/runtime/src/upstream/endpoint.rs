@@ -1,7 +1,7 @@
 //! What one replica of a tool server is reached by, and the limits of talking to it.
 //!
 //! An [`Endpoint`] is made once per replica and shared. One over HTTP carries the client (and with
-//! it the connection pool), the fixed headers of the configuration and the [`Limits`]. Everything
+//! it the connection pool), fixed headers, the server's [`Credential`] and the [`Limits`]. Everything
 //! that varies per call (trace context, `Mcp-*` headers, sessions) comes with the call.
 
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCO
 use http::{HeaderMap, Uri};
 use quorate_http::client;
 
+use super::credential::Credential;
 use super::openapi::ApiEndpoint;
 use super::stdio::StdioEndpoint;
 
@@ -101,6 +102,7 @@ struct Shared {
     client: client::Client,
     limits: Limits,
     headers: HeaderMap,
+    credential: Option<Credential>,
 }
 
 // === impl Limits ===
@@ -130,7 +132,8 @@ impl Endpoint {
     /// Gives up what is kept for calls to come; calls under way go on.
     pub fn close(&self) {
         match self {
-            Self::Http(_) | Self::Api(_) => {}
+            Self::Http(endpoint) => endpoint.credential().into_iter().for_each(Credential::close),
+            Self::Api(_) => {}
             Self::Stdio(endpoint) => endpoint.close(),
         }
     }
@@ -188,7 +191,15 @@ impl HttpEndpoint {
                 return Err(InvalidEndpoint::Header { name: name.to_string() });
             }
         }
-        Ok(Self { shared: Arc::new(Shared { uri, client, limits, headers }) })
+        Ok(Self { shared: Arc::new(Shared { uri, client, limits, headers, credential: None }) })
+    }
+
+    /// Makes the same endpoint with what its server is shown of us.
+    #[must_use]
+    pub fn with_credential(&self, credential: Credential) -> Self {
+        let Shared { uri, client, limits, headers, .. } = &*self.shared;
+        let (uri, client, headers) = (uri.clone(), client.clone(), headers.clone());
+        Self { shared: Arc::new(Shared { uri, client, limits: *limits, headers, credential: Some(credential) }) }
     }
 
     /// Returns the address.
@@ -211,6 +222,10 @@ impl HttpEndpoint {
 
     pub(super) fn client(&self) -> &client::Client {
         &self.shared.client
+    }
+
+    pub(super) fn credential(&self) -> Option<&Credential> {
+        self.shared.credential.as_ref()
     }
 }
 

@@ -11,6 +11,8 @@ use http::StatusCode;
 use quorate_jsonrpc::{Frame, pick, text};
 use quorate_types::Code;
 
+use super::credential::Failure;
+
 /// The phase of a call in which time ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -159,6 +161,12 @@ pub enum Error {
         /// The bound.
         max: usize,
     },
+    /// What the server has to be shown cannot be had, so that nothing was sent, or what was sent was refused.
+    #[error("no token for it: {failure}")]
+    Credential {
+        /// Why.
+        failure: Failure,
+    },
     /// The reader of one answer of a shared stream did not keep up, so that it was cut off.
     #[error("the answer was not read for {after:?}")]
     Stalled {
@@ -183,8 +191,8 @@ impl Error {
 
     /// Tells whether the call certainly did not run, so that sending it elsewhere is safe.
     ///
-    /// True for: no connection; our own bound; a lost session (a server looks its session up
-    /// before anything else); a redirect; and statuses by which a server refuses a request
+    /// True for: no connection; our own bound; no credential; a lost session (a server looks its
+    /// session up before anything else); a redirect; and statuses by which a server refuses a request
     /// before it handles it. A 5xx proves nothing, nor does a timeout.
     #[must_use]
     pub fn never_executed(&self) -> bool {
@@ -194,7 +202,8 @@ impl Error {
             | Self::Redirect { .. }
             | Self::Busy { .. }
             | Self::Process { .. }
-            | Self::Children { .. } => true,
+            | Self::Children { .. }
+            | Self::Credential { .. } => true,
             Self::Status { status, .. } => refuses_before_handling(*status),
             Self::Timeout { phase, .. } => *phase == Phase::Connect,
             Self::Malformed(_)
@@ -217,7 +226,8 @@ impl Error {
             | Self::Timeout { .. }
             | Self::Broken { .. }
             | Self::Malformed(_)
-            | Self::Process { .. } => true,
+            | Self::Process { .. }
+            | Self::Credential { .. } => true,
             Self::Status { status, .. } => status.is_server_error(),
             Self::SessionLost
             | Self::Fault { .. }
@@ -235,7 +245,7 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Connect { .. } | Self::Process { .. } => Code::Unavailable,
+            Self::Connect { .. } | Self::Process { .. } | Self::Credential { .. } => Code::Unavailable,
             Self::Status { status, .. } => match status.as_u16() {
                 401 => Code::Unauthenticated,
                 403 => Code::PermissionDenied,
@@ -333,6 +343,7 @@ mod tests {
             (Error::Busy { max: 1 }, true, false),
             (Error::Children { max: 1 }, true, false),
             (Error::Process { reason: "x".into(), details: String::new() }, true, true),
+            (Error::Credential { failure: Failure::Unreachable }, true, true),
             (Error::TooLarge { max: 1 }, false, false),
             (Error::Stalled { after: Duration::from_secs(1) }, false, false),
             (status(400), false, false),

@@ -3,7 +3,8 @@
 //! Both eras send the same POST and read the same two media types; this file is that common part.
 //! A JSON-RPC error with the request's id is an answer, whatever its HTTP status, except for
 //! 401, 403 and 407, which concern our credentials and not the caller's request. Everything else
-//! is a typed [`Error`]. Redirects are refused: a call carries credentials and may have effects.
+//! is a typed [`Error`]. Redirects are refused: a call carries credentials and may have effects. What
+//! a server is shown of us is added here, last, so that nothing that a call brings gets in its place.
 //!
 //! This is the hot path: no allocation beyond the header map, the request and the body.
 
@@ -44,6 +45,15 @@ pub(super) struct Patience {
     pub(super) total: Option<(Instant, Duration)>,
 }
 
+/// How a request is sent.
+#[derive(Clone, Copy)]
+enum Way {
+    /// Over a connection of the pool.
+    Pooled,
+    /// Over one that costs little while it is silent.
+    Patient,
+}
+
 /// What a response's head says about its body.
 enum Media {
     Json,
@@ -72,14 +82,30 @@ impl Patience {
     }
 }
 
+// === impl Way ===
+
+impl Way {
+    async fn send(
+        self,
+        endpoint: &HttpEndpoint,
+        request: Request<Full<Bytes>>,
+        after: Duration,
+    ) -> Result<Response<Body>, Error> {
+        let sent = match self {
+            Self::Pooled => endpoint.client().send_within(request, after).await,
+            Self::Patient => endpoint.client().send_patiently(request, after).await,
+        };
+        sent.map_err(of_client)
+    }
+}
+
 /// Sends one request and waits for the head of its response; redirects are refused.
 pub(super) async fn send(
     endpoint: &HttpEndpoint,
     request: Request<Full<Bytes>>,
     patience: Patience,
 ) -> Result<Response<Body>, Error> {
-    let (_, after) = patience.first_byte;
-    unless_redirected(endpoint.client().send_within(request, after).await)
+    unless_redirected(authorized(endpoint, request, patience, Way::Pooled).await?)
 }
 
 /// As [`send`], where the answer may be a stream that is silent for minutes.
@@ -88,13 +114,41 @@ pub(super) async fn send_patiently(
     request: Request<Full<Bytes>>,
     patience: Patience,
 ) -> Result<Response<Body>, Error> {
-    let (_, after) = patience.first_byte;
-    unless_redirected(endpoint.client().send_patiently(request, after).await)
+    unless_redirected(authorized(endpoint, request, patience, Way::Patient).await?)
+}
+
+/// Sends a request with what the server is shown of us. One that is refused for it (401) has not run, and is sent once
+/// more when there is something else to show.
+async fn authorized(
+    endpoint: &HttpEndpoint,
+    mut request: Request<Full<Bytes>>,
+    patience: Patience,
+    way: Way,
+) -> Result<Response<Body>, Error> {
+    let (until, after) = patience.first_byte;
+    let Some(credential) = endpoint.credential() else { return way.send(endpoint, request, after).await };
+    let proof = credential.proof(until).await.map_err(|failure| Error::Credential { failure })?;
+    let again = credential.may_change().then(|| request.clone());
+    credential.add(&proof, request.headers_mut());
+    let response = way.send(endpoint, request, until.saturating_duration_since(Instant::now())).await?;
+    if response.status() != StatusCode::UNAUTHORIZED {
+        proof.took();
+        return Ok(response);
+    }
+    let Some(mut request) = again else { return Ok(response) };
+    let instead = Box::pin(credential.instead_of(&proof, until)).await;
+    let Some(proof) = instead.map_err(|failure| Error::Credential { failure })? else { return Ok(response) };
+    drain(response);
+    credential.add(&proof, request.headers_mut());
+    let response = way.send(endpoint, request, until.saturating_duration_since(Instant::now())).await?;
+    if response.status() != StatusCode::UNAUTHORIZED {
+        proof.took();
+    }
+    Ok(response)
 }
 
 /// Takes a response that is no redirect.
-fn unless_redirected(response: Result<Response<Body>, client::Error>) -> Result<Response<Body>, Error> {
-    let response = response.map_err(of_client)?;
+fn unless_redirected(response: Response<Body>) -> Result<Response<Body>, Error> {
     if response.status().is_redirection() {
         return Err(Error::Redirect { location: shown(response.headers().get(LOCATION)) });
     }
