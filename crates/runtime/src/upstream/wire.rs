@@ -20,6 +20,7 @@ use quorate_jsonrpc::{self as jsonrpc, Frame, Kind};
 use tokio::time::Instant;
 
 use super::answer::{Answer, Awaits, FrameStream};
+use super::credential::Credential;
 use super::endpoint::{HttpEndpoint, Limits};
 use super::error::{Error, Nonsense, Phase, chain};
 use super::events::Events;
@@ -105,7 +106,12 @@ pub(super) async fn send(
     request: Request<Full<Bytes>>,
     patience: Patience,
 ) -> Result<Response<Body>, Error> {
-    unless_redirected(authorized(endpoint, request, patience, Way::Pooled).await?)
+    let response = match endpoint.credential() {
+        None => endpoint.client().send_within(request, patience.first_byte.1).await.map_err(of_client)?,
+        // Boxed: most servers want no credential, and their calls should not carry the room for one.
+        Some(credential) => Box::pin(authorized(endpoint, credential, request, patience, Way::Pooled)).await?,
+    };
+    unless_redirected(response)
 }
 
 /// As [`send`], where the answer may be a stream that is silent for minutes.
@@ -114,19 +120,23 @@ pub(super) async fn send_patiently(
     request: Request<Full<Bytes>>,
     patience: Patience,
 ) -> Result<Response<Body>, Error> {
-    unless_redirected(authorized(endpoint, request, patience, Way::Patient).await?)
+    let response = match endpoint.credential() {
+        None => endpoint.client().send_patiently(request, patience.first_byte.1).await.map_err(of_client)?,
+        Some(credential) => Box::pin(authorized(endpoint, credential, request, patience, Way::Patient)).await?,
+    };
+    unless_redirected(response)
 }
 
 /// Sends a request with what the server is shown of us. One that is refused for it (401) has not run, and is sent once
 /// more when there is something else to show.
 async fn authorized(
     endpoint: &HttpEndpoint,
+    credential: &Credential,
     mut request: Request<Full<Bytes>>,
     patience: Patience,
     way: Way,
 ) -> Result<Response<Body>, Error> {
-    let (until, after) = patience.first_byte;
-    let Some(credential) = endpoint.credential() else { return way.send(endpoint, request, after).await };
+    let (until, _) = patience.first_byte;
     let proof = credential.proof(until).await.map_err(|failure| Error::Credential { failure })?;
     let again = credential.may_change().then(|| request.clone());
     credential.add(&proof, request.headers_mut());
@@ -136,7 +146,7 @@ async fn authorized(
         return Ok(response);
     }
     let Some(mut request) = again else { return Ok(response) };
-    let instead = Box::pin(credential.instead_of(&proof, until)).await;
+    let instead = credential.instead_of(&proof, until).await;
     let Some(proof) = instead.map_err(|failure| Error::Credential { failure })? else { return Ok(response) };
     drain(response);
     credential.add(&proof, request.headers_mut());
