@@ -43,6 +43,7 @@ use crate::toolset::Toolset;
 use crate::translate;
 
 mod apis;
+mod credentials;
 mod endpoints;
 mod identities;
 mod listeners;
@@ -128,14 +129,12 @@ pub enum Error {
         source: upstream::endpoint::InvalidEndpoint,
     },
     /// What a tool server is shown of us cannot be read.
-    #[error("tool server `{server}`: {key}: {source}")]
+    #[error("tool server `{server}`: {source}")]
     Credential {
         /// The tool server.
         server: ResourceName,
-        /// The key in its document.
-        key: String,
-        /// Why.
-        source: quorate_config::secret::Unreadable,
+        /// Under which key, and why.
+        source: upstream::credential::Unreadable,
     },
     /// A resource of identity or policy cannot be used.
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! What tool servers are reached by: an HTTP client per server, and an endpoint per replica.
+//! What tool servers are reached by: an HTTP client and a credential per server, and an endpoint per replica.
 //!
 //! The certificates that servers are held against are loaded once, when the first of them speaks TLS.
 
@@ -21,17 +21,14 @@ impl Gateway {
         limits: upstream::Limits,
     ) -> Result<Vec<upstream::Endpoint>, Error> {
         let client = self.client(server, &http.urls)?;
-        let mut headers = HeaderMap::with_capacity(http.headers.len());
-        for header in &http.headers {
-            let failed = |source| {
-                let key = format!("spec.headers.{}", header.name);
-                Error::Credential { server: server.name.clone(), key, source }
-            };
-            headers.insert(&header.name, header.read().map_err(failed)?);
-        }
+        let credential = self.credential(server, http)?;
         let endpoint = |url: &url::Url| {
-            upstream::Endpoint::http(url.as_str(), client.clone(), headers.clone(), limits)
-                .map_err(|source| Error::ToolServer { server: server.name.clone(), source })
+            let endpoint = upstream::HttpEndpoint::new(url.as_str(), client.clone(), HeaderMap::new(), limits)
+                .map_err(|source| Error::ToolServer { server: server.name.clone(), source })?;
+            Ok(upstream::Endpoint::Http(match &credential {
+                Some(credential) => endpoint.with_credential(credential.clone()),
+                None => endpoint,
+            }))
         };
         http.urls.iter().map(endpoint).collect()
     }
@@ -60,7 +57,7 @@ impl Gateway {
     }
 
     /// What the certificates of `urls` are held against; nothing where they have none.
-    fn client_tls(&self, urls: &[url::Url]) -> Result<ClientTls, Error> {
+    pub(super) fn client_tls(&self, urls: &[url::Url]) -> Result<ClientTls, Error> {
         if !urls.iter().any(|url| url.scheme() == "https") {
             let nobody = ClientOptions { native_roots: false, extra_roots: None };
             return ClientTls::load(&nobody).map_err(Error::Roots);
