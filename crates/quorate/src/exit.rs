@@ -136,7 +136,7 @@ impl Failure {
                 Self::new(Exit::Refused, message).advise("run the command again: the server forgot the session")
             }
             // A client of ours has no processes; the message says it all if it ever gets some.
-            E::Process { .. } | E::Children { .. } => Self::new(Exit::Unreachable, message),
+            E::Process { .. } | E::Children { .. } | E::Credential { .. } => Self::new(Exit::Unreachable, message),
             E::TooLarge { .. } | E::TooMany { .. } | E::Busy { .. } | E::Stalled { .. } => {
                 Self::new(Exit::Failure, message)
             }
