@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::{Effect, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
+use cedar_policy::{ActionConstraint, Effect, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 use quorate_types::{ResourceName, TenantId};
 
+use crate::action;
 use crate::resource::Kind;
 use crate::schema::{CALLER, TENANT, USER};
 use crate::view;
@@ -37,6 +38,12 @@ pub(crate) fn check(policy: &Policy) -> Vec<Remark> {
     {
         let message = format!("`principal is {name}` is never true: every principal is a {CALLER}");
         remarks.push((message, Some(format!("say `principal in {name}::\"…\"`, or `principal has …` in a condition"))));
+    }
+    if let ActionConstraint::Eq(uid) = policy.action_constraint()
+        && uid.id().unescaped() == action::GROUP
+    {
+        let message = format!("`action == {uid}` is never true: it is a group of actions");
+        remarks.push((message, Some(format!("say `action in {uid}`"))));
     }
     let mut seen = BTreeSet::new();
     for uid in policy.entity_literals() {

@@ -94,6 +94,7 @@ fn check_totals(documents: &[&Document]) -> Result<(), Vec<Problem>> {
         let message = format!("has {} bytes, at most {DOCUMENT_BYTES_MAX}", document.text.len());
         Problem::new(text(document).place(0), message, Some("write several documents".to_owned()))
     }));
+    problems.sort();
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
@@ -182,17 +183,23 @@ fn validate(
     remarked: &BTreeSet<cedar_policy::PolicyId>,
 ) -> Vec<Problem> {
     let found = validator.validate(parsed, ValidationMode::Strict);
-    let start = |id| parsed.policy(id).map_or(0, start);
-    let mut problems: Vec<Problem> =
-        found.validation_errors().map(|error| Problem::of(text, error, start(error.policy_id()))).collect();
+    let start = |id: &cedar_policy::PolicyId| parsed.policy(id).map_or(0, start);
+    let told = |id: &cedar_policy::PolicyId, found: &dyn miette::Diagnostic| {
+        // Cedar's own name of the policy says nothing to whoever wrote it; the place does.
+        let problem = Problem::of(text, found, start(id));
+        let message = problem.message.strip_prefix(&format!("for policy `{id}`, ")).map(str::to_owned);
+        Problem { message: message.unwrap_or(problem.message), ..problem }
+    };
+    let mut problems: Vec<Problem> = found.validation_errors().map(|error| told(error.policy_id(), error)).collect();
+    let mut wrong: BTreeSet<_> = found.validation_errors().map(|error| error.policy_id()).chain(remarked).collect();
     problems.extend(found.validation_warnings().filter_map(|warning| {
         let id = warning.policy_id();
-        let problem = Problem::of(text, warning, start(id));
+        let problem = told(id, warning);
         match remark(warning) {
             Remark::None => None,
             Remark::Same => Some(problem),
-            // Where a remark on the policy was made, it was said already, and better.
-            Remark::Impossible if remarked.contains(id) => None,
+            // It was said already, and better.
+            Remark::Impossible if !wrong.insert(id) => None,
             Remark::Impossible => Some(Problem { help: parsed.policy(id).and_then(check::meant), ..problem }),
         }
     }));

@@ -9,6 +9,7 @@ use cedar_policy::{Entities, EvalResult, EvaluationError, Expression, Request, e
 use crate::arguments::Arguments;
 use crate::decision::Question;
 use crate::entity::{self, Vocabulary};
+use crate::limits::EVALUATE_STACK_BYTES;
 use crate::rule::{Class, Reading, Rule};
 use crate::subject::Seen;
 
@@ -59,6 +60,14 @@ impl<'a> Evaluation<'a> {
 
     /// Evaluates the condition of a rule whose scope matches; `view` is the number of `seen`.
     pub(crate) fn condition(&mut self, rule: &Rule, view: usize, seen: &Seen) -> Outcome {
+        if rule.deep {
+            stacker::grow(EVALUATE_STACK_BYTES, || self.outcome(rule, view, seen))
+        } else {
+            self.outcome(rule, view, seen)
+        }
+    }
+
+    fn outcome(&mut self, rule: &Rule, view: usize, seen: &Seen) -> Outcome {
         let Some(condition) = &rule.condition else { return Outcome::Holds };
         let Some(reading) = &rule.reading else { return self.plain(condition, view, seen) };
         if self.knowledge == Knowledge::None {

@@ -22,6 +22,17 @@ pub const NESTING_MAX: usize = 32;
 /// The most operators in one policy: a chain of them is as deep as it is long for whoever walks it, evaluation included.
 pub const OPERATORS_MAX: usize = 400;
 
+/// The stack that compiling gets: Cedar's validator takes up to 100 KiB a level where it is not optimised. Address
+/// space, of which only what is used becomes memory.
+pub(crate) const COMPILE_STACK_BYTES: usize = 256 * 1024 * 1024;
+
+/// The depth of a condition, in its JSON form, up to which it is evaluated on the stack of whoever asks: six operators
+/// deep take less than what Cedar leaves of the smallest.
+pub(crate) const EASY_DEPTH_MAX: usize = 24;
+
+/// The stack that a deeper condition gets: four hundred operators at 40 KiB, where Cedar is not optimised.
+pub(crate) const EVALUATE_STACK_BYTES: usize = 16 * 1024 * 1024;
+
 /// The most problems that are told of at once: whoever has more starts with these.
 pub const PROBLEMS_MAX: usize = 100;
 

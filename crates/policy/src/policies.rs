@@ -19,6 +19,7 @@ use crate::entity::Vocabulary;
 use crate::evaluate::{Evaluation, Knowledge, Outcome};
 use crate::explain::{self, Explanation};
 use crate::group::Group;
+use crate::limits::COMPILE_STACK_BYTES;
 use crate::problem::Problem;
 use crate::resource::Resource;
 use crate::rule::{Class, Rule};
@@ -54,7 +55,9 @@ impl Policies {
     /// # Errors
     /// Everything that is wrong, at most [`limits::PROBLEMS_MAX`](crate::limits::PROBLEMS_MAX) problems, by place.
     pub fn compile(documents: &[Document], groups: &[Group]) -> Result<Self, Vec<Problem>> {
-        Ok(Self::of(compile::compile(documents, groups)?, false))
+        // Cedar's parser and validator go as deep as a policy is nested; callers' stacks are made for requests.
+        let compiled = stacker::grow(COMPILE_STACK_BYTES, || compile::compile(documents, groups))?;
+        Ok(Self::of(compiled, false))
     }
 
     /// The set that allows everything within the wall between tenants: for development.

@@ -15,6 +15,7 @@ use crate::action::{self, Action};
 use crate::arguments::{Declared, Reads};
 use crate::bounds::{self, Bounds};
 use crate::document::{Document, Mode, PolicyRef};
+use crate::limits::EASY_DEPTH_MAX;
 use crate::resource::{Kind, Resource};
 use crate::schema::{AGENT, GROUP, TENANT, USER};
 use crate::view::View;
@@ -31,6 +32,8 @@ pub(crate) struct Rule {
     pub(crate) what: What,
     /// `when` and `unless`; `None` where there are none.
     pub(crate) condition: Option<Expression>,
+    /// Whether the condition is nested so deep that it needs a stack of its own.
+    pub(crate) deep: bool,
     /// Set when the condition reads arguments.
     pub(crate) reading: Option<Reading>,
     /// What a caller's token must have for a permit to apply to it.
@@ -126,6 +129,7 @@ impl Rule {
             who: Who::of(&policy.principal_constraint())?,
             actions: actions(&policy.action_constraint())?,
             what: What::of(&policy.resource_constraint())?,
+            deep: depth(&json) > EASY_DEPTH_MAX,
             condition: condition(json)?,
             reading,
             scopes,
@@ -226,6 +230,18 @@ impl What {
             }
         }
     }
+}
+
+fn depth(json: &serde_json::Value) -> usize {
+    let inner = match json {
+        serde_json::Value::Object(object) => object.values().map(depth).max(),
+        serde_json::Value::Array(array) => array.iter().map(depth).max(),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => return 0,
+    };
+    inner.map_or(0, |inner| inner + 1)
 }
 
 fn actions(constraint: &ActionConstraint) -> Result<Vec<Action>, String> {
