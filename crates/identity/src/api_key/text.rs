@@ -58,6 +58,11 @@ pub fn looks_like(credential: &str) -> bool {
 // === impl Id ===
 
 impl Id {
+    /// Returns the first `bits` of its 60, which are spread evenly over all keys.
+    pub(super) const fn leading(self, bits: u32) -> usize {
+        (self.0 >> (ID_BITS_PER_CHAR * ID_CHARS as u32 - bits)) as usize
+    }
+
     pub(super) fn to_bytes(self) -> [u8; 8] {
         self.0.to_be_bytes()
     }
