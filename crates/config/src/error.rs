@@ -183,6 +183,18 @@ pub enum Reason {
         /// The tenant that refers to it.
         tenant: String,
     },
+    /// A text of policies is not one, or does not fit the schema.
+    #[error("line {line}, column {column}: {message}{}", in_brackets(.help.as_deref()))]
+    Policy {
+        /// The line in the text, from 1; the place has that of the file.
+        line: usize,
+        /// The character in the line, from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+        /// What would be right, where that is known.
+        help: Option<String>,
+    },
     /// Two keys contradict each other.
     #[error("{message}")]
     Conflict {
@@ -263,6 +275,10 @@ pub(crate) fn shown(text: &str) -> String {
 
 fn did_you_mean(suggestion: Option<&str>) -> String {
     suggestion.map(|word| format!(" (did you mean {word:?}?)")).unwrap_or_default()
+}
+
+fn in_brackets(help: Option<&str>) -> String {
+    help.map(|help| format!(" ({help})")).unwrap_or_default()
 }
 
 fn or_none(known: &[String]) -> String {

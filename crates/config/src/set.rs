@@ -16,6 +16,7 @@ use crate::suggest::nearest;
 
 mod difference;
 mod identity;
+mod policies;
 
 pub use difference::Difference;
 
@@ -180,6 +181,7 @@ impl Resources {
         for tenant in &self.tenants {
             links.members(tenant);
         }
+        links.policies(self);
         links.problems
     }
 
@@ -312,9 +314,14 @@ impl Links<'_> {
         }
     }
 
-    fn push(&mut self, (kind, name): (Kind, &ResourceName), path: &Path, reason: Reason) {
+    /// Where the document of a resource is.
+    fn place(&self, kind: Kind, name: &ResourceName) -> Place {
         let declared = self.declared.iter().find(|one| one.kind == kind && one.name == *name);
-        let place = declared.map(|one| one.place.clone()).unwrap_or_default();
+        declared.map(|one| one.place.clone()).unwrap_or_default()
+    }
+
+    fn push(&mut self, (kind, name): (Kind, &ResourceName), path: &Path, reason: Reason) {
+        let place = self.place(kind, name);
         self.problems.push(at(&place, path, reason, self.line_of));
     }
 }

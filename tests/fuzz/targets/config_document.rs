@@ -15,6 +15,8 @@ fuzz_target!(|input: &str| {
                 for toolset in set.toolsets() {
                     assert!(toolset.servers().all(|server| set.tool_server(server).is_some()));
                 }
+                // A set has only policies that compile.
+                let _ = set.compile_policies();
                 // The same text always makes the same set.
                 assert_eq!(parse(&[source]).expect("it was a set before"), set);
             }

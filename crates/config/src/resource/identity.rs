@@ -341,6 +341,16 @@ impl fmt::Debug for KeySecret {
     }
 }
 
+// === impl Tenant ===
+
+impl Tenant {
+    /// Returns the tenant that it is about.
+    #[must_use]
+    pub fn id(&self) -> TenantId {
+        TenantId::new(self.name.as_str()).expect("names of resources and of tenants have one form")
+    }
+}
+
 // === impl PolicyMode ===
 
 impl PolicyMode {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_types::{ResourceName, TenantId};
+use quorate_types::ResourceName;
 
 use super::{Links, NAMES_SHOWN_MAX, Reference, may_serve, may_use};
 use crate::access::Hosts;
@@ -123,7 +123,7 @@ impl Links<'_> {
 
     /// Members of groups that are named by an issuer can only come from one that there is.
     pub(super) fn members(&mut self, tenant: &Tenant) {
-        let id = TenantId::new(tenant.name.as_str()).expect("names of resources and of tenants have one form");
+        let id = tenant.id();
         let issuers = self.declared.iter().filter(|one| one.kind == Kind::Issuer);
         let usable = issuers.filter(|one| one.tenant.as_ref().is_none_or(|owner| may_use(&id, owner)));
         let usable: BTreeSet<&str> = usable.map(|one| one.name.as_str()).collect();
