@@ -3,9 +3,9 @@
 //! A token endpoint gets a secret, so that it is reached over TLS, or on this machine. Texts that are sent to it are held
 //! against the characters that OAuth allows (RFC 6749, appendix A). Whether a file or variable exists is not judged here.
 
-use url::{Host, Url};
+use url::Url;
 
-use super::{Site, parsed, secret};
+use super::{Site, parsed, secret, trusted_url};
 use crate::credential::{ClientCredentials, Credential, HeaderSource};
 use crate::error::{Reason, shown};
 use crate::form::credential::{
@@ -125,21 +125,11 @@ fn client(
 /// Checks where a secret is sent to.
 fn token_url(text: &str) -> Result<Url, Reason> {
     let url = check_url(text)?;
-    if url.scheme() == "https" || is_this_machine(&url) {
+    if url.scheme() == "https" || trusted_url::is_loopback(&url) {
         return Ok(url);
     }
     let message = "a secret is sent there: it must be https, unless it is on this machine".to_owned();
     Err(Reason::Invalid { value: shown(text), message })
-}
-
-fn is_this_machine(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        // Reserved for loopback (RFC 6761 §6.3).
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 /// Checks a text of visible ASCII characters and spaces (`VSCHAR`, RFC 6749 §A.1).

@@ -45,8 +45,10 @@ pub(super) fn issuer(text: &str) -> Result<String, Reason> {
     Ok(text.to_owned())
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether a URL leads to this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
+        // Reserved for loopback (RFC 6761 §6.3).
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
