@@ -23,6 +23,9 @@ pub const INTEROP: &str = "QUORATE_INTEROP_DIR";
 /// Folder in which `npm install` of `tests/openapi/package.json` was run.
 pub const OPENAPI: &str = "QUORATE_OPENAPI_DIR";
 
+/// Folder in which `npm install` of `tests/identity/idp/package.json` was run.
+pub const IDENTITY: &str = "QUORATE_IDENTITY_DIR";
+
 /// The binary of this name.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ use crate::{
 const STAMP: &str = "installed-from";
 
 /// The folders with a package.json and its lock.
-const NPM_FOLDERS: [&str; 3] = ["tests/conformance", "tests/interop/ts", "tests/openapi"];
+const NPM_FOLDERS: [&str; 4] = ["tests/conformance", "tests/interop/ts", "tests/openapi", "tests/identity/idp"];
 
 /// Where a package of documents has them with every reference written out: 340 MB that no test reads.
 const EXPANDED: (&str, &str) = ("node_modules/@octokit/openapi/generated", ".deref.json");
@@ -88,6 +88,13 @@ pub(crate) fn openapi(repo: &Repo) -> Result<PathBuf> {
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
+    Ok(folder)
+}
+
+/// Installs the identity provider; gives back the folder that has its `node_modules`.
+pub(crate) fn identity(repo: &Repo) -> Result<PathBuf> {
+    let folder = repo.target().join("identity");
+    npm(&repo.root().join(NPM_FOLDERS[3]), &folder)?;
     Ok(folder)
 }
 

@@ -7,6 +7,7 @@
 //! | interop     | clients and servers that nobody here wrote                       | npm and PyPI packages |
 //! | conformance | the official suite, directly and through the gateway             | npm packages |
 //! | openapi     | APIs as tool servers, with documents of public APIs              | npm packages |
+//! | identity    | OAuth clients of SDKs, with an identity provider that nobody here wrote | npm and PyPI packages |
 //!
 //! All areas build with the features of the whole workspace, so that no crate is compiled twice. A step whose ground
 //! is missing is reported as not run and fails the run.
@@ -19,10 +20,18 @@ use clap::{Args, ValueEnum};
 use crate::{fuzz, packages, repo::Repo, run::Cmd, steps::Steps};
 
 /// The integration tests that are areas of their own: they need installed packages and running binaries.
-const SUITES: [&str; 3] = ["interop", "conformance", "openapi"];
+const SUITES: [&str; 4] = ["interop", "conformance", "openapi", "identity"];
 
 /// The binaries that tests start.
 const BINARIES: [&str; 3] = ["quorate", "mcp-fixture", "mcp-child"];
+
+/// What a suite needs: the variable that tells it where that is, and what installs it.
+type Ground = (&'static str, fn(&Repo) -> Result<PathBuf>);
+
+const INTEROP: Ground = ("QUORATE_INTEROP_DIR", packages::interop);
+const CONFORMANCE: Ground = ("QUORATE_CONFORMANCE_DIR", packages::conformance);
+const OPENAPI: Ground = ("QUORATE_OPENAPI_DIR", packages::openapi);
+const IDENTITY: Ground = ("QUORATE_IDENTITY_DIR", packages::identity);
 
 /// What to test.
 #[derive(Debug, Clone, Args)]
@@ -45,6 +54,8 @@ enum Area {
     Conformance,
     /// APIs as tool servers.
     Openapi,
+    /// OAuth clients of SDKs and a real identity provider.
+    Identity,
 }
 
 pub(crate) fn run(repo: &Repo, options: &Options) -> Result<()> {
@@ -55,13 +66,14 @@ pub(crate) fn run(repo: &Repo, options: &Options) -> Result<()> {
     for area in areas {
         match area {
             Area::Fuzz => fuzz::smoke(repo, &mut steps),
-            Area::Unit | Area::Interop | Area::Conformance | Area::Openapi if !built => {
+            Area::Unit | Area::Interop | Area::Conformance | Area::Openapi | Area::Identity if !built => {
                 steps.not_run(area.name(), "the binaries could not be built");
             }
             Area::Unit => unit(repo, &mut steps),
-            Area::Interop => suite(repo, area.name(), "QUORATE_INTEROP_DIR", packages::interop, &mut steps),
-            Area::Conformance => suite(repo, area.name(), "QUORATE_CONFORMANCE_DIR", packages::conformance, &mut steps),
-            Area::Openapi => suite(repo, area.name(), "QUORATE_OPENAPI_DIR", packages::openapi, &mut steps),
+            Area::Interop => suite(repo, area.name(), &[INTEROP], &mut steps),
+            Area::Conformance => suite(repo, area.name(), &[CONFORMANCE], &mut steps),
+            Area::Openapi => suite(repo, area.name(), &[OPENAPI], &mut steps),
+            Area::Identity => suite(repo, area.name(), &[INTEROP, IDENTITY], &mut steps),
         }
     }
     steps.finish("test")
@@ -85,6 +97,7 @@ impl Area {
             Self::Interop => SUITES[0],
             Self::Conformance => SUITES[1],
             Self::Openapi => SUITES[2],
+            Self::Identity => SUITES[3],
         }
     }
 }
@@ -109,19 +122,23 @@ fn integration_tests(repo: &Repo) -> BTreeSet<&str> {
     tests.filter(|name| !SUITES.contains(name)).collect()
 }
 
-/// Installs what a suite needs and runs it; `variable` tells it where that is.
-fn suite(repo: &Repo, name: &str, variable: &str, install: impl FnOnce(&Repo) -> Result<PathBuf>, steps: &mut Steps) {
-    let mut folder = None;
-    steps.run(&format!("{name}: packages"), || {
-        folder = Some(install(repo)?);
+/// Installs what a suite needs and runs it.
+fn suite(repo: &Repo, name: &str, grounds: &[Ground], steps: &mut Steps) {
+    let mut folders = Vec::new();
+    let installed = steps.run(&format!("{name}: packages"), || {
+        for (variable, install) in grounds {
+            folders.push((variable, install(repo)?));
+        }
         Ok(())
     });
-    match folder {
-        Some(folder) => {
-            steps.run(name, || cargo_test(repo).args(["--test", name]).env(variable, folder).run());
-        }
-        None => steps.not_run(name, "its packages could not be installed"),
+    if !installed {
+        steps.not_run(name, "its packages could not be installed");
+        return;
     }
+    steps.run(name, || {
+        let test = cargo_test(repo).args(["--test", name]);
+        folders.iter().fold(test, |test, (variable, folder)| test.env(variable, folder)).run()
+    });
 }
 
 fn cargo_test(repo: &Repo) -> Cmd {

@@ -1,0 +1,7 @@
+//! Who callers are and what they may do, with an identity provider and OAuth clients that nobody here wrote.
+//!
+//! The identity provider is npm `oidc-provider` ([`idp`]), the clients are those of the SDKs and raw HTTP. Each
+//! test has a provider and a gateway of its own, as processes on loopback; nothing is shared but installed packages.
+
+mod idp;
+mod provider;
