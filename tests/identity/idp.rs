@@ -62,6 +62,15 @@ impl Idp {
         Ok(Self { _process: process, issuer, control })
     }
 
+    /// Starts a protected server that takes its tokens, and is not the gateway.
+    pub(crate) fn reference(&self) -> anyhow::Result<(Process, String)> {
+        let mut command = Command::new(paths::node(paths::INTEROP)?);
+        command.arg(installed_scripts()?.join("reference.mjs")).arg(&self.issuer);
+        let mut process = Process::start("the reference", &mut command)?;
+        let url = process.line(PATIENCE, |line| line.strip_prefix("listening on ").map(str::to_owned))?;
+        Ok((process, url))
+    }
+
     /// Changes what its tokens are like from now on: `format`, `algorithm`, `ttlSeconds`, `claims`.
     pub(crate) fn set(&self, settings: &Value) -> anyhow::Result<()> {
         self.ask("/settings", settings).map(drop)
@@ -109,6 +118,11 @@ impl Idp {
             "resource": resource, "scope": scope,
         });
         text(&self.ask("/grant", &json!({ "client": client, "parameters": parameters }))?, "access_token")
+    }
+
+    /// Says what is found at a URL that is a program's id.
+    pub(crate) fn publish(&self, url: &str, document: &Value) -> anyhow::Result<()> {
+        self.ask("/documents", &json!({ "url": url, "document": document })).map(drop)
     }
 
     /// The requests since the last time: method, path and the parameters that matter.

@@ -1,7 +1,9 @@
 //! Who callers are and what they may do, with an identity provider and OAuth clients that nobody here wrote.
 //!
-//! The identity provider is npm `oidc-provider` ([`idp`]), the clients are those of the SDKs and raw HTTP. Each
+//! The identity provider is npm `oidc-provider` ([`idp`]), the clients are those of the SDKs ([`client`]) and raw HTTP. Each
 //! test has a provider and a gateway of its own, as processes on loopback; nothing is shared but installed packages.
 
+mod client;
+mod dance;
 mod idp;
 mod provider;
