@@ -6,4 +6,5 @@
 mod client;
 mod dance;
 mod idp;
+mod page;
 mod provider;
