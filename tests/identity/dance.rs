@@ -2,33 +2,80 @@
 //! sends its person, gets a token for the toolset, calls, refreshes, and steps up when a tool needs more.
 
 use anyhow::{Context as _, ensure};
-use quorate_tests::process::Process;
+use quorate_tests::{
+    process::Process,
+    raw::{backend::Backend, gateway::Gateway, mcp::Mcp},
+};
 use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Library},
     idp::Idp,
+    site::Site,
 };
 
-/// A provider and a protected toolset.
+/// People may read, and write where their token has the scope for it.
+const POLICY: &str = r#"
+    permit(principal, action in [Action::"mcp:connect", Action::"mcp:list"], resource);
+    permit(principal, action == Action::"mcp:call", resource == Tool::"files/read");
+    @scope("files:write")
+    permit(principal, action == Action::"mcp:call", resource == Tool::"files/write");
+"#;
+
+/// A provider, a protected toolset, and what stands behind it.
 struct Ground {
     idp: Idp,
     url: String,
-    _server: Process,
+    server: Server,
+}
+
+/// What protects the toolset.
+enum Server {
+    /// The gateway, in front of a tool server.
+    Gateway { files: Backend, _gateway: Gateway },
+    /// A server that does it by itself.
+    Reference { _process: Process },
 }
 
 // === impl Ground ===
 
 impl Ground {
+    fn new() -> anyhow::Result<Self> {
+        let idp = Idp::start()?;
+        let files = Mcp::new("files").tools(&["read", "write"]).start()?;
+        let toolset = json!({
+            "servers": ["files"], "naming": "bare", "scopes": ["mcp", "files:read"], "denied": "forbidden",
+        });
+        let site = Site::new()
+            .signed_by(&idp)
+            .with("ToolServer", "files", json!({ "urls": [files.url()] }))
+            .with("Toolset", "tools", toolset)
+            .policy(POLICY);
+        let gateway = site.start()?;
+        let url = format!("http://{}/mcp/tools", gateway.address);
+        Ok(Self { idp, url, server: Server::Gateway { files, _gateway: gateway } })
+    }
+
     fn reference() -> anyhow::Result<Self> {
         let idp = Idp::start()?;
         let (process, url) = idp.reference()?;
-        Ok(Self { idp, url, _server: process })
+        Ok(Self { idp, url, server: Server::Reference { _process: process } })
     }
 
     /// A program that was registered at the provider before.
     fn desk(&self) -> Value {
         json!({ "id": "desk", "issuer": self.idp.issuer })
+    }
+
+    /// That so many calls came to the tool server, and nothing with them that a client shows us.
+    fn check_what_passed(&self, calls: usize) -> anyhow::Result<()> {
+        let Server::Gateway { files, .. } = &self.server else { return Ok(()) };
+        let seen = files.seen();
+        let passed = seen.iter().find(|request| request.header("authorization").is_some());
+        ensure!(passed.is_none(), "a token was passed on: {passed:?}");
+        let came = files.count("tools/call");
+        ensure!(came == calls, "{came} calls came to the tool server, not {calls}");
+        Ok(())
     }
 
     /// Every authorization and every token was asked for this toolset, with PKCE.
@@ -67,7 +114,8 @@ fn dance(library: Library, ground: &Ground) -> anyhow::Result<()> {
     assert_eq!(client.visits, 2, "the person agrees to more");
 
     client.close()?;
-    ground.check_what_was_asked()
+    ground.check_what_was_asked()?;
+    ground.check_what_passed(3)
 }
 
 #[test]
@@ -81,8 +129,38 @@ fn every_sdk_dances_with_a_server_that_is_not_the_gateway() -> anyhow::Result<()
 }
 
 #[test]
+fn version_1_of_the_typescript_sdk_dances() -> anyhow::Result<()> {
+    dance(Library::TsV1, &Ground::new()?)
+}
+
+#[test]
+fn version_2_of_the_typescript_sdk_dances_with_sessions() -> anyhow::Result<()> {
+    dance(Library::TsV2Legacy, &Ground::new()?)
+}
+
+#[test]
+fn version_2_of_the_typescript_sdk_dances_without_sessions() -> anyhow::Result<()> {
+    dance(Library::TsV2Modern, &Ground::new()?)
+}
+
+#[test]
+fn version_1_of_the_python_sdk_dances() -> anyhow::Result<()> {
+    dance(Library::PythonV1, &Ground::new()?)
+}
+
+#[test]
+fn version_2_of_the_python_sdk_dances_with_sessions() -> anyhow::Result<()> {
+    dance(Library::PythonV2Legacy, &Ground::new()?)
+}
+
+#[test]
+fn version_2_of_the_python_sdk_dances_without_sessions() -> anyhow::Result<()> {
+    dance(Library::PythonV2Modern, &Ground::new()?)
+}
+
+#[test]
 fn every_sdk_registers_itself_where_nobody_knows_it() -> anyhow::Result<()> {
-    let ground = Ground::reference()?;
+    let ground = Ground::new()?;
 
     for library in Library::ALL {
         let mut client =
@@ -98,7 +176,7 @@ fn every_sdk_registers_itself_where_nobody_knows_it() -> anyhow::Result<()> {
 
 #[test]
 fn every_sdk_is_known_by_its_metadata_document() -> anyhow::Result<()> {
-    let ground = Ground::reference()?;
+    let ground = Ground::new()?;
     let id = "https://client.test/identity.json";
     let document = json!({
         "client_id": id, "client_name": "tests of identity", "redirect_uris": ["http://127.0.0.1:9/callback"],
@@ -122,7 +200,7 @@ fn every_sdk_is_known_by_its_metadata_document() -> anyhow::Result<()> {
 
 #[test]
 fn a_person_who_does_not_consent_gets_no_further() -> anyhow::Result<()> {
-    let ground = Ground::reference()?;
+    let ground = Ground::new()?;
 
     for library in [Library::TsV1, Library::TsV2Modern, Library::PythonV1, Library::PythonV2Modern] {
         let Err(refused) = Client::connect(library, &ground.url, "mallory", &ground.desk()) else {
@@ -132,12 +210,12 @@ fn a_person_who_does_not_consent_gets_no_further() -> anyhow::Result<()> {
         ensure!(refused.contains("access_denied"), "{library:?}: {refused}");
     }
 
-    Ok(())
+    ground.check_what_passed(0)
 }
 
 #[test]
 fn programs_without_a_person_call_with_their_own_credentials() -> anyhow::Result<()> {
-    let ground = Ground::reference()?;
+    let ground = Ground::new()?;
 
     for library in Library::ALL {
         let connected = Client::connect_as(library, &ground.url, "robot", &ground.idp.issuer);
@@ -148,5 +226,5 @@ fn programs_without_a_person_call_with_their_own_credentials() -> anyhow::Result
 
     let requests = ground.idp.requests()?;
     ensure!(!requests.iter().any(|request| request["path"] == "/auth"), "a person was asked: {requests:?}");
-    Ok(())
+    ground.check_what_passed(Library::ALL.len())
 }

@@ -120,6 +120,11 @@ impl Idp {
         text(&self.ask("/grant", &json!({ "client": client, "parameters": parameters }))?, "access_token")
     }
 
+    /// Takes a token of a program without a secret back (RFC 7009).
+    pub(crate) fn revoke(&self, client: &str, token: &str) -> anyhow::Result<()> {
+        self.ask("/revoke", &json!({ "client": client, "token": token })).map(drop)
+    }
+
     /// Says what is found at a URL that is a program's id.
     pub(crate) fn publish(&self, url: &str, document: &Value) -> anyhow::Result<()> {
         self.ask("/documents", &json!({ "url": url, "document": document })).map(drop)

@@ -3,8 +3,17 @@
 //! The identity provider is npm `oidc-provider` ([`idp`]), the clients are those of the SDKs ([`client`]) and raw HTTP. Each
 //! test has a provider and a gateway of its own, as processes on loopback; nothing is shared but installed packages.
 
+mod caller;
+mod certificates;
 mod client;
+mod combinations;
 mod dance;
+mod flood;
 mod idp;
+mod opaque;
+mod outage;
 mod page;
 mod provider;
+mod sessions;
+mod site;
+mod tokens;

@@ -1,0 +1,68 @@
+//! An authority of a SPIFFE trust domain, and the certificates that it gives to a server and to workloads.
+//!
+//! Everything is made anew for each test, and lies in the test's folder as PEM files.
+
+use std::{fs, path::Path};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// An authority.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+    pem: String,
+}
+
+/// A certificate with its key, as a TLS client takes them.
+pub(crate) struct Identity {
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) key: PrivateKeyDer<'static>,
+}
+
+// === impl Authority ===
+
+impl Authority {
+    /// A new one.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate()?;
+        let made = params.self_signed(&key)?;
+        let (certificate, pem) = (made.der().clone(), made.pem());
+        Ok(Self { issuer: Issuer::new(params, key), certificate, pem })
+    }
+
+    /// What its certificates are held against.
+    pub(crate) fn certificate(&self) -> CertificateDer<'static> {
+        self.certificate.clone()
+    }
+
+    /// Writes its certificate to a PEM file.
+    pub(crate) fn write_bundle(&self, file: &Path) -> anyhow::Result<()> {
+        Ok(fs::write(file, &self.pem)?)
+    }
+
+    /// Writes a server's certificate and key for `localhost` and 127.0.0.1 to PEM files.
+    pub(crate) fn write_server(&self, certificate: &Path, key: &Path) -> anyhow::Result<()> {
+        let params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        let own = KeyPair::generate()?;
+        fs::write(certificate, params.signed_by(&own, &self.issuer)?.pem())?;
+        Ok(fs::write(key, own.serialize_pem())?)
+    }
+
+    /// The certificate of the workload with this SPIFFE id.
+    pub(crate) fn workload(&self, id: &str) -> anyhow::Result<Identity> {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(id.try_into()?)];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let own = KeyPair::generate()?;
+        let certificate = params.signed_by(&own, &self.issuer)?.der().clone();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.serialize_der()));
+        Ok(Identity { certificate, key })
+    }
+}
