@@ -13,7 +13,7 @@ use quorate_audit::{Change, Decision as Decided, Event, Failure, Origin, Who};
 use quorate_config::Difference;
 use quorate_policy::{Action, Decision, PolicyRef, Resource, Verdict};
 use quorate_runtime::clock;
-use quorate_types::Principal;
+use quorate_types::{Principal, ResourceName};
 
 use crate::ask::Asked;
 use crate::authenticate;
@@ -65,6 +65,21 @@ pub(crate) fn unknown(accepted: &Accepted, error: &authenticate::Error) {
     }));
     if admits(services) {
         tracing::info!(listener = %connection.listener, %peer, reason, %error, "a caller is not known");
+    }
+}
+
+/// Tells of a client whose certificate was refused in its handshake, or who had none and needs one.
+pub(crate) fn certificate_refused(services: &Services, listener: &ResourceName, reason: &'static str) {
+    services.metrics.rejected("handshake", reason);
+    services.audit.record(Event::AuthenticationFailed(Failure {
+        reason,
+        method: "certificate",
+        credential: None,
+        at: Some(listener.as_str().into()),
+        origin: Origin::default(),
+    }));
+    if admits(services) {
+        tracing::info!(%listener, reason, "the certificate of a client is refused");
     }
 }
 

@@ -329,7 +329,7 @@ pub async fn decide(classified: Classified) -> Result<Permitted, Error> {
 pub(crate) fn decide_ask(asked: Asked<'_>) -> Result<PermittedAsk<'_>, Denied> {
     let action = asked.action();
     let judge = asked.services.judge.load();
-    let rights = judge.rights(&asked.principal);
+    let rights = judge.rights(asked.principal);
     let resource = Resource {
         tenant: &asked.toolset.tenant,
         toolset: asked.toolset.name.as_str(),
@@ -355,7 +355,7 @@ pub(crate) fn may_subscribe(
 ) -> bool {
     let item = Item::Resource(Named { server: server.as_str(), name: uri, exposed: uri, tags: &[] });
     let resource = Resource { tenant: &toolset.tenant, toolset: toolset.name.as_str(), item };
-    judge.may(rights, Action::Subscribe, resource)
+    judge.decide(rights, Action::Subscribe, resource, None).verdict.is_allowed()
 }
 
 /// The action that an operation is, as a principal would be allowed it.

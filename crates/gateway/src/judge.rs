@@ -9,7 +9,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use quorate_policy::{Action, Decision, Item, Named, Policies, Question, Resource, Subject};
+use quorate_policy::{Action, Decision, Denial, Item, Named, Policies, Question, Resource, Subject, Verdict};
 use quorate_types::{Principal, TenantId};
 
 /// Decisions that are remembered of one caller: all items of a large toolset. One takes about 200 bytes.
@@ -88,12 +88,13 @@ impl Judge {
         decision
     }
 
-    /// Tells whether a caller may do something with some arguments: what lists are filtered by.
+    /// Tells whether a caller may do something with some arguments: what lists are filtered by. What only scopes are
+    /// missing for is there too, so that clients can ask for them.
     pub(crate) fn may(&self, rights: &Rights, action: Action, resource: Resource<'_>) -> bool {
         if let Some(decision) = rights.remembered(self.hash(action, &resource), action, &resource) {
-            return decision.verdict.is_allowed();
+            return is_shown(&decision.verdict);
         }
-        self.policies.may(&rights.subject, action, resource).is_allowed()
+        is_shown(&self.policies.may(&rights.subject, action, resource))
     }
 
     fn hash(&self, action: Action, resource: &Resource<'_>) -> u64 {
@@ -152,6 +153,10 @@ impl Remembered {
             && self.names.iter().map(AsRef::as_ref).eq(names(resource))
             && *self.tags == *tags(resource)
     }
+}
+
+const fn is_shown(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Allow | Verdict::Deny(Denial::MissingScopes(_)))
 }
 
 /// Toolset, server, name, and the name as it is exposed; empty where there is none.

@@ -257,7 +257,7 @@ impl Gateway {
     /// [`Error`] names the resource that cannot be run; then nothing has changed.
     pub async fn apply(&self, resources: &ResourceSet) -> Result<(), Error> {
         let mut running = self.shared.running.lock().await;
-        let judge = Arc::new(self.judge(resources)?);
+        let judge = Arc::new(self.judge(resources));
         let identities = self.identities(resources, &judge, &self.shared.snapshot.load().identities)?;
         let mut apis = apis::load(resources, |server| running.api_of(server)).await?;
         let backends = self.backends(resources, &running, &mut apis.fresh)?;

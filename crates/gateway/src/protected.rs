@@ -76,6 +76,8 @@ pub(crate) enum WellKnown<'a> {
 pub(crate) enum Challenge<'a> {
     /// It showed nothing.
     Unknown,
+    /// It showed something in a way that is not taken.
+    InvalidRequest,
     /// What it showed is refused.
     InvalidToken,
     /// Its token lacks scopes: all that it needs.
@@ -204,6 +206,7 @@ pub(crate) fn challenge(site: Site<'_>, challenge: Challenge<'_>) -> HeaderValue
     let mut text = "Bearer realm=\"quorate\"".to_owned();
     let error = match challenge {
         Challenge::Unknown => None,
+        Challenge::InvalidRequest => Some("invalid_request"),
         Challenge::InvalidToken => Some("invalid_token"),
         Challenge::InsufficientScope(_) => Some("insufficient_scope"),
     };
@@ -213,7 +216,7 @@ pub(crate) fn challenge(site: Site<'_>, challenge: Challenge<'_>) -> HeaderValue
     }
     let scopes = match challenge {
         Challenge::InsufficientScope(scopes) => scopes,
-        Challenge::Unknown | Challenge::InvalidToken => &demands.access.scopes,
+        Challenge::Unknown | Challenge::InvalidRequest | Challenge::InvalidToken => &demands.access.scopes,
     };
     if !scopes.is_empty() {
         let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();

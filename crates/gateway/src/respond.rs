@@ -248,9 +248,12 @@ impl Refusal {
             }
             Self::Authenticate(unknown) => match unknown.error.code() {
                 Code::Unavailable => drop(headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS)),
-                _ => {
-                    let is_wrong = unknown.error.is_about_credentials();
-                    let why = if is_wrong { Challenge::InvalidToken } else { Challenge::Unknown };
+                code => {
+                    let why = match (code, unknown.error.is_about_credentials()) {
+                        (Code::InvalidArgument, _) => Challenge::InvalidRequest,
+                        (_, true) => Challenge::InvalidToken,
+                        (_, false) => Challenge::Unknown,
+                    };
                     headers.insert(WWW_AUTHENTICATE, protected::challenge(unknown.accepted.site(), why));
                 }
             },

@@ -9,11 +9,11 @@ use crate::resource::Kind;
 /// What a principal wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
-    /// Open, listen on, or end a session; discover what is served.
+    /// Be a client at all: open, listen on, or end a session, discover what is served, follow a task.
     Connect,
     /// List tools, prompts, resources or templates.
     List,
-    /// Call a tool, or follow the task that a call became.
+    /// Call a tool.
     Call,
     /// Read a resource.
     Read,
@@ -96,9 +96,11 @@ impl Action {
     /// What the action means, for the schema's page.
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
-            Self::Connect => "open, listen on, or end a session; discover what is served",
+            Self::Connect => {
+                "be a client of the toolset at all, which every other action needs as well; follow tasks that its calls began"
+            }
             Self::List => "list tools, prompts, resources or templates; each entry is then held against its own use",
-            Self::Call => "call a tool, or follow the task that a call became",
+            Self::Call => "call a tool",
             Self::Read => "read a resource",
             Self::Get => "get a prompt",
             Self::Complete => "have an argument of a prompt or of a resource template completed",

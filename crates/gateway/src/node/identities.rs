@@ -8,14 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use quorate_config::resource::identity::{
-    Algorithm, ClientAuthentication, Introspection, Issuer, KeySource, Oidc, PolicyMode, Subject, Tokens, Vouching,
+    Algorithm, ClientAuthentication, Introspection, Issuer, KeySource, Oidc, Subject, Tokens, Vouching,
 };
 use quorate_config::{ApiKey, ResourceSet, SecretSource};
 use quorate_http::client::{self, Client};
 use quorate_identity::api_key::{self, Keys, Mac, MacKey};
 use quorate_identity::issuer::{self, Check, Config, Introspected, Rules, Signed, TenantRule};
 use quorate_identity::{ClaimPath, Endpoint, FetchError, Issuers, KeySet, Observer};
-use quorate_policy::{ArgumentType, Document, Group, Mode, Policies};
+use quorate_policy::Policies;
 use quorate_runtime::entropy;
 use quorate_tls::{ClientOptions, ClientTls, TrustDomain};
 use quorate_types::{Principal, ResourceName, Secret, TenantId};
@@ -61,9 +61,6 @@ pub enum Invalid {
         /// What is wrong.
         problem: String,
     },
-    /// Policies.
-    #[error("{}", lines(.0))]
-    Policies(Vec<quorate_policy::Problem>),
 }
 
 /// Hears of the servers of issuers, for the log.
@@ -97,13 +94,11 @@ impl Observer for Heard {
 
 impl Gateway {
     /// Makes the judge of a configuration's policies.
-    pub(super) fn judge(&self, resources: &ResourceSet) -> Result<Judge, Error> {
+    pub(super) fn judge(&self, resources: &ResourceSet) -> Judge {
         if self.shared.allow_all {
-            return Ok(Judge::new(Policies::allow_all()));
+            return Judge::new(Policies::allow_all());
         }
-        let (documents, groups) = (documents(resources), groups(resources));
-        let policies = Policies::compile(&documents, &groups).map_err(Invalid::Policies)?;
-        Ok(Judge::new(policies))
+        Judge::new(resources.compile_policies())
     }
 
     /// Makes the sources of identities of a configuration; `before` are those that run.
@@ -219,7 +214,7 @@ type Problem = (&'static str, String);
 
 fn signed(oidc: &Oidc) -> Result<Signed, Problem> {
     let keys = match &oidc.keys {
-        KeySource::Discovery => issuer::Keys::OpenId,
+        KeySource::Discovery => issuer::Keys::Metadata,
         KeySource::Url(url) => issuer::Keys::Url(endpoint("spec.oidc.jwksUrl", url)?),
         KeySource::File(file) => {
             let key = "spec.oidc.jwksFile";
@@ -276,7 +271,11 @@ fn rules(issuer: &Issuer, tokens: &Tokens) -> Result<Rules, Problem> {
         },
         agent: optional("agentClaim", &tokens.agent_claim)?,
         groups: optional("groupsClaim", &tokens.groups_claim)?,
-        scopes: Some(path("scopesClaim", &tokens.scopes_claim)?),
+        // Where the document says nothing, `scp` is as good as `scope`.
+        scopes: match tokens.scopes_claim.as_str() {
+            "scope" => None,
+            claim => Some(path("scopesClaim", claim)?),
+        },
     })
 }
 
@@ -298,47 +297,6 @@ fn key(key: &ApiKey) -> Result<api_key::Config, Invalid> {
         groups: BTreeSet::new(),
         secrets: key.secrets.iter().map(secret).collect::<Result<_, _>>()?,
     })
-}
-
-fn documents(resources: &ResourceSet) -> Vec<Document> {
-    let document = |policy: &quorate_config::Policy| Document {
-        name: policy.name.clone(),
-        tenant: policy.tenant.clone(),
-        text: policy.cedar.clone(),
-        arguments: policy.arguments.iter().map(|(name, kind)| (name.clone(), argument(*kind))).collect(),
-        mode: match policy.mode {
-            PolicyMode::Enforce => Mode::Enforce,
-            PolicyMode::DryRun => Mode::DryRun,
-        },
-    };
-    resources.policies().iter().map(document).collect()
-}
-
-fn groups(resources: &ResourceSet) -> Vec<Group> {
-    let of_tenant = |tenant: &quorate_config::Tenant| {
-        // The name of a tenant is checked as that of any resource.
-        let id = TenantId::new(tenant.name.as_str()).unwrap_or_default();
-        let group = move |group: &quorate_config::resource::identity::Group| Group {
-            tenant: id.clone(),
-            name: group.name.clone(),
-            within: group.within.clone(),
-            agents: group.agents.clone(),
-            users: group.users.clone(),
-        };
-        tenant.groups.iter().map(group).collect::<Vec<_>>()
-    };
-    resources.tenants().iter().flat_map(of_tenant).collect()
-}
-
-const fn argument(kind: quorate_config::resource::identity::ArgumentType) -> ArgumentType {
-    use quorate_config::resource::identity::ArgumentType as Given;
-    match kind {
-        Given::String => ArgumentType::String,
-        Given::Integer => ArgumentType::Integer,
-        Given::Number => ArgumentType::Number,
-        Given::Boolean => ArgumentType::Boolean,
-        Given::Strings => ArgumentType::Strings,
-    }
 }
 
 const fn algorithm(algorithm: Algorithm) -> quorate_identity::Algorithm {
@@ -373,8 +331,4 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
         return Err(std::io::Error::other(format!("it has more than {KEYS_BYTES_MAX} bytes")));
     }
     Ok(text)
-}
-
-fn lines(problems: &[quorate_policy::Problem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

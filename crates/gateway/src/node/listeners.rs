@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use quorate_config::resource::identity::{Issuer, Vouching};
 use quorate_config::{Listener, ResourceSet, TlsFiles, TrustedIssuers};
+use quorate_http::Observer;
 use quorate_http::server::{Limits, Server};
 use quorate_runtime::ingress::{self, LimitCounter, Socket};
 use quorate_tls::{ClientAuth, DomainFiles, Reload, ServerTls, TrustDomain, Watch, WatchConfig};
@@ -17,7 +18,28 @@ use quorate_types::{ResourceName, TenantId};
 use tokio::sync::Semaphore;
 
 use super::{Error, Gateway, Running, RunningListener};
+use crate::audit;
 use crate::pipeline::Pipeline;
+use crate::snapshot::Services;
+
+/// Hears what the server of a listener refuses.
+struct Refusals {
+    limits: LimitCounter,
+    services: Arc<Services>,
+    listener: ResourceName,
+}
+
+// === impl Refusals ===
+
+impl Observer for Refusals {
+    fn limit_hit(&self, limit: &'static str) {
+        self.limits.limit_hit(limit);
+    }
+
+    fn client_refused(&self, reason: &'static str) {
+        audit::certificate_refused(&self.services, &self.listener, reason);
+    }
+}
 
 // === impl Gateway ===
 
@@ -79,7 +101,12 @@ impl Gateway {
         let tls = listener.tls.as_ref().map(load).transpose();
         let tls = tls.map_err(|source| Error::Tls { listener: name.clone(), source })?;
         let certificate = tls.as_ref().map(|tls| Arc::new(watch(tls, name.clone())));
-        let server = Server::new(limits, tls, Arc::new(LimitCounter(metrics.clone())))
+        let observer = Refusals {
+            limits: LimitCounter(metrics.clone()),
+            services: Arc::clone(&self.shared.services),
+            listener: name.clone(),
+        };
+        let server = Server::new(limits, tls, Arc::new(observer))
             .map_err(|source| Error::Limit { listener: name.clone(), source })?;
         let config = ingress::Config {
             name: name.clone(),

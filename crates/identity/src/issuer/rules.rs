@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use quorate_types::{Principal, TenantId, Timestamp, User};
 use serde_json::{Map, Value};
 
-use super::config::{Config, Rules, Subject, TenantRule};
+use super::config::{Check, Config, Rules, Subject, TenantRule};
 use crate::refused::Why;
 use crate::token::claims;
 use crate::verified::{THUMBPRINT_BYTES, Terms, Verified};
@@ -81,12 +81,21 @@ fn terms(rules: &Rules, claims: &Claims) -> Result<Terms, Why> {
 fn caller(config: &Config, claims: &Claims) -> Result<(Option<String>, Option<User>), Why> {
     let rules = &config.rules;
     let qualified = |name: &str| format!("{}/{name}", config.name);
-    let subject = rules.subject.find(claims).and_then(claims::name).ok_or_else(|| rules.subject.refuse())?;
+    // The program that the token was issued to (RFC 9068 §2.2, OpenID Connect Core §2).
+    let own = claims.get("client_id").or_else(|| claims.get("azp")).and_then(claims::name);
+    let subject = match (rules.subject.find(claims), &config.check) {
+        (Some(subject), _) => claims::name(subject),
+        // An answer about a program's own token may name no subject (RFC 7662 §2.2).
+        (None, Check::Introspected(_)) => own,
+        (None, Check::Signed(_)) => None,
+    };
+    let subject = subject.ok_or_else(|| rules.subject.refuse())?;
     let client = match rules.agent.as_ref().and_then(|path| Some((path, path.find(claims)?))) {
         None => None,
         Some((path, value)) => Some(claims::name(value).ok_or_else(|| path.refuse())?),
     };
-    let is_agent = rules.subject_is == Subject::Agent || client == Some(subject);
+    // A token whose subject is its program is the program's own: it must not pass for a person.
+    let is_agent = rules.subject_is == Subject::Agent || client == Some(subject) || own == Some(subject);
     if is_agent {
         return Ok((Some(qualified(subject)), None));
     }
@@ -146,7 +155,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::issuer::{Check, Keys, Signed};
+    use crate::issuer::{Keys, Signed};
     use crate::jwks::KeySet;
     use crate::token::claims::ClaimPath;
 
