@@ -24,7 +24,8 @@ pub(crate) struct Vocabulary {
     memberships: [EntityTypeName; 4],
     kinds: [EntityTypeName; Kind::ALL.len()],
     actions: [EntityUid; Action::ALL.len()],
-    action_entities: Vec<Entity>,
+    /// The actions and their group, which every question has.
+    action_entities: Entities,
     no_arguments: Context,
 }
 
@@ -41,7 +42,7 @@ impl Vocabulary {
             caller: uid(type_name(CALLER), CALLER_ID),
             memberships: [AGENT, GROUP, TENANT, USER].map(type_name),
             kinds: Kind::ALL.map(|kind| type_name(kind.as_str())),
-            action_entities: actions.iter().map(entity).collect(),
+            action_entities: Entities::from_entities(actions.iter().map(entity), None).expect("their ids differ"),
             actions,
             no_arguments: arguments([]),
         }
@@ -71,8 +72,7 @@ impl Vocabulary {
         attributes.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
 
         let caller = entity(self.caller.clone(), attributes, parents);
-        let entities = self.action_entities.iter().cloned().chain([caller]);
-        Entities::from_entities(entities, None).expect("their ids differ, and only the caller and actions have parents")
+        self.action_entities.clone().add_entities([caller], None).expect("a caller is no action, and has no cycle")
     }
 
     /// Adds a resource, whose id is `id`, to the entities of a caller.

@@ -4,7 +4,7 @@
 //!  Document, Group ──Policies::compile──▶ Policies ──subject(Principal)──▶ Subject
 //!                          └─▶ Problem       ├── decide(Subject, Question) ─▶ Decision
 //!                                            ├── may(Subject, …) ──────────▶ Verdict, for lists
-//!                                            └── explain(Subject, …) ──────▶ Explanation, for people
+//!                                            └── explain(Subject, …) ──────▶ Explanation, for people and for Cases
 //! ```
 //!
 //! Invariants: what no policy permits is denied; what a policy cannot be evaluated for is denied; a caller reaches
@@ -18,6 +18,7 @@
 mod action;
 mod arguments;
 mod bounds;
+mod case;
 mod check;
 mod compile;
 mod decision;
@@ -38,6 +39,7 @@ mod subject;
 mod view;
 
 pub use action::Action;
+pub use case::{Case, Expected, InvalidTarget, Judgement, Target, judge};
 pub use decision::{Decision, Denial, Question, Verdict};
 pub use document::{ArgumentType, Document, Mode, PolicyRef};
 pub use explain::{Considered, Explanation, Finding};
