@@ -102,7 +102,8 @@ impl Rule {
         scopes: BTreeSet<String>,
         declared: (&Arc<Declared>, usize),
     ) -> Result<Self, String> {
-        let json = policy.to_json().map_err(|error| error.to_string())?;
+        // From what was parsed: a policy that still has its text would parse that again.
+        let json = Policy::from(policy.as_ref().clone()).to_json().map_err(|error| error.to_string())?;
         let class = match (policy.effect(), document.mode) {
             (cedar_policy::Effect::Forbid, Mode::Enforce) => Class::Forbid,
             (cedar_policy::Effect::Permit, Mode::Enforce) => Class::Permit,
