@@ -30,7 +30,8 @@ use crate::verified::{THUMBPRINT_BYTES, Verified};
 
 /// The most issuers of a node: each may be a task, a connection and a set of keys.
 pub const ISSUERS_MAX: usize = 256;
-/// How many checked tokens are known. Each takes about 1 KiB, so that 10 MiB hold those of as many callers.
+/// How many checked tokens are known. Each takes about 2 KiB (measured: 1.8 with four groups and scopes each), so that
+/// 20 MiB hold those of as many callers.
 const ACCEPTED_MAX: usize = 10_000;
 /// How many tokens that will be refused again are known, so that a client that sends the same bad token for ever costs
 /// a lookup. Each takes about 200 bytes.

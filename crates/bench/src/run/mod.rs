@@ -6,6 +6,7 @@
 
 mod child;
 mod gateway;
+mod identity;
 mod memory;
 mod process;
 mod programs;
@@ -23,6 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::child::Child;
 use self::gateway::Gateway;
+use self::identity::Tokens;
 use self::memory::{Memory, Parked};
 use self::programs::Idle;
 use self::report::{Light, Numbers, Programs, Row, Shaped};
@@ -120,6 +122,7 @@ async fn measure(args: &Args) -> Result<Numbers> {
     let memory = Memory::measure(&gateway, args.sessions).await?;
     gateway.end().await?;
 
+    let tokens = Tokens::measure().await?;
     let bridged = bridged(args, &bench, &quorate, &sink_url).await?;
     let setting = Setting {
         bench: &bench,
@@ -141,7 +144,8 @@ async fn measure(args: &Args) -> Result<Numbers> {
 
     let gateway = Gateway::before(&quorate, &backend_url, &sink_url).await?;
     let parts = Parts { bench: &bench, backend: &backend, backend_url: &backend_url, gateway: &gateway };
-    let numbers = speed(args, &parts, memory, bridged, shaped, programs, &sink).await?;
+    let mut numbers = speed(args, &parts, memory, bridged, shaped, programs, &sink).await?;
+    numbers.table.extend(tokens.rows());
     gateway.check_metrics().await?;
     gateway.end().await?;
     backend.end().await?;

@@ -31,7 +31,7 @@ use crate::refused::Why;
 use crate::token::TokenId;
 use crate::verified::Verified;
 
-/// How many tokens that are good are known: as many as are used within a cache's time. Each takes about 1 KiB.
+/// How many tokens that are good are known: as many as are used within a cache's time. Each takes about 2 KiB.
 const GOOD_MAX: usize = 10_000;
 /// How many that are not, apart from them: bad ones must not push good ones out. Each takes about 150 bytes.
 const BAD_MAX: usize = 4_096;
