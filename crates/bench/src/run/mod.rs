@@ -7,6 +7,7 @@
 mod child;
 mod gateway;
 mod identity;
+mod keys;
 mod memory;
 mod process;
 mod programs;
@@ -25,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::child::Child;
 use self::gateway::Gateway;
 use self::identity::Tokens;
+use self::keys::ApiKeys;
 use self::memory::{Memory, Parked};
 use self::programs::Idle;
 use self::report::{Light, Numbers, Programs, Row, Shaped};
@@ -123,6 +125,7 @@ async fn measure(args: &Args) -> Result<Numbers> {
     gateway.end().await?;
 
     let tokens = Tokens::measure().await?;
+    let api_keys = ApiKeys::measure()?;
     let bridged = bridged(args, &bench, &quorate, &sink_url).await?;
     let setting = Setting {
         bench: &bench,
@@ -146,6 +149,7 @@ async fn measure(args: &Args) -> Result<Numbers> {
     let parts = Parts { bench: &bench, backend: &backend, backend_url: &backend_url, gateway: &gateway };
     let mut numbers = speed(args, &parts, memory, bridged, shaped, programs, &sink).await?;
     numbers.table.extend(tokens.rows());
+    numbers.table.extend(api_keys.rows());
     gateway.check_metrics().await?;
     gateway.end().await?;
     backend.end().await?;
