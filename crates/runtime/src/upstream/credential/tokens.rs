@@ -219,7 +219,7 @@ impl Shared {
         let Granted { authorization, life } = granted;
         let mut renewal = lock(&self.renewal);
         let failures = renewal.failures();
-        let usable_for = renewal.granted(asked_at, life, entropy::spread()).since(asked_at);
+        let usable_for = renewal.granted(asked_at, life, jitter()).since(asked_at);
         let token = Token { authorization, usable_until: began + usable_for, taken: AtomicBool::new(false) };
         self.token.store(Some(Arc::new(token)));
         drop(renewal);
@@ -234,13 +234,18 @@ impl Shared {
     /// Each failure is said: back-off bounds how often there is one.
     fn rest(&self, trouble: &Trouble) {
         let mut renewal = lock(&self.renewal);
-        let again_in: Duration = renewal.failed(self.now(), trouble.retry_after, entropy::spread());
+        let again_in: Duration = renewal.failed(self.now(), trouble.retry_after, jitter());
         let failures = renewal.failures();
         drop(renewal);
         let has_token = self.usable().is_some();
         let (server, failure, details) = (&self.server, &trouble.failure, &trouble.details);
         tracing::warn!(%server, %failure, details, failures, has_token, ?again_in, "a tool server's token cannot be had");
     }
+}
+
+/// Draws what sets the nodes of a cluster apart, which `entropy::spread` does not: it begins the same on each of them.
+fn jitter() -> u64 {
+    u64::from_le_bytes(entropy::secret())
 }
 
 /// Locks a mutex whose critical sections do not panic half-way through a change.
