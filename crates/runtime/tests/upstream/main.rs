@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails in a helper is a failed test")]
 
 mod client;
+mod credential;
 mod modern;
 mod probe;
 mod sse;
