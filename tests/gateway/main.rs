@@ -7,6 +7,7 @@ mod backends;
 mod bodies;
 mod bridged;
 mod configuration;
+mod credentials;
 mod handles;
 mod limits;
 mod listen;
@@ -15,6 +16,7 @@ mod messages;
 mod naming;
 mod replicas;
 mod resumption;
+mod smuggling;
 mod sse;
 mod tls;
 

@@ -47,7 +47,7 @@ pub struct Seen {
     pub http: String,
     /// The headers, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The message; null without a body.
+    /// The message; null without a body, and a text where the body is no JSON, such as a form.
     pub body: Value,
 }
 
@@ -166,7 +166,8 @@ fn read(socket: &TcpStream) -> anyhow::Result<Seen> {
     let length = headers.iter().find(|(name, _)| name == "content-length").map_or("0", |(_, value)| value);
     let mut body = vec![0; usize::try_from(length.parse::<u64>()?.min(REQUEST_BYTES_MAX))?];
     source.read_exact(&mut body)?;
-    let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? };
+    let text = || Value::String(String::from_utf8_lossy(&body).into_owned());
+    let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or_else(|_| text()) };
     Ok(Seen { http, headers, body })
 }
 
