@@ -179,7 +179,7 @@ impl Resources {
         links.judges(&self.issuers);
         links.key_ids(&self.api_keys);
         for tenant in &self.tenants {
-            links.members(tenant);
+            links.members(tenant, &self.issuers);
         }
         links.policies(self);
         links.problems

@@ -121,24 +121,34 @@ impl Links<'_> {
         }
     }
 
-    /// Members of groups that are named by an issuer can only come from one that there is.
-    pub(super) fn members(&mut self, tenant: &Tenant) {
+    /// Members of groups that are named by an issuer can only come from one that there is, and that names them so.
+    pub(super) fn members(&mut self, tenant: &Tenant, issuers: &[Issuer]) {
         let id = tenant.id();
-        let issuers = self.declared.iter().filter(|one| one.kind == Kind::Issuer);
-        let usable = issuers.filter(|one| one.tenant.as_ref().is_none_or(|owner| may_use(&id, owner)));
+        let declared = self.declared.iter().filter(|one| one.kind == Kind::Issuer);
+        let usable = declared.filter(|one| one.tenant.as_ref().is_none_or(|owner| may_use(&id, owner)));
         let usable: BTreeSet<&str> = usable.map(|one| one.name.as_str()).collect();
+        let by_certificates = issuers.iter().filter(|issuer| matches!(issuer.method, Vouching::Spiffe(_)));
+        let by_certificates: BTreeSet<&str> = by_certificates.map(|issuer| issuer.name.as_str()).collect();
         for group in &tenant.groups {
             for (key, members) in [("agents", &group.agents), ("users", &group.users)] {
                 for (index, member) in members.iter().enumerate() {
-                    let Some(issuer) = issuer_of(member).filter(|issuer| !usable.contains(issuer.as_str())) else {
+                    let Some(issuer) = issuer_of(member) else { continue };
+                    let is_usable = usable.contains(issuer.as_str());
+                    // Most are in order, and need no path.
+                    if is_usable && !by_certificates.contains(issuer.as_str()) {
                         continue;
-                    };
-                    self.reference(&Reference {
-                        from: (Kind::Tenant, &tenant.name),
-                        tenant: &id,
-                        to: (Kind::Issuer, &issuer),
-                        path: spec().key("groups").key(&group.name).key(key).index(index),
-                    });
+                    }
+                    let path = spec().key("groups").key(&group.name).key(key).index(index);
+                    let from = (Kind::Tenant, &tenant.name);
+                    if is_usable {
+                        let message = format!(
+                            "Issuer {:?} vouches by certificates, which have agents only: name them spiffe://DOMAIN/PATH",
+                            issuer.as_str()
+                        );
+                        self.push(from, &path, Reason::Conflict { message });
+                    } else {
+                        self.reference(&Reference { from, tenant: &id, to: (Kind::Issuer, &issuer), path });
+                    }
                 }
             }
         }
