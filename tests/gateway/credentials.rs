@@ -253,7 +253,10 @@ fn a_call_that_gets_no_token_is_an_error_of_the_backend_and_never_401() -> anyho
     let again = Backend::start_at(address, |_, out| {
         out.json(&json!({ "access_token": "token-9", "token_type": "Bearer", "expires_in": 3600 }));
     })?;
-    wait::until("the endpoint's return", PATIENCE * 4, || Ok(assert_eq!(gateway.call("fine")?, "files:fine")))?;
+    wait::until("the endpoint's return", PATIENCE * 4, || {
+        let _: () = assert_eq!(gateway.call("fine")?, "files:fine");
+        Ok(())
+    })?;
     drop(again);
     hides_secrets(&gateway);
     Ok(())
@@ -331,13 +334,17 @@ fn a_changed_credential_is_shown_by_the_next_request() -> anyhow::Result<()> {
     wait::until("a token", PATIENCE, || {
         let token = format!("Bearer token-{}", issuer.given());
         token.clone_into(&mut authorization.lock().expect("no test panics here"));
-        Ok(assert_eq!(gateway.call("fine")?, "files:fine"))
+        let _: () = assert_eq!(gateway.call("fine")?, "files:fine");
+        Ok(())
     })?;
     gateway.logged("in force")?;
 
     "Basic dHdv".clone_into(&mut authorization.lock().expect("no test panics here"));
     gateway.rewrite(&fixed("dHdv").text())?;
-    wait::until("the second header", PATIENCE, || Ok(assert_eq!(gateway.call("fine")?, "files:fine")))?;
+    wait::until("the second header", PATIENCE, || {
+        let _: () = assert_eq!(gateway.call("fine")?, "files:fine");
+        Ok(())
+    })?;
 
     // A token of two seconds that nobody renews any more: what was under way when it was removed has ended.
     let mut before = issuer.given();
