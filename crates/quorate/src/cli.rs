@@ -6,6 +6,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod keys;
+pub(crate) mod policy;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     /// Make and rotate API keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Test and explain policies.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Verify and show the audit log of a node.
     #[command(subcommand)]
     Audit(audit::AuditCommand),

@@ -12,6 +12,7 @@ mod exit;
 mod key;
 mod keys;
 mod output;
+mod policy;
 mod ports;
 mod probe;
 mod run;
@@ -52,6 +53,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Tools(args) => client()?.block_on(tools::run(args)),
         Command::Call(args) => client()?.block_on(call::run(args)),
         Command::Keys(command) => keys::run(&command),
+        Command::Policy(command) => policy::run(&command),
         Command::Audit(command) => audit::run(&command),
     }
 }
