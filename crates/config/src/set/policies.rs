@@ -17,7 +17,8 @@ use crate::resource::{Kind, Policy, Tenant};
 // === impl ResourceSet ===
 
 impl ResourceSet {
-    /// Compiles the policies, with the groups of all tenants. It takes about a millisecond for each policy.
+    /// Compiles the policies, with the groups of all tenants. All of them are parsed and validated again, so that whoever
+    /// decides by them calls this once for each set.
     #[must_use]
     pub fn compile_policies(&self) -> Policies {
         self.0.compile_policies().expect("a set has only policies that compile")
