@@ -10,7 +10,7 @@ use std::{fmt, io::Write as _, path::Path, process::Command};
 use anyhow::{Context as _, bail, ensure};
 use quorate_tests::{
     paths,
-    raw::{backend::Backend, gateway::Gateway, mcp::Mcp},
+    raw::{PATIENCE, backend::Backend, gateway::Gateway, mcp::Mcp},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -21,6 +21,9 @@ use crate::{
     idp::Idp,
     site::Site,
 };
+
+/// The data directory of the node, below the folder with its resources.
+const DATA: &str = "data";
 
 const RUNNER: &str = "spiffe://mesh.test/runner";
 
@@ -51,7 +54,7 @@ const GLOBEX: &str = r#"
 
 const OPERATOR: &str = r#"
     permit(principal, action in [Action::"mcp:connect", Action::"mcp:list"], resource == Toolset::"common");
-    permit(principal, action == Action::"mcp:call", resource == Tool::"clock/now") when { principal has user };
+    permit(principal, action == Action::"mcp:call", resource == Tool::"clock/hour") when { principal has user };
 "#;
 
 /// Who tries.
@@ -103,7 +106,7 @@ const TABLE: [(Who, &str, Try, End); 52] = [
     (Nobody, "work", Tools, Challenged),
     (Nobody, "work", Call("read"), Challenged),
     (Nobody, "books", Call("balance"), Challenged),
-    (Nobody, "common", Call("now"), Challenged),
+    (Nobody, "common", Call("hour"), Challenged),
     (Builder, "work", Tools, Lists(&["read"])),
     (Builder, "work", Prompts, Lists(&[])),
     (Builder, "work", Resources, Lists(&[])),
@@ -114,20 +117,20 @@ const TABLE: [(Who, &str, Try, End); 52] = [
     (Builder, "books", Tools, Absent),
     (Builder, "books", Call("balance"), Absent),
     (Builder, "common", Tools, Lists(&[])),
-    (Builder, "common", Call("now"), Unknown),
+    (Builder, "common", Call("hour"), Unknown),
     (Robot, "work", Tools, Lists(&["plan"])),
     (Robot, "work", Call("plan"), Allowed),
     (Robot, "work", Call("release"), Unknown),
     (Robot, "work", Call("read"), Unknown),
     (Robot, "work", Prompt("review"), Unknown),
     (Robot, "books", Call("balance"), Absent),
-    (Robot, "common", Call("now"), Unknown),
+    (Robot, "common", Call("hour"), Unknown),
     (Runner, "books", Tools, Lists(&["balance"])),
     (Runner, "books", Call("balance"), Allowed),
     (Runner, "books", Call("post"), Unknown),
     (Runner, "work", Tools, Absent),
     (Runner, "work", Call("read"), Absent),
-    (Runner, "common", Call("now"), Unknown),
+    (Runner, "common", Call("hour"), Unknown),
     (Alice, "work", Tools, Lists(&["read", "write"])),
     (Alice, "work", Call("read"), Allowed),
     (Alice, "work", Write("notes"), Allowed),
@@ -138,13 +141,13 @@ const TABLE: [(Who, &str, Try, End); 52] = [
     (Alice, "work", Resources, Lists(&["file:///readme"])),
     (Alice, "work", Read("file:///readme"), Allowed),
     (Alice, "books", Tools, Absent),
-    (Alice, "common", Tools, Lists(&["now"])),
-    (Alice, "common", Call("now"), Allowed),
+    (Alice, "common", Tools, Lists(&["hour"])),
+    (Alice, "common", Call("hour"), Allowed),
     (Bob, "books", Tools, Lists(&["balance"])),
     (Bob, "books", Call("balance"), Allowed),
     (Bob, "books", Call("post"), Unknown),
     (Bob, "work", Call("read"), Absent),
-    (Bob, "common", Call("now"), Allowed),
+    (Bob, "common", Call("hour"), Allowed),
     (AliceThroughBuilder, "work", Tools, Lists(&["read", "release", "write"])),
     (AliceThroughBuilder, "work", Call("release"), Allowed),
     (AliceThroughBuilder, "work", Call("plan"), Unknown),
@@ -171,7 +174,7 @@ impl Ground {
         let files = Mcp::new("files").tools(&["read", "write"]).prompts(&["review"]).resources(&["file:///readme"]);
         let others = [("deploy", ["plan", "release"]), ("ledger", ["balance", "post"])];
         let [deploy, ledger] = others.map(|(name, tools)| Mcp::new(name).tools(&tools).start());
-        let servers = [files.start()?, deploy?, ledger?, Mcp::new("clock").tools(&["now"]).start()?];
+        let servers = [files.start()?, deploy?, ledger?, Mcp::new("clock").tools(&["hour"]).start()?];
         let folder = tempfile::tempdir()?;
         let authority = Authority::new()?;
         authority.write_bundle(&folder.path().join("mesh.pem"))?;
@@ -230,12 +233,33 @@ impl Ground {
     }
 }
 
+/// Ends the node and looks at its audit log: whole, with what was denied, and without a credential.
+fn check_audit(mut ground: Ground) -> anyhow::Result<()> {
+    ground.gateway.process.terminate(PATIENCE)?;
+    let folder = ground.gateway.folder.path().join(DATA).join("audit");
+    let audit = |arguments: &[&str]| {
+        let printed = Command::new(paths::binary("quorate")?).arg("audit").args(arguments).arg(&folder).output()?;
+        let said = String::from_utf8_lossy(&printed.stderr).into_owned();
+        ensure!(printed.status.success(), "audit {arguments:?}: {said}");
+        Ok(String::from_utf8(printed.stdout)?)
+    };
+    audit(&["verify"])?;
+    let records = audit(&["show", "--json", "--last", "1000"])?;
+    let denied = |of: &str| records.lines().any(|line| line.contains("\"denied\"") && line.contains(of));
+    ensure!(denied("\"builder\"") && denied("people/bob"), "denials are not recorded: {records}");
+    ensure!(records.contains("\"authentication_failed\""), "refused callers are not recorded: {records}");
+    let secret = ground.key.rsplit('_').next().unwrap_or_default();
+    ensure!(!records.contains(secret) && !records.contains("eyJ"), "a credential is in the audit log");
+    Ok(())
+}
+
 /// The name of something that is nowhere.
 const MISSING: &str = "file:///nonesuch";
 
-/// Status and body, without the name that was asked for.
+/// Status and error, without the name that was asked for. The id of the request is not in it: what is refused before its
+/// body is read is refused without.
 fn said(answer: &Answer, name: &str) -> (u16, String) {
-    (answer.status, answer.message.to_string().replace(name, "…"))
+    (answer.status, answer.message["error"].to_string().replace(name, "…"))
 }
 
 // === impl Try ===
@@ -310,7 +334,7 @@ fn site(idp: &Idp, servers: &[Backend; 4]) -> Site {
     let [acme, globex] = [Some("acme"), Some("globex")];
     let server = |at: usize| json!({ "urls": [servers[at].url()] });
     let people = json!({ "oidc": {
-        "issuer": idp.issuer, "groupsClaim": "groups",
+        "issuer": idp.issuer, "groupsClaim": "groups", "agentClaim": "client_id",
         "tenantClaim": { "claim": "org", "values": { "acme": "acme", "globex": "globex" } },
     }});
     let listener = json!({
@@ -338,8 +362,8 @@ fn site(idp: &Idp, servers: &[Backend; 4]) -> Site {
 fn new_key(folder: &Path) -> anyhow::Result<(String, String)> {
     let secret = folder.join("builder.key");
     let made = Command::new(paths::binary("quorate")?)
-        .args(["keys", "new", "--name", "builder", "--tenant", "acme", "--key-file"])
-        .arg(folder.join("node.key"))
+        .args(["keys", "new", "--name", "builder", "--tenant", "acme", "--data-dir"])
+        .arg(folder.join(DATA))
         .arg("--secret-out")
         .arg(&secret)
         .output()?;
@@ -352,9 +376,9 @@ fn new_key(folder: &Path) -> anyhow::Result<(String, String)> {
 
 fn start(folder: TempDir, text: &str) -> anyhow::Result<Gateway> {
     std::fs::write(folder.path().join("resources.yaml"), text)?;
-    let key = folder.path().join("node.key");
-    let key = key.to_str().context("a temporary folder has a plain name")?.to_owned();
-    Gateway::start_in(folder, &["--key-file", &key])
+    let data = folder.path().join(DATA);
+    let data = data.to_str().context("a temporary folder has a plain name")?.to_owned();
+    Gateway::start_in(folder, &["--data-dir", &data])
 }
 
 #[test]
@@ -374,5 +398,5 @@ fn each_caller_may_do_what_policy_says_and_nothing_else() -> anyhow::Result<()> 
 
     std::io::stdout().write_all(page.as_bytes())?;
     ensure!(wrong.is_empty(), "{} of {} end otherwise:\n{}", wrong.len(), TABLE.len(), wrong.join("\n"));
-    Ok(())
+    check_audit(ground)
 }

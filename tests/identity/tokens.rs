@@ -170,7 +170,8 @@ fn what_is_no_token_is_refused_too() -> anyhow::Result<()> {
     let in_url = Caller::stranger().call(ground.gateway.address, &path, "now", &json!({}))?;
     ensure!([400, 401].contains(&in_url.status), "a token in the URL: {} {}", in_url.status, in_url.message);
     let basic = Caller::stranger().header("authorization", "Basic YWxpY2U6c2VjcmV0");
-    ensure!(ground.call(&basic)?.status == 401, "basic credentials are taken");
+    let basic = ground.call(&basic)?;
+    ensure!([400, 401].contains(&basic.status), "basic credentials: {} {}", basic.status, basic.message);
 
     assert_eq!(ground.clock.count("tools/call"), 1, "only the good one came through");
     let log = ground.gateway.process.output().join("\n");
