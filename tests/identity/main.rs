@@ -5,6 +5,7 @@
 
 mod caller;
 mod certificates;
+mod changes;
 mod client;
 mod combinations;
 mod dance;

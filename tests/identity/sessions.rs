@@ -10,7 +10,7 @@ const PATH: &str = "/mcp/tools";
 const VERSION: &str = "2025-11-25";
 
 /// A session as its client sees it: an id, shown with one token or another.
-struct Session<'a> {
+pub(crate) struct Session<'a> {
     gateway: &'a Gateway,
     path: &'a str,
     id: Option<String>,
@@ -19,7 +19,8 @@ struct Session<'a> {
 // === impl Session ===
 
 impl Session<'_> {
-    fn open<'a>(gateway: &'a Gateway, token: &str) -> anyhow::Result<Session<'a>> {
+    /// Opens one.
+    pub(crate) fn open<'a>(gateway: &'a Gateway, token: &str) -> anyhow::Result<Session<'a>> {
         let mut opened = Session { gateway, path: PATH, id: None };
         let answer = opened.post(token, &session::initialize_message(VERSION))?;
         ensure!(answer.status == 200, "initialize is answered {}", answer.status);
@@ -46,12 +47,14 @@ impl Session<'_> {
         self.send(token, "POST", &message.to_string())
     }
 
-    fn call(&self, token: &str) -> anyhow::Result<client::Answer> {
+    /// Calls the tool `now`.
+    pub(crate) fn call(&self, token: &str) -> anyhow::Result<client::Answer> {
         let params = json!({ "name": "now", "arguments": {} });
         self.post(token, &json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params }))
     }
 
-    fn check_call(&self, token: &str) -> anyhow::Result<()> {
+    /// Calls it, and expects its text.
+    pub(crate) fn check_call(&self, token: &str) -> anyhow::Result<()> {
         let message = self.call(token)?.message()?;
         ensure!(message["result"]["content"][0]["text"] == "clock:now", "{message}");
         Ok(())
