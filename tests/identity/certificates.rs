@@ -4,10 +4,15 @@
 
 use std::{fs, path::Path};
 
+use quorate_tests::raw::gateway::replace;
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// The serial number of clients' certificates.
+const SERIAL: u64 = 7;
 
 /// An authority.
 pub(crate) struct Authority {
@@ -46,6 +51,25 @@ impl Authority {
         Ok(fs::write(file, &self.pem)?)
     }
 
+    /// Writes a list of what it has taken back: every client's certificate, or none.
+    pub(crate) fn write_crl(&self, file: &Path, takes_back: bool) -> anyhow::Result<()> {
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from(SERIAL),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(2099, 1, 1),
+            crl_number: SerialNumber::from(if takes_back { 2 } else { 1 }),
+            issuing_distribution_point: None,
+            revoked_certs: takes_back.then_some(revoked).into_iter().collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        replace(file, &list.signed_by(&self.issuer)?.pem()?)
+    }
+
     /// Writes a server's certificate and key for `localhost` and 127.0.0.1 to PEM files.
     pub(crate) fn write_server(&self, certificate: &Path, key: &Path) -> anyhow::Result<()> {
         let params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
@@ -56,8 +80,14 @@ impl Authority {
 
     /// The certificate of the workload with this SPIFFE id.
     pub(crate) fn workload(&self, id: &str) -> anyhow::Result<Identity> {
+        self.leaf(vec![SanType::URI(id.try_into()?)])
+    }
+
+    /// A certificate of a client with these names.
+    pub(crate) fn leaf(&self, names: Vec<SanType>) -> anyhow::Result<Identity> {
         let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(id.try_into()?)];
+        params.subject_alt_names = names;
+        params.serial_number = Some(SerialNumber::from(SERIAL));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let own = KeyPair::generate()?;

@@ -18,3 +18,4 @@ mod provider;
 mod sessions;
 mod site;
 mod tokens;
+mod workloads;
