@@ -174,6 +174,18 @@ fn what_makes_no_good_key_hands_out_none() {
     }
 }
 
+#[test]
+fn documents_of_new_and_rotated_keys_are_valid_for_a_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let new = ["keys", "new", "--name=ci", "--tenant=acme", "--agent=builder", "--scope=a", "--data-dir=data"];
+    let (document, _) = succeed(dir.path(), &[&new[..], &["--expires=90d"]].concat());
+    fs::write(dir.path().join("ci.yaml"), document).unwrap();
+    succeed(dir.path(), &["validate", "-f", "ci.yaml"]);
+
+    succeed(dir.path(), &["keys", "rotate", "ci.yaml", "--data-dir=data", "--write"]);
+    succeed(dir.path(), &["validate", "-f", "ci.yaml"]);
+}
+
 /// A log of a node with some denials.
 fn log(folder: &Path) {
     let (audit, _) = Audit::open(&LogConfig::new(folder.to_owned(), "n1")).unwrap();
