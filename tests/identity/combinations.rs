@@ -334,7 +334,7 @@ fn site(idp: &Idp, servers: &[Backend; 4]) -> Site {
     let [acme, globex] = [Some("acme"), Some("globex")];
     let server = |at: usize| json!({ "urls": [servers[at].url()] });
     let people = json!({ "oidc": {
-        "issuer": idp.issuer, "groupsClaim": "groups", "agentClaim": "client_id",
+        "issuer": idp.issuer, "groupsClaim": "groups",
         "tenantClaim": { "claim": "org", "values": { "acme": "acme", "globex": "globex" } },
     }});
     let listener = json!({
@@ -385,11 +385,11 @@ fn start(folder: TempDir, text: &str) -> anyhow::Result<Gateway> {
 fn each_caller_may_do_what_policy_says_and_nothing_else() -> anyhow::Result<()> {
     let ground = Ground::new()?;
 
-    let mut page = String::from("\ncaller               | toolset | tried                | ends\n");
+    let mut page = String::from("\ncaller              | toolset | tried                  | ends\n");
     let mut wrong = Vec::new();
     for (who, toolset, tries, expected) in TABLE {
         let ends = ground.ends(who, toolset, tries).unwrap_or_else(|error| format!("{error:#}"));
-        let line = format!("{:<20} | {toolset:<7} | {:<20} | {ends}", format!("{who:?}"), tries.to_string());
+        let line = format!("{:<19} | {toolset:<7} | {:<22} | {ends}", format!("{who:?}"), tries.to_string());
         if ends != expected.to_string() {
             wrong.push(format!("{line}, not {expected}"));
         }
