@@ -5,7 +5,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::ensure;
-use quorate_tests::raw::{backend::Backend, gateway::Gateway, mcp::Mcp};
+use quorate_tests::raw::{backend::Backend, client, gateway::Gateway, mcp::Mcp};
 use serde_json::{Value, json};
 
 use crate::{
@@ -192,6 +192,46 @@ fn a_toolset_says_where_its_tokens_come_from() -> anyhow::Result<()> {
     assert_eq!(metadata.message["bearer_methods_supported"], json!(["header"]));
     let unknown = Caller::stranger().get(ground.gateway.address, &path.replace("tools", "nothing"))?;
     assert_eq!(unknown.status, 404, "no toolset, no metadata");
+    Ok(())
+}
+
+#[test]
+fn clients_that_ask_the_server_itself_for_its_provider_are_sent_there() -> anyhow::Result<()> {
+    let ground = Ground::new()?;
+    let path = "/.well-known/oauth-authorization-server";
+
+    for asked in [path.to_owned(), format!("{path}{PATH}")] {
+        let answer = Caller::stranger().get(ground.gateway.address, &asked)?;
+        // Of a toolset `default` there is nothing here.
+        let expected = if asked == path { 404 } else { 307 };
+        assert_eq!(answer.status, expected, "{asked}");
+        if expected == 307 {
+            let location = answer.headers.get("location").and_then(|value| value.to_str().ok());
+            assert_eq!(location, Some(format!("{}{path}", ground.idp.issuer).as_str()));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_endpoint_of_older_clients_is_a_resource_of_its_own() -> anyhow::Result<()> {
+    let ground = Ground::new()?;
+    let (to, path) = (ground.gateway.address, "/sse/tools");
+    let resource = ground.resource.replace(PATH, path);
+    let metadata = Caller::stranger().get(to, &format!("/.well-known/oauth-protected-resource{path}"))?;
+    let elsewhere = ground.idp.token_of("alice", &ground.resource, "mcp")?;
+    let own = ground.idp.token_of("alice", &resource, "mcp")?;
+    let open = |token: &str| {
+        let bearer = format!("Bearer {token}");
+        client::send(to, "GET", path, &[("accept", "text/event-stream"), ("authorization", &bearer)], b"")
+    };
+
+    assert_eq!(metadata.message["resource"], resource.as_str());
+    assert_eq!(open(&elsewhere)?.status, 401, "a token of the other endpoint");
+    let mut opened = open(&own)?;
+    assert_eq!(opened.status, 200);
+    let first = opened.next_event()?.expect("the stream tells where to post");
+    assert_eq!(first.name.as_deref(), Some("endpoint"));
     Ok(())
 }
 
