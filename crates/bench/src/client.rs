@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -27,6 +27,8 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 pub(crate) struct Target {
     address: SocketAddr,
     path: Uri,
+    /// `Authorization`, where the URL names a token.
+    authorization: Option<HeaderValue>,
 }
 
 /// A connection.
@@ -34,6 +36,7 @@ pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     host: HeaderValue,
     path: Uri,
+    authorization: Option<HeaderValue>,
 }
 
 /// An answer with its whole body.
@@ -46,17 +49,23 @@ pub(crate) struct Answer {
 // === impl Target ===
 
 impl Target {
-    /// Takes a URL with a numeric loopback address.
+    /// Takes a URL with a numeric loopback address, and a bearer token before it for every request:
+    /// `http://TOKEN@127.0.0.1:1/mcp`.
     ///
     /// # Errors
     /// When it is none.
     pub(crate) fn parse(url: &str) -> Result<Self> {
         let uri: Uri = url.parse().with_context(|| format!("{url:?} is not a URL"))?;
         let authority = uri.authority().with_context(|| format!("{url:?} names no host"))?;
+        let (token, address) = match authority.as_str().rsplit_once('@') {
+            Some((token, address)) => (Some(token), address),
+            None => (None, authority.as_str()),
+        };
+        let authorization = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}"))).transpose()?;
         let address: SocketAddr =
-            authority.as_str().parse().with_context(|| format!("{url:?} must name an address and a port"))?;
+            address.parse().with_context(|| format!("{url:?} must name an address and a port"))?;
         ensure!(uri.scheme_str() == Some("http") && address.ip().is_loopback(), "{url:?} is not http on loopback");
-        Ok(Self { address, path: uri.path().parse().context("the path of the URL")? })
+        Ok(Self { address, path: uri.path().parse().context("the path of the URL")?, authorization })
     }
 }
 
@@ -74,7 +83,7 @@ impl Connection {
         // What goes wrong on it reaches the requests as their error.
         tokio::spawn(connection);
         let host = HeaderValue::from_str(&target.address.to_string())?;
-        Ok(Self { sender, host, path: target.path.clone() })
+        Ok(Self { sender, host, path: target.path.clone(), authorization: target.authorization.clone() })
     }
 
     /// Posts a message and waits for the whole answer.
@@ -128,6 +137,9 @@ impl Connection {
 
     async fn send(&mut self, mut request: Request<Full<Bytes>>) -> Result<Answer> {
         request.headers_mut().insert(HOST, self.host.clone());
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
         let exchange = async {
             self.sender.ready().await?;
             let (head, body) = self.sender.send_request(request).await?.into_parts();
@@ -149,6 +161,8 @@ mod tests {
     fn only_loopback_is_a_target() {
         assert!(Target::parse("http://127.0.0.1:4290/mcp").is_ok());
         assert!(Target::parse("http://[::1]:4290/mcp").is_ok());
+        let known = Target::parse("http://qk_a@127.0.0.1:4290/mcp").expect("a target");
+        assert_eq!(known.authorization.as_ref().map(HeaderValue::as_bytes), Some(&b"Bearer qk_a"[..]));
         for url in ["http://192.0.2.1:80/mcp", "https://127.0.0.1:1/mcp", "http://localhost:1/mcp", "127.0.0.1:1", ""] {
             assert!(Target::parse(url).is_err(), "{url}");
         }

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 const RESOURCES: &str = r#"
 kind: ToolServer
 name: files
-spec: { url: "http://127.0.0.1:1/mcp" }
+spec: { urls: ["http://127.0.0.1:1/mcp"] }
 ---
 kind: Toolset
 name: default

@@ -4,8 +4,9 @@
 //! `info`. It takes free ports and says which; that text is its interface to people, and two lines
 //! of it are read here.
 
+use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -18,6 +19,8 @@ use crate::message::{self, Measure};
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long it may take to drain: its own patience, and some for a machine under load.
 const END_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a gateway is asked whether it has started.
+const START_POLL: Duration = Duration::from_millis(50);
 /// Lines before the addresses are known.
 const GREETING_LINES_MAX: usize = 20;
 
@@ -26,6 +29,18 @@ pub(crate) struct Gateway {
     child: Child,
     url: String,
     admin: String,
+}
+
+/// How a gateway is started that knows its callers.
+pub(crate) struct Served<'a> {
+    /// Where it listens.
+    pub(crate) listen: SocketAddr,
+    /// Where it serves its metrics.
+    pub(crate) admin: SocketAddr,
+    /// What its callers show.
+    pub(crate) bearer: &'a str,
+    /// Where its root key is.
+    pub(crate) data_dir: &'a Path,
 }
 
 // === impl Gateway ===
@@ -70,6 +85,36 @@ impl Gateway {
             }
         }
         bail!("the gateway did not say where it serves")
+    }
+
+    /// Starts a gateway with these flags of `serve`, which knows its callers, and waits for its first answer.
+    ///
+    /// # Errors
+    /// When it does not start or does not answer.
+    pub(crate) async fn serve(program: &Path, flags: &[String], served: Served<'_>, sink: &str) -> Result<Self> {
+        let Served { listen, admin, bearer, data_dir } = served;
+        let own = [
+            ("--admin", admin.to_string()),
+            ("--data-dir", data_dir.display().to_string()),
+            ("--log", "info".to_owned()),
+            ("--otlp-endpoint", sink.to_owned()),
+            ("--trace-ratio", "0.01".to_owned()),
+        ];
+        let own = own.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+        let arguments: Vec<String> =
+            std::iter::once("serve".to_owned()).chain(own).chain(flags.iter().cloned()).collect();
+        let child = Child::start("quorate", program, &arguments)?;
+        let gateway = Self { child, url: format!("http://{bearer}@{listen}/mcp"), admin: format!("http://{admin}") };
+        let started = Instant::now();
+        loop {
+            match gateway.first_request().await {
+                Ok(()) => return Ok(gateway),
+                Err(error) if started.elapsed() > START_TIMEOUT => {
+                    return Err(error.context("the gateway's first request"));
+                }
+                Err(_) => tokio::time::sleep(START_POLL).await,
+            }
+        }
     }
 
     /// Where it serves MCP.

@@ -6,6 +6,7 @@
 
 mod child;
 mod gateway;
+mod guarded;
 mod identity;
 mod keys;
 mod memory;
@@ -25,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::child::Child;
 use self::gateway::Gateway;
+use self::guarded::Guarded;
 use self::identity::Tokens;
 use self::keys::ApiKeys;
 use self::memory::{Memory, Parked};
@@ -138,6 +140,7 @@ async fn measure(args: &Args) -> Result<Numbers> {
     let shaped = Shaped {
         api_call: resources::api_calls(&setting).await?,
         curated_call: resources::curated_calls(&setting).await?,
+        guarded: Guarded::measure(&setting).await?,
     };
     let programs = Programs {
         modern_call: programs::calls(&bench, &quorate, &sink_url, Measure::ModernCall, &args.plan()).await?,
@@ -203,6 +206,10 @@ async fn speed(
             0.25,
         ),
         Row::of_cpu("CPU time, legacy `tools/call`, a program per session", &programs.legacy_call, 0.15, 0.25),
+        // The plain calls' floors and 15%: the project's issue "Identity and policy".
+        Row::of_cpu("CPU time, modern `tools/call`, API key, 200 policies", &shaped.guarded.modern_call, 0.08, 0.138),
+        Row::of_cpu("CPU time, legacy `tools/call`, API key, 200 policies", &shaped.guarded.legacy_call, 0.10, 0.1725),
+        Row::of_cpu("CPU time, `tools/list` of 50, API key, 200 policies", &shaped.guarded.tools_list, 0.05, 0.092),
         Row::of_latency("p99 at 20% of the maximum rate, modern call (added)", &modern_latency, 1.0, 2.0),
         Row::of_gateway("Memory, idle", "MB", memory.idle_mb(), 25.0, 35.0),
         Row::of_gateway("Memory per live idle session", "KB", memory.session_kb(), 16.0, 24.0),

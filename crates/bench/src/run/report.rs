@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::guarded::Guarded;
 use super::memory::{Memory, Parked};
 use super::programs::Idle;
 use super::speed::{CpuRound, LatencyRound, median};
@@ -105,6 +106,8 @@ pub(crate) struct Shaped {
     pub(crate) api_call: Vec<CpuRound>,
     /// Rounds of the modern call of a tool that a toolset changes.
     pub(crate) curated_call: Vec<CpuRound>,
+    /// Calls under identity and policy.
+    pub(crate) guarded: Guarded,
 }
 
 /// What tool servers cost that are programs.

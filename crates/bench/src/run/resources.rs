@@ -57,6 +57,11 @@ impl Resources {
         Ok(self)
     }
 
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The flags of `up` that name them.
     pub(crate) fn flags(&self) -> [String; 2] {
         ["-f".to_owned(), self.folder.path().join("resources.yaml").display().to_string()]
