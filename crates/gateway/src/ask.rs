@@ -119,6 +119,13 @@ pub(crate) fn pass_result(
     Ok(frame.spliced(&splice))
 }
 
+/// Tells whether an answer is a result that asks its client something, or cannot be read as one that does not.
+pub(crate) fn is_question(frame: &Frame) -> bool {
+    let Some(result) = frame.result_span().filter(|_| asks(frame.bytes())) else { return false };
+    let found = pick_exact(frame.text_of(result), result.start, ["inputRequests"]);
+    !matches!(found, Ok([None]))
+}
+
 /// The answer of a server that may not ask; none where its request has no id to answer.
 pub(crate) fn refusal(services: &Services, frame: &Frame, error: &Error) -> Option<Bytes> {
     let (stage, reason, code) = match error {

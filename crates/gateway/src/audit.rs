@@ -13,7 +13,7 @@ use quorate_audit::{Change, Decision as Decided, Event, Failure, Origin, Who};
 use quorate_config::Difference;
 use quorate_policy::{Action, Decision, PolicyRef, Resource, Verdict};
 use quorate_runtime::clock;
-use quorate_types::{Principal, ResourceName};
+use quorate_types::{Principal, ResourceName, TenantId};
 
 use crate::ask::Asked;
 use crate::authenticate;
@@ -170,9 +170,9 @@ fn tell(
         let by = listed(&decision.by);
         let toolset = resource.toolset;
         if by.is_empty() {
-            let permit = permit(principal, action, &named);
+            let (permit, tenant) = (permit(principal, action, &named), of_tenant(principal));
             tracing::info!(caller = %Shown(principal), action = action_name, resource = %named, toolset, reason,
-                "denied: a Policy with `{permit}` would allow it");
+                "denied: a Policy{tenant} with `{permit}` would allow it");
         } else {
             tracing::info!(caller = %Shown(principal), action = action_name, resource = %named, toolset, reason,
                 by, "denied");
@@ -188,6 +188,14 @@ fn permit(principal: &Principal, action: Action, resource: &str) -> String {
         (None, None) => format!("Tenant::{:?}", principal.tenant.as_str()),
     };
     format!("permit(principal in {principal}, action == Action::{:?}, resource == {resource});", action.as_str())
+}
+
+/// The tenant that a document about a principal has.
+fn of_tenant(principal: &Principal) -> String {
+    match principal.tenant.as_str() {
+        TenantId::DEFAULT => String::new(),
+        tenant => format!(" of tenant {tenant}"),
+    }
 }
 
 fn admits(services: &Services) -> bool {

@@ -63,6 +63,8 @@ pub struct Caller {
     pub digest: PrincipalDigest,
     /// What it may do, as far as it was decided with the present configuration.
     pub(crate) rights: Arc<Rights>,
+    /// When the first of what it showed ends: streams of its end then.
+    pub(crate) ends: Option<Timestamp>,
     /// Counts its requests, as its tenant's.
     requests: TenantMetrics,
 }
@@ -201,7 +203,12 @@ impl Caller {
     pub(crate) fn new(principal: Principal, judge: &Judge, metrics: &Metrics) -> Self {
         let (digest, rights) = (principal.digest(), Arc::new(judge.rights(&principal)));
         let requests = metrics.tenant(principal.tenant.as_str());
-        Self { principal: Arc::new(principal), digest, rights, requests }
+        Self { principal: Arc::new(principal), digest, rights, ends: None, requests }
+    }
+
+    /// Says when what it showed ends.
+    fn until(self, ends: Option<Timestamp>) -> Self {
+        Self { ends, ..self }
     }
 }
 
@@ -280,7 +287,7 @@ async fn identify(accepted: &Accepted, identities: &Identities) -> Result<Caller
     };
     let proofs = Proofs { certificate, key, token };
     let (judge, metrics) = (accepted.snapshot().judge(), &accepted.snapshot().services.metrics);
-    identities.callers.get(&proofs, || Ok(Caller::new(compose(&proofs)?, judge, metrics)))
+    identities.callers.get(&proofs, || Ok(Caller::new(compose(&proofs)?, judge, metrics).until(proofs.ends())))
 }
 
 /// Checks a token, which has to be for this toolset.
@@ -333,7 +340,7 @@ fn compose(proofs: &Proofs<'_>) -> Result<Principal, Error> {
     };
     let of_token = proofs.token.as_ref().map(|token| &token.principal);
     match (workload, of_token) {
-        (Some(_), Some(Principal { user: None, .. })) => Err(Error::Conflict("agents")),
+        (Some(_), Some(Principal { agent: Some(_), .. })) => Err(Error::Conflict("agents")),
         // What a user consented to is what the token says; what its agent may do alone is not added to it.
         (Some(workload), Some(token)) => Ok(Principal { agent: workload.agent, ..token.clone() }),
         (Some(workload), None) => Ok(workload),

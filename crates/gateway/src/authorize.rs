@@ -151,18 +151,31 @@ impl<'a> Gate<'a> {
 
     /// Tells whether the caller may read a resource of a server.
     pub(crate) fn may_read(&self, server: &ResourceName, uri: &str) -> bool {
-        let item = Item::Resource(Named { server: server.as_str(), name: uri, exposed: uri, tags: &[] });
+        let tags = self.tags_of(server, uri);
+        let item = Item::Resource(Named { server: server.as_str(), name: uri, exposed: uri, tags: &tags });
         self.judge.may(&self.caller.rights, Action::Read, self.resource(item))
     }
 
-    /// Tells whether the caller may subscribe to a resource of a server.
-    pub(crate) fn may_subscribe(&self, server: &ResourceName, uri: &str) -> bool {
-        may_subscribe(self.judge, &self.caller.rights, self.toolset, server, uri)
+    /// The tags that the toolset gives a resource of a server, listed or not.
+    fn tags_of(&self, server: &ResourceName, uri: &str) -> Vec<String> {
+        tags_of(self.toolset, server, uri)
     }
 
-    /// Tells whether the caller may subscribe to changes of the toolset's lists.
-    pub(crate) fn may_subscribe_lists(&self) -> bool {
-        self.decide(Action::Subscribe, Item::Toolset, None).verdict.is_allowed()
+    /// Decides whether the caller may subscribe to a resource of a server, or without one to changes of lists; what is
+    /// denied is told.
+    pub(crate) fn subscribes(&self, request: &Request, resource: Option<(&ResourceName, &str)>) -> bool {
+        let tags = resource.map(|(server, uri)| self.tags_of(server, uri)).unwrap_or_default();
+        let item = match resource {
+            Some((server, uri)) => {
+                Item::Resource(Named { server: server.as_str(), name: uri, exposed: uri, tags: &tags })
+            }
+            None => Item::Toolset,
+        };
+        let decision = self.decide(Action::Subscribe, item, None);
+        if !decision.would_deny.is_empty() || !decision.verdict.is_allowed() {
+            audit::decided(request, Action::Subscribe, &self.resource(item), &decision);
+        }
+        decision.verdict.is_allowed()
     }
 }
 
@@ -199,7 +212,7 @@ impl<'a> Visit<'a> {
         }
         // What a toolset demands of everybody comes first: whoever lacks it is told how to get it.
         let demanded = &self.request.accepted.demands().access.scopes;
-        if !demanded.is_subset(&self.gate.caller.principal.scopes) {
+        if !self.gate.allows_all() && !demanded.is_subset(&self.gate.caller.principal.scopes) {
             audit::lacks_scopes(self.request, demanded);
             return Err(self.lacking(Action::Connect, demanded).into());
         }
@@ -227,11 +240,12 @@ impl<'a> Visit<'a> {
                 let decided = self.decide(action, named_item(&call.operation, named), arguments(call));
                 return self.hidden(decided, resolved);
             }
-            Resolved::Resource { server, uri } => {
+            Resolved::Resource { server, uri, exposed } => {
                 if matches!(call.operation, Operation::Unsubscribe { .. }) {
                     return Ok(resolved); // Whoever may enter may be told less.
                 }
-                let item = Item::Resource(named(server, uri, uri, &[]));
+                let tags = self.gate.tags_of(server.name(), uri);
+                let item = Item::Resource(named(server, uri, exposed, &tags));
                 return self.hidden(self.decide(action, item, None), resolved);
             }
             Resolved::Unlisted { .. } => return self.unlisted(action, resolved),
@@ -244,19 +258,24 @@ impl<'a> Visit<'a> {
     /// Leaves of a resource that nobody lists those servers that the caller may ask for it.
     fn unlisted(&self, action: Action, resolved: Resolved) -> Result<Resolved, Error> {
         let Resolved::Unlisted { servers, uri } = resolved else { return Ok(resolved) };
-        let mut first = None;
-        let mut allowed = Vec::with_capacity(servers.len());
-        for server in servers {
-            let item = Item::Resource(named(&server, &uri, &uri, &[]));
-            match self.decide(action, item, None) {
-                Ok(()) => allowed.push(server),
-                Err(error) => drop(first.get_or_insert(error)),
-            }
+        let decided = |server: &backend::Handle| {
+            let tags = self.gate.tags_of(server.name(), &uri);
+            self.gate.decide(action, Item::Resource(named(server, &uri, &uri, &tags)), None)
+        };
+        let (allowed, denied): (Vec<_>, Vec<_>) =
+            servers.into_iter().partition(|server| decided(server).verdict.is_allowed());
+        if !allowed.is_empty() {
+            return Ok(Resolved::Unlisted { servers: allowed, uri });
         }
-        match first {
-            Some(error) if allowed.is_empty() => self.hidden(Err(error), Resolved::Unlisted { servers: allowed, uri }),
-            Some(_) | None => Ok(Resolved::Unlisted { servers: allowed, uri }),
-        }
+        // Nobody may be asked: one denial is told, that which scopes would turn before others.
+        let lacks_scopes =
+            |server: &&backend::Handle| matches!(decided(server).verdict, Verdict::Deny(Denial::MissingScopes(_)));
+        let Some(server) = denied.iter().find(lacks_scopes).or(denied.first()) else {
+            return Ok(Resolved::Unlisted { servers: allowed, uri });
+        };
+        let tags = self.gate.tags_of(server.name(), &uri);
+        let told = self.decide(action, Item::Resource(named(server, &uri, &uri, &tags)), None);
+        self.hidden(told, Resolved::Unlisted { servers: allowed, uri })
     }
 
     fn decide(&self, action: Action, item: Item<'_>, arguments: Option<&str>) -> Result<(), Error> {
@@ -345,6 +364,20 @@ pub(crate) fn decide_ask(asked: Asked<'_>) -> Result<PermittedAsk<'_>, Denied> {
     }
 }
 
+/// Tells whether a caller with these rights may be a client of a toolset.
+pub(crate) fn may_connect(judge: &Judge, rights: &Rights, toolset: &ToolsetTable) -> bool {
+    let resource = Resource { tenant: &toolset.tenant, toolset: toolset.name.as_str(), item: Item::Toolset };
+    judge.decide(rights, Action::Connect, resource, None).verdict.is_allowed()
+}
+
+/// The tags that a toolset gives a resource of a server by its rules, listed or not.
+fn tags_of(toolset: &ToolsetTable, server: &ResourceName, uri: &str) -> Vec<String> {
+    let (Some(curation), Some(index)) = (toolset.listing.curation(), toolset.listing.index_of(server)) else {
+        return Vec::new();
+    };
+    curation.tags(ListKind::Resources, index, uri)
+}
+
 /// Tells whether a caller with these rights may subscribe to a resource of a server.
 pub(crate) fn may_subscribe(
     judge: &Judge,
@@ -353,7 +386,8 @@ pub(crate) fn may_subscribe(
     server: &ResourceName,
     uri: &str,
 ) -> bool {
-    let item = Item::Resource(Named { server: server.as_str(), name: uri, exposed: uri, tags: &[] });
+    let tags = tags_of(toolset, server, uri);
+    let item = Item::Resource(Named { server: server.as_str(), name: uri, exposed: uri, tags: &tags });
     let resource = Resource { tenant: &toolset.tenant, toolset: toolset.name.as_str(), item };
     judge.decide(rights, Action::Subscribe, resource, None).verdict.is_allowed()
 }

@@ -1,15 +1,15 @@
 //! Those who called lately: their principals and rights, made once from their proofs.
 //!
 //! In: the proofs of a request, which the caches of their own checkers hand out again and again. Out: the [`Caller`]
-//! that they make. Proofs are told apart by where they are in memory, and kept there as long as the caller is known, so
-//! that a look-up compares three addresses. A configuration has callers of its own.
+//! that they make. Certificates are told apart by their thumbprint, API keys by their id, tokens by where their checked form
+//! is in memory, which is kept as long as the caller is known. A configuration has callers of its own.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_identity::{Verified, api_key};
 use quorate_tls::PeerIdentity;
-use quorate_types::TenantId;
+use quorate_types::{TenantId, Timestamp};
 
 use crate::authenticate::Caller;
 
@@ -32,7 +32,7 @@ pub(crate) struct Proofs<'a> {
 /// Proofs by which a caller is found again.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
-    certificate: usize,
+    certificate: Option<[u8; 32]>,
     /// The id of the API key, which stays the same through the life of a table of keys.
     key: Option<api_key::Id>,
     token: usize,
@@ -41,14 +41,25 @@ struct Key {
 /// A caller, with the proofs that its key is made of.
 struct Known {
     caller: Caller,
-    /// Keeps the addresses taken.
-    _proofs: (Option<Arc<PeerIdentity>>, Option<Arc<Verified>>),
+    /// Keeps the address taken.
+    _token: Option<Arc<Verified>>,
 }
 
 /// The callers of one configuration.
 #[derive(Default)]
 pub(crate) struct Callers {
     shards: [Mutex<HashMap<Key, Known>>; SHARDS],
+}
+
+// === impl Proofs ===
+
+impl Proofs<'_> {
+    /// When the first of them ends.
+    pub(crate) fn ends(&self) -> Option<Timestamp> {
+        let certificate = self.certificate.as_ref().map(|(identity, _)| identity.not_after());
+        let token = self.token.as_ref().map(|token| token.ends());
+        [certificate, self.key.and_then(|key| key.expires), token].into_iter().flatten().min()
+    }
 }
 
 // === impl Callers ===
@@ -65,8 +76,7 @@ impl Callers {
             return Ok(known.caller.clone());
         }
         let caller = make()?;
-        let certificate = proofs.certificate.as_ref().map(|(identity, _)| Arc::clone(identity));
-        let known = Known { caller: caller.clone(), _proofs: (certificate, proofs.token.clone()) };
+        let known = Known { caller: caller.clone(), _token: proofs.token.clone() };
         let mut shard = lock(shard);
         if shard.len() >= CALLERS_PER_SHARD_MAX {
             shard.clear();
@@ -81,7 +91,7 @@ impl Callers {
 impl Key {
     fn of(proofs: &Proofs<'_>) -> Self {
         Self {
-            certificate: proofs.certificate.as_ref().map_or(0, |(identity, _)| Arc::as_ptr(identity).addr()),
+            certificate: proofs.certificate.as_ref().map(|(identity, _)| *identity.thumbprint()),
             key: proofs.key.map(|key| key.id),
             token: proofs.token.as_ref().map_or(0, |token| Arc::as_ptr(token).addr()),
         }

@@ -5,8 +5,10 @@
 //! rewritten only where two servers claim them. A frame without either passes unchanged.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use quorate_jsonrpc::Frame;
+use quorate_jsonrpc::{Frame, Kind};
 use quorate_mcp::uri::Router;
 use quorate_mcp::{Era, Method, codec};
 use quorate_types::seal::Purpose;
@@ -43,10 +45,57 @@ pub fn open_task(sealer: &Sealer, caller: PrincipalDigest, text: &str) -> Option
     Some((ResourceName::new(server).ok()?, id))
 }
 
+/// Tasks whose owners are known: beyond it the oldest is forgotten, and is in no list any more. One takes about 150 bytes.
+const OWNED_MAX: usize = 100_000;
+
+/// Who began which task, as far as this node saw it begin. Servers list the tasks of everybody who uses our credential.
+#[derive(Debug, Default)]
+pub struct Owners {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    owners: HashMap<(ResourceName, Box<str>), PrincipalDigest>,
+    oldest: VecDeque<(ResourceName, Box<str>)>,
+}
+
+// === impl Owners ===
+
+impl Owners {
+    /// Notes that `caller` began a task; who began it first stays its owner.
+    pub(crate) fn began(&self, server: &ResourceName, id: &str, caller: PrincipalDigest) {
+        let mut known = self.lock();
+        let key = (server.clone(), Box::from(id));
+        if known.owners.contains_key(&key) {
+            return;
+        }
+        if known.oldest.len() >= OWNED_MAX
+            && let Some(oldest) = known.oldest.pop_front()
+        {
+            known.owners.remove(&oldest);
+        }
+        known.oldest.push_back(key.clone());
+        known.owners.insert(key, caller);
+    }
+
+    /// Tells whether `caller` began a task.
+    pub(crate) fn owns(&self, server: &ResourceName, id: &str, caller: PrincipalDigest) -> bool {
+        self.lock().owners.get(&(server.clone(), Box::from(id))) == Some(&caller)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // What somebody panicked over still has only whole entries.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What rewrites frames of one server for one caller.
 pub struct Outbound<'a> {
     /// Seals task ids.
     pub sealer: &'a Sealer,
+    /// Notes who began which task.
+    pub owners: &'a Owners,
     /// Who gets the frame.
     pub caller: PrincipalDigest,
     /// The toolset that it is seen through.
@@ -68,6 +117,9 @@ impl Outbound<'_> {
         if mentions_task(frame.bytes()) {
             for handle in codec::task_ids(&frame, method, self.era).unwrap_or_default() {
                 if handle.text.len() <= TASK_ID_BYTES_MAX {
+                    if method == Method::CallTool && frame.kind() == Kind::Result {
+                        self.owners.began(server, &handle.text, self.caller);
+                    }
                     edits.push((handle.span, seal_task(self.sealer, server, self.caller, &handle.text)));
                 }
             }
@@ -94,6 +146,29 @@ fn mentions_task(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_belongs_to_whoever_began_it_first() {
+        let (owners, server) = (Owners::default(), ResourceName::new("jobs").expect("a valid name"));
+        let (mine, other) = (PrincipalDigest([1; 16]), PrincipalDigest([2; 16]));
+
+        owners.began(&server, "t1", mine);
+        owners.began(&server, "t1", other);
+
+        assert!(owners.owns(&server, "t1", mine) && !owners.owns(&server, "t1", other));
+        assert!(!owners.owns(&server, "t2", mine), "nobody began it here");
+    }
+
+    #[test]
+    fn so_many_tasks_are_known_and_the_oldest_is_forgotten() {
+        let (owners, server) = (Owners::default(), ResourceName::new("jobs").expect("a valid name"));
+        let mine = PrincipalDigest([1; 16]);
+        for number in 0..=OWNED_MAX {
+            owners.began(&server, &number.to_string(), mine);
+        }
+        assert!(!owners.owns(&server, "0", mine) && owners.owns(&server, "1", mine));
+        assert_eq!(owners.lock().owners.len(), OWNED_MAX);
+    }
 
     #[test]
     fn a_task_id_opens_only_for_its_caller() {

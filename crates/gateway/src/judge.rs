@@ -7,24 +7,33 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_policy::{Action, Decision, Denial, Item, Named, Policies, Question, Resource, Subject, Verdict};
 use quorate_types::{Principal, TenantId};
 
-/// Decisions that are remembered of one caller: all items of a large toolset. One takes about 200 bytes.
-const DECISIONS_MAX: usize = 2_048;
+/// Decisions that are remembered of one caller: what a large toolset has. One takes about 300 bytes.
+const DECISIONS_MAX: usize = 512;
+/// Decisions that are remembered of all callers together: some 30 MB, at most 100 MB. What is beyond is decided anew.
+const DECISIONS_TOTAL_MAX: usize = 100_000;
+/// Bytes of the names of an item whose decision is remembered: names that anybody lists are shorter.
+const NAMES_BYTES_MAX: usize = 512;
 
 /// The policies of one configuration.
 pub struct Judge {
     policies: Policies,
     hasher: RandomState,
+    /// How many decisions are remembered of all callers.
+    remembered: Arc<AtomicUsize>,
 }
 
 /// What one caller may do, as far as it was decided.
 pub(crate) struct Rights {
     subject: Subject,
     decided: Mutex<HashMap<u64, Vec<Remembered>>>,
+    /// How many decisions are remembered of all callers.
+    total: Arc<AtomicUsize>,
 }
 
 /// A decision, and what it was about.
@@ -44,7 +53,7 @@ impl Judge {
     /// Makes the judge of compiled policies.
     #[must_use]
     pub fn new(policies: Policies) -> Self {
-        Self { policies, hasher: RandomState::new() }
+        Self { policies, hasher: RandomState::new(), remembered: Arc::default() }
     }
 
     /// Whether everything within a tenant's own wall is allowed: the explicit development policy.
@@ -66,7 +75,8 @@ impl Judge {
 
     /// Prepares what a caller may do.
     pub(crate) fn rights(&self, principal: &Principal) -> Rights {
-        Rights { subject: self.policies.subject(principal), decided: Mutex::default() }
+        let total = Arc::clone(&self.remembered);
+        Rights { subject: self.policies.subject(principal), decided: Mutex::default(), total }
     }
 
     /// Decides whether a caller may do something; `arguments` are those of a call, as JSON text.
@@ -118,6 +128,10 @@ impl Rights {
     }
 
     fn remember(&self, hash: u64, action: Action, resource: &Resource<'_>, decision: &Arc<Decision>) {
+        let bytes: usize = names(resource).iter().map(|name| name.len()).sum();
+        if bytes > NAMES_BYTES_MAX || self.total.load(Ordering::Relaxed) >= DECISIONS_TOTAL_MAX {
+            return;
+        }
         let one = Remembered {
             action,
             tenant: resource.tenant.clone(),
@@ -129,17 +143,26 @@ impl Rights {
         let mut decided = self.lock();
         if decided.len() >= DECISIONS_MAX {
             // Whoever asks for that many names walks through them: none of them is likelier than another.
+            self.total.fetch_sub(decided.values().map(Vec::len).sum(), Ordering::Relaxed);
             decided.clear();
         }
         let same_hash = decided.entry(hash).or_default();
         if !same_hash.iter().any(|known| known.is_about(action, resource)) {
             same_hash.push(one);
+            self.total.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Vec<Remembered>>> {
         // A map that somebody panicked over still has only whole decisions.
         self.decided.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Rights {
+    fn drop(&mut self) {
+        let count = self.lock().values().map(Vec::len).sum();
+        self.total.fetch_sub(count, Ordering::Relaxed);
     }
 }
 
@@ -174,5 +197,63 @@ fn tags<'a>(resource: &Resource<'a>) -> &'a [String] {
     match resource.item {
         Item::Toolset | Item::Server { .. } => &[],
         Item::Tool(named) | Item::Prompt(named) | Item::Resource(named) => named.tags,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_types::{Principal, TenantId};
+
+    use super::*;
+
+    fn tool<'a>(tenant: &'a TenantId, name: &'a str) -> Resource<'a> {
+        let item = Item::Tool(Named { server: "files", name, exposed: name, tags: &[] });
+        Resource { tenant, toolset: "default", item }
+    }
+
+    fn remembered(rights: &Rights) -> usize {
+        rights.lock().values().map(Vec::len).sum()
+    }
+
+    #[test]
+    fn names_that_nobody_lists_are_decided_and_not_remembered() {
+        let (judge, tenant) = (Judge::new(Policies::deny_all()), TenantId::default());
+        let rights = judge.rights(&Principal::agent(tenant.clone(), "a"));
+
+        for length in [1 << 20, NAMES_BYTES_MAX] {
+            let decision = judge.decide(&rights, Action::Call, tool(&tenant, &"n".repeat(length)), None);
+            assert!(!decision.verdict.is_allowed());
+        }
+
+        assert_eq!(remembered(&rights), 0);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_per_caller_and_given_back_with_it() {
+        let (judge, tenant) = (Judge::new(Policies::deny_all()), TenantId::default());
+        let rights = judge.rights(&Principal::agent(tenant.clone(), "a"));
+
+        for number in 0..3 * DECISIONS_MAX {
+            judge.decide(&rights, Action::Call, tool(&tenant, &format!("n{number}")), None);
+            assert_eq!(judge.remembered.load(Ordering::Relaxed), remembered(&rights));
+        }
+        assert!(remembered(&rights) <= DECISIONS_MAX);
+
+        drop(rights);
+        assert_eq!(judge.remembered.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_remembered_decision_is_about_the_same_thing_in_every_part() {
+        let (judge, tenant) = (Judge::new(Policies::allow_all()), TenantId::default());
+        let other = TenantId::new("other").expect("a tenant");
+        let rights = judge.rights(&Principal::agent(tenant.clone(), "a"));
+
+        let own = judge.decide(&rights, Action::Call, tool(&tenant, "read"), None);
+        let foreign = judge.decide(&rights, Action::Call, tool(&other, "read"), None);
+
+        assert!(own.verdict.is_allowed() && !foreign.verdict.is_allowed());
+        let again = judge.decide(&rights, Action::Call, tool(&tenant, "read"), None);
+        assert!(Arc::ptr_eq(&own, &again), "it is remembered");
     }
 }

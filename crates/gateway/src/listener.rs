@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use quorate_tls::PeerIdentity;
 use quorate_types::ResourceName;
 
-use crate::protected::{self, Demands, Site};
+use crate::protected::{self, Demands, Site, WellKnown};
 use crate::snapshot::{ListenerTable, Snapshot};
 use crate::toolset::Toolset;
 
@@ -266,13 +266,16 @@ pub fn accept(
     Ok(Accepted { snapshot, connection, endpoint, toolset, head, body })
 }
 
-/// Checks a cross-origin preflight: the origin it may be answered for.
+/// Checks a cross-origin preflight: the origin it may be answered for. Returns the methods that the path has.
 ///
 /// # Errors
 /// As [`accept`]: a preflight passes the same checks of host, origin and path.
-pub fn preflight(snapshot: &Snapshot, connection: &Connection, head: &request::Parts) -> Result<Endpoint, Error> {
+pub fn preflight(snapshot: &Snapshot, connection: &Connection, head: &request::Parts) -> Result<&'static str, Error> {
     check_access(table(snapshot, connection)?, head, &connection.listener)?;
-    endpoint(head.uri.path()).map(|(endpoint, _)| endpoint)
+    if WellKnown::parse(head.uri.path()).is_some() {
+        return Ok("GET, OPTIONS");
+    }
+    endpoint(head.uri.path()).map(|(endpoint, _)| endpoint.allowed())
 }
 
 /// Checks a request for what is public of a listener, which is answered to the hosts and pages that it serves.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use quorate_audit::Audit;
-use quorate_config::{Connection, Listener, ResourceSet, ToolServer};
+use quorate_config::{ApiKey, Connection, Issuer, Listener, Policy, ResourceSet, Tenant, ToolServer};
 use quorate_http::server::{BindError, InvalidLimit};
 use quorate_identity::api_key::MacKey;
 use quorate_mcp::{Fault, Method};
@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::{self, Throttle};
 use crate::authenticate::{Development, Identities};
+use crate::handle::Owners;
 use crate::judge::Judge;
 use crate::pipeline::Pipeline;
 use crate::protected::Demands;
@@ -166,6 +167,7 @@ struct Shared {
 struct Access {
     identities: Identities,
     judge: Arc<Judge>,
+    superseded: CancellationToken,
     demands: HashMap<ResourceName, Demands>,
 }
 
@@ -224,6 +226,7 @@ impl Gateway {
             toolsets: ArcSwap::default(),
             judge: ArcSwap::from_pointee(Judge::new(Policies::deny_all())),
             audit: config.audit,
+            tasks: Owners::default(),
             throttle: Throttle::default(),
             draining: CancellationToken::new(),
         });
@@ -231,6 +234,7 @@ impl Gateway {
             services: Arc::clone(&services),
             identities: identities::none(),
             judge: services.judge.load_full(),
+            superseded: CancellationToken::new(),
             demands: HashMap::new(),
             listeners: HashMap::new(),
             toolsets: HashMap::new(),
@@ -270,7 +274,10 @@ impl Gateway {
                 self.shared.node.add_backend(backend.clone()).await?;
             }
         }
-        let access = Access { demands: identities::demands(resources, &judge), identities, judge };
+        let has_same_rules = rules(&running.resources) == rules(resources);
+        let present = self.shared.snapshot.load_full();
+        let superseded = if has_same_rules { present.superseded.clone() } else { CancellationToken::new() };
+        let access = Access { demands: identities::demands(resources, &judge), identities, judge, superseded };
         let snapshot = self.snapshot(resources, access, &ingresses, &toolsets);
         self.shared.services.toolsets.store(Arc::new(snapshot.toolsets.clone()));
         self.shared.services.judge.store(Arc::clone(&snapshot.judge));
@@ -290,6 +297,9 @@ impl Gateway {
         let next = Running { ingresses, backends, apis: apis.fingerprints, toolsets, resources };
         let before = std::mem::replace(&mut *running, next);
         self.retire(&before, &running).await;
+        if !has_same_rules {
+            self.rules_changed(&present);
+        }
         Ok(())
     }
 
@@ -411,6 +421,7 @@ impl Gateway {
             services: Arc::clone(&self.shared.services),
             identities: access.identities,
             judge: access.judge,
+            superseded: access.superseded,
             demands: access.demands,
             listeners: ingresses.iter().map(table).collect(),
             toolsets: toolsets.iter().map(|(name, (_, table))| (name.clone(), Arc::clone(table))).collect(),
@@ -514,6 +525,17 @@ impl Gateway {
         self.shared.services.sessions.end_where(EndReason::Shutdown, &gone, scope_gone);
     }
 
+    /// Ends what the rules before allowed and the present ones do not, and tells the others that their lists are new.
+    fn rules_changed(&self, before: &Snapshot) {
+        before.superseded.cancel();
+        let sessions = &self.shared.services.sessions;
+        let gone = session::fault(Fault::SessionUnknown);
+        sessions.end_where(EndReason::Revoked, &gone, |session| !session.is_allowed());
+        let of_toolsets = sessions.all();
+        let of_toolsets = of_toolsets.iter().filter(|session| matches!(session.scope(), Scope::Toolset(_)));
+        of_toolsets.for_each(lists_changed);
+    }
+
     fn servers_changed(&self, scope: &Scope, servers: &Arc<Vec<backend::Handle>>) {
         let sessions = self.shared.services.sessions.all();
         let of_scope = sessions.iter().filter(|session| session.scope() == scope);
@@ -523,10 +545,18 @@ impl Gateway {
     /// Tells clients of a changed toolset that their lists are others now.
     fn lists_changed(&self, scope: &Scope) {
         let sessions = self.shared.services.sessions.all();
-        for session in sessions.iter().filter(|session| session.scope() == scope) {
-            for method in [Method::ToolsListChanged, Method::PromptsListChanged, Method::ResourcesListChanged] {
-                translate::list_changed(session, method);
-            }
-        }
+        sessions.iter().filter(|session| session.scope() == scope).for_each(lists_changed);
     }
+}
+
+/// Tells the client of a session that its lists are others now.
+fn lists_changed(session: &session::Handle) {
+    for method in [Method::ToolsListChanged, Method::PromptsListChanged, Method::ResourcesListChanged] {
+        translate::list_changed(session, method);
+    }
+}
+
+/// Who is known, and what they may do.
+fn rules(resources: &ResourceSet) -> (&[Issuer], &[ApiKey], &[Tenant], &[Policy]) {
+    (resources.issuers(), resources.api_keys(), resources.tenants(), resources.policies())
 }

@@ -173,7 +173,7 @@ async fn batch(items: Vec<Result<Classified, quorate_mcp::Rejected>>, trace: &Tr
         };
         match one(classified, trace, started).await {
             Ok(Dispatched::Json { body, .. }) => Some(vec_event(body)),
-            Ok(Dispatched::Connected(connection)) => Some(connection.boxed()),
+            Ok(Dispatched::Connected { connection, .. }) => Some(connection.boxed()),
             Ok(Dispatched::Accepted) => None,
             Ok(_) => Some(stream::empty().boxed()),
             Err(refusal) => Some(vec_event(refusal.answer().1)),
@@ -194,8 +194,8 @@ fn vec_event(body: bytes::Bytes) -> stream::BoxStream<'static, sse::Event> {
 fn preflight(snapshot: &Snapshot, connection: &Connection, request: Request<Incoming>) -> Response<ResponseBody> {
     let (head, _) = request.into_parts();
     match listener::preflight(snapshot, connection, &head) {
-        Ok(endpoint) => {
-            let mut response = respond::preflight(endpoint.allowed());
+        Ok(allowed) => {
+            let mut response = respond::preflight(allowed);
             respond::allow_origin(&head.headers, &mut response);
             response
         }

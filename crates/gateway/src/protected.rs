@@ -129,8 +129,16 @@ pub(crate) fn base(
         Some(authority) => authority.as_str(),
         None => headers.get(HOST)?.to_str().ok()?,
     };
-    let scheme = if connection.is_encrypted { "https" } else { "http" };
-    Some(format!("{scheme}://{host}"))
+    // The port is ours and not the caller's: what is elsewhere on the host must not be taken for this listener.
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    };
+    let (scheme, own_port) = if connection.is_encrypted { ("https", 443) } else { ("http", 80) };
+    match connection.local.port() {
+        port if port == own_port => Some(format!("{scheme}://{name}")),
+        port => Some(format!("{scheme}://{name}:{port}")),
+    }
 }
 
 /// The URL of the toolset that a request is for: what its tokens have to be for.

@@ -58,6 +58,8 @@ pub enum Resolved {
         server: backend::Handle,
         /// Its URI there.
         uri: String,
+        /// Its URI as the toolset exposes it.
+        exposed: String,
     },
     /// A resource that none of these servers lists.
     Unlisted {
@@ -270,7 +272,7 @@ impl Resolver<'_> {
 
     async fn resource(&self, uri: &str, is_reference: bool) -> Result<Resolved, Fault> {
         if let Some(server) = self.only(ListKind::Resources).await {
-            return Ok(Resolved::Resource { server: server.clone(), uri: uri.to_owned() });
+            return Ok(Resolved::Resource { server: server.clone(), uri: uri.to_owned(), exposed: uri.to_owned() });
         }
         let listing = &self.request.toolset().listing;
         probed(listing).await;
@@ -278,9 +280,9 @@ impl Resolver<'_> {
         let not_found = || Fault::ResourceNotFound { uri: uri.to_owned() };
         let route = if is_reference { router.route_reference(uri) } else { router.route(uri) };
         match route.map_err(|_| not_found())? {
-            Route::To { server, uri } => {
+            Route::To { server, uri: upstream } => {
                 let server = listing.server(server).ok_or_else(not_found)?.clone();
-                Ok(Resolved::Resource { server, uri: uri.to_owned() })
+                Ok(Resolved::Resource { server, uri: upstream.to_owned(), exposed: uri.to_owned() })
             }
             Route::Ask(servers) => {
                 let servers: Vec<_> = servers.into_iter().filter_map(|index| listing.server(index).cloned()).collect();

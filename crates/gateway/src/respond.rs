@@ -5,7 +5,7 @@
 //! stage and reason. Texts are for the people who operate the client: they say what is allowed.
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, ORIGIN,
@@ -86,11 +86,13 @@ pub fn write(dispatched: Dispatched) -> Response<ResponseBody> {
             }
             response
         }
-        Dispatched::Connected(connection) => events(sse::Events::stream(connection, sse::KEEP_ALIVE)),
-        Dispatched::ConnectedSse { endpoint, connection } => {
+        Dispatched::Connected { connection, ends } => {
+            events(sse::Events::stream(until(connection, ends), sse::KEEP_ALIVE))
+        }
+        Dispatched::ConnectedSse { endpoint, connection, ends } => {
             let name = sse::Line::new("endpoint").expect("the word is one line");
             let first = sse::Event::new(endpoint.into_bytes()).with_name(name);
-            let all = stream::once(std::future::ready(first)).chain(connection);
+            let all = stream::once(std::future::ready(first)).chain(until(connection, ends));
             events(sse::Events::stream(all, sse::KEEP_ALIVE))
         }
         Dispatched::Events(body) => events(body),
@@ -98,6 +100,19 @@ pub fn write(dispatched: Dispatched) -> Response<ResponseBody> {
         Dispatched::Accepted => empty(StatusCode::ACCEPTED),
         Dispatched::Ended => empty(StatusCode::OK),
     }
+}
+
+/// A stream that ends at a moment at the latest.
+fn until<S>(stream: S, ends: Option<tokio::time::Instant>) -> impl Stream<Item = S::Item> + Send
+where
+    S: Stream + Send,
+{
+    stream.take_until(async move {
+        match ends {
+            Some(ends) => tokio::time::sleep_until(ends).await,
+            None => std::future::pending().await,
+        }
+    })
 }
 
 /// Writes the response of a refused request, and counts it.
@@ -206,6 +221,8 @@ impl Refusal {
 
     fn id(&self) -> Option<&Id> {
         match self {
+            // As of a toolset that nobody has.
+            Self::Authorize { error: authorize::Error::Elsewhere(_), .. } => None,
             Self::Authorize { id, .. } | Self::Admit { id, .. } | Self::Timeout { id } => id.as_ref(),
             Self::Dispatch(dispatch::Error::Session { id, .. }) => id.as_ref(),
             _ => None,

@@ -131,7 +131,7 @@ fn target(resolved: Resolved, call: &Call, version: Version) -> Result<Target, F
             None => Target::Here, // A place of a list is one of its entries.
         },
         Resolved::Find { tools } => Target::Find { tools },
-        Resolved::Resource { server, uri } => to(server, uri, &call.operation, frame),
+        Resolved::Resource { server, uri, .. } => to(server, uri, &call.operation, frame),
         Resolved::Unlisted { servers, uri } => Target::Ask { servers, uri },
         Resolved::Task { server, id } => to(server, id, &call.operation, frame),
         Resolved::Refused { fault } => Target::Refused { fault },

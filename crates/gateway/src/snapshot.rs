@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::Throttle;
 use crate::authenticate::Identities;
+use crate::handle::Owners;
 use crate::held::Gates;
 use crate::judge::Judge;
 use crate::protected::Demands;
@@ -44,6 +45,8 @@ pub struct Services {
     pub judge: ArcSwap<Judge>,
     /// Where refused callers and changes are recorded.
     pub audit: Audit,
+    /// Who began which task.
+    pub tasks: Owners,
     /// Bounds log lines about refused callers.
     pub(crate) throttle: Throttle,
     /// Is cancelled when the node goes away: new sessions go elsewhere, and streams without an end
@@ -59,6 +62,8 @@ pub struct Snapshot {
     pub identities: Identities,
     /// What is allowed.
     pub(crate) judge: Arc<Judge>,
+    /// Is cancelled when other policies or identities hold: streams of those who were allowed by these end then.
+    pub(crate) superseded: CancellationToken,
     /// What toolsets demand of their callers.
     pub(crate) demands: HashMap<ResourceName, Demands>,
     pub(crate) listeners: HashMap<ResourceName, ListenerTable>,

@@ -71,6 +71,7 @@ impl Translate for Translator {
         let router = self.view(&toolset.listing).and_then(|view| toolset.listing.last_router(view));
         let outbound = Outbound {
             sealer: &self.services.sealer,
+            owners: &self.services.tasks,
             caller: self.caller,
             toolset: &toolset,
             router: router.as_deref(),
@@ -115,6 +116,12 @@ impl Translate for Translator {
             .any(|uri| !is_chosen(&uri.text) || !authorize::may_subscribe(&judge, &rights, &toolset, server, &uri.text))
     }
 
+    fn is_allowed(&self) -> bool {
+        let Some(toolset) = self.toolset() else { return true }; // It ends with its toolset.
+        let judge = self.services.judge.load();
+        authorize::may_connect(&judge, &judge.rights(&self.principal), &toolset)
+    }
+
     fn list_changed(&self, server: &ResourceName, kind: ListKind) {
         if let Some(toolset) = self.services.toolset(&self.toolset) {
             toolset.invalidate(server, kind);
@@ -146,6 +153,7 @@ mod tests {
 
     use super::*;
     use crate::audit::Throttle;
+    use crate::handle::Owners;
     use crate::judge::Judge;
 
     fn name(name: &str) -> ResourceName {
@@ -166,6 +174,7 @@ mod tests {
             toolsets: ArcSwap::default(),
             judge: ArcSwap::from_pointee(Judge::new(Policies::allow_all())),
             audit: Audit::disabled(),
+            tasks: Owners::default(),
             throttle: Throttle::default(),
             draining: CancellationToken::new(),
         };

@@ -14,8 +14,8 @@ use crate::report::Report;
 use crate::resource::Policy;
 use crate::resource::identity::ArgumentType;
 
-/// The longest text of one document: some hundred policies, beyond which nobody finds the one that decided.
-const CEDAR_BYTES_MAX: usize = 64 << 10;
+/// The longest text of one document.
+const CEDAR_BYTES_MAX: usize = quorate_policy::limits::DOCUMENT_BYTES_MAX;
 /// The longest name of an argument in bytes.
 const ARGUMENT_BYTES_MAX: usize = 128;
 

@@ -82,7 +82,7 @@ pub(crate) struct GroupForm {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PolicyForm {
-    /// Policies in the Cedar language, at most 64 KiB.
+    /// Policies in the Cedar language, at most 256 KiB.
     #[schemars(required)]
     pub(crate) cedar: Option<String>,
     /// The arguments of tools that the policies read, as `context.arguments`, and their types. By default none.

@@ -21,6 +21,18 @@ impl Links<'_> {
     /// Each token and certificate has one judge. A JWT and a token that only its issuer can read are told apart before
     /// anybody judges, so that one issuer may be there once for each.
     pub(super) fn judges(&mut self, issuers: &[Issuer]) {
+        let mut asked = issuers.iter().filter(|issuer| matches!(issuer.method, Vouching::Introspection(_)));
+        if let Some(first) = asked.next() {
+            for issuer in asked {
+                let message = format!(
+                    "Issuer {:?} is asked about tokens that nobody can read already, and they must be shown to one issuer \
+                     alone",
+                    first.name.as_str()
+                );
+                let path = spec().key("introspection");
+                self.push((Kind::Issuer, &issuer.name), &path, Reason::Conflict { message });
+            }
+        }
         let mut first: BTreeMap<(&str, &str), &Issuer> = BTreeMap::new();
         for issuer in issuers {
             let (way, key, name) = match &issuer.method {
@@ -88,10 +100,8 @@ impl Links<'_> {
         if listener.public_url.is_some() || listener.hosts != Hosts::Any {
             return;
         }
-        let open = |issuer: &&Issuer| {
-            let is_open = issuer.tokens().is_some_and(|tokens| tokens.audiences.is_empty());
-            is_open && may_serve(&listener.tenant, &issuer.tenant)
-        };
+        // Tokens of every tenant's issuers are taken at every listener; the toolset's tenant decides later.
+        let open = |issuer: &&Issuer| issuer.tokens().is_some_and(|tokens| tokens.audiences.is_empty());
         let names: Vec<&str> = issuers.iter().filter(open).map(|issuer| issuer.name.as_str()).collect();
         if names.is_empty() {
             return;

@@ -28,7 +28,7 @@ use quorate_session::{Delivery, EndReason};
 use quorate_telemetry::Outcome;
 use quorate_types::ResourceName;
 
-use super::{Dispatched, Error, Operation, metrics, rejected};
+use super::{Dispatched, Error, Operation, ending, metrics, rejected};
 use crate::authorize::Gate;
 use crate::behalf::{self, Behalf};
 use crate::classify::Request;
@@ -68,7 +68,7 @@ pub(super) async fn open_sse(request: &Arc<Request>) -> Result<Dispatched, Error
     let connection = session.attach(None).await.map_err(|refused| Error::Session { id: None, refused })?;
     let path = request.accepted.head.uri.path();
     let endpoint = format!("{path}?sessionId={}", session.id());
-    Ok(Dispatched::ConnectedSse { endpoint, connection })
+    Ok(Dispatched::ConnectedSse { endpoint, connection, ends: ending(request) })
 }
 
 /// Ends a session.

@@ -20,7 +20,7 @@ use quorate_session::{Answer, Audience as To, Event, EventId, Purpose};
 use quorate_telemetry::{Outcome, Trace};
 
 use super::turn::InVain;
-use super::{Dispatched, Error, Operation, begin, find, here, metrics, rejected};
+use super::{Dispatched, Error, Operation, begin, ending, find, here, metrics, rejected};
 use crate::classify::Request;
 use crate::fetch::Fetcher;
 use crate::handle::seal_task;
@@ -84,7 +84,8 @@ pub(super) async fn listen(
     if resumes {
         metrics(request).resumption(if attached.is_ok() { "resumed" } else { "refused" });
     }
-    attached.map(Dispatched::Connected).map_err(|refused| Error::Session { id: None, refused })
+    let connection = attached.map_err(|refused| Error::Session { id: None, refused })?;
+    Ok(Dispatched::Connected { connection, ends: ending(request) })
 }
 
 /// Hands a notification or an answer of the client to its session.
@@ -179,7 +180,7 @@ impl Message<'_> {
         let refused = |refused| self.refused(call.id(), refused);
         Ok(match reply.map_err(refused)? {
             Reply::Json(body) => Dispatched::Json { status: StatusCode::OK, body },
-            Reply::Stream(connection) => Dispatched::Connected(connection),
+            Reply::Stream(connection) => Dispatched::Connected { connection, ends: None },
             Reply::Nothing => Dispatched::Nothing,
             Reply::Elsewhere => Dispatched::Accepted,
         })
@@ -221,7 +222,7 @@ impl Message<'_> {
                     in_vain.refused(&answer);
                 }
                 // One that takes its time streams, and is then the one that answers.
-                Ok(Reply::Stream(connection)) => return Ok(Dispatched::Connected(connection)),
+                Ok(Reply::Stream(connection)) => return Ok(Dispatched::Connected { connection, ends: None }),
                 Ok(Reply::Nothing | Reply::Elsewhere) => return Ok(Dispatched::Nothing),
                 Err(refused) => return Err(self.refused(call.id(), refused)),
             }
@@ -260,10 +261,11 @@ impl Message<'_> {
         let servers = self.request.toolset().listing.servers().iter();
         for server in servers.filter(|server| server.offers_tasks()).take(TASK_PAGES_MAX) {
             match self.fetcher().tasks(server, TASK_PAGES_MAX).await {
-                Ok(listed) => tasks.extend(listed.into_iter().map(|task| {
-                    let services = &self.request.snapshot().services;
-                    let sealed = seal_task(&services.sealer, server.name(), self.request.caller().digest, &task.id);
-                    task.with_id(&sealed)
+                // Its tasks are those of everybody who uses our credential; a caller is shown those that it began.
+                Ok(listed) => tasks.extend(listed.into_iter().filter_map(|task| {
+                    let (services, caller) = (&self.request.snapshot().services, self.request.caller().digest);
+                    let is_own = services.tasks.owns(server.name(), &task.id, caller);
+                    is_own.then(|| task.with_id(&seal_task(&services.sealer, server.name(), caller, &task.id)))
                 })),
                 Err(reason) => {
                     tracing::warn!(server = %server.name(), %version, reason, "tasks cannot be listed; the others are");

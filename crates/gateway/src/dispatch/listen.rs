@@ -22,7 +22,7 @@ use quorate_runtime::backend::{Notice, Subscription};
 use quorate_telemetry::Outcome;
 use quorate_types::ResourceName;
 
-use super::{Dispatched, Error, Operation, rejected};
+use super::{Dispatched, Error, Operation, ending, rejected};
 use crate::authorize::Gate;
 use crate::behalf::{self, Behalf};
 use crate::classify::Request;
@@ -91,7 +91,7 @@ async fn split(request: &Request, call: &Call, filter: &Filter) -> Split {
     let mut split = Split { interests: HashMap::new(), uris: HashMap::new() };
     let gate = Gate::of(request);
     // What the caller may not be told of is not honoured, as the acknowledgement says.
-    if (filter.tools || filter.prompts || filter.resources) && gate.may_subscribe_lists() {
+    if (filter.tools || filter.prompts || filter.resources) && gate.subscribes(request, None) {
         for index in &servers {
             let lists = Interest {
                 tools: filter.tools,
@@ -104,7 +104,7 @@ async fn split(request: &Request, call: &Call, filter: &Filter) -> Split {
     }
     for uri in &filter.uris {
         if let Some((index, upstream)) = owner(request, call, &servers, uri).await
-            && listing.server(index).is_some_and(|server| gate.may_subscribe(server.name(), &upstream))
+            && listing.server(index).is_some_and(|server| gate.subscribes(request, Some((server.name(), &upstream))))
         {
             let upstream: Arc<str> = upstream.into();
             split.uris.insert((index, Arc::clone(&upstream)), uri.clone());
@@ -163,6 +163,15 @@ fn events(listening: Listening, notices: Notices) -> impl Stream<Item = sse::Eve
         }
         let draining = listening.request.snapshot().services.draining.clone();
         let retired = listening.request.all_versions().retired().clone();
+        let superseded = listening.request.snapshot().superseded.clone();
+        let ends = ending(&listening.request);
+        let expired = async move {
+            match ends {
+                Some(ends) => tokio::time::sleep_until(ends).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(expired);
         loop {
             let notice = async {
                 match notices.next().await {
@@ -172,12 +181,14 @@ fn events(listening: Listening, notices: Notices) -> impl Stream<Item = sse::Eve
                 }
             };
             // Where a server's part is over (removed, or we read too slowly), the toolset is another
-            // one now, or the node goes away, so is the stream: the client opens one that is complete
-            // again, and has only what is chosen by then.
+            // one now, others may listen, what the caller showed has ended, or the node goes away, so is the
+            // stream: the client opens one that is complete again, and has only what is chosen by then.
             let next = tokio::select! {
                 (index, notice) = notice => notice.map(|notice| (index, notice)),
                 () = draining.cancelled() => None,
                 () = retired.cancelled() => None,
+                () = superseded.cancelled() => None,
+                () = &mut expired => None,
             };
             let Some((index, notice)) = next else {
                 return Some((sse::Event::new(listening.end()), None));

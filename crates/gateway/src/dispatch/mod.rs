@@ -24,9 +24,9 @@ use http::StatusCode;
 use quorate_http::sse;
 use quorate_jsonrpc::Id;
 use quorate_mcp::{Call, Era, Fault, Rejected, Version};
-use quorate_runtime::backend;
 use quorate_runtime::session::{Connection, Refused, Terms};
 use quorate_runtime::shard;
+use quorate_runtime::{backend, clock};
 use quorate_telemetry::{Method, Metrics, Outcome, Revision, Trace};
 use quorate_types::Code;
 use tokio::sync::OwnedSemaphorePermit;
@@ -52,13 +52,20 @@ pub enum Dispatched {
         body: Bytes,
     },
     /// A stream of a session.
-    Connected(Connection),
+    Connected {
+        /// The stream.
+        connection: Connection,
+        /// When it ends at the latest: its client comes again, with credentials that hold.
+        ends: Option<tokio::time::Instant>,
+    },
     /// The stream of an HTTP+SSE session, which begins with the address to post to.
     ConnectedSse {
         /// The address.
         endpoint: String,
         /// The stream.
         connection: Connection,
+        /// When it ends at the latest.
+        ends: Option<tokio::time::Instant>,
     },
     /// A stream of a stateless request.
     Events(sse::Events),
@@ -173,6 +180,12 @@ impl Request {
         let only = stream::once(std::future::ready(sse::Event::new(body)));
         Dispatched::Events(sse::Events::stream(only, sse::KEEP_ALIVE))
     }
+}
+
+/// When a stream of this caller ends at the latest: with what it showed.
+fn ending(request: &Request) -> Option<tokio::time::Instant> {
+    let left = request.caller().ends?.since(clock::now());
+    tokio::time::Instant::now().checked_add(left)
 }
 
 fn rejected(era: Era, id: Option<&Id>, fault: Fault) -> Error {

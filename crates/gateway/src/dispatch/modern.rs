@@ -30,6 +30,7 @@ use super::{Dispatched, Error, Operation, begin, bridged, find, here, listen, me
 use crate::ask;
 use crate::behalf;
 use crate::classify::Request;
+use crate::fetch::Fetcher;
 use crate::handle::Outbound;
 use crate::held::Held;
 use crate::resolve::view;
@@ -51,7 +52,7 @@ pub(super) async fn send(
             _ => here::modern(request, &call).await,
         },
         Target::Server { server, frame, name, held } => {
-            if let Err(fault) = check_params(request, &call) {
+            if let Err(fault) = check_params(request, &call).await {
                 operation.end(Outcome::Failed(fault.class()));
                 return Err(rejected(Era::Modern, call.id(), fault));
             }
@@ -194,6 +195,12 @@ impl Upstream<'_> {
             };
             if answer.kind() != Kind::Result {
                 in_vain.refused(&answer);
+                continue;
+            }
+            if ask::is_question(&answer) {
+                // Its client would answer all servers that are asked, and not the one that wants to know.
+                let reason = "it asks something for a resource that it does not list".to_owned();
+                in_vain.failed(&Fault::BackendFailed { server: server.name().to_string(), reason }, Some(&client_id));
                 continue;
             }
             let answer = self.outbound(&server, answer);
@@ -363,6 +370,7 @@ pub(super) fn rewrite(
     let router = toolset.listing.last_router(view(request, audience));
     let outbound = Outbound {
         sealer: &request.snapshot().services.sealer,
+        owners: &request.snapshot().services.tasks,
         caller: request.caller().digest,
         toolset,
         router: router.as_deref(),
@@ -374,11 +382,18 @@ pub(super) fn rewrite(
 /// Holds `Mcp-Param-*` headers against the arguments, as the tool's listed schema says.
 ///
 /// A tool that was never listed here is left to its server, which has to check the same.
-fn check_params(request: &Request, call: &Call) -> Result<(), Fault> {
+async fn check_params(request: &Request, call: &Call) -> Result<(), Fault> {
     let Asked::CallTool { name, arguments, .. } = &call.operation else { return Ok(()) };
     let view = view(request, behalf::audience(request.toolset(), call));
-    let Some(listed) = request.toolset().listing.last(view, ListKind::Tools) else {
-        return Ok(());
+    let listing = &request.toolset().listing;
+    let listed = match listing.last(view, ListKind::Tools) {
+        Some(listed) => listed,
+        // Whoever has listed nothing has no definition to send such headers by; what it sends is checked all the same.
+        None if request.headers().keys().any(is_param) => {
+            let behalf = behalf::Behalf::of(request, call);
+            listing.merged(view, ListKind::Tools, &Fetcher::Modern(&behalf)).await
+        }
+        None => return Ok(()),
     };
     let Resolution::Found(entry) = listed.resolve(name) else { return Ok(()) };
     let definition = listed.definition(entry);

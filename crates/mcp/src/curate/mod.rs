@@ -158,6 +158,15 @@ impl Curation {
         self.of(ListKind::Resources, server).is_none_or(|of_kind| of_kind.has(uri))
     }
 
+    /// Returns the tags that the rules give an item of a server, listed or not: resources are read that nobody lists.
+    #[must_use]
+    pub fn tags(&self, kind: ListKind, server: ServerIndex, name: &str) -> Vec<String> {
+        let Some(of_kind) = self.of(kind, server) else { return Vec::new() };
+        let mut unmarked = Marks::new(self.watched().len());
+        let treatment = treatment::treat(&of_kind.rules, name, &mut unmarked);
+        treatment.map_or_else(Vec::new, |treatment| treatment.tags.into_iter().map(str::to_owned).collect())
+    }
+
     /// Decides about an item that a server lists as `name`.
     pub(crate) fn judge(&self, kind: ListKind, server: ServerIndex, name: &str, marks: &mut Marks) -> Judged<'_> {
         let Some(of_kind) = self.of(kind, server) else { return Judged::Exposed(None) };

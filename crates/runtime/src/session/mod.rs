@@ -127,6 +127,11 @@ pub trait Translate: Send + Sync + 'static {
         false
     }
 
+    /// Tells whether the session's owner may still be a client at all.
+    fn is_allowed(&self) -> bool {
+        true
+    }
+
     /// Hears that a list of a server changed.
     fn list_changed(&self, server: &ResourceName, kind: ListKind);
 }
@@ -195,6 +200,7 @@ pub(crate) struct Shared {
     /// The lowest severity of log messages that somebody asked for; see [`Handle::lower_level`].
     level: AtomicU8,
     memory: Arc<Memory>,
+    translate: Arc<dyn Translate>,
     client: OnceLock<Client>,
     /// When the machine wants a `Tick`, in milliseconds.
     deadline: AtomicU64,
@@ -223,6 +229,7 @@ impl Handle {
             scope: opening.scope.clone(),
             level: AtomicU8::new(u8::MAX),
             memory: Arc::clone(&opening.memory),
+            translate: Arc::clone(&opening.translate),
             client,
             deadline: AtomicU64::new(u64::MAX),
             ended: AtomicBool::new(false),
@@ -259,6 +266,12 @@ impl Handle {
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.shared.scope
+    }
+
+    /// Tells whether its owner may still be a client at all.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.shared.translate.is_allowed()
     }
 
     /// What it remembers of its toolset.
