@@ -8,6 +8,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use crate::{http, paths, process::Process, wait};
@@ -234,9 +235,11 @@ pub fn modern_request(id: &Value, method: &str, mut params: Value) -> (Vec<(&'st
     (headers, json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))
 }
 
-/// Replaces a file at once.
+/// Replaces a file at once, also where others replace it in the same moment.
 pub fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
-    let beside = path.with_extension("new");
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let beside = path.with_extension(format!("{}-{number}.new", std::process::id()));
     fs::write(&beside, text)?;
     Ok(fs::rename(&beside, path)?)
 }
