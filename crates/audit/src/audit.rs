@@ -120,6 +120,11 @@ impl Audit {
     pub(crate) fn record_at(&self, now: Timestamp, event: Event) {
         let Some(open) = &self.0 else { return };
         let (class, lane) = (event.class(), event.lane());
+        if open.shared.is_closing() {
+            // The writer may have looked into its queue for the last time.
+            open.shared.suppress(class, lane, Cause::Queue);
+            return;
+        }
         let is_within = {
             let mut limiter = open.limiters[class as usize].lock().unwrap_or_else(PoisonError::into_inner);
             limiter.take(lane.clone(), now)

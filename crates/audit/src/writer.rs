@@ -125,7 +125,7 @@ impl Shared {
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
 
@@ -170,8 +170,8 @@ impl<M: Medium> Writer<M> {
         self.write_suppressed(true);
         self.sync();
         // The folder is free for others before anybody hears of the end.
-        let Self { log, shared, .. } = self;
-        drop(log);
+        let Self { log, shared, queue, .. } = self;
+        drop((log, queue));
         *held(&shared.is_done) = true;
         shared.done.notify_all();
     }
@@ -222,11 +222,12 @@ impl<M: Medium> Writer<M> {
                 kinds.len()
             }
             Err((count, error)) => {
-                for (class, lane) in kinds.into_iter().skip(count) {
-                    self.shared.suppress(class, lane, Cause::Failed);
-                }
+                // The cause is counted before what it cost, so that whoever sees the one sees the other.
                 if let Some(error) = error {
                     self.failed("write", &error);
+                }
+                for (class, lane) in kinds.into_iter().skip(count) {
+                    self.shared.suppress(class, lane, Cause::Failed);
                 }
                 count
             }
