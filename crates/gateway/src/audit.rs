@@ -83,7 +83,7 @@ pub(crate) fn certificate_refused(services: &Services, listener: &ResourceName, 
     }
 }
 
-/// Tells of a decision on a request that is denied, or that a policy on trial would deny.
+/// Tells of a decision on a request, if it is denied, or if a policy on trial would deny it.
 pub(crate) fn decided(request: &Request, action: Action, resource: &Resource<'_>, decision: &Decision) {
     let services = &request.snapshot().services;
     let origin = Origin { peer: Some(request.accepted.connection.peer), trace: None };
@@ -146,6 +146,9 @@ fn tell(
     resource: &Resource<'_>,
     decision: &Decision,
 ) {
+    if decision.verdict.is_allowed() && decision.would_deny.is_empty() {
+        return;
+    }
     let named = format!("{}::{:?}", resource.kind().as_str(), resource.id());
     let action_name = action.as_str();
     for policy in &decision.would_deny {

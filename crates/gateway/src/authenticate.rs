@@ -46,8 +46,8 @@ pub enum Development {
 /// Where identities come from, with one configuration.
 pub struct Identities {
     pub(crate) development: Option<Caller>,
-    pub(crate) issuers: Arc<Issuers>,
-    pub(crate) keys: Arc<api_key::Keys>,
+    pub(crate) issuers: Issuers,
+    pub(crate) keys: api_key::Keys,
     /// The tenants of trust domains.
     pub(crate) domains: HashMap<TrustDomain, TenantId>,
     /// Those who called lately.

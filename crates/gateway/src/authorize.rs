@@ -172,9 +172,7 @@ impl<'a> Gate<'a> {
             None => Item::Toolset,
         };
         let decision = self.decide(Action::Subscribe, item, None);
-        if !decision.would_deny.is_empty() || !decision.verdict.is_allowed() {
-            audit::decided(request, Action::Subscribe, &self.resource(item), &decision);
-        }
+        audit::decided(request, Action::Subscribe, &self.resource(item), &decision);
         decision.verdict.is_allowed()
     }
 }
@@ -285,9 +283,7 @@ impl<'a> Visit<'a> {
 
     /// Notes a decision, and makes what the caller is told of it.
     fn told(&self, action: Action, item: Item<'_>, decision: &Decision) -> Result<(), Error> {
-        if !decision.would_deny.is_empty() || !decision.verdict.is_allowed() {
-            self.report(action, item, decision);
-        }
+        self.report(action, item, decision);
         match &decision.verdict {
             Verdict::Allow => Ok(()),
             Verdict::Deny(Denial::MissingScopes(scopes)) => Err(self.lacking(action, scopes).into()),
@@ -355,9 +351,7 @@ pub(crate) fn decide_ask(asked: Asked<'_>) -> Result<PermittedAsk<'_>, Denied> {
         item: Item::Server { server: asked.server.as_str() },
     };
     let decision = judge.decide(&rights, action, resource, None);
-    if !decision.would_deny.is_empty() || !decision.verdict.is_allowed() {
-        audit::ask_decided(&asked, action, &resource, &decision);
-    }
+    audit::ask_decided(&asked, action, &resource, &decision);
     match decision.verdict {
         Verdict::Allow => Ok(PermittedAsk { asked }),
         Verdict::Deny(_) => Err(Denied::plain(action)),

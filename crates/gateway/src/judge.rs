@@ -62,12 +62,6 @@ impl Judge {
         self.policies.allows_all()
     }
 
-    /// Whether there is no policy at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.policies.is_empty() && !self.policies.allows_all()
-    }
-
     /// The scopes that policies demand of callers of a tenant.
     pub(crate) fn scopes(&self, tenant: &TenantId) -> BTreeSet<String> {
         self.policies.scopes(tenant)

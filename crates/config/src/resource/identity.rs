@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use quorate_policy::ArgumentType;
 use quorate_types::{ResourceName, TenantId, Timestamp};
 use url::Url;
 
@@ -238,21 +239,6 @@ pub struct Policy {
     pub arguments: BTreeMap<String, ArgumentType>,
     /// Whether they hold, or only count what they would deny.
     pub mode: PolicyMode,
-}
-
-/// The type of a tool's argument in policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ArgumentType {
-    /// A text.
-    String,
-    /// A whole number of 64 bits.
-    Integer,
-    /// A number of up to four digits behind the point.
-    Number,
-    /// True or false.
-    Boolean,
-    /// A list of texts, as a set.
-    Strings,
 }
 
 /// Whether a policy holds.

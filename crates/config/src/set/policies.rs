@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use quorate_policy::{ArgumentType, Document, Group, Mode, Place as Found, Policies};
+use quorate_policy::{Document, Group, Mode, Place as Found, Policies};
 use quorate_types::{ResourceName, TenantId};
 
 use super::{Links, ResourceSet, Resources};
 use crate::error::{Place, Problem, Reason};
 use crate::node::Path;
-use crate::resource::identity::{self, PolicyMode};
+use crate::resource::identity::PolicyMode;
 use crate::resource::{Kind, Policy, Tenant};
 
 // === impl ResourceSet ===
@@ -86,21 +86,11 @@ fn document(policy: &Policy) -> Document {
         name: policy.name.clone(),
         tenant: policy.tenant.clone(),
         text: policy.cedar.clone(),
-        arguments: policy.arguments.iter().map(|(name, kind)| (name.clone(), argument(*kind))).collect(),
+        arguments: policy.arguments.clone(),
         mode: match policy.mode {
             PolicyMode::Enforce => Mode::Enforce,
             PolicyMode::DryRun => Mode::DryRun,
         },
-    }
-}
-
-fn argument(kind: identity::ArgumentType) -> ArgumentType {
-    match kind {
-        identity::ArgumentType::String => ArgumentType::String,
-        identity::ArgumentType::Integer => ArgumentType::Integer,
-        identity::ArgumentType::Number => ArgumentType::Number,
-        identity::ArgumentType::Boolean => ArgumentType::Boolean,
-        identity::ArgumentType::Strings => ArgumentType::Strings,
     }
 }
 

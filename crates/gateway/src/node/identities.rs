@@ -128,8 +128,8 @@ impl Gateway {
         });
         Ok(Identities {
             development,
-            issuers: Arc::new(issuers),
-            keys: Arc::new(keys),
+            issuers,
+            keys,
             domains: resources.issuers().iter().filter_map(domain).collect(),
             callers: Callers::default(),
         })
@@ -196,13 +196,7 @@ pub(super) fn demands(resources: &ResourceSet, judge: &Judge) -> HashMap<Resourc
 pub(super) fn none() -> Identities {
     let issuers = Issuers::new(Vec::new(), Arc::new(Heard)).expect("no issuers are in no other's way");
     let keys = Keys::new(&[], unused()).expect("no keys are in no other's way");
-    Identities {
-        development: None,
-        issuers: Arc::new(issuers),
-        keys: Arc::new(keys),
-        domains: HashMap::new(),
-        callers: Callers::default(),
-    }
+    Identities { development: None, issuers, keys, domains: HashMap::new(), callers: Callers::default() }
 }
 
 /// The key of a table without keys.
