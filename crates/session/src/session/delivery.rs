@@ -77,9 +77,9 @@ impl Session {
         self.touch();
         match self.config.delivery {
             // Nobody comes back for a call's stream that is complete.
-            Delivery::Calls if closed => drop(self.streams.all.remove(id)),
+            Delivery::Calls if closed => self.forget_stream(id, out),
             Delivery::Streams | Delivery::Single | Delivery::Calls if self.ended.is_some() => {
-                self.streams.all.remove(id);
+                self.forget_stream(id, out)
             }
             Delivery::Single => self.end(EndReason::ClientGone, None, out),
             Delivery::Streams | Delivery::Calls => self.release_if_room(id, out),
@@ -176,6 +176,19 @@ impl Session {
         if let Some(reader) = reader.filter(|reader| !reader.closing) {
             reader.closing = true;
             out.push(Effect::CloseStream { stream: id, attachment: reader.attachment });
+        }
+    }
+
+    /// Drops a stream that nobody will read, with its connection, and what it held back with it.
+    pub(super) fn forget_stream(&mut self, id: StreamId, out: &mut Effects) {
+        let Some(stream) = self.streams.all.remove(id) else { return };
+        if let Some(reader) = stream.reader {
+            out.push(Effect::Disconnect { stream: id, attachment: reader.attachment });
+        }
+        for source in stream.held {
+            if !self.streams.is_held(source) {
+                out.push(Effect::Release { source });
+            }
         }
     }
 

@@ -102,7 +102,11 @@ impl Session {
         if lost > 0 {
             out.note(Note::Undelivered { messages: lost });
         }
-        self.streams.all.retain(|id, stream| id == StreamId::STANDALONE || !is_over(stream, until));
+        for id in self.streams.all.keys_where(|stream| is_over(stream, until)) {
+            if id != StreamId::STANDALONE {
+                self.forget_stream(id, out);
+            }
+        }
         for id in self.streams.all.keys_where(|stream| !stream.held.is_empty()) {
             self.release_if_room(id, out);
         }

@@ -106,17 +106,4 @@ impl Session {
             out.note(Note::ParkExpired { stream: id });
         }
     }
-
-    /// Drops a stream that nobody will read, with its connection.
-    fn forget_stream(&mut self, id: StreamId, out: &mut Effects) {
-        let Some(stream) = self.streams.all.remove(id) else { return };
-        if let Some(reader) = stream.reader {
-            out.push(Effect::Disconnect { stream: id, attachment: reader.attachment });
-        }
-        for source in stream.held {
-            if !self.streams.is_held(source) {
-                out.push(Effect::Release { source });
-            }
-        }
-    }
 }

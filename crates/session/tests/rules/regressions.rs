@@ -75,3 +75,17 @@ fn answers_on_a_shared_stream_count_as_long_as_it_lives() {
     assert_eq!(rig.step(leg_lost(0, 1, true)), ["abandon 3".to_owned(), format!("json 3 {}", failed("9", "lost"))]);
     assert_eq!(rig.step(upstream(0, 1, None, &result(3), Content::Plain)), ["note late"]);
 }
+
+/// A stream that held a leg's own stream back expired unread, and took the hold with it: the leg
+/// was never read again.
+#[test]
+fn what_an_expired_stream_held_is_released() {
+    let mut rig = Rig::new(Config { ring_events_max: 1, window_events_max: 1, ..Config::DEFAULTS });
+    rig.step(attach(None));
+    rig.step(call_with_token("7", 0, "1"));
+    rig.leg_opens(0);
+    assert_eq!(rig.step(progress(0, None, "1"))[2], "hold listen 0@1");
+    rig.step(detach(1, 2, 0));
+    rig.step(from_call(CallKey(1), &result(1)));
+    assert_eq!(rig.wait(Duration::from_secs(300)), ["note undelivered 2", "release listen 0@1"]);
+}
