@@ -14,10 +14,9 @@ use std::sync::Arc;
 
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use quorate_gateway::node::Gateway;
 use quorate_http::server::{BindError, Limits, Listener, Server};
-use quorate_http::{Observer, ResponseBody};
+use quorate_http::{Observer, RequestBody, ResponseBody};
 use quorate_telemetry::Metrics;
 use quorate_telemetry::metrics::RENDER_CONTENT_TYPE;
 use tokio::sync::Semaphore;
@@ -105,7 +104,7 @@ impl Admin {
     }
 }
 
-async fn answer(source: Source, request: Request<Incoming>) -> Response<ResponseBody> {
+async fn answer(source: Source, request: Request<RequestBody>) -> Response<ResponseBody> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use hyper::body::Incoming;
-use quorate_http::BodyError;
+use quorate_http::{BodyError, RequestBody};
 use quorate_jsonrpc::{Frame, Id, Kind, Limits, is_batch};
 use quorate_mcp::error::InvalidRequest;
 use quorate_mcp::{Call, Era, Fault, Operation, Rejected, Version, classify, classify_batch, classify_legacy, header};
@@ -224,7 +223,7 @@ fn one(classified: Classified) -> Reading {
     Reading::One(Box::new(classified))
 }
 
-async fn read_post(mut request: Arc<Request>, body: Incoming) -> Result<Reading, Error> {
+async fn read_post(mut request: Arc<Request>, body: RequestBody) -> Result<Reading, Error> {
     let (body, limits) = collect(&request, body).await?;
     let session_id = session_id(&request)?.map(str::to_owned);
     if let Some(session_id) = &session_id
@@ -286,7 +285,7 @@ fn read_delete(mut request: Arc<Request>) -> Result<Classified, Error> {
 }
 
 /// A POST of an HTTP+SSE client: one message, the session in the query.
-async fn read_sse_post(mut request: Arc<Request>, body: Incoming) -> Result<Classified, Error> {
+async fn read_sse_post(mut request: Arc<Request>, body: RequestBody) -> Result<Classified, Error> {
     let (body, limits) = collect(&request, body).await?;
     let frame = Frame::parse(body, &limits).map_err(|malformed| Rejected::malformed(Era::Legacy, malformed))?;
     let id = frame.id().cloned().filter(|_| frame.kind() == Kind::Request);
@@ -305,7 +304,7 @@ async fn read_sse_post(mut request: Arc<Request>, body: Incoming) -> Result<Clas
     Ok(Classified { request, work: Work::InSession { session, call } })
 }
 
-async fn collect(request: &Request, body: Incoming) -> Result<(Bytes, Limits), BodyError> {
+async fn collect(request: &Request, body: RequestBody) -> Result<(Bytes, Limits), BodyError> {
     let limits = request.listener().map(|listener| listener.config.limits).unwrap_or_default();
     let bytes_max = limits.body.as_usize();
     let body = quorate_http::collect(body, bytes_max, limits.receive.max(Duration::from_millis(1))).await?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, Method, StatusCode, request};
-use hyper::body::Incoming;
+use quorate_http::RequestBody;
 use quorate_tls::PeerIdentity;
 use quorate_types::ResourceName;
 
@@ -53,7 +53,7 @@ pub struct Accepted {
     endpoint: Endpoint,
     toolset: Arc<Toolset>,
     head: request::Parts,
-    body: Incoming,
+    body: RequestBody,
 }
 
 /// A request that is not for us.
@@ -208,7 +208,7 @@ impl Accepted {
         &self.head
     }
 
-    pub(crate) fn into_body(self) -> (AcceptedHead, Incoming) {
+    pub(crate) fn into_body(self) -> (AcceptedHead, RequestBody) {
         let Self { snapshot, connection, endpoint, toolset, head, body } = self;
         (AcceptedHead { snapshot, connection, endpoint, toolset, head }, body)
     }
@@ -252,7 +252,7 @@ impl AcceptedHead {
 pub fn accept(
     snapshot: Arc<Snapshot>,
     connection: Arc<Connection>,
-    request: http::Request<Incoming>,
+    request: http::Request<RequestBody>,
 ) -> Result<Accepted, Error> {
     let (head, body) = request.into_parts();
     let table = table(&snapshot, &connection)?;

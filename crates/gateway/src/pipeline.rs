@@ -16,9 +16,8 @@ use arc_swap::ArcSwap;
 use futures_util::stream::{self, SelectAll, StreamExt};
 use http::header::ORIGIN;
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
 use quorate_http::server::Peer;
-use quorate_http::{ResponseBody, sse};
+use quorate_http::{RequestBody, ResponseBody, sse};
 use quorate_jsonrpc::{Id, Kind};
 use quorate_runtime::ingress::Service;
 use quorate_telemetry::names::span;
@@ -55,7 +54,7 @@ impl Service for Pipeline {
         self: Arc<Self>,
         local: SocketAddr,
         peer: Peer,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Response<ResponseBody> {
         let started = Instant::now();
         let snapshot = self.snapshot.load_full();
@@ -102,7 +101,7 @@ impl Service for Pipeline {
 }
 
 /// Answers what clients ask before they know anything: where to get a token for a toolset.
-fn well_known(snapshot: &Snapshot, connection: &Connection, request: Request<Incoming>) -> Response<ResponseBody> {
+fn well_known(snapshot: &Snapshot, connection: &Connection, request: Request<RequestBody>) -> Response<ResponseBody> {
     let (head, _) = request.into_parts();
     match protected::public(snapshot, connection, &head) {
         Ok(public) => {
@@ -118,7 +117,7 @@ fn well_known(snapshot: &Snapshot, connection: &Connection, request: Request<Inc
 async fn run(
     snapshot: Arc<Snapshot>,
     connection: Arc<Connection>,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     trace: &mut Trace,
     started: Instant,
 ) -> Result<Dispatched, Refusal> {
@@ -191,7 +190,7 @@ fn vec_event(body: bytes::Bytes) -> stream::BoxStream<'static, sse::Event> {
     stream::once(std::future::ready(sse::Event::new(body))).boxed()
 }
 
-fn preflight(snapshot: &Snapshot, connection: &Connection, request: Request<Incoming>) -> Response<ResponseBody> {
+fn preflight(snapshot: &Snapshot, connection: &Connection, request: Request<RequestBody>) -> Response<ResponseBody> {
     let (head, _) = request.into_parts();
     match listener::preflight(snapshot, connection, &head) {
         Ok(allowed) => {

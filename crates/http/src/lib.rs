@@ -14,5 +14,5 @@ pub mod server;
 pub mod sse;
 
 pub use body::{BodyError, ResponseBody, collect};
-pub use hyper::body::Incoming;
 pub use observe::Observer;
+pub use server::RequestBody;

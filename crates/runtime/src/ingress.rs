@@ -18,10 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use quorate_http::observe::limit;
 use quorate_http::server::{BindError, ConnectionError, Listener, Peer, Server};
-use quorate_http::{Observer, ResponseBody};
+use quorate_http::{Observer, RequestBody, ResponseBody};
 use quorate_telemetry::Metrics;
 use quorate_types::ResourceName;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
@@ -38,7 +37,7 @@ pub trait Service: Send + Sync + 'static {
         self: Arc<Self>,
         local: SocketAddr,
         peer: Peer,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> impl Future<Output = Response<ResponseBody>> + Send;
 }
 
@@ -303,7 +302,12 @@ mod tests {
     }
 
     impl Service for Named {
-        async fn answer(self: Arc<Self>, _: SocketAddr, _: Peer, request: Request<Incoming>) -> Response<ResponseBody> {
+        async fn answer(
+            self: Arc<Self>,
+            _: SocketAddr,
+            _: Peer,
+            request: Request<RequestBody>,
+        ) -> Response<ResponseBody> {
             if request.uri().path() == "/hang" {
                 self.hanging.fetch_add(1, Ordering::Relaxed);
                 std::future::pending::<()>().await;

@@ -18,8 +18,10 @@
 //! after 10 s), and because it allocates and registers a timer for each request.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::limits::Limits;
@@ -44,6 +46,12 @@ pub(super) struct Activity {
     lingering_since: AtomicU64,
     /// The socket may be closed without waiting for the client.
     linger_ended: AtomicBool,
+    /// HTTP/1.1: what the handler of the open request left unread of its body.
+    rest: Mutex<Option<Incoming>>,
+    /// When an answer began to wait for that rest; [`NEVER`] when none does.
+    rest_since: AtomicU64,
+    /// That answer waits no longer.
+    rest_given_up: AtomicBool,
 }
 
 /// A moment at which something happens to the connection.
@@ -60,6 +68,8 @@ pub(super) enum Then {
     Cut(&'static str),
     /// Nobody used the connection: it is closed in an orderly way.
     CloseIdle,
+    /// The rest of a body that nobody reads did not come: the answer goes out as the last one.
+    GiveUpRest,
     /// The answer was sent and the client had its time to read it: the connection is over.
     EndLinger,
 }
@@ -71,6 +81,10 @@ const NEVER: u64 = u64::MAX;
 /// Closing a socket with unread bytes makes the kernel send RST, which can destroy the answer
 /// (413, 431) before the client reads it (RFC 9112 §9.6). Two round trips of the slowest links.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Time that an answer waits for the rest of a body that nobody reads: clients send it right behind the head, so that
+/// this too is two round trips of the slowest links.
+const REST_TIMEOUT: Duration = Duration::from_secs(2);
 
 // === impl Activity ===
 
@@ -87,6 +101,9 @@ impl Activity {
             stalled_since: AtomicU64::new(NEVER),
             lingering_since: AtomicU64::new(NEVER),
             linger_ended: AtomicBool::new(false),
+            rest: Mutex::new(None),
+            rest_since: AtomicU64::new(NEVER),
+            rest_given_up: AtomicBool::new(false),
         }
     }
 
@@ -140,6 +157,34 @@ impl Activity {
         self.open_requests.fetch_sub(1, Ordering::Release);
     }
 
+    /// The handler of the open request left this of its body unread.
+    pub(super) fn leave_rest(&self, body: Incoming) {
+        *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+    }
+
+    /// Takes what the handler of the open request left of its body: its answer waits for it from now on.
+    pub(super) fn take_rest(&self) -> Option<Incoming> {
+        let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        self.rest_given_up.store(false, Ordering::Relaxed);
+        self.rest_since.store(self.now(), Ordering::Relaxed);
+        Some(rest)
+    }
+
+    /// The answer waits no longer for the rest of its request's body.
+    pub(super) fn rest_ended(&self) {
+        self.rest_since.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// The client had its time to send the rest of a body.
+    pub(super) fn give_up_rest(&self) {
+        self.rest_given_up.store(true, Ordering::Relaxed);
+        self.rest_ended();
+    }
+
+    pub(super) fn is_rest_given_up(&self) -> bool {
+        self.rest_given_up.load(Ordering::Relaxed)
+    }
+
     /// A write found no room in the socket.
     pub(super) fn write_stalled(&self) {
         if self.stalled_since.load(Ordering::Relaxed) == NEVER {
@@ -179,7 +224,7 @@ impl Activity {
     }
 
     /// Returns the next moment at which something is due if nothing changes until then; `None`
-    /// while requests are open. On HTTP/2 the last request may end without waking the task that
+    /// while requests are with their handlers. On HTTP/2 the last request may end without waking the task that
     /// asks, so it has to look again in a while.
     pub(super) fn deadline(&self, limits: &Limits) -> Option<Deadline> {
         let after = |since: u64, timeout| self.began + Duration::from_millis(since) + timeout;
@@ -193,7 +238,8 @@ impl Activity {
             let at = after(stalled, limits.write_stall_timeout);
             Some(Deadline { at, then: Then::Cut(limit::WRITE_STALL_TIMEOUT) })
         } else if self.open_requests.load(Ordering::Acquire) > 0 {
-            None
+            let rest = self.rest_since.load(Ordering::Relaxed);
+            (rest != NEVER).then(|| Deadline { at: after(rest, REST_TIMEOUT), then: Then::GiveUpRest })
         } else if heading != NEVER {
             let at = after(heading, limits.header_read_timeout);
             Some(Deadline { at, then: Then::Cut(limit::HEADER_READ_TIMEOUT) })

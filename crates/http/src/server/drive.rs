@@ -55,6 +55,7 @@ pub(super) async fn drive(
                 Poll::Pending => return Poll::Pending,
                 // What the connection ended with is known when its socket is closed.
                 Poll::Ready(Then::EndLinger) => activity.end_linger(),
+                Poll::Ready(Then::GiveUpRest) => activity.give_up_rest(),
                 Poll::Ready(Then::CloseIdle) => {
                     observer.limit_hit(limit::IDLE_TIMEOUT);
                     phase = close(connection.as_mut(), activity, limits.drain_timeout);

@@ -1,8 +1,9 @@
 //! One request on its way through the handler and back.
 //!
 //! Adapts the handler to hyper's service: checks the head where hyper cannot report or refuse it,
-//! counts the request as open from its head to the last byte of its answer, and cuts large bodies
-//! into pieces on HTTP/2 (see [`super::streams`]). Costs no allocation.
+//! counts the request as open from its head to the last byte of its answer, reads what its handler
+//! left of its body (see [`super::request`]), and cuts large bodies into pieces on HTTP/2 (see
+//! [`super::streams`]). Costs no allocation.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,12 +11,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::activity::Activity;
 use super::limits::Limits;
+use super::request::{RequestBody, Rest};
 use super::{Peer, streams};
 use crate::body::{ResponseBody, SourceError};
 use crate::observe::{Observer, limit};
@@ -23,6 +25,9 @@ use crate::observe::{Observer, limit};
 /// Largest piece of a body given to HTTP/2 at once. h2 takes a whole piece when the client's
 /// window has room for one byte, so this bounds what a client that stops reading makes us hold.
 const PIECE_BYTES: usize = 64 << 10;
+
+/// Why what a future gives away when it is ready is there.
+const READY_ONCE: &str = "hyper drops a future once it is ready";
 
 /// What RFC 9113 §6.5.2 counts for a field beside its name and value.
 const H2_FIELD_OVERHEAD: usize = 32;
@@ -41,6 +46,8 @@ pin_project_lite::pin_project! {
     pub(super) struct Exchange<F> {
         #[pin]
         handling: Handling<F>,
+        // The client sends its body only when it is told to.
+        waits: bool,
         open: Option<Open>,
     }
 }
@@ -50,6 +57,7 @@ pin_project_lite::pin_project! {
     enum Handling<F> {
         Handler { #[pin] future: F },
         Refused { status: StatusCode },
+        Answered { response: Option<Response<ResponseBody>>, rest: Rest },
     }
 }
 
@@ -68,7 +76,7 @@ struct Open(Arc<Activity>);
 
 impl<H, F> hyper::service::Service<Request<Incoming>> for Exchanges<H>
 where
-    H: Fn(Request<Incoming>, Peer) -> F,
+    H: Fn(Request<RequestBody>, Peer) -> F,
     F: Future<Output = Response<ResponseBody>>,
 {
     type Response = Response<AnswerBody>;
@@ -78,6 +86,7 @@ where
     fn call(&self, request: Request<Incoming>) -> Exchange<F> {
         let count = self.activity.request_began();
         let open = Some(Open(Arc::clone(&self.activity)));
+        let waits = request.headers().contains_key(header::EXPECT);
         if self.activity.is_multiplexed() {
             if count == self.limits.streams_per_connection_max {
                 self.observer.limit_hit(limit::STREAMS_PER_CONNECTION_MAX);
@@ -85,10 +94,11 @@ where
             if let Some(limit) = head_limit_hit(&request, &self.limits) {
                 self.observer.limit_hit(limit);
                 let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-                return Exchange { handling: Handling::Refused { status }, open };
+                return Exchange { handling: Handling::Refused { status }, waits, open };
             }
         }
-        Exchange { handling: Handling::Handler { future: (self.handler)(request, self.peer.clone()) }, open }
+        let request = request.map(|body| RequestBody::new(body, &self.activity));
+        Exchange { handling: Handling::Handler { future: (self.handler)(request, self.peer.clone()) }, waits, open }
     }
 }
 
@@ -115,21 +125,47 @@ where
     type Output = Result<Response<AnswerBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = match this.handling.project() {
-            HandlingProjection::Handler { future } => ready!(future.poll(cx)),
-            HandlingProjection::Refused { status } => {
-                let mut response = Response::new(ResponseBody::Empty);
-                *response.status_mut() = *status;
-                response
+        let mut this = self.project();
+        let activity = &this.open.as_ref().expect(READY_ONCE).0;
+        let response = loop {
+            match this.handling.as_mut().project() {
+                HandlingProjection::Handler { future } => {
+                    let mut response = ready!(future.poll(cx));
+                    match Rest::of(activity) {
+                        None => break response,
+                        Some(_) if *this.waits => {
+                            say_last(&mut response);
+                            break response;
+                        }
+                        Some(rest) => this.handling.set(Handling::Answered { response: Some(response), rest }),
+                    }
+                }
+                HandlingProjection::Refused { status } => {
+                    let mut response = Response::new(ResponseBody::Empty);
+                    *response.status_mut() = *status;
+                    break response;
+                }
+                HandlingProjection::Answered { response, rest } => {
+                    let can_go_on = ready!(rest.poll(cx, activity));
+                    let mut response = response.take().expect(READY_ONCE);
+                    if !can_go_on {
+                        say_last(&mut response);
+                    }
+                    break response;
+                }
             }
         };
-        let open = this.open.take().expect("hyper drops a future once it is ready");
+        let open = this.open.take().expect(READY_ONCE);
         if open.0.is_multiplexed() {
             streams::handed_out();
         }
         Poll::Ready(Ok(response.map(|body| AnswerBody { body, rest: Bytes::new(), open })))
     }
+}
+
+/// Tells the client, and hyper, that the connection ends with this answer.
+fn say_last(response: &mut Response<ResponseBody>) {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
 // === impl AnswerBody ===

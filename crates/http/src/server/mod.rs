@@ -18,6 +18,7 @@ mod drive;
 mod exchange;
 mod limits;
 mod listen;
+mod request;
 mod socket;
 mod streams;
 
@@ -27,7 +28,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use quorate_tls::{Accepted, HandshakeError, PeerIdentity, Refusal};
@@ -40,6 +40,7 @@ use self::drive::{Graceful, drive};
 use self::exchange::Exchanges;
 pub use self::limits::{DEFAULTS, InvalidLimit, Limits};
 pub use self::listen::{BindError, Listener};
+pub use self::request::RequestBody;
 use self::socket::{Replay, Socket};
 use self::streams::Streams;
 use crate::body::ResponseBody;
@@ -173,7 +174,7 @@ impl Server {
     ) -> Result<(), ConnectionError>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        H: Fn(Request<Incoming>, Peer) -> F + Send + 'static,
+        H: Fn(Request<RequestBody>, Peer) -> F + Send + 'static,
         F: Future<Output = Response<ResponseBody>> + Send + 'static,
     {
         self.observer.connection_opened();
@@ -210,7 +211,7 @@ impl Server {
     ) -> Result<Option<Connection>, ConnectionError>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        H: Fn(Request<Incoming>, Peer) -> F + Send + 'static,
+        H: Fn(Request<RequestBody>, Peer) -> F + Send + 'static,
         F: Future<Output = Response<ResponseBody>> + Send + 'static,
     {
         let socket = Socket::new(io, Arc::clone(activity), Replay::default());
@@ -236,7 +237,7 @@ impl Server {
     ) -> Result<Option<Connection>, ConnectionError>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        H: Fn(Request<Incoming>, Peer) -> F + Send + 'static,
+        H: Fn(Request<RequestBody>, Peer) -> F + Send + 'static,
         F: Future<Output = Response<ResponseBody>> + Send + 'static,
     {
         let sniffing = timeout(self.limits.header_read_timeout, Replay::sniff(&mut io));
@@ -252,7 +253,7 @@ impl Server {
     fn connection<IO, H, F>(&self, io: IO, is_h2: bool, activity: &Activity, exchanges: Exchanges<H>) -> Connection
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        H: Fn(Request<Incoming>, Peer) -> F + Send + 'static,
+        H: Fn(Request<RequestBody>, Peer) -> F + Send + 'static,
         F: Future<Output = Response<ResponseBody>> + Send + 'static,
     {
         let io = TokioIo::new(io);
@@ -294,7 +295,7 @@ impl Drop for Closed<'_> {
 impl<I, H, F> Graceful for http1::Connection<I, Exchanges<H>>
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
-    H: Fn(Request<Incoming>, Peer) -> F + 'static,
+    H: Fn(Request<RequestBody>, Peer) -> F + 'static,
     F: Future<Output = Response<ResponseBody>> + 'static,
 {
     fn shut_down(self: Pin<&mut Self>) {
@@ -305,7 +306,7 @@ where
 impl<I, H, F> Graceful for http2::Connection<I, Exchanges<H>, Streams>
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
-    H: Fn(Request<Incoming>, Peer) -> F + 'static,
+    H: Fn(Request<RequestBody>, Peer) -> F + 'static,
     F: Future<Output = Response<ResponseBody>> + Send + 'static,
 {
     fn shut_down(self: Pin<&mut Self>) {

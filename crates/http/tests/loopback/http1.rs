@@ -243,3 +243,53 @@ async fn a_panicking_handler_costs_its_connection_only() {
     good.send("GET /good HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert!(good.read_answer().await.ends_with("GET /good 0"));
 }
+
+/// Refuses what it gets without reading it, and tells that it was asked.
+async fn refuse(asked: mpsc::Sender<()>) -> http::Response<ResponseBody> {
+    asked.send(()).await.expect("the test waits for it");
+    text("no")
+}
+
+/// A caller was refused before its body had come, the connection was closed without a word, and the
+/// caller's next request on it failed.
+#[tokio::test]
+async fn a_connection_goes_on_behind_a_body_that_its_handler_did_not_read() {
+    let (asked, mut requests) = mpsc::channel(2);
+    let server = TestServer::start(WIDE, None, move |_, _| refuse(asked.clone()));
+    let mut client = server.connect().await;
+    let framings = [("content-length: 3", "abc"), ("transfer-encoding: chunked", "3\r\nabc\r\n0\r\n\r\n")];
+    for (framing, body) in [framings, framings].concat() {
+        client.send(format!("POST / HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n")).await;
+        within("the request", requests.recv()).await.unwrap();
+        client.send(body).await;
+        let answer = client.read_answer().await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("no"), "{framing}: {answer:?}");
+        assert!(!answer.contains("connection: close"), "{framing}: {answer:?}");
+    }
+    let whole = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc";
+    client.send(whole.repeat(2)).await;
+    client.read_until(|text| text.matches("no").count() == 2).await;
+}
+
+#[tokio::test]
+async fn a_client_whose_unread_body_is_not_awaited_is_told_that_the_connection_ends() {
+    let (asked, mut requests) = mpsc::channel(1);
+    let server = TestServer::start(WIDE, None, move |_, _| refuse(asked.clone()));
+    let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
+    let cases = [
+        ("more than is read for nobody", "content-length: 100000", String::new()),
+        ("more than is read, in chunks", "transfer-encoding: chunked", chunk.repeat(5)),
+        ("it is sent when it is asked for", "expect: 100-continue\r\ncontent-length: 3", String::new()),
+        ("it does not come", "content-length: 3", "ab".to_owned()),
+        ("it is none", "transfer-encoding: chunked", "no number\r\n".to_owned()),
+    ];
+    for (case, framing, body) in cases {
+        let mut client = server.connect().await;
+        client.send(format!("POST / HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n")).await;
+        within("the request", requests.recv()).await.unwrap();
+        client.send(body).await;
+        let answer = client.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("no"), "{case}: {answer:?}");
+        assert!(answer.contains("connection: close"), "{case}: {answer:?}");
+    }
+}

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use quorate_http::client::{Client, Config};
 use quorate_http::server::{ConnectionError, Limits, Peer};
-use quorate_http::{Incoming, ResponseBody, collect};
+use quorate_http::{RequestBody, ResponseBody, collect};
 use quorate_tls::{
     Cause, ClientAuth, ClientCertificate, ClientOptions, ClientTls, DomainFiles, Reload, ServerTls, TrustDomain,
 };
@@ -114,7 +114,7 @@ impl Files {
 }
 
 /// Answers with whose request it is, and what is wrong with it now.
-async fn whose(_request: http::Request<Incoming>, peer: Peer) -> http::Response<ResponseBody> {
+async fn whose(_request: http::Request<RequestBody>, peer: Peer) -> http::Response<ResponseBody> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is right");
     let now = Timestamp::from_millis(u64::try_from(now.as_millis()).expect("it is this century"));
     assert!(peer.encrypted);

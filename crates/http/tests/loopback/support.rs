@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use quorate_http::server::{ConnectionError, DEFAULTS, Limits, Listener, Peer, Server};
-use quorate_http::{BodyError, Incoming, Observer, ResponseBody, collect};
+use quorate_http::{BodyError, Observer, RequestBody, ResponseBody, collect};
 use quorate_tls::ServerTls;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -87,7 +87,7 @@ pub(crate) struct TestServer {
 impl TestServer {
     pub(crate) fn start<H, F>(limits: Limits, tls: Option<ServerTls>, handler: H) -> Self
     where
-        H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+        H: Fn(Request<RequestBody>, Peer) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<ResponseBody>> + Send + 'static,
     {
         let heard = Recorder::new();
@@ -181,7 +181,7 @@ pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
 }
 
 /// Answers with the method, path and length of the request's body; 413 and 408 as it has to be.
-pub(crate) async fn echo(request: Request<Incoming>, _peer: Peer) -> Response<ResponseBody> {
+pub(crate) async fn echo(request: Request<RequestBody>, _peer: Peer) -> Response<ResponseBody> {
     let line = format!("{} {}", request.method(), request.uri().path());
     match collect(request.into_body(), DEFAULTS.body_bytes_max, PATIENCE).await {
         Ok(body) => text(format!("{line} {}", body.len())),

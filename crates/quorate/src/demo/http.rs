@@ -11,7 +11,7 @@ use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use quorate_http::body::BodyError;
 use quorate_http::sse::{Event, Events, KEEP_ALIVE};
-use quorate_http::{Incoming, ResponseBody};
+use quorate_http::{RequestBody, ResponseBody};
 use quorate_jsonrpc::{Id, Limits, build};
 use quorate_mcp::{Call, Classified, Era, Rejected, Version, classify};
 use tokio::sync::mpsc;
@@ -30,7 +30,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const EVENTS_MAX: usize = 16;
 
 /// Answers one HTTP request.
-pub(super) async fn handle(request: Request<Incoming>) -> Response<ResponseBody> {
+pub(super) async fn handle(request: Request<RequestBody>) -> Response<ResponseBody> {
     if !is_local(request.headers()) {
         return plain(StatusCode::FORBIDDEN, "only local clients are served");
     }
