@@ -140,7 +140,7 @@ async fn measure(args: &Args) -> Result<Numbers> {
     let shaped = Shaped {
         api_call: resources::api_calls(&setting).await?,
         curated_call: resources::curated_calls(&setting).await?,
-        guarded: Guarded::measure(&setting).await?,
+        guarded: Guarded::measure(&setting, &sink).await?,
     };
     let programs = Programs {
         modern_call: programs::calls(&bench, &quorate, &sink_url, Measure::ModernCall, &args.plan()).await?,
@@ -151,6 +151,7 @@ async fn measure(args: &Args) -> Result<Numbers> {
     let gateway = Gateway::before(&quorate, &backend_url, &sink_url).await?;
     let parts = Parts { bench: &bench, backend: &backend, backend_url: &backend_url, gateway: &gateway };
     let mut numbers = speed(args, &parts, memory, bridged, shaped, programs, &sink).await?;
+    numbers.table.extend(numbers.shaped.guarded.rows());
     numbers.table.extend(tokens.rows());
     numbers.table.extend(api_keys.rows());
     gateway.check_metrics().await?;
@@ -206,10 +207,6 @@ async fn speed(
             0.25,
         ),
         Row::of_cpu("CPU time, legacy `tools/call`, a program per session", &programs.legacy_call, 0.15, 0.25),
-        // The plain calls' floors and 15%: the project's issue "Identity and policy".
-        Row::of_cpu("CPU time, modern `tools/call`, API key, 200 policies", &shaped.guarded.modern_call, 0.08, 0.138),
-        Row::of_cpu("CPU time, legacy `tools/call`, API key, 200 policies", &shaped.guarded.legacy_call, 0.10, 0.1725),
-        Row::of_cpu("CPU time, `tools/list` of 50, API key, 200 policies", &shaped.guarded.tools_list, 0.05, 0.092),
         Row::of_latency("p99 at 20% of the maximum rate, modern call (added)", &modern_latency, 1.0, 2.0),
         Row::of_gateway("Memory, idle", "MB", memory.idle_mb(), 25.0, 35.0),
         Row::of_gateway("Memory per live idle session", "KB", memory.session_kb(), 16.0, 24.0),

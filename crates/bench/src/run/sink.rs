@@ -1,12 +1,15 @@
 //! Takes the traces and metrics that the gateway exports, so that exporting is part of its cost.
 //!
-//! A real OTLP/gRPC receiver: it decodes every batch, counts the spans, and forgets them. The
-//! count goes into the report, as proof that sampled requests were traced and exported.
+//! A real OTLP/gRPC receiver: it decodes every batch, counts the spans, and keeps how long those of
+//! a stage took that somebody asked for. The count goes into the report, as proof that sampled
+//! requests were traced and exported.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -17,10 +20,17 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-/// A receiver; clones share the count.
+/// How long spans may take to come: some of the exporter's intervals.
+const SPANS_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often it is looked whether they came.
+const SPANS_POLL: Duration = Duration::from_millis(100);
+
+/// A receiver; clones share what it heard.
 #[derive(Clone, Default)]
 pub(crate) struct Sink {
     spans: Arc<AtomicU64>,
+    /// Microseconds that the spans of the stages that are watched took, by name.
+    stages: Arc<Mutex<HashMap<&'static str, Vec<f64>>>>,
 }
 
 // === impl Sink ===
@@ -41,6 +51,32 @@ impl Sink {
         Ok((sink, format!("http://{address}")))
     }
 
+    /// Keeps how long spans with these names take, from now on and of no others.
+    pub(crate) fn watch(&self, stages: &[&'static str]) {
+        *self.stages.lock().unwrap_or_else(PoisonError::into_inner) =
+            stages.iter().map(|stage| (*stage, Vec::new())).collect();
+    }
+
+    /// Returns how long the spans of a stage that is watched took, in microseconds, once there are this many.
+    ///
+    /// # Errors
+    /// When fewer came in time.
+    pub(crate) async fn stage_us(&self, stage: &'static str, count: usize) -> Result<Vec<f64>> {
+        let heard = || self.stages.lock().unwrap_or_else(PoisonError::into_inner).get(stage).cloned();
+        let waiting = async {
+            loop {
+                match heard() {
+                    Some(times) if times.len() >= count => return times,
+                    Some(_) | None => tokio::time::sleep(SPANS_POLL).await,
+                }
+            }
+        };
+        match tokio::time::timeout(SPANS_TIMEOUT, waiting).await {
+            Ok(times) => Ok(times),
+            Err(_) => bail!("{} spans of {stage} came, {count} expected", heard().map_or(0, |times| times.len())),
+        }
+    }
+
     /// Spans that were received.
     pub(crate) fn spans(&self) -> u64 {
         self.spans.load(Ordering::Relaxed)
@@ -55,8 +91,14 @@ impl TraceService for Sink {
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let request = request.into_inner();
         let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
-        let spans: usize = scopes.map(|scope| scope.spans.len()).sum();
-        self.spans.fetch_add(u64::try_from(spans).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+        for span in scopes.flat_map(|scope| &scope.spans) {
+            self.spans.fetch_add(1, Ordering::Relaxed);
+            if let Some(times) = stages.get_mut(span.name.as_str()) {
+                let nanos = span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano);
+                times.push(Duration::from_nanos(nanos).as_secs_f64() * 1e6);
+            }
+        }
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
