@@ -177,6 +177,72 @@ fn a_fault_does_not_matter_where_the_rest_of_the_condition_says_no() {
     assert_eq!(what, r#"argument "amount" is no number"#);
 }
 
+/// Conditions that read the argument `n` in each way that there is; each holds for `n` above 5 and for no other.
+const ABOVE_FIVE: &[&str] = &[
+    "when { context.arguments has n && context.arguments.n > 5 }",
+    "unless { if context.arguments has n then context.arguments.n <= 5 else true }",
+    "when { if context.arguments has n then context.arguments.n > 5 else false }",
+    "when { context.arguments has n } when { !(context.arguments.n <= 5) }",
+    "when { context.arguments has n && [context.arguments.n > 5].contains(true) }",
+    "when { principal.delegations == 0 && (context.arguments has n && context.arguments.n - 5 > 0) }",
+];
+
+/// Arguments that are no whole number, or of which nobody can say which number they are.
+const NO_NUMBERS: &[&str] = &[
+    r#"{"n":"7"}"#,
+    r#"{"n":"3"}"#,
+    r#"{"n":null}"#,
+    r#"{"n":[7]}"#,
+    r#"{"n":{"n":7}}"#,
+    r#"{"n":true}"#,
+    r#"{"n":7.5}"#,
+    r#"{"n":99999999999999999999}"#,
+    r#"{"n":3,"n":7}"#,
+    r#"{"N":7}"#,
+    r#"{"n":3,"N":7}"#,
+    r#"["n",7]"#,
+    "7",
+];
+
+#[test]
+fn a_forbid_denies_a_call_whose_argument_has_not_the_declared_type() {
+    for condition in ABOVE_FIVE {
+        let text = format!(
+            r#"@id("no") forbid (principal, action == Action::"mcp:call", resource == Tool::"a/b") {condition};
+               @id("yes") permit (principal, action, resource);"#
+        );
+        let policies = compile(&[reading("doc", &[("n", ArgumentType::Integer)], &text)]);
+        let of = |arguments| says(&policies, "default x", "call default all a/b", arguments);
+
+        assert_eq!(of(Some(r#"{"n":7}"#)), "forbidden by doc/no", "{condition}");
+        for fits in [Some(r#"{"n":3}"#), Some("{}"), None] {
+            assert_eq!(of(fits), "allowed by doc/yes", "{condition} {fits:?}");
+        }
+        for arguments in NO_NUMBERS {
+            assert_eq!(of(Some(arguments)), "unevaluable by doc/no", "{condition} {arguments}");
+        }
+    }
+}
+
+#[test]
+fn a_permit_does_not_allow_a_call_whose_argument_has_not_the_declared_type() {
+    for condition in ABOVE_FIVE {
+        let text = format!(
+            r#"@id("yes") permit (principal, action == Action::"mcp:call", resource == Tool::"a/b") {condition};"#
+        );
+        let policies = compile(&[reading("doc", &[("n", ArgumentType::Integer)], &text)]);
+        let of = |arguments| says(&policies, "default x", "call default all a/b", arguments);
+
+        assert_eq!(of(Some(r#"{"n":7}"#)), "allowed by doc/yes", "{condition}");
+        for other in [Some(r#"{"n":3}"#), Some("{}"), None] {
+            assert_eq!(of(other), "no_permit", "{condition} {other:?}");
+        }
+        for arguments in NO_NUMBERS {
+            assert_eq!(of(Some(arguments)), "unevaluable by doc/yes", "{condition} {arguments}");
+        }
+    }
+}
+
 #[test]
 fn a_policy_that_fails_in_evaluation_never_helps() {
     let text = r#"

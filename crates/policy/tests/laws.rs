@@ -87,6 +87,15 @@ const QUESTIONS: &[&str] = &[
 
 const ARGUMENTS: &[&str] = &["{}", r#"{"n":1}"#, r#"{"n":2}"#, r#"{"p":"a"}"#, r#"{"n":5,"p":"b"}"#, r#"{"p":"abc"}"#];
 
+/// Arguments of which one is not of its type, each with those that have some value of the type there, or none.
+const FAULTS: &[(&str, &[&str])] = &[
+    (r#"{"n":"2"}"#, &["{}", r#"{"n":0}"#, r#"{"n":1}"#, r#"{"n":2}"#]),
+    (r#"{"n":1.5,"p":"a"}"#, &[r#"{"p":"a"}"#, r#"{"n":0,"p":"a"}"#, r#"{"n":2,"p":"a"}"#]),
+    (r#"{"n":2,"p":null}"#, &[r#"{"n":2}"#, r#"{"n":2,"p":"a"}"#, r#"{"n":2,"p":"b"}"#, r#"{"n":2,"p":""}"#]),
+    (r#"{"P":"a"}"#, &["{}", r#"{"p":"a"}"#, r#"{"p":"b"}"#]),
+    (r#"{"n":1,"n":2}"#, &["{}", r#"{"n":1}"#, r#"{"n":2}"#]),
+];
+
 fn policy() -> impl Strategy<Value = String> {
     let any = (select(vec!["permit", "permit", "forbid"]), select(WHO), select(WHAT), select(CONDITIONS));
     let reading = (select(vec!["permit", "forbid"]), select(WHO), select(&WHAT[2..5]), select(READING));
@@ -224,6 +233,19 @@ proptest! {
         let may = policies.may(&policies.subject(&caller(who)), question.question(None).action, question.resource());
         let some = ARGUMENTS.iter().any(|arguments| verdict(&policies, who, &question, arguments) == "allowed");
         prop_assert!(may.is_allowed() || !some);
+    }
+
+    #[test]
+    fn an_argument_of_another_type_is_allowed_only_what_every_value_of_its_type_is(
+        texts in policies(), who in select(CALLERS), what in select(&QUESTIONS[..3]), fault in select(FAULTS)
+    ) {
+        let (policies, question) = (compile(&texts), asked(what));
+        let (faulty, values) = fault;
+        if verdict(&policies, who, &question, faulty) == "allowed" {
+            for value in values {
+                prop_assert_eq!(verdict(&policies, who, &question, value), "allowed", "{} {}", faulty, value);
+            }
+        }
     }
 
     #[test]
