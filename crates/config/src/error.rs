@@ -195,6 +195,20 @@ pub enum Reason {
         /// What would be right, where that is known.
         help: Option<String>,
     },
+    /// A policy names what the set cannot have, so that it would never apply.
+    #[error("line {line}, column {column}: {named} can never be: {why}{}", in_brackets(.help.as_deref()))]
+    NeverThere {
+        /// The line in the text of the policies, from 1; the place has that of the file.
+        line: usize,
+        /// The character in the line, from 1.
+        column: usize,
+        /// What is named, as the policy writes it.
+        named: String,
+        /// Why it cannot be.
+        why: String,
+        /// What may have been meant, where that is known.
+        help: Option<String>,
+    },
     /// Two keys contradict each other.
     #[error("{message}")]
     Conflict {

@@ -71,9 +71,11 @@ fn finish(sources: &[Source], mut problems: Vec<Problem>) -> Result<ResourceSet,
         let source = sources.iter().find(|source| Some(&source.file) == place.file.as_ref())?;
         node.line_within(path, within, &source.text)
     };
-    problems.extend(resources.check(&declared, &line_of));
+    let mut checked = resources.check(&declared, &line_of);
+    problems.append(&mut checked.problems);
     problems.sort_by_key(|problem| order(problem, sources));
-    Errors::of(problems).map_or_else(|| Ok(ResourceSet::of_checked(resources)), Err)
+    checked.problems = problems;
+    ResourceSet::of_checked(resources, checked)
 }
 
 /// Brings the problems of a document's links beside those of its values.

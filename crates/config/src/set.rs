@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use quorate_policy::Policies;
 use quorate_types::{ResourceName, TenantId};
 
 use crate::error::{Errors, Place, Problem, Reason};
@@ -16,6 +17,7 @@ use crate::suggest::nearest;
 
 mod difference;
 mod identity;
+mod named;
 mod policies;
 
 pub use difference::Difference;
@@ -24,8 +26,12 @@ pub use difference::Difference;
 const NAMES_SHOWN_MAX: usize = 10;
 
 /// Resources that fit together.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ResourceSet(Resources);
+#[derive(Clone, Debug)]
+pub struct ResourceSet {
+    resources: Resources,
+    /// The policies among them, with the groups of all tenants: compiled when the set was checked.
+    compiled: Policies,
+}
 
 /// Resources of every kind, before anybody has checked whether they fit together.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -68,39 +74,49 @@ impl ResourceSet {
     /// [`Errors`] has every name or address that is taken and every reference that does not
     /// resolve.
     pub fn new(resources: Resources) -> Result<Self, Errors> {
-        let problems = resources.check(&resources.declared(), &|_, _, _| None);
-        Errors::of(problems).map_or_else(|| Ok(Self(resources.sorted())), Err)
+        let checked = resources.check(&resources.declared(), &|_, _, _| None);
+        Self::of_checked(resources, checked)
     }
 
     /// Takes resources over that were checked ([`Resources::check`]).
-    pub(crate) fn of_checked(resources: Resources) -> Self {
-        Self(resources.sorted())
+    ///
+    /// # Errors
+    /// [`Errors`] has the problems that were found.
+    pub(crate) fn of_checked(resources: Resources, checked: Checked) -> Result<Self, Errors> {
+        let Checked { problems, compiled } = checked;
+        Errors::of(problems).map_or_else(|| Ok(Self { resources: resources.sorted(), compiled }), Err)
+    }
+
+    /// Returns the policies as they decide.
+    #[must_use]
+    pub fn compiled_policies(&self) -> &Policies {
+        &self.compiled
     }
 
     /// Returns the resources, to make another set of them.
     #[must_use]
     pub fn into_resources(self) -> Resources {
-        self.0
+        self.resources
     }
 
     /// Returns the same set without listeners: of a node that only looks.
     #[must_use]
     pub fn without_listeners(mut self) -> Self {
-        self.0.listeners.clear();
+        self.resources.listeners.clear();
         self
     }
 
     /// Returns the listeners, sorted by name.
     #[must_use]
     pub fn listeners(&self) -> &[Listener] {
-        &self.0.listeners
+        &self.resources.listeners
     }
 
     /// Lists the files that resources name and are made of, each once, sorted.
     #[must_use]
     pub fn named_files(&self) -> Vec<PathBuf> {
-        let of_servers = self.0.tool_servers.iter().flat_map(|server| server.connection.files());
-        let of_issuers = self.0.issuers.iter().flat_map(Issuer::files);
+        let of_servers = self.resources.tool_servers.iter().flat_map(|server| server.connection.files());
+        let of_issuers = self.resources.issuers.iter().flat_map(Issuer::files);
         let mut files: Vec<PathBuf> = of_servers.chain(of_issuers).map(PathBuf::from).collect();
         files.sort();
         files.dedup();
@@ -110,52 +126,65 @@ impl ResourceSet {
     /// Returns the tool servers, sorted by name.
     #[must_use]
     pub fn tool_servers(&self) -> &[ToolServer] {
-        &self.0.tool_servers
+        &self.resources.tool_servers
     }
 
     /// Returns the toolsets, sorted by name.
     #[must_use]
     pub fn toolsets(&self) -> &[Toolset] {
-        &self.0.toolsets
+        &self.resources.toolsets
     }
 
     /// Returns the issuers, sorted by name.
     #[must_use]
     pub fn issuers(&self) -> &[Issuer] {
-        &self.0.issuers
+        &self.resources.issuers
     }
 
     /// Returns the API keys, sorted by name.
     #[must_use]
     pub fn api_keys(&self) -> &[ApiKey] {
-        &self.0.api_keys
+        &self.resources.api_keys
     }
 
     /// Returns what operators say of tenants, sorted by name; a tenant needs no such resource.
     #[must_use]
     pub fn tenants(&self) -> &[Tenant] {
-        &self.0.tenants
+        &self.resources.tenants
     }
 
     /// Returns the policies, sorted by name.
     #[must_use]
     pub fn policies(&self) -> &[Policy] {
-        &self.0.policies
+        &self.resources.policies
     }
 
     /// Returns the tool server of a name.
     #[must_use]
     pub fn tool_server(&self, name: &ResourceName) -> Option<&ToolServer> {
-        self.0.tool_servers.iter().find(|server| server.name == *name)
+        self.resources.tool_servers.iter().find(|server| server.name == *name)
     }
 
     /// Returns the toolsets that a listener serves: those it names, else all that its tenant may
     /// use. A listener of the default tenant serves every tenant's.
     pub fn toolsets_of<'a>(&'a self, listener: &'a Listener) -> impl Iterator<Item = &'a Toolset> + 'a {
-        self.0.toolsets.iter().filter(move |toolset| match &listener.toolsets {
-            Toolsets::All => may_serve(&listener.tenant, &toolset.tenant),
+        self.resources.toolsets.iter().filter(move |toolset| match &listener.toolsets {
+            Toolsets::All => listener.tenant.meets(&toolset.tenant),
             Toolsets::Only(names) => names.contains(&toolset.name),
         })
+    }
+}
+
+impl Default for ResourceSet {
+    fn default() -> Self {
+        Self { resources: Resources::default(), compiled: Policies::deny_all() }
+    }
+}
+
+impl PartialEq for ResourceSet {
+    /// Equal resources have equal policies.
+    fn eq(&self, other: &Self) -> bool {
+        self.resources == other.resources
     }
 }
 
@@ -164,7 +193,7 @@ impl ResourceSet {
 impl Resources {
     /// Checks names, addresses and references. `declared` has every document's name, also of
     /// those that did not compile.
-    pub(crate) fn check(&self, declared: &[Declared], line_of: &LineOf<'_>) -> Vec<Problem> {
+    pub(crate) fn check(&self, declared: &[Declared], line_of: &LineOf<'_>) -> Checked {
         let mut links = Links { declared, line_of, problems: Vec::new() };
         links.names();
         links.addresses(&self.listeners);
@@ -181,8 +210,8 @@ impl Resources {
         for tenant in &self.tenants {
             links.members(tenant, &self.issuers);
         }
-        links.policies(self);
-        links.problems
+        let compiled = links.policies(self);
+        Checked { problems: links.problems, compiled }
     }
 
     fn sorted(mut self) -> Self {
@@ -212,6 +241,12 @@ impl Resources {
         let plain = listeners.chain(tool_servers).chain(toolsets);
         plain.chain(issuers).chain(api_keys).chain(tenants).chain(policies).collect()
     }
+}
+
+/// What a check found, and the policies that it compiled: none where they have problems.
+pub(crate) struct Checked {
+    pub(crate) problems: Vec<Problem>,
+    compiled: Policies,
 }
 
 /// The check of what links documents.
@@ -302,9 +337,10 @@ impl Links<'_> {
         };
         let Some(owner) = &target.tenant else { return };
         let allowed = match reference.from.0 {
-            Kind::Listener => may_serve(reference.tenant, owner),
+            // The operator's listeners serve every tenant.
+            Kind::Listener => reference.tenant.meets(owner),
             Kind::ToolServer | Kind::Toolset | Kind::Issuer | Kind::ApiKey | Kind::Tenant | Kind::Policy => {
-                may_use(reference.tenant, owner)
+                reference.tenant.reaches(owner)
             }
         };
         if !allowed {
@@ -329,16 +365,6 @@ impl Links<'_> {
 fn at(place: &Place, path: &Path, reason: Reason, line_of: &LineOf<'_>) -> Problem {
     let line = line_of(place, path, None).or(place.line);
     Problem { place: Place { line, ..place.clone() }, path: path.to_string(), reason }
-}
-
-/// A tenant uses its own resources and those of the default tenant.
-fn may_use(tenant: &TenantId, owner: &TenantId) -> bool {
-    tenant == owner || *owner == TenantId::default()
-}
-
-/// A listener of the default tenant is the operator's, and serves every tenant.
-fn may_serve(listener: &TenantId, owner: &TenantId) -> bool {
-    *listener == TenantId::default() || may_use(listener, owner)
 }
 
 /// Tells whether two listeners cannot both be bound: the same port on the same address, or on

@@ -121,7 +121,7 @@ fn keys_groups_policies_and_demands_are_what_their_documents_say() {
     let [policy] = set.policies() else { panic!("one policy") };
     assert_eq!((policy.tenant.as_str(), policy.mode), ("acme", PolicyMode::DryRun));
     assert!(policy.cedar.starts_with("// Engineers"));
-    let compiled = set.compile_policies();
+    let compiled = set.compiled_policies();
     assert!(compiled.len() == 1 && !compiled.allows_all());
     assert_eq!((policy.arguments["ratio"], policy.arguments["tags"]), (ArgumentType::Number, ArgumentType::Strings));
 

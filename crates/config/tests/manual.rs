@@ -33,7 +33,7 @@ fn resources(page: &str) -> Vec<(usize, String)> {
 }
 
 fn is_a_fault(problem: &Problem) -> bool {
-    !matches!(problem.reason, Reason::UnknownReference { .. })
+    !matches!(problem.reason, Reason::UnknownReference { .. } | Reason::NeverThere { .. })
 }
 
 #[test]

@@ -30,8 +30,7 @@ use crate::judge::{Judge, Rights};
 use crate::listener::Accepted;
 use crate::protected;
 
-/// The agent name of the development identity.
-pub const DEVELOPMENT_AGENT: &str = "development";
+pub use quorate_config::identity::DEVELOPMENT_AGENT;
 
 /// Whether callers on loopback are the development principal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -22,8 +22,9 @@ use crate::limits::{
     ARGUMENT_NAME_BYTES_MAX, ARGUMENTS_MAX, DOCUMENT_BYTES_MAX, DOCUMENTS_MAX, POLICIES_MAX, PROBLEMS_MAX,
     TOTAL_BYTES_MAX,
 };
+use crate::mention::{Mention, mentions};
 use crate::problem::{Place, Problem, Text};
-use crate::rule::Rule;
+use crate::rule::{self, Rule};
 use crate::scan;
 use crate::schema::schema_text;
 
@@ -33,6 +34,8 @@ pub(crate) struct Compiled {
     pub(crate) rules: Vec<Rule>,
     pub(crate) indexes: HashMap<TenantId, Index>,
     pub(crate) groups: Groups,
+    /// What policies name of the configuration, in the order of documents.
+    pub(crate) mentions: Vec<Mention>,
 }
 
 /// Validators and declarations by what documents declare.
@@ -50,10 +53,15 @@ pub(crate) fn compile(documents: &[Document], groups: &[Group]) -> Result<Compil
     check_totals(&documents)?;
     let groups = Groups::compile(groups).map_err(|found| problems.extend(found)).unwrap_or_default();
     let mut schemas = Schemas::default();
-    let mut rules: Vec<Rule> = Vec::new();
+    let (mut rules, mut mentions): (Vec<Rule>, Vec<Mention>) = Default::default();
     for document in documents {
         match compile_document(document, &mut schemas) {
-            Ok(compiled) => rules.extend(compiled),
+            Ok(compiled) => {
+                for (rule, named) in compiled {
+                    rules.push(rule);
+                    mentions.extend(named);
+                }
+            }
             Err(found) => problems.extend(found),
         }
     }
@@ -72,7 +80,7 @@ pub(crate) fn compile(documents: &[Document], groups: &[Group]) -> Result<Compil
     for (number, rule) in rules.iter().enumerate() {
         indexes.entry(rule.tenant.clone()).or_default().insert(number, rule);
     }
-    Ok(Compiled { rules, indexes, groups })
+    Ok(Compiled { rules, indexes, groups, mentions })
 }
 
 /// Checks what needs no look into any text.
@@ -98,7 +106,8 @@ fn check_totals(documents: &[&Document]) -> Result<(), Vec<Problem>> {
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-fn compile_document(document: &Document, schemas: &mut Schemas) -> Result<Vec<Rule>, Vec<Problem>> {
+/// The rules of a document, each with what it names.
+fn compile_document(document: &Document, schemas: &mut Schemas) -> Result<Vec<(Rule, Vec<Mention>)>, Vec<Problem>> {
     let text = text(document);
     check_arguments(document)?;
     scan::check(text.text)
@@ -134,8 +143,11 @@ fn compile_document(document: &Document, schemas: &mut Schemas) -> Result<Vec<Ru
         return Err(problems);
     }
     let rules = named.into_iter().zip(policies).map(|((name, scopes), policy)| {
-        Rule::new(name, document, policy, scopes, (declared, *declaration))
-            .map_err(|message| Problem::new(text.place(start(policy)), message, None))
+        let lost = |message| Problem::new(text.place(start(policy)), message, None);
+        let json = rule::json(policy).map_err(lost)?;
+        let named = mentions(document, policy, &json, start(policy));
+        let rule = Rule::new(name, document, policy, json, scopes, (declared, *declaration)).map_err(lost)?;
+        Ok((rule, named))
     });
     rules.collect::<Result<Vec<_>, _>>().map_err(|problem| vec![problem])
 }

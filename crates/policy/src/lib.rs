@@ -4,7 +4,8 @@
 //!  Document, Group ──Policies::compile──▶ Policies ──subject(Principal)──▶ Subject
 //!                          └─▶ Problem       ├── decide(Subject, Question) ─▶ Decision
 //!                                            ├── may(Subject, …) ──────────▶ Verdict, for lists
-//!                                            └── explain(Subject, …) ──────▶ Explanation, for people and for Cases
+//!                                            ├── explain(Subject, …) ──────▶ Explanation, for people and for Cases
+//!                                            └── mentions() ───────────────▶ what the configuration has to have
 //! ```
 //!
 //! Invariants: what no policy permits is denied; what a policy cannot be evaluated for is denied; a caller reaches
@@ -29,6 +30,7 @@ mod explain;
 mod group;
 mod index;
 pub mod limits;
+mod mention;
 mod policies;
 mod problem;
 mod resource;
@@ -44,6 +46,7 @@ pub use decision::{Decision, Denial, Question, Verdict};
 pub use document::{ArgumentType, Document, Mode, PolicyRef};
 pub use explain::{Considered, Explanation, Finding};
 pub use group::Group;
+pub use mention::{Mention, Thing};
 pub use policies::Policies;
 pub use problem::{Place, Problem};
 pub use resource::{Item, Kind, Named, Resource};

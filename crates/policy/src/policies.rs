@@ -20,6 +20,7 @@ use crate::evaluate::{Evaluation, Knowledge, Outcome};
 use crate::explain::{self, Explanation};
 use crate::group::Group;
 use crate::limits::COMPILE_STACK_BYTES;
+use crate::mention::Mention;
 use crate::problem::Problem;
 use crate::resource::Resource;
 use crate::rule::{Class, Rule};
@@ -94,11 +95,17 @@ impl Policies {
         self.0.allow_all
     }
 
+    /// Returns what the policies name of the configuration, for whoever knows what that has.
+    #[must_use]
+    pub fn mentions(&self) -> &[Mention] {
+        &self.0.compiled.mentions
+    }
+
     /// Returns the scopes that policies about callers of a tenant demand (`@scope`): those of its own documents, and of
     /// the operator's.
     #[must_use]
     pub fn scopes(&self, tenant: &TenantId) -> BTreeSet<String> {
-        let about = |rule: &&Rule| rule.tenant == *tenant || rule.tenant.as_str() == TenantId::DEFAULT;
+        let about = |rule: &&Rule| tenant.reaches(&rule.tenant);
         self.0.compiled.rules.iter().filter(about).flat_map(|rule| rule.scopes.iter().cloned()).collect()
     }
 
@@ -143,7 +150,7 @@ impl Policies {
     /// Decides what no policy decides: the wall, the set that allows everything, and questions that cannot be asked.
     pub(crate) fn before_policies(&self, principal: &Principal, question: &Question<'_>) -> Option<Decision> {
         let tenant = question.resource.tenant;
-        if tenant != &principal.tenant && tenant.as_str() != TenantId::DEFAULT {
+        if !principal.tenant.reaches(tenant) {
             return Some(Decision::deny(Denial::OtherTenant, Vec::new(), true));
         }
         if self.0.allow_all {

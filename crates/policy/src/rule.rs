@@ -91,7 +91,7 @@ pub(crate) enum What {
 // === impl Rule ===
 
 impl Rule {
-    /// Compiles a policy that passed all checks.
+    /// Compiles a policy that passed all checks; `json` is its JSON form.
     ///
     /// # Errors
     /// What of it has no compiled form; Cedar's validator lets nothing of the kind pass.
@@ -99,11 +99,10 @@ impl Rule {
         name: PolicyRef,
         document: &Document,
         policy: &Policy,
+        json: serde_json::Value,
         scopes: BTreeSet<String>,
         declared: (&Arc<Declared>, usize),
     ) -> Result<Self, String> {
-        // From what was parsed: a policy that still has its text would parse that again.
-        let json = Policy::from(policy.as_ref().clone()).to_json().map_err(|error| error.to_string())?;
         let class = match (policy.effect(), document.mode) {
             (cedar_policy::Effect::Forbid, Mode::Enforce) => Class::Forbid,
             (cedar_policy::Effect::Permit, Mode::Enforce) => Class::Permit,
@@ -231,6 +230,15 @@ impl What {
             }
         }
     }
+}
+
+/// The JSON form of a policy.
+///
+/// # Errors
+/// Why it has none; Cedar's validator lets nothing of the kind pass.
+pub(crate) fn json(policy: &Policy) -> Result<serde_json::Value, String> {
+    // From what was parsed: a policy that still has its text would parse that again.
+    Policy::from(policy.as_ref().clone()).to_json().map_err(|error| error.to_string())
 }
 
 fn depth(json: &serde_json::Value) -> usize {

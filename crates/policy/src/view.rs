@@ -31,13 +31,13 @@ impl View {
     pub(crate) fn new(principal: &Principal, groups: &Groups, document: &TenantId) -> Option<Self> {
         let tenant = &principal.tenant;
         let own = document == tenant;
-        if !own && document.as_str() != TenantId::DEFAULT {
+        if !tenant.reaches(document) {
             return None;
         }
         let agent = principal.agent.clone();
         let user = principal.user.as_ref().map(|user| format!("{}/{}", user.source, user.subject));
         let said = principal.groups.iter().map(String::as_str);
-        let said = said.filter(|group| tenant.as_str() != TenantId::DEFAULT || !is_qualified(group));
+        let said = said.filter(|group| !tenant.is_operator() || !is_qualified(group));
         let groups = groups.of(tenant, agent.as_deref(), user.as_deref(), said);
         let qualify = |name: &str| if own { name.to_owned() } else { format!("{tenant}{SEPARATOR}{name}") };
         Some(Self {

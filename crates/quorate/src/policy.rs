@@ -29,7 +29,7 @@ pub(crate) fn run(command: &PolicyCommand) -> Result<(), Failure> {
 fn test(args: &TestArgs) -> Result<(), Failure> {
     let resources = load_files(&args.files)?;
     let cases = cases::read(&args.cases, &resources).map_err(|message| Failure::new(Exit::Config, message))?;
-    let judged = judge(&resources.compile_policies(), &cases);
+    let judged = judge(resources.compiled_policies(), &cases);
     let failed = judged.iter().filter(|judgement| !judgement.passed()).count();
     output::print(&output::visible(&report(&judged, failed)))?;
     if failed == 0 {
@@ -49,11 +49,11 @@ fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     let resources = load_files(&args.files)?;
     let principal = cases::principal(&args.who).map_err(usage)?;
     let target = target(&resources, &args.target, &args.toolset).map_err(usage)?;
-    let policies = resources.compile_policies();
+    let policies = resources.compiled_policies();
     let arguments = args.arguments.as_deref();
     let question = Question { action: args.action, resource: target.resource(), arguments };
     let explanation = policies.explain(&policies.subject(&principal), &question);
-    output::print(&output::visible(&explained(&policies, &explanation)))
+    output::print(&output::visible(&explained(policies, &explanation)))
 }
 
 /// Says what was decided, then what became of each policy: those whose scope matches first.

@@ -16,6 +16,14 @@ kind: Toolset
 name: default
 spec: { servers: [files] }
 ---
+kind: Tenant
+name: default
+spec: { groups: { eng: {} } }
+---
+kind: ApiKey
+name: ci
+spec: { keys: [{ id: abcdefgh2345, hmac: "0000000000000000000000000000000000000000000000000000000000000001" }] }
+---
 kind: Policy
 name: files
 spec:

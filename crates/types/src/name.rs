@@ -85,6 +85,25 @@ impl TenantId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is the operator's own: [`TenantId::DEFAULT`].
+    #[must_use]
+    pub fn is_operator(&self) -> bool {
+        &*self.0 == Self::DEFAULT
+    }
+
+    /// The wall between tenants: whether this one uses what `owner` has, which is its own and what the operator has.
+    #[must_use]
+    pub fn reaches(&self, owner: &Self) -> bool {
+        self == owner || owner.is_operator()
+    }
+
+    /// Whether callers of one of the two use what the other has: what somebody serves or trusts for a tenant is for
+    /// the tenant's own, and for everybody where it is the operator's.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        self.reaches(other) || other.reaches(self)
+    }
 }
 
 impl Default for TenantId {
@@ -158,5 +177,23 @@ mod tests {
         for (text, found, position) in [("-a", '-', 0), ("aB", 'B', 1), ("a.b", '.', 1), ("é", 'é', 0)] {
             assert_eq!(ResourceName::new(text), Err(InvalidName::Character { found, position }));
         }
+    }
+
+    #[test]
+    fn a_tenant_reaches_its_own_and_the_operators_and_meets_whom_it_or_who_reaches_it() {
+        let tenant = |text| TenantId::new(text).expect("a name");
+        let table = [
+            ("default", "default", true, true),
+            ("acme", "acme", true, true),
+            ("acme", "default", true, true),
+            ("default", "acme", false, true),
+            ("acme", "globex", false, false),
+        ];
+        for (one, other, reaches, meets) in table {
+            assert_eq!(tenant(one).reaches(&tenant(other)), reaches, "{one} {other}");
+            assert_eq!(tenant(one).meets(&tenant(other)), meets, "{one} {other}");
+            assert_eq!(tenant(other).meets(&tenant(one)), meets, "{other} {one}");
+        }
+        assert!(TenantId::default().is_operator() && !tenant("acme").is_operator());
     }
 }

@@ -109,7 +109,10 @@ fn documents(listen: SocketAddr, backend_url: &str, key: &Fresh) -> Vec<Value> {
     let own = "permit(principal in Agent::\"bench\", action in [Action::\"mcp:connect\", Action::\"mcp:list\"], \
                resource == Toolset::\"default\");\n\
                permit(principal in Agent::\"bench\", action == Action::\"mcp:call\", resource in ToolServer::\"bench\");";
+    let groups: serde_json::Map<String, Value> =
+        (2..POLICIES).map(|number| (format!("team-{number}"), json!({}))).collect();
     vec![
+        json!({ "kind": "Tenant", "name": "default", "spec": { "groups": groups } }),
         json!({ "kind": "Listener", "name": "data", "spec": { "address": listen.to_string() } }),
         json!({ "kind": "ToolServer", "name": "bench", "spec": { "urls": [backend_url] } }),
         json!({ "kind": "Toolset", "name": "default", "spec": { "servers": ["bench"] } }),

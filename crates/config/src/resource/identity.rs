@@ -15,6 +15,9 @@ use url::Url;
 
 use crate::secret::SecretSource;
 
+/// The agent that callers of a development listener are, whatever they show: of the operator's tenant, without a key.
+pub const DEVELOPMENT_AGENT: &str = "development";
+
 /// One that vouches for callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
@@ -262,6 +265,15 @@ impl Issuer {
                 asked.client_secret.file().into_iter().chain(asked.ca.as_deref()).collect()
             }
             Vouching::Spiffe(domain) => domain.bundles.iter().chain(&domain.crls).map(PathBuf::as_path).collect(),
+        }
+    }
+
+    /// Whether its callers can be those of `tenant`: its own, or those that its tokens' claim may name.
+    #[must_use]
+    pub fn vouches_for(&self, tenant: &TenantId) -> bool {
+        match self.tokens().and_then(|tokens| tokens.tenants.as_ref()) {
+            Some(claim) => claim.values.values().any(|named| named == tenant),
+            None => self.tenant == *tenant,
         }
     }
 

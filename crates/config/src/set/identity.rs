@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_types::ResourceName;
 
-use super::{Links, NAMES_SHOWN_MAX, Reference, may_serve, may_use};
+use super::{Links, NAMES_SHOWN_MAX, Reference};
 use crate::access::Hosts;
 use crate::error::{Reason, shown};
 use crate::node::Path;
@@ -81,7 +81,7 @@ impl Links<'_> {
                 }
             }
             TrustedIssuers::All => {
-                let usable = |issuer: &Issuer| may_serve(&listener.tenant, &issuer.tenant);
+                let usable = |issuer: &Issuer| listener.tenant.meets(&issuer.tenant);
                 // An issuer that did not compile may be the one.
                 let is_unsure = self.declared.iter().any(|one| one.kind == Kind::Issuer && one.tenant.is_none());
                 if !is_unsure && !issuers.iter().filter(by_certificates).any(usable) {
@@ -135,7 +135,7 @@ impl Links<'_> {
     pub(super) fn members(&mut self, tenant: &Tenant, issuers: &[Issuer]) {
         let id = tenant.id();
         let declared = self.declared.iter().filter(|one| one.kind == Kind::Issuer);
-        let usable = declared.filter(|one| one.tenant.as_ref().is_none_or(|owner| may_use(&id, owner)));
+        let usable = declared.filter(|one| one.tenant.as_ref().is_none_or(|owner| id.reaches(owner)));
         let usable: BTreeSet<&str> = usable.map(|one| one.name.as_str()).collect();
         let by_certificates = issuers.iter().filter(|issuer| matches!(issuer.method, Vouching::Spiffe(_)));
         let by_certificates: BTreeSet<&str> = by_certificates.map(|issuer| issuer.name.as_str()).collect();

@@ -8,22 +8,11 @@ use std::collections::BTreeMap;
 use quorate_policy::{Document, Group, Mode, Place as Found, Policies};
 use quorate_types::{ResourceName, TenantId};
 
-use super::{Links, ResourceSet, Resources};
+use super::{Links, Resources};
 use crate::error::{Place, Problem, Reason};
 use crate::node::Path;
 use crate::resource::identity::PolicyMode;
 use crate::resource::{Kind, Policy, Tenant};
-
-// === impl ResourceSet ===
-
-impl ResourceSet {
-    /// Compiles the policies, with the groups of all tenants. All of them are parsed and validated again, so that whoever
-    /// decides by them calls this once for each set.
-    #[must_use]
-    pub fn compile_policies(&self) -> Policies {
-        self.0.compile_policies().expect("a set has only policies that compile")
-    }
-}
 
 // === impl Resources ===
 
@@ -42,10 +31,17 @@ impl Resources {
 // === impl Links ===
 
 impl Links<'_> {
-    /// Whether the policies can be compiled.
-    pub(super) fn policies(&mut self, resources: &Resources) {
-        for found in resources.compile_policies().err().into_iter().flatten() {
-            self.policy(found);
+    /// Compiles the policies, and holds what they name against the set. What cannot be compiled denies everything.
+    pub(super) fn policies(&mut self, resources: &Resources) -> Policies {
+        match resources.compile_policies() {
+            Ok(compiled) => {
+                self.mentions(resources, compiled.mentions());
+                compiled
+            }
+            Err(problems) => {
+                problems.into_iter().for_each(|found| self.policy(found));
+                Policies::deny_all()
+            }
         }
     }
 
@@ -54,12 +50,7 @@ impl Links<'_> {
         let (message, help) = (found.message, found.help);
         match found.place {
             Found::Document { name, line, column } => {
-                let place = self.place(Kind::Policy, &name);
-                let path = spec.key("cedar");
-                let in_file = (self.line_of)(&place, &path, Some(line)).or(place.line);
-                let place = Place { line: in_file, ..place };
-                let reason = Reason::Policy { line, column, message, help };
-                self.problems.push(Problem { place, path: path.to_string(), reason });
+                self.push_in_text(&name, line, Reason::Policy { line, column, message, help });
             }
             Found::Arguments { name } => {
                 self.push((Kind::Policy, &name), &spec.key("arguments"), conflict(message, help));
@@ -73,6 +64,14 @@ impl Links<'_> {
                 self.problems.push(Problem { place: Place::default(), path: String::new(), reason });
             }
         }
+    }
+
+    /// Tells what is wrong in a line of the text of a policy.
+    pub(super) fn push_in_text(&mut self, policy: &ResourceName, line: usize, reason: Reason) {
+        let place = self.place(Kind::Policy, policy);
+        let path = Path::default().key("spec").key("cedar");
+        let line = (self.line_of)(&place, &path, Some(line)).or(place.line);
+        self.problems.push(Problem { place: Place { line, ..place }, path: path.to_string(), reason });
     }
 }
 

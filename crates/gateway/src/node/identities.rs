@@ -98,7 +98,7 @@ impl Gateway {
         if self.shared.allow_all {
             return Judge::new(Policies::allow_all());
         }
-        Judge::new(resources.compile_policies())
+        Judge::new(resources.compiled_policies().clone())
     }
 
     /// Makes the sources of identities of a configuration; `before` are those that run.
@@ -172,11 +172,7 @@ impl Gateway {
 /// What toolsets demand, and where their clients get it.
 pub(super) fn demands(resources: &ResourceSet, judge: &Judge) -> HashMap<ResourceName, Demands> {
     let demands = |toolset: &quorate_config::Toolset| {
-        let vouches = |issuer: &&Issuer| {
-            issuer.tenant == toolset.tenant
-                || issuer.tenant == TenantId::default()
-                || toolset.tenant == TenantId::default()
-        };
+        let vouches = |issuer: &&Issuer| issuer.tenant.meets(&toolset.tenant);
         let url = |issuer: &Issuer| match &issuer.method {
             Vouching::Oidc(oidc) if oidc.tokens.advertised => Some(oidc.issuer.clone()),
             Vouching::Introspection(asked) if asked.tokens.advertised => Some(asked.issuer.clone()),

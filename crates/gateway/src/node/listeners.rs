@@ -13,8 +13,8 @@ use quorate_http::Observer;
 use quorate_http::server::{Limits, Server};
 use quorate_runtime::ingress::{self, LimitCounter, Socket};
 use quorate_tls::{ClientAuth, DomainFiles, Reload, ServerTls, TrustDomain, Watch, WatchConfig};
+use quorate_types::ResourceName;
 use quorate_types::units::format_duration;
-use quorate_types::{ResourceName, TenantId};
 use tokio::sync::Semaphore;
 
 use super::{Error, Gateway, Running, RunningListener};
@@ -147,9 +147,7 @@ fn clients_of(listener: &Listener, resources: &ResourceSet) -> Option<ClientAuth
     let clients = listener.tls.as_ref()?.clients.as_ref()?;
     let is_trusted = |issuer: &&Issuer| match &clients.issuers {
         // The operator's listeners serve every tenant, and so take every tenant's workloads.
-        TrustedIssuers::All => {
-            [&issuer.tenant, &TenantId::default()].contains(&&listener.tenant) || issuer.tenant == TenantId::default()
-        }
+        TrustedIssuers::All => issuer.tenant.meets(&listener.tenant),
         TrustedIssuers::Only(names) => names.contains(&issuer.name),
     };
     let domain = |issuer: &Issuer| match &issuer.method {
