@@ -18,8 +18,7 @@ use crate::listing::{Merged, Resolution, ServerIndex};
 use crate::message::ListKind;
 use crate::naming::{self, Assignment, Claim, Naming, Rung, skeleton};
 
-pub mod template;
-
+pub use quorate_types::uri_template as template;
 use template::{Template, Work};
 
 /// What exposed URIs start with that name their server.

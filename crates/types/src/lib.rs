@@ -14,6 +14,7 @@ pub mod seal;
 pub mod secret;
 pub mod timestamp;
 pub mod units;
+pub mod uri_template;
 
 pub use code::Code;
 pub use name::{ResourceName, TenantId};

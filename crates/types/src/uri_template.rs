@@ -7,7 +7,7 @@
 //! All operators of level 3 are known; the modifiers of level 4 are accepted and widen nothing.
 //! Matching answers generously: what an expression may expand to is a set of bytes, values are
 //! not decoded, and an undefined variable may leave nothing. A match says which server to ask, and
-//! that server decides.
+//! that server decides; or that a policy about the template is about the URI.
 
 use std::sync::Arc;
 
