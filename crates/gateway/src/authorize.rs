@@ -7,10 +7,12 @@
 //! resource it is not told, unless the toolset says so: then the name leads nowhere, as one that nobody has.
 //! Spec: the architecture's "Identity, policy, content".
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use http::HeaderValue;
 use quorate_config::Denied as Told;
+use quorate_mcp::curate::Terms;
 use quorate_mcp::listing::Entry;
 use quorate_mcp::message::Operation;
 use quorate_mcp::{Call, Era, Fault, ListKind, Reference, Rejected, Version};
@@ -230,12 +232,15 @@ impl<'a> Visit<'a> {
             Resolved::Find { .. } => self.decide(Action::List, Item::Toolset, None)?,
             Resolved::Only { server, name } => {
                 let named = named(server, name, name, &[]);
-                return self.hidden(self.decide(action, named_item(&call.operation, named), arguments(call)), resolved);
+                let arguments = arguments(call, None);
+                let decided = self.decide(action, named_item(&call.operation, named), arguments.as_deref());
+                return self.hidden(decided, resolved);
             }
             Resolved::Listed { server, .. } => {
                 let Some(entry) = resolved.entry() else { return Ok(resolved) };
                 let named = named(server, &entry.upstream, &entry.exposed, entry.tags());
-                let decided = self.decide(action, named_item(&call.operation, named), arguments(call));
+                let arguments = arguments(call, entry.terms.as_deref());
+                let decided = self.decide(action, named_item(&call.operation, named), arguments.as_deref());
                 return self.hidden(decided, resolved);
             }
             Resolved::Resource { server, uri, exposed } => {
@@ -331,9 +336,10 @@ impl<'a> Visit<'a> {
 /// # Errors
 /// [`Error`] names the denied action, or what leads nowhere.
 pub async fn decide(classified: Classified) -> Result<Permitted, Error> {
-    Visit::of(&classified).enter()?;
+    let visit = Visit::of(&classified);
+    visit.enter()?;
     let resolved = resolve::find(classified.request(), classified.work()).await.map_err(Error::Nowhere)?;
-    let resolved = Visit::of(&classified).allow(resolved)?;
+    let resolved = visit.allow(resolved)?;
     Ok(Permitted { classified, resolved })
 }
 
@@ -434,11 +440,13 @@ const fn named_item<'a>(operation: &Operation, named: Named<'a>) -> Item<'a> {
     }
 }
 
-/// The arguments of a call, as JSON text.
-fn arguments(call: &Call) -> Option<&str> {
-    match &call.operation {
-        Operation::CallTool { arguments, .. } => arguments.map(|span| call.raw(span)),
-        _ => None,
+/// The arguments of a call, as JSON text, with those that the toolset has fixed: what is decided on is what is done, so
+/// that a limit of a policy holds for a fixed amount as well.
+fn arguments<'c>(call: &'c Call, terms: Option<&Terms>) -> Option<Cow<'c, str>> {
+    let Operation::CallTool { arguments, .. } = &call.operation else { return None };
+    match terms {
+        Some(terms) => terms.arguments(&call.frame, *arguments),
+        None => arguments.map(|span| Cow::Borrowed(call.raw(span))),
     }
 }
 

@@ -6,6 +6,7 @@
 //! a hidden one is in none. Arguments are told apart as the most lenient JSON parsers do, without
 //! regard to case, so that no spelling gets one past.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -91,6 +92,24 @@ impl Terms {
             (None, None) => {}
         }
         Ok(if splice.is_empty() { frame.clone() } else { frame.spliced(&splice) })
+    }
+
+    /// Returns the arguments of a call as the server gets them, as JSON text: with the fixed ones. Where the client gives
+    /// some that it must not, they are the client's alone, since such a call goes nowhere ([`Terms::apply`]).
+    #[must_use]
+    pub fn arguments<'f>(&self, frame: &'f Frame, given: Option<Span>) -> Option<Cow<'f, str>> {
+        let text = given.map(|span| frame.text_of(span));
+        let fixed = self.fixed();
+        if fixed.is_empty() || self.check(frame, given).is_err() {
+            return text.map(Cow::Borrowed);
+        }
+        let fixed = fixed.join(",");
+        let rest = text.and_then(|text| text.strip_prefix('{'));
+        Some(Cow::Owned(match rest {
+            None => format!("{{{fixed}}}"),
+            Some(rest) if rest.trim_start().starts_with('}') => format!("{{{fixed}{rest}"),
+            Some(rest) => format!("{{{fixed},{rest}"),
+        }))
     }
 
     /// Returns the completion of an argument of this prompt for the server, which knows the prompt as
@@ -227,7 +246,11 @@ mod tests {
     fn applied(terms: &Terms, params: &str) -> Result<String, Refused> {
         let (frame, place) = request(params);
         let out = terms.apply(&frame, place, "up")?;
-        Ok(out.text_of(out.params_span().expect("it has parameters")).to_owned())
+        let span = out.params_span().expect("it has parameters");
+        let [sent] = pick(out.text_of(span), span.start, ["arguments"]).expect("an object");
+        let told = terms.arguments(&frame, place.arguments);
+        assert_eq!(told.as_deref(), sent.map(|span| out.text_of(span)), "what is told is what is sent");
+        Ok(out.text_of(span).to_owned())
     }
 
     #[test]
