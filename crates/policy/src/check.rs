@@ -6,11 +6,14 @@
 use std::collections::BTreeSet;
 
 use cedar_policy::{ActionConstraint, Effect, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
+use quorate_types::uri_template::Template;
 use quorate_types::{ResourceName, TenantId};
+use serde_json::Value;
 
 use crate::action;
 use crate::resource::Kind;
 use crate::schema::{CALLER, TENANT, USER};
+use crate::templates::is_template;
 use crate::view;
 
 /// The annotation that names a policy.
@@ -45,6 +48,12 @@ pub(crate) fn check(policy: &Policy) -> Vec<Remark> {
         let message = format!("`action == {uid}` is never true: it is a group of actions");
         remarks.push((message, Some(format!("say `action in {uid}`"))));
     }
+    if let ResourceConstraint::Eq(uid) = policy.resource_constraint()
+        && kind(&uid) == Some(Kind::Resource)
+        && is_template(uid.id().unescaped())
+    {
+        remarks.push(alone(&uid.to_string()));
+    }
     let mut seen = BTreeSet::new();
     for uid in policy.entity_literals() {
         if seen.insert(uid.to_string()) {
@@ -52,6 +61,36 @@ pub(crate) fn check(policy: &Policy) -> Vec<Remark> {
         }
     }
     remarks
+}
+
+/// Checks that no condition takes a template for a thing of its own, where the policy is given in its JSON form.
+///
+/// # Errors
+/// The [`Remark`] on the first that does.
+pub(crate) fn compared(json: &Value) -> Result<(), Remark> {
+    match json {
+        Value::Object(object) => object.iter().try_for_each(|(operator, operands)| {
+            let literals =
+                ["left", "right"].into_iter().filter_map(|side| operands.get(side)?.get("Value")?.get("__entity"));
+            let text = |literal: &'_ Value, key| literal.get(key).and_then(Value::as_str).map(str::to_owned);
+            let template = literals
+                .filter(|literal| text(literal, "type").as_deref() == Some(Kind::Resource.as_str()))
+                .find_map(|literal| text(literal, "id").filter(|id| is_template(id)));
+            match template.filter(|_| matches!(operator.as_str(), "==" | "!=")) {
+                Some(id) => Err(alone(&format!("{}::{id:?}", Kind::Resource.as_str()))),
+                None => compared(operands),
+            }
+        }),
+        Value::Array(list) => list.iter().try_for_each(compared),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+    }
+}
+
+/// What is wrong with a policy about a template alone.
+fn alone(uid: &str) -> Remark {
+    let message =
+        format!("`== {uid}` is about the entry of a list alone, and not about what is read: it is a template");
+    (message, Some(format!("say `in {uid}`, which is also every URI of the template")))
 }
 
 /// Returns what a policy that can never apply may have meant.
@@ -123,6 +162,10 @@ fn check_id(uid: &EntityUid) -> Option<Remark> {
         Some(Kind::Toolset | Kind::ToolServer) if !is_name(id) => "the name of a resource",
         Some(Kind::Tool | Kind::Prompt) if !within_server(id) => "SERVER/NAME, with the name that the server gives it",
         Some(Kind::Resource) if !within_server(id) => "SERVER/URI, with the URI that the server gives it",
+        Some(Kind::Resource) if is_template(id) => {
+            let error = id.split_once('/').and_then(|(_, text)| Template::parse(text).err())?;
+            return Some((format!("{uid} is no URI, and no template of URIs: {error}"), None));
+        }
         None if name == TENANT && TenantId::new(id).is_err() => "the name of a tenant",
         None if name == USER && !plain(id).contains('/') => "ISSUER/SUBJECT, with the name of the `Issuer`",
         None if name == CALLER => {

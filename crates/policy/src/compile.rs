@@ -27,6 +27,7 @@ use crate::problem::{Place, Problem, Text};
 use crate::rule::{self, Rule};
 use crate::scan;
 use crate::schema::schema_text;
+use crate::templates::Templates;
 
 /// A compiled set: the rules in the order of their evaluation, and by tenant those that its documents have.
 #[derive(Debug, Default)]
@@ -34,6 +35,7 @@ pub(crate) struct Compiled {
     pub(crate) rules: Vec<Rule>,
     pub(crate) indexes: HashMap<TenantId, Index>,
     pub(crate) groups: Groups,
+    pub(crate) templates: Templates,
     /// What policies name of the configuration, in the order of documents.
     pub(crate) mentions: Vec<Mention>,
 }
@@ -80,7 +82,8 @@ pub(crate) fn compile(documents: &[Document], groups: &[Group]) -> Result<Compil
     for (number, rule) in rules.iter().enumerate() {
         indexes.entry(rule.tenant.clone()).or_default().insert(number, rule);
     }
-    Ok(Compiled { rules, indexes, groups, mentions })
+    let templates = Templates::of(&rules);
+    Ok(Compiled { rules, indexes, groups, templates, mentions })
 }
 
 /// Checks what needs no look into any text.
@@ -143,8 +146,10 @@ fn compile_document(document: &Document, schemas: &mut Schemas) -> Result<Vec<(R
         return Err(problems);
     }
     let rules = named.into_iter().zip(policies).map(|((name, scopes), policy)| {
-        let lost = |message| Problem::new(text.place(start(policy)), message, None);
+        let wrong = |(message, help)| Problem::new(text.place(start(policy)), message, help);
+        let lost = |message| wrong((message, None));
         let json = rule::json(policy).map_err(lost)?;
+        check::compared(&json).map_err(wrong)?;
         let named = mentions(document, policy, &json, start(policy));
         let rule = Rule::new(name, document, policy, json, scopes, (declared, *declaration)).map_err(lost)?;
         Ok((rule, named))

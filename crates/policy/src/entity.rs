@@ -1,7 +1,7 @@
 //! Callers and resources as Cedar's entities.
 //!
 //! A caller is one entity whose parents are all that it is in; a resource is one entity whose parents are its server and
-//! toolset. Parents need not exist for Cedar's `in`, so that a question needs these two entities and the actions, and
+//! toolset, and for a resource the templates that it is of. Parents need not exist for Cedar's `in`, so that a question needs these two entities and the actions, and
 //! nothing else. What the attributes mean is in [`crate::schema`].
 
 use std::collections::{HashMap, HashSet};
@@ -10,7 +10,7 @@ use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUi
 use quorate_types::{Actor, Principal};
 
 use crate::action::{self, Action};
-use crate::resource::{Item, Kind, Named, Resource};
+use crate::resource::{Item, Kind, Named, Object};
 use crate::schema::{AGENT, CALLER, GROUP, TENANT, USER};
 use crate::view::View;
 
@@ -75,9 +75,10 @@ impl Vocabulary {
         self.action_entities.clone().add_entities([caller], None).expect("a caller is no action, and has no cycle")
     }
 
-    /// Adds a resource, whose id is `id`, to the entities of a caller.
-    pub(crate) fn with_resource(&self, caller: &Entities, resource: &Resource<'_>, id: &str) -> Entities {
-        let parents = resource.parents().map(|(kind, id)| uid(self.kinds[kind as usize].clone(), id)).collect();
+    /// Adds a resource to the entities of a caller.
+    pub(crate) fn with_resource(&self, caller: &Entities, object: &Object<'_>) -> Entities {
+        let resource = &object.resource;
+        let parents = object.parents().map(|(kind, id)| uid(self.kinds[kind as usize].clone(), id)).collect();
         let mut attributes = Attributes::from([
             ("tenant".to_owned(), text(resource.tenant.as_str())),
             ("toolset".to_owned(), text(resource.toolset)),
@@ -98,17 +99,17 @@ impl Vocabulary {
             Item::Tool(item) | Item::Prompt(item) => named(item, "name"),
             Item::Resource(item) => named(item, "uri"),
         }
-        let resource = entity(uid(self.kinds[resource.kind() as usize].clone(), id), attributes, parents);
+        let resource = entity(uid(self.kinds[resource.kind() as usize].clone(), &object.id), attributes, parents);
         caller.clone().add_entities([resource], None).expect("a resource is no caller and no action, and has no cycle")
     }
 
     /// Makes the request of a question; without `context` it is one that has no arguments.
-    pub(crate) fn request(&self, action: Action, kind: Kind, id: &str, context: Option<Context>) -> Request {
+    pub(crate) fn request(&self, action: Action, object: &Object<'_>, context: Option<Context>) -> Request {
         let context = context.unwrap_or_else(|| match action.has_arguments() {
             true => self.no_arguments.clone(),
             false => Context::empty(),
         });
-        let resource = uid(self.kinds[kind as usize].clone(), id);
+        let resource = uid(self.kinds[object.resource.kind() as usize].clone(), &object.id);
         Request::new(self.caller.clone(), self.actions[action as usize].clone(), resource, context, None)
             .expect("without a schema nothing is checked")
     }

@@ -10,6 +10,7 @@ use crate::arguments::Arguments;
 use crate::decision::Question;
 use crate::entity::{self, Vocabulary};
 use crate::limits::EVALUATE_STACK_BYTES;
+use crate::resource::Object;
 use crate::rule::{Class, Reading, Rule};
 use crate::subject::Seen;
 
@@ -34,7 +35,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Evaluation<'a> {
     vocabulary: &'a Vocabulary,
     question: &'a Question<'a>,
-    id: &'a str,
+    object: &'a Object<'a>,
     knowledge: Knowledge,
     /// By view: the caller and the resource.
     entities: Vec<Option<Entities>>,
@@ -50,12 +51,12 @@ impl<'a> Evaluation<'a> {
     pub(crate) fn new(
         vocabulary: &'a Vocabulary,
         question: &'a Question<'a>,
-        id: &'a str,
+        object: &'a Object<'a>,
         views: usize,
         knowledge: Knowledge,
     ) -> Self {
         let entities = vec![None; views];
-        Self { vocabulary, question, id, knowledge, entities, request: None, with_arguments: Vec::new() }
+        Self { vocabulary, question, object, knowledge, entities, request: None, with_arguments: Vec::new() }
     }
 
     /// Evaluates the condition of a rule whose scope matches; `view` is the number of `seen`.
@@ -93,16 +94,14 @@ impl<'a> Evaluation<'a> {
     /// Evaluates a condition that reads no arguments.
     fn plain(&mut self, condition: &Expression, view: usize, seen: &Seen) -> Outcome {
         self.prepare(view, seen);
-        let (question, id) = (self.question, self.id);
-        let request = self
-            .request
-            .get_or_insert_with(|| self.vocabulary.request(question.action, question.resource.kind(), id, None));
+        let (action, object) = (self.question.action, self.object);
+        let request = self.request.get_or_insert_with(|| self.vocabulary.request(action, object, None));
         run(request, self.entities[view].as_ref(), condition)
     }
 
     fn prepare(&mut self, view: usize, seen: &Seen) {
         if self.entities[view].is_none() {
-            let entities = self.vocabulary.with_resource(seen.entities(), &self.question.resource, self.id);
+            let entities = self.vocabulary.with_resource(seen.entities(), self.object);
             self.entities[view] = Some(entities);
         }
     }
@@ -114,8 +113,7 @@ impl<'a> Evaluation<'a> {
         }
         let mut arguments = Arguments::read(self.question.arguments, &reading.declared);
         let context = entity::arguments(std::mem::take(&mut arguments.values));
-        let (action, kind) = (self.question.action, self.question.resource.kind());
-        let request = self.vocabulary.request(action, kind, self.id, Some(context));
+        let request = self.vocabulary.request(self.question.action, self.object, Some(context));
         self.with_arguments.push((reading.declaration, request, arguments));
         self.with_arguments.len() - 1
     }

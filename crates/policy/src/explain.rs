@@ -11,6 +11,7 @@ use crate::decision::{Decision, Question};
 use crate::document::PolicyRef;
 use crate::evaluate::{Evaluation, Knowledge, Outcome};
 use crate::policies::{Set, missing};
+use crate::resource::Object;
 use crate::rule::{Class, Rule};
 use crate::subject::{Prepared, Seen};
 
@@ -105,15 +106,20 @@ impl fmt::Display for Finding {
 }
 
 /// Considers every policy that concerns the caller.
-pub(crate) fn consider(set: &Set, prepared: &Prepared, question: &Question<'_>, by: &[PolicyRef]) -> Vec<Considered> {
-    let id = question.resource.id();
-    let mut evaluation = Evaluation::new(&set.vocabulary, question, &id, prepared.seen.len(), Knowledge::Given);
+pub(crate) fn consider(
+    set: &Set,
+    prepared: &Prepared,
+    question: &Question<'_>,
+    object: &Object<'_>,
+    by: &[PolicyRef],
+) -> Vec<Considered> {
+    let mut evaluation = Evaluation::new(&set.vocabulary, question, object, prepared.seen.len(), Knowledge::Given);
     let mut considered = Vec::new();
     for rule in &set.compiled.rules {
         let Some(view) = prepared.seen.iter().position(|seen| seen.documents == rule.tenant) else { continue };
         let seen = &prepared.seen[view];
         let finding =
-            mismatch(rule, seen, question, &id).unwrap_or_else(|| match evaluation.condition(rule, view, seen) {
+            mismatch(rule, seen, question, object).unwrap_or_else(|| match evaluation.condition(rule, view, seen) {
                 Outcome::Fails => Finding::ConditionFalse,
                 Outcome::Unevaluable(what) => Finding::Unevaluable(what),
                 Outcome::Holds if missing(rule, &prepared.principal.scopes) > 0 => {
@@ -133,10 +139,10 @@ pub(crate) fn consider(set: &Set, prepared: &Prepared, question: &Question<'_>, 
 }
 
 /// Says which part of a rule's scope does not match.
-fn mismatch(rule: &Rule, seen: &Seen, question: &Question<'_>, id: &str) -> Option<Finding> {
+fn mismatch(rule: &Rule, seen: &Seen, question: &Question<'_>, object: &Object<'_>) -> Option<Finding> {
     if !rule.actions.contains(&question.action) {
         Some(Finding::OtherAction)
-    } else if !rule.what.matches(&question.resource, id) {
+    } else if !rule.what.matches(object) {
         Some(Finding::OtherResource)
     } else if !rule.who.matches(&seen.view) {
         Some(Finding::OtherPrincipal)

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use crate::action::Action;
-use crate::resource::{Kind, Resource};
+use crate::resource::{Kind, Object};
 use crate::rule::{Membership, Rule, What, Who};
 use crate::view::View;
 
@@ -73,22 +73,15 @@ impl Index {
         keys
     }
 
-    /// Adds the numbers of the policies that match in scope to `found`; `id` is the resource's.
-    pub(crate) fn find(
-        &self,
-        keys: &[usize],
-        action: Action,
-        resource: &Resource<'_>,
-        id: &str,
-        found: &mut Vec<usize>,
-    ) {
+    /// Adds the numbers of the policies that match in scope to `found`.
+    pub(crate) fn find(&self, keys: &[usize], action: Action, object: &Object<'_>, found: &mut Vec<usize>) {
         let Some(by_caller) = self.actions.get(&action) else { return };
-        let kind = resource.kind();
+        let (kind, id) = (object.resource.kind(), object.id.as_str());
         for buckets in keys.iter().filter_map(|key| by_caller.get(key)) {
             found.extend(&buckets.anything);
             found.extend(buckets.is.get(&kind).into_iter().flatten());
             found.extend(buckets.equal[kind as usize].get(id).into_iter().flatten());
-            for (of, id) in std::iter::once((kind, id)).chain(resource.parents()) {
+            for (of, id) in std::iter::once((kind, id)).chain(object.parents()) {
                 let policies = buckets.within[of as usize].get(id).into_iter().flatten();
                 found.extend(policies.filter(|(is, _)| is.is_none_or(|is| is == kind)).map(|(_, number)| number));
             }

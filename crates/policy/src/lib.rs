@@ -38,6 +38,7 @@ mod rule;
 mod scan;
 mod schema;
 mod subject;
+mod templates;
 mod view;
 
 pub use action::Action;

@@ -22,7 +22,7 @@ use crate::group::Group;
 use crate::limits::COMPILE_STACK_BYTES;
 use crate::mention::Mention;
 use crate::problem::Problem;
-use crate::resource::Resource;
+use crate::resource::{Object, Resource};
 use crate::rule::{Class, Rule};
 use crate::subject::{Prepared, Subject};
 
@@ -136,10 +136,27 @@ impl Policies {
         if let Some(decision) = self.before_policies(&prepared.principal, question) {
             return decision;
         }
-        let id = question.resource.id();
-        let candidates = self.candidates(&prepared, question, &id);
-        let evaluation = Evaluation::new(&self.0.vocabulary, question, &id, prepared.seen.len(), knowledge);
+        let object = match self.object(question.resource) {
+            Ok(object) => object,
+            Err(denial) => return denial,
+        };
+        let candidates = self.candidates(&prepared, question, &object);
+        let evaluation = Evaluation::new(&self.0.vocabulary, question, &object, prepared.seen.len(), knowledge);
         Deciding { rules: &self.0.compiled.rules, prepared: &prepared, evaluation, cacheable: true }.decide(&candidates)
+    }
+
+    /// Returns what is asked about, as policies look at it.
+    ///
+    /// # Errors
+    /// The decision about what cannot be looked at within bounds.
+    fn object<'q>(&'q self, resource: Resource<'q>) -> Result<Object<'q>, Decision> {
+        match self.0.compiled.templates.around(&resource) {
+            Ok(templates) => Ok(Object { resource, id: resource.id(), templates }),
+            Err((by, what)) => {
+                let denial = Denial::Unevaluable { policy: by.clone(), what };
+                Err(Decision::deny(denial, vec![by.clone()], true))
+            }
+        }
     }
 
     /// Returns what was prepared for this set.
@@ -163,12 +180,12 @@ impl Policies {
     }
 
     /// Returns the policies that match in scope, in the order of their evaluation.
-    fn candidates(&self, prepared: &Prepared, question: &Question<'_>, id: &str) -> Vec<Candidate> {
+    fn candidates(&self, prepared: &Prepared, question: &Question<'_>, object: &Object<'_>) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         let mut found = Vec::new();
         for (view, seen) in prepared.seen.iter().enumerate() {
             if let Some(index) = self.0.compiled.indexes.get(&seen.documents) {
-                index.find(&seen.keys, question.action, &question.resource, id, &mut found);
+                index.find(&seen.keys, question.action, object, &mut found);
                 candidates.extend(found.drain(..).map(|number| (number, view)));
             }
         }
@@ -183,10 +200,12 @@ impl Policies {
     pub fn explain(&self, subject: &Subject, question: &Question<'_>) -> Explanation {
         let decision = self.decide(subject, question);
         let prepared = self.prepared(subject);
-        if self.before_policies(&prepared.principal, question).is_some() {
-            return Explanation { decision, considered: Vec::new() };
-        }
-        let considered = explain::consider(&self.0, &prepared, question, &decision.by);
+        let considered = match self.object(question.resource) {
+            Ok(object) if self.before_policies(&prepared.principal, question).is_none() => {
+                explain::consider(&self.0, &prepared, question, &object, &decision.by)
+            }
+            Ok(_) | Err(_) => Vec::new(),
+        };
         Explanation { decision, considered }
     }
 }

@@ -48,6 +48,16 @@ pub struct Named<'a> {
     pub tags: &'a [String],
 }
 
+/// A resource as policies look at it.
+#[derive(Debug)]
+pub(crate) struct Object<'a> {
+    pub(crate) resource: Resource<'a>,
+    /// The id of its entity.
+    pub(crate) id: String,
+    /// The ids of the templates that policies name and that it is of.
+    pub(crate) templates: Vec<&'a str>,
+}
+
 /// The entity type of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -94,8 +104,8 @@ impl<'a> Resource<'a> {
         }
     }
 
-    /// Returns what `resource in …` finds it in, besides itself.
-    pub(crate) fn parents(&self) -> impl Iterator<Item = (Kind, &'a str)> {
+    /// Returns where it is.
+    fn around(&self) -> impl Iterator<Item = (Kind, &'a str)> {
         let toolset = (Kind::Toolset, self.toolset);
         let (toolset, server) = match self.item {
             Item::Toolset => (None, None),
@@ -105,6 +115,16 @@ impl<'a> Resource<'a> {
             }
         };
         toolset.into_iter().chain(server)
+    }
+}
+
+// === impl Object ===
+
+impl Object<'_> {
+    /// Returns what `resource in …` finds it in, besides itself.
+    pub(crate) fn parents(&self) -> impl Iterator<Item = (Kind, &str)> {
+        let templates = self.templates.iter().map(|id| (Kind::Resource, *id));
+        self.resource.around().chain(templates)
     }
 }
 

@@ -16,8 +16,9 @@ use crate::arguments::{Declared, Reads};
 use crate::bounds::{self, Bounds};
 use crate::document::{Document, Mode, PolicyRef};
 use crate::limits::EASY_DEPTH_MAX;
-use crate::resource::{Kind, Resource};
+use crate::resource::{Kind, Object};
 use crate::schema::{AGENT, GROUP, TENANT, USER};
+use crate::templates;
 use crate::view::View;
 
 /// A compiled policy.
@@ -38,6 +39,8 @@ pub(crate) struct Rule {
     pub(crate) reading: Option<Reading>,
     /// What a caller's token must have for a permit to apply to it.
     pub(crate) scopes: BTreeSet<String>,
+    /// The templates of URIs that it names, as ids.
+    pub(crate) templates: Vec<String>,
 }
 
 /// What a policy reads of a call's arguments.
@@ -133,6 +136,7 @@ impl Rule {
             condition: condition(json)?,
             reading,
             scopes,
+            templates: templates::named(policy),
         })
     }
 
@@ -217,15 +221,15 @@ impl What {
 }
 
 impl What {
-    /// Whether a resource is meant, whose id is `id`.
-    pub(crate) fn matches(&self, resource: &Resource<'_>, id: &str) -> bool {
-        let kind = resource.kind();
+    /// Whether a resource is meant.
+    pub(crate) fn matches(&self, object: &Object<'_>) -> bool {
+        let (kind, id) = (object.resource.kind(), object.id.as_str());
         match self {
             Self::Anything => true,
             Self::Is(is) => *is == kind,
             Self::Equal(of, equal) => *of == kind && equal == id,
             Self::In(of, within, is) => {
-                let around = std::iter::once((kind, id)).chain(resource.parents());
+                let around = std::iter::once((kind, id)).chain(object.parents());
                 is.is_none_or(|is| is == kind) && around.into_iter().any(|(kind, id)| kind == *of && id == within)
             }
         }

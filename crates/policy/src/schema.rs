@@ -146,7 +146,7 @@ fn shape(kind: Kind) -> (&'static [&'static str], &'static [Attribute]) {
         Kind::Toolset => (&[], &[TENANT_ATTRIBUTE, TOOLSET_ATTRIBUTE]),
         Kind::ToolServer => (&["Toolset"], &[TENANT_ATTRIBUTE, TOOLSET_ATTRIBUTE, SERVER_ATTRIBUTE]),
         Kind::Tool | Kind::Prompt => (&["ToolServer", "Toolset"], NAMED_ATTRIBUTES),
-        Kind::Resource => (&["ToolServer", "Toolset"], RESOURCE_ATTRIBUTES),
+        Kind::Resource => (&["ToolServer", "Toolset", "Resource"], RESOURCE_ATTRIBUTES),
     }
 }
 

@@ -263,6 +263,93 @@ fn a_policy_that_fails_in_evaluation_never_helps() {
 }
 
 #[test]
+fn a_policy_about_a_template_is_about_its_entry_and_about_every_uri_of_it() {
+    let text = r#"
+        @id("all")   permit (principal, action, resource);
+        @id("keys")  forbid (principal, action, resource in Resource::"files/file:///{dir}/keys");
+        @id("any")   forbid (principal, action, resource in Resource::"files/db://{+path}");
+        @id("when")  forbid (principal, action == Action::"mcp:read", resource is Resource)
+            when { resource in Resource::"files/log:{name}{?day}" && principal.tenant == "default" };
+    "#;
+    let policies = compile(&[document("doc", text)]);
+    check(
+        &policies,
+        &[
+            ("default x", "read default all files/file:///{dir}/keys", "forbidden by doc/keys"),
+            ("default x", "read default all files/file:///srv/keys", "forbidden by doc/keys"),
+            ("default x", "subscribe default all files/file:///srv/keys", "forbidden by doc/keys"),
+            ("default x", "read default all files/file:///srv%2Fann/keys", "forbidden by doc/keys"),
+            ("default x", "read default all files/file:///srv/ann/keys", "allowed by doc/all"),
+            ("default x", "read default all files/file:///srv/notes", "allowed by doc/all"),
+            ("default x", "read default all other/file:///srv/keys", "allowed by doc/all"),
+            ("default x", "read default all files/db://a/b/c?d#e", "forbidden by doc/any"),
+            ("default x", "read default all files/log:now?day=1", "forbidden by doc/when"),
+            ("acme x", "read default all files/log:now?day=1", "allowed by doc/all"),
+            ("default x", "read default all files/log:now", "forbidden by doc/when"),
+            ("default x", "read default all files/log:now#x", "allowed by doc/all"),
+            // A tool is no resource, whatever it is called.
+            ("default x", "call default all files/file:///srv/keys", "allowed by doc/all"),
+        ],
+    );
+    for (what, expected) in [
+        ("read default all files/file:///srv/keys", "forbidden"),
+        ("read default all files/file:///{dir}/keys", "forbidden"),
+        ("read default all files/file:///srv/notes", "allowed"),
+    ] {
+        assert_eq!(may(&policies, "default x", what), expected, "{what}");
+    }
+}
+
+/// A template is an expansion of itself by its letters, and was its own parent, with which Cedar makes no entity.
+#[test]
+fn the_entry_of_a_template_can_be_asked_about_where_a_condition_names_it() {
+    let text = r#"
+        permit (principal, action == Action::"mcp:read", resource is Resource)
+            when { resource in Resource::"files/{name}" || resource in Resource::"files/{+path}" };
+    "#;
+    let policies = compile(&[document("doc", text)]);
+    for uri in ["{name}", "{+path}", "a", "a/b"] {
+        let read = format!("read default all files/{uri}");
+        assert_eq!(says(&policies, "default x", &read, None), "allowed by doc/policy1", "{uri}");
+    }
+}
+
+#[test]
+fn a_permit_for_a_template_allows_its_uris_and_no_others() {
+    let text = r#"permit (principal, action == Action::"mcp:read", resource in Resource::"files/file:///pub/{name}");"#;
+    let policies = compile(&[document("doc", text)]);
+    check(
+        &policies,
+        &[
+            ("default x", "read default all files/file:///pub/{name}", "allowed by doc/policy1"),
+            ("default x", "read default all files/file:///pub/a", "allowed by doc/policy1"),
+            ("default x", "read default all files/file:///pub/a/b", "no_permit"),
+            ("default x", "read default all files/file:///pub/../etc", "no_permit"),
+            ("default x", "read default all files/file:///etc", "no_permit"),
+            ("default x", "read default all other/file:///pub/a", "no_permit"),
+            ("default x", "subscribe default all files/file:///pub/a", "no_permit"),
+        ],
+    );
+}
+
+#[test]
+fn a_uri_that_cannot_be_held_against_a_template_within_bounds_is_denied() {
+    let template = "{+a}aaaaaaaaaaaaaaaa".repeat(16);
+    let text = format!(
+        r#"@id("all") permit (principal, action, resource);
+           @id("hard") forbid (principal in Group::"nobody", action, resource in Resource::"files/{template}");"#
+    );
+    let policies = compile(&[document("doc", &text)]);
+    let read =
+        |server: &str, uri: &str| says(&policies, "default x", &format!("read default all {server}/{uri}"), None);
+    let long = format!("{}b", "a".repeat(8_000));
+
+    assert_eq!(read("files", &long), "unevaluable by doc/hard");
+    assert_eq!(read("files", "aaab"), "allowed by doc/all");
+    assert_eq!(read("other", &long), "allowed by doc/all");
+}
+
+#[test]
 fn lists_keep_what_may_be_called_with_some_arguments() {
     let text = r#"
         @id("some")  permit (principal, action == Action::"mcp:call", resource == Tool::"a/some")

@@ -14,6 +14,16 @@ fn refused(documents: &[Document]) -> String {
     }
 }
 
+/// Checks that what is said of each text has these parts.
+fn check_mistakes(cases: &[(&str, &[&str])]) {
+    for (text, parts) in cases {
+        let found = refused(&[reading("doc", &[("n", ArgumentType::Integer)], text)]);
+        for part in *parts {
+            assert!(found.contains(part), "{text}\nlacks {part}\n{found}");
+        }
+    }
+}
+
 #[test]
 fn each_mistake_is_told_with_its_place_and_help() {
     let cases: &[(&str, &[&str])] = &[
@@ -69,12 +79,25 @@ fn each_mistake_is_told_with_its_place_and_help() {
         ("permit (principal, action, resource) when { resource.toolset == \"\u{202e}x\" };", &["BIDI"]),
         ("permit (principal, action, resource) when { ip(\"1.2.3.4\").isLoopback() && true && nope(1) };", &["nope"]),
     ];
-    for (text, parts) in cases {
-        let found = refused(&[reading("doc", &[("n", ArgumentType::Integer)], text)]);
-        for part in *parts {
-            assert!(found.contains(part), "{text}\nlacks {part}\n{found}");
-        }
-    }
+    check_mistakes(cases);
+}
+
+#[test]
+fn a_template_of_uris_is_named_so_that_it_is_about_what_is_read() {
+    check_mistakes(&[
+        (
+            "forbid (principal, action, resource == Resource::\"f/file:///{path}\");",
+            &[":1:1: ", "it is a template", "say `in Resource::\"f/file:///{path}\"`"],
+        ),
+        (
+            "\nforbid (principal, action, resource is Resource) when { !(resource != Resource::\"f/file:///{path}\") };",
+            &[":2:1: ", "it is a template", "say `in Resource::\"f/file:///{path}\"`"],
+        ),
+        (
+            "forbid (principal, action, resource in Resource::\"f/file:///{path\");",
+            &["no template of URIs", "no partner"],
+        ),
+    ]);
 }
 
 #[test]

@@ -29,9 +29,9 @@ fn examples() -> Vec<Document> {
 #[test]
 fn every_example_of_the_guide_compiles() {
     let documents = examples();
-    assert_eq!(documents.len(), 5);
+    assert_eq!(documents.len(), 6);
     let policies = Policies::compile(&documents, &[]).unwrap_or_else(|problems| panic!("{}", lines(&problems)));
-    assert_eq!(policies.len(), 10);
+    assert_eq!(policies.len(), 12);
 
     let of = |what, arguments| common::says(&policies, "default x +engineers *files:write", what, arguments);
     assert_eq!(of("call default default files/write", None), "allowed by example0/engineers-call-files");
@@ -43,9 +43,11 @@ fn every_example_of_the_guide_compiles() {
         of("call default default bank/transfer", Some(r#"{"amount":5}"#)),
         "forbidden by example1/a-person-is-there"
     );
+    assert_eq!(of("read default default files/log:web?day=1", None), "allowed by example3/public-logs");
+    assert_eq!(of("read default default files/file:///srv/keys", None), "forbidden by example3/no-keys");
     assert_eq!(
         common::says(&policies, "acme x +writers", "read default default docs/a", None),
-        "allowed by example4/acme-reads-docs"
+        "allowed by example5/acme-reads-docs"
     );
 }
 

@@ -41,6 +41,9 @@ const WHAT: &[&str] = &[
     "action == Action::\"mcp:list\", resource == Toolset::\"t\"",
     "action in [Action::\"mcp:list\", Action::\"mcp:connect\"], resource in Toolset::\"t\"",
     "action == Action::\"mcp:read\", resource == Resource::\"s/x\"",
+    "action == Action::\"mcp:read\", resource in Resource::\"s/x\"",
+    "action, resource in Resource::\"s/{name}\"",
+    "action == Action::\"mcp:read\", resource is Resource in Resource::\"s/a{+rest}\"",
 ];
 
 const CONDITIONS: &[&str] = &[
@@ -50,6 +53,7 @@ const CONDITIONS: &[&str] = &[
     "unless { principal has user }",
     "when { resource.toolset == \"t\" }",
     "when { principal.scopes.contains(\"s\") || resource.tenant == principal.tenant }",
+    "when { resource in Resource::\"s/{name}\" || resource in Toolset::\"u\" }",
     "when { principal.delegations + 9223372036854775807 < 0 || principal has user }",
 ];
 
@@ -77,6 +81,8 @@ const QUESTIONS: &[&str] = &[
     "call default u r/x",
     "read default t s/x",
     "read default u s/y",
+    "read default t s/a/y",
+    "read default t s/{name}",
     "get default t s/x",
     "list default t",
     "list default u",
@@ -155,6 +161,14 @@ fn reference(policies: &[String], who: &str, question: &Asked, arguments: &str) 
     {
         around.insert(uid("ToolServer", named.server));
         attributes.insert("name".to_owned(), text(named.name));
+        if named.server == "s" && resource.kind() == quorate_policy::Kind::Resource {
+            for (id, prefix, stops) in [("s/{name}", "", "/?#"), ("s/a{+rest}", "a", "")] {
+                let rest = named.name.strip_prefix(prefix);
+                around.extend(rest.filter(|rest| !rest.contains(|c| stops.contains(c))).map(|_| uid("Resource", id)));
+            }
+            // An entity is in itself anyway.
+            around.remove(&uid("Resource", &resource.id()));
+        }
     }
     if !matches!(resource.item, quorate_policy::Item::Toolset) {
         around.insert(uid("Toolset", resource.toolset));
