@@ -7,7 +7,7 @@ use quorate_tests::paths;
 use quorate_tests::raw::mcp::Mcp;
 use serde_json::{Value, json};
 
-use crate::support::{document, document_of};
+use crate::support::{defined, document, document_of};
 
 /// Runs the probe; returns the exit code, and what it says without the folder's name.
 fn probe(resources: &str) -> anyhow::Result<(Option<i32>, String)> {
@@ -105,5 +105,56 @@ fn the_probe_names_a_server_that_cannot_be_asked() -> anyhow::Result<()> {
     assert_eq!(code, Some(4), "{said}");
     assert!(said.contains("not asked: gone: "), "{said}");
     assert!(said.contains("    read "), "what was reached is shown all the same: {said}");
+    Ok(())
+}
+
+#[test]
+fn the_probe_fails_for_policies_that_do_not_fit_what_servers_have() -> anyhow::Result<()> {
+    let bank = defined(
+        "bank",
+        json!([{
+            "name": "transfer",
+            "inputSchema": {
+                "type": "object",
+                "properties": { "account": { "type": "string" }, "amount": { "type": "number" }, "note": {} },
+            },
+        }]),
+    );
+    let bank = bank.start()?;
+    let spec = json!({
+        "servers": ["bank"],
+        "tools": [{ "match": { "name": "transfer" }, "rename": "pay", "arguments": { "note": { "fix": "by us" } } }],
+    });
+    let probed = |condition: &str, tool: &str| {
+        let cedar = format!(
+            "@id(\"limit\") forbid (principal, action == Action::\"mcp:call\", resource == Tool::\"bank/{tool}\")\n\
+             when {{ {condition} }};"
+        );
+        let types = json!({ "amount": "number", "amuont": "number", "account": "integer", "note": "string" });
+        let policy = json!({ "kind": "Policy", "name": "bank", "spec": { "cedar": cedar, "arguments": types } });
+        probe(&format!("{}\n---\n{policy}", document(&[("bank", &bank)], &spec)))
+    };
+    let above = |name: &str| {
+        format!("context.arguments has {name} && context.arguments.{name}.greaterThan(decimal(\"100.0\"))")
+    };
+
+    for fits in [above("amount"), "context.arguments has note && context.arguments.note == \"x\"".to_owned()] {
+        let (code, said) = probed(&fits, "transfer")?;
+        assert_eq!((code, said.contains("do not fit")), (Some(0), false), "{said}");
+    }
+    for (condition, tool, told) in [
+        (above("amuont"), "transfer", "has no argument \"amuont\"; it has account, amount"),
+        (
+            "context.arguments has account && context.arguments.account == 1".to_owned(),
+            "transfer",
+            "its argument \"account\" is string and not integer: calls that have it are denied",
+        ),
+        // Policies name a tool as its server does.
+        (above("amount"), "pay", "no toolset has it"),
+    ] {
+        let (code, said) = probed(&condition, tool)?;
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains(&format!("bank/limit: Tool::\"bank/{tool}\": {told}")), "{said}");
+    }
     Ok(())
 }

@@ -97,6 +97,11 @@ impl Declared {
         }
         Self { types, folded }
     }
+
+    /// Returns the names and types.
+    pub(crate) fn types(&self) -> impl Iterator<Item = (&str, ArgumentType)> {
+        self.types.iter().map(|(name, of)| (name.as_str(), *of))
+    }
 }
 
 /// Takes the declared entries out of an object.

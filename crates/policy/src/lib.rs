@@ -5,7 +5,8 @@
 //!                          └─▶ Problem       ├── decide(Subject, Question) ─▶ Decision
 //!                                            ├── may(Subject, …) ──────────▶ Verdict, for lists
 //!                                            ├── explain(Subject, …) ──────▶ Explanation, for people and for Cases
-//!                                            └── mentions() ───────────────▶ what the configuration has to have
+//!                                            ├── mentions() ───────────────▶ what the configuration has to have
+//!                                            └── doubts(Offered) ──────────▶ Doubt, where servers have something else
 //! ```
 //!
 //! Invariants: what no policy permits is denied; what a policy cannot be evaluated for is denied; a caller reaches
@@ -27,6 +28,7 @@ mod document;
 mod entity;
 mod evaluate;
 mod explain;
+mod fit;
 mod group;
 mod index;
 pub mod limits;
@@ -46,6 +48,7 @@ pub use case::{Case, Expected, InvalidTarget, Judgement, Target, judge};
 pub use decision::{Decision, Denial, Question, Verdict};
 pub use document::{ArgumentType, Document, Mode, PolicyRef};
 pub use explain::{Considered, Explanation, Finding};
+pub use fit::{Doubt, Misfit, Offered};
 pub use group::Group;
 pub use mention::{Mention, Thing};
 pub use policies::Policies;

@@ -95,6 +95,11 @@ impl Policies {
         self.0.allow_all
     }
 
+    /// Returns the rules, in the order of their evaluation.
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.0.compiled.rules
+    }
+
     /// Returns what the policies name of the configuration, for whoever knows what that has.
     #[must_use]
     pub fn mentions(&self) -> &[Mention] {

@@ -2,7 +2,10 @@
 //!
 //! A node without listeners runs the resources for a moment, as a serving one would, and asks every
 //! tool server for its lists. Out: a page per toolset, and a failure where something was written in
-//! vain: a pattern that matches nothing, two things of one name; or where a server did not answer.
+//! vain: a pattern that matches nothing, two things of one name, a policy that does not fit what is
+//! there ([`fit`]); or where a server did not answer.
+
+mod fit;
 
 use std::time::Duration;
 
@@ -49,7 +52,8 @@ pub(crate) async fn run(resources: ResourceSet) -> Result<(), Failure> {
             .map_err(|error| Failure::new(Exit::Failure, format!("cannot tell which program this is: {error}")))?,
     };
     let gateway = Gateway::start(config).await.map_err(of_gateway)?;
-    let applied = gateway.apply(&resources.without_listeners()).await.map_err(of_gateway);
+    let resources = resources.without_listeners();
+    let applied = gateway.apply(&resources).await.map_err(of_gateway);
     let surveys = match applied {
         Ok(()) => Ok(gateway.survey().await),
         Err(failure) => Err(failure),
@@ -57,8 +61,10 @@ pub(crate) async fn run(resources: ResourceSet) -> Result<(), Failure> {
     // Nothing listens, so that nothing can be cut.
     let _cut = gateway.drain().await;
     let surveys = surveys?;
-    output::print(&output::visible(&surveys.iter().map(page).collect::<String>()))?;
-    judge(&surveys)
+    let doubts = fit::doubts(&resources, &surveys);
+    let pages = surveys.iter().map(page).chain(std::iter::once(fit::page(&doubts)));
+    output::print(&output::visible(&pages.collect::<String>()))?;
+    judge(&surveys, doubts.len())
 }
 
 /// What one toolset makes of its servers, for people.
@@ -151,7 +157,7 @@ const fn title(kind: ListKind) -> &'static str {
     }
 }
 
-fn judge(surveys: &[Survey]) -> Result<(), Failure> {
+fn judge(surveys: &[Survey], doubts: usize) -> Result<(), Failure> {
     let unreached: Vec<&str> =
         surveys.iter().flat_map(|survey| &survey.unreached).map(|(server, _)| server.as_str()).collect();
     if !unreached.is_empty() {
@@ -161,7 +167,8 @@ fn judge(surveys: &[Survey]) -> Result<(), Failure> {
     let unmatched: usize = surveys.iter().map(|survey| survey.unmatched.len()).sum();
     let hidden: usize = surveys.iter().flat_map(|survey| &survey.lists).map(|list| list.hidden().len()).sum();
     if unmatched + hidden == 0 {
-        return Ok(());
+        let message = || format!("policies do not fit what there is in {doubts} places: see above");
+        return if doubts == 0 { Ok(()) } else { Err(Failure::new(Exit::Config, message())) };
     }
     let unmatched = if unmatched == 1 { "1 pattern matches".to_owned() } else { format!("{unmatched} patterns match") };
     let hidden = if hidden == 1 { "1 thing is".to_owned() } else { format!("{hidden} things are") };
