@@ -7,6 +7,7 @@ mod changes;
 mod choices;
 mod instructions;
 mod limits;
+mod policies;
 mod probe;
 mod rules;
 mod search;
