@@ -62,6 +62,17 @@ fn a_name_is_accepted_exactly_where_somebody_or_something_may_have_it() {
         ("default", r#"principal in Tenant::"umbrella", action, resource"#, false),
         ("acme", r#"principal in Tenant::"acme", action, resource"#, true),
         ("acme", r#"principal in Tenant::"globex", action, resource"#, false),
+        ("acme", r#"principal in Tenant::"default", action, resource"#, false),
+        (
+            "acme",
+            r#"principal, action == Action::"mcp:list", resource) when { resource.tenant == "default" }; //"#,
+            true,
+        ),
+        (
+            "acme",
+            r#"principal, action == Action::"mcp:list", resource) when { resource.tenant == "globex" }; //"#,
+            false,
+        ),
         // Subjects are the issuer's to know; whom it vouches for is not.
         ("default", r#"principal in User::"corp/anybody", action, resource"#, true),
         ("acme", r#"principal in User::"corp/anybody", action, resource"#, true),

@@ -37,8 +37,10 @@ pub enum Thing {
     Toolset(String),
     /// The tool server of this name, or something of it.
     ToolServer(String),
-    /// The tenant of this name.
+    /// The tenant of this name, of callers.
     Tenant(String),
+    /// The tenant of this name, of toolsets.
+    Owner(String),
     /// An agent of a tenant: a SPIFFE id, the agent of a key, or `ISSUER/SUBJECT`.
     Agent(TenantId, String),
     /// A user of a tenant, `ISSUER/SUBJECT`.
@@ -98,7 +100,8 @@ impl Thing {
         Some(match attribute {
             ("resource", "toolset") => Self::Toolset(value.to_owned()),
             ("resource", "server") => Self::ToolServer(value.to_owned()),
-            ("resource" | "principal", "tenant") => Self::Tenant(value.to_owned()),
+            ("principal", "tenant") => Self::Tenant(value.to_owned()),
+            ("resource", "tenant") => Self::Owner(value.to_owned()),
             ("principal", "agent") => caller(document, value, Self::Agent),
             ("principal", "user") => caller(document, value, Self::User),
             ("principal", "groups") => caller(document, value, Self::Group),

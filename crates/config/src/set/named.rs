@@ -75,6 +75,7 @@ impl<'a> Known<'a> {
             Thing::Toolset(name) => self.resource(Kind::Toolset, name, by),
             Thing::ToolServer(name) => self.resource(Kind::ToolServer, name, by),
             Thing::Tenant(name) => self.tenant(name, by),
+            Thing::Owner(name) => self.owner(name, by),
             Thing::Agent(of, id) | Thing::User(of, id) | Thing::Group(of, id)
                 if of.is_operator() && is_qualified(id) =>
             {
@@ -110,9 +111,13 @@ impl<'a> Known<'a> {
         if !self.has_tenant(name) {
             return Some(self.no_tenant(name));
         }
-        // Things of the operator are within reach of every tenant's callers.
-        let is_seen = by.is_operator() || [by.as_str(), TenantId::DEFAULT].contains(&name);
+        let is_seen = by.is_operator() || by.as_str() == name;
         (!is_seen).then(|| (format!("this document is about callers of tenant {by} only"), None))
+    }
+
+    fn owner(&self, name: &str, by: &TenantId) -> Option<Remark> {
+        // What the operator has is within reach of every tenant's callers.
+        if name == TenantId::DEFAULT { None } else { self.tenant(name, by) }
     }
 
     fn has_tenant(&self, name: &str) -> bool {
