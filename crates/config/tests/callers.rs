@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use quorate_config::identity::{
-    Algorithm, ArgumentType, ClientAuthentication, Introspection, KeySource, Oidc, PolicyMode, Subject, Vouching,
+    Algorithm, ArgumentType, ClientAuthentication, Introspection, KeySource, Mode, Oidc, Subject, Vouching,
 };
 use quorate_config::{Denied, Errors, Issuer, ResourceSet, SecretSource, Source, TrustedIssuers, load, parse};
 use quorate_types::rfc3339;
@@ -119,7 +119,7 @@ fn keys_groups_policies_and_demands_are_what_their_documents_say() {
     assert_eq!((platform.agents.len(), platform.users.len()), (3, 2));
 
     let [policy] = set.policies() else { panic!("one policy") };
-    assert_eq!((policy.tenant.as_str(), policy.mode), ("acme", PolicyMode::DryRun));
+    assert_eq!((policy.tenant.as_str(), policy.mode), ("acme", Mode::DryRun));
     assert!(policy.cedar.starts_with("// Engineers"));
     let compiled = set.compiled_policies();
     assert!(compiled.len() == 1 && !compiled.allows_all());

@@ -61,6 +61,19 @@ pub struct PolicyRef {
     pub id: Arc<str>,
 }
 
+// === impl Mode ===
+
+impl Mode {
+    /// Returns the mode's name in documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::DryRun => "dry-run",
+        }
+    }
+}
+
 // === impl ArgumentType ===
 
 impl ArgumentType {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::resource::identity::{ArgumentType, PolicyMode};
+use crate::resource::identity::{ArgumentType, Mode};
 
 /// The most scopes of one list.
 pub(crate) const SCOPES_MAX: usize = 64;
@@ -135,7 +135,7 @@ impl From<ArgumentTypeForm> for ArgumentType {
 
 // === impl ModeForm ===
 
-impl From<ModeForm> for PolicyMode {
+impl From<ModeForm> for Mode {
     fn from(form: ModeForm) -> Self {
         match form {
             ModeForm::Enforce => Self::Enforce,

@@ -9,7 +9,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use quorate_policy::ArgumentType;
+pub use quorate_identity::Algorithm;
+pub use quorate_identity::issuer::{ClientAuthentication, Subject};
+pub use quorate_policy::{ArgumentType, Mode};
 use quorate_types::{ResourceName, TenantId, Timestamp};
 use url::Url;
 
@@ -74,29 +76,6 @@ pub enum KeySource {
     File(PathBuf),
 }
 
-/// A signature algorithm (RFC 7518 §3.1, RFC 8037).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Algorithm {
-    /// ECDSA over P-256.
-    Es256,
-    /// ECDSA over P-384.
-    Es384,
-    /// Ed25519.
-    EdDsa,
-    /// RSA PKCS#1 1.5 with SHA-256.
-    Rs256,
-    /// RSA PKCS#1 1.5 with SHA-384.
-    Rs384,
-    /// RSA PKCS#1 1.5 with SHA-512.
-    Rs512,
-    /// RSA-PSS with SHA-256.
-    Ps256,
-    /// RSA-PSS with SHA-384.
-    Ps384,
-    /// RSA-PSS with SHA-512.
-    Ps512,
-}
-
 /// What holds for the tokens of an issuer, and how they become principals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
@@ -116,16 +95,6 @@ pub struct Tokens {
     pub tenants: Option<TenantClaim>,
     /// Whether toolsets tell clients to get their tokens here (RFC 9728).
     pub advertised: bool,
-}
-
-/// What a token's subject is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Subject {
-    /// A person.
-    #[default]
-    User,
-    /// A workload.
-    Agent,
 }
 
 /// The claim that names the tenant.
@@ -156,16 +125,6 @@ pub struct Introspection {
     pub ttl: Duration,
     /// The certificates that the issuer's server is held against, instead of the node's.
     pub ca: Option<PathBuf>,
-}
-
-/// How a client shows its secret to an authorization server (RFC 6749 §2.3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ClientAuthentication {
-    /// In the `Authorization` header.
-    #[default]
-    Basic,
-    /// In the form.
-    Post,
 }
 
 /// A SPIFFE trust domain.
@@ -241,17 +200,7 @@ pub struct Policy {
     /// The arguments of tools that they read, and their types.
     pub arguments: BTreeMap<String, ArgumentType>,
     /// Whether they hold, or only count what they would deny.
-    pub mode: PolicyMode,
-}
-
-/// Whether a policy holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PolicyMode {
-    /// It holds.
-    #[default]
-    Enforce,
-    /// It only counts what it would deny.
-    DryRun,
+    pub mode: Mode,
 }
 
 // === impl Issuer ===
@@ -312,23 +261,6 @@ impl KeySource {
     }
 }
 
-// === impl Algorithm ===
-
-impl Algorithm {
-    /// All of them; what is not here (`none`, `HS256` and the like) is never taken.
-    pub const ALL: [Self; 9] = [
-        Self::Es256,
-        Self::Es384,
-        Self::EdDsa,
-        Self::Rs256,
-        Self::Rs384,
-        Self::Rs512,
-        Self::Ps256,
-        Self::Ps384,
-        Self::Ps512,
-    ];
-}
-
 // === impl KeySecret ===
 
 impl fmt::Debug for KeySecret {
@@ -346,18 +278,5 @@ impl Tenant {
     #[must_use]
     pub fn id(&self) -> TenantId {
         TenantId::new(self.name.as_str()).expect("names of resources and of tenants have one form")
-    }
-}
-
-// === impl PolicyMode ===
-
-impl PolicyMode {
-    /// Returns the text of `mode` in a document.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Enforce => "enforce",
-            Self::DryRun => "dry-run",
-        }
     }
 }

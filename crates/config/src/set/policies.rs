@@ -5,13 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use quorate_policy::{Document, Group, Mode, Place as Found, Policies};
+use quorate_policy::{Document, Group, Place as Found, Policies};
 use quorate_types::{ResourceName, TenantId};
 
 use super::{Links, Resources};
 use crate::error::{Place, Problem, Reason};
 use crate::node::Path;
-use crate::resource::identity::PolicyMode;
 use crate::resource::{Kind, Policy, Tenant};
 
 // === impl Resources ===
@@ -86,10 +85,7 @@ fn document(policy: &Policy) -> Document {
         tenant: policy.tenant.clone(),
         text: policy.cedar.clone(),
         arguments: policy.arguments.clone(),
-        mode: match policy.mode {
-            PolicyMode::Enforce => Mode::Enforce,
-            PolicyMode::DryRun => Mode::DryRun,
-        },
+        mode: policy.mode,
     }
 }
 

@@ -7,9 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use quorate_config::resource::identity::{
-    Algorithm, ClientAuthentication, Introspection, Issuer, KeySource, Oidc, Subject, Tokens, Vouching,
-};
+use quorate_config::resource::identity::{Introspection, Issuer, KeySource, Oidc, Tokens, Vouching};
 use quorate_config::{ApiKey, ResourceSet, SecretSource};
 use quorate_http::client::{self, Client};
 use quorate_identity::api_key::{self, Keys, Mac, MacKey};
@@ -215,7 +213,7 @@ fn signed(oidc: &Oidc) -> Result<Signed, Problem> {
     };
     Ok(Signed {
         keys,
-        algorithms: oidc.algorithms.iter().copied().map(algorithm).collect(),
+        algorithms: oidc.algorithms.iter().copied().collect(),
         access_tokens_only: oidc.access_tokens_only,
         outage_tolerance: oidc.outage_max,
     })
@@ -225,10 +223,7 @@ fn introspected(asked: &Introspection) -> Result<Introspected, Problem> {
     let secret = read_secret(&asked.client_secret).map_err(|problem| ("spec.introspection.clientSecret", problem))?;
     let endpoint = endpoint("spec.introspection.url", &asked.endpoint)?;
     Ok(Introspected {
-        authentication: match asked.authentication {
-            ClientAuthentication::Basic => issuer::ClientAuthentication::Basic,
-            ClientAuthentication::Post => issuer::ClientAuthentication::Post,
-        },
+        authentication: asked.authentication,
         cache_max: asked.ttl,
         ..Introspected::new(endpoint, asked.client_id.clone(), secret)
     })
@@ -255,10 +250,7 @@ fn rules(issuer: &Issuer, tokens: &Tokens) -> Result<Rules, Problem> {
         age_max,
         required: required.collect::<Result<_, Problem>>()?,
         subject: path("sub", "sub")?,
-        subject_is: match tokens.subject {
-            Subject::User => issuer::Subject::User,
-            Subject::Agent => issuer::Subject::Agent,
-        },
+        subject_is: tokens.subject,
         agent: optional("agentClaim", &tokens.agent_claim)?,
         groups: optional("groupsClaim", &tokens.groups_claim)?,
         // Where the document says nothing, `scp` is as good as `scope`.
@@ -287,21 +279,6 @@ fn key(key: &ApiKey) -> Result<api_key::Config, Invalid> {
         groups: BTreeSet::new(),
         secrets: key.secrets.iter().map(secret).collect::<Result<_, _>>()?,
     })
-}
-
-const fn algorithm(algorithm: Algorithm) -> quorate_identity::Algorithm {
-    use quorate_identity::Algorithm as Taken;
-    match algorithm {
-        Algorithm::Es256 => Taken::Es256,
-        Algorithm::Es384 => Taken::Es384,
-        Algorithm::EdDsa => Taken::EdDsa,
-        Algorithm::Rs256 => Taken::Rs256,
-        Algorithm::Rs384 => Taken::Rs384,
-        Algorithm::Rs512 => Taken::Rs512,
-        Algorithm::Ps256 => Taken::Ps256,
-        Algorithm::Ps384 => Taken::Ps384,
-        Algorithm::Ps512 => Taken::Ps512,
-    }
 }
 
 fn endpoint(key: &'static str, url: &url::Url) -> Result<Endpoint, Problem> {
