@@ -82,7 +82,7 @@ pub(crate) fn compile(documents: &[Document], groups: &[Group]) -> Result<Compil
     for (number, rule) in rules.iter().enumerate() {
         indexes.entry(rule.tenant.clone()).or_default().insert(number, rule);
     }
-    let templates = Templates::of(&rules);
+    let templates = Templates::of(&rules).map_err(|problem| vec![problem])?;
     Ok(Compiled { rules, indexes, groups, templates, mentions })
 }
 

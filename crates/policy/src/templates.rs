@@ -11,7 +11,8 @@ use cedar_policy::{EntityUid, Policy};
 use quorate_types::uri_template::{Template, Work};
 
 use crate::document::PolicyRef;
-use crate::limits::TEMPLATE_WORK_MAX;
+use crate::limits::{TEMPLATE_WORK_MAX, TEMPLATES_MAX};
+use crate::problem::{Place, Problem};
 use crate::resource::{Item, Kind, Resource};
 use crate::rule::Rule;
 
@@ -33,7 +34,10 @@ struct Named {
 
 impl Templates {
     /// Collects the templates of rules, in their order.
-    pub(crate) fn of(rules: &[Rule]) -> Self {
+    ///
+    /// # Errors
+    /// What is wrong when a server has more of them than [`TEMPLATES_MAX`].
+    pub(crate) fn of(rules: &[Rule]) -> Result<Self, Problem> {
         let mut servers: HashMap<String, Vec<Named>> = HashMap::new();
         for rule in rules {
             for id in &rule.templates {
@@ -45,7 +49,14 @@ impl Templates {
                 }
             }
         }
-        Self(servers)
+        let over = servers.iter().filter(|(_, named)| named.len() > TEMPLATES_MAX).min_by_key(|(server, _)| *server);
+        if let Some((server, named)) = over {
+            let count = named.len();
+            let message =
+                format!("there are {count} templates of URIs of ToolServer {server:?}, at most {TEMPLATES_MAX}");
+            return Err(Problem::new(Place::All, message, Some("name the server, or one wider template".to_owned())));
+        }
+        Ok(Self(servers))
     }
 
     /// Returns the ids of the templates that a resource is of, but for its own: whatever is named is in itself.

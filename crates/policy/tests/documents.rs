@@ -25,6 +25,19 @@ fn check_mistakes(cases: &[(&str, &[&str])]) {
 }
 
 #[test]
+fn the_templates_of_one_server_are_bounded() {
+    let forbid = |server: &str, count: usize| -> String {
+        let one = |at: usize| format!("forbid (principal, action, resource in Resource::\"{server}/{at}:{{x}}\");\n");
+        // A template that is named again is the same.
+        (0..count).chain(0..1).map(one).collect()
+    };
+    let fits = [document("a", &forbid("s", limits::TEMPLATES_MAX)), document("b", &forbid("t", limits::TEMPLATES_MAX))];
+    assert!(Policies::compile(&fits, &[]).is_ok());
+    let found = refused(&[document("a", &forbid("s", limits::TEMPLATES_MAX + 1))]);
+    assert!(found.contains("there are 65 templates of URIs of ToolServer \"s\", at most 64"), "{found}");
+}
+
+#[test]
 fn each_mistake_is_told_with_its_place_and_help() {
     let cases: &[(&str, &[&str])] = &[
         ("permit (principal, action, resource)", &["Policy/doc:1:37: unexpected end of input"]),

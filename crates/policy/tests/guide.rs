@@ -61,6 +61,7 @@ fn the_limits_of_the_guide_are_those_of_the_code() {
         (limits::DOCUMENTS_MAX / 1000, "2,000 documents"),
         (limits::TOTAL_BYTES_MAX / 1024 / 1024, "8 MiB"),
         (limits::GROUPS_MAX / 1000, "10,000 groups"),
+        (limits::TEMPLATES_MAX, "64 templates"),
         (limits::GROUP_DEPTH_MAX, "16 in each other"),
         (limits::ARGUMENT_TEXT_BYTES_MAX / 1024, "longer than 64 KiB"),
     ];
