@@ -161,6 +161,9 @@ fn a_broken_document_is_not_missed_by_the_policies_that_name_it() {
 }
 
 proptest! {
+    // Each case makes a validator, which takes most of its time.
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
     #[test]
     fn a_tool_server_can_be_named_exactly_on_this_side_of_the_wall(
         owner in select(vec!["default", "acme", "globex"]),

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use quorate_policy::limits::PROBLEMS_MAX;
 use quorate_policy::{Mention, Place, Thing};
 use quorate_types::{ResourceName, TenantId};
 
@@ -16,6 +17,9 @@ use crate::resource::identity::{DEVELOPMENT_AGENT, Subject, Vouching};
 use crate::resource::{Issuer, Kind};
 use crate::suggest::nearest;
 
+/// The most names that a misspelled one is compared with, a few microseconds each: a set may have 100,000 keys.
+const COMPARED_MAX: usize = 2_000;
+
 /// What stands before the trust domain of a SPIFFE id.
 const SPIFFE: &str = "spiffe://";
 
@@ -24,7 +28,10 @@ type Remark = (String, Option<String>);
 
 /// What a set has that policies can name.
 struct Known<'a> {
-    declared: &'a [Declared],
+    /// Toolsets, tool servers and issuers, with their tenants where they compiled.
+    named: BTreeMap<(Kind, &'a str), Option<&'a TenantId>>,
+    /// The kinds of documents that did not compile, which may be what is missing.
+    unsure: BTreeSet<Kind>,
     issuers: &'a [Issuer],
     tenants: BTreeSet<&'a str>,
     agents: BTreeMap<&'a TenantId, BTreeSet<&'a str>>,
@@ -37,14 +44,13 @@ impl Links<'_> {
     /// Whether there is what policies name.
     pub(super) fn mentions(&mut self, resources: &Resources, mentions: &[Mention]) {
         let known = Known::of(resources, self.declared);
-        for mention in mentions {
+        let wrong = mentions.iter().filter_map(|mention| Some((mention, known.check(mention)?)));
+        for (mention, (why, help)) in wrong.take(PROBLEMS_MAX) {
             // Whatever is named is in the text of a document.
             let Place::Document { name, line, column } = &mention.place else { continue };
-            if let Some((why, help)) = known.check(mention) {
-                let (line, column) = (*line, *column);
-                let reason = Reason::NeverThere { line, column, named: mention.text.clone(), why, help };
-                self.push_in_text(name, line, reason);
-            }
+            let (line, column) = (*line, *column);
+            let reason = Reason::NeverThere { line, column, named: mention.text.clone(), why, help };
+            self.push_in_text(name, line, reason);
         }
     }
 }
@@ -53,6 +59,10 @@ impl Links<'_> {
 
 impl<'a> Known<'a> {
     fn of(resources: &'a Resources, declared: &'a [Declared]) -> Self {
+        // There may be a hundred thousand keys, and ten thousand mentions.
+        let is_named = |one: &&Declared| matches!(one.kind, Kind::Toolset | Kind::ToolServer | Kind::Issuer);
+        let entry = |one: &'a Declared| ((one.kind, one.name.as_str()), one.tenant.as_ref());
+        let unsure = declared.iter().filter(|one| one.tenant.is_none()).map(|one| one.kind).collect();
         let claimed = resources.issuers.iter().filter_map(|issuer| issuer.tokens()?.tenants.as_ref());
         let claimed = claimed.flat_map(|claim| claim.values.values());
         let named = resources.tenants.iter().map(|tenant| tenant.name.as_str());
@@ -66,7 +76,14 @@ impl<'a> Known<'a> {
             groups.entry(tenant.id()).or_default().extend(tenant.groups.iter().map(|group| group.name.as_str()));
         }
         let tenants = tenants.chain(named).chain([TenantId::DEFAULT]).collect();
-        Self { declared, issuers: &resources.issuers, tenants, agents, groups }
+        Self {
+            named: declared.iter().filter(is_named).map(entry).collect(),
+            unsure,
+            issuers: &resources.issuers,
+            tenants,
+            agents,
+            groups,
+        }
     }
 
     fn check(&self, mention: &Mention) -> Option<Remark> {
@@ -95,14 +112,14 @@ impl<'a> Known<'a> {
 
     /// A toolset or tool server: it has to be there, on this side of the wall. The operator's documents are about everything.
     fn resource(&self, kind: Kind, name: &str, by: &TenantId) -> Option<Remark> {
-        let of_kind = || self.declared.iter().filter(|one| one.kind == kind);
-        let Some(found) = of_kind().find(|one| one.name.as_str() == name) else {
+        let Some(found) = self.named.get(&(kind, name)) else {
             // What is of no use to the document is no help either.
-            let usable = of_kind().filter(|one| one.tenant.as_ref().is_none_or(|owner| by.meets(owner)));
-            let names: BTreeSet<&str> = usable.map(|one| one.name.as_str()).collect();
+            let of_kind = self.named.iter().filter(|((of, _), _)| *of == kind);
+            let usable = of_kind.filter(|(_, owner)| owner.is_none_or(|owner| by.meets(owner)));
+            let names: BTreeSet<&str> = usable.map(|((_, name), _)| *name).collect();
             return Some((format!("there is no {kind} {name:?}"), suggestion(name, &names)));
         };
-        let owner = found.tenant.as_ref().filter(|owner| !by.meets(owner))?;
+        let owner = found.filter(|owner| !by.meets(owner))?;
         let message = format!("{kind} {name:?} is of tenant {owner}, and callers of tenant {by} do not reach it");
         Some((message, None))
     }
@@ -121,7 +138,7 @@ impl<'a> Known<'a> {
     }
 
     fn has_tenant(&self, name: &str) -> bool {
-        self.tenants.contains(name) || self.declared.iter().any(|one| one.tenant.is_none())
+        self.tenants.contains(name) || !self.unsure.is_empty()
     }
 
     fn no_tenant(&self, name: &str) -> Remark {
@@ -135,13 +152,14 @@ impl<'a> Known<'a> {
         if let Some((issuer, _)) = id.split_once('/') {
             return self.vouched(of, issuer).err();
         }
-        let agents = self.agents.get(of).cloned().unwrap_or_default();
+        let none = BTreeSet::new();
+        let agents = self.agents.get(of).unwrap_or(&none);
         let is_development = of.is_operator() && id == DEVELOPMENT_AGENT;
         if is_development || agents.contains(id) || self.is_unsure(Kind::ApiKey) {
             return None;
         }
         let message = format!("no ApiKey of tenant {of} is of agent {id:?}");
-        Some((message, suggestion(id, &agents).or_else(|| Some("tokens' agents are ISSUER/SUBJECT".to_owned()))))
+        Some((message, suggestion(id, agents).or_else(|| Some("tokens' agents are ISSUER/SUBJECT".to_owned()))))
     }
 
     fn workload(&self, of: &TenantId, domain: &str) -> Option<Remark> {
@@ -171,8 +189,7 @@ impl<'a> Known<'a> {
 
     /// The issuer of tokens of callers of a tenant, where its document compiled.
     fn vouched(&self, of: &TenantId, name: &str) -> Result<Option<&'a Issuer>, Remark> {
-        if self.declared.iter().any(|one| one.kind == Kind::Issuer && one.name.as_str() == name && one.tenant.is_none())
-        {
+        if self.named.get(&(Kind::Issuer, name)) == Some(&None) {
             return Ok(None);
         }
         let Some(issuer) = self.issuers.iter().find(|issuer| issuer.name.as_str() == name) else {
@@ -192,19 +209,20 @@ impl<'a> Known<'a> {
 
     fn group(&self, of: &TenantId, name: &str) -> Option<Remark> {
         let names = |issuer: &Issuer| issuer.tokens().is_some_and(|tokens| tokens.groups_claim.is_some());
-        let groups = self.groups.get(of).cloned().unwrap_or_default();
+        let none = BTreeSet::new();
+        let groups = self.groups.get(of).unwrap_or(&none);
         let is_said = self.issuers.iter().any(|issuer| names(issuer) && issuer.vouches_for(of));
         if groups.contains(name) || is_said || self.is_unsure(Kind::Issuer) || self.is_unsure(Kind::Tenant) {
             return None;
         }
         let message =
             format!("no Tenant document has the group {name:?} for tenant {of}, and no Issuer has groupsClaim");
-        Some((message, suggestion(name, &groups)))
+        Some((message, suggestion(name, groups)))
     }
 
     /// Whether a document of a kind did not compile, which may be the one that is missing.
     fn is_unsure(&self, kind: Kind) -> bool {
-        self.declared.iter().any(|one| one.kind == kind && one.tenant.is_none())
+        self.unsure.contains(&kind)
     }
 }
 
@@ -213,7 +231,9 @@ fn is_qualified(id: &str) -> bool {
 }
 
 fn suggestion(name: &str, known: &BTreeSet<&str>) -> Option<String> {
-    if let Some(near) = nearest(name, known.iter().copied()) {
+    if known.len() <= COMPARED_MAX
+        && let Some(near) = nearest(name, known.iter().copied())
+    {
         return Some(format!("did you mean {near:?}?"));
     }
     let shown: Vec<&str> = known.iter().copied().take(NAMES_SHOWN_MAX).collect();
