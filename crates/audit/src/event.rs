@@ -75,6 +75,9 @@ pub struct Decision {
     /// Who asked.
     #[serde(flatten)]
     pub who: Who,
+    /// What names the credentials that said so without being them, as in [`Failure::credential`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Text>,
     /// The operation, as policies name it (`mcp:call`).
     pub action: Text,
     /// What it was to be done to (`tool files/read`).
@@ -94,9 +97,10 @@ pub struct Decision {
 pub struct Failure {
     /// The class of the failure: the label that metrics have.
     pub reason: &'static str,
-    /// What was presented: `api_key`, `token`, `certificate`, `none`.
+    /// What was presented: `api_key`, `token`, `certificate`, `several`, `none`.
     pub method: &'static str,
-    /// What names the credential without being it: the id of an API key, the name of an issuer.
+    /// What names the credential without being it: the document and id of an API key, the issuer of a token, the SPIFFE
+    /// id that a certificate claims. None where it is of nobody that the node knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<Text>,
     /// The listener or toolset that it was presented to.
@@ -249,6 +253,7 @@ mod tests {
         let who = Who { tenant: Some(tenant), agent: Some(long()), user: Some(long()) };
         let decision = Decision {
             who,
+            credential: Some(long()),
             action: long(),
             resource: long(),
             policy: Some(long()),

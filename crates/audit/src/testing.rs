@@ -51,6 +51,7 @@ pub(crate) fn tenant(name: &str) -> TenantId {
 pub(crate) fn denied(name: &str) -> Event {
     Event::Denied(Decision {
         who: Who { tenant: Some(tenant(name)), agent: Some("ci".into()), user: None },
+        credential: None,
         action: "mcp:call".into(),
         resource: "tool files/read".into(),
         policy: None,

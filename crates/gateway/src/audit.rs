@@ -6,19 +6,23 @@
 //! those who called.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use quorate_audit::{Change, Decision as Decided, Event, Failure, Origin, Who};
+use quorate_audit::{Change, Decision as Decided, Event, Failure, Origin, Text, Who};
 use quorate_config::Difference;
 use quorate_policy::{Action, Decision, PolicyRef, Resource, Verdict};
 use quorate_runtime::clock;
+use quorate_telemetry::TraceId;
+use quorate_tls::{Cause, Refusal};
 use quorate_types::{Principal, ResourceName, TenantId};
 
 use crate::ask::Asked;
 use crate::authenticate;
 use crate::classify::Request;
 use crate::listener::Accepted;
+use crate::named::Named;
 use crate::snapshot::Services;
 
 /// Log lines about refused callers in one second, of this process: enough to see what is wrong, and no way to fill a
@@ -55,44 +59,49 @@ impl Throttle {
 /// Tells of a caller who stays unknown.
 pub(crate) fn unknown(accepted: &Accepted, error: &authenticate::Error) {
     let (services, connection) = (&accepted.snapshot().services, accepted.connection());
-    let (reason, peer) = (error.reason(), connection.peer);
+    let (reason, peer, trace) = (error.reason(), connection.peer, accepted.trace());
+    let shown = error.named().map(|named| named.name);
+    if admits(services) {
+        let shown = shown.as_ref().map(tracing::field::display);
+        tracing::info!(listener = %connection.listener, %peer, %trace, reason, shown, %error, "a caller is not known");
+    }
     services.audit.record(Event::AuthenticationFailed(Failure {
         reason,
         method: error.method(),
-        credential: None,
+        credential: shown,
         at: Some(connection.listener.as_str().into()),
-        origin: Origin { peer: Some(peer), trace: None },
+        origin: origin(peer, trace),
     }));
-    if admits(services) {
-        tracing::info!(listener = %connection.listener, %peer, reason, %error, "a caller is not known");
-    }
 }
 
 /// Tells of a client whose certificate was refused in its handshake, or who had none and needs one.
-pub(crate) fn certificate_refused(services: &Services, listener: &ResourceName, reason: &'static str) {
+pub(crate) fn certificate_refused(services: &Services, listener: &ResourceName, peer: SocketAddr, refusal: &Refusal) {
+    let reason = refusal.reason();
     services.metrics.rejected("handshake", reason);
     services.audit.record(Event::AuthenticationFailed(Failure {
         reason,
-        method: "certificate",
-        credential: None,
+        method: if matches!(refusal.cause, Cause::Missing) { "none" } else { "certificate" },
+        credential: Named::of_refusal(refusal).map(|named| named.name),
         at: Some(listener.as_str().into()),
-        origin: Origin::default(),
+        // There is no request yet that could be traced.
+        origin: Origin { peer: Some(peer), trace: None },
     }));
     if admits(services) {
-        tracing::info!(%listener, reason, "the certificate of a client is refused");
+        tracing::info!(%listener, %peer, reason, %refusal, "a client is refused in its handshake");
     }
 }
 
 /// Tells of a decision on a request, if it is denied, or if a policy on trial would deny it.
 pub(crate) fn decided(request: &Request, action: Action, resource: &Resource<'_>, decision: &Decision) {
     let services = &request.snapshot().services;
-    let origin = Origin { peer: Some(request.accepted.connection.peer), trace: None };
-    tell(services, &request.caller().principal, origin, action, resource, decision);
+    let asker = Asker { principal: &request.caller().principal, request: Some(request) };
+    tell(services, &asker, action, resource, decision);
 }
 
 /// Tells of a decision on what a server asks of a client.
 pub(crate) fn ask_decided(asked: &Asked<'_>, action: Action, resource: &Resource<'_>, decision: &Decision) {
-    tell(asked.services, asked.principal, Origin::default(), action, resource, decision);
+    let asker = Asker { principal: asked.principal, request: None };
+    tell(asked.services, &asker, action, resource, decision);
 }
 
 /// Tells of a caller who lacks scopes that a toolset demands of everybody.
@@ -103,15 +112,18 @@ pub(crate) fn lacks_scopes(request: &Request, demanded: &BTreeSet<String>) {
     services.metrics.denied(action, "missing_scopes", caller.tenant.as_str());
     services.audit.record(Event::Denied(Decided {
         who: Who::of(caller),
+        credential: shown_in(request),
         action: action.into(),
         resource: format!("Toolset::\"{toolset}\"").into(),
         policy: None,
         reason: "missing_scopes".into(),
-        origin: Origin { peer: Some(request.accepted.connection.peer), trace: None },
+        origin: origin_of(request),
     }));
     if admits(services) {
         let demanded = demanded.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-        tracing::info!(caller = %Shown(caller), %toolset, demanded, "denied: the caller lacks scopes (spec.scopes)");
+        let trace = request.accepted.trace;
+        tracing::info!(caller = %Shown(caller), %toolset, demanded, %trace,
+            "denied: the caller lacks scopes (spec.scopes)");
     }
 }
 
@@ -138,17 +150,18 @@ pub(crate) fn change_refused(services: &Services) {
     services.audit.record(Event::AdminChange(change));
 }
 
-fn tell(
-    services: &Services,
-    principal: &Principal,
-    origin: Origin,
-    action: Action,
-    resource: &Resource<'_>,
-    decision: &Decision,
-) {
+/// Whom a decision is about.
+struct Asker<'a> {
+    principal: &'a Principal,
+    /// By what it was asked; none for what a server asks of it.
+    request: Option<&'a Request>,
+}
+
+fn tell(services: &Services, asker: &Asker<'_>, action: Action, resource: &Resource<'_>, decision: &Decision) {
     if decision.verdict.is_allowed() && decision.would_deny.is_empty() {
         return;
     }
+    let principal = asker.principal;
     let named = format!("{}::{:?}", resource.kind().as_str(), resource.id());
     let action_name = action.as_str();
     for policy in &decision.would_deny {
@@ -156,11 +169,12 @@ fn tell(
     }
     let decided = |policies: &[PolicyRef], reason: &str| Decided {
         who: Who::of(principal),
+        credential: asker.request.and_then(shown_in),
         action: action_name.into(),
         resource: named.as_str().into(),
         policy: (!policies.is_empty()).then(|| listed(policies).into()),
         reason: reason.into(),
-        origin: origin.clone(),
+        origin: asker.request.map(origin_of).unwrap_or_default(),
     };
     if !decision.would_deny.is_empty() {
         services.audit.record(Event::WouldDeny(decided(&decision.would_deny, "dry_run")));
@@ -172,15 +186,29 @@ fn tell(
     if admits(services) {
         let by = listed(&decision.by);
         let toolset = resource.toolset;
+        let trace = asker.request.map(|request| tracing::field::display(request.accepted.trace));
         if by.is_empty() {
             let (permit, tenant) = (permit(principal, action, &named), of_tenant(principal));
-            tracing::info!(caller = %Shown(principal), action = action_name, resource = %named, toolset, reason,
+            tracing::info!(caller = %Shown(principal), action = action_name, resource = %named, toolset, reason, trace,
                 "denied: a Policy{tenant} with `{permit}` would allow it");
         } else {
-            tracing::info!(caller = %Shown(principal), action = action_name, resource = %named, toolset, reason,
+            tracing::info!(caller = %Shown(principal), action = action_name, resource = %named, toolset, reason, trace,
                 by, "denied");
         }
     }
+}
+
+/// What names the credentials of a request's caller.
+fn shown_in(request: &Request) -> Option<Text> {
+    request.caller().named.as_ref().map(|named| named.name.clone())
+}
+
+fn origin_of(request: &Request) -> Origin {
+    origin(request.accepted.connection.peer, request.accepted.trace)
+}
+
+fn origin(peer: SocketAddr, trace: TraceId) -> Origin {
+    Origin { peer: Some(peer), trace: Some(trace.to_string().into()) }
 }
 
 /// The policy that would allow exactly this.

@@ -21,13 +21,14 @@ use quorate_config::Requires;
 use quorate_identity::{Issuers, Presented, Refused, Verified, api_key};
 use quorate_runtime::clock;
 use quorate_telemetry::{Metrics, TenantMetrics};
-use quorate_tls::{PeerIdentity, TrustDomain};
+use quorate_tls::{PeerIdentity, SpiffeId, TrustDomain};
 use quorate_types::{Code, Principal, PrincipalDigest, TenantId, Timestamp};
 
 use crate::callers::{Callers, Proofs};
 use crate::credentials::{self, Shown};
 use crate::judge::{Judge, Rights};
 use crate::listener::Accepted;
+use crate::named::Named;
 use crate::protected;
 
 pub use quorate_config::identity::DEVELOPMENT_AGENT;
@@ -62,6 +63,8 @@ pub struct Caller {
     pub digest: PrincipalDigest,
     /// What it may do, as far as it was decided with the present configuration.
     pub(crate) rights: Arc<Rights>,
+    /// What names the credentials that it showed; none for the development identity, which needs none.
+    pub(crate) named: Option<Arc<Named>>,
     /// When the first of what it showed ends: streams of its end then.
     pub(crate) ends: Option<Timestamp>,
     /// Counts its requests, as its tenant's.
@@ -102,16 +105,26 @@ pub enum Error {
     Certificate(quorate_tls::Refusal),
     /// No issuer has the trust domain of the certificate any more.
     #[error("the client certificate is of a trust domain that no Issuer has any more")]
-    Domain,
+    Domain(SpiffeId),
     /// The API key is refused.
-    #[error("the API key: {0}")]
-    Key(#[from] api_key::Refused),
+    #[error("the API key: {refused}")]
+    Key {
+        /// Why.
+        refused: api_key::Refused,
+        /// Which key it is, where it is a known one at the wrong time.
+        named: Option<Named>,
+    },
     /// The token is refused.
     #[error("{0}")]
     Token(#[from] Refused),
     /// Two proofs contradict each other.
-    #[error("the credentials contradict each other: they name two {0}")]
-    Conflict(&'static str),
+    #[error("the credentials contradict each other: they name two {parts}")]
+    Conflict {
+        /// What they disagree about.
+        parts: &'static str,
+        /// Which they are.
+        named: Option<Named>,
+    },
     /// Something demands a part of the principal that is not known.
     #[error("{by} requires {missing} (spec.requires), and the caller has none")]
     Required {
@@ -119,6 +132,8 @@ pub enum Error {
         by: String,
         /// What is missing.
         missing: &'static str,
+        /// What the caller showed.
+        named: Option<Arc<Named>>,
     },
 }
 
@@ -133,10 +148,10 @@ impl Error {
             Self::NoCredentials => "no_credentials",
             Self::Shown(error) => error.reason(),
             Self::Certificate(refusal) => refusal.reason(),
-            Self::Domain => "unknown_trust_domain",
-            Self::Key(refused) => refused.reason(),
+            Self::Domain(_) => "unknown_trust_domain",
+            Self::Key { refused, .. } => refused.reason(),
             Self::Token(refused) => refused.reason(),
-            Self::Conflict(_) => "conflict",
+            Self::Conflict { .. } => "conflict",
             Self::Required { .. } => "required",
         }
     }
@@ -151,7 +166,7 @@ impl Error {
             Self::Token(refused) if refused.code() == Code::Unavailable => {
                 "the credentials cannot be checked now: try again"
             }
-            Self::Certificate(_) | Self::Domain | Self::Key(_) | Self::Token(_) | Self::Conflict(_) => {
+            Self::Certificate(_) | Self::Domain(_) | Self::Key { .. } | Self::Token(_) | Self::Conflict { .. } => {
                 "the credentials are not valid"
             }
             Self::Required { .. } => "the credentials do not identify everybody that they have to",
@@ -170,13 +185,27 @@ impl Error {
 
     /// What was shown, as audit records have it.
     #[must_use]
-    pub const fn method(&self) -> &'static str {
+    pub fn method(&self) -> &'static str {
         match self {
             Self::NoSource | Self::NoCredentials => "none",
-            Self::Shown(_) | Self::Conflict(_) | Self::Required { .. } => "several",
-            Self::Certificate(_) | Self::Domain => "certificate",
-            Self::Key(_) => "api_key",
+            Self::Shown(_) | Self::Conflict { .. } => "several",
+            // The development identity shows nothing.
+            Self::Required { named, .. } => named.as_ref().map_or("none", |named| named.method),
+            Self::Certificate(_) | Self::Domain(_) => "certificate",
+            Self::Key { .. } => "api_key",
             Self::Token(_) => "token",
+        }
+    }
+
+    /// What names what was shown without being it, where it is of somebody that this node knows.
+    pub(crate) fn named(&self) -> Option<Named> {
+        match self {
+            Self::NoSource | Self::NoCredentials | Self::Shown(_) => None,
+            Self::Certificate(refusal) => Named::of_refusal(refusal),
+            Self::Domain(id) => Some(Named::certificate(id)),
+            Self::Token(refused) => refused.issuer.as_ref().map(Named::token),
+            Self::Key { named, .. } | Self::Conflict { named, .. } => named.clone(),
+            Self::Required { named, .. } => named.as_deref().cloned(),
         }
     }
 
@@ -202,12 +231,12 @@ impl Caller {
     pub(crate) fn new(principal: Principal, judge: &Judge, metrics: &Metrics) -> Self {
         let (digest, rights) = (principal.digest(), Arc::new(judge.rights(&principal)));
         let requests = metrics.tenant(principal.tenant.as_str());
-        Self { principal: Arc::new(principal), digest, rights, ends: None, requests }
+        Self { principal: Arc::new(principal), digest, rights, named: None, ends: None, requests }
     }
 
-    /// Says when what it showed ends.
-    fn until(self, ends: Option<Timestamp>) -> Self {
-        Self { ends, ..self }
+    /// Says by what it is known, and when that ends.
+    fn by(self, proofs: &Proofs<'_>) -> Self {
+        Self { named: Named::of(proofs).map(Arc::new), ends: proofs.ends(), ..self }
     }
 }
 
@@ -267,7 +296,7 @@ async fn caller(accepted: &Accepted) -> Result<Caller, Error> {
         Some(caller) => caller.clone(),
         None => identify(accepted, identities).await?,
     };
-    check_required(accepted, &caller.principal)?;
+    check_required(accepted, &caller)?;
     Ok(caller)
 }
 
@@ -279,14 +308,28 @@ async fn identify(accepted: &Accepted, identities: &Identities) -> Result<Caller
     if shown.is_nothing() && certificate.is_none() {
         return Err(if identities.are_none() { Error::NoSource } else { Error::NoCredentials });
     }
-    let key = shown.key.map(|key| identities.keys.lookup(key, now)).transpose()?;
+    let key = shown.key.map(|key| lookup(&identities.keys, key, now)).transpose()?;
     let token = match shown.token {
         Some(token) => Some(check_token(accepted, identities, token, now).await?),
         None => None,
     };
     let proofs = Proofs { certificate, key, token };
     let (judge, metrics) = (accepted.snapshot().judge(), &accepted.snapshot().services.metrics);
-    identities.callers.get(&proofs, || Ok(Caller::new(compose(&proofs)?, judge, metrics).until(proofs.ends())))
+    identities.callers.get(&proofs, || Ok(Caller::new(compose(&proofs)?, judge, metrics).by(&proofs)))
+}
+
+/// Looks an API key up.
+fn lookup<'a>(keys: &'a api_key::Keys, presented: &str, now: Timestamp) -> Result<api_key::Known<'a>, Error> {
+    use api_key::Refused as R;
+
+    keys.lookup(presented, now).map_err(|refused| {
+        let named = match refused {
+            // Anybody can make up an id.
+            R::Malformed | R::Unknown => None,
+            R::Expired | R::NotYetValid => keys.named(presented).map(|(id, document)| Named::key(document, id)),
+        };
+        Error::Key { refused, named }
+    })
 }
 
 /// Checks a token, which has to be for this toolset.
@@ -311,7 +354,8 @@ fn certificate(
 ) -> Result<Option<(Arc<PeerIdentity>, TenantId)>, Error> {
     let Some(identity) = &accepted.connection().certificate else { return Ok(None) };
     identity.still_trusted(now).map_err(Error::Certificate)?;
-    let tenant = identities.domains.get(identity.id().trust_domain()).ok_or(Error::Domain)?;
+    let tenant =
+        identities.domains.get(identity.id().trust_domain()).ok_or_else(|| Error::Domain(identity.id().clone()))?;
     Ok(Some((Arc::clone(identity), tenant.clone())))
 }
 
@@ -320,6 +364,7 @@ fn certificate(
 /// # Errors
 /// [`Error::Conflict`] when the proofs are not of one caller.
 fn compose(proofs: &Proofs<'_>) -> Result<Principal, Error> {
+    let conflict = |parts| Error::Conflict { parts, named: Named::of(proofs) };
     let certified = proofs.certificate.as_ref();
     let tenants = [
         certified.map(|(_, tenant)| tenant),
@@ -329,17 +374,17 @@ fn compose(proofs: &Proofs<'_>) -> Result<Principal, Error> {
     let mut tenants = tenants.into_iter().flatten();
     let tenant = tenants.next().cloned().unwrap_or_default(); // Without proofs there is no principal.
     if tenants.any(|other| *other != tenant) {
-        return Err(Error::Conflict("tenants"));
+        return Err(conflict("tenants"));
     }
     let workload = match (certified, proofs.key) {
-        (Some(_), Some(_)) => return Err(Error::Conflict("agents")),
+        (Some(_), Some(_)) => return Err(conflict("agents")),
         (Some((identity, _)), None) => Some(Principal::agent(tenant, identity.id().to_string())),
         (None, Some(key)) => Some(key.principal()),
         (None, None) => None,
     };
     let of_token = proofs.token.as_ref().map(|token| &token.principal);
     match (workload, of_token) {
-        (Some(_), Some(Principal { agent: Some(_), .. })) => Err(Error::Conflict("agents")),
+        (Some(_), Some(Principal { agent: Some(_), .. })) => Err(conflict("agents")),
         // What a user consented to is what the token says; what its agent may do alone is not added to it.
         (Some(workload), Some(token)) => Ok(Principal { agent: workload.agent, ..token.clone() }),
         (Some(workload), None) => Ok(workload),
@@ -349,14 +394,15 @@ fn compose(proofs: &Proofs<'_>) -> Result<Principal, Error> {
 }
 
 /// Checks that the parts of a principal are known that the listener and the toolset require.
-fn check_required(accepted: &Accepted, principal: &Principal) -> Result<(), Error> {
+fn check_required(accepted: &Accepted, caller: &Caller) -> Result<(), Error> {
+    let principal = &caller.principal;
+    let required = |by, missing| Err(Error::Required { by, missing, named: caller.named.clone() });
     let listener = accepted.listener().map(|listener| listener.config.requires).unwrap_or_default();
     if let Some(missing) = missing(listener, principal) {
-        let by = format!("listener `{}`", accepted.connection().listener);
-        return Err(Error::Required { by, missing });
+        return required(format!("listener `{}`", accepted.connection().listener), missing);
     }
     match missing(accepted.demands().access.requires, principal) {
-        Some(missing) => Err(Error::Required { by: format!("toolset `{}`", accepted.toolset().name()), missing }),
+        Some(missing) => required(format!("toolset `{}`", accepted.toolset().name()), missing),
         None => Ok(()),
     }
 }

@@ -17,6 +17,7 @@ use quorate_mcp::{Call, Era, Fault, Operation, Rejected, Version, classify, clas
 use quorate_runtime::session;
 use quorate_runtime::shard::Unknown;
 use quorate_session::EventId;
+use quorate_telemetry::TraceId;
 
 use crate::authenticate::{Authenticated, Caller};
 use crate::listener::{AcceptedHead, Endpoint};
@@ -134,6 +135,14 @@ impl Classified {
     #[must_use]
     pub fn work(&self) -> &Work {
         &self.work
+    }
+
+    /// Says which trace the message belongs to, where it says so itself.
+    pub(crate) fn belongs_to(&mut self, trace: TraceId) {
+        // Shared are the messages of a batch, which belong to the trace of its headers.
+        if let Some(request) = Arc::get_mut(&mut self.request) {
+            request.accepted.trace = trace;
+        }
     }
 
     pub(crate) fn into_parts(self) -> (Arc<Request>, Work) {

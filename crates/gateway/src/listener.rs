@@ -12,6 +12,7 @@ use std::sync::Arc;
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, Method, StatusCode, request};
 use quorate_http::RequestBody;
+use quorate_telemetry::TraceId;
 use quorate_tls::PeerIdentity;
 use quorate_types::ResourceName;
 
@@ -52,6 +53,7 @@ pub struct Accepted {
     connection: Arc<Connection>,
     endpoint: Endpoint,
     toolset: Arc<Toolset>,
+    trace: TraceId,
     head: request::Parts,
     body: RequestBody,
 }
@@ -182,6 +184,12 @@ impl Accepted {
         &self.toolset
     }
 
+    /// The trace that it belongs to, recorded or not.
+    #[must_use]
+    pub fn trace(&self) -> TraceId {
+        self.trace
+    }
+
     /// The listener that it came to.
     #[must_use]
     pub fn listener(&self) -> Option<&ListenerTable> {
@@ -209,8 +217,8 @@ impl Accepted {
     }
 
     pub(crate) fn into_body(self) -> (AcceptedHead, RequestBody) {
-        let Self { snapshot, connection, endpoint, toolset, head, body } = self;
-        (AcceptedHead { snapshot, connection, endpoint, toolset, head }, body)
+        let Self { snapshot, connection, endpoint, toolset, trace, head, body } = self;
+        (AcceptedHead { snapshot, connection, endpoint, toolset, trace, head }, body)
     }
 }
 
@@ -224,6 +232,8 @@ pub struct AcceptedHead {
     pub(crate) endpoint: Endpoint,
     /// The toolset that its path names.
     pub(crate) toolset: Arc<Toolset>,
+    /// The trace that it belongs to: of its headers, or of the message where that says.
+    pub(crate) trace: TraceId,
     /// The method, URI and headers.
     pub(crate) head: request::Parts,
 }
@@ -245,7 +255,7 @@ impl AcceptedHead {
     }
 }
 
-/// Accepts `request` for the endpoint that its path names.
+/// Accepts `request`, which belongs to a trace, for the endpoint that its path names.
 ///
 /// # Errors
 /// [`Error`] says which part of the request is not served here.
@@ -253,6 +263,7 @@ pub fn accept(
     snapshot: Arc<Snapshot>,
     connection: Arc<Connection>,
     request: http::Request<RequestBody>,
+    trace: TraceId,
 ) -> Result<Accepted, Error> {
     let (head, body) = request.into_parts();
     let table = table(&snapshot, &connection)?;
@@ -263,7 +274,7 @@ pub fn accept(
     if !endpoint.allows(&head.method) {
         return Err(Error::Method { method: head.method, allowed: endpoint.allowed() });
     }
-    Ok(Accepted { snapshot, connection, endpoint, toolset, head, body })
+    Ok(Accepted { snapshot, connection, endpoint, toolset, trace, head, body })
 }
 
 /// Checks a cross-origin preflight: the origin it may be answered for. Returns the methods that the path has.

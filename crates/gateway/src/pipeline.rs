@@ -121,7 +121,7 @@ async fn run(
     trace: &mut Trace,
     started: Instant,
 ) -> Result<Dispatched, Refusal> {
-    let accepted = listener::accept(snapshot, connection, request)?;
+    let accepted = listener::accept(snapshot, connection, request, trace.context().trace_id())?;
     let stage = trace.stage(span::AUTHENTICATE);
     let authenticated = authenticate::verify(accepted).instrument(stage).await.map_err(|unknown| {
         audit::unknown(&unknown.accepted, &unknown.error);
@@ -129,8 +129,9 @@ async fn run(
     })?;
     let stage = trace.stage(span::CLASSIFY);
     match classify::read(authenticated).instrument(stage).await? {
-        Reading::One(classified) => {
+        Reading::One(mut classified) => {
             begin_operation(trace, &classified);
+            classified.belongs_to(trace.context().trace_id());
             let total = classified.request().listener().map(|listener| listener.config.limits.total);
             let id = id_of(classified.work());
             let running = one(*classified, trace, started);

@@ -4,6 +4,10 @@
 //! of limits are those of the configuration keys, so that a metric's label, a log line and the
 //! setting to change read the same.
 
+use std::net::SocketAddr;
+
+use quorate_tls::Refusal;
+
 /// Hears about connections and about limits that were hit.
 ///
 /// Calls come from the tasks that serve connections: an implementation must not block.
@@ -11,9 +15,8 @@ pub trait Observer: Send + Sync + 'static {
     /// A limit was hit; `limit` is one of the names in [`limit`].
     fn limit_hit(&self, limit: &'static str);
 
-    /// A client's certificate was refused in its handshake, or it had none and needs one; `reason` is
-    /// [`quorate_tls::Refusal::reason`].
-    fn client_refused(&self, _reason: &'static str) {}
+    /// The certificate of the client at `peer` was refused in its handshake, or it had none and needs one.
+    fn client_refused(&self, _peer: SocketAddr, _refusal: &Refusal) {}
 
     /// A connection was accepted (before its TLS handshake).
     fn connection_opened(&self) {}

@@ -192,6 +192,7 @@ fn log(folder: &Path) {
     for tool in ["read", "\u{1b}[31mwrite"] {
         audit.record(Event::Denied(Decision {
             who: Who { tenant: Some(TenantId::default()), agent: Some("ci".into()), user: None },
+            credential: None,
             action: "mcp:call".into(),
             resource: format!("tool files/{tool}").into(),
             policy: None,

@@ -12,7 +12,7 @@ use quorate_config::{Listener, ResourceSet, TlsFiles, TrustedIssuers};
 use quorate_http::Observer;
 use quorate_http::server::{Limits, Server};
 use quorate_runtime::ingress::{self, LimitCounter, Socket};
-use quorate_tls::{ClientAuth, DomainFiles, Reload, ServerTls, TrustDomain, Watch, WatchConfig};
+use quorate_tls::{ClientAuth, DomainFiles, Refusal, Reload, ServerTls, TrustDomain, Watch, WatchConfig};
 use quorate_types::ResourceName;
 use quorate_types::units::format_duration;
 use tokio::sync::Semaphore;
@@ -36,8 +36,8 @@ impl Observer for Refusals {
         self.limits.limit_hit(limit);
     }
 
-    fn client_refused(&self, reason: &'static str) {
-        audit::certificate_refused(&self.services, &self.listener, reason);
+    fn client_refused(&self, peer: SocketAddr, refusal: &Refusal) {
+        audit::certificate_refused(&self.services, &self.listener, peer, refusal);
     }
 }
 

@@ -218,7 +218,7 @@ impl Server {
         let handshake = timeout(self.limits.handshake_timeout, tls.accept(socket));
         let Accepted { stream, identity } = match drain.run_until_cancelled(handshake).await {
             None => return Ok(None),
-            Some(Ok(result)) => result.map_err(|error| self.handshake_failed(error))?,
+            Some(Ok(result)) => result.map_err(|error| self.handshake_failed(error, exchanges.peer.address))?,
             Some(Err(_elapsed)) => return Err(self.cut(limit::HANDSHAKE_TIMEOUT)),
         };
         exchanges.peer.identity = identity;
@@ -265,10 +265,10 @@ impl Server {
         }
     }
 
-    fn handshake_failed(&self, error: HandshakeError) -> ConnectionError {
+    fn handshake_failed(&self, error: HandshakeError, peer: SocketAddr) -> ConnectionError {
         match error {
             HandshakeError::Refused(refusal) => {
-                self.observer.client_refused(refusal.reason());
+                self.observer.client_refused(peer, &refusal);
                 ConnectionError::Certificate(refusal)
             }
             HandshakeError::Failed(error) => ConnectionError::Handshake(error),

@@ -62,8 +62,9 @@ impl Observer for Recorder {
         self.0.send_modify(|heard| heard.hits.push(limit));
     }
 
-    fn client_refused(&self, reason: &'static str) {
-        self.0.send_modify(|heard| heard.refusals.push(reason));
+    fn client_refused(&self, peer: SocketAddr, refusal: &quorate_tls::Refusal) {
+        assert!(peer.ip().is_loopback() && peer.port() != 0, "{peer}");
+        self.0.send_modify(|heard| heard.refusals.push(refusal.reason()));
     }
 
     fn connection_opened(&self) {

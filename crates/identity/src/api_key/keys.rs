@@ -202,6 +202,15 @@ impl Keys {
         Ok(self.known(parts.id, slot))
     }
 
+    /// Returns the id that `presented` shows, and the name of the document that has a key with it, whatever its secret:
+    /// to name a key in records that [`Self::lookup`] found to be right at another time.
+    #[must_use]
+    pub fn named(&self, presented: &str) -> Option<(Id, &str)> {
+        let id = Parts::read(presented)?.id;
+        let index = self.index_of(id)?;
+        Some((id, self.known(id, &self.slots[index]).name))
+    }
+
     /// Takes over when keys were last used from the table that this one replaces.
     pub fn take_over(&self, previous: &Self) {
         let mut old = previous.ids.iter().zip(&previous.slots).peekable();
