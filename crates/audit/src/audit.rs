@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::event::{Class, Event};
 use crate::folder::{Folder, Medium};
 use crate::limiter::{Limiter, Rates};
+use crate::log::Volume;
 use crate::open::{self, Opened};
 use crate::record::Hash;
 use crate::suppressed::Cause;
@@ -103,7 +104,7 @@ impl Audit {
                 tracing::error!(file, line, %fault, "the audit log is broken: a new chain begins, the old is left as it is");
             }
         }
-        let shared = Arc::new(Shared::new(log.tip()));
+        let shared = Arc::new(Shared::new(log.tip(), log.volume()));
         let (queue, receiver) = sync_channel(QUEUE_MAX);
         let writer = Writer::new(log, config, receiver, Arc::clone(&shared));
         std::thread::Builder::new().name("quorate-audit".to_owned()).spawn(move || writer.run())?;
@@ -147,6 +148,12 @@ impl Audit {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.0.as_ref().map_or_else(Counters::default, |open| open.shared.counters())
+    }
+
+    /// Returns what the log takes of the disk; `None` when it is disabled.
+    #[must_use]
+    pub fn volume(&self) -> Option<Volume> {
+        self.0.as_ref().map(|open| open.shared.volume())
     }
 
     /// Returns where the chain stands; `None` when the log is disabled.

@@ -33,6 +33,7 @@ pub use audit::{Audit, Error, Head};
 pub use config::{Config, DEFAULTS, Defaults, RETRY_MAX, SEGMENT_BYTES_MIN};
 pub use event::{Change, Class, Decision, Event, Failure, NAMES_MAX, Names, Origin, Who};
 pub use limiter::{Rate, Rates};
+pub use log::Volume;
 pub use open::Opened;
 pub use record::{Hash, InvalidHash};
 pub use scan::Fault;

@@ -26,9 +26,28 @@ pub(crate) struct Log<M> {
     /// The last is written.
     segments: Vec<Written>,
     tip: Tip,
+    /// Of this process, for [`Log::volume`].
+    written_bytes: u64,
+    segments_begun: u64,
+    segments_deleted: u64,
     /// Whether a failed write left something behind the last line.
     is_torn: bool,
     is_synced: bool,
+}
+
+/// What a log takes of the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// Bytes of all segments that are there.
+    pub bytes: u64,
+    /// Segments that are there.
+    pub segments: u64,
+    /// Bytes of records that were written since the log was opened.
+    pub written_bytes: u64,
+    /// Segments that were begun since then, because the one before was full.
+    pub segments_begun: u64,
+    /// Segments that were deleted for space since then.
+    pub segments_deleted: u64,
 }
 
 /// A segment of the log.
@@ -52,6 +71,9 @@ impl<M: Medium> Log<M> {
             total_bytes: config.total_bytes,
             segments,
             tip,
+            written_bytes: 0,
+            segments_begun: 0,
+            segments_deleted: 0,
             is_torn: false,
             is_synced: true,
         }
@@ -59,6 +81,16 @@ impl<M: Medium> Log<M> {
 
     pub(crate) const fn tip(&self) -> Tip {
         self.tip
+    }
+
+    pub(crate) fn volume(&self) -> Volume {
+        Volume {
+            bytes: self.total(),
+            segments: self.segments.len() as u64,
+            written_bytes: self.written_bytes,
+            segments_begun: self.segments_begun,
+            segments_deleted: self.segments_deleted,
+        }
     }
 
     pub(crate) const fn is_synced(&self) -> bool {
@@ -123,6 +155,7 @@ impl<M: Medium> Log<M> {
             return Err(error);
         }
         self.tip = tip;
+        self.written_bytes += lines.len() as u64;
         self.is_synced = false;
         self.segments.last_mut().expect("a log has a segment that is written").bytes += lines.len() as u64;
         Ok(())
@@ -134,6 +167,7 @@ impl<M: Medium> Log<M> {
         let (first, previous) = self.next();
         self.medium.resume(first)?;
         self.segments.push(Written { first, bytes: 0, previous: Some(previous) });
+        self.segments_begun += 1;
         // The new segment is allowed for as if it were full.
         while self.segments.len() > 1 && self.total() + self.segment_bytes > self.total_bytes {
             self.delete_oldest(now)?;
@@ -158,6 +192,7 @@ impl<M: Medium> Log<M> {
             Ok(()) | Err(_) => {}
         }
         self.segments.remove(0);
+        self.segments_deleted += 1;
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::config::{Config, RETRY_MAX};
 use crate::event::{Class, Event, Lane};
 use crate::folder::Medium;
-use crate::log::Log;
+use crate::log::{Log, Volume};
 use crate::note::{Entry, Note};
 use crate::scan::Tip;
 use crate::suppressed::{Cause, Suppressed};
@@ -39,7 +39,8 @@ pub(crate) struct Shared {
     suppressed_by: [AtomicU64; Cause::ALL.len()],
     recorded: AtomicU64,
     write_errors: AtomicU64,
-    tip: Mutex<Tip>,
+    /// Where the chain stands, and what it takes of the disk.
+    tip: Mutex<(Tip, Volume)>,
     closing: AtomicBool,
     is_done: Mutex<bool>,
     done: Condvar,
@@ -77,13 +78,13 @@ pub(crate) struct Writer<M> {
 // === impl Shared ===
 
 impl Shared {
-    pub(crate) fn new(tip: Tip) -> Self {
+    pub(crate) fn new(tip: Tip, volume: Volume) -> Self {
         Self {
             suppressed: Mutex::default(),
             suppressed_by: Default::default(),
             recorded: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
-            tip: Mutex::new(tip),
+            tip: Mutex::new((tip, volume)),
             closing: AtomicBool::new(false),
             is_done: Mutex::new(false),
             done: Condvar::new(),
@@ -111,7 +112,15 @@ impl Shared {
     }
 
     pub(crate) fn tip(&self) -> Tip {
-        *held(&self.tip)
+        held(&self.tip).0
+    }
+
+    pub(crate) fn volume(&self) -> Volume {
+        held(&self.tip).1
+    }
+
+    fn publish<M: Medium>(&self, log: &Log<M>) {
+        *held(&self.tip) = (log.tip(), log.volume());
     }
 
     /// Asks the writer to end; it has to be woken as well.
@@ -233,7 +242,7 @@ impl<M: Medium> Writer<M> {
             }
         };
         self.shared.recorded.fetch_add(count as u64, Ordering::Relaxed);
-        *held(&self.shared.tip) = self.log.tip();
+        self.shared.publish(&self.log);
     }
 
     /// Writes the counts of suppressed events when it is time, or in any case.
@@ -249,7 +258,7 @@ impl<M: Medium> Writer<M> {
             Ok(()) => {
                 self.pause = None;
                 self.suppressed_at = Instant::now();
-                *held(&self.shared.tip) = self.log.tip();
+                self.shared.publish(&self.log);
             }
             Err((_, error)) => {
                 held(&self.shared.suppressed).merge(counts);

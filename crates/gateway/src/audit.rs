@@ -10,12 +10,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use quorate_audit::{Change, Decision as Decided, Event, Failure, Origin, Text, Who};
+use quorate_audit::{Audit, Cause, Change, Decision as Decided, Event, Failure, Origin, Text, Who};
 use quorate_config::Difference;
 use quorate_policy::{Action, Decision, PolicyRef, Resource, Verdict};
 use quorate_runtime::clock;
-use quorate_telemetry::TraceId;
-use quorate_tls::{Cause, Refusal};
+use quorate_telemetry::{AuditNumbers, Metrics, TraceId};
+use quorate_tls::Refusal;
 use quorate_types::{Principal, ResourceName, TenantId};
 
 use crate::ask::Asked;
@@ -56,6 +56,31 @@ impl Throttle {
     }
 }
 
+/// Shows the numbers of an audit log among the metrics, if there is one.
+pub(crate) fn observe(audit: &Audit, metrics: &Metrics) {
+    if audit.volume().is_none() {
+        return;
+    }
+    let audit = audit.clone();
+    metrics.observe_audit(move || {
+        let (counted, volume) = (audit.counters(), audit.volume().unwrap_or_default());
+        AuditNumbers {
+            records: counted.recorded,
+            suppressed: [
+                (Cause::Rate.as_str(), counted.suppressed_by_rate),
+                (Cause::Queue.as_str(), counted.suppressed_by_queue),
+                (Cause::Failed.as_str(), counted.suppressed_by_failure),
+            ],
+            write_errors: counted.write_errors,
+            written_bytes: volume.written_bytes,
+            size_bytes: volume.bytes,
+            segments: volume.segments,
+            segments_begun: volume.segments_begun,
+            segments_deleted: volume.segments_deleted,
+        }
+    });
+}
+
 /// Tells of a caller who stays unknown.
 pub(crate) fn unknown(accepted: &Accepted, error: &authenticate::Error) {
     let (services, connection) = (&accepted.snapshot().services, accepted.connection());
@@ -80,7 +105,7 @@ pub(crate) fn certificate_refused(services: &Services, listener: &ResourceName, 
     services.metrics.rejected("handshake", reason);
     services.audit.record(Event::AuthenticationFailed(Failure {
         reason,
-        method: if matches!(refusal.cause, Cause::Missing) { "none" } else { "certificate" },
+        method: if matches!(refusal.cause, quorate_tls::Cause::Missing) { "none" } else { "certificate" },
         credential: Named::of_refusal(refusal).map(|named| named.name),
         at: Some(listener.as_str().into()),
         // There is no request yet that could be traced.

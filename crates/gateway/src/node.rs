@@ -217,6 +217,7 @@ impl Gateway {
         let sessions =
             Sessions::new(SessionConfig::DEFAULTS, SESSIONS_MAX, config.sealer.clone(), config.metrics.clone());
         let node = Node::start(sessions.clone()).await?;
+        audit::observe(&config.audit, &config.metrics);
         let services = Arc::new(Services {
             sealer: config.sealer,
             bridge: Bridge::new(sessions.clone(), config.metrics.clone()),

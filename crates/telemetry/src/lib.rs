@@ -20,7 +20,7 @@ pub mod trace;
 
 pub use context::{TraceContext, TraceId};
 pub use labels::{Method, Outcome, Revision};
-pub use metrics::{BackendMetrics, Metrics, StdioMetrics, TenantMetrics, TokenMetrics};
+pub use metrics::{AuditNumbers, BackendMetrics, Metrics, StdioMetrics, TenantMetrics, TokenMetrics};
 pub use setup::{Config, Error, Guard, LogFormat, Otlp, init};
 pub use trace::{Trace, Tracer};
 

@@ -19,6 +19,7 @@ use prometheus::{Registry, TextEncoder};
 use crate::labels::{Method, Outcome, Revision};
 use crate::names::{attribute, metric};
 
+mod audit;
 mod backend;
 mod cells;
 mod policy;
@@ -26,6 +27,7 @@ mod process;
 mod stdio;
 mod token;
 
+pub use audit::AuditNumbers;
 pub use backend::{BackendMetrics, ReplicaState};
 pub use policy::TenantMetrics;
 pub use stdio::{DroppedLine, StdioMetrics};

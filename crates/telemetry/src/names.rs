@@ -20,6 +20,22 @@ pub mod metric {
     pub const POLICY_WOULD_DENY: &str = "quorate.policy.would_deny";
     /// Requests of known callers, by their tenant.
     pub const TENANT_REQUESTS: &str = "quorate.tenant.requests";
+    /// Events with a record in the audit log.
+    pub const AUDIT_RECORDS: &str = "quorate.audit.records";
+    /// Events that the audit log counted and did not record, by reason.
+    pub const AUDIT_SUPPRESSED: &str = "quorate.audit.suppressed";
+    /// Writes and syncs of the audit log that failed.
+    pub const AUDIT_WRITE_ERRORS: &str = "quorate.audit.write.errors";
+    /// Bytes of records that were written to the audit log.
+    pub const AUDIT_WRITTEN: &str = "quorate.audit.written";
+    /// Bytes of all files of the audit log.
+    pub const AUDIT_SIZE: &str = "quorate.audit.size";
+    /// Files of the audit log.
+    pub const AUDIT_SEGMENTS: &str = "quorate.audit.segments";
+    /// Files of the audit log that were begun because one was full.
+    pub const AUDIT_SEGMENTS_BEGUN: &str = "quorate.audit.segments.begun";
+    /// Files of the audit log that were deleted for space.
+    pub const AUDIT_SEGMENTS_DELETED: &str = "quorate.audit.segments.deleted";
     /// How often a limit was hit.
     pub const LIMIT_HITS: &str = "quorate.limit.hits";
     /// Open client connections.

@@ -181,6 +181,32 @@ fn events_after_the_end_are_counted_and_nobody_is_held_up() {
 }
 
 #[test]
+fn the_volume_is_that_of_the_files_and_counts_those_that_came_and_went() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let small = Config { segment_bytes: 1_500, total_bytes: 6_000, ..config(dir.path()) };
+    let (audit, _) = Audit::open(&small).expect("it opens");
+    let begun = audit.volume().expect("a log");
+    assert_eq!((begun.segments, begun.segments_begun, begun.segments_deleted), (1, 0, 0));
+    for _ in 0..60 {
+        audit.record_at(NOON, denied("acme"));
+    }
+    assert!(audit.close(PATIENCE));
+
+    let files: Vec<u64> = std::fs::read_dir(dir.path())
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry"))
+        .filter(|entry| entry.file_name().to_string_lossy().ends_with(".jsonl"))
+        .map(|entry| entry.metadata().expect("a file").len())
+        .collect();
+    let volume = audit.volume().expect("a log");
+    assert_eq!((volume.segments, volume.bytes), (files.len() as u64, files.iter().sum()));
+    assert!(volume.segments_deleted > 0, "{volume:?}");
+    assert_eq!(volume.segments, 1 + volume.segments_begun - volume.segments_deleted);
+    assert!(volume.written_bytes > volume.bytes, "{volume:?}");
+    assert_eq!(Audit::disabled().volume(), None);
+}
+
+#[test]
 fn the_log_ends_with_its_last_handle() {
     let dir = tempfile::tempdir().expect("a folder");
     let (audit, _) = Audit::open(&config(dir.path())).expect("it opens");
