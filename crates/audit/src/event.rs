@@ -23,7 +23,7 @@ pub enum Event {
     WouldDeny(Decision),
     /// Nobody was identified, although a credential was presented or asked for.
     AuthenticationFailed(Failure),
-    /// The running set of resources was changed, or a change was refused.
+    /// What the node runs with was changed (resources, certificates, trust, keys), or a change was refused.
     AdminChange(Change),
     /// A definition or content was held back.
     Quarantined(Decision),
@@ -111,13 +111,19 @@ pub struct Failure {
     pub origin: Origin,
 }
 
-/// A change of the running set.
+/// A change of what the node runs with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// Who made it: an operator, or where the documents came from.
+    /// Where it came from: an operator, or the kind of files.
     pub by: Text,
     /// What became of it: `applied`, `refused`.
     pub outcome: &'static str,
+    /// Which file, or files, where it is about these and not about a set of resources.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<Text>,
+    /// What is different in it, or why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Text>,
     /// Resources that were not there before.
     pub added: Names,
     /// Resources that are there with another content.
@@ -268,8 +274,15 @@ mod tests {
             origin,
         };
         let names: Names = std::iter::repeat_with(long).take(1_000).collect();
-        let change =
-            Change { by: long(), outcome: "refused", added: names.clone(), changed: names.clone(), removed: names };
+        let change = Change {
+            by: long(),
+            outcome: "refused",
+            file: Some(long()),
+            detail: Some(long()),
+            added: names.clone(),
+            changed: names.clone(),
+            removed: names,
+        };
         [
             Event::Denied(decision.clone()),
             Event::WouldDeny(decision.clone()),

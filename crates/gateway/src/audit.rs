@@ -7,19 +7,21 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use quorate_audit::{Audit, Cause, Change, Decision as Decided, Event, Failure, Origin, Text, Who};
+use quorate_audit::{Audit, Cause, Change, Decision as Decided, Event, Failure, Names, Origin, Text, Who};
 use quorate_config::Difference;
 use quorate_policy::{Action, Decision, PolicyRef, Resource, Verdict};
 use quorate_runtime::clock;
 use quorate_telemetry::{AuditNumbers, Metrics, TraceId};
-use quorate_tls::Refusal;
+use quorate_tls::{Refusal, Reload};
+use quorate_types::units::format_duration;
 use quorate_types::{Principal, ResourceName, TenantId};
 
 use crate::ask::Asked;
-use crate::authenticate;
+use crate::authenticate::{self, Development};
 use crate::classify::Request;
 use crate::listener::Accepted;
 use crate::named::Named;
@@ -30,6 +32,8 @@ use crate::snapshot::Services;
 const LINES_PER_SECOND: u64 = 10;
 /// Where changes come from.
 const FILES: &str = "resource files";
+const CERTIFICATES: &str = "certificate files";
+const COMMAND_LINE: &str = "command line";
 
 /// Lets so many lines of a second through.
 #[derive(Debug, Default)]
@@ -152,6 +156,18 @@ pub(crate) fn lacks_scopes(request: &Request, demanded: &BTreeSet<String>) {
     }
 }
 
+/// Tells that a node was started with less protection than its resources give.
+pub(crate) fn started(services: &Services, development: Development, allow_all: bool) {
+    let development =
+        (development == Development::Loopback).then_some("callers on loopback are the development identity");
+    let allow_all = allow_all.then_some("everything is allowed, whatever policies say");
+    let opened: Vec<_> = [development, allow_all].into_iter().flatten().collect();
+    if !opened.is_empty() {
+        let opened = Change { detail: Some(opened.join("; ").into()), ..change(COMMAND_LINE, "applied") };
+        services.audit.record(Event::AdminChange(opened));
+    }
+}
+
 /// Tells that the running set of resources has changed.
 pub(crate) fn changed(services: &Services, difference: &Difference) {
     if difference.is_empty() {
@@ -159,20 +175,64 @@ pub(crate) fn changed(services: &Services, difference: &Difference) {
     }
     let names = |names: &[String]| names.iter().map(String::as_str).collect();
     services.audit.record(Event::AdminChange(Change {
-        by: FILES.into(),
-        outcome: "applied",
         added: names(&difference.added),
         changed: names(&difference.changed),
         removed: names(&difference.removed),
+        ..change(FILES, "applied")
     }));
 }
 
-/// Tells that a change of the running set was refused.
-pub(crate) fn change_refused(services: &Services) {
-    let nothing = || std::iter::empty::<&str>().collect();
-    let (added, changed, removed) = (nothing(), nothing(), nothing());
-    let change = Change { by: FILES.into(), outcome: "refused", added, changed, removed };
-    services.audit.record(Event::AdminChange(change));
+/// Tells that a change of the running set was refused, and why.
+pub(crate) fn change_refused(services: &Services, why: &str) {
+    let refused = Change { detail: Some(why.into()), ..change(FILES, "refused") };
+    services.audit.record(Event::AdminChange(refused));
+}
+
+/// Tells what became of changed files of certificates that `of` (`Kind/name`) works with; its own is in `certificate`.
+pub(crate) fn reloaded(services: &Services, (of, certificate): (&str, &Path), reload: &Reload) {
+    let changed = |file: String, detail: Option<Text>| Change {
+        file: Some(file.into()),
+        detail,
+        changed: std::iter::once(of).collect(),
+        ..change(CERTIFICATES, "applied")
+    };
+    let event = match reload {
+        Reload::Replaced => {
+            tracing::info!(of, "the changed certificate is in use");
+            changed(certificate.display().to_string(), None)
+        }
+        Reload::TrustReplaced(change) => {
+            tracing::info!(of, %change, "the changed authorities and revocation lists of clients are in use");
+            let files = change.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+            changed(files, Some(change.to_string().into()))
+        }
+        Reload::CrlExpired { domain, path, since } => {
+            let (path, since) = (path.display(), format_duration(*since));
+            tracing::error!(of, %domain, %path, %since, "a revocation list expired: its clients are refused");
+            // Nobody changed anything; refused clients are recorded one by one.
+            return;
+        }
+        Reload::Refused(error) => {
+            tracing::error!(of, %error, "a changed file is refused; what was in use stays in use");
+            let detail = Some(error.reason.to_string().into());
+            Change { outcome: "refused", ..changed(error.path.display().to_string(), detail) }
+        }
+    };
+    services.audit.record(Event::AdminChange(event));
+}
+
+/// A change of nothing yet.
+fn change(by: &'static str, outcome: &'static str) -> Change {
+    let nothing = Names::default;
+    Change {
+        by: by.into(),
+        outcome,
+        file: None,
+        detail: None,
+        added: nothing(),
+        changed: nothing(),
+        removed: nothing(),
+    }
 }
 
 /// Whom a decision is about.

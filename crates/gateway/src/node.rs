@@ -231,6 +231,7 @@ impl Gateway {
             throttle: Throttle::default(),
             draining: CancellationToken::new(),
         });
+        audit::started(&services, config.development, config.allow_all);
         let snapshot = Snapshot {
             services: Arc::clone(&services),
             identities: identities::none(),
@@ -304,9 +305,9 @@ impl Gateway {
         Ok(())
     }
 
-    /// Notes that a change of the resources was refused.
-    pub fn change_refused(&self) {
-        audit::change_refused(&self.shared.services);
+    /// Notes that a change of the resources was refused, and why: for the operator, without secrets.
+    pub fn change_refused(&self, why: &str) {
+        audit::change_refused(&self.shared.services, why);
     }
 
     /// The addresses that are listened on, by listener.

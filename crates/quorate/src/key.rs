@@ -14,24 +14,32 @@ use quorate_types::seal::KEY_BYTES;
 use crate::exit::{Exit, Failure};
 use crate::run::shown;
 
-const FILE: &str = "root.key";
+pub(crate) const FILE: &str = "root.key";
+
+/// The key of a data directory.
+pub(crate) struct Root {
+    pub(crate) key: [u8; KEY_BYTES],
+    /// Whether it was just made.
+    pub(crate) is_new: bool,
+}
 
 /// Reads the key of a data directory, making both when they are not there.
 ///
 /// # Errors
 /// [`Failure`] when the directory or file cannot be used, is no key, or others can read it.
-pub(crate) fn of_data_dir(dir: &Path) -> Result<[u8; KEY_BYTES], Failure> {
+pub(crate) fn of_data_dir(dir: &Path) -> Result<Root, Failure> {
     let path = dir.join(FILE);
     let failed = |what: &str, error: &std::io::Error| {
         Failure::new(Exit::Failure, format!("{what} {}: {error}", shown(&path)))
             .advise("name a directory that this user can write with `--data-dir`")
     };
     fs::create_dir_all(dir).map_err(|error| failed("cannot make the directory of", &error))?;
-    if !path.try_exists().map_err(|error| failed("cannot look for", &error))? {
+    let is_new = !path.try_exists().map_err(|error| failed("cannot look for", &error))?;
+    if is_new {
         write(&path, &quorate_runtime::entropy::secret()).map_err(|error| failed("cannot write", &error))?;
     }
     // Read also when it was just made: another process may have been faster.
-    of_file(&path)
+    Ok(Root { key: of_file(&path)?, is_new })
 }
 
 /// Reads a key.
@@ -99,10 +107,12 @@ mod tests {
         let dir = dir();
 
         let made = of_data_dir(dir.path()).expect("a key is made");
+        assert!(made.is_new);
         let mode = fs::metadata(dir.path().join(FILE)).expect("the file").permissions().mode();
 
         assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(of_data_dir(dir.path()).expect("the key is read"), made);
+        let read = of_data_dir(dir.path()).expect("the key is read");
+        assert_eq!((read.key, read.is_new), (made.key, false));
     }
 
     #[test]
@@ -113,7 +123,8 @@ mod tests {
 
         let made = of_data_dir(dir.path()).expect("a key is made");
 
-        assert_eq!(of_data_dir(dir.path()).expect("the key is read"), made);
+        let read = of_data_dir(dir.path()).expect("the key is read");
+        assert_eq!((read.key, read.is_new), (made.key, false));
         assert!(!draft.exists());
     }
 
@@ -125,7 +136,8 @@ mod tests {
         write(&path, &[1; KEY_BYTES]).expect("written");
         write(&path, &[2; KEY_BYTES]).expect("there is one by now");
 
-        assert_eq!(of_data_dir(dir.path()).expect("the key is read"), [1; KEY_BYTES]);
+        let read = of_data_dir(dir.path()).expect("the key is read");
+        assert_eq!((read.key, read.is_new), ([1; KEY_BYTES], false));
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Made {
 
 fn root(args: &RootArgs) -> Result<[u8; quorate_types::seal::KEY_BYTES], Failure> {
     match (&args.data_dir, &args.key_file) {
-        (Some(dir), _) => key::of_data_dir(dir),
+        (Some(dir), _) => Ok(key::of_data_dir(dir)?.key),
         (None, Some(file)) => key::of_file(file),
         (None, None) => Err(Failure::new(Exit::Usage, "there is no root key: name one with `--data-dir`")),
     }

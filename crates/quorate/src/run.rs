@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quorate_admin::Admin;
-use quorate_audit::Audit;
+use quorate_audit::{Audit, Change, Event, Names};
 use quorate_config::watch::Timing;
 use quorate_config::{Errors, ResourceSet, Watcher};
 use quorate_gateway::authenticate::Development;
@@ -63,8 +63,12 @@ pub(crate) async fn start(plan: Plan, load: &impl Fn() -> Result<ResourceSet, Fa
     watcher.also(resources.named_files());
     let (key, mac_key, audit) = match &plan.node.data_dir {
         Some(dir) => {
-            let key = key::of_data_dir(dir)?;
-            (key, Some(MacKey::of_root(&key)), open_audit(dir)?)
+            let root = key::of_data_dir(dir)?;
+            let audit = open_audit(dir)?;
+            if root.is_new {
+                audit.record(root_key_made(dir));
+            }
+            (root.key, Some(MacKey::of_root(&root.key)), audit)
         }
         None => (quorate_runtime::entropy::secret(), None, Audit::disabled()),
     };
@@ -148,7 +152,7 @@ async fn reload(running: &mut Running, load: &impl Fn() -> Result<ResourceSet, F
     match applied {
         Ok(()) => tracing::info!("the changed resource files are in force"),
         Err(failure) => {
-            running.gateway.change_refused();
+            running.gateway.change_refused(&failure.message);
             tracing::error!(reason = %failure.message, "the changed resource files are refused; the running set stays");
         }
     }
@@ -252,6 +256,19 @@ fn open_audit(dir: &Path) -> Result<Audit, Failure> {
             .advise("each node needs a data directory of its own that it can write (`--data-dir`)")
     })?;
     Ok(audit)
+}
+
+/// What is recorded of a new root key: whatever was sealed or made under another one is worth nothing here.
+fn root_key_made(dir: &Path) -> Event {
+    Event::AdminChange(Change {
+        by: "data directory".into(),
+        outcome: "applied",
+        file: Some(shown(&dir.join(key::FILE)).into()),
+        detail: Some("a root key was made: keys and ids of another one are unknown here".into()),
+        added: Names::default(),
+        changed: Names::default(),
+        removed: Names::default(),
+    })
 }
 
 /// Loads resource files.

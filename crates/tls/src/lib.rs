@@ -20,7 +20,7 @@ mod spiffe;
 mod watch;
 
 pub use client::{ClientCertificate, ClientOptions, ClientTls};
-pub use clients::{Cause, ClientAuth, DomainFiles, PeerIdentity, Refusal, claimed_id};
+pub use clients::{Cause, ClientAuth, DomainFiles, PeerIdentity, Refusal, TrustChange, claimed_id};
 pub use error::{LoadError, Reason};
 pub use server::{Accepted, HandshakeError, ServerTls};
 pub use spiffe::{InvalidSpiffeId, SPIFFE_ID_BYTES_MAX, SpiffeId, TRUST_DOMAIN_BYTES_MAX, TrustDomain};

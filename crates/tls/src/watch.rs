@@ -16,6 +16,7 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::client::ClientTls;
+use crate::clients::TrustChange;
 use crate::error::LoadError;
 use crate::server::ServerTls;
 use crate::spiffe::TrustDomain;
@@ -38,7 +39,7 @@ pub enum Reload {
     Replaced,
     /// The authorities or revocation lists of a trust domain are new: for handshakes, and for the next request on each
     /// open connection.
-    TrustReplaced(TrustDomain),
+    TrustReplaced(TrustChange),
     /// A revocation list has to be replaced: until then all certificates that it speaks of are refused.
     CrlExpired {
         /// The domain that it belongs to.

@@ -12,9 +12,8 @@ use quorate_config::{Listener, ResourceSet, TlsFiles, TrustedIssuers};
 use quorate_http::Observer;
 use quorate_http::server::{Limits, Server};
 use quorate_runtime::ingress::{self, LimitCounter, Socket};
-use quorate_tls::{ClientAuth, DomainFiles, Refusal, Reload, ServerTls, TrustDomain, Watch, WatchConfig};
+use quorate_tls::{ClientAuth, DomainFiles, Refusal, ServerTls, TrustDomain, Watch, WatchConfig};
 use quorate_types::ResourceName;
-use quorate_types::units::format_duration;
 use tokio::sync::Semaphore;
 
 use super::{Error, Gateway, Running, RunningListener};
@@ -100,7 +99,7 @@ impl Gateway {
         };
         let tls = listener.tls.as_ref().map(load).transpose();
         let tls = tls.map_err(|source| Error::Tls { listener: name.clone(), source })?;
-        let certificate = tls.as_ref().map(|tls| Arc::new(watch(tls, name.clone())));
+        let certificate = tls.as_ref().map(|tls| Arc::new(watch(tls, &name, &self.shared.services)));
         let observer = Refusals {
             limits: LimitCounter(metrics.clone()),
             services: Arc::clone(&self.shared.services),
@@ -163,20 +162,10 @@ fn clients_of(listener: &Listener, resources: &ResourceSet) -> Option<ClientAuth
 }
 
 /// Reloads a listener's certificate and its trust in clients when their files change, and says so.
-fn watch(tls: &ServerTls, listener: ResourceName) -> Watch {
-    tls.watch(WatchConfig::default(), move |reload| match reload {
-        Reload::Replaced => tracing::info!(%listener, "the changed certificate is in use"),
-        Reload::TrustReplaced(domain) => {
-            tracing::info!(%listener, %domain, "the changed authorities and revocation lists of clients are in use");
-        }
-        Reload::CrlExpired { domain, path, since } => {
-            let (path, since) = (path.display(), format_duration(since));
-            tracing::error!(%listener, %domain, %path, %since, "a revocation list expired: its clients are refused");
-        }
-        Reload::Refused(error) => {
-            tracing::error!(%listener, %error, "a changed file is refused; what was in use stays in use");
-        }
-    })
+fn watch(tls: &ServerTls, listener: &ResourceName, services: &Arc<Services>) -> Watch {
+    let (of, certificate) = (format!("Listener/{listener}"), tls.certificate_path().to_owned());
+    let services = Arc::clone(services);
+    tls.watch(WatchConfig::default(), move |reload| audit::reloaded(&services, (&of, &certificate), &reload))
 }
 
 /// Tells whether a listener's change needs no new socket: what stages read is in the snapshot.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use quorate_types::Timestamp;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateRevocationListDer, TrustAnchor};
-use webpki::{CertRevocationList, OwnedCertRevocationList};
+use webpki::{BorrowedCertRevocationList, CertRevocationList};
 
 use crate::certificate::{Facts, next_update};
 use crate::der;
@@ -51,6 +51,10 @@ pub(super) struct Domain {
     /// When each of the lists has to be replaced, and which file it is in.
     pub(super) list_ends: Vec<(Timestamp, PathBuf)>,
     pub(super) crl_required: bool,
+    /// How many certificates the lists revoke.
+    pub(super) revoked: usize,
+    /// The files, each with the fingerprint of its content.
+    pub(super) files: Vec<(PathBuf, u64)>,
 }
 
 /// Ways to choose one list of each issuer and scope: enough for four authorities that were renewed at the same time. Each
@@ -76,7 +80,11 @@ impl<'a> Sources<'a> {
             groups: Vec::new(),
             list_ends: Vec::new(),
             crl_required: self.files.crl_required,
+            revoked: 0,
+            files: Vec::new(),
         };
+        let files = self.files.bundles.iter().zip(&self.bundles).chain(self.files.crls.iter().zip(&self.crls));
+        domain.files.extend(files.map(|(path, bytes)| (path.clone(), files::fingerprint(bytes))));
         for (path, bytes) in self.files.bundles.iter().zip(&self.bundles) {
             domain.add_bundle(path, bytes)?;
         }
@@ -109,7 +117,9 @@ impl Domain {
         let refuse = |reason| LoadError { path: path.to_owned(), reason };
         for list in parse_lists(bytes).map_err(refuse)? {
             let end = next_update(&list).map_err(|_| refuse(Reason::Crl(webpki::Error::BadDer)))?;
-            let list = OwnedCertRevocationList::from_der(&list).map_err(|error| refuse(Reason::Crl(error)))?;
+            let list = BorrowedCertRevocationList::from_der(&list).map_err(|error| refuse(Reason::Crl(error)))?;
+            self.revoked += list.into_iter().count();
+            let list = list.to_owned().map_err(|error| refuse(Reason::Crl(error)))?;
             let list = CertRevocationList::from(list);
             let (at, same) = (self.lists.len(), |known: &CertRevocationList<'_>| {
                 known.issuer() == list.issuer()

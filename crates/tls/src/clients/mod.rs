@@ -12,6 +12,7 @@
 //! **Invariant:** what cannot be verified is refused. A file that cannot be used leaves its domain as it was; a revocation
 //! list that is too old refuses every certificate it speaks of. Sessions are not resumed (see [`crate::ServerTls`]).
 
+mod change;
 mod domain;
 mod identity;
 mod refusal;
@@ -30,6 +31,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
+pub use self::change::TrustChange;
 pub use self::domain::DomainFiles;
 use self::domain::{Domain, Sources};
 pub use self::identity::PeerIdentity;
@@ -104,8 +106,8 @@ impl Trust {
             match known.reread(files) {
                 Ok(None) | Err(None) => {}
                 Ok(Some(domain)) => {
+                    news.push(Reload::TrustReplaced(TrustChange::between(name, &domains[name], &domain)));
                     domains.insert(name.clone(), Arc::new(domain));
-                    news.push(Reload::TrustReplaced(name.clone()));
                 }
                 Err(Some(error)) => news.push(Reload::Refused(error)),
             }

@@ -185,9 +185,9 @@ async fn a_bad_file_keeps_its_domain_as_it_was_and_no_other() {
     world.write("one.test.bundle.pem", "rubbish");
     world.write("two.test.bundle.pem", next.pem());
     let news = server.reload();
-    let [Reload::Refused(error), Reload::TrustReplaced(domain)] = news.as_slice() else { panic!("{news:?}") };
+    let [Reload::Refused(error), Reload::TrustReplaced(change)] = news.as_slice() else { panic!("{news:?}") };
     assert!(error.path.ends_with("one.test.bundle.pem") && matches!(error.reason, Reason::NoCertificate), "{error}");
-    assert_eq!(domain.as_str(), "two.test");
+    assert_eq!(change.domain.as_str(), "two.test");
     assert!(server.reload().is_empty(), "each is told once");
 
     assert_eq!(identity.still_trusted(then(0)), Ok(()));
@@ -201,6 +201,26 @@ async fn a_bad_file_keeps_its_domain_as_it_was_and_no_other() {
     world.meet(&server, &one.issue(ID)).await.unwrap();
 }
 
+#[test]
+fn a_reload_says_which_files_are_others_and_what_is_in_them() {
+    let (one, two, next) = (Authority::root("one"), Authority::root("two"), Authority::root("next"));
+    let world = World::new()
+        .trusting("one.test", &[&one, &two])
+        .revoking("one.test", "one.crl", one.crl(&[1, 2], HOUR))
+        .revoking("one.test", "two.crl", two.crl(&[], HOUR));
+    let server = world.load();
+
+    world.write("one.test.bundle.pem", format!("{}{}{}", two.pem(), next.pem(), two.pem()));
+    world.write("one.crl", one.crl(&[1, 2, 3], HOUR));
+    let news = server.reload();
+
+    let [Reload::TrustReplaced(change)] = news.as_slice() else { panic!("{news:?}") };
+    assert_eq!(change.files, [world.path("one.test.bundle.pem"), world.path("one.crl")]);
+    let said = "trust domain one.test: authorities 2 (1 added, 1 removed), revocation lists 2 (before 2), \
+                revoked certificates 3 (before 2)";
+    assert_eq!(change.to_string(), said);
+}
+
 #[tokio::test]
 async fn the_files_of_all_domains_are_watched() {
     let (root, next) = (Authority::root("one"), Authority::root("next"));
@@ -212,7 +232,7 @@ async fn the_files_of_all_domains_are_watched() {
 
     world.write("one.test.bundle.pem", next.pem());
     let news = tokio::time::timeout(Duration::from_secs(20), reports.recv()).await.expect("a change is noticed");
-    assert!(matches!(news, Some(Reload::TrustReplaced(domain)) if domain.as_str() == "one.test"));
+    assert!(matches!(news, Some(Reload::TrustReplaced(change)) if change.domain.as_str() == "one.test"));
     world.meet(&server, &next.issue(ID)).await.unwrap();
 }
 

@@ -56,7 +56,7 @@ async fn an_expired_list_refuses_everything_it_speaks_of_and_is_told_once() {
     assert!(matches!(*server.reload(), [Reload::TrustReplaced(_), Reload::CrlExpired { .. }]), "it is another list");
 
     world.write("crl.pem", root.crl(&[66], HOUR));
-    assert!(matches!(&*server.reload(), [Reload::TrustReplaced(domain)] if domain.as_str() == "one.test"));
+    assert!(matches!(&*server.reload(), [Reload::TrustReplaced(change)] if change.domain.as_str() == "one.test"));
     world.meet(&server, &root.issue(ID)).await.unwrap();
 }
 
