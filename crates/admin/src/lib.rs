@@ -1,30 +1,36 @@
-//! What operators ask a node: health, readiness and metrics over plain HTTP.
+//! What operators ask a node: health, readiness, metrics and API keys over plain HTTP.
 //!
 //! | Path | Answer |
 //! |---|---|
 //! | `/healthz` | 200 `ok` while the process works |
 //! | `/readyz` | 200 `ready` when requests should be sent here, else 503 and why not |
 //! | `/metrics` | every metric in the text format of Prometheus |
+//! | `/keys` | API keys and when each was used last, to callers on the node's machine alone |
 //!
 //! Served on an address of its own, so that who may scrape is decided by who can reach it; it
 //! never shows payloads, credentials or session ids.
 
+mod keys;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use quorate_gateway::node::Gateway;
-use quorate_http::server::{BindError, Limits, Listener, Server};
+use quorate_http::server::{BindError, Limits, Listener, Peer, Server};
 use quorate_http::{Observer, RequestBody, ResponseBody};
 use quorate_telemetry::Metrics;
 use quorate_telemetry::metrics::RENDER_CONTENT_TYPE;
+use quorate_types::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// Connections at once: a few scrapers and probes.
 const CONNECTIONS_MAX: usize = 64;
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The admin address of a node.
 pub struct Admin {
@@ -40,6 +46,8 @@ struct Source {
     gateway: Gateway,
     metrics: Metrics,
     drain: CancellationToken,
+    /// When the node was started, give or take.
+    since: Timestamp,
 }
 
 struct LimitCounter(Metrics);
@@ -71,7 +79,7 @@ impl Admin {
         let listener = Listener::bind(address, Arc::clone(&observer))?;
         let local = listener.local_address().map_err(|source| BindError { address, source })?;
         let server = Server::new(Limits::default(), None, observer).expect("the default limits are valid");
-        Ok(Self { listener, local, server, source: Source { gateway, metrics, drain } })
+        Ok(Self { listener, local, server, source: Source { gateway, metrics, drain, since: now() } })
     }
 
     /// The address that is listened on, with its real port.
@@ -95,7 +103,7 @@ impl Admin {
             let (server, source, stop) = (self.server.clone(), self.source.clone(), stop.clone());
             tokio::spawn(async move {
                 let _permit = permit;
-                let handler = move |request, _| answer(source.clone(), request);
+                let handler = move |request, peer| answer(source.clone(), request, peer);
                 if let Err(error) = server.serve(stream, peer, &stop, handler).await {
                     tracing::debug!(%peer, %error, "an admin connection ended badly");
                 }
@@ -104,7 +112,7 @@ impl Admin {
     }
 }
 
-async fn answer(source: Source, request: Request<RequestBody>) -> Response<ResponseBody> {
+async fn answer(source: Source, request: Request<RequestBody>, peer: Peer) -> Response<ResponseBody> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -118,8 +126,30 @@ async fn answer(source: Source, request: Request<RequestBody>) -> Response<Respo
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(RENDER_CONTENT_TYPE));
             response
         }
-        _ => text(StatusCode::NOT_FOUND, "here are /healthz, /readyz and /metrics\n"),
+        "/keys" => api_keys(&source, &request, &peer),
+        _ => text(StatusCode::NOT_FOUND, "here are /healthz, /readyz, /metrics and /keys\n"),
     }
+}
+
+fn api_keys(source: &Source, request: &Request<RequestBody>, peer: &Peer) -> Response<ResponseBody> {
+    if !keys::is_local(peer.address.ip(), request.uri(), request.headers()) {
+        let only = "API keys are shown on the node's own machine alone, at an address of loopback\n";
+        return text(StatusCode::FORBIDDEN, only);
+    }
+    match keys::after(request.uri().query()) {
+        Ok(after) => {
+            let found = source.gateway.api_keys(after, keys::PAGE_KEYS_MAX + 1);
+            let mut response = text(StatusCode::OK, &keys::page(found, source.since));
+            response.headers_mut().insert(CONTENT_TYPE, JSON);
+            response
+        }
+        Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+    }
+}
+
+fn now() -> Timestamp {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
 }
 
 async fn readiness(source: &Source) -> Response<ResponseBody> {

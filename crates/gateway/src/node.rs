@@ -47,9 +47,11 @@ mod apis;
 mod credentials;
 mod endpoints;
 mod identities;
+mod keys;
 mod listeners;
 mod toolsets;
 
+pub use keys::KeyObserved;
 use toolsets::{Making, Toolsets};
 
 /// Live sessions of one node: at the measured cost of a session, a gigabyte and a half.

@@ -49,7 +49,7 @@ pub(crate) enum Command {
     Tools(ToolsArgs),
     /// Call a tool of an MCP endpoint.
     Call(CallArgs),
-    /// Make and rotate API keys.
+    /// Make, rotate and list API keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
     /// Test and explain policies.

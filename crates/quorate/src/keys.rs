@@ -1,10 +1,12 @@
-//! `quorate keys new` and `quorate keys rotate`: API keys and their documents, without a node.
+//! `quorate keys new` and `quorate keys rotate`: API keys and their documents, without a node; `quorate keys list`: those of
+//! a running one.
 //!
 //! The key is shown once and kept nowhere; what goes into a file is its HMAC, made with the nodes' root key. Whatever is
 //! printed was looked up in a table of its own first, as a node would do it. The order matters: the key is put where it
 //! goes before the document is, so that no document is left whose key nobody has.
 
 mod document;
+mod list;
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -27,11 +29,13 @@ const FILE_BYTES_MAX: u64 = quorate_config::FILE_BYTES_MAX.0;
 /// Runs the command.
 ///
 /// # Errors
-/// [`Failure`] when there is no root key, the document is none or cannot have another key, or a file cannot be written.
-pub(crate) fn run(command: &KeysCommand) -> Result<(), Failure> {
+/// [`Failure`] when there is no root key, the document is none or cannot have another key, a file cannot be written,
+/// or the node to list those of does not answer.
+pub(crate) async fn run(command: &KeysCommand) -> Result<(), Failure> {
     match command {
         KeysCommand::New(args) => new(args),
         KeysCommand::Rotate(args) => rotate(args),
+        KeysCommand::List(args) => list::run(args).await,
     }
 }
 

@@ -52,7 +52,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Schema(args) => validate::schema(&args),
         Command::Tools(args) => client()?.block_on(tools::run(args)),
         Command::Call(args) => client()?.block_on(call::run(args)),
-        Command::Keys(command) => keys::run(&command),
+        Command::Keys(command) => client()?.block_on(keys::run(&command)),
         Command::Policy(command) => policy::run(&command),
         Command::Audit(command) => audit::run(&command),
     }

@@ -90,6 +90,8 @@ pub struct Observed<'a> {
     pub tenant: &'a TenantId,
     /// Its agent.
     pub agent: &'a str,
+    /// The scopes of its caller.
+    pub scopes: &'a BTreeSet<String>,
     /// From when on it is good.
     pub not_before: Option<Timestamp>,
     /// When it ends.
@@ -224,7 +226,13 @@ impl Keys {
 
     /// Returns what is known of each key, in the order of their ids.
     pub fn observe(&self) -> impl Iterator<Item = Observed<'_>> {
-        self.ids.iter().zip(&self.slots).map(|(id, slot)| {
+        self.observe_after(None)
+    }
+
+    /// As [`Self::observe`], of those whose ids come after one: to go on with a part of many.
+    pub fn observe_after(&self, after: Option<Id>) -> impl Iterator<Item = Observed<'_>> {
+        let begin = after.map_or(0, |after| self.ids.partition_point(|id| *id <= after));
+        self.ids[begin..].iter().zip(&self.slots[begin..]).map(|(id, slot)| {
             let known = self.known(*id, slot);
             let time = |second: u32| (second != 0).then(|| Timestamp::from_millis(u64::from(second) * 1_000));
             Observed {
@@ -232,6 +240,7 @@ impl Keys {
                 name: known.name,
                 tenant: known.tenant,
                 agent: known.agent,
+                scopes: known.scopes,
                 not_before: time(slot.not_before),
                 expires: known.expires,
                 last_used: time(slot.last_used.load(Ordering::Relaxed)),

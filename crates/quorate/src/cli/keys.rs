@@ -2,6 +2,7 @@
 //!
 //! Kept apart from [`super`] for their number; parsed and checked in the same way.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +19,19 @@ pub(crate) enum KeysCommand {
     New(NewArgs),
     /// Give a document another key, and its present keys an end.
     Rotate(RotateArgs),
+    /// List the API keys of a running node, and when each was used last.
+    List(ListArgs),
+}
+
+/// Flags of `quorate keys list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// The admin address of the node, on this machine.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4291")]
+    pub(crate) admin: SocketAddr,
+    /// Print one JSON object. Default: a table.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Flags of `quorate keys new`.
