@@ -8,13 +8,10 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use quorate_audit::{Audit, Cause, Change, Decision as Decided, Event, Failure, Names, Origin, Text, Who};
 use quorate_config::Difference;
 use quorate_policy::{Action, Decision, PolicyRef, Resource, Verdict};
-use quorate_runtime::clock;
 use quorate_telemetry::{AuditNumbers, Metrics, TraceId};
 use quorate_tls::{Refusal, Reload};
 use quorate_types::units::format_duration;
@@ -27,38 +24,12 @@ use crate::listener::Accepted;
 use crate::named::Named;
 use crate::snapshot::Services;
 
-/// Log lines about refused callers in one second, of this process: enough to see what is wrong, and no way to fill a
-/// disk.
-const LINES_PER_SECOND: u64 = 10;
+/// The limit of log lines about refused callers, in metrics.
+const LOG_LINES: &str = "log_lines";
 /// Where changes come from.
 const FILES: &str = "resource files";
 const CERTIFICATES: &str = "certificate files";
 const COMMAND_LINE: &str = "command line";
-
-/// Lets so many lines of a second through.
-#[derive(Debug, Default)]
-pub(crate) struct Throttle {
-    /// The second, and how many lines it has had: the upper and lower half.
-    state: AtomicU64,
-}
-
-// === impl Throttle ===
-
-impl Throttle {
-    /// Tells whether a line may be written in this second.
-    fn admits(&self, second: u64) -> bool {
-        let second = second & u64::from(u32::MAX);
-        let before = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| {
-            let (of, lines) = (state >> 32, state & u64::from(u32::MAX));
-            match (of == second, lines) {
-                (true, LINES_PER_SECOND..) => None,
-                (true, lines) => Some(second << 32 | (lines + 1)),
-                (false, _) => Some(second << 32 | 1),
-            }
-        });
-        before.is_ok()
-    }
-}
 
 /// Shows the numbers of an audit log among the metrics, if there is one.
 pub(crate) fn observe(audit: &Audit, metrics: &Metrics) {
@@ -314,8 +285,13 @@ fn of_tenant(principal: &Principal) -> String {
     }
 }
 
+/// Whether a line about a refused caller may be written; one that may not is counted.
 fn admits(services: &Services) -> bool {
-    services.throttle.admits(Duration::from_millis(clock::now().as_millis()).as_secs())
+    let is_admitted = services.throttle.admits();
+    if !is_admitted {
+        services.metrics.limit_hit(LOG_LINES);
+    }
+    is_admitted
 }
 
 fn listed(policies: &[PolicyRef]) -> String {
@@ -338,19 +314,5 @@ impl std::fmt::Display for Shown<'_> {
             write!(f, " user={:?}", format!("{}/{}", user.source, user.subject))?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn so_many_lines_of_a_second_are_let_through_and_no_more() {
-        let throttle = Throttle::default();
-        for second in [7, 8, 9, 8] {
-            let admitted = (0..100).filter(|_| throttle.admits(second)).count();
-            assert_eq!(admitted as u64, LINES_PER_SECOND, "second {second}");
-        }
     }
 }

@@ -26,13 +26,13 @@ use quorate_runtime::shard::Sessions;
 use quorate_runtime::{backend, session, upstream};
 use quorate_session::{Config as SessionConfig, EndReason, Fault as SessionFault};
 use quorate_stdio::Guard;
-use quorate_telemetry::{Metrics, Tracer};
+use quorate_telemetry::{Metrics, Throttle, Tracer};
 use quorate_tls::{ClientAuth, ClientOptions, ClientTls, LoadError, Watch};
 use quorate_types::{ResourceName, Sealer};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{self, Throttle};
+use crate::audit;
 use crate::authenticate::{Development, Identities};
 use crate::handle::Owners;
 use crate::judge::Judge;

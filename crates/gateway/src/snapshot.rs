@@ -14,12 +14,11 @@ use quorate_runtime::backend;
 use quorate_runtime::bridge::Bridge;
 use quorate_runtime::listing::Listing;
 use quorate_runtime::shard::Sessions;
-use quorate_telemetry::{Metrics, Tracer};
+use quorate_telemetry::{Metrics, Throttle, Tracer};
 use quorate_types::{ResourceName, Sealer, TenantId};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::Throttle;
 use crate::authenticate::Identities;
 use crate::handle::Owners;
 use crate::held::Gates;

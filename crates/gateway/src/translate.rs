@@ -146,13 +146,12 @@ mod tests {
     use quorate_policy::Policies;
     use quorate_runtime::bridge::Bridge;
     use quorate_runtime::shard::Sessions;
-    use quorate_telemetry::{Metrics, Tracer};
+    use quorate_telemetry::{Metrics, Throttle, Tracer};
     use quorate_types::TenantId;
     use quorate_types::seal::Sealer;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::audit::Throttle;
     use crate::handle::Owners;
     use crate::judge::Judge;
 

@@ -16,12 +16,14 @@ pub mod logs;
 pub mod metrics;
 pub mod names;
 pub mod setup;
+pub mod throttle;
 pub mod trace;
 
 pub use context::{TraceContext, TraceId};
 pub use labels::{Method, Outcome, Revision};
 pub use metrics::{AuditNumbers, BackendMetrics, Metrics, StdioMetrics, TenantMetrics, TokenMetrics};
 pub use setup::{Config, Error, Guard, LogFormat, Otlp, init};
+pub use throttle::Throttle;
 pub use trace::{Trace, Tracer};
 
 #[cfg(test)]

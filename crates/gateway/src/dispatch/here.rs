@@ -25,7 +25,7 @@ use quorate_runtime::shard::Open;
 use quorate_runtime::upstream::{LegacySupport, SELF};
 use quorate_runtime::{clock, entropy};
 use quorate_session::{Delivery, EndReason};
-use quorate_telemetry::Outcome;
+use quorate_telemetry::{Outcome, Throttle};
 use quorate_types::ResourceName;
 
 use super::{Dispatched, Error, Operation, ending, metrics, rejected};
@@ -39,6 +39,8 @@ use crate::translate::Translator;
 
 /// How long what `server/discover` says may be believed: servers come and go by configuration.
 const DISCOVER_TTL_MS: u64 = 30_000;
+/// Bounds lines about capabilities that cannot be read.
+static LEFT_OUT: Throttle = Throttle::new();
 
 /// Opens a session for `initialize`.
 pub(super) async fn open(
@@ -214,7 +216,7 @@ async fn offered(toolset: &ToolsetTable, era: Era) -> Offered {
         let Some((raw, instructions)) = offer_of(&support, era) else { continue };
         let text = raw.as_deref().and_then(|raw| std::str::from_utf8(raw).ok()).unwrap_or("{}");
         let is_chosen = |kind| listing.curation().is_none_or(|curation| curation.has_any(kind, index));
-        if capabilities.add_chosen(text, is_chosen).is_err() {
+        if capabilities.add_chosen(text, is_chosen).is_err() && LEFT_OUT.admits() {
             tracing::warn!(server = %server.name(), "the server's capabilities are no object, and left out");
         }
         let is_kept = toolset.instructions.kept.get(usize::from(index.0)).copied().unwrap_or(true);

@@ -17,7 +17,7 @@ use quorate_runtime::backend;
 use quorate_runtime::listing::Audience;
 use quorate_runtime::session::{self, Outgoing, PRIME_AFTER, Refused, Reply, Terms, severity};
 use quorate_session::{Answer, Audience as To, Event, EventId, Purpose};
-use quorate_telemetry::{Outcome, Trace};
+use quorate_telemetry::{Outcome, Throttle, Trace};
 
 use super::turn::InVain;
 use super::{Dispatched, Error, Operation, begin, ending, find, here, metrics, rejected};
@@ -30,6 +30,8 @@ use crate::route::Target;
 
 /// Servers that are asked for their tasks, and pages of each: a list of tasks is for people.
 const TASK_PAGES_MAX: usize = 16;
+/// Bounds lines about tasks that cannot be listed.
+static UNLISTED: Throttle = Throttle::new();
 
 /// Takes one message of a session.
 pub(super) async fn send(
@@ -267,9 +269,10 @@ impl Message<'_> {
                     let is_own = services.tasks.owns(server.name(), &task.id, caller);
                     is_own.then(|| task.with_id(&seal_task(&services.sealer, server.name(), caller, &task.id)))
                 })),
-                Err(reason) => {
+                Err(reason) if UNLISTED.admits() => {
                     tracing::warn!(server = %server.name(), %version, reason, "tasks cannot be listed; the others are");
                 }
+                Err(_) => {}
             }
         }
         build::result(id, &format!("{{\"tasks\":[{}]}}", tasks.join(",")))

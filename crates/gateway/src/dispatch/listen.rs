@@ -19,7 +19,7 @@ use quorate_mcp::subscription::{Change, Gather, Interest, Notification};
 use quorate_mcp::uri::Route;
 use quorate_mcp::{Call, Era, Fault, ListKind, Method};
 use quorate_runtime::backend::{Notice, Subscription};
-use quorate_telemetry::Outcome;
+use quorate_telemetry::{Outcome, Throttle};
 use quorate_types::ResourceName;
 
 use super::{Dispatched, Error, Operation, ending, rejected};
@@ -29,6 +29,9 @@ use crate::classify::Request;
 use crate::fetch::Fetcher;
 use crate::handle::{open_task, seal_task};
 use crate::resolve::{probed, view};
+
+/// Bounds lines about refused listens.
+static REFUSED: Throttle = Throttle::new();
 
 /// Opens the stream that `call` asks for.
 pub(super) async fn open(
@@ -51,7 +54,9 @@ pub(super) async fn open(
             }
             Err(Some(rejection)) => {
                 operation.end(Outcome::Failed(quorate_types::Code::ResourceExhausted));
-                tracing::warn!(server = %server.name(), %rejection, "a listen was refused");
+                if REFUSED.admits() {
+                    tracing::warn!(server = %server.name(), %rejection, "a listen was refused");
+                }
                 let fault = Fault::LimitExceeded { limit: "subscribers", max: 1024 };
                 return Err(rejected(Era::Modern, Some(&id), fault));
             }

@@ -15,6 +15,7 @@ use quorate_identity::issuer::{self, Check, Config, Introspected, Rules, Signed,
 use quorate_identity::{ClaimPath, Endpoint, FetchError, Issuers, KeySet, Observer};
 use quorate_policy::Policies;
 use quorate_runtime::entropy;
+use quorate_telemetry::Throttle;
 use quorate_tls::{ClientOptions, ClientTls, TrustDomain};
 use quorate_types::{Principal, ResourceName, Secret, TenantId};
 
@@ -26,6 +27,8 @@ use crate::protected::Demands;
 
 /// The largest file with keys of an issuer that is read: what is fetched from one has the same bound.
 const KEYS_BYTES_MAX: u64 = 1 << 20;
+/// Bounds lines about questions that issuers do not answer: each token that comes may be one.
+static UNANSWERED: Throttle = Throttle::new();
 
 /// A resource of identity or policy cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +87,9 @@ impl Observer for Heard {
     }
 
     fn introspection_failed(&self, issuer: &ResourceName, error: &FetchError) {
-        tracing::warn!(%issuer, %error, "an issuer cannot be asked about a token");
+        if UNANSWERED.admits() {
+            tracing::warn!(%issuer, %error, "an issuer cannot be asked about a token");
+        }
     }
 }
 

@@ -9,11 +9,15 @@ use std::time::Duration;
 
 use quorate_mcp::ListKind;
 use quorate_mcp::listing::{self, Collector, Progress, ServerList};
+use quorate_telemetry::Throttle;
 use quorate_types::Timestamp;
 
 use super::Fetch;
 use super::shelf::Kept;
 use crate::backend;
+
+/// Bounds lines about lists that cannot be fetched: a caller may ask for many views of them.
+static FAILED: Throttle = Throttle::new();
 
 /// Time in which a server has to list one kind: 5 s. A slower one is left out of this answer.
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,7 +52,10 @@ pub(super) async fn list<F: Fetch>(
         Ok(Err(reason)) => reason,
         Err(_) => format!("no list within {patience:?}"),
     };
-    tracing::warn!(server = %server.name(), list = kind.result_key(), reason, "a list cannot be fetched; the others are served");
+    if FAILED.admits() {
+        let (server, list) = (server.name(), kind.result_key());
+        tracing::warn!(%server, list, reason, "a list cannot be fetched; the others are served");
+    }
     let until = clock() + STALE_FOR;
     let list = match kept {
         Some(kept) => kept.list.as_ref().clone().with_expiry(until),

@@ -29,8 +29,8 @@ use quorate_mcp::curate::{Curation, Watched};
 use quorate_mcp::listing::{self, Merge, Merged, Resolution, ServerIndex, Source};
 use quorate_mcp::naming::Naming;
 use quorate_mcp::uri::Router;
-use quorate_telemetry::Metrics;
 use quorate_telemetry::metrics::{CacheResult, List};
+use quorate_telemetry::{Metrics, Throttle};
 use quorate_types::{PrincipalDigest, ResourceName, Timestamp};
 
 use self::shelf::{Kept, Made, Routing, Shelf};
@@ -44,6 +44,10 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// Refreshes that one request waits for at most: one that began before it, its own, and another
 /// one where its own was overtaken by a change.
 const REFRESHES_MAX: usize = 3;
+/// Lines about what one list hides; `quorate validate --probe` shows all.
+const HIDDEN_LINES_MAX: usize = 20;
+/// Bounds lists that are told of: a caller may ask for many views of them.
+static HIDDEN: Throttle = Throttle::new();
 
 /// What a list may depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -484,13 +488,17 @@ impl Lists {
     }
 
     fn log_hidden(&self, merged: &Merged, shelf: &Shelf) {
-        if shelf.last().is_some_and(|last| last.epoch() == merged.epoch()) {
+        let is_known = shelf.last().is_some_and(|last| last.epoch() == merged.epoch());
+        if is_known || merged.hidden().is_empty() || !HIDDEN.admits() {
             return;
         }
-        for hidden in merged.hidden() {
+        for hidden in merged.hidden().iter().take(HIDDEN_LINES_MAX) {
             let server = self.servers.get(usize::from(hidden.server.0));
             let server = server.map(|server| server.name().as_str()).unwrap_or_default();
             tracing::warn!(toolset = %self.toolset, server, name = %hidden.name, reason = ?hidden.reason, "not exposed");
+        }
+        if let Some(more @ 1..) = merged.hidden().len().checked_sub(HIDDEN_LINES_MAX) {
+            tracing::warn!(toolset = %self.toolset, more, "more are not exposed: `quorate validate --probe` shows all");
         }
     }
 }

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use quorate_mcp::Fault;
 use quorate_session::{Effect, Effects, LegEpoch, LegKey, Note, Source};
+use quorate_telemetry::Throttle;
 use ractor::ActorRef;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
@@ -18,6 +19,8 @@ use super::{Reply, pump};
 
 /// Messages that wait for one leg: more than a client sends while a server answers one.
 const OUTBOX_MAX: usize = 256;
+/// Bounds lines about sessions that end; metrics count all of them.
+static ENDED: Throttle = Throttle::new();
 
 impl State {
     /// Carries out `effects`; returns the connection of an `Attached`, which its requester gets.
@@ -85,7 +88,9 @@ impl State {
             Effect::LegReopened { leg } => self.reopened(leg),
             Effect::Note(note) => self.note(&note),
             Effect::Ended { reason } => {
-                info!(session = %self.shared.key, reason = reason.as_str(), "session ended");
+                if ENDED.admits() {
+                    info!(session = %self.shared.key, reason = reason.as_str(), "session ended");
+                }
                 self.ended = Some(reason);
             }
         }

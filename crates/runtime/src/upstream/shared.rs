@@ -18,6 +18,7 @@ use http::StatusCode;
 use quorate_jsonrpc::{Frame, Id, Kind, Span, pick};
 use quorate_mcp::codec;
 use quorate_mcp::dialect::v2026_07_28::META_SUBSCRIPTION_ID;
+use quorate_telemetry::Throttle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
@@ -28,6 +29,8 @@ use super::error::{Error, Nonsense};
 /// Bytes that wait in one inbox: 1 MiB, sixteen times a stream's ring.
 const INBOX_BYTES_MAX: usize = 1 << 20;
 const CANCELLED: &str = "notifications/cancelled";
+/// Bounds lines about messages that nobody reads: each session may have one.
+static DROPPED: Throttle = Throttle::new();
 
 /// Distributes the messages of one stream.
 #[derive(Debug)]
@@ -248,7 +251,7 @@ impl Hub {
                     return Some((outbox, Some(id)));
                 }
                 if state.unclaimed.is_some() && state.listener.is_full() {
-                    if !std::mem::replace(&mut state.dropped, true) {
+                    if !std::mem::replace(&mut state.dropped, true) && DROPPED.admits() {
                         let method = frame.method();
                         tracing::warn!(method, "upstream.listen: nobody reads, this message and others are dropped");
                     }

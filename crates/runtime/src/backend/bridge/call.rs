@@ -21,7 +21,7 @@ use quorate_mcp::dialect::onto_modern::{DEFAULTS, Error as RoundsError, Rounds, 
 use quorate_mcp::dialect::v2026_07_28::mirrored;
 use quorate_mcp::error::INVALID_REQUEST;
 use quorate_mcp::{Call, Fault, Method, Operation, Version, header};
-use quorate_telemetry::BackendMetrics;
+use quorate_telemetry::{BackendMetrics, Throttle};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -44,6 +44,8 @@ const BUSY_RETRIES: u32 = 6;
 const CLOSED: &str = "it was lost, or configured anew, while the client was asked";
 /// What the client is told of requests that need no response any more.
 const RETRACTED: &str = "the call that the request belongs to has ended";
+/// Bounds lines about tools that are left out of lists.
+static DROPPED: Throttle = Throttle::new();
 
 /// A call under way.
 struct Bridged {
@@ -295,7 +297,7 @@ impl Bridged {
                 self.at = At::Sending(Sending { frame, pause, refreshes: true, refusals: 0 });
             }
             Ok(Step::Done { before, answer, tools_dropped }) => {
-                if tools_dropped > 0 {
+                if tools_dropped > 0 && DROPPED.admits() {
                     let server = self.leg.inner.server.name();
                     tracing::warn!(%server, tools_dropped, "tools with invalid x-mcp-header annotations are left out");
                 }

@@ -24,6 +24,7 @@ use futures_util::stream;
 use quorate_jsonrpc::{Frame, Limits};
 use quorate_mcp::dialect::onto_modern;
 use quorate_mcp::subscription::{Change, Interest, Notification, Rejection};
+use quorate_telemetry::Throttle;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -41,6 +42,8 @@ const CHANGES_MAX: usize = 2048;
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pause before the hub is joined again after it cut us off or refused: 1 s.
 const REJOIN_AFTER: Duration = Duration::from_secs(1);
+/// Bounds lines about refused subscribers: each bridged session may be one.
+static REFUSED: Throttle = Throttle::new();
 
 /// The commands of a leg's watch. Clones share it; the last one ends it.
 #[derive(Clone)]
@@ -293,7 +296,9 @@ impl Watcher {
                 self.rejoin_at = Some(Instant::now() + REJOIN_AFTER);
             }
             Err(Some(rejection)) => {
-                tracing::error!(server = %self.server.name(), %rejection, "the hub refused a new subscriber");
+                if REFUSED.admits() {
+                    tracing::error!(server = %self.server.name(), %rejection, "the hub refused a new subscriber");
+                }
                 self.refuse(Refused::TooLate);
                 self.rejoin_at = Some(Instant::now() + REJOIN_AFTER);
             }

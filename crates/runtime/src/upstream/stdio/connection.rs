@@ -14,6 +14,7 @@ use quorate_jsonrpc::{self as jsonrpc, Frame, Id, Kind, build};
 use quorate_mcp::Method;
 use quorate_mcp::error::METHOD_NOT_FOUND;
 use quorate_stdio::{Child, Line, Lines, SendError, Watch};
+use quorate_telemetry::Throttle;
 use quorate_telemetry::metrics::DroppedLine;
 
 use super::super::answer::{Answer, Awaits, FrameStream};
@@ -26,6 +27,8 @@ use super::server::{Employment, Failure, Fresh, Server, Use};
 
 /// How long a process may live on after it closed its output: 1 s, then it is ended. It is of no use any more.
 const AFTER_OUTPUT: Duration = Duration::from_secs(1);
+/// Bounds lines about what is no message: each session may have a process that writes some.
+static COMPLAINTS: Throttle = Throttle::new();
 
 /// A process that is spoken to. It is ended when the connection is dropped.
 pub(super) struct Connection {
@@ -171,7 +174,7 @@ async fn read(mut lines: Lines, hub: Arc<Hub>, process: Watch, server: Arc<Serve
     let mut complained = false;
     let mut drop_line = |reason: DroppedLine, shown: &str| {
         server.metrics().line_dropped(reason);
-        if !std::mem::replace(&mut complained, true) {
+        if !std::mem::replace(&mut complained, true) && COMPLAINTS.admits() {
             tracing::warn!(server = %server.name(), ?reason, line = shown,
                 "the process writes to its standard output what is no message; further lines are only counted");
         }

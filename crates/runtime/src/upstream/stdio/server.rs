@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use quorate_stdio::{Child, ENDING_MAX, Exit, Lines, Status};
-use quorate_telemetry::StdioMetrics;
 use quorate_telemetry::metrics::Active;
+use quorate_telemetry::{StdioMetrics, Throttle};
 use ractor::ActorRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -24,6 +24,9 @@ use super::calls::Calls;
 use super::gate::{Closing, Gate, Pass};
 use super::sharing::Sharing;
 use super::{Config, Isolation};
+
+/// Bounds lines about processes of sessions that ended: each session may have one.
+static ENDED: Throttle = Throttle::new();
 
 /// The state of one tool server; outlives its actor.
 pub(crate) struct Server {
@@ -288,6 +291,7 @@ impl Server {
         match use_ {
             _ if exit.asked => {}
             Use::Spare | Use::Starting | Use::Everybody => self.failed(&employment.pass, &Failure::of_exit(exit)),
+            Use::Session if !ENDED.admits() => {}
             Use::Session => tracing::warn!(server = %self.name(), %exit, "the process of a session ended by itself"),
             Use::Probe => {
                 tracing::debug!(server = %self.name(), %exit, "a process ended when it was asked for its era")
