@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use quorate_config::{Problem, Reason, Source, parse};
+use quorate_policy::{Action, Item, Question, Resource};
+use quorate_types::{Principal, ResourceName, TenantId, User};
 
 /// The pages with their texts.
 fn pages() -> Vec<(PathBuf, String)> {
@@ -51,4 +53,43 @@ fn every_resource_that_the_guide_shows_is_accepted() {
         }
     }
     assert!(shown > 0, "the guide shows resources");
+}
+
+/// What is beside the callers of the configuration page.
+const SERVED: &str = r#"
+kind: ToolServer
+name: files
+spec: { urls: ["http://127.0.0.1:1/mcp"] }
+---
+kind: Toolset
+name: default
+spec: { servers: [files] }
+"#;
+
+#[test]
+fn the_callers_that_the_configuration_page_shows_are_in_the_group_that_its_policy_is_about() {
+    let (file, page) = pages().into_iter().find(|(file, _)| file.ends_with("configuration.md")).expect("the page");
+    let shows = |kind: &str, text: &str| text.lines().any(|line| line == format!("kind: {kind}"));
+    let of_callers = |text: &String| ["Issuer", "ApiKey", "Tenant", "Policy"].iter().any(|kind| shows(kind, text));
+    let blocks = resources(&page).into_iter().map(|(_, text)| text).filter(of_callers);
+    let text = blocks.chain([SERVED.to_owned()]).collect::<Vec<_>>().join("\n---\n");
+    let set = parse(&[Source { file, text }]).expect("the resources stand together");
+
+    let (issuer, key) = (&set.issuers()[0], &set.api_keys()[0]);
+    let user = |subject: &str| Principal {
+        agent: None,
+        user: Some(User { source: issuer.name.clone(), issuer: "https://id.example".into(), subject: subject.into() }),
+        ..Principal::agent(issuer.tenant.clone(), "")
+    };
+    let other = ResourceName::new("other").expect("a valid name");
+    let agent = |name: &ResourceName| Principal::agent(key.tenant.clone(), name.as_str());
+    let policies = set.compile_policies();
+    let resource = Resource { tenant: &TenantId::default(), toolset: "default", item: Item::Toolset };
+    let question = Question { action: Action::Connect, resource, arguments: None };
+    for (principal, is_member) in
+        [(user("alice"), true), (agent(&key.agent), true), (user("bob"), false), (agent(&other), false)]
+    {
+        let decision = policies.decide(&policies.subject(&principal), &question);
+        assert_eq!(decision.verdict.is_allowed(), is_member, "{principal:?}");
+    }
 }
