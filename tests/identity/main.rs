@@ -3,6 +3,7 @@
 //! The identity provider is npm `oidc-provider` ([`idp`]), the clients are those of the SDKs ([`client`]) and raw HTTP. Each
 //! test has a provider and a gateway of its own, as processes on loopback; nothing is shared but installed packages.
 
+mod audited;
 mod caller;
 mod certificates;
 mod changes;

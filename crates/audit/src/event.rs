@@ -80,7 +80,7 @@ pub struct Decision {
     pub credential: Option<Text>,
     /// The operation, as policies name it (`mcp:call`).
     pub action: Text,
-    /// What it was to be done to (`tool files/read`).
+    /// What it was to be done to (`Tool::"files/read"`).
     pub resource: Text,
     /// The policy that decided; none where nothing allowed it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,10 +125,13 @@ pub struct Change {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<Text>,
     /// Resources that were not there before.
+    #[serde(skip_serializing_if = "Names::is_empty")]
     pub added: Names,
     /// Resources that are there with another content.
+    #[serde(skip_serializing_if = "Names::is_empty")]
     pub changed: Names,
     /// Resources that are there no longer.
+    #[serde(skip_serializing_if = "Names::is_empty")]
     pub removed: Names,
 }
 
@@ -224,6 +227,14 @@ impl Who {
 }
 
 // === impl Names ===
+
+impl Names {
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+}
 
 impl<T: Into<Text>> FromIterator<T> for Names {
     fn from_iter<I: IntoIterator<Item = T>>(names: I) -> Self {

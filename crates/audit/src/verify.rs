@@ -123,11 +123,11 @@ pub fn verify(folder: &Path, from: Option<Hash>) -> Result<Report, Unverified> {
     }
 }
 
-/// Returns the last lines of a log, the oldest first, without looking whether they fit.
+/// Returns the last lines of a log of those that are wanted, the oldest first, without looking whether they fit.
 ///
 /// # Errors
 /// What the system says.
-pub fn last_lines(folder: &Path, count: usize) -> io::Result<Vec<String>> {
+pub fn last_lines(folder: &Path, count: usize, is_wanted: impl Fn(&str) -> bool) -> io::Result<Vec<String>> {
     let mut lines = VecDeque::new();
     if count == 0 {
         return Ok(Vec::new());
@@ -137,11 +137,15 @@ pub fn last_lines(folder: &Path, count: usize) -> io::Result<Vec<String>> {
         let mut reader = open(folder, segment.first)?;
         let mut line = Vec::new();
         while (&mut reader).take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line)? > 0 {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            line.clear();
+            if !is_wanted(&text) {
+                continue;
+            }
             if of_segment.len() == count - lines.len() {
                 of_segment.pop_front();
             }
-            of_segment.push_back(String::from_utf8_lossy(&line).trim_end().to_owned());
-            line.clear();
+            of_segment.push_back(text);
         }
         of_segment.extend(lines);
         lines = of_segment;

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use quorate_audit::{Beginning, Point, Report, Unverified};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::cli::audit::{AuditCommand, ShowArgs, VerifyArgs};
 use crate::exit::{Exit, Failure};
@@ -43,7 +43,8 @@ fn verify(args: &VerifyArgs) -> Result<(), Failure> {
 }
 
 fn summary(report: &Report, first: &Point, last: &Point) -> String {
-    let mut text = format!("intact: {} records in {} files\n", report.records, report.segments);
+    let counted = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let mut text = format!("intact: {} in {}\n", counted(report.records, "record"), counted(report.segments, "file"));
     let beginning = match report.beginning {
         Some(Beginning::Deleted) => ", after others that were deleted for space",
         Some(Beginning::Chain) | None => "",
@@ -64,7 +65,9 @@ fn summary(report: &Report, first: &Point, last: &Point) -> String {
 
 fn show(args: &ShowArgs) -> Result<(), Failure> {
     let count = usize::try_from(args.last).unwrap_or(usize::MAX);
-    let lines = quorate_audit::last_lines(&args.folder, count)
+    let kind_of = |line: &str| Some(serde_json::from_str::<Value>(line).ok()?["event"]["kind"].as_str()?.to_owned());
+    let is_wanted = |line: &str| args.kinds.is_empty() || kind_of(line).is_some_and(|kind| args.kinds.contains(&kind));
+    let lines = quorate_audit::last_lines(&args.folder, count, is_wanted)
         .map_err(|error| Failure::new(Exit::Failure, format!("cannot read {}: {error}", shown(&args.folder))))?;
     let mut text = String::new();
     for line in lines {
@@ -75,29 +78,70 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
     output::print(&text)
 }
 
-/// Writes the time, the kind, and what else a record has as `key=value`.
+/// Writes sequence, time, kind, and what else a record has as `key=value`.
 fn for_people(line: &str) -> String {
     let Ok(record) = serde_json::from_str::<Value>(line) else { return format!("(no record) {line}") };
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let event = &record["event"];
-    let mut shown = format!("{}  {:<21}", text(&record["time"]), text(&event["kind"]));
+    let head = [&record["sequence"], &record["time"], &event["kind"]].map(plain);
+    let mut shown = format!("{:>8}  {}  {:<21}", head[0], head[1], head[2]);
     for (key, value) in event.as_object().into_iter().flatten().filter(|(key, _)| *key != "kind") {
-        let value = text(value);
-        let quote = if value.contains([' ', '"']) && !value.starts_with(['{', '[']) { "'" } else { "" };
+        let value = match value {
+            Value::Object(names) => named(names),
+            Value::Array(counts) => counts.iter().map(counted).collect::<Vec<_>>().join(", "),
+            other => plain(other),
+        };
+        let quote = if value.contains([' ', '"']) { "'" } else { "" };
         // Writing to a String cannot fail.
         let _ = write!(shown, " {key}={quote}{value}{quote}");
     }
     shown
 }
 
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// How many resources a change is about, and their names.
+fn named(names: &Map<String, Value>) -> String {
+    let listed: Vec<String> = names.get("names").and_then(Value::as_array).into_iter().flatten().map(plain).collect();
+    let total = names.get("total").and_then(Value::as_u64).unwrap_or_default();
+    let more = if total > listed.len() as u64 { ", …" } else { "" };
+    format!("{total} ({}{more})", listed.join(", "))
+}
+
+/// How many events of what were not recorded, and why.
+fn counted(count: &Value) -> String {
+    let of = ["tenant", "reason"].into_iter().find_map(|key| count[key].as_str());
+    let of = of.map(|of| format!(" {of}")).unwrap_or_default();
+    format!("{} {}{of} ({})", plain(&count["count"]), plain(&count["class"]), plain(&count["cause"]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn shown(event: &str) -> String {
+        for_people(&format!(r#"{{"sequence":7,"time":"T","node":"n","event":{event},"previous":"0","hash":"0"}}"#))
+    }
+
     #[test]
     fn a_record_is_a_line_for_people() {
-        let line = r#"{"sequence":7,"time":"T","node":"n","event":{"kind":"denied","tenant":"acme","resource":"tool a","counts":[{"count":1}]},"previous":"0","hash":"0"}"#;
-        assert_eq!(for_people(line), r#"T  denied                tenant=acme resource='tool a' counts=[{"count":1}]"#);
+        let denied = r#"{"kind":"denied","tenant":"acme","resource":"Tool::\"a/b\"","reason":"no_permit"}"#;
+        let expected = r#"       7  T  denied                tenant=acme resource='Tool::"a/b"' reason=no_permit"#;
+        assert_eq!(shown(denied), expected);
         assert_eq!(for_people("nothing"), "(no record) nothing");
+    }
+
+    #[test]
+    fn counts_and_names_are_words_and_no_json() {
+        let counts = r#"{"kind":"suppressed","counts":[
+            {"class":"denied","tenant":"acme","cause":"rate","count":3},{"class":"admin_change","cause":"queue","count":1}]}"#;
+        let expected = "       7  T  suppressed            counts='3 denied acme (rate), 1 admin_change (queue)'";
+        assert_eq!(shown(counts), expected);
+
+        let change =
+            r#"{"kind":"admin_change","by":"resource files","added":{"total":3,"names":["Toolset/a","Toolset/b"]}}"#;
+        let expected = "       7  T  admin_change          by='resource files' added='3 (Toolset/a, Toolset/b, …)'";
+        assert_eq!(shown(change), expected);
     }
 }

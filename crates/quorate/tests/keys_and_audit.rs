@@ -209,7 +209,7 @@ fn a_log_verifies_until_it_is_changed() {
     log(&dir.path().join("audit"));
 
     let (stdout, _) = succeed(dir.path(), &["audit", "verify", "audit"]);
-    assert!(stdout.starts_with("intact: 3 records in 1 files\n"), "{stdout}");
+    assert!(stdout.starts_with("intact: 3 records in 1 file\n"), "{stdout}");
     assert!(stdout.contains("              2  denied\n"), "{stdout}");
     let last = stdout.lines().find(|line| line.trim_start().starts_with("last")).unwrap();
     let hash = last.split_whitespace().last().unwrap();
@@ -243,6 +243,9 @@ fn records_are_shown_without_steering_the_terminal() {
     let (stdout, _) = succeed(dir.path(), &["audit", "show", ".", "--last=1"]);
     let expected = "denied                tenant=default agent=ci action=mcp:call resource='tool files/\\u{1b}[31mwrite' reason='no policy allows it'\n";
     assert!(stdout.ends_with(expected), "{stdout}");
+    let (stdout, _) = succeed(dir.path(), &["audit", "show", ".", "--kind=begun", "--kind=admin_change"]);
+    assert!(stdout.lines().count() == 1 && stdout.contains("begun"), "{stdout}");
+    fail(dir.path(), &["audit", "show", ".", "--kind=other"], 2, "possible values: denied");
     let (stdout, _) = succeed(dir.path(), &["audit", "show", ".", "--json"]);
     assert_eq!(stdout, fs::read_to_string(dir.path().join("audit-00000000000000000001.jsonl")).unwrap());
 }

@@ -7,6 +7,19 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use quorate_audit::Hash;
 
+/// What records are about.
+const KINDS: [&str; 9] = [
+    "denied",
+    "would_deny",
+    "authentication_failed",
+    "admin_change",
+    "quarantined",
+    "suppressed",
+    "begun",
+    "resumed",
+    "deleted",
+];
+
 /// What to do with an audit log.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
@@ -37,6 +50,9 @@ pub(crate) struct ShowArgs {
     /// How many records.
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) last: u32,
+    /// Only records of this kind, such as `denied` (repeatable). Default: all.
+    #[arg(long = "kind", value_name = "KIND", value_parser = KINDS)]
+    pub(crate) kinds: Vec<String>,
     /// Print the lines as they are in the log. Default: a line for people.
     #[arg(long)]
     pub(crate) json: bool,
