@@ -4,6 +4,7 @@
 //! test has a provider and a gateway of its own, as processes on loopback; nothing is shared but installed packages.
 
 mod audited;
+mod bound;
 mod caller;
 mod certificates;
 mod changes;

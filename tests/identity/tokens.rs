@@ -72,7 +72,8 @@ impl Ground {
     }
 }
 
-fn seconds() -> i64 {
+/// The time, in seconds since 1970.
+pub(crate) fn seconds() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
     i64::try_from(now.as_secs()).expect("the time fits")
 }

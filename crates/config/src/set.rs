@@ -206,6 +206,7 @@ impl Resources {
             links.servers(toolset);
         }
         links.judges(&self.issuers);
+        links.bound_tokens(&self.issuers, &self.listeners);
         links.key_ids(&self.api_keys);
         for tenant in &self.tenants {
             links.members(tenant, &self.issuers);

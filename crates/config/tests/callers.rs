@@ -59,7 +59,7 @@ fn an_issuer_of_signed_tokens_is_what_its_document_says() {
     assert_eq!((tokens.groups_claim.as_deref(), tokens.scopes_claim.as_str()), (Some("realm_access.roles"), "scp"));
     let tenants = tokens.tenants.as_ref().expect("it has tenants");
     assert_eq!((tenants.claim.as_str(), tenants.values["Other Ltd"].as_str()), ("org", "other"));
-    assert!(!tokens.advertised);
+    assert!(tokens.bound && !tokens.advertised);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn what_an_issuer_leaves_out_has_its_default() {
     assert_eq!((oidc.outage_max, oidc.access_tokens_only), (Duration::from_secs(86_400), false));
     assert!(oidc.tokens.audiences.is_empty() && oidc.tokens.required.is_empty() && oidc.tokens.tenants.is_none());
     assert_eq!((oidc.tokens.subject, oidc.tokens.scopes_claim.as_str()), (Subject::User, "scope"));
-    assert!(oidc.tokens.advertised);
+    assert!(oidc.tokens.advertised && !oidc.tokens.bound);
     assert_eq!((asked.tokens.subject, asked.authentication), (Subject::Agent, ClientAuthentication::Post));
     assert_eq!(asked.client_secret, SecretSource::File(folder().join("secrets/introspection")));
     let set = read("{kind: Issuer, name: a, spec: {oidc: {issuer: 'https://id.example'}}}").expect("it is valid");

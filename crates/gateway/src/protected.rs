@@ -157,8 +157,8 @@ pub(crate) fn path(endpoint: Endpoint, toolset: &str) -> String {
     if toolset == DEFAULT_TOOLSET { root.to_owned() } else { format!("{root}/{toolset}") }
 }
 
-/// The metadata document of a toolset at `base` (RFC 9728 §2).
-pub(crate) fn metadata(base: &str, endpoint: Endpoint, toolset: &str, demands: &Demands) -> Bytes {
+/// The metadata document of a toolset at `base` (RFC 9728 §2); `certificates` where callers may show them.
+fn metadata(base: &str, endpoint: Endpoint, toolset: &str, demands: &Demands, certificates: bool) -> Bytes {
     let mut document = json!({
         "resource": format!("{base}{}", path(endpoint, toolset)),
         "resource_name": toolset,
@@ -167,6 +167,10 @@ pub(crate) fn metadata(base: &str, endpoint: Endpoint, toolset: &str, demands: &
     });
     if !demands.scopes_supported.is_empty() {
         document["scopes_supported"] = json!(demands.scopes_supported);
+    }
+    if certificates {
+        // Tokens may be bound to what a caller shows (RFC 8705 §3).
+        document["tls_client_certificate_bound_access_tokens"] = json!(true);
     }
     Bytes::from(document.to_string())
 }
@@ -202,7 +206,8 @@ pub(crate) fn public(
     match asked {
         WellKnown::Resource { endpoint, toolset } => {
             let base = base(table, connection, &head.uri, &head.headers).ok_or_else(nothing)?;
-            Ok(Public::Metadata(metadata(&base, endpoint, toolset, demands)))
+            let certificates = table.config.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
+            Ok(Public::Metadata(metadata(&base, endpoint, toolset, demands, certificates)))
         }
         WellKnown::AuthorizationServer { .. } => server_metadata(demands).map(Public::Elsewhere).ok_or_else(nothing),
     }
@@ -279,6 +284,7 @@ mod tests {
             Endpoint::Mcp,
             "files",
             &demands(&["https://id.example/a"], &["files:read"]),
+            true,
         );
         let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!(
@@ -289,10 +295,12 @@ mod tests {
                 "authorization_servers": ["https://id.example/a"],
                 "bearer_methods_supported": ["header"],
                 "scopes_supported": ["files:read"],
+                "tls_client_certificate_bound_access_tokens": true,
             })
         );
-        let body = metadata("http://127.0.0.1:4290", Endpoint::Sse, "default", &demands(&[], &[]));
-        assert!(String::from_utf8_lossy(&body).contains("\"resource\":\"http://127.0.0.1:4290/sse\""));
+        let body = metadata("http://127.0.0.1:4290", Endpoint::Sse, "default", &demands(&[], &[]), false);
+        let body = String::from_utf8_lossy(&body);
+        assert!(body.contains("\"resource\":\"http://127.0.0.1:4290/sse\"") && !body.contains("tls_client"), "{body}");
     }
 
     #[test]

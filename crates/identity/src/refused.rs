@@ -94,6 +94,9 @@ pub enum Why {
     /// It is bound to a client certificate, and was presented without that one (RFC 8705 §3).
     #[error("the token is bound to another client certificate")]
     Binding,
+    /// It is bound to nobody, and its issuer's tokens have to be.
+    #[error("the token is not bound to a client certificate, and those of its issuer have to be")]
+    Unbound,
     /// It is bound to something that is not checked here, for example DPoP (RFC 9449).
     #[error("the token is bound to its sender in a way that is not supported")]
     UnsupportedBinding,
@@ -173,6 +176,7 @@ impl Why {
             Self::Claim { .. } => "claim",
             Self::Tenant { .. } => "tenant",
             Self::Binding => "binding",
+            Self::Unbound => "unbound",
             Self::UnsupportedBinding => "unsupported_binding",
             Self::Inactive => "inactive",
             Self::Unavailable(_) => "keys_unavailable",
@@ -196,6 +200,7 @@ impl Why {
             | Self::TooOld
             | Self::Claim { .. }
             | Self::Tenant { .. }
+            | Self::Unbound
             | Self::UnsupportedBinding => true,
             Self::UnknownIssuer { .. }
             | Self::UnknownKey

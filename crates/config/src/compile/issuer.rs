@@ -151,7 +151,8 @@ fn tokens(form: &TokensForm, tenant: &TenantId, at: &Path, report: &mut Report<'
     let tenants = form.tenant_claim.as_ref().and_then(|given| tenants(given, tenant, &at.key("tenantClaim"), report));
     let advertised = form.advertise.unwrap_or(true);
     let scopes_claim = scopes_claim?;
-    Some(Tokens { audiences, required, subject, agent_claim, groups_claim, scopes_claim, tenants, advertised })
+    let bound = form.bound.unwrap_or(false);
+    Some(Tokens { audiences, required, subject, agent_claim, groups_claim, scopes_claim, tenants, bound, advertised })
 }
 
 fn required(

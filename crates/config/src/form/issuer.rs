@@ -147,6 +147,10 @@ pub(crate) struct TokensForm {
     /// Callers of several tenants, told apart by a claim. By default all belong to the issuer's tenant. Only for issuers
     /// of tenant `default`.
     pub(crate) tenant_claim: Option<TenantClaimForm>,
+    /// Take only tokens that are bound to the client certificate of their caller (`cnf.x5t#S256`, RFC 8705), which nobody
+    /// else can use. By default bound tokens are held to their certificate, and bearer tokens are taken.
+    #[schemars(extend("default" = false))]
+    pub(crate) bound: Option<bool>,
     /// Tell clients that they may get their tokens here (RFC 9728).
     #[schemars(extend("default" = true))]
     pub(crate) advertise: Option<bool>,

@@ -93,6 +93,8 @@ pub struct Tokens {
     pub scopes_claim: String,
     /// The claim that names the tenant, and the tenants that its values stand for. A token with another value is refused.
     pub tenants: Option<TenantClaim>,
+    /// Whether only tokens are taken that are bound to their caller's certificate (RFC 8705).
+    pub bound: bool,
     /// Whether toolsets tell clients to get their tokens here (RFC 9728).
     pub advertised: bool,
 }

@@ -94,6 +94,28 @@ impl Links<'_> {
         }
     }
 
+    /// Tokens that are bound to certificates can only come where certificates can. A set without listeners is a part of
+    /// one.
+    pub(super) fn bound_tokens(&mut self, issuers: &[Issuer], listeners: &[Listener]) {
+        let takes_certificates = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
+        // A listener that did not compile may be the one.
+        let is_unsure = self.declared.iter().any(|one| one.kind == Kind::Listener && one.tenant.is_none());
+        if listeners.is_empty() || is_unsure || listeners.iter().any(takes_certificates) {
+            return;
+        }
+        for issuer in issuers.iter().filter(|issuer| issuer.tokens().is_some_and(|tokens| tokens.bound)) {
+            let way = match issuer.method {
+                Vouching::Oidc(_) => "oidc",
+                Vouching::Introspection(_) => "introspection",
+                Vouching::Spiffe(_) => continue,
+            };
+            let message = "no token can be shown with the certificate that it is bound to: there is no Listener with \
+                           tls.clients";
+            let reason = Reason::Conflict { message: message.to_owned() };
+            self.push((Kind::Issuer, &issuer.name), &spec().key(way).key("bound"), reason);
+        }
+    }
+
     /// Tokens of an issuer without audiences are made for a toolset's URL, which a listener must then have: else its
     /// host would be whatever a caller says, and a token made for another host would be good here.
     pub(super) fn audience(&mut self, listener: &Listener, issuers: &[Issuer]) {

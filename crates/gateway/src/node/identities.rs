@@ -251,6 +251,7 @@ fn rules(issuer: &Issuer, tokens: &Tokens) -> Result<Rules, Problem> {
             Some(by) => TenantRule::Claim { path: path("tenantClaim", &by.claim)?, tenants: by.values.clone() },
         },
         audiences: tokens.audiences.iter().cloned().collect(),
+        bound_only: tokens.bound,
         clock_skew,
         age_max,
         required: required.collect::<Result<_, Problem>>()?,

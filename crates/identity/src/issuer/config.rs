@@ -118,6 +118,9 @@ pub struct Rules {
     pub tenant: TenantRule,
     /// For whom tokens must be (`aud`), one of these. Default empty: the resource that the request is for (RFC 8707).
     pub audiences: BTreeSet<String>,
+    /// Refuse tokens that are bound to no client certificate (RFC 8705 §3), so that nobody can use one that it found.
+    /// Default false: to whatever a token is bound, it is held; bearer tokens are bound to nothing.
+    pub bound_only: bool,
     /// How far the issuer's clock may be off. Default [`CLOCK_SKEW_DEFAULT`], at most [`CLOCK_SKEW_MAX`].
     pub clock_skew: Duration,
     /// Refuse tokens that were issued (`iat`) longer ago, whatever their `exp`. Default none: `exp` decides.
@@ -214,6 +217,7 @@ impl Rules {
         Self {
             tenant,
             audiences: BTreeSet::new(),
+            bound_only: false,
             clock_skew: CLOCK_SKEW_DEFAULT,
             age_max: None,
             required: BTreeMap::new(),

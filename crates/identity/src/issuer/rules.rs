@@ -31,6 +31,9 @@ pub(crate) fn judge(
     let mut terms = terms(rules, claims)?;
     terms.check_time(expires, now)?;
     terms.certificate = claims::binding(claims)?;
+    if rules.bound_only && terms.certificate.is_none() {
+        return Err(Why::Unbound);
+    }
     for (path, allowed) in &rules.required {
         let value = path.find(claims).filter(|value| allowed.is_empty() || is_among(value, allowed));
         value.ok_or_else(|| path.refuse())?;
@@ -331,6 +334,22 @@ mod tests {
             let verified = judged(config, json!({"aud": audience})).expect("it is valid");
             let expected = expected.map_err(|text| Why::Audience { expected: text.to_owned() });
             assert_eq!(admits(config, &verified, resource, None, NOW), expected, "{audience} {resource}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_may_demand_that_tokens_are_bound() {
+        let (any, strict) = (config(|_| {}), config(|rules| rules.bound_only = true));
+        let bound = json!({"x5t#S256": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE"});
+        for (confirmation, by_default, strictly) in [
+            (bound, None, None),
+            (json!(null), None, Some(Why::Unbound)),
+            (json!({"jkt": "x"}), Some(Why::UnsupportedBinding), Some(Why::UnsupportedBinding)),
+            (json!({}), Some(Why::UnsupportedBinding), Some(Why::UnsupportedBinding)),
+            (json!({"x5t#S256": "AQE"}), Some(Why::claim("cnf")), Some(Why::claim("cnf"))),
+        ] {
+            assert_eq!(judged(&any, json!({"cnf": confirmation})).err(), by_default, "{confirmation}");
+            assert_eq!(judged(&strict, json!({"cnf": confirmation})).err(), strictly, "{confirmation}");
         }
     }
 
