@@ -94,8 +94,6 @@ pub struct Introspected {
     /// Tokens that are no JWT go to this issuer when they begin so; an empty text takes all of them. None takes only
     /// JWTs that have its `iss`.
     pub opaque_prefix: Option<String>,
-    /// Accept tokens of which the issuer does not say for whom they are. Default false.
-    pub audience_optional: bool,
     /// How long an answer is believed, unless the token ends before. Default [`INTROSPECTION_CACHE_DEFAULT`], at most
     /// [`INTROSPECTION_CACHE_MAX`].
     pub cache_max: Duration,
@@ -166,15 +164,6 @@ pub enum Subject {
     Agent,
 }
 
-// === impl Config ===
-
-impl Config {
-    /// Returns whether a token is accepted of which is not said for whom it is.
-    pub(crate) fn takes_unsaid_audience(&self) -> bool {
-        matches!(&self.check, Check::Introspected(Introspected { audience_optional: true, .. }))
-    }
-}
-
 // === impl Signed ===
 
 impl Signed {
@@ -202,7 +191,6 @@ impl Introspected {
             client_secret,
             authentication: ClientAuthentication::default(),
             opaque_prefix: Some(String::new()),
-            audience_optional: false,
             cache_max: INTROSPECTION_CACHE_DEFAULT,
         }
     }

@@ -61,8 +61,7 @@ pub(crate) fn admits(
         true => verified.audiences.contains(resource),
         false => !own.is_disjoint(&verified.audiences),
     };
-    let is_unsaid = verified.audiences.is_empty() && config.takes_unsaid_audience();
-    match is_for_us || is_unsaid {
+    match is_for_us {
         true => Ok(()),
         false => Err(Why::Audience { expected: own.first().map_or(resource, String::as_str).to_owned() }),
     }
