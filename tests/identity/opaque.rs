@@ -15,16 +15,26 @@ use crate::{
 
 const PATH: &str = "/mcp/tools";
 
-/// A gateway that asks this provider, which issues opaque tokens, and believes an answer this long.
-fn start(idp: &Idp, ttl: &str) -> anyhow::Result<(Backend, Gateway, String)> {
-    idp.set(&json!({ "format": "opaque" }))?;
-    let clock = Mcp::new("clock").tools(&["now"]).start()?;
-    let asks = json!({ "introspection": {
+/// An issuer that is asked, whose answers are believed this long.
+fn asks(idp: &Idp, ttl: &str) -> Value {
+    json!({ "introspection": {
         "issuer": idp.issuer, "url": format!("{}/token/introspection", idp.issuer), "clientId": "gateway",
         "clientSecret": "secret-of-gateway", "ttl": ttl, "groupsClaim": "groups",
-    }});
-    let site = Site::new()
-        .with("Issuer", "people", asks)
+    }})
+}
+
+/// A gateway that asks this provider, which issues opaque tokens, and believes an answer this long.
+fn start(idp: &Idp, ttl: &str) -> anyhow::Result<(Backend, Gateway, String)> {
+    start_with(idp, ttl, &[])
+}
+
+/// As [`start`], with other issuers beside the provider.
+fn start_with(idp: &Idp, ttl: &str, others: &[(&str, Value)]) -> anyhow::Result<(Backend, Gateway, String)> {
+    idp.set(&json!({ "format": "opaque" }))?;
+    let clock = Mcp::new("clock").tools(&["now"]).start()?;
+    let site = Site::new().with("Issuer", "people", asks(idp, ttl));
+    let site = others.iter().fold(site, |site, (name, spec)| site.with("Issuer", name, spec.clone()));
+    let site = site
         .with("ToolServer", "clock", json!({ "urls": [clock.url()] }))
         .with("Toolset", "tools", json!({ "servers": ["clock"], "naming": "bare" }))
         .policy(
@@ -101,6 +111,30 @@ fn a_token_that_is_revoked_is_good_no_longer_than_its_answer_is_kept() -> anyhow
     idp.revoke("desk", &token)?;
 
     wait::until("the end of the answer", PATIENCE, || check_status(&gateway, &token, 401))
+}
+
+#[test]
+fn a_token_is_shown_to_the_issuer_of_its_prefix_and_to_no_other() -> anyhow::Result<()> {
+    let (idp, corp) = (Idp::start()?, Idp::start()?);
+    let mut of_corp = asks(&corp, "60s");
+    of_corp["introspection"]["tokenPrefix"] = json!("corp_");
+    let (clock, gateway, resource) = start_with(&idp, "60s", &[("corp", of_corp)])?;
+    let token = idp.token_of("alice", &resource, "mcp")?;
+
+    check_status(&gateway, &token, 200)?;
+    assert_eq!((introspections(&idp)?, introspections(&corp)?), (1, 0));
+    // Nobody gave these out; each is judged by one alone.
+    check_status(&gateway, &format!("corp_{token}"), 401)?;
+    assert_eq!((introspections(&idp)?, introspections(&corp)?), (0, 1));
+    check_status(&gateway, &format!("Corp_{token}"), 401)?;
+    assert_eq!((introspections(&idp)?, introspections(&corp)?), (1, 0));
+    // While one of them is gone, the other judges on.
+    corp.outage(Outage::Refuse)?;
+    check_status(&gateway, "corp_another", 503)?;
+    check_status(&gateway, &idp.token_of("alice", &resource, "mcp")?, 200)?;
+
+    assert_eq!(clock.count("tools/call"), 2);
+    Ok(())
 }
 
 #[test]

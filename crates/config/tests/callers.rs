@@ -76,6 +76,7 @@ fn what_an_issuer_leaves_out_has_its_default() {
     assert_eq!((oidc.tokens.subject, oidc.tokens.scopes_claim.as_str()), (Subject::User, "scope"));
     assert!(oidc.tokens.advertised && !oidc.tokens.bound);
     assert_eq!((asked.tokens.subject, asked.authentication), (Subject::Agent, ClientAuthentication::Post));
+    assert_eq!(asked.token_prefix.as_deref(), Some("acme_"));
     assert_eq!(asked.client_secret, SecretSource::File(folder().join("secrets/introspection")));
     let set = read("{kind: Issuer, name: a, spec: {oidc: {issuer: 'https://id.example'}}}").expect("it is valid");
     assert_eq!(self::oidc(issuer(&set, "a")).keys, KeySource::Discovery);

@@ -21,7 +21,7 @@ use crate::node::Path;
 use crate::report::Report;
 use crate::resource::Issuer;
 use crate::resource::identity::{
-    Algorithm, Introspection, KeySource, Oidc, Subject, TenantClaim, Tokens, TrustDomain, Vouching,
+    API_KEY_PREFIX, Algorithm, Introspection, KeySource, Oidc, Subject, TenantClaim, Tokens, TrustDomain, Vouching,
 };
 
 /// The longest audience, client id or value of a claim in bytes; audiences are URLs.
@@ -30,6 +30,8 @@ const TEXT_BYTES_MAX: usize = 2048;
 const CLAIM_BYTES_MAX: usize = 256;
 /// The longest trust domain in bytes (SPIFFE-ID §2.1).
 const DOMAIN_BYTES_MAX: usize = 255;
+/// The longest prefix of tokens in bytes: those in use have four to twenty.
+const PREFIX_BYTES_MAX: usize = 64;
 /// The claim with the scopes, unless a document names another (RFC 9068 §2.2.3).
 const SCOPES_CLAIM: &str = "scope";
 
@@ -114,6 +116,8 @@ fn introspection(
     let client_secret = form.client_secret.as_deref();
     let client_secret =
         client_secret.and_then(|given| report.accept(&at.key("clientSecret"), secret::source(given, site)));
+    let token_prefix = form.token_prefix.as_deref();
+    let token_prefix = token_prefix.and_then(|given| report.accept(&at.key("tokenPrefix"), self::token_prefix(given)));
     let ttl = span(form.ttl.as_ref(), TTL, &at.key("ttl"), report);
     let ca = ca(form.ca.as_deref(), &at, site, report);
     let tokens = tokens(&form.tokens, tenant, &at, report);
@@ -123,10 +127,24 @@ fn introspection(
         client_id: client_id?,
         client_secret: client_secret?,
         authentication: form.authentication.map(Into::into).unwrap_or_default(),
+        token_prefix,
         tokens: tokens?,
         ttl,
         ca,
     })
+}
+
+/// Checks how tokens begin: with what a token can have (RFC 6750 §2.1), and not as API keys do, which are looked for first.
+fn token_prefix(text: &str) -> Result<String, Reason> {
+    let invalid = |message: String| Err(Reason::Invalid { value: shown(text), message });
+    let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    if !(1..=PREFIX_BYTES_MAX).contains(&text.len()) || !text.bytes().all(is_known) {
+        return invalid(format!("a prefix has 1 to {PREFIX_BYTES_MAX} letters, digits and `-._~+/`"));
+    }
+    if text.starts_with(API_KEY_PREFIX) || API_KEY_PREFIX.starts_with(text) {
+        return invalid(format!("API keys begin with {API_KEY_PREFIX}, so that no issuer would see these tokens"));
+    }
+    Ok(text.to_owned())
 }
 
 fn ca(given: Option<&str>, at: &Path, site: &Site<'_>, report: &mut Report<'_>) -> Option<PathBuf> {

@@ -111,6 +111,9 @@ pub(crate) struct IntrospectionForm {
     /// How the secret is sent.
     #[schemars(extend("default" = "basic"))]
     pub(crate) authentication: Option<AuthenticationForm>,
+    /// How its tokens begin, such as `corp_`: other tokens are not shown to it. One issuer at most has none, and is shown
+    /// what no other's prefix is of. Letters, digits and `-._~+/`.
+    pub(crate) token_prefix: Option<String>,
     /// How long an answer is believed, unless the token ends before: a token that is revoked may be used that long.
     #[serde(default)]
     #[schemars(schema_with = "ttl", extend("default" = default_of(TTL)))]

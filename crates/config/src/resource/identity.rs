@@ -20,6 +20,9 @@ use crate::secret::SecretSource;
 /// The agent that callers of a development listener are, whatever they show: of the operator's tenant, without a key.
 pub const DEVELOPMENT_AGENT: &str = "development";
 
+/// How API keys begin, so that no token may.
+pub const API_KEY_PREFIX: &str = "qk_";
+
 /// One that vouches for callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
@@ -121,6 +124,8 @@ pub struct Introspection {
     pub client_secret: SecretSource,
     /// How the secret is sent.
     pub authentication: ClientAuthentication,
+    /// How its tokens begin, if they are told from those of others by that.
+    pub token_prefix: Option<String>,
     /// What holds for its tokens.
     pub tokens: Tokens,
     /// How long an answer is believed.

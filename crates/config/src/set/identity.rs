@@ -21,18 +21,7 @@ impl Links<'_> {
     /// Each token and certificate has one judge. A JWT and a token that only its issuer can read are told apart before
     /// anybody judges, so that one issuer may be there once for each.
     pub(super) fn judges(&mut self, issuers: &[Issuer]) {
-        let mut asked = issuers.iter().filter(|issuer| matches!(issuer.method, Vouching::Introspection(_)));
-        if let Some(first) = asked.next() {
-            for issuer in asked {
-                let message = format!(
-                    "Issuer {:?} is asked about tokens that nobody can read already, and they must be shown to one issuer \
-                     alone",
-                    first.name.as_str()
-                );
-                let path = spec().key("introspection");
-                self.push((Kind::Issuer, &issuer.name), &path, Reason::Conflict { message });
-            }
-        }
+        self.token_prefixes(issuers);
         let mut first: BTreeMap<(&str, &str), &Issuer> = BTreeMap::new();
         for issuer in issuers {
             let (way, key, name) = match &issuer.method {
@@ -52,6 +41,43 @@ impl Links<'_> {
                 let path = spec().key(way).key(key);
                 self.push((Kind::Issuer, &issuer.name), &path, Reason::Conflict { message });
             }
+        }
+    }
+
+    /// A token that nobody can read is told by its beginning whose it is, and shown to that issuer alone.
+    fn token_prefixes(&mut self, issuers: &[Issuer]) {
+        let prefix = |issuer: &'_ Issuer| match &issuer.method {
+            Vouching::Introspection(asked) => Some(asked.token_prefix.clone().unwrap_or_default()),
+            Vouching::Oidc(_) | Vouching::Spiffe(_) => None,
+        };
+        let asked: Vec<_> = issuers.iter().filter_map(|issuer| Some((issuer, prefix(issuer)?))).collect();
+        for (index, (issuer, own)) in asked.iter().enumerate() {
+            let path = spec().key("introspection").key("tokenPrefix");
+            // One that takes what is left does not contend with prefixes.
+            let contends = |other: &str| match own.is_empty() || other.is_empty() {
+                true => own == other,
+                false => own.starts_with(other) || other.starts_with(own.as_str()),
+            };
+            let Some((first, other)) = asked[..index].iter().find(|(_, other)| contends(other)) else { continue };
+            // One name for two documents is told of by itself.
+            if first.name == issuer.name {
+                continue;
+            }
+            let message = if own.is_empty() {
+                format!(
+                    "Issuer {:?} is asked about tokens without a prefix already, and they must be shown to one issuer \
+                     alone: give one of them a prefix",
+                    first.name.as_str()
+                )
+            } else {
+                format!(
+                    "{} and {} of Issuer {:?} begin alike, and a token must be shown to one issuer alone",
+                    shown(own),
+                    shown(other),
+                    first.name.as_str()
+                )
+            };
+            self.push((Kind::Issuer, &issuer.name), &path, Reason::Conflict { message });
         }
     }
 

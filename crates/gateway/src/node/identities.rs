@@ -229,6 +229,8 @@ fn introspected(asked: &Introspection) -> Result<Introspected, Problem> {
     let endpoint = endpoint("spec.introspection.url", &asked.endpoint)?;
     Ok(Introspected {
         authentication: asked.authentication,
+        // Without a prefix it takes what no other does.
+        opaque_prefix: Some(asked.token_prefix.clone().unwrap_or_default()),
         cache_max: asked.ttl,
         ..Introspected::new(endpoint, asked.client_id.clone(), secret)
     })
@@ -304,4 +306,15 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
         return Err(std::io::Error::other(format!("it has more than {KEYS_BYTES_MAX} bytes")));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_issuer_can_have_the_tokens_that_are_taken_for_api_keys() {
+        // The configuration knows API keys by their documents only.
+        assert_eq!(quorate_config::resource::identity::API_KEY_PREFIX, api_key::PREFIX);
+    }
 }
