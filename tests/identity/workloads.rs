@@ -6,7 +6,7 @@ use quorate_tests::{
     wait,
 };
 use rcgen::SanType;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     caller::Caller,
@@ -29,6 +29,11 @@ struct Ground {
 
 impl Ground {
     fn new() -> anyhow::Result<Self> {
+        Self::with(&json!({}))
+    }
+
+    /// With these keys more in what is said of the other domain.
+    fn with(more: &Value) -> anyhow::Result<Self> {
         let clock = Mcp::new("clock").tools(&["now"]).start()?;
         let folder = tempfile::tempdir()?;
         let file = |name: &str| folder.path().join(name);
@@ -37,15 +42,24 @@ impl Ground {
         authority.write_crl(&file("mesh.crl"), false)?;
         authority.write_server(&file("cert.pem"), &file("key.pem"))?;
         other.write_bundle(&file("other.pem"))?;
+        let mut of_other = json!({ "trustDomain": "other.test", "bundle": ["other.pem"] });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            of_other[key] = value.clone();
+        }
         let tls = json!({ "certificate": "cert.pem", "key": "key.pem", "clients": {} });
         let mesh = json!({ "trustDomain": "mesh.test", "bundle": ["mesh.pem"], "crls": ["mesh.crl"] });
         let site = Site::default()
             .with("Listener", "data", json!({ "address": "127.0.0.1:0", "tls": tls }))
             .with("Issuer", "mesh", json!({ "spiffe": mesh }))
-            .with("Issuer", "other", json!({ "spiffe": { "trustDomain": "other.test", "bundle": ["other.pem"] } }))
+            .with("Issuer", "other", json!({ "spiffe": of_other }))
             .with("ToolServer", "clock", json!({ "urls": [clock.url()] }))
             .with("Toolset", "tools", json!({ "servers": ["clock"], "naming": "bare" }))
-            .policy(r#"permit(principal in Agent::"spiffe://mesh.test/runner", action, resource);"#);
+            .policy(
+                r#"
+                permit(principal in Agent::"spiffe://mesh.test/runner", action, resource);
+                permit(principal in Agent::"spiffe://other.test/guest", action, resource);
+                "#,
+            );
         std::fs::write(file("resources.yaml"), site.text())?;
         let gateway = Gateway::start_in(folder, &[])?;
         Ok(Self { authority, other, clock, gateway })
@@ -90,4 +104,21 @@ fn a_certificate_that_is_taken_back_is_refused_without_a_restart() -> anyhow::Re
     ground.authority.write_crl(&ground.gateway.folder.path().join("mesh.crl"), true)?;
 
     wait::until("the list", PATIENCE, || ground.check("the runner", Some(ground.authority.workload(RUNNER)?), false))
+}
+
+#[test]
+fn a_domain_may_demand_a_list_of_each_issuer() -> anyhow::Result<()> {
+    const GUEST: &str = "spiffe://other.test/guest";
+
+    let lax = Ground::new()?;
+    lax.check("the other domain's guest, without lists", Some(lax.other.workload(GUEST)?), true)?;
+    drop(lax);
+
+    // The only list is of another authority: it says nothing of the domain's own.
+    let ground = Ground::with(&json!({ "crls": ["mesh.crl"], "crlRequired": true }))?;
+    ground.check("without a list", Some(ground.other.workload(GUEST)?), false)?;
+    ground.check("the runner", Some(ground.authority.workload(RUNNER)?), true)?;
+
+    ground.other.write_crl(&ground.gateway.folder.path().join("mesh.crl"), false)?;
+    wait::until("the list", PATIENCE, || ground.check("with a list", Some(ground.other.workload(GUEST)?), true))
 }

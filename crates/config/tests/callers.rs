@@ -90,6 +90,7 @@ fn certificates_are_trusted_where_a_listener_says_so() {
     let clients = public.tls.as_ref().and_then(|tls| tls.clients.as_ref()).expect("it asks for certificates");
 
     assert_eq!((domain.domain.as_str(), domain.bundles.len(), domain.crls.len()), ("prod.example", 2, 1));
+    assert!(domain.crl_required);
     assert!(matches!(&clients.issuers, TrustedIssuers::Only(names) if names.len() == 1) && clients.required);
     assert_eq!(public.public_url.as_ref().map(|url| url.as_str()), Some("https://mesh.example/"));
     let named = set.named_files();

@@ -216,7 +216,13 @@ fn spiffe(form: &SpiffeForm, site: &Site<'_>, report: &mut Report<'_>) -> Option
     let bundles = files(form.bundle.as_deref(), &at.key("bundle"), site, report);
     let crls = files(form.crls.as_deref(), &at.key("crls"), site, report);
     let domain = report.accept(&at.key("trustDomain"), trust_domain(form.trust_domain.as_deref()?))?;
-    Some(TrustDomain { domain, bundles, crls })
+    let crl_required = form.crl_required.unwrap_or(false);
+    // A list that is wrong is told of by itself.
+    if crl_required && form.crls.as_ref().is_none_or(Vec::is_empty) {
+        let message = "without crls every certificate would be refused: name the revocation lists".to_owned();
+        report.push(&at.key("crlRequired"), Reason::Conflict { message });
+    }
+    Some(TrustDomain { domain, bundles, crls, crl_required })
 }
 
 /// Checks a trust domain (SPIFFE-ID §2.1).

@@ -185,6 +185,10 @@ pub(crate) struct SpiffeForm {
     /// PEM files with revocation lists of its authorities, loaded again when they change.
     #[schemars(extend("default" = [], "maxItems" = CRLS_MAX, "uniqueItems" = true))]
     pub(crate) crls: Option<Vec<Option<String>>>,
+    /// Refuse certificates whose issuer has no list here, as those whose issuer's list is too old are refused in any case.
+    /// By default an issuer without a list is taken to revoke nothing.
+    #[schemars(extend("default" = false))]
+    pub(crate) crl_required: Option<bool>,
 }
 
 /// A signature algorithm, as JOSE names it.

@@ -143,6 +143,8 @@ pub struct TrustDomain {
     pub bundles: Vec<PathBuf>,
     /// PEM files with revocation lists.
     pub crls: Vec<PathBuf>,
+    /// Whether every issuer of a chain must have a list.
+    pub crl_required: bool,
 }
 
 /// What lets an agent in by itself.

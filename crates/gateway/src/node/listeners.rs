@@ -151,7 +151,11 @@ fn clients_of(listener: &Listener, resources: &ResourceSet) -> Option<ClientAuth
     };
     let domain = |issuer: &Issuer| match &issuer.method {
         Vouching::Spiffe(domain) => {
-            let files = DomainFiles { bundles: domain.bundles.clone(), crls: domain.crls.clone(), crl_required: false };
+            let files = DomainFiles {
+                bundles: domain.bundles.clone(),
+                crls: domain.crls.clone(),
+                crl_required: domain.crl_required,
+            };
             Some((TrustDomain::parse(&domain.domain).ok()?, files))
         }
         Vouching::Oidc(_) | Vouching::Introspection(_) => None,
