@@ -12,9 +12,9 @@ use serde_saphyr::Spanned;
 
 /// The deepest nesting of a document; the deepest key of a resource is at 8, and a fixed argument may be nested there.
 const DEPTH_MAX: usize = 32;
-/// The most nodes of one file after aliases: a hundred for each of the most documents.
+/// The most nodes of one document after aliases: the groups of a large tenant.
 const NODES_MAX: usize = 200_000;
-/// The most nodes that aliases may add in one file; a set needs few anchors.
+/// The most nodes that aliases may add in one document; a set needs few anchors.
 const ALIAS_NODES_MAX: usize = 20_000;
 
 /// A value and where it stands.
@@ -63,14 +63,21 @@ enum Segment {
     Index(usize),
 }
 
-/// Parses all documents of a text; those before and after a broken one are kept where the parser
-/// can go on.
-pub(crate) fn parse(text: &str, format: Format) -> Vec<Result<Node, SyntaxError>> {
+/// Parses the documents of a text one after the other, so that only one is held; those before and after a broken one are
+/// kept where the parser can go on.
+pub(crate) fn each(text: &str, format: Format, take: impl FnMut(Result<Node, SyntaxError>)) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match format {
-        Format::Yaml => parse_yaml(text),
-        Format::Json => parse_json(text),
+        Format::Yaml => each_of_yaml(text, take),
+        Format::Json => each_of_json(text, take),
     }
+}
+
+/// Parses all documents of a text.
+pub(crate) fn parse(text: &str, format: Format) -> Vec<Result<Node, SyntaxError>> {
+    let mut documents = Vec::new();
+    each(text, format, |document| documents.push(document));
+    documents
 }
 
 // === impl Node ===
@@ -247,7 +254,7 @@ fn is_word(key: &str) -> bool {
     !key.is_empty() && key.len() <= 64 && key.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-fn parse_yaml(text: &str) -> Vec<Result<Node, SyntaxError>> {
+fn each_of_yaml(text: &str, mut take: impl FnMut(Result<Node, SyntaxError>)) {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: DEPTH_MAX,
@@ -264,12 +271,9 @@ fn parse_yaml(text: &str) -> Vec<Result<Node, SyntaxError>> {
         with_snippet: false,
     };
     let mut reader = text.as_bytes();
-    let mut documents = Vec::new();
-    for result in serde_saphyr::read_with_options::<_, Node>(&mut reader, options) {
-        let document = documents.len() + 1;
-        documents.push(result.map_err(|error| yaml_error(document, &error)));
+    for (index, result) in serde_saphyr::read_with_options::<_, Node>(&mut reader, options).enumerate() {
+        take(result.map_err(|error| yaml_error(index + 1, &error)));
     }
-    documents
 }
 
 fn yaml_error(document: usize, error: &serde_saphyr::Error) -> SyntaxError {
@@ -279,18 +283,16 @@ fn yaml_error(document: usize, error: &serde_saphyr::Error) -> SyntaxError {
     SyntaxError { document, line, message: format!("is not valid YAML: {text}") }
 }
 
-fn parse_json(text: &str) -> Vec<Result<Node, SyntaxError>> {
-    let mut documents = Vec::new();
-    for result in serde_json::Deserializer::from_str(text).into_iter::<Node>() {
-        let document = documents.len() + 1;
+fn each_of_json(text: &str, mut take: impl FnMut(Result<Node, SyntaxError>)) {
+    for (index, result) in serde_json::Deserializer::from_str(text).into_iter::<Node>().enumerate() {
+        let document = index + 1;
         let result = result.map_err(|error| SyntaxError {
             document,
             line: Some(error.line()).filter(|line| *line > 0),
             message: format!("is not valid JSON: {error}"),
         });
-        documents.push(result.and_then(|node| within_depth(node, document)));
+        take(result.and_then(|node| within_depth(node, document)));
     }
-    documents
 }
 
 /// Holds JSON to the depth that YAML has; the parser itself stops at 128.

@@ -3,26 +3,34 @@
 //! Files are read in the order in which they were named, a folder's files by name, without its
 //! subfolders and hidden entries (Kubernetes keeps the real files of a mounted `ConfigMap` in
 //! such). Each file is read once, however many ways lead to it. Every size and number is bounded.
+//!
+//! A hundred thousand API keys are a usual set, so the tree of a document is gone when the next one is read; to tell the
+//! line of a problem that only the whole set shows, its file is parsed again.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::Read as _;
 use std::path::{Path as FilePath, PathBuf};
 
 use quorate_types::{ByteSize, TenantId};
 
 use crate::compile::{self, Compiled, Resource};
 use crate::error::{Errors, Place, Problem, Reason};
-use crate::node::{self, Format, Node};
+use crate::node::{self, Format, Node, SyntaxError};
+use crate::resource::Kind;
 use crate::set::{Declared, ResourceSet, Resources};
 
-/// The largest file; a tool server takes about 200 bytes.
-pub const FILE_BYTES_MAX: ByteSize = ByteSize::mib(1);
-/// The most files of a set.
+/// The largest file: one with the most API keys, each as `quorate keys new` writes it (230 to 320 bytes).
+pub const FILE_BYTES_MAX: ByteSize = ByteSize::mib(32);
+/// The most files of a set; all are looked at every two seconds.
 pub const FILES_MAX: usize = 1_000;
-/// All files of a set together: they are held in memory while they are read.
-pub const TOTAL_BYTES_MAX: ByteSize = ByteSize::mib(16);
-/// The most documents of a set.
+/// All files of a set together: they are held in memory while they are read. Enough for the most API keys while each is
+/// exchanged, which takes 400 bytes, and for 16 MiB of everything else.
+pub const TOTAL_BYTES_MAX: ByteSize = ByteSize::mib(56);
+/// The most documents of a set beside API keys.
 pub const DOCUMENTS_MAX: usize = 10_000;
+/// The most documents with API keys of a set.
+pub const API_KEYS_MAX: usize = 100_000;
 
 /// A text with resources, and where it is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,28 +60,36 @@ pub fn parse(sources: &[Source]) -> Result<ResourceSet, Errors> {
     finish(sources, Vec::new())
 }
 
-/// One document that is valid YAML or JSON.
-struct Document {
-    node: Node,
-    place: Place,
+/// What has been read of a set.
+#[derive(Default)]
+struct Read {
+    resources: Resources,
+    declared: Vec<Declared>,
+    /// Documents, those beyond the bounds included.
+    api_keys: usize,
+    others: usize,
+    problems: Vec<Problem>,
 }
 
-fn finish(sources: &[Source], mut problems: Vec<Problem>) -> Result<ResourceSet, Errors> {
-    let documents = parse_all(sources, &mut problems);
-    let compiled: Vec<Compiled> =
-        documents.iter().map(|one| compile::compile(&one.node, one.place.clone(), &mut problems)).collect();
-    let declared: Vec<Declared> = compiled.iter().filter_map(declared).collect();
-    let resources = collect(compiled);
-    let line_of = |place: &Place, path: &node::Path, within: Option<usize>| {
-        let same = |one: &&Document| one.place.file == place.file && one.place.document == place.document;
-        let node = &documents.iter().find(same)?.node;
-        let Some(within) = within else { return node.line_at(path) };
-        let source = sources.iter().find(|source| Some(&source.file) == place.file.as_ref())?;
-        node.line_within(path, within, &source.text)
-    };
+/// Finds lines in the files of a set.
+struct Lines<'a> {
+    sources: &'a [Source],
+    /// The file that was asked about last, by its place in `sources`, and its documents: problems come file by file.
+    parsed: RefCell<Option<(usize, Vec<Option<Node>>)>>,
+}
+
+fn finish(sources: &[Source], problems: Vec<Problem>) -> Result<ResourceSet, Errors> {
+    let mut read = Read { problems, ..Read::default() };
+    for source in sources {
+        read.source(source);
+    }
+    read.check_counts();
+    let Read { resources, declared, mut problems, .. } = read;
+    let lines = Lines { sources, parsed: RefCell::default() };
+    let line_of = |place: &Place, path: &node::Path, within: Option<usize>| lines.find(place, path, within);
     let mut checked = resources.check(&declared, &line_of);
     problems.append(&mut checked.problems);
-    problems.sort_by_key(|problem| order(problem, sources));
+    problems.sort_by_cached_key(|problem| order(problem, sources));
     checked.problems = problems;
     ResourceSet::of_checked(resources, checked)
 }
@@ -84,28 +100,74 @@ fn order(problem: &Problem, sources: &[Source]) -> (usize, usize, usize) {
     (file.map_or(0, |index| index + 1), problem.place.document.unwrap_or(0), problem.place.line.unwrap_or(0))
 }
 
-fn parse_all(sources: &[Source], problems: &mut Vec<Problem>) -> Vec<Document> {
-    let mut documents = Vec::new();
-    for source in sources {
-        let place = Place { file: Some(source.file.clone()), ..Place::default() };
-        for (index, result) in node::parse(&source.text, format_of(&source.file)).into_iter().enumerate() {
-            let place = Place { document: Some(index + 1), ..place.clone() };
-            match result {
-                Ok(node) => documents.push(Document { node, place }),
-                Err(error) => {
-                    let place = Place { document: Some(error.document), line: error.line, ..place };
-                    problems.push(problem(place, Reason::Syntax { message: error.message }));
-                }
+// === impl Read ===
+
+impl Read {
+    fn source(&mut self, source: &Source) {
+        let mut count = 0;
+        node::each(&source.text, format_of(&source.file), |document| {
+            count += 1;
+            let place = Place { file: Some(source.file.clone()), document: Some(count), ..Place::default() };
+            self.document(document, place);
+        });
+    }
+
+    fn document(&mut self, document: Result<Node, SyntaxError>, place: Place) {
+        let node = match document {
+            Ok(node) => node,
+            Err(error) => {
+                let place = Place { document: Some(error.document), line: error.line, ..place };
+                return self.problems.push(problem(place, Reason::Syntax { message: error.message }));
+            }
+        };
+        let is_api_key = node.get("kind").and_then(Node::as_text) == Some(Kind::ApiKey.as_str());
+        let (count, max) =
+            if is_api_key { (&mut self.api_keys, API_KEYS_MAX) } else { (&mut self.others, DOCUMENTS_MAX) };
+        *count += 1;
+        // Those beyond are counted only: the set is refused.
+        if *count > max {
+            return;
+        }
+        let compiled = compile::compile(&node, place, &mut self.problems);
+        self.declared.extend(declared(&compiled));
+        if let Some(resource) = compiled.resource {
+            put(&mut self.resources, resource);
+        }
+    }
+
+    fn check_counts(&mut self) {
+        for (count, max, what) in [
+            (self.others, DOCUMENTS_MAX, "documents beside API keys"),
+            (self.api_keys, API_KEYS_MAX, "documents with API keys"),
+        ] {
+            if count > max {
+                let reason =
+                    Reason::TooMuch { what: "the set", found: format!("{count} {what}"), max: max.to_string() };
+                self.problems.push(problem(Place::default(), reason));
             }
         }
     }
-    if documents.len() > DOCUMENTS_MAX {
-        let found = format!("{} documents", documents.len());
-        let reason = Reason::TooMuch { what: "the set", found, max: DOCUMENTS_MAX.to_string() };
-        problems.push(problem(Place::default(), reason));
-        documents.truncate(DOCUMENTS_MAX);
+}
+
+// === impl Lines ===
+
+impl Lines<'_> {
+    /// Returns the line of a key path in the document at a place; or of a line of the text that is there.
+    fn find(&self, place: &Place, path: &node::Path, within: Option<usize>) -> Option<usize> {
+        let index = self.sources.iter().position(|source| Some(&source.file) == place.file.as_ref())?;
+        let source = &self.sources[index];
+        let mut parsed = self.parsed.borrow_mut();
+        if parsed.as_ref().is_none_or(|(of, _)| *of != index) {
+            let documents = node::parse(&source.text, format_of(&source.file));
+            *parsed = Some((index, documents.into_iter().map(Result::ok).collect()));
+        }
+        let (_, documents) = parsed.as_ref()?;
+        let node = documents.get(place.document?.checked_sub(1)?)?.as_ref()?;
+        match within {
+            None => node.line_at(path),
+            Some(line) => node.line_within(path, line, &source.text),
+        }
     }
-    documents
 }
 
 fn declared(compiled: &Compiled) -> Option<Declared> {
@@ -122,20 +184,16 @@ fn declared(compiled: &Compiled) -> Option<Declared> {
     Some(Declared { kind, name, tenant, place: compiled.place.clone() })
 }
 
-fn collect(compiled: Vec<Compiled>) -> Resources {
-    let mut resources = Resources::default();
-    for resource in compiled.into_iter().filter_map(|one| one.resource) {
-        match resource {
-            Resource::Listener(one) => resources.listeners.push(one),
-            Resource::ToolServer(one) => resources.tool_servers.push(one),
-            Resource::Toolset(one) => resources.toolsets.push(one),
-            Resource::Issuer(one) => resources.issuers.push(one),
-            Resource::ApiKey(one) => resources.api_keys.push(one),
-            Resource::Tenant(one) => resources.tenants.push(one),
-            Resource::Policy(one) => resources.policies.push(one),
-        }
+fn put(resources: &mut Resources, resource: Resource) {
+    match resource {
+        Resource::Listener(one) => resources.listeners.push(one),
+        Resource::ToolServer(one) => resources.tool_servers.push(one),
+        Resource::Toolset(one) => resources.toolsets.push(one),
+        Resource::Issuer(one) => resources.issuers.push(one),
+        Resource::ApiKey(one) => resources.api_keys.push(one),
+        Resource::Tenant(one) => resources.tenants.push(one),
+        Resource::Policy(one) => resources.policies.push(one),
     }
-    resources
 }
 
 /// Reads what the paths lead to; what cannot be read is reported.

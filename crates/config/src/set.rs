@@ -4,7 +4,7 @@
 //! bound once, references to resources that exist and that their tenant may use. Resources are
 //! kept sorted by name, so a set does not depend on the order of files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use quorate_policy::Policies;
@@ -194,7 +194,7 @@ impl Resources {
     /// Checks names, addresses and references. `declared` has every document's name, also of
     /// those that did not compile.
     pub(crate) fn check(&self, declared: &[Declared], line_of: &LineOf<'_>) -> Checked {
-        let mut links = Links { declared, line_of, problems: Vec::new() };
+        let mut links = Links::new(declared, line_of);
         links.names();
         links.addresses(&self.listeners);
         for listener in &self.listeners {
@@ -253,6 +253,8 @@ pub(crate) struct Checked {
 /// The check of what links documents.
 struct Links<'a> {
     declared: &'a [Declared],
+    /// The first document of each name, by kind.
+    named: BTreeMap<Kind, BTreeMap<&'a ResourceName, &'a Declared>>,
     line_of: &'a LineOf<'a>,
     problems: Vec<Problem>,
 }
@@ -267,12 +269,19 @@ struct Reference<'a> {
 
 // === impl Links ===
 
-impl Links<'_> {
+impl<'a> Links<'a> {
+    fn new(declared: &'a [Declared], line_of: &'a LineOf<'a>) -> Self {
+        let mut named: BTreeMap<Kind, BTreeMap<&ResourceName, &Declared>> = BTreeMap::new();
+        for one in declared {
+            named.entry(one.kind).or_default().entry(&one.name).or_insert(one);
+        }
+        Self { declared, named, line_of, problems: Vec::new() }
+    }
+
     fn names(&mut self) {
-        let mut first: BTreeMap<(Kind, &ResourceName), &Declared> = BTreeMap::new();
         for declared in self.declared {
-            let before = first.entry((declared.kind, &declared.name)).or_insert(declared);
-            if !std::ptr::eq(*before, declared) {
+            let Some(before) = self.find(declared.kind, &declared.name) else { continue };
+            if !std::ptr::eq(before, declared) {
                 let reason = Reason::NameTaken {
                     kind: declared.kind,
                     name: declared.name.to_string(),
@@ -328,11 +337,10 @@ impl Links<'_> {
 
     fn reference(&mut self, reference: &Reference<'_>) {
         let (kind, name) = reference.to;
-        let Some(target) = self.declared.iter().find(|one| one.kind == kind && one.name == *name) else {
-            let known: BTreeSet<&str> =
-                self.declared.iter().filter(|one| one.kind == kind).map(|one| one.name.as_str()).collect();
-            let suggestion = nearest(name.as_str(), known.iter().copied()).map(str::to_owned);
-            let known = known.into_iter().take(NAMES_SHOWN_MAX).map(str::to_owned).collect();
+        let Some(target) = self.find(kind, name) else {
+            let known = self.named.get(&kind).into_iter().flatten().map(|(name, _)| name.as_str());
+            let suggestion = nearest(name.as_str(), known.clone()).map(str::to_owned);
+            let known = known.take(NAMES_SHOWN_MAX).map(str::to_owned).collect();
             let reason = Reason::UnknownReference { kind, name: name.to_string(), suggestion, known };
             return self.push(reference.from, &reference.path, reason);
         };
@@ -353,8 +361,12 @@ impl Links<'_> {
 
     /// Where the document of a resource is.
     fn place(&self, kind: Kind, name: &ResourceName) -> Place {
-        let declared = self.declared.iter().find(|one| one.kind == kind && one.name == *name);
-        declared.map(|one| one.place.clone()).unwrap_or_default()
+        self.find(kind, name).map(|one| one.place.clone()).unwrap_or_default()
+    }
+
+    /// The first document of a name.
+    fn find(&self, kind: Kind, name: &ResourceName) -> Option<&'a Declared> {
+        self.named.get(&kind)?.get(name).copied()
     }
 
     fn push(&mut self, (kind, name): (Kind, &ResourceName), path: &Path, reason: Reason) {

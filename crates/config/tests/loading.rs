@@ -94,11 +94,12 @@ fn what_cannot_be_read_is_named_beside_what_is_wrong_elsewhere() {
 fn files_have_a_largest_size_and_number() {
     let folder = tempfile::tempdir().expect("a folder");
     let size = FILE_BYTES_MAX.as_usize();
-    let exact = format!("{}#{}", server("a"), "x".repeat(size - server("a").len() - 1));
-    assert!(load(&[write(folder.path(), "exact.yaml", &exact)]).is_ok());
-    let errors = refusal(&[write(folder.path(), "large.yaml", &format!("{exact}x"))]);
+    let mut exact = r#"{"kind": "ToolServer", "name": "a", "spec": {"urls": ["http://127.0.0.1/"]}}"#.to_owned();
+    exact.push_str(&" ".repeat(size - exact.len()));
+    assert!(load(&[write(folder.path(), "exact.json", &exact)]).is_ok());
+    let errors = refusal(&[write(folder.path(), "large.json", &format!("{exact} "))]);
     assert!(
-        errors.to_string().ends_with("large.yaml: the file has more than 1MiB, the most allowed is 1MiB"),
+        errors.to_string().ends_with("large.json: the file has more than 32MiB, the most allowed is 32MiB"),
         "{errors}"
     );
 
@@ -110,12 +111,12 @@ fn files_have_a_largest_size_and_number() {
     assert_eq!(errors.to_string(), "the set has 1001 files, the most allowed is 1000");
 
     let heavy = tempfile::tempdir().expect("a folder");
-    let comment = format!("#{}", "x".repeat(size - 1));
+    let nothing = " ".repeat(size);
     for index in 0..=TOTAL_BYTES_MAX.0 / FILE_BYTES_MAX.0 {
-        write(heavy.path(), &format!("{index}.yaml"), &comment);
+        write(heavy.path(), &format!("{index}.json"), &nothing);
     }
     let errors = refusal(&[heavy.path().to_path_buf()]);
-    assert_eq!(errors.to_string(), "the set has more than 16MiB, the most allowed is 16MiB");
+    assert_eq!(errors.to_string(), "the set has more than 56MiB, the most allowed is 56MiB");
 }
 
 #[test]
@@ -135,7 +136,7 @@ fn a_set_has_a_largest_number_of_documents() {
         .map(|chunk| Source { file: "many.yaml".into(), text: String::from_utf8_lossy(chunk).into_owned() })
         .collect();
     let errors = parse(&sources).expect_err("it is refused");
-    assert!(errors.to_string().contains("the set has 10001 documents, the most allowed is 10000"), "{errors}");
+    assert_eq!(errors.to_string(), "the set has 10001 documents beside API keys, the most allowed is 10000");
 }
 
 #[test]
