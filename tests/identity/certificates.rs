@@ -78,6 +78,30 @@ impl Authority {
         Ok(fs::write(key, own.serialize_pem())?)
     }
 
+    /// A server's certificate for `localhost` and 127.0.0.1.
+    pub(crate) fn server(&self) -> anyhow::Result<Identity> {
+        let params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        let own = KeyPair::generate()?;
+        Ok(Identity { certificate: params.signed_by(&own, &self.issuer)?.der().clone(), key: key_of(&own) })
+    }
+
+    /// Writes a workload's certificate and key to PEM files, over what is there.
+    pub(crate) fn write_workload(
+        &self,
+        id: &str,
+        certificate: &Path,
+        key: &Path,
+    ) -> anyhow::Result<CertificateDer<'static>> {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(id.try_into()?)];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let own = KeyPair::generate()?;
+        let made = params.signed_by(&own, &self.issuer)?;
+        replace(key, &own.serialize_pem())?;
+        replace(certificate, &made.pem())?;
+        Ok(made.der().clone())
+    }
+
     /// The certificate of the workload with this SPIFFE id.
     pub(crate) fn workload(&self, id: &str) -> anyhow::Result<Identity> {
         self.leaf(vec![SanType::URI(id.try_into()?)])
@@ -91,8 +115,10 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let own = KeyPair::generate()?;
-        let certificate = params.signed_by(&own, &self.issuer)?.der().clone();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.serialize_der()));
-        Ok(Identity { certificate, key })
+        Ok(Identity { certificate: params.signed_by(&own, &self.issuer)?.der().clone(), key: key_of(&own) })
     }
+}
+
+fn key_of(pair: &KeyPair) -> PrivateKeyDer<'static> {
+    PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pair.serialize_der()))
 }

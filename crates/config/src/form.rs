@@ -133,11 +133,26 @@ pub(crate) struct ToolServerForm {
     /// What a server at `urls` is shown of this node, so that it lets it in. By default nothing.
     #[schemars(extend("default" = "none"))]
     pub(crate) credential: Option<CredentialForm>,
+    /// What holds for servers over `https`: whom they are held against, and the certificate that they are shown.
+    pub(crate) tls: Option<OutgoingTlsForm>,
     /// Headers that are added to each request to the server, such as an API key. Each value is the text itself, `env:NAME`
     /// for an environment variable, or `file:PATH` for a file, which is read again when it changes; values never appear
     /// in logs or errors. Headers that the protocol itself sets are refused.
     #[schemars(extend("maxProperties" = HEADERS_MAX, "x-secret" = true))]
     pub(crate) headers: Option<BTreeMap<String, String>>,
+}
+
+/// The files of connections to a server. They are loaded again when they change. A relative path begins at the folder of
+/// the document's file.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct OutgoingTlsForm {
+    /// A PEM file with the certificate chain that the server is shown where it asks for one, the leaf first.
+    pub(crate) certificate: Option<String>,
+    /// A PEM file with the private key of `certificate`.
+    pub(crate) key: Option<String>,
+    /// A PEM file with the certificates that the server's is held against, instead of the system's.
+    pub(crate) ca: Option<String>,
 }
 
 /// An API that an OpenAPI document describes: its operations become tools.

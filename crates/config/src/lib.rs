@@ -40,8 +40,8 @@ pub use openapi::OpenApiConnection;
 pub use read::{API_KEYS_MAX, DOCUMENTS_MAX, FILE_BYTES_MAX, FILES_MAX, Source, TOTAL_BYTES_MAX, load, parse};
 pub use resource::{
     Access, ApiKey, ClientCertificates, Connection, Denied, Draw, Era, HttpConnection, Issuer, Kind, Listener, Member,
-    Naming, Policy, Requires, Tenant, TlsFiles, ToolServer, Toolset, Toolsets, Transport, TrustedIssuers, Version,
-    identity,
+    Naming, OutgoingTls, Policy, Requires, Tenant, TlsFiles, ToolServer, Toolset, Toolsets, Transport, TrustedIssuers,
+    Version, identity,
 };
 pub use schema::schema;
 pub use secret::SecretSource;

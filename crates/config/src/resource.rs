@@ -124,12 +124,23 @@ pub struct ToolServer {
     pub tenant: TenantId,
     /// Where it is.
     pub connection: Connection,
+    /// What connections to it are made with.
+    pub tls: OutgoingTls,
     /// The protocol era it speaks.
     pub era: Era,
     /// How its replicas' health is judged.
     pub health: HealthConfig,
     /// The limits towards it.
     pub limits: ToolServerLimits,
+}
+
+/// The files of connections to a server over TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutgoingTls {
+    /// The certificates that the server's is held against, instead of the node's.
+    pub ca: Option<PathBuf>,
+    /// The certificate chain that it is shown where it asks for one, and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 /// Where a tool server is, and how it is spoken to.
@@ -261,10 +272,21 @@ impl ToolServer {
             name,
             tenant: TenantId::default(),
             connection,
+            tls: OutgoingTls::default(),
             era,
             health: HealthConfig::DEFAULTS,
             limits: ToolServerLimits::DEFAULTS,
         }
+    }
+}
+
+// === impl OutgoingTls ===
+
+impl OutgoingTls {
+    /// Lists its files.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let pair = self.certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
+        self.ca.iter().chain(pair).map(PathBuf::as_path)
     }
 }
 

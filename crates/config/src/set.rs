@@ -115,7 +115,8 @@ impl ResourceSet {
     /// Lists the files that resources name and are made of, each once, sorted.
     #[must_use]
     pub fn named_files(&self) -> Vec<PathBuf> {
-        let of_servers = self.resources.tool_servers.iter().flat_map(|server| server.connection.files());
+        let servers = self.resources.tool_servers.iter();
+        let of_servers = servers.flat_map(|server| server.connection.files().chain(server.tls.files()));
         let of_issuers = self.resources.issuers.iter().flat_map(Issuer::files);
         let mut files: Vec<PathBuf> = of_servers.chain(of_issuers).map(PathBuf::from).collect();
         files.sort();

@@ -95,6 +95,9 @@ fn what_a_document_says_is_what_comes_out() {
     assert_eq!(search.health.unhealthy_after, 2);
     assert_eq!(search.limits.items, 500);
     assert_eq!(http.headers[0].read().expect("it is there"), "not-a-real-key");
+    let tls = |file: &str| folder("accepted").join("tls").join(file);
+    assert_eq!(search.tls.certificate, Some((tls("search.pem"), tls("search.key"))), "relative to the file");
+    assert_eq!(search.tls.ca, Some(tls("search-ca.pem")));
     assert!(!format!("{search:?}").contains("not-a-real-key"), "Debug shows a secret");
 
     let local = set.tool_servers().iter().find(|server| server.name.as_str() == "local").expect("it is there");
@@ -115,7 +118,7 @@ fn what_a_document_says_is_what_comes_out() {
     let files: Vec<&Path> = api.files().collect();
     assert_eq!(files, [folder("accepted").join("shop.yaml"), folder("accepted").join("secrets/key")]);
     assert!(!format!("{shop:?}").contains("not-a-real-word"), "Debug shows a secret");
-    assert_eq!(set.named_files().len(), 11, "with those of issuers");
+    assert_eq!(set.named_files().len(), 14, "with those of issuers");
 
     let toolset = &set.toolsets()[0];
     assert_eq!(toolset.naming, Naming::OnCollision, "the default with two servers");

@@ -24,7 +24,7 @@ use tokio_rustls::client::TlsStream;
 use crate::alpn_protocols;
 use crate::error::{LoadError, Reason};
 use crate::files::{self, Pair, Seen};
-use crate::watch::Reload;
+use crate::watch::{Reload, Watch, WatchConfig};
 
 /// Whom a client trusts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct ClientCertificate {
 #[derive(Clone)]
 pub struct ClientTls {
     shared: Arc<Shared>,
+    /// Ends with the last clone that has it.
+    watch: Option<Arc<Watch>>,
 }
 
 struct Shared {
@@ -115,7 +117,17 @@ impl ClientTls {
         let current = sources.parse(&content, native.clone(), &provider)?;
         let seen = Mutex::new(Seen::new(files::fingerprint(&content)));
         let current = ArcSwap::from_pointee(current);
-        Ok(Self { shared: Arc::new(Shared { sources, provider, native, native_failures, current, seen }) })
+        let shared = Arc::new(Shared { sources, provider, native, native_failures, current, seen });
+        Ok(Self { shared, watch: None })
+    }
+
+    /// As [`Self::watch`], for as long as there is a clone of what is returned.
+    #[must_use]
+    pub fn watched(self, config: WatchConfig, report: impl Fn(Reload) + Send + 'static) -> Self {
+        // The watch has a clone without itself, which else would keep it for ever.
+        let bare = Self { shared: self.shared, watch: None };
+        let watch = Some(Arc::new(bare.watch(config, report)));
+        Self { watch, ..bare }
     }
 
     /// Shakes hands with a server that has to prove to be `host` (a name, or an address without
@@ -181,6 +193,7 @@ impl fmt::Debug for ClientTls {
         f.debug_struct("ClientTls")
             .field("roots", &self.roots())
             .field("certificate", &self.shared.sources.certificate)
+            .field("watched", &self.watch.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 use url::Url;
 
-use super::{Head, Order, Site, credential, openapi, secret, stdio};
+use super::{Head, Order, Site, credential, file, openapi, secret, stdio};
 use crate::credential::{Credential, HeaderSource};
 use crate::error::{Reason, shown};
-use crate::form::{ToolServerForm, URLS_MAX};
+use crate::form::{OutgoingTlsForm, ToolServerForm, URLS_MAX};
 use crate::limits::{HealthConfig, ToolServerLimits};
 use crate::node::Path;
 use crate::report::Report;
-use crate::resource::{Connection, Era, HttpConnection, ToolServer};
+use crate::resource::{Connection, Era, HttpConnection, OutgoingTls, ToolServer};
 
 /// The longest URL in characters; servers refuse request lines of about 8 KiB.
 const URL_CHARS_MAX: usize = 2048;
@@ -30,9 +30,14 @@ pub(super) fn compile(
     let health = health(&form, &at.key("health"), report);
     let limits = limits(&form, &at.key("limits"), report);
     let era = form.era.map(Era::from);
+    let tls_given = form.tls.is_some();
+    let tls = form.tls.as_ref().map(|given| tls(given, site, report)).unwrap_or_default();
     let connection = connection(form, site, report)?;
+    if tls_given {
+        check_encrypted(&connection, &at.key("tls"), report);
+    }
     let era = era.unwrap_or(Era::default_for(&connection));
-    Some(ToolServer { name: head.name, tenant: head.tenant, connection, era, health, limits })
+    Some(ToolServer { name: head.name, tenant: head.tenant, connection, tls, era, health, limits })
 }
 
 /// Where the server is: exactly one of the keys that say so.
@@ -97,6 +102,36 @@ fn http(
         None => Credential::None,
     };
     Some(Connection::Http(HttpConnection { urls, transport, credential, headers }))
+}
+
+fn tls(form: &OutgoingTlsForm, site: &Site<'_>, report: &mut Report<'_>) -> OutgoingTls {
+    let at = site.at.key("tls");
+    let mut one = |key: &str, text: &Option<String>| report.accept(&at.key(key), file(text.as_deref()?, site));
+    let (ca, certificate, key) = (one("ca", &form.ca), one("certificate", &form.certificate), one("key", &form.key));
+    let conflict = |message: &str| Reason::Conflict { message: message.to_owned() };
+    match (&form.certificate, &form.key) {
+        (Some(_), None) => report.push(&at.key("key"), conflict("a certificate is nothing without its key: name both")),
+        (None, Some(_)) => {
+            report.push(&at.key("certificate"), conflict("a key is nothing without its certificate: name both"));
+        }
+        (None, None) if form.ca.is_none() => {
+            report.push(&at, conflict("it says nothing: name ca, or certificate and key"))
+        }
+        (Some(_), Some(_)) | (None, None) => {}
+    }
+    OutgoingTls { ca, certificate: certificate.zip(key) }
+}
+
+/// Whether there is a connection that certificates are for. Where an API is may be in its document.
+fn check_encrypted(connection: &Connection, at: &Path, report: &mut Report<'_>) {
+    let message = match connection {
+        Connection::Stdio(_) => "tls is for servers over https: a program has no connection",
+        Connection::Http(http) if http.urls.iter().all(|url| url.scheme() != "https") => {
+            "tls is for servers over https, and none of the urls is one"
+        }
+        Connection::Http(_) | Connection::OpenApi(_) => return,
+    };
+    report.push(at, Reason::Conflict { message: message.to_owned() });
 }
 
 /// Checks the URL of a tool server, as documents and `--mcp NAME=URL` give it.

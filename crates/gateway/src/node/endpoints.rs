@@ -1,13 +1,15 @@
 //! What tool servers are reached by: an HTTP client and a credential per server, and an endpoint per replica.
 //!
-//! The certificates that servers are held against are loaded once, when the first of them speaks TLS.
+//! The certificates that servers are held against are loaded once, when the first of them speaks TLS. A server that has
+//! files of its own has a client of its own, which loads them again when they change, for new connections.
 
 use http::HeaderMap;
-use quorate_config::{HttpConnection, OpenApiConnection, ToolServer};
+use quorate_config::{HttpConnection, OpenApiConnection, OutgoingTls, ToolServer};
 use quorate_http::client;
 use quorate_openapi::Api;
 use quorate_runtime::upstream;
-use quorate_tls::{ClientOptions, ClientTls};
+use quorate_runtime::upstream::credential::Unreadable;
+use quorate_tls::{ClientCertificate, ClientOptions, ClientTls, Reload, WatchConfig};
 
 use super::{Error, Gateway};
 
@@ -53,7 +55,36 @@ impl Gateway {
             idle_per_host_max: usize::try_from(server.limits.connections).unwrap_or(usize::MAX),
             ..client::DEFAULTS
         };
-        Ok(client::Client::new(&config, self.client_tls(urls)?))
+        Ok(client::Client::new(&config, self.outgoing(server, urls)?))
+    }
+
+    /// What connections to a server are made with.
+    fn outgoing(&self, server: &ToolServer, urls: &[url::Url]) -> Result<ClientTls, Error> {
+        let OutgoingTls { ca, certificate } = &server.tls;
+        if ca.is_none() && certificate.is_none() {
+            return self.client_tls(urls);
+        }
+        let options = match ca {
+            Some(ca) => ClientOptions { native_roots: false, extra_roots: Some(ca.clone()) },
+            None => self.shared.tls.clone(),
+        };
+        let loaded = match certificate.clone() {
+            Some((certificate, key)) => ClientTls::load_mutual(&options, ClientCertificate { certificate, key }),
+            None => ClientTls::load(&options),
+        };
+        let tls = loaded.map_err(|error| Error::Credential {
+            server: server.name.clone(),
+            source: Unreadable { message: format!("spec.tls: {error}") },
+        })?;
+        let server = server.name.clone();
+        Ok(tls.watched(WatchConfig::default(), move |reload| match reload {
+            Reload::Refused(error) => {
+                tracing::error!(%server, %error, "a changed file of tls is refused; what was in use stays in use");
+            }
+            Reload::Replaced | Reload::TrustReplaced(_) | Reload::CrlExpired { .. } => {
+                tracing::info!(%server, "the changed files of tls are in use for new connections");
+            }
+        }))
     }
 
     /// What the certificates of `urls` are held against; nothing where they have none.

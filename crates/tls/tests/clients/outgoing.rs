@@ -79,6 +79,30 @@ async fn a_replaced_certificate_is_presented_from_then_on_and_a_bad_one_never() 
 }
 
 #[tokio::test]
+async fn a_client_that_watches_does_so_as_long_as_it_is_there() {
+    let root = Authority::root("one");
+    let world = World::new().trusting("one.test", &[&root]);
+    let server = world.load();
+    let (sender, mut reports) = mpsc::channel(8);
+    let config = WatchConfig { poll_interval: Duration::from_millis(20), quiet: Duration::from_millis(1) };
+    let client = ClientTls::load_mutual(&options(&world), write(&world, &root.issue(FIRST))).unwrap();
+    let client = client.watched(config, move |reload| sender.try_send(reload).unwrap_or_default());
+    let clone = client.clone();
+    drop(client);
+
+    write(&world, &root.issue(SECOND));
+    // The files do not fit each other between two writes, which may be told of.
+    while seen(&server, &clone).await != Ok(SECOND.to_owned()) {
+        tokio::time::timeout(Duration::from_secs(20), reports.recv()).await.expect("a change is noticed");
+    }
+
+    drop(clone);
+    // The task ends with it, and what it reports to.
+    let end = async { while reports.recv().await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(20), end).await.expect("the watch ends");
+}
+
+#[tokio::test]
 async fn replaced_roots_decide_over_the_next_connection() {
     let root = Authority::root("one");
     let world = World::new().trusting("one.test", &[&root]).optional();
