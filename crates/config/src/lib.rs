@@ -37,7 +37,7 @@ pub use credential::{ClientAuth, ClientCredentials, Credential, HeaderSource};
 pub use error::{Errors, Problem, Reason};
 pub use limits::{HealthConfig, ListenerLimits, StdioLimits, ToolServerLimits};
 pub use openapi::OpenApiConnection;
-pub use read::{API_KEYS_MAX, DOCUMENTS_MAX, FILE_BYTES_MAX, FILES_MAX, Source, TOTAL_BYTES_MAX, load, parse};
+pub use read::{API_KEYS_MAX, DOCUMENTS_MAX, FILE_BYTES_MAX, FILES_MAX, Loader, Source, TOTAL_BYTES_MAX, load, parse};
 pub use resource::{
     Access, ApiKey, ClientCertificates, Connection, Denied, Draw, Era, HttpConnection, Issuer, Kind, Listener, Member,
     Naming, OutgoingTls, Policy, Requires, Tenant, TlsFiles, ToolServer, Toolset, Toolsets, Transport, TrustedIssuers,

@@ -4,13 +4,17 @@
 //! subfolders and hidden entries (Kubernetes keeps the real files of a mounted `ConfigMap` in
 //! such). Each file is read once, however many ways lead to it. Every size and number is bounded.
 //!
-//! A hundred thousand API keys are a usual set, so the tree of a document is gone when the next one is read; to tell the
-//! line of a problem that only the whole set shows, its file is parsed again.
+//! A hundred thousand API keys are a usual set. So the tree of a document is gone when the next one is read; to tell the
+//! line of a problem that only the whole set shows, its file is parsed again. And whoever loads again and again has a
+//! [`Loader`], which reads every file and looks only at documents of those that changed.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Read as _;
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
 
 use quorate_types::{ByteSize, TenantId};
 
@@ -42,14 +46,20 @@ pub struct Source {
     pub text: String,
 }
 
+/// Loads a set again and again: documents of files that are as they were are not looked at anew.
+#[derive(Default)]
+pub struct Loader {
+    /// Files without problems of their own, as they were read last.
+    known: HashMap<PathBuf, Known>,
+    hasher: RandomState,
+}
+
 /// Reads and checks all resources of these files and folders.
 ///
 /// # Errors
 /// [`Errors`] has every problem of every file.
 pub fn load(paths: &[PathBuf]) -> Result<ResourceSet, Errors> {
-    let mut problems = Vec::new();
-    let sources = read_all(paths, &mut problems);
-    finish(&sources, problems)
+    Loader::default().load(paths)
 }
 
 /// Checks texts that were read already.
@@ -57,17 +67,34 @@ pub fn load(paths: &[PathBuf]) -> Result<ResourceSet, Errors> {
 /// # Errors
 /// [`Errors`] has every problem of every text.
 pub fn parse(sources: &[Source]) -> Result<ResourceSet, Errors> {
-    finish(sources, Vec::new())
+    let mut read = Read::default();
+    for source in sources {
+        read.source(source);
+    }
+    read.finish(sources)
+}
+
+/// A file as it was read.
+struct Known {
+    /// Of its text: length and hash.
+    fingerprint: (usize, u64),
+    documents: Documents,
+}
+
+/// The documents of a file, or of all.
+#[derive(Clone, Default)]
+struct Documents {
+    resources: Resources,
+    declared: Vec<Declared>,
+    /// How many there are, those beyond the bounds included.
+    api_keys: usize,
+    others: usize,
 }
 
 /// What has been read of a set.
 #[derive(Default)]
 struct Read {
-    resources: Resources,
-    declared: Vec<Declared>,
-    /// Documents, those beyond the bounds included.
-    api_keys: usize,
-    others: usize,
+    documents: Documents,
     problems: Vec<Problem>,
 }
 
@@ -78,41 +105,76 @@ struct Lines<'a> {
     parsed: RefCell<Option<(usize, Vec<Option<Node>>)>>,
 }
 
-fn finish(sources: &[Source], problems: Vec<Problem>) -> Result<ResourceSet, Errors> {
-    let mut read = Read { problems, ..Read::default() };
-    for source in sources {
-        read.source(source);
-    }
-    read.check_counts();
-    let Read { resources, declared, mut problems, .. } = read;
-    let lines = Lines { sources, parsed: RefCell::default() };
-    let line_of = |place: &Place, path: &node::Path, within: Option<usize>| lines.find(place, path, within);
-    let mut checked = resources.check(&declared, &line_of);
-    problems.append(&mut checked.problems);
-    problems.sort_by_cached_key(|problem| order(problem, sources));
-    checked.problems = problems;
-    ResourceSet::of_checked(resources, checked)
-}
-
 /// Brings the problems of a document's links beside those of its values.
 fn order(problem: &Problem, sources: &[Source]) -> (usize, usize, usize) {
     let file = sources.iter().position(|source| Some(&source.file) == problem.place.file.as_ref());
     (file.map_or(0, |index| index + 1), problem.place.document.unwrap_or(0), problem.place.line.unwrap_or(0))
 }
 
+// === impl Loader ===
+
+impl Loader {
+    /// Reads and checks all resources of these files and folders, as [`load`] does.
+    ///
+    /// # Errors
+    /// [`Errors`] has every problem of every file.
+    pub fn load(&mut self, paths: &[PathBuf]) -> Result<ResourceSet, Errors> {
+        let mut problems = Vec::new();
+        let sources = read_all(paths, &mut problems);
+        let mut read = Read { problems, ..Read::default() };
+        // Files that are gone are forgotten.
+        let mut before = std::mem::take(&mut self.known);
+        for source in &sources {
+            let fingerprint = (source.text.len(), self.hasher.hash_one(&source.text));
+            let known = before.remove(&source.file).filter(|known| known.fingerprint == fingerprint);
+            let known = match known {
+                Some(known) => {
+                    read.documents.append(known.documents.clone());
+                    Some(known)
+                }
+                None => read.source(source).map(|documents| Known { fingerprint, documents }),
+            };
+            self.known.extend(known.map(|known| (source.file.clone(), known)));
+        }
+        read.finish(&sources)
+    }
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader").field("known", &self.known.len()).finish_non_exhaustive()
+    }
+}
+
+// === impl Documents ===
+
+impl Documents {
+    fn append(&mut self, other: Self) {
+        self.resources.append(other.resources);
+        self.declared.extend(other.declared);
+        self.api_keys += other.api_keys;
+        self.others += other.others;
+    }
+}
+
 // === impl Read ===
 
 impl Read {
-    fn source(&mut self, source: &Source) {
+    /// Reads the documents of a text, and returns them where nothing is wrong with them.
+    fn source(&mut self, source: &Source) -> Option<Documents> {
+        let (problems, mut documents) = (self.problems.len(), Documents::default());
         let mut count = 0;
         node::each(&source.text, format_of(&source.file), |document| {
             count += 1;
             let place = Place { file: Some(source.file.clone()), document: Some(count), ..Place::default() };
-            self.document(document, place);
+            self.document(document, place, &mut documents);
         });
+        let read = (self.problems.len() == problems).then(|| documents.clone());
+        self.documents.append(documents);
+        read
     }
 
-    fn document(&mut self, document: Result<Node, SyntaxError>, place: Place) {
+    fn document(&mut self, document: Result<Node, SyntaxError>, place: Place, documents: &mut Documents) {
         let node = match document {
             Ok(node) => node,
             Err(error) => {
@@ -121,24 +183,40 @@ impl Read {
             }
         };
         let is_api_key = node.get("kind").and_then(Node::as_text) == Some(Kind::ApiKey.as_str());
-        let (count, max) =
-            if is_api_key { (&mut self.api_keys, API_KEYS_MAX) } else { (&mut self.others, DOCUMENTS_MAX) };
+        let (count, before, max) = if is_api_key {
+            (&mut documents.api_keys, self.documents.api_keys, API_KEYS_MAX)
+        } else {
+            (&mut documents.others, self.documents.others, DOCUMENTS_MAX)
+        };
         *count += 1;
         // Those beyond are counted only: the set is refused.
-        if *count > max {
+        if before + *count > max {
             return;
         }
         let compiled = compile::compile(&node, place, &mut self.problems);
-        self.declared.extend(declared(&compiled));
+        documents.declared.extend(declared(&compiled));
         if let Some(resource) = compiled.resource {
-            put(&mut self.resources, resource);
+            put(&mut documents.resources, resource);
         }
+    }
+
+    /// Checks the whole set.
+    fn finish(mut self, sources: &[Source]) -> Result<ResourceSet, Errors> {
+        self.check_counts();
+        let Self { documents: Documents { resources, declared, .. }, mut problems } = self;
+        let lines = Lines { sources, parsed: RefCell::default() };
+        let line_of = |place: &Place, path: &node::Path, within: Option<usize>| lines.find(place, path, within);
+        let mut checked = resources.check(&declared, &line_of);
+        problems.append(&mut checked.problems);
+        problems.sort_by_cached_key(|problem| order(problem, sources));
+        checked.problems = problems;
+        ResourceSet::of_checked(resources, checked)
     }
 
     fn check_counts(&mut self) {
         for (count, max, what) in [
-            (self.others, DOCUMENTS_MAX, "documents beside API keys"),
-            (self.api_keys, API_KEYS_MAX, "documents with API keys"),
+            (self.documents.others, DOCUMENTS_MAX, "documents beside API keys"),
+            (self.documents.api_keys, API_KEYS_MAX, "documents with API keys"),
         ] {
             if count > max {
                 let reason =
@@ -190,7 +268,7 @@ fn put(resources: &mut Resources, resource: Resource) {
         Resource::ToolServer(one) => resources.tool_servers.push(one),
         Resource::Toolset(one) => resources.toolsets.push(one),
         Resource::Issuer(one) => resources.issuers.push(one),
-        Resource::ApiKey(one) => resources.api_keys.push(one),
+        Resource::ApiKey(one) => resources.api_keys.push(Arc::new(one)),
         Resource::Tenant(one) => resources.tenants.push(one),
         Resource::Policy(one) => resources.policies.push(one),
     }

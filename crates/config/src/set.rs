@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use quorate_policy::Policies;
 use quorate_types::{ResourceName, TenantId};
@@ -44,8 +45,8 @@ pub struct Resources {
     pub toolsets: Vec<Toolset>,
     /// Those that vouch for callers.
     pub issuers: Vec<Issuer>,
-    /// What lets agents in by themselves.
-    pub api_keys: Vec<ApiKey>,
+    /// What lets agents in by themselves. Shared, because there are many, and few of them change from set to set.
+    pub api_keys: Vec<Arc<ApiKey>>,
     /// What operators say of tenants.
     pub tenants: Vec<Tenant>,
     /// What callers may do.
@@ -144,7 +145,7 @@ impl ResourceSet {
 
     /// Returns the API keys, sorted by name.
     #[must_use]
-    pub fn api_keys(&self) -> &[ApiKey] {
+    pub fn api_keys(&self) -> &[Arc<ApiKey>] {
         &self.resources.api_keys
     }
 
@@ -214,6 +215,17 @@ impl Resources {
         }
         let compiled = links.policies(self);
         Checked { problems: links.problems, compiled }
+    }
+
+    /// Adds those of another set.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.listeners.extend(other.listeners);
+        self.tool_servers.extend(other.tool_servers);
+        self.toolsets.extend(other.toolsets);
+        self.issuers.extend(other.issuers);
+        self.api_keys.extend(other.api_keys);
+        self.tenants.extend(other.tenants);
+        self.policies.extend(other.policies);
     }
 
     fn sorted(mut self) -> Self {

@@ -1,8 +1,9 @@
 //! As many API keys as a set may have: they are read, told apart, and refused with their lines.
 
 use std::fs;
+use std::sync::Arc;
 
-use quorate_config::{API_KEYS_MAX, Errors, FILE_BYTES_MAX, ResourceSet, Source, load, parse};
+use quorate_config::{API_KEYS_MAX, Errors, FILE_BYTES_MAX, Loader, ResourceSet, Source, load, parse};
 
 /// Documents of one file of a folder.
 const PER_FILE: usize = 50;
@@ -90,4 +91,42 @@ fn what_is_wrong_with_a_few_of_many_keys_in_a_folder_is_told_with_their_lines() 
         ),
     ];
     assert_eq!(errors.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_loader_says_what_a_first_load_would_and_looks_only_at_files_that_changed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let paths = [folder.path().to_path_buf()];
+    let write = |name: &str, numbers: std::ops::Range<usize>| {
+        let text: String = numbers.map(|number| format!("---\n{}", document(number))).collect();
+        fs::write(folder.path().join(name), text).expect("writes");
+    };
+    let mut loader = Loader::default();
+    let mut check = |what: &str| {
+        let loaded = loader.load(&paths);
+        assert_eq!(loaded, load(&paths), "{what}");
+        loaded
+    };
+    write("a.yaml", 0..20);
+    write("b.yaml", 20..40);
+    let first = check("at first").expect("it is valid");
+
+    write("b.yaml", 20..39);
+    let second = check("a key less").expect("it is valid");
+    let kept = |key: &Arc<_>| first.api_keys().iter().any(|other| Arc::ptr_eq(key, other));
+    assert_eq!((second.api_keys().len(), second.api_keys().iter().filter(|key| kept(key)).count()), (39, 20));
+    assert_eq!(first.difference(&second).removed, ["ApiKey/key-39"]);
+
+    write("b.yaml", 19..39);
+    check("a name twice, in one file that is known and one that is not").expect_err("it is refused");
+    check("the same again, both files known").expect_err("it is refused");
+    fs::write(folder.path().join("b.yaml"), "kind: ApiKey\nname: Wrong\n").expect("writes");
+    check("a file with a problem").expect_err("it is refused");
+    check("the same again").expect_err("it is refused");
+    fs::rename(folder.path().join("a.yaml"), folder.path().join("c.yaml")).expect("renames");
+    write("b.yaml", 40..60);
+    let last = check("a file under another name").expect("it is valid");
+    assert_eq!(last.api_keys().len(), 40);
+    fs::remove_file(folder.path().join("c.yaml")).expect("removes");
+    check("a file less").expect("it is valid");
 }

@@ -560,7 +560,9 @@ fn lists_changed(session: &session::Handle) {
     }
 }
 
-/// Who is known, and what they may do.
-fn rules(resources: &ResourceSet) -> (&[Issuer], &[ApiKey], &[Tenant], &[Policy]) {
+/// What says who is known, and what they may do.
+type Rules<'a> = (&'a [Issuer], &'a [Arc<ApiKey>], &'a [Tenant], &'a [Policy]);
+
+fn rules(resources: &ResourceSet) -> Rules<'_> {
     (resources.issuers(), resources.api_keys(), resources.tenants(), resources.policies())
 }

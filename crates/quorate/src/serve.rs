@@ -4,11 +4,14 @@
 //! source and a policy every request is refused, and the log says at start which flag would
 //! change that.
 
+use std::sync::{Mutex, PoisonError};
+
+use quorate_config::Loader;
 use quorate_gateway::authenticate::Development;
 
 use crate::cli::ServeArgs;
 use crate::exit::Failure;
-use crate::run::{Plan, load_files, start, until_stopped};
+use crate::run::{Plan, of_config, start, until_stopped};
 
 /// Runs the command.
 ///
@@ -16,8 +19,12 @@ use crate::run::{Plan, load_files, start, until_stopped};
 /// [`Failure`] with what to do about it.
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let development = if args.development_identity { Development::Loopback } else { Development::Off };
-    let files = args.files.clone();
-    let load = move || load_files(&files);
+    let (files, loader) = (args.files.clone(), Mutex::new(Loader::default()));
+    let load = move || {
+        // A loader that somebody panicked over only knows fewer files.
+        let mut loader = loader.lock().unwrap_or_else(PoisonError::into_inner);
+        loader.load(&files).map_err(|errors| of_config(&errors))
+    };
     let plan = Plan { node: args.node, development, allow_all: args.allow_all, admin: args.admin, files: args.files };
     let running = start(plan, &load).await?;
     let resources = load()?;

@@ -87,7 +87,7 @@ fn summary(resources: &ResourceSet) -> String {
     text.extend(resources.tool_servers().iter().map(server));
     text.extend(resources.toolsets().iter().map(toolset));
     text.extend(resources.issuers().iter().map(issuer));
-    text.extend(resources.api_keys().iter().map(api_key));
+    text.extend(resources.api_keys().iter().map(|one| api_key(one)));
     text.extend(resources.tenants().iter().map(tenant));
     text.extend(resources.policies().iter().map(policy));
     text

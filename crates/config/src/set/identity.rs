@@ -5,6 +5,7 @@
 //! that has to change or came second.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use quorate_types::ResourceName;
 
@@ -164,7 +165,7 @@ impl Links<'_> {
     }
 
     /// A presented key names itself by its id.
-    pub(super) fn key_ids(&mut self, api_keys: &[ApiKey]) {
+    pub(super) fn key_ids(&mut self, api_keys: &[Arc<ApiKey>]) {
         let mut first: BTreeMap<&str, (&ApiKey, usize)> = BTreeMap::new();
         for api_key in api_keys {
             for (index, secret) in api_key.secrets.iter().enumerate() {

@@ -113,7 +113,7 @@ impl Gateway {
     ) -> Result<Identities, Error> {
         let issuers = resources.issuers().iter().filter_map(|issuer| self.issuer(issuer).transpose());
         let issuers = before.issuers.renewed(issuers.collect::<Result<Vec<_>, Error>>()?).map_err(Invalid::Issuers)?;
-        let keys = resources.api_keys().iter().map(key).collect::<Result<Vec<_>, Invalid>>()?;
+        let keys = resources.api_keys().iter().map(|one| key(one)).collect::<Result<Vec<_>, Invalid>>()?;
         let mac_key = match &self.shared.mac_key {
             Some(mac_key) => mac_key.clone(),
             None if keys.is_empty() => unused(),
