@@ -4,15 +4,19 @@
 //! [`Timing::poll`]; notifications of the system only make it happen sooner. So a change is seen
 //! however it is made: written in place, renamed over (editors), swapped by a symbolic link
 //! (Kubernetes `ConfigMap`), on a network file system without notifications. A burst of changes is
-//! one change: it is over when two hashes, [`Timing::quiet`] apart, agree.
+//! one change: it is over when two hashes, [`Timing::quiet`] apart, agree. A set may have megabytes, so a file is not
+//! read again whose inode the system says is untouched since long before it was read last.
 //!
 //! The watcher does not load; whoever is told loads, and a set that is refused stays unreported
 //! until its files change again. Nothing runs while nobody awaits [`Watcher::changed`].
 
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
@@ -37,6 +41,7 @@ pub struct Watcher {
     /// Files that the resources themselves name.
     named: Arc<[PathBuf]>,
     timing: Timing,
+    contents: Arc<Mutex<Contents>>,
     reported: Seen,
     hint: Arc<Notify>,
     /// Keeps the notifications alive; `None` where the system gives none, and polling remains.
@@ -49,6 +54,30 @@ struct Seen {
     paths: u64,
     named: u64,
 }
+
+/// Hashes of the contents of files, as far as they need not be read to know them.
+#[derive(Debug, Default)]
+struct Contents {
+    known: HashMap<PathBuf, (Stamp, u64)>,
+    /// How many files were read.
+    #[cfg(test)]
+    reads: usize,
+}
+
+/// What changes of a file's inode with its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    /// Seconds and nanoseconds; the second pair cannot be set by programs.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// How long a file must be untouched before its times tell it from what it will be: file systems keep times to two
+/// seconds at the coarsest, and a server's clock may differ a little.
+const SETTLED_SECONDS: i64 = 10;
 
 // === impl Timing ===
 
@@ -74,8 +103,10 @@ impl Watcher {
         let hint = Arc::new(Notify::new());
         let notifications = notifications(paths, &hint);
         let (paths, named): (Arc<[PathBuf]>, Arc<[PathBuf]>) = (paths.into(), Arc::from([]));
-        let reported = Seen { paths: of_paths(&paths), named: of_named(&named) };
-        Self { paths, named, timing, reported, hint, _notifications: notifications }
+        let mut contents = Contents::default();
+        let reported = Seen { paths: contents.of_paths(&paths), named: of_named(&named) };
+        let contents = Arc::new(Mutex::new(contents));
+        Self { paths, named, timing, contents, reported, hint, _notifications: notifications }
     }
 
     /// Watches these files, too, instead of those that were named before: what the loaded resources are made of beside
@@ -124,8 +155,13 @@ impl Watcher {
 
     async fn look(&self) -> Seen {
         let (paths, named) = (Arc::clone(&self.paths), Arc::clone(&self.named));
-        let looked =
-            tokio::task::spawn_blocking(move || Seen { paths: of_paths(&paths), named: of_named(&named) }).await;
+        let contents = Arc::clone(&self.contents);
+        let looked = tokio::task::spawn_blocking(move || {
+            // What somebody panicked over is read again at worst.
+            let mut contents = contents.lock().unwrap_or_else(PoisonError::into_inner);
+            Seen { paths: contents.of_paths(&paths), named: of_named(&named) }
+        });
+        let looked = looked.await;
         looked.unwrap_or_else(|error| {
             tracing::warn!(%error, "configuration files could not be looked at");
             self.reported
@@ -133,22 +169,74 @@ impl Watcher {
     }
 }
 
-/// Hashes what [`crate::load`] would read: names, contents, and what cannot be read.
-fn of_paths(paths: &[PathBuf]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    let mut problems = Vec::new();
-    let files = read::find_files(paths, &mut problems);
-    for file in files {
-        file.hash(&mut hasher);
+// === impl Contents ===
+
+impl Contents {
+    /// Hashes what [`crate::load`] would read: names, contents, and what cannot be read.
+    fn of_paths(&mut self, paths: &[PathBuf]) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let mut problems = Vec::new();
+        // Files that are gone are forgotten.
+        let mut before = std::mem::take(&mut self.known);
+        for file in read::find_files(paths, &mut problems) {
+            file.hash(&mut hasher);
+            self.of_file(file, &mut before).hash(&mut hasher);
+        }
+        for problem in problems {
+            problem.to_string().hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    fn of_file(&mut self, file: PathBuf, before: &mut HashMap<PathBuf, (Stamp, u64)>) -> u64 {
+        // Opened and not only asked about: that is when a network file system looks whether it has changed.
+        let stamp = || File::open(&file).and_then(|file| file.metadata()).ok().map(|about| Stamp::of(&about));
+        let now = stamp();
+        if let Some(known) = before.remove(&file).filter(|(stamp, _)| now.as_ref() == Some(stamp)) {
+            self.known.insert(file, known);
+            return known.1;
+        }
+        let settled = now.filter(|stamp| stamp.is_settled(seconds()));
+        let mut hasher = DefaultHasher::new();
+        #[cfg(test)]
+        {
+            self.reads += 1;
+        }
         match read::read_file(&file) {
             Ok(text) => text.hash(&mut hasher),
             Err(reason) => reason.to_string().hash(&mut hasher),
         }
+        let hash = hasher.finish();
+        if let Some(stamp) = settled.filter(|settled| stamp() == Some(*settled)) {
+            self.known.insert(file, (stamp, hash));
+        }
+        hash
     }
-    for problem in problems {
-        problem.to_string().hash(&mut hasher);
+}
+
+// === impl Stamp ===
+
+impl Stamp {
+    fn of(about: &Metadata) -> Self {
+        Self {
+            device: about.dev(),
+            inode: about.ino(),
+            bytes: about.size(),
+            modified: (about.mtime(), about.mtime_nsec()),
+            changed: (about.ctime(), about.ctime_nsec()),
+        }
     }
-    hasher.finish()
+
+    /// Whether a later change will show.
+    fn is_settled(&self, now: i64) -> bool {
+        self.modified.0.max(self.changed.0) <= now - SETTLED_SECONDS
+    }
+}
+
+/// The time by the system's clock, which the times of files are measured by.
+fn seconds() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Hashes names, sizes and times: documents can be large, and this is done every few seconds.
@@ -273,6 +361,59 @@ mod tests {
         fs::write(folder.path().join("notes.txt"), "c").expect("writes");
         fs::write(folder.path().join(".a.yaml.swp"), "c").expect("writes");
         expect_rest(&mut watcher).await;
+    }
+
+    #[test]
+    fn a_file_is_not_read_again_once_it_has_rested_and_whatever_changes_it_shows() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("mesh.yaml");
+        let paths = [folder.path().to_path_buf()];
+        fs::write(&file, "one").expect("writes");
+        let mut contents = Contents::default();
+
+        // It was just written: the next change may have the same times.
+        let first = contents.of_paths(&paths);
+        assert_eq!((contents.of_paths(&paths), contents.reads), (first, 2));
+
+        // As if it had rested.
+        let rest = |contents: &mut Contents, hash: u64| {
+            let stamp = Stamp::of(&fs::metadata(&file).expect("it is there"));
+            contents.known.insert(file.clone(), (stamp, hash));
+        };
+        rest(&mut contents, 7);
+        let rested = contents.of_paths(&paths);
+        assert_eq!((contents.of_paths(&paths), contents.reads), (rested, 2));
+        assert_ne!(rested, first, "what is known is taken");
+        // The same size, and the time of before. The system's own time of the change has ticks of milliseconds.
+        let before = fs::metadata(&file).expect("it is there");
+        let changed = || Stamp::of(&fs::metadata(&file).expect("it is there")).changed;
+        while changed() == Stamp::of(&before).changed {
+            fs::write(&file, "two").expect("writes");
+            let modified = before.modified().expect("it has a time");
+            let opened = File::options().write(true).open(&file);
+            opened.and_then(|file| file.set_modified(modified)).expect("sets its time");
+        }
+        assert_ne!(contents.of_paths(&paths), rested);
+        assert_eq!(contents.reads, 3);
+
+        rest(&mut contents, 7);
+        fs::write(folder.path().join("other"), "two").expect("writes");
+        fs::rename(folder.path().join("other"), &file).expect("renames");
+        contents.of_paths(&paths);
+        assert_eq!(contents.reads, 4);
+        fs::remove_file(&file).expect("removes");
+        contents.of_paths(&paths);
+        assert!(contents.known.is_empty(), "a file that is gone is forgotten");
+    }
+
+    #[test]
+    fn times_settle_when_no_coming_change_can_have_the_same() {
+        let stamp =
+            |modified, changed| Stamp { device: 0, inode: 0, bytes: 0, modified: (modified, 0), changed: (changed, 0) };
+        assert!(stamp(90, 90).is_settled(100));
+        assert!(!stamp(91, 0).is_settled(100) && !stamp(0, 91).is_settled(100));
+        // A clock that is behind.
+        assert!(!stamp(200, 90).is_settled(100));
     }
 
     #[tokio::test]
