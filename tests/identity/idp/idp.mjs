@@ -15,15 +15,14 @@
 //   /documents {"url": …, "document": {…}}       what is found where the id of a client is a URL
 //   /requests  {}                                what came since the last time: path, and the parameters that matter
 
-import { createServer } from "node:http";
 import { text } from "node:stream/consumers";
 
 import { granted, revoked, tokensOf } from "./asking.mjs";
 import { Keys } from "./keys.mjs";
 import { interact, newSecrets, provide } from "./provider.mjs";
+import { listen, server } from "./serving.mjs";
 import { memory } from "./store.mjs";
 
-const HOST = "127.0.0.1";
 const INTERACTION = "/interaction/";
 
 // Parameters of requests that tests look at; secrets, codes and tokens are not among them.
@@ -70,24 +69,9 @@ async function serve(request, response) {
   else await handle(request, response);
 }
 
-// An error of a test's own request must not end the provider.
-const guarded = (work) => (request, response) => {
-  work(request, response).catch((error) => {
-    console.error(error);
-    if (!response.headersSent) response.writeHead(500);
-    response.end(`${error.name}: ${error.message}`);
-  });
-};
-
-function listen(server, port) {
-  return new Promise((resolve, reject) => {
-    server.once("error", reject).listen(port, HOST, () => resolve(server.address().port));
-  });
-}
-
-const front = createServer(guarded(serve));
-const port = await listen(front, 0);
-const issuer = `http://${HOST}:${port}`;
+const front = server(serve);
+const issuer = await listen(front);
+const { port } = new URL(issuer);
 
 async function setOutage({ mode }) {
   if (!["none", "refuse", "hang", "error"].includes(mode)) throw new Error(`no such outage: ${mode}`);
@@ -134,5 +118,4 @@ async function control(request, response) {
 
 await keys.rotate(false);
 renew();
-const steering = await listen(createServer(guarded(control)), 0);
-console.log(`listening on ${JSON.stringify({ issuer, control: `http://${HOST}:${steering}` })}`);
+console.log(`listening on ${JSON.stringify({ issuer, control: await listen(server(control)) })}`);

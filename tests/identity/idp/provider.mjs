@@ -18,10 +18,12 @@ const SCOPES = "mcp files:read files:write";
 const RESOURCE = /^https?:\/\/(127\.0\.0\.1|localhost):\d+\//;
 
 const HOUR = 3600;
+// What says how long its tokens live is the resource that they are for: see `resourceServer`.
+const ofResource = (_, token) => token.resourceServer?.accessTokenTTL ?? HOUR;
 const TTL_SECONDS = {
-  AccessToken: HOUR,
+  AccessToken: ofResource,
   AuthorizationCode: 60,
-  ClientCredentials: HOUR,
+  ClientCredentials: ofResource,
   Grant: HOUR,
   IdToken: HOUR,
   Interaction: HOUR,

@@ -6,10 +6,11 @@
 // It has the tools `read` and `write`, of which the second needs the scope `files:write`, speaks both eras without keeping
 // anything, and says `listening on URL`.
 
-import { createServer } from "node:http";
 import { text } from "node:stream/consumers";
 
 import * as jose from "jose";
+
+import { listen, server } from "./serving.mjs";
 
 const issuer = process.argv[2];
 const PATH = "/mcp/tools";
@@ -74,12 +75,5 @@ async function serve(request, response) {
   }
 }
 
-const server = createServer((request, response) => {
-  serve(request, response).catch((error) => {
-    console.error(error);
-    response.writeHead(500).end();
-  });
-});
-await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-const base = `http://127.0.0.1:${server.address().port}`;
+const base = await listen(server(serve));
 console.log(`listening on ${base}${PATH}`);
