@@ -114,7 +114,8 @@ impl Outbound<'_> {
     pub fn rewrite(&self, server: &ResourceName, method: Option<Method>, frame: Frame) -> Frame {
         let Some(method) = method else { return frame };
         let mut edits = Vec::new();
-        if mentions_task(frame.bytes()) {
+        // Lists of tasks are asked for by the gateway, which has to read the ids.
+        if method != Method::ListTasks && mentions_task(frame.bytes()) {
             for handle in codec::task_ids(&frame, method, self.era).unwrap_or_default() {
                 if handle.text.len() <= TASK_ID_BYTES_MAX {
                     if method == Method::CallTool && frame.kind() == Kind::Result {

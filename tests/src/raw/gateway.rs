@@ -222,10 +222,13 @@ pub fn modern_request(id: &Value, method: &str, mut params: Value) -> (Vec<(&'st
         ("mcp-protocol-version", MODERN.to_owned()),
         ("mcp-method", method.to_owned()),
     ];
-    let key = if method == "resources/read" { "uri" } else { "name" };
-    if let (Some(name), true) =
-        (params[key].as_str(), ["tools/call", "prompts/get", "resources/read"].contains(&method))
-    {
+    let key = match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" => Some("uri"),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
+        _ => None,
+    };
+    if let Some(name) = key.and_then(|key| params[key].as_str()) {
         headers.push(("mcp-name", name.to_owned()));
     }
     params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(MODERN);

@@ -18,6 +18,12 @@ use super::{
     backend::{Backend, Out, Seen},
 };
 
+/// The key of what a message of a subscription belongs to.
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// The extension by which stateless clients take tasks.
+const TASKS: &str = "io.modelcontextprotocol/tasks";
+
 type Rule = Box<dyn Fn(&Seen, &mut Out) -> bool + Send + Sync>;
 
 /// Which eras a server speaks.
@@ -35,6 +41,7 @@ pub enum Era {
 pub struct Mcp {
     name: String,
     era: Era,
+    capabilities: Value,
     lists: Arc<Mutex<Lists>>,
     rules: Vec<Rule>,
 }
@@ -56,7 +63,12 @@ impl Mcp {
     /// A server of both eras whose tool `echo` says the server's name.
     pub fn new(name: &str) -> Self {
         let lists = Lists { tools: vec!["echo".to_owned()], ..Lists::default() };
-        Self { name: name.to_owned(), era: Era::Dual, lists: Arc::new(Mutex::new(lists)), rules: Vec::new() }
+        let capabilities = json!({
+            "tools": { "listChanged": true }, "prompts": { "listChanged": true }, "logging": {}, "completions": {},
+            "resources": { "listChanged": true, "subscribe": true },
+        });
+        let lists = Arc::new(Mutex::new(lists));
+        Self { name: name.to_owned(), era: Era::Dual, capabilities, lists, rules: Vec::new() }
     }
 
     /// Sets the eras that it speaks.
@@ -78,6 +90,50 @@ impl Mcp {
     /// Sets its resources.
     pub fn resources(self, uris: &[&str]) -> Self {
         self.change(|lists| lists.resources = owned(uris))
+    }
+
+    /// Takes subscriptions of stateless clients: honours all that is asked for, and tells of nothing.
+    pub fn listens(self) -> Self {
+        self.on("subscriptions/listen", |seen, out| {
+            let honoured = &seen.params()["notifications"];
+            let params = json!({ "notifications": honoured, "_meta": { SUBSCRIPTION: seen.id() } });
+            let acknowledged = "notifications/subscriptions/acknowledged";
+            out.message(&json!({ "jsonrpc": "2.0", "method": acknowledged, "params": params }));
+            out.wait_for_close();
+        })
+    }
+
+    /// Runs calls as tasks where their clients take tasks, whoever they are; none of them ends. The status message of a task
+    /// is the name of its tool.
+    pub fn tasks(mut self) -> Self {
+        self.capabilities["tasks"] = json!({ "list": {}, "requests": { "tools": { "call": {} } } });
+        self.capabilities["extensions"] = json!({ TASKS: {} });
+        let tools = Mutex::new(Vec::<String>::new());
+        let task = |at: usize, tool: &str| json!({ "taskId": format!("task-{at}"), "status": "working", "statusMessage": tool });
+        self.rule(move |seen, out| {
+            let mut tools = tools.lock().unwrap_or_else(PoisonError::into_inner);
+            let params = seen.params();
+            match seen.method() {
+                "tools/call" if takes_task(seen) => {
+                    let task = task(tools.len(), params["name"].as_str().unwrap_or_default());
+                    tools.push(params["name"].as_str().unwrap_or_default().to_owned());
+                    out.result(seen, &begun(seen, task));
+                }
+                "tasks/get" => {
+                    let mut tasks = tools.iter().enumerate().map(|(at, tool)| task(at, tool));
+                    match tasks.find(|task| task["taskId"] == params["taskId"]) {
+                        Some(task) => out.result(seen, &with_type(seen, "complete", task)),
+                        None => out.error(seen, 200, -32602, "no such task"),
+                    }
+                }
+                "tasks/list" => {
+                    let tasks: Vec<Value> = tools.iter().enumerate().map(|(at, tool)| task(at, tool)).collect();
+                    out.result(seen, &json!({ "tasks": tasks }));
+                }
+                _ => return false,
+            }
+            true
+        })
     }
 
     /// The lists, to be changed later.
@@ -122,7 +178,7 @@ impl Mcp {
                 let session = format!("{}-{start}-{}", self.name, opened.fetch_add(1, Ordering::Relaxed));
                 known.insert(session.clone());
                 let result = json!({
-                    "protocolVersion": seen.params()["protocolVersion"], "capabilities": capabilities(),
+                    "protocolVersion": seen.params()["protocolVersion"], "capabilities": self.capabilities,
                     "serverInfo": { "name": self.name, "version": "1" },
                 });
                 let message = json!({ "jsonrpc": "2.0", "id": seen.id(), "result": result });
@@ -149,7 +205,7 @@ impl Mcp {
         let listed = |key: &str, items: Vec<Value>| json!({ key: items });
         let mut result = match seen.method() {
             "server/discover" => json!({
-                "supportedVersions": [MODERN], "capabilities": capabilities(),
+                "supportedVersions": [MODERN], "capabilities": self.capabilities,
                 "serverInfo": { "name": self.name, "version": "1" },
             }),
             "tools/list" => listed("tools", lists.tools.iter().map(|name| tool(name)).collect()),
@@ -173,6 +229,7 @@ impl Mcp {
                 }
                 json!({ "contents": [{ "uri": uri, "text": self.name }] })
             }
+            "completion/complete" => json!({ "completion": { "values": [self.name] } }),
             "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => json!({}),
             _ => return out.error(seen, if seen.is_modern() { 404 } else { 200 }, -32601, "method not found"),
         };
@@ -202,11 +259,24 @@ pub fn said(text: &str) -> Value {
     json!({ "content": [{ "type": "text", "text": text }], "resultType": "complete" })
 }
 
-fn capabilities() -> Value {
-    json!({
-        "tools": { "listChanged": true }, "prompts": { "listChanged": true }, "logging": {}, "completions": {},
-        "resources": { "listChanged": true, "subscribe": true },
-    })
+/// Whether the client of a call takes a task for it.
+fn takes_task(seen: &Seen) -> bool {
+    let params = seen.params();
+    let declared = &params["_meta"]["io.modelcontextprotocol/clientCapabilities"]["extensions"];
+    params["task"].is_object() || declared[TASKS].is_object()
+}
+
+/// The result of a call that goes on as a task.
+fn begun(seen: &Seen, task: Value) -> Value {
+    if seen.is_modern() { with_type(seen, "task", task) } else { json!({ "task": task }) }
+}
+
+/// A result with its type, which only the stateless revision has.
+fn with_type(seen: &Seen, kind: &str, mut result: Value) -> Value {
+    if seen.is_modern() {
+        result["resultType"] = json!(kind);
+    }
+    result
 }
 
 fn owned(names: &[&str]) -> Vec<String> {
