@@ -11,6 +11,7 @@ mod changes;
 mod client;
 mod combinations;
 mod dance;
+mod ends;
 mod flood;
 mod front;
 mod ground;

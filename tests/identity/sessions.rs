@@ -47,6 +47,13 @@ impl Session<'_> {
         self.send(token, "POST", &message.to_string())
     }
 
+    /// Opens its stream.
+    pub(crate) fn stream(&self, token: &str) -> anyhow::Result<client::Answer> {
+        let stream = self.send(token, "GET", "")?;
+        ensure!((stream.status, stream.is_events()) == (200, true), "no stream: {}", stream.status);
+        Ok(stream)
+    }
+
     /// Calls the tool `now`.
     pub(crate) fn call(&self, token: &str) -> anyhow::Result<client::Answer> {
         let params = json!({ "name": "now", "arguments": {} });

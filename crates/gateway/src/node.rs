@@ -170,6 +170,7 @@ struct Access {
     identities: Identities,
     judge: Arc<Judge>,
     superseded: CancellationToken,
+    reidentified: CancellationToken,
     demands: HashMap<ResourceName, Demands>,
 }
 
@@ -239,6 +240,7 @@ impl Gateway {
             identities: identities::none(),
             judge: services.judge.load_full(),
             superseded: CancellationToken::new(),
+            reidentified: CancellationToken::new(),
             demands: HashMap::new(),
             listeners: HashMap::new(),
             toolsets: HashMap::new(),
@@ -279,9 +281,16 @@ impl Gateway {
             }
         }
         let has_same_rules = rules(&running.resources) == rules(resources);
+        let has_same_credentials = credentials_of(&running.resources) == credentials_of(resources);
         let present = self.shared.snapshot.load_full();
-        let superseded = if has_same_rules { present.superseded.clone() } else { CancellationToken::new() };
-        let access = Access { demands: identities::demands(resources, &judge), identities, judge, superseded };
+        let kept = |is_same, token: &CancellationToken| if is_same { token.clone() } else { CancellationToken::new() };
+        let access = Access {
+            demands: identities::demands(resources, &judge),
+            identities,
+            judge,
+            superseded: kept(has_same_rules, &present.superseded),
+            reidentified: kept(has_same_credentials, &present.reidentified),
+        };
         let snapshot = self.snapshot(resources, access, &ingresses, &toolsets);
         self.shared.services.toolsets.store(Arc::new(snapshot.toolsets.clone()));
         self.shared.services.judge.store(Arc::clone(&snapshot.judge));
@@ -303,6 +312,9 @@ impl Gateway {
         self.retire(&before, &running).await;
         if !has_same_rules {
             self.rules_changed(&present);
+        }
+        if !has_same_credentials {
+            present.reidentified.cancel();
         }
         Ok(())
     }
@@ -426,6 +438,7 @@ impl Gateway {
             identities: access.identities,
             judge: access.judge,
             superseded: access.superseded,
+            reidentified: access.reidentified,
             demands: access.demands,
             listeners: ingresses.iter().map(table).collect(),
             toolsets: toolsets.iter().map(|(name, (_, table))| (name.clone(), Arc::clone(table))).collect(),
@@ -558,6 +571,11 @@ fn lists_changed(session: &session::Handle) {
     for method in [Method::ToolsListChanged, Method::PromptsListChanged, Method::ResourcesListChanged] {
         translate::list_changed(session, method);
     }
+}
+
+/// By what callers are known.
+fn credentials_of(resources: &ResourceSet) -> (&[Issuer], &[Arc<ApiKey>]) {
+    (resources.issuers(), resources.api_keys())
 }
 
 /// What says who is known, and what they may do.

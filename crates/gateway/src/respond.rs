@@ -21,7 +21,7 @@ use quorate_session::Rejection;
 use quorate_telemetry::Metrics;
 use quorate_types::Code;
 
-use crate::dispatch::Dispatched;
+use crate::dispatch::{Dispatched, Ending};
 use crate::protected::{self, Challenge, Public};
 use crate::{admit, authenticate, authorize, classify, dispatch, listener};
 
@@ -102,14 +102,14 @@ pub fn write(dispatched: Dispatched) -> Response<ResponseBody> {
     }
 }
 
-/// A stream that ends at a moment at the latest.
-fn until<S>(stream: S, ends: Option<tokio::time::Instant>) -> impl Stream<Item = S::Item> + Send
+/// A stream that ends with what let it be opened.
+fn until<S>(stream: S, ends: Option<Ending>) -> impl Stream<Item = S::Item> + Send
 where
     S: Stream + Send,
 {
     stream.take_until(async move {
         match ends {
-            Some(ends) => tokio::time::sleep_until(ends).await,
+            Some(ends) => ends.come().await,
             None => std::future::pending().await,
         }
     })

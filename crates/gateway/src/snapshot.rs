@@ -63,6 +63,8 @@ pub struct Snapshot {
     pub(crate) judge: Arc<Judge>,
     /// Is cancelled when other policies or identities hold: streams of those who were allowed by these end then.
     pub(crate) superseded: CancellationToken,
+    /// Is cancelled when other issuers or keys hold: streams of sessions end then, and whoever is still known comes again.
+    pub(crate) reidentified: CancellationToken,
     /// What toolsets demand of their callers.
     pub(crate) demands: HashMap<ResourceName, Demands>,
     pub(crate) listeners: HashMap<ResourceName, ListenerTable>,

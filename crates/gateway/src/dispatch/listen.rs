@@ -172,7 +172,7 @@ fn events(listening: Listening, notices: Notices) -> impl Stream<Item = sse::Eve
         let ends = ending(&listening.request);
         let expired = async move {
             match ends {
-                Some(ends) => tokio::time::sleep_until(ends).await,
+                Some(ends) => ends.come().await,
                 None => std::future::pending().await,
             }
         };

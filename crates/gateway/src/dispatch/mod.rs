@@ -30,6 +30,7 @@ use quorate_runtime::{backend, clock};
 use quorate_telemetry::{Method, Metrics, Outcome, Revision, Trace};
 use quorate_types::Code;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 
 use crate::classify::{Request, Work};
 use crate::held::Held;
@@ -55,8 +56,8 @@ pub enum Dispatched {
     Connected {
         /// The stream.
         connection: Connection,
-        /// When it ends at the latest: its client comes again, with credentials that hold.
-        ends: Option<tokio::time::Instant>,
+        /// What ends it at the latest: its client comes again, with credentials that hold.
+        ends: Option<Ending>,
     },
     /// The stream of an HTTP+SSE session, which begins with the address to post to.
     ConnectedSse {
@@ -64,8 +65,8 @@ pub enum Dispatched {
         endpoint: String,
         /// The stream.
         connection: Connection,
-        /// When it ends at the latest.
-        ends: Option<tokio::time::Instant>,
+        /// What ends it at the latest.
+        ends: Option<Ending>,
     },
     /// A stream of a stateless request.
     Events(sse::Events),
@@ -96,6 +97,14 @@ pub enum Error {
     },
 }
 
+/// The end of what a caller showed.
+pub struct Ending {
+    /// When it ends by itself.
+    at: Option<tokio::time::Instant>,
+    /// Is cancelled when other issuers or keys hold.
+    reidentified: CancellationToken,
+}
+
 /// Measures one operation from its beginning to the end of its answer.
 pub(crate) struct Operation {
     /// Where it is recorded; nowhere, where it is a part of another one.
@@ -118,6 +127,18 @@ impl Error {
             Self::Open(shard::Error::Spawn { .. }) => Code::Internal,
             Self::Session { refused: Refused::Gone(_), .. } => Code::NotFound,
             Self::Session { refused: Refused::Rejected(rejection), .. } => rejection.code(),
+        }
+    }
+}
+
+// === impl Ending ===
+
+impl Ending {
+    /// Waits until it has come.
+    pub(crate) async fn come(self) {
+        match self.at {
+            Some(at) => drop(tokio::time::timeout_at(at, self.reidentified.cancelled()).await),
+            None => self.reidentified.cancelled().await,
         }
     }
 }
@@ -182,10 +203,11 @@ impl Request {
     }
 }
 
-/// When a stream of this caller ends at the latest: with what it showed.
-fn ending(request: &Request) -> Option<tokio::time::Instant> {
-    let left = request.caller().ends?.since(clock::now());
-    tokio::time::Instant::now().checked_add(left)
+/// The end of the streams of this caller: with what it showed, by time or because that is taken no more.
+fn ending(request: &Request) -> Option<Ending> {
+    let left = request.caller().ends.map(|ends| ends.since(clock::now()));
+    let at = left.and_then(|left| tokio::time::Instant::now().checked_add(left));
+    Some(Ending { at, reidentified: request.snapshot().reidentified.clone() })
 }
 
 fn rejected(era: Era, id: Option<&Id>, fault: Fault) -> Error {
@@ -199,4 +221,32 @@ fn begin(request: &Request, server: &backend::Handle, held: Option<&Held>) -> Re
 
 fn metrics(request: &Request) -> &Metrics {
     &request.snapshot().services.metrics
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_at_its_time_or_when_others_are_known() {
+        let (hour, soon) = (Duration::from_secs(3600), Duration::from_secs(1));
+        let reidentified = CancellationToken::new();
+        let begun = tokio::time::Instant::now();
+        let ending = |at: Option<Duration>| Ending { at: at.map(|at| begun + at), reidentified: reidentified.clone() };
+
+        ending(Some(soon)).come().await;
+        assert_eq!(begun.elapsed(), soon);
+        for at in [None, Some(hour)] {
+            let early = tokio::time::timeout(soon, ending(at).come()).await;
+            assert!(early.is_err(), "{at:?}: nothing has ended");
+        }
+
+        reidentified.cancel();
+        for at in [None, Some(hour)] {
+            ending(at).come().await;
+        }
+        assert!(begun.elapsed() < hour);
+    }
 }
