@@ -8,6 +8,7 @@ mod bodies;
 mod bridged;
 mod configuration;
 mod credentials;
+mod decided;
 mod handles;
 mod limits;
 mod listen;

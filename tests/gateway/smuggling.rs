@@ -216,3 +216,25 @@ fn a_mirrored_argument_keeps_its_prefix_whatever_it_is_named() -> anyhow::Result
     }
     Ok(())
 }
+
+#[test]
+fn a_mirrored_argument_is_held_against_its_header_for_a_caller_who_has_listed_nothing() -> anyhow::Result<()> {
+    let region = json!({ "type": "string", "x-mcp-header": "Region" });
+    let schema = json!({ "type": "object", "properties": { "region": region } });
+    let listed = move |seen: &Seen, out: &mut Out| {
+        let tool = json!({ "name": "mirrored", "inputSchema": schema });
+        let result = json!({ "tools": [tool], "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public" });
+        out.result(seen, &result);
+    };
+    let backend = Mcp::new("a").era(Era::Modern).on("tools/list", listed).start()?;
+    let gateway = gateway(&backend, "/mcp")?;
+    let call =
+        |header: &str| call_modern(&gateway, "mirrored", json!({ "region": "us" }), &[("mcp-param-region", header)]);
+
+    let refused = call("eu")?;
+
+    assert_eq!(refused["error"]["code"], -32020, "{refused}");
+    assert_eq!(backend.count("tools/call"), 0, "the server was asked");
+    assert_eq!(call("us")?["result"]["content"][0]["text"], "a:mirrored");
+    Ok(())
+}

@@ -5,7 +5,12 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::ensure;
-use quorate_tests::raw::{backend::Backend, client, gateway::Gateway, mcp::Mcp};
+use quorate_tests::raw::{
+    backend::Backend,
+    client,
+    gateway::{Gateway, modern_request},
+    mcp::Mcp,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -193,6 +198,55 @@ fn a_toolset_says_where_its_tokens_come_from() -> anyhow::Result<()> {
     assert_eq!(metadata.message["bearer_methods_supported"], json!(["header"]));
     let unknown = Caller::stranger().get(ground.gateway.address, &path.replace("tools", "nothing"))?;
     assert_eq!(unknown.status, 404, "no toolset, no metadata");
+    Ok(())
+}
+
+#[test]
+fn the_port_of_a_resource_is_the_listener_s_own_whatever_host_a_caller_names() -> anyhow::Result<()> {
+    let ground = Ground::new()?;
+    let (to, own) = (ground.gateway.address, ground.gateway.address.to_string());
+    let other = "127.0.0.1:1";
+    let elsewhere = ground.idp.token_of("alice", &format!("http://{other}{PATH}"), "mcp")?;
+    let here = ground.idp.token_of("alice", &ground.resource, "mcp")?;
+    let (headers, body) = modern_request(&json!(1), "tools/call", json!({ "name": "now", "arguments": {} }));
+    let call = |host: &str, token: &str| {
+        let bearer = format!("Bearer {token}");
+        let mut all = vec![("host", host), ("authorization", bearer.as_str())];
+        all.extend(headers.iter().map(|(name, value)| (*name, value.as_str())));
+        client::send(to, "POST", PATH, &all, body.to_string().as_bytes())
+    };
+
+    let refused = call(other, &elsewhere)?;
+    assert_eq!(refused.status, 401, "a token for what is at another port of the host");
+    let challenge = refused.header("www-authenticate").unwrap_or_default();
+    ensure!(challenge.contains(&own) && !challenge.contains(other), "{challenge}");
+    for host in [own.as_str(), other, "127.0.0.1"] {
+        assert_eq!(call(host, &here)?.status, 200, "{host}");
+    }
+    let path = format!("/.well-known/oauth-protected-resource{PATH}");
+    let metadata = client::send(to, "GET", &path, &[("host", other)], b"")?.message()?;
+    assert_eq!(metadata["resource"], ground.resource.as_str());
+    Ok(())
+}
+
+#[test]
+fn pages_may_ask_where_a_toolset_s_tokens_come_from() -> anyhow::Result<()> {
+    let ground = Ground::new()?;
+    let ask = |path: &str, origin: &str| {
+        let headers = [("origin", origin), ("access-control-request-method", "GET")];
+        client::send(ground.gateway.address, "OPTIONS", path, &headers, b"")
+    };
+    let page = "http://localhost:6274";
+
+    for known in ["oauth-protected-resource", "oauth-authorization-server"] {
+        let path = format!("/.well-known/{known}{PATH}");
+        let allowed = ask(&path, page)?;
+        assert_eq!(allowed.status, 204, "{path}");
+        assert_eq!(allowed.header("access-control-allow-origin"), Some(page), "{path}");
+        assert_eq!(allowed.header("access-control-allow-methods"), Some("GET, OPTIONS"), "{path}");
+        assert_eq!(ask(&path, "https://example.org")?.status, 403, "a page that may not call");
+    }
+    assert_eq!(ask("/.well-known/nothing", page)?.status, 404);
     Ok(())
 }
 

@@ -143,3 +143,26 @@ fn asks(bytes: &[u8]) -> bool {
     // A key may be written with escapes.
     [&b"inputRequests"[..], b"\\u00"].iter().any(|part| memchr::memmem::find(bytes, part).is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_that_asks_something_is_told_from_one_that_does_not() {
+        for (result, expected) in [
+            (r#"{"resultType":"input_required","inputRequests":{"q":{"method":"roots/list"}}}"#, true),
+            (r#"{"resultType":"input_required","input\u0052equests":{}}"#, true),
+            (r#"{"inputRequests":null,"inputRequests":{}}"#, true),
+            (r#"{"contents":[{"uri":"a:b","text":"\u0041"}]}"#, false),
+            (r#"{"contents":[{"uri":"a:b","text":"\"inputRequests\":{}"}]}"#, false),
+            (r#"{"contents":[],"_meta":{"inputRequests":{}}}"#, false),
+        ] {
+            let answer = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#);
+            let frame = Frame::parse(answer.into(), &MESSAGE_LIMITS).expect("a frame");
+            assert_eq!(is_question(&frame), expected, "{result}");
+        }
+        let error = build::error(Some(&Id::from(1)), INVALID_PARAMS, "inputRequests", None);
+        assert!(!is_question(&Frame::parse(error, &MESSAGE_LIMITS).expect("a frame")));
+    }
+}
