@@ -1,8 +1,8 @@
 //! What a request through the mesh costs, beside a direct connection, in one run.
 //!
-//! One binary, four kinds of process, so that nothing measures itself: `backend` is a tool server
-//! that does next to nothing, `stdio` is the same as a program, `load` sends requests and checks every answer, and `run`
-//! starts both and a gateway, reads the gateway's CPU time and memory from the kernel, and prints the table.
+//! One binary, five kinds of process, so that nothing measures itself: `backend` is a tool server
+//! that does next to nothing, `stdio` is the same as a program, `load` sends requests and checks every answer, `flood` sends
+//! those of strangers, and `run` starts them and a gateway, reads the gateway's CPU time and memory from the kernel, and prints the table.
 //! Everything is on loopback, and bounded in count and time. The method is in docs/src/numbers.md.
 
 mod api;
@@ -37,6 +37,8 @@ enum Command {
     Stdio(stdio::Args),
     /// Send requests of one kind; waits for a line on the standard input before those that count.
     Load(load::Args),
+    /// Come as strangers, with wrong credentials, between two lines on the standard input.
+    Flood(load::flood::Args),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Run(args) => runtime.block_on(run::run(args)),
         Command::Backend(args) => runtime.block_on(backend::run(args)),
         Command::Load(args) => runtime.block_on(load::run(args)),
+        Command::Flood(args) => runtime.block_on(load::flood::run(args)),
         Command::Stdio(args) => stdio::run(&args),
     };
     // A read of the standard input that still waits must not hold the process.

@@ -5,6 +5,7 @@
 //! read the gateway's CPU time right before and after. When the standard input ends, so does it.
 //! One wrong answer fails the whole load: there is no share of errors that is fine.
 
+pub(crate) mod flood;
 mod schedule;
 mod worker;
 

@@ -51,7 +51,7 @@ impl Turns {
     }
 
     /// Waits for a turn; returns the moment from which its latency counts.
-    async fn next(&self) -> Option<Instant> {
+    pub(super) async fn next(&self) -> Option<Instant> {
         match self {
             Self::Closed(left) => {
                 let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));

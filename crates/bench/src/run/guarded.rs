@@ -52,15 +52,9 @@ impl Guarded {
     /// # Errors
     /// When the gateway does not start, or a load fails.
     pub(crate) async fn measure(setting: &Setting<'_>, spans: &Sink) -> Result<Self> {
-        let Setting { bench, quorate, backend, backend_url, sink, plan } = setting;
-        let (listen, admin) = (free_address()?, free_address()?);
-        let key = Fresh::new([5; 8], [6; 32]);
-        let resources = Resources::new(&documents(listen, backend_url, &key))?.with("root.key", &hex(&ROOT))?;
-        let root = resources.folder().join("root.key");
-        std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o600)).context("the root key")?;
-        let served = Served { listen, admin, bearer: key.expose(), data_dir: resources.folder() };
-        let gateway = Gateway::serve(quorate, &resources.flags(), served, sink).await?;
-        let parts = Parts { bench, backend, backend_url, gateway: &gateway };
+        let Setting { bench, backend, backend_url, plan, .. } = setting;
+        let known = start(setting, &[], &[]).await?;
+        let parts = Parts { bench, backend, backend_url, gateway: &known.gateway };
         spans.watch(&STAGES);
         let modern_call = parts.cpu(Measure::ModernCall, plan).await?;
         let traced = usize::try_from(u64::from(plan.rounds) * plan.requests / TRACED)?.max(1);
@@ -75,7 +69,7 @@ impl Guarded {
             legacy_call: parts.cpu(Measure::LegacyCall, plan).await?,
             tools_list: parts.cpu(Measure::ToolsList, plan).await?,
         };
-        gateway.end().await?;
+        known.gateway.end().await?;
         Ok(this)
     }
 
@@ -89,6 +83,34 @@ impl Guarded {
             Row::of_gateway("Authenticate and authorize, API key, 200 policies, warm", "µs", stages_us, 10.0, 20.0),
         ]
     }
+}
+
+/// A gateway that knows its callers.
+pub(super) struct Known {
+    /// The gateway, whose URL names the key of a caller.
+    pub(super) gateway: Gateway,
+    /// Where it serves.
+    pub(super) address: SocketAddr,
+    _resources: Resources,
+}
+
+/// Starts such a gateway, with further resources and files beside them.
+///
+/// # Errors
+/// When it does not start.
+pub(super) async fn start(setting: &Setting<'_>, further: &[Value], files: &[(&str, &str)]) -> Result<Known> {
+    let (address, admin) = (free_address()?, free_address()?);
+    let key = Fresh::new([5; 8], [6; 32]);
+    let all = [documents(address, setting.backend_url, &key), further.to_vec()].concat();
+    let mut resources = Resources::new(&all)?.with("root.key", &hex(&ROOT))?;
+    for (name, text) in files {
+        resources = resources.with(name, text)?;
+    }
+    let root = resources.folder().join("root.key");
+    std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o600)).context("the root key")?;
+    let served = Served { listen: address, admin, bearer: key.expose(), data_dir: resources.folder() };
+    let gateway = Gateway::serve(setting.quorate, &resources.flags(), served, setting.sink).await?;
+    Ok(Known { gateway, address, _resources: resources })
 }
 
 /// An address that nobody listens on at the moment.

@@ -20,6 +20,7 @@ use serde_json::json;
 
 use super::process::Cpu;
 use super::report::Row;
+use crate::load::flood::{ISSUER, KEY};
 
 /// Tokens of each measure: the kernel tells CPU time in hundredths of a second, and so many take some tenths at least.
 const COLD: usize = 5_000;
@@ -27,7 +28,6 @@ const WARM: usize = 400_000;
 /// Microseconds of a millisecond.
 const US_PER_MS: f64 = 1000.0;
 
-const ISS: &str = "https://login.example.com/realms/people";
 const RESOURCE: &str = "https://mesh.example.com/mcp/files";
 const NOW_SECONDS: u64 = 1_700_000_000;
 
@@ -43,7 +43,7 @@ pub(crate) struct Tokens {
 }
 
 /// A key to sign with.
-struct Signer {
+pub(super) struct Signer {
     pair: EcdsaKeyPair,
     random: SystemRandom,
 }
@@ -103,7 +103,7 @@ fn issuers(signer: &Signer) -> Result<Issuers> {
     rules.agent = Some(ClaimPath::new("azp")?);
     let config = Config {
         name: ResourceName::new("people")?,
-        iss: ISS.to_owned(),
+        iss: ISSUER.to_owned(),
         check: Check::Signed(Signed::new(Keys::Given(keys))),
         rules,
     };
@@ -122,24 +122,29 @@ fn forge(token: &str, number: usize) -> String {
 // === impl Signer ===
 
 impl Signer {
-    fn new() -> Result<Self> {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub(super) fn new() -> Result<Self> {
         let (random, scheme) = (SystemRandom::new(), &ECDSA_P256_SHA256_FIXED_SIGNING);
         let document = EcdsaKeyPair::generate_pkcs8(scheme, &random).ok().context("make a key")?;
         let pair = EcdsaKeyPair::from_pkcs8(scheme, document.as_ref(), &random).ok().context("read the key")?;
         Ok(Self { pair, random })
     }
 
-    fn jwks(&self) -> String {
+    /// The set of its public key, whose id is [`KEY`].
+    pub(super) fn jwks(&self) -> String {
         let (x, y) = self.pair.public_key().as_ref()[1..].split_at(32);
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-        json!({"keys": [{"kty": "EC", "crv": "P-256", "kid": "k1", "alg": "ES256", "x": x, "y": y}]}).to_string()
+        json!({"keys": [{"kty": "EC", "crv": "P-256", "kid": KEY, "alg": "ES256", "x": x, "y": y}]}).to_string()
     }
 
     /// Makes a token with what issuers commonly put into one, about 1 KiB.
     fn sign(&self, number: usize) -> Result<String> {
-        let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": "k1"});
+        let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": KEY});
         let claims = json!({
-            "iss": ISS, "sub": "8b0a4d55-3f0e-4ab2-9c5f-0c9d0f7b8f11", "aud": [RESOURCE, "account"],
+            "iss": ISSUER, "sub": "8b0a4d55-3f0e-4ab2-9c5f-0c9d0f7b8f11", "aud": [RESOURCE, "account"],
             "iat": NOW_SECONDS - 5, "exp": NOW_SECONDS + 600, "jti": format!("3f0e4ab2-{number}"), "azp": "desktop",
             "sid": "0b5f0c9d-0f7b-4f11-8b0a-4d553f0e4ab2", "acr": "1", "scope": "openid profile tools:read tools:call",
             "realm_access": {"roles": ["engineering", "on-call", "offline_access", "default-roles-people"]},

@@ -16,6 +16,7 @@ mod report;
 mod resources;
 mod sink;
 mod speed;
+mod strangers;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ use self::report::{Light, Numbers, Programs, Row, Shaped};
 use self::resources::Setting;
 use self::sink::Sink;
 use self::speed::{CpuRound, Parts, Plan, median};
+use self::strangers::Strangers;
 use crate::message::Measure;
 
 /// The share of the highest rate at which latency is measured.
@@ -141,6 +143,7 @@ async fn measure(args: &Args) -> Result<Numbers> {
         api_call: resources::api_calls(&setting).await?,
         curated_call: resources::curated_calls(&setting).await?,
         guarded: Guarded::measure(&setting, &sink).await?,
+        strangers: Strangers::measure(&setting).await?,
     };
     let programs = Programs {
         modern_call: programs::calls(&bench, &quorate, &sink_url, Measure::ModernCall, &args.plan()).await?,
@@ -192,7 +195,7 @@ async fn speed(
     let modern_latency = parts.latency(Measure::ModernCall, &plan, modern_rate).await?;
     let legacy_latency = parts.latency(Measure::LegacyCall, &plan, legacy_rate).await?;
     // Goals and floors of the project's issue "Numbers"; they change there first.
-    let table = vec![
+    let mut table = vec![
         Row::of_cpu("CPU time, modern `tools/call`, 500 B in, 4 KB out", &modern_call, 0.08, 0.12),
         Row::of_cpu("CPU time, legacy `tools/call` in a session, JSON answer", &legacy_call, 0.10, 0.15),
         Row::of_cpu("CPU time, `tools/list` of 50 tools from cache", &tools_list, 0.05, 0.08),
@@ -214,6 +217,7 @@ async fn speed(
         Row::of_gateway("1,000 idle programs, share of a core", "%", programs.idle.core_percent(), 2.0, 2.0),
         Row::of_gateway("Memory of a program's guard", "KB", programs.idle.guard_kb(), 1024.0, 2048.0),
     ];
+    table.extend(shaped.strangers.rows());
     let light = vec![
         Light::of("modern `tools/call`", modern_rate, &modern_latency),
         Light::of("legacy `tools/call`", legacy_rate, &legacy_latency),

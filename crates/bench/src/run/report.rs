@@ -11,10 +11,14 @@ use super::guarded::Guarded;
 use super::memory::{Memory, Parked};
 use super::programs::Idle;
 use super::speed::{CpuRound, LatencyRound, median};
+use super::strangers::Strangers;
 
 /// What is said when latency cannot be judged.
 const BUSY: &str = "\nThis machine is busy: the direct connection's p99 alone is over the floor of what the gateway may \
                     add. Measure latency again on one that is not.\n";
+
+/// The unit of ratios: how many times as long. What is divided are milliseconds.
+const RATIO: &str = "times";
 
 /// One line of the table. Everything is better the smaller it is.
 #[derive(Debug, Serialize)]
@@ -25,7 +29,7 @@ pub(crate) struct Row {
     pub(crate) unit: &'static str,
     /// The same without the gateway, where there is such a thing.
     pub(crate) direct: Option<f64>,
-    /// With the gateway, where the number is a difference of the two.
+    /// With the gateway, where the number is a difference of the two, or their ratio.
     pub(crate) through: Option<f64>,
     /// The number that is held against goal and floor.
     pub(crate) gateway: f64,
@@ -108,6 +112,8 @@ pub(crate) struct Shaped {
     pub(crate) curated_call: Vec<CpuRound>,
     /// Calls under identity and policy.
     pub(crate) guarded: Guarded,
+    /// Good callers beside strangers.
+    pub(crate) strangers: Strangers,
 }
 
 /// What tool servers cost that are programs.
@@ -151,6 +157,16 @@ impl Row {
             direct: Some(median(rounds.iter().map(|round| round.direct.p99_ms))),
             through: Some(median(rounds.iter().map(|round| round.gateway.p99_ms))),
             ..Self::new(measure, "ms", added, goal, floor)
+        }
+    }
+
+    /// A ratio of latencies in milliseconds, of which each pair has the one without first: the median of the pairs' ratios.
+    pub(crate) fn of_ratio(measure: &'static str, pairs: &[[f64; 2]], goal: f64, floor: f64) -> Self {
+        let ratio = median(pairs.iter().map(|[without, with]| with / without));
+        Self {
+            direct: Some(median(pairs.iter().map(|[without, _]| *without))),
+            through: Some(median(pairs.iter().map(|[_, with]| *with))),
+            ..Self::new(measure, RATIO, ratio, goal, floor)
         }
     }
 
@@ -216,7 +232,8 @@ impl Numbers {
     /// Tells whether a difference of latencies says nothing here: the direct connection alone is
     /// slower than what the gateway may add. The verdict stays what it is.
     fn is_busy(&self) -> bool {
-        self.table.iter().any(|row| row.through.is_some() && row.direct.is_some_and(|direct| direct > row.floor))
+        let is_difference = |row: &&Row| row.unit != RATIO && row.through.is_some();
+        self.table.iter().filter(is_difference).any(|row| row.direct.is_some_and(|direct| direct > row.floor))
     }
 
     fn light(&self) -> String {
@@ -248,8 +265,10 @@ impl Numbers {
             String::from("| Measure | Direct | Gateway | Goal | Floor | Verdict |\n|---|---|---|---|---|---|\n");
         for row in &self.table {
             let unit = row.unit;
-            let direct = row.direct.map_or_else(|| "–".to_owned(), |direct| shown(direct, unit));
+            let of = if unit == RATIO { "ms" } else { unit };
+            let direct = row.direct.map_or_else(|| "–".to_owned(), |direct| shown(direct, of));
             let gateway = match row.through {
+                Some(through) if unit == RATIO => format!("{} ({})", shown(through, of), shown(row.gateway, unit)),
                 Some(through) => format!("{} (+{})", shown(through, unit), shown(row.gateway, unit)),
                 None => shown(row.gateway, unit),
             };
@@ -265,6 +284,7 @@ impl Numbers {
 fn shown(number: f64, unit: &str) -> String {
     match unit {
         "ms" => format!("{number:.3} ms"),
+        RATIO => format!("{number:.2} {RATIO}"),
         unit => format!("{number:.1} {unit}"),
     }
 }
@@ -272,6 +292,16 @@ fn shown(number: f64, unit: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ratio_is_that_of_each_round_and_shown_beside_what_was_divided() {
+        let row = Row::of_ratio("p99", &[[1.0, 1.5], [2.0, 8.0], [1.0, 2.0]], 1.5, 3.0);
+
+        assert_eq!((row.direct, row.through, row.gateway, row.verdict), (Some(1.0), Some(2.0), 2.0, Verdict::Floor));
+        assert_eq!(shown(row.gateway, row.unit), "2.00 times");
+        let never = Row::of_ratio("p99", &[[0.0, 0.0]], 1.5, 3.0);
+        assert_eq!(never.verdict, Verdict::BelowFloor, "nothing was measured");
+    }
 
     #[test]
     fn a_number_is_judged_against_goal_and_floor() {
