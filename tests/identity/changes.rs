@@ -8,10 +8,9 @@ use quorate_tests::{
 use serde_json::json;
 
 use crate::{
-    caller::{Answer, Caller},
     idp::Idp,
     sessions::Session,
-    site::Site,
+    site::{Site, call},
 };
 
 const PATH: &str = "/mcp/tools";
@@ -27,10 +26,6 @@ fn site(idp: &Idp, clock: &Backend, cedar: &str) -> Site {
 
 fn clock() -> anyhow::Result<Backend> {
     Mcp::new("clock").tools(&["now"]).start()
-}
-
-fn call(gateway: &Gateway, token: &str) -> anyhow::Result<Answer> {
-    Caller::stranger().token(token).call(gateway.address, PATH, "now", &json!({}))
 }
 
 fn resource(gateway: &Gateway) -> String {

@@ -1,7 +1,8 @@
 //! Strangers in great numbers: they cost good callers nothing that these would notice.
 //!
 //! The numbers here are far from the product's (a debug build on a shared machine, and each request on a connection of its
-//! own); they tell a gateway that stands still from one that works on.
+//! own); they tell a gateway that stands still from one that works on. The numbers of a release build are those of
+//! `cargo xtask bench`, "Strangers" on the page docs/src/numbers.md.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use quorate_tests::raw::{gateway::Gateway, mcp::Mcp};
+use quorate_tests::raw::gateway::Gateway;
 use serde_json::json;
 
 use crate::{
@@ -76,14 +77,8 @@ fn call_until(gateway: &Gateway, good: &Caller, end: Instant) -> anyhow::Result<
 #[test]
 fn wrong_tokens_and_keys_are_refused_at_full_speed_beside_good_calls() -> anyhow::Result<()> {
     let idp = Idp::start()?;
-    let clock = Mcp::new("clock").tools(&["now"]).start()?;
-    let site = Site::new()
-        .signed_by(&idp)
-        .with("ToolServer", "clock", json!({ "urls": [clock.url()] }))
-        .with("Toolset", "tools", json!({ "servers": ["clock"], "naming": "bare" }))
-        .policy("permit(principal, action, resource);");
-    let gateway = site.start()?;
-    let resource = format!("http://{}{PATH}", gateway.address);
+    let site = Site::new().signed_by(&idp).policy("permit(principal, action, resource);");
+    let (_clock, gateway, resource) = site.start_with_clock()?;
     let good = idp.token_of("alice", &resource, "mcp")?;
     let (head, signature) = good.rsplit_once('.').context("a token has parts")?;
     let other: String = signature.chars().rev().collect();
@@ -108,15 +103,11 @@ fn wrong_tokens_and_keys_are_refused_at_full_speed_beside_good_calls() -> anyhow
 fn a_provider_that_hangs_delays_no_caller_of_another() -> anyhow::Result<()> {
     let [idp, hanging] = [Idp::start()?, Idp::start()?];
     hanging.outage(Outage::Hang)?;
-    let clock = Mcp::new("clock").tools(&["now"]).start()?;
     let site = Site::new()
         .signed_by(&idp)
         .with("Issuer", "others", json!({ "oidc": { "issuer": hanging.issuer } }))
-        .with("ToolServer", "clock", json!({ "urls": [clock.url()] }))
-        .with("Toolset", "tools", json!({ "servers": ["clock"], "naming": "bare" }))
         .policy("permit(principal, action, resource);");
-    let gateway = site.start()?;
-    let resource = format!("http://{}{PATH}", gateway.address);
+    let (_clock, gateway, resource) = site.start_with_clock()?;
     let good = Caller::stranger().token(&idp.token_of("alice", &resource, "mcp")?);
     let unjudged = json!({
         "iss": hanging.issuer, "sub": "eve", "aud": resource, "iat": 1, "exp": 4_000_000_000_u32, "client_id": "desk",

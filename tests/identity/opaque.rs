@@ -8,9 +8,8 @@ use quorate_tests::{
 use serde_json::{Value, json};
 
 use crate::{
-    caller::{Answer, Caller},
     idp::{Idp, Outage},
-    site::Site,
+    site::{Site, call},
 };
 
 const PATH: &str = "/mcp/tools";
@@ -46,10 +45,6 @@ fn start_with(idp: &Idp, ttl: &str, others: &[(&str, Value)]) -> anyhow::Result<
     let gateway = site.start()?;
     let resource = format!("http://{}{PATH}", gateway.address);
     Ok((clock, gateway, resource))
-}
-
-fn call(gateway: &Gateway, token: &str) -> anyhow::Result<Answer> {
-    Caller::stranger().token(token).call(gateway.address, PATH, "now", &json!({}))
 }
 
 fn check_status(gateway: &Gateway, token: &str, status: u16) -> anyhow::Result<()> {

@@ -2,34 +2,19 @@
 
 use anyhow::ensure;
 use quorate_tests::{
-    raw::{PATIENCE, backend::Backend, gateway::Gateway, mcp::Mcp},
+    raw::{PATIENCE, backend::Backend, gateway::Gateway},
     wait,
 };
 use serde_json::json;
 
 use crate::{
-    caller::{Answer, Caller},
     idp::{Idp, Outage},
-    site::Site,
+    site::{Site, call},
 };
-
-const PATH: &str = "/mcp/tools";
 
 /// A gateway of one toolset, for people of this provider.
 fn start(idp: &Idp) -> anyhow::Result<(Backend, Gateway, String)> {
-    let clock = Mcp::new("clock").tools(&["now"]).start()?;
-    let site = Site::new()
-        .signed_by(idp)
-        .with("ToolServer", "clock", json!({ "urls": [clock.url()] }))
-        .with("Toolset", "tools", json!({ "servers": ["clock"], "naming": "bare" }))
-        .policy("permit(principal, action, resource);");
-    let gateway = site.start()?;
-    let resource = format!("http://{}{PATH}", gateway.address);
-    Ok((clock, gateway, resource))
-}
-
-fn call(gateway: &Gateway, token: &str) -> anyhow::Result<Answer> {
-    Caller::stranger().token(token).call(gateway.address, PATH, "now", &json!({}))
+    Site::new().signed_by(idp).policy("permit(principal, action, resource);").start_with_clock()
 }
 
 fn check_allowed(gateway: &Gateway, token: &str) -> anyhow::Result<()> {

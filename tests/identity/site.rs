@@ -1,9 +1,15 @@
 //! A gateway with resources that a test puts together, document by document.
 
-use quorate_tests::raw::gateway::Gateway;
+use quorate_tests::raw::{backend::Backend, gateway::Gateway, mcp::Mcp};
 use serde_json::{Value, json};
 
-use crate::idp::Idp;
+use crate::{
+    caller::{Answer, Caller},
+    idp::Idp,
+};
+
+/// Where the toolset of [`Site::start_with_clock`] is.
+const TOOLS: &str = "/mcp/tools";
 
 /// Resources to be.
 #[derive(Clone, Debug, Default)]
@@ -53,4 +59,23 @@ impl Site {
     pub(crate) fn start(&self) -> anyhow::Result<Gateway> {
         Gateway::start(&self.text(), &[])
     }
+
+    /// Starts it with a clock, which says `clock:now`, as the only server of its only toolset: the clock, the gateway, and
+    /// the URL that tokens have to be for.
+    pub(crate) fn start_with_clock(self) -> anyhow::Result<(Backend, Gateway, String)> {
+        let clock = Mcp::new("clock").tools(&["now"]).start()?;
+        let site = self.with("ToolServer", "clock", json!({ "urls": [clock.url()] })).with(
+            "Toolset",
+            "tools",
+            json!({ "servers": ["clock"], "naming": "bare" }),
+        );
+        let gateway = site.start()?;
+        let resource = format!("http://{}{TOOLS}", gateway.address);
+        Ok((clock, gateway, resource))
+    }
+}
+
+/// Asks the clock, with a token.
+pub(crate) fn call(gateway: &Gateway, token: &str) -> anyhow::Result<Answer> {
+    Caller::stranger().token(token).call(gateway.address, TOOLS, "now", &json!({}))
 }

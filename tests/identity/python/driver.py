@@ -13,10 +13,11 @@ import logging
 import sys
 
 from holder import REDIRECT, Holder
+from sdk import OAuthClientInformationFull, OAuthClientMetadata, OAuthClientProvider
 
 STEP_SECONDS = 25
 
-sdk = importlib.import_module(f"sdk_{sys.argv[1]}")
+version = importlib.import_module(f"sdk_{sys.argv[1]}")
 
 
 class Driver:
@@ -35,7 +36,7 @@ class Driver:
         return await self.outcome(opened)
 
     async def hold(self, step, opened):
-        async with sdk.connect(step["target"], step["mode"], self.provider) as client:
+        async with version.connect(step["target"], step["mode"], self.provider) as client:
             opened.set_result(client.version)
             while (request := await self.requests.get()) is not None:
                 work, done = request
@@ -63,15 +64,15 @@ class Driver:
     def authorized(self, step, client):
         self.holder = Holder(step.get("person"), step.get("consents", True), registration(client))
         if "secret" in client:
-            return sdk.credentials(step["target"], self.holder, client, step.get("scope"))
-        metadata = sdk.OAuthClientMetadata(
+            return version.credentials(step["target"], self.holder, client, step.get("scope"))
+        metadata = OAuthClientMetadata(
             client_name="tests of identity",
             redirect_uris=[REDIRECT],
             grant_types=["authorization_code", "refresh_token"],
             response_types=["code"],
             token_endpoint_auth_method="none",
         )
-        return sdk.OAuthClientProvider(
+        return OAuthClientProvider(
             step["target"],
             metadata,
             self.holder,
@@ -81,7 +82,7 @@ class Driver:
         )
 
     async def returned(self):
-        return sdk.returned(self.holder.returned)
+        return version.returned(self.holder.returned)
 
     async def tools(self, step):
         return await self.within_connection(lambda client: client.tools())
@@ -115,7 +116,7 @@ def registration(client):
     if "id" not in client:
         return None
     known = {"client_id": client["id"], "redirect_uris": [REDIRECT], "token_endpoint_auth_method": "none"}
-    return sdk.OAuthClientInformationFull(**known)
+    return OAuthClientInformationFull(**known)
 
 
 def reason(error):

@@ -3,13 +3,8 @@
 from contextlib import asynccontextmanager
 
 from mcp import ClientSession
-from mcp.client.auth import OAuthClientProvider
-from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
-from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
-from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata
 
-__all__ = ["OAuthClientInformationFull", "OAuthClientMetadata", "OAuthClientProvider", "connect", "credentials", "returned"]
+import sdk
 
 
 def returned(answer):
@@ -17,18 +12,15 @@ def returned(answer):
 
 
 def credentials(target, holder, client, scope):
-    return ClientCredentialsOAuthProvider(
-        target, holder, client["id"], client["secret"], scopes=scope, issuer=client["issuer"]
-    )
+    return sdk.credentials(target, holder, client, scopes=scope)
 
 
 @asynccontextmanager
 async def connect(target, mode, auth):
-    async with create_mcp_http_client(auth=auth) as http:
-        async with streamable_http_client(target, http_client=http) as (read, write, _):
-            async with ClientSession(read, write) as session:
-                initialized = await session.initialize()
-                yield Sdk(session, initialized.protocolVersion)
+    async with sdk.transport(target, auth) as transport, transport as (read, write, _):
+        async with ClientSession(read, write) as session:
+            initialized = await session.initialize()
+            yield Sdk(session, initialized.protocolVersion)
 
 
 class Sdk:
@@ -41,4 +33,4 @@ class Sdk:
 
     async def call(self, name, arguments):
         result = await self.session.call_tool(name, arguments)
-        return result.isError, "\n".join(part.text for part in result.content)
+        return sdk.outcome(result.isError, result.content)

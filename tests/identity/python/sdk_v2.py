@@ -3,13 +3,9 @@
 from contextlib import asynccontextmanager
 
 from mcp import Client
-from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
-from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
-from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
-from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata
+from mcp.client.auth import AuthorizationCodeResult
 
-__all__ = ["OAuthClientInformationFull", "OAuthClientMetadata", "OAuthClientProvider", "connect", "credentials", "returned"]
+import sdk
 
 
 def returned(answer):
@@ -17,15 +13,12 @@ def returned(answer):
 
 
 def credentials(target, holder, client, scope):
-    return ClientCredentialsOAuthProvider(
-        target, holder, client["id"], client["secret"], scope=scope, issuer=client["issuer"]
-    )
+    return sdk.credentials(target, holder, client, scope=scope)
 
 
 @asynccontextmanager
 async def connect(target, mode, auth):
-    async with create_mcp_http_client(auth=auth) as http:
-        transport = streamable_http_client(target, http_client=http)
+    async with sdk.transport(target, auth) as transport:
         async with Client(transport, mode="auto" if mode == "modern" else "legacy") as client:
             yield Sdk(client)
 
@@ -43,4 +36,4 @@ class Sdk:
 
     async def call(self, name, arguments):
         result = await self.client.call_tool(name, arguments)
-        return result.is_error, "\n".join(part.text for part in result.content)
+        return sdk.outcome(result.is_error, result.content)
