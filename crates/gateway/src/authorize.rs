@@ -30,6 +30,7 @@ use crate::listener::Endpoint;
 use crate::protected::{self, Challenge};
 use crate::resolve::{self, Resolved};
 use crate::snapshot::ToolsetTable;
+use crate::tasks::Task;
 
 /// A server's request to a client that policy allows.
 pub(crate) struct PermittedAsk<'a> {
@@ -123,6 +124,17 @@ impl<'a> Gate<'a> {
         self.judge.decide(&self.caller.rights, action, self.resource(item), arguments)
     }
 
+    /// Decides whether the caller may follow what a call of this tool began: as it may call the tool with some arguments,
+    /// since those of the call are not known any more.
+    fn decide_following(&self, tool: Item<'_>) -> std::sync::Arc<Decision> {
+        let decision = self.decide(Action::Call, tool, None);
+        if decision.verdict.is_allowed() || decision.cacheable {
+            return decision;
+        }
+        let verdict = self.judge.possible(&self.caller.rights, Action::Call, self.resource(tool));
+        std::sync::Arc::new(Decision { verdict, ..Decision::clone(&decision) })
+    }
+
     fn resource<'r>(&'r self, item: Item<'r>) -> Resource<'r> {
         Resource { tenant: &self.toolset.tenant, toolset: self.toolset.name.as_str(), item }
     }
@@ -149,6 +161,20 @@ impl<'a> Gate<'a> {
     /// Returns what tells the entries of a list that the caller may use; nothing where it may use all.
     pub(crate) fn filter(&self, kind: ListKind) -> Option<impl Fn(&Entry) -> bool> {
         (!self.allows_all()).then_some(move |entry: &Entry| self.may_use(kind, entry))
+    }
+
+    /// Tells whether the caller may follow a task, whose tool has these tags: what lists are filtered by.
+    pub(crate) fn may_follow(&self, task: &Task, tags: &[String]) -> bool {
+        self.judge.may(&self.caller.rights, Action::Call, self.resource(Item::Tool(of_task(task, tags))))
+    }
+
+    /// Decides whether the caller may be told of a task; what is denied is told.
+    pub(crate) fn follows(&self, request: &Request, task: &Task) -> bool {
+        let Some(tags) = request.all_versions().tags_of(task) else { return false };
+        let item = Item::Tool(of_task(task, &tags));
+        let decision = self.decide_following(item);
+        audit::decided(request, Action::Call, &self.resource(item), &decision);
+        decision.verdict.is_allowed()
     }
 
     /// Tells whether the caller may read a resource of a server.
@@ -252,10 +278,18 @@ impl<'a> Visit<'a> {
                 return self.hidden(self.decide(action, item, None), resolved);
             }
             Resolved::Unlisted { .. } => return self.unlisted(action, resolved),
-            // Its id is sealed to whoever was allowed the call that it began with.
-            Resolved::Task { .. } | Resolved::Refused { .. } => {}
+            Resolved::Task { task, tags, .. } => {
+                let decided = self.follow(Item::Tool(of_task(task, tags)));
+                return self.hidden(decided, resolved);
+            }
+            Resolved::Refused { .. } => {}
         }
         Ok(resolved)
+    }
+
+    /// Decides whether the caller may follow what a call of this tool began.
+    fn follow(&self, tool: Item<'_>) -> Result<(), Error> {
+        self.told(Action::Call, tool, &self.gate.decide_following(tool))
     }
 
     /// Leaves of a resource that nobody lists those servers that the caller may ask for it.
@@ -378,6 +412,13 @@ fn tags_of(toolset: &ToolsetTable, server: &ResourceName, uri: &str) -> Vec<Stri
     curation.tags(ListKind::Resources, index, uri)
 }
 
+/// Tells whether a caller with these rights may hear of a task, whose tool has these tags.
+pub(crate) fn may_follow(judge: &Judge, rights: &Rights, toolset: &ToolsetTable, task: &Task, tags: &[String]) -> bool {
+    let item = Item::Tool(of_task(task, tags));
+    let resource = Resource { tenant: &toolset.tenant, toolset: toolset.name.as_str(), item };
+    judge.possible(rights, Action::Call, resource).is_allowed()
+}
+
 /// Tells whether a caller with these rights may subscribe to a resource of a server.
 pub(crate) fn may_subscribe(
     judge: &Judge,
@@ -420,6 +461,7 @@ pub fn action_of(operation: &Operation) -> Action {
 fn unknown(operation: &Operation) -> Option<Fault> {
     match operation {
         Operation::CallTool { name, .. } => Some(resolve::unknown(ListKind::Tools, name)),
+        Operation::Task { .. } => Some(Fault::UnknownTask),
         Operation::GetPrompt { name, .. } | Operation::Complete { reference: Reference::Prompt { name, .. } } => {
             Some(resolve::unknown(ListKind::Prompts, name))
         }
@@ -452,6 +494,11 @@ fn arguments<'c>(call: &'c Call, terms: Option<&Terms>) -> Option<Cow<'c, str>> 
 
 fn named<'a>(server: &'a backend::Handle, name: &'a str, exposed: &'a str, tags: &'a [String]) -> Named<'a> {
     Named { server: server.name().as_str(), name, exposed, tags }
+}
+
+/// The tool that began a task.
+fn of_task<'a>(task: &'a Task, tags: &'a [String]) -> Named<'a> {
+    Named { server: task.server.as_str(), name: &task.tool.upstream, exposed: &task.tool.exposed, tags }
 }
 
 fn needed(scopes: &BTreeSet<String>) -> String {

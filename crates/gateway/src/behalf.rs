@@ -11,7 +11,7 @@ use quorate_mcp::dialect::onto_legacy::Declared;
 use quorate_mcp::{Call, ListKind, Method};
 use quorate_runtime::bridge::Wanted;
 use quorate_runtime::listing::Audience;
-use quorate_runtime::session::{self, Translate};
+use quorate_runtime::session::{self, Tool, Translate};
 use quorate_runtime::{backend, shard};
 use quorate_types::{Principal, PrincipalDigest, ResourceName, TenantId};
 
@@ -84,7 +84,13 @@ impl Behalf {
 // === impl Passing ===
 
 impl Translate for Passing {
-    fn inbound(&self, _server: &ResourceName, _method: Option<Method>, frame: Frame) -> Frame {
+    fn inbound(
+        &self,
+        _server: &ResourceName,
+        _method: Option<Method>,
+        _tool: Option<&Arc<Tool>>,
+        frame: Frame,
+    ) -> Frame {
         frame
     }
 

@@ -64,7 +64,7 @@ impl Held {
         };
         let timeout =
             held.late().map(|(after, fault)| Timeout { after, fault: session::fault(fault), metrics: metrics.clone() });
-        Ok(Terms { timeout, place })
+        Ok(Terms { timeout, place, tool: None })
     }
 
     /// How long the call may take, and the fault that says that it took longer.

@@ -95,10 +95,15 @@ impl Judge {
     /// Tells whether a caller may do something with some arguments: what lists are filtered by. What only scopes are
     /// missing for is there too, so that clients can ask for them.
     pub(crate) fn may(&self, rights: &Rights, action: Action, resource: Resource<'_>) -> bool {
-        if let Some(decision) = rights.remembered(self.hash(action, &resource), action, &resource) {
-            return is_shown(&decision.verdict);
+        is_shown(&self.possible(rights, action, resource))
+    }
+
+    /// Decides whether a caller may do something with some arguments.
+    pub(crate) fn possible(&self, rights: &Rights, action: Action, resource: Resource<'_>) -> Verdict {
+        match rights.remembered(self.hash(action, &resource), action, &resource) {
+            Some(decision) => decision.verdict.clone(),
+            None => self.policies.may(&rights.subject, action, resource),
         }
-        is_shown(&self.policies.may(&rights.subject, action, resource))
     }
 
     fn hash(&self, action: Action, resource: &Resource<'_>) -> u64 {

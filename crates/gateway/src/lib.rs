@@ -34,5 +34,6 @@ pub mod route;
 pub mod snapshot;
 mod stdio;
 pub mod survey;
+pub mod tasks;
 pub mod toolset;
 mod translate;

@@ -34,12 +34,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit;
 use crate::authenticate::{Development, Identities};
-use crate::handle::Owners;
 use crate::judge::Judge;
 use crate::pipeline::Pipeline;
 use crate::protected::Demands;
 use crate::snapshot::{ListenerTable, Services, Snapshot};
 use crate::survey::{self, Survey};
+use crate::tasks::Owners;
 use crate::toolset::Toolset;
 use crate::translate;
 

@@ -1,7 +1,7 @@
 //! The `requestState` of calls that wait for their client at a server of sessions.
 //!
 //! What is needed to go on is in the session; the state says where: sealed, so that it can neither
-//! be read nor made up, and bound to the caller, to the request that it belongs to (all of its
+//! be read nor made up, and bound to the caller, to the toolset, to the request that it belongs to (all of its
 //! parameters but those that a retry changes) and to a time. Whatever does not fit is the same
 //! error, because a caller that tampers learns nothing from the difference.
 //! Specification: 2026-07-28 `basic/patterns/mrtr`, "Request state".
@@ -11,9 +11,11 @@ use quorate_mcp::Fault;
 use quorate_mcp::dialect::onto_legacy::{Question, RESPONSES_MAX};
 use quorate_session::{CallKey, StreamId};
 use quorate_types::seal::Purpose;
-use quorate_types::{PrincipalDigest, Sealer, Timestamp};
+use quorate_types::{PrincipalDigest, ResourceName, Sealer, Timestamp};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+
+use crate::tasks::Holder;
 
 /// The form of the sealed bytes: 1.
 const FORM: u8 = 1;
@@ -67,16 +69,17 @@ pub(crate) struct Ask {
 pub(crate) struct Binding {
     /// Who may use it.
     pub(crate) principal: PrincipalDigest,
-    /// The digest of the request.
+    /// The digest of the request, and of the toolset that it is for.
     pub(crate) request: [u8; 16],
 }
 
 // === impl Binding ===
 
 impl Binding {
-    /// Binds to a caller and what it asks for.
-    pub(crate) fn of(principal: PrincipalDigest, frame: &Frame) -> Self {
-        Self { principal, request: digest(frame) }
+    /// Binds to a caller and what it asks for on a toolset. On which listener does not matter: who the caller is and what
+    /// it may do is the same on each that serves the toolset.
+    pub(crate) fn of(Holder { caller: principal, toolset }: Holder<'_>, frame: &Frame) -> Self {
+        Self { principal, request: digest(toolset, frame) }
     }
 
     /// Seals a state that expires at `until`.
@@ -127,7 +130,7 @@ impl Binding {
 pub(crate) const fn invalid_state() -> Fault {
     Fault::InvalidParams {
         field: "requestState",
-        reason: "is not one that waits for this request: it was altered, used before, of another request or caller, or it has expired; call again without it",
+        reason: "is not one that waits for this request: it was altered, used before, of another request, toolset or caller, or it has expired; call again without it",
     }
 }
 
@@ -168,9 +171,11 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.try_into().expect("the caller cut it to this length")
 }
 
-/// The digest of what a retry must repeat: method and parameters, whatever the order of their keys.
-fn digest(frame: &Frame) -> [u8; 16] {
+/// The digest of what a retry must repeat: toolset, method and parameters, whatever the order of their keys.
+fn digest(toolset: &ResourceName, frame: &Frame) -> [u8; 16] {
     let mut hash = Sha256::new();
+    hash.update(toolset.as_str());
+    hash.update([0]);
     hash.update(frame.method().unwrap_or_default());
     hash.update([0]);
     let params = frame.params().and_then(|raw| serde_json::from_slice::<Value>(&raw).ok());
@@ -222,6 +227,10 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_000);
     const LATER: Timestamp = Timestamp::from_millis(2_000);
 
+    fn name(name: &str) -> ResourceName {
+        ResourceName::new(name).expect("a valid name")
+    }
+
     fn frame(params: &str) -> Frame {
         let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
         Frame::parse(Bytes::from(text), &Limits::REQUEST).expect("a frame")
@@ -234,9 +243,12 @@ mod tests {
     }
 
     #[test]
-    fn a_state_opens_for_its_caller_and_its_request_in_time() {
+    fn a_state_opens_for_its_caller_its_toolset_and_its_request_in_time() {
         let sealer = Sealer::new(&[1; 32]);
-        let mine = Binding::of(PrincipalDigest([1; 16]), &frame(r#"{"name":"a","arguments":{"x":1,"y":[1.5]}}"#));
+        let (toolset, elsewhere) = (name("tools"), name("others"));
+        let frame = frame(r#"{"name":"a","arguments":{"x":1,"y":[1.5]}}"#);
+        let holder = Holder { caller: PrincipalDigest([1; 16]), toolset: &toolset };
+        let mine = Binding::of(holder, &frame);
         for parking in [parking(), Parking::Again] {
             let text = mine.seal(&sealer, &parking, LATER, &[3; 24]);
             assert_eq!(mine.open(&sealer, &text, NOW), Ok(parking));
@@ -245,12 +257,17 @@ mod tests {
             assert_eq!(mine.open(&Sealer::new(&[2; 32]), &text, NOW), Err(invalid_state()));
             let other = Binding { principal: PrincipalDigest([2; 16]), ..mine };
             assert_eq!(other.open(&sealer, &text, NOW), Err(invalid_state()));
+            let other = Binding::of(Holder { toolset: &elsewhere, ..holder }, &frame);
+            assert_eq!(other.open(&sealer, &text, NOW), Err(invalid_state()), "it is of another toolset");
         }
     }
 
     #[test]
     fn a_retry_may_reorder_its_request_and_change_nothing_else_of_it() {
-        let of = |params: &str| Binding::of(PrincipalDigest([1; 16]), &frame(params)).request;
+        let toolset = name("tools");
+        let of = |params: &str| {
+            Binding::of(Holder { caller: PrincipalDigest([1; 16]), toolset: &toolset }, &frame(params)).request
+        };
         let first = of(r#"{"name":"a","arguments":{"x":1,"y":{"b":2,"a":"t"}},"_meta":{"progressToken":1}}"#);
         for same in [
             r#"{"arguments":{"y":{"a":"t","b":2},"x":1},"name":"a"}"#,

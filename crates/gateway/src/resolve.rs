@@ -21,8 +21,8 @@ use crate::authorize::Gate;
 use crate::behalf::{self, Behalf};
 use crate::classify::{Request, Work};
 use crate::fetch::Fetcher;
-use crate::handle::open_task;
 use crate::listener::Endpoint;
+use crate::tasks::{Holder, Task};
 
 /// How long a request waits for the first probe of a server that just appeared.
 const PROBE_PATIENCE: Duration = Duration::from_secs(3);
@@ -72,8 +72,10 @@ pub enum Resolved {
     Task {
         /// The server.
         server: backend::Handle,
-        /// Its id there.
-        id: String,
+        /// The task.
+        task: Task,
+        /// What the toolset says of the tool that began it.
+        tags: Vec<String>,
     },
     /// Nothing, of a session whose client reads answers from its stream alone.
     Refused {
@@ -142,6 +144,11 @@ pub(crate) async fn find(request: &Request, work: &Work) -> Result<Resolved, Rej
 #[must_use]
 pub fn view(request: &Request, audience: Audience) -> View {
     View { principal: request.caller().digest, audience }
+}
+
+/// Who a request's tasks belong to.
+pub(crate) fn holder(request: &Request) -> Holder<'_> {
+    Holder { caller: request.caller().digest, toolset: &request.toolset().name }
 }
 
 /// Waits until each server of a toolset was probed, within bounds.
@@ -308,11 +315,14 @@ impl Resolver<'_> {
     }
 
     fn task(&self, id: &str) -> Result<Resolved, Fault> {
-        let services = &self.request.snapshot().services;
-        let (server, id) = open_task(&services.sealer, self.request.caller().digest, id).ok_or(Fault::UnknownTask)?;
-        // Also one whose version the caller no longer has: it knows the task.
-        let server = self.request.toolset().servers.iter().find(|known| *known.name() == server);
-        Ok(Resolved::Task { server: server.ok_or(Fault::UnknownTask)?.clone(), id })
+        let (services, holder) = (&self.request.snapshot().services, holder(self.request));
+        let task = holder.open(&services.sealer, id).ok_or(Fault::UnknownTask)?;
+        let server = self.request.toolset().servers.iter().find(|known| *known.name() == task.server);
+        let server = server.ok_or(Fault::UnknownTask)?.clone();
+        let tags = self.request.all_versions().tags_of(&task).ok_or(Fault::UnknownTask)?;
+        // Its id proves whose it is, also where another node saw it begin.
+        services.tasks.note(holder, &task);
+        Ok(Resolved::Task { server, task, tags })
     }
 }
 

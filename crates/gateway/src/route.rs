@@ -13,6 +13,7 @@ use quorate_mcp::curate::{self, Terms, find};
 use quorate_mcp::listing::{Entry, Merged};
 use quorate_mcp::{Call, Fault, Operation, Reference, Rejected, Version, codec};
 use quorate_runtime::backend;
+use quorate_runtime::session::Tool;
 
 use crate::authorize::Permitted;
 use crate::classify::{Request, Work};
@@ -41,6 +42,8 @@ pub enum Target {
         name: Option<String>,
         /// What the toolset holds the call to.
         held: Option<Held>,
+        /// The tool that is called, or whose task is followed.
+        tool: Option<Arc<Tool>>,
     },
     /// The gateway, by a search of these tools.
     Find {
@@ -124,24 +127,26 @@ fn target(resolved: Resolved, call: &Call, version: Version) -> Result<Target, F
     Ok(match resolved {
         Resolved::Here => Target::Here,
         Resolved::Only { server, name } => {
-            Target::Server { server, frame: frame.clone(), name: Some(name), held: None }
+            let tool = called(&call.operation, &Arc::from(name.as_str()), None);
+            Target::Server { server, frame: frame.clone(), name: Some(name), held: None, tool }
         }
         Resolved::Listed { server, list, place } => match list.entries().get(place) {
             Some(entry) => listed(server, entry, call, version)?,
             None => Target::Here, // A place of a list is one of its entries.
         },
         Resolved::Find { tools } => Target::Find { tools },
-        Resolved::Resource { server, uri, .. } => to(server, uri, &call.operation, frame),
+        Resolved::Resource { server, uri, .. } => to(server, uri, &call.operation, frame, None),
         Resolved::Unlisted { servers, uri } => Target::Ask { servers, uri },
-        Resolved::Task { server, id } => to(server, id, &call.operation, frame),
+        Resolved::Task { server, task, .. } => to(server, task.id, &call.operation, frame, Some(task.tool)),
         Resolved::Refused { fault } => Target::Refused { fault },
     })
 }
 
 /// The request for the server of a listed tool or prompt, held to what the toolset says of it.
 fn listed(server: backend::Handle, entry: &Entry, call: &Call, version: Version) -> Result<Target, Fault> {
+    let tool = called(&call.operation, &entry.upstream, Some(&entry.exposed));
     let Some(terms) = &entry.terms else {
-        return Ok(to(server, entry.upstream.to_string(), &call.operation, &call.frame));
+        return Ok(to(server, entry.upstream.to_string(), &call.operation, &call.frame, tool));
     };
     let frame = match apply(terms, call, &entry.upstream) {
         Ok(frame) => frame,
@@ -153,7 +158,7 @@ fn listed(server: backend::Handle, entry: &Entry, call: &Call, version: Version)
     };
     let held =
         Held { terms: Arc::clone(terms), exposed: Arc::clone(&entry.exposed), upstream: Arc::clone(&entry.upstream) };
-    Ok(Target::Server { server, frame, name: Some(entry.upstream.to_string()), held: Some(held) })
+    Ok(Target::Server { server, frame, name: Some(entry.upstream.to_string()), held: Some(held), tool })
 }
 
 /// Returns the request as the server gets it under these terms.
@@ -168,13 +173,26 @@ fn apply(terms: &Terms, call: &Call, upstream: &str) -> Result<Frame, curate::Re
     }
 }
 
+/// The tool that an operation calls, by its names at the server and, where that is another, in the toolset.
+fn called(operation: &Operation, upstream: &Arc<str>, exposed: Option<&Arc<str>>) -> Option<Arc<Tool>> {
+    let exposed = Arc::clone(exposed.unwrap_or(upstream));
+    let is_call = matches!(operation, Operation::CallTool { .. });
+    is_call.then(|| Arc::new(Tool { upstream: Arc::clone(upstream), exposed }))
+}
+
 /// The request for `server`, which knows what it names as `upstream`.
-fn to(server: backend::Handle, upstream: String, operation: &Operation, frame: &Frame) -> Target {
+fn to(
+    server: backend::Handle,
+    upstream: String,
+    operation: &Operation,
+    frame: &Frame,
+    tool: Option<Arc<Tool>>,
+) -> Target {
     let frame = match named(operation) {
         Some((name, span)) if upstream != name => codec::rename(frame, span, &upstream),
         Some(_) | None => frame.clone(),
     };
-    Target::Server { server, frame, name: Some(upstream), held: None }
+    Target::Server { server, frame, name: Some(upstream), held: None, tool }
 }
 
 /// What an operation names, and where.

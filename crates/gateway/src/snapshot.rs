@@ -20,10 +20,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::Identities;
-use crate::handle::Owners;
 use crate::held::Gates;
 use crate::judge::Judge;
 use crate::protected::Demands;
+use crate::tasks::Owners;
 use crate::toolset::Toolset;
 
 /// What does not change while the process runs.

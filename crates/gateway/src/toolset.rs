@@ -17,6 +17,7 @@ use quorate_types::{PrincipalDigest, ResourceName};
 use tokio_util::sync::CancellationToken;
 
 use crate::snapshot::ToolsetTable;
+use crate::tasks::Task;
 
 /// One toolset, with all versions of its servers.
 pub struct Toolset {
@@ -103,6 +104,22 @@ impl Toolset {
             let kept = kept.and_then(|(_, server)| member.versions.iter().position(|one| one.server == *server));
             kept.unwrap_or_else(|| drawn(member, caller))
         })
+    }
+
+    /// The tags of the tool that began a task; none where the toolset does not choose it, or its server, any more.
+    ///
+    /// A task stays with its server, also where that is of a version that its caller no longer has.
+    #[must_use]
+    pub fn tags_of(&self, task: &Task) -> Option<Vec<String>> {
+        let place = |table: &Arc<ToolsetTable>| Some((Arc::clone(table), table.listing.index_of(&task.server)?));
+        let (table, index) = self.tables.iter().find_map(place)?;
+        match table.listing.curation() {
+            None => Some(Vec::new()),
+            Some(curation) if curation.has_tool(index, &task.tool.upstream) => {
+                Some(curation.tags(ListKind::Tools, index, &task.tool.upstream))
+            }
+            Some(_) => None,
+        }
     }
 
     /// Draws the versions of a new session of `caller`: of every member, since one that has a single

@@ -11,7 +11,7 @@ use quorate_jsonrpc::{Frame, Limits, build};
 use quorate_mcp::dialect::onto_legacy::Question;
 use quorate_mcp::{Era, ListKind, Method, codec};
 use quorate_runtime::listing::{Audience, Listing, View};
-use quorate_runtime::session::{self, Memory, Translate};
+use quorate_runtime::session::{self, Memory, Tool, Translate};
 use quorate_session::Event;
 use quorate_types::{Principal, PrincipalDigest, ResourceName};
 
@@ -20,6 +20,7 @@ use crate::authenticate::Caller;
 use crate::authorize;
 use crate::handle::Outbound;
 use crate::snapshot::{Services, ToolsetTable};
+use crate::tasks::{Holder, Task};
 
 /// Rewrites frames of a toolset's servers for one session.
 pub(crate) struct Translator {
@@ -63,16 +64,51 @@ impl Translator {
             None => listing.any_view_of(self.caller).map(|view| *self.view.get_or_init(|| view)),
         }
     }
+
+    /// Whether an updated resource is not chosen any more, or not to be told of.
+    fn withholds_update(&self, server: &ResourceName, notification: &Frame) -> bool {
+        let Some(toolset) = self.toolset() else { return false };
+        let uris = codec::resource_uris(notification, Method::ResourceUpdated).unwrap_or_default();
+        let listing = &toolset.listing;
+        let is_chosen = |uri: &str| match (listing.curation(), listing.index_of(server)) {
+            (Some(curation), Some(index)) => curation.has_uri(index, uri),
+            (None, _) | (_, None) => true,
+        };
+        let judge = self.services.judge.load();
+        let rights = judge.rights(&self.principal);
+        uris.iter()
+            .any(|uri| !is_chosen(&uri.text) || !authorize::may_subscribe(&judge, &rights, &toolset, server, &uri.text))
+    }
+
+    /// Whether a task is nobody's that is known, somebody else's, or one that may not be followed any more.
+    fn withholds_task(&self, server: &ResourceName, notification: &Frame) -> bool {
+        let Some(all_versions) = self.services.toolset(&self.toolset) else { return true };
+        let tasks = codec::task_ids(notification, Method::TaskStatus, Era::Legacy).unwrap_or_default();
+        let holder = Holder { caller: self.caller, toolset: &self.toolset };
+        let judge = self.services.judge.load();
+        let rights = judge.rights(&self.principal);
+        let may_follow = |task: &Task| {
+            let Some(tags) = all_versions.tags_of(task) else { return false };
+            all_versions
+                .tables()
+                .first()
+                .is_some_and(|table| authorize::may_follow(&judge, &rights, table, task, &tags))
+        };
+        !tasks
+            .iter()
+            .all(|handle| self.services.tasks.task(holder, server, &handle.text).is_some_and(|task| may_follow(&task)))
+    }
 }
 
 impl Translate for Translator {
-    fn inbound(&self, server: &ResourceName, method: Option<Method>, frame: Frame) -> Frame {
+    fn inbound(&self, server: &ResourceName, method: Option<Method>, tool: Option<&Arc<Tool>>, frame: Frame) -> Frame {
         let Some(toolset) = self.toolset() else { return frame };
         let router = self.view(&toolset.listing).and_then(|view| toolset.listing.last_router(view));
         let outbound = Outbound {
             sealer: &self.services.sealer,
             owners: &self.services.tasks,
-            caller: self.caller,
+            holder: Holder { caller: self.caller, toolset: &toolset.name },
+            tool,
             toolset: &toolset,
             router: router.as_deref(),
             era: Era::Legacy,
@@ -98,22 +134,14 @@ impl Translate for Translator {
         })
     }
 
-    /// What a session subscribed to before a change of the configuration may not be chosen or allowed any more.
+    /// What a session subscribed to before a change of the configuration may not be chosen or allowed any more; and a
+    /// server may tell of tasks of everybody who uses our credential.
     fn withholds(&self, server: &ResourceName, notification: &Frame) -> bool {
-        let method = Method::ResourceUpdated;
-        if notification.method() != Some(method.as_str()) {
-            return false;
+        match notification.method().and_then(Method::parse) {
+            Some(Method::ResourceUpdated) => self.withholds_update(server, notification),
+            Some(Method::TaskStatus) => self.withholds_task(server, notification),
+            Some(_) | None => false,
         }
-        let Some(toolset) = self.toolset() else { return false };
-        let (listing, uris) = (&toolset.listing, codec::resource_uris(notification, method).unwrap_or_default());
-        let is_chosen = |uri: &str| match (listing.curation(), listing.index_of(server)) {
-            (Some(curation), Some(index)) => curation.has_uri(index, uri),
-            (None, _) | (_, None) => true,
-        };
-        let judge = self.services.judge.load();
-        let rights = judge.rights(&self.principal);
-        uris.iter()
-            .any(|uri| !is_chosen(&uri.text) || !authorize::may_subscribe(&judge, &rights, &toolset, server, &uri.text))
     }
 
     fn is_allowed(&self) -> bool {
@@ -152,8 +180,8 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::handle::Owners;
     use crate::judge::Judge;
+    use crate::tasks::Owners;
 
     fn name(name: &str) -> ResourceName {
         ResourceName::new(name).expect("a valid name")

@@ -96,11 +96,9 @@ impl Action {
     /// What the action means, for the schema's page.
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
-            Self::Connect => {
-                "be a client of the toolset at all, which every other action needs as well; follow tasks that its calls began"
-            }
+            Self::Connect => "be a client of the toolset at all, which every other action needs as well",
             Self::List => "list tools, prompts, resources or templates; each entry is then held against its own use",
-            Self::Call => "call a tool",
+            Self::Call => "call a tool; follow the tasks that its calls began",
             Self::Read => "read a resource",
             Self::Get => "get a prompt",
             Self::Complete => "have an argument of a prompt or of a resource template completed",

@@ -37,6 +37,7 @@ use crate::behalf::{self, Behalf};
 use crate::classify::Request;
 use crate::held::Held;
 use crate::parking::{Ask, Binding, Parking, Place, invalid_state};
+use crate::resolve::holder;
 
 /// Silence after which a call becomes a stream of its session: 5 s, longer than most calls take.
 const PRIME_AFTER: Duration = Duration::from_secs(5);
@@ -71,7 +72,7 @@ pub(super) fn owner(request: &Request, call: &Call) -> Option<backend::Handle> {
     let state = onto_legacy::retry(&call.frame).ok()?.state?;
     let services = &request.snapshot().services;
     let principal = request.caller().digest;
-    let parking = Binding::of(principal, &call.frame).open(&services.sealer, &state, clock::now()).ok()?;
+    let parking = Binding::of(holder(request), &call.frame).open(&services.sealer, &state, clock::now()).ok()?;
     let Parking::Call { place, .. } = parking else { return None };
     let session = services.sessions.get(place.session, principal)?;
     let session::Scope::Server(name) = session.scope() else { return None };
@@ -192,7 +193,7 @@ impl Opening<'_> {
     /// What waits for this request, if anything does.
     fn parking(&self, retry: &Retry) -> Result<Option<(Place, Vec<Ask>)>, Fault> {
         let Some(state) = &retry.state else { return Ok(None) };
-        let binding = Binding::of(self.request.caller().digest, &self.call.frame);
+        let binding = Binding::of(holder(self.request), &self.call.frame);
         match binding.open(&self.request.snapshot().services.sealer, state, clock::now())? {
             Parking::Again => Ok(None),
             Parking::Call { place, asks } => Ok(Some((place, asks))),

@@ -15,17 +15,19 @@ use quorate_mcp::error::InvalidRequest;
 use quorate_mcp::{Call, Era, Fault, ListKind, Operation as Asked, Rejected, Version};
 use quorate_runtime::backend;
 use quorate_runtime::listing::Audience;
-use quorate_runtime::session::{self, Outgoing, PRIME_AFTER, Refused, Reply, Terms, severity};
+use quorate_runtime::session::{self, Outgoing, PRIME_AFTER, Refused, Reply, Terms, Tool, severity};
 use quorate_session::{Answer, Audience as To, Event, EventId, Purpose};
 use quorate_telemetry::{Outcome, Throttle, Trace};
+use quorate_types::ResourceName;
 
 use super::turn::InVain;
 use super::{Dispatched, Error, Operation, begin, ending, find, here, metrics, rejected};
+use crate::authorize::Gate;
 use crate::classify::Request;
-use crate::fetch::Fetcher;
-use crate::handle::seal_task;
+use crate::fetch::{Fetcher, ListedTask};
 use crate::held::Held;
 use crate::listener::Endpoint;
+use crate::resolve::holder;
 use crate::route::Target;
 
 /// Servers that are asked for their tasks, and pages of each: a list of tasks is for people.
@@ -52,7 +54,7 @@ pub(super) async fn send(
     let mut outcome = Outcome::Ok;
     let result = match target {
         Target::Here => message.here(&call, version).await,
-        Target::Server { server, frame, held, .. } => message.forward(&call, frame, server, held.as_ref()).await,
+        Target::Server { server, frame, held, tool, .. } => message.forward(&call, frame, server, (held, tool)).await,
         Target::Ask { servers, uri } => message.ask(&call, servers, &uri).await,
         Target::Find { tools } => {
             let found = find::run(request, &call, &tools, Some(session));
@@ -155,10 +157,10 @@ impl Message<'_> {
         call: &Call,
         frame: Frame,
         server: backend::Handle,
-        held: Option<&Held>,
+        (held, tool): (Option<Held>, Option<Arc<Tool>>),
     ) -> Result<Dispatched, Error> {
-        let terms = match begin(self.request, &server, held) {
-            Ok(terms) => terms,
+        let terms = match begin(self.request, &server, held.as_ref()) {
+            Ok(terms) => Terms { tool, ..terms },
             Err(fault) => return self.tell(call, Err(fault)).await,
         };
         let purpose = match &call.operation {
@@ -205,7 +207,7 @@ impl Message<'_> {
     async fn ask(&self, call: &Call, servers: Vec<backend::Handle>, uri: &str) -> Result<Dispatched, Error> {
         if let (Endpoint::Sse, Some(server)) = (self.request.endpoint(), servers.first()) {
             // Its one stream carries every answer, so only one server can be asked.
-            return self.forward(call, call.frame.clone(), server.clone(), None).await;
+            return self.forward(call, call.frame.clone(), server.clone(), (None, None)).await;
         }
         let last = servers.len().saturating_sub(1);
         let mut in_vain = InVain::new(Era::Legacy);
@@ -264,11 +266,7 @@ impl Message<'_> {
         for server in servers.filter(|server| server.offers_tasks()).take(TASK_PAGES_MAX) {
             match self.fetcher().tasks(server, TASK_PAGES_MAX).await {
                 // Its tasks are those of everybody who uses our credential; a caller is shown those that it began.
-                Ok(listed) => tasks.extend(listed.into_iter().filter_map(|task| {
-                    let (services, caller) = (&self.request.snapshot().services, self.request.caller().digest);
-                    let is_own = services.tasks.owns(server.name(), &task.id, caller);
-                    is_own.then(|| task.with_id(&seal_task(&services.sealer, server.name(), caller, &task.id)))
-                })),
+                Ok(listed) => tasks.extend(listed.iter().filter_map(|task| self.own_task(server.name(), task))),
                 Err(reason) if UNLISTED.admits() => {
                     tracing::warn!(server = %server.name(), %version, reason, "tasks cannot be listed; the others are");
                 }
@@ -276,6 +274,15 @@ impl Message<'_> {
             }
         }
         build::result(id, &format!("{{\"tasks\":[{}]}}", tasks.join(",")))
+    }
+
+    /// A task as the caller may see it in a list: one that it began through this toolset, with a tool that it may call.
+    fn own_task(&self, server: &ResourceName, listed: &ListedTask) -> Option<String> {
+        let (services, holder) = (&self.request.snapshot().services, holder(self.request));
+        let task = services.tasks.task(holder, server, &listed.id)?;
+        let tags = self.request.all_versions().tags_of(&task)?;
+        let is_shown = Gate::of(self.request).may_follow(&task, &tags);
+        Some(listed.with_id(&holder.seal(&services.sealer, &task).filter(|_| is_shown)?))
     }
 
     /// Answers on the session's one stream.

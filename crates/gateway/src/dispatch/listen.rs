@@ -27,8 +27,7 @@ use crate::authorize::Gate;
 use crate::behalf::{self, Behalf};
 use crate::classify::Request;
 use crate::fetch::Fetcher;
-use crate::handle::{open_task, seal_task};
-use crate::resolve::{probed, view};
+use crate::resolve::{holder, probed, view};
 
 /// Bounds lines about refused listens.
 static REFUSED: Throttle = Throttle::new();
@@ -42,10 +41,10 @@ pub(super) async fn open(
 ) -> Result<Dispatched, Error> {
     let Some(id) = call.id().cloned() else { return Ok(Dispatched::Accepted) };
     probed(&request.toolset().listing).await;
-    let split = split(request, call, filter).await;
+    let mut split = split(request, call, filter).await;
     let mut subscriptions = SelectAll::new();
     let mut waiting = Vec::new();
-    for (index, interest) in split.interests {
+    for (index, interest) in std::mem::take(&mut split.interests) {
         let Some(server) = request.toolset().listing.server(index) else { continue };
         match server.subscribe(interest).await {
             Ok(subscription) => {
@@ -65,8 +64,9 @@ pub(super) async fn open(
         }
     }
     let gather = Gather::new(waiting, Interest::default());
-    let listening =
-        Listening { request: Arc::clone(request), id, gather, uris: split.uris, acknowledged: false, operation };
+    let Split { uris, tasks, .. } = split;
+    let request = Arc::clone(request);
+    let listening = Listening { request, id, gather, uris, tasks, acknowledged: false, operation };
     let events = events(listening, subscriptions);
     Ok(Dispatched::Events(sse::Events::stream(events, sse::KEEP_ALIVE)))
 }
@@ -74,15 +74,20 @@ pub(super) async fn open(
 /// A client's filter by server, and the URIs as the client knows them.
 struct Split {
     interests: HashMap<ServerIndex, Interest>,
-    uris: HashMap<(ServerIndex, Arc<str>), String>,
+    uris: Known,
+    tasks: Known,
 }
+
+/// What a client knows things of a server by, by what the server knows them by.
+type Known = HashMap<(ServerIndex, Arc<str>), String>;
 
 /// The state of one client's stream.
 struct Listening {
     request: Arc<Request>,
     id: Id,
     gather: Gather,
-    uris: HashMap<(ServerIndex, Arc<str>), String>,
+    uris: Known,
+    tasks: Known,
     acknowledged: bool,
     operation: Operation,
 }
@@ -93,7 +98,7 @@ async fn split(request: &Request, call: &Call, filter: &Filter) -> Split {
         listing.server(*index).is_some_and(|server| server.speaks_modern() || server.needs_session())
     };
     let servers: Vec<ServerIndex> = (0..listing.servers().len()).map(ServerIndex::at).filter(speaking).collect();
-    let mut split = Split { interests: HashMap::new(), uris: HashMap::new() };
+    let mut split = Split { interests: HashMap::new(), uris: Known::new(), tasks: Known::new() };
     let gate = Gate::of(request);
     // What the caller may not be told of is not honoured, as the acknowledgement says.
     if (filter.tools || filter.prompts || filter.resources) && gate.subscribes(request, None) {
@@ -116,12 +121,15 @@ async fn split(request: &Request, call: &Call, filter: &Filter) -> Split {
             split.interests.entry(index).or_default().uris.insert(upstream);
         }
     }
-    for task in &filter.tasks {
-        let owned = open_task(&request.snapshot().services.sealer, request.caller().digest, task);
-        if let Some((server, upstream)) = owned
-            && let Some(index) = listing.index_of(&server)
+    for text in &filter.tasks {
+        let owned = holder(request).open(&request.snapshot().services.sealer, text);
+        if let Some(task) = owned
+            && let Some(index) = listing.index_of(&task.server)
+            && gate.follows(request, &task)
         {
-            split.interests.entry(index).or_default().tasks.insert(upstream.into());
+            let upstream: Arc<str> = task.id.into();
+            split.tasks.insert((index, Arc::clone(&upstream)), text.clone());
+            split.interests.entry(index).or_default().tasks.insert(upstream);
         }
     }
     split
@@ -240,7 +248,8 @@ impl Listening {
         }
         let key = match notification.change() {
             Change::Resource { uri } => self.uris.get(&(index, Arc::clone(uri))).cloned(),
-            Change::Task { id } => Some(self.sealed(self.server(index)?, id)),
+            // Another listener of the same server asked for it.
+            Change::Task { id } => Some(self.tasks.get(&(index, Arc::clone(id)))?.clone()),
             Change::Tools | Change::Prompts | Change::Resources => None,
         };
         Some(notification.addressed(&self.id, key.as_deref()))
@@ -257,7 +266,8 @@ impl Listening {
             let known = self.uris.get(&(index, Arc::clone(uri)));
             known.map_or_else(|| Arc::clone(uri), |known| Arc::from(known.as_str()))
         });
-        let tasks = part.tasks.iter().filter_map(|id| Some(Arc::from(self.sealed(self.server(index)?, id))));
+        let tasks = part.tasks.iter().filter_map(|id| self.tasks.get(&(index, Arc::clone(id))));
+        let tasks = tasks.map(|known| Arc::from(known.as_str()));
         let (uris, tasks) = (uris.collect(), tasks.collect());
         Interest { uris, tasks, ..part }
     }
@@ -282,9 +292,5 @@ impl Listening {
 
     fn server(&self, index: ServerIndex) -> Option<&ResourceName> {
         self.request.toolset().listing.server(index).map(quorate_runtime::backend::Handle::name)
-    }
-
-    fn sealed(&self, server: &ResourceName, id: &str) -> String {
-        seal_task(&self.request.snapshot().services.sealer, server, self.request.caller().digest, id)
     }
 }

@@ -19,8 +19,8 @@ use quorate_mcp::param::ParamRules;
 use quorate_mcp::{Call, Era, Fault, ListKind, Method, Operation as Asked, Version, header};
 use quorate_runtime::backend::{self, Load, Sent, fault_of};
 use quorate_runtime::listing::Audience;
-use quorate_runtime::session::Terms;
 use quorate_runtime::session::terms::{Clock, Late};
+use quorate_runtime::session::{Terms, Tool};
 use quorate_runtime::upstream::{Answer, FrameStream};
 use quorate_telemetry::{Outcome, Trace};
 use quorate_types::ResourceName;
@@ -33,7 +33,7 @@ use crate::classify::Request;
 use crate::fetch::Fetcher;
 use crate::handle::Outbound;
 use crate::held::Held;
-use crate::resolve::view;
+use crate::resolve::{holder, view};
 use crate::route::Target;
 
 /// Answers a stateless request.
@@ -51,7 +51,7 @@ pub(super) async fn send(
             Asked::Listen { filter } => return listen::open(request, &call, filter, operation).await,
             _ => here::modern(request, &call).await,
         },
-        Target::Server { server, frame, name, held } => {
+        Target::Server { server, frame, name, held, tool } => {
             if let Err(fault) = check_params(request, &call).await {
                 operation.end(Outcome::Failed(fault.class()));
                 return Err(rejected(Era::Modern, call.id(), fault));
@@ -60,11 +60,11 @@ pub(super) async fn send(
             if let Some(server) = waits_at.or_else(|| server.needs_session().then(|| server.clone())) {
                 return bridged::send(request, &call, server, (&frame, held.as_ref()), trace, operation).await;
             }
-            let upstream = Upstream { request, call: &call, trace };
+            let upstream = Upstream { request, call: &call, trace, tool };
             return upstream.send(server, &frame, name.as_deref(), held, operation).await;
         }
         Target::Ask { servers, uri } => {
-            let upstream = Upstream { request, call: &call, trace };
+            let upstream = Upstream { request, call: &call, trace, tool: None };
             return upstream.ask(servers, &uri, operation).await;
         }
         Target::Find { tools } => {
@@ -97,6 +97,8 @@ struct Upstream<'a> {
     request: &'a Arc<Request>,
     call: &'a Call,
     trace: &'a Trace,
+    /// The tool that is called, or whose task is followed.
+    tool: Option<Arc<Tool>>,
 }
 
 // === impl Upstream ===
@@ -133,6 +135,7 @@ impl Upstream<'_> {
                     server,
                     audience: behalf::audience(self.request.toolset(), self.call),
                     method: self.call.method(),
+                    tool: self.tool.clone(),
                     exchange,
                     operation,
                     sent_at,
@@ -213,7 +216,7 @@ impl Upstream<'_> {
 
     fn outbound(&self, server: &backend::Handle, frame: Frame) -> Frame {
         let audience = behalf::audience(self.request.toolset(), self.call);
-        rewrite(self.request, audience, server.name(), self.call.method(), frame)
+        rewrite(self.request, audience, server.name(), self.call.method(), self.tool.as_ref(), frame)
     }
 
     fn client_id(&self) -> Result<Id, Error> {
@@ -251,6 +254,7 @@ struct Reader {
     server: backend::Handle,
     audience: Audience,
     method: Option<Method>,
+    tool: Option<Arc<Tool>>,
     exchange: Exchange,
     operation: Operation,
     sent_at: Instant,
@@ -325,7 +329,8 @@ impl Reader {
         if last {
             self.ended(if kind == Kind::Error { Outcome::RpcError } else { Outcome::Ok });
         }
-        Ok((rewrite(&self.request, self.audience, self.server.name(), own.or(self.method), frame), last))
+        let (method, tool) = (own.or(self.method), self.tool.as_ref());
+        Ok((rewrite(&self.request, self.audience, self.server.name(), method, tool, frame), last))
     }
 
     /// Lets what an answer asks of the client pass the stages.
@@ -364,6 +369,7 @@ pub(super) fn rewrite(
     audience: Audience,
     server: &ResourceName,
     method: Option<Method>,
+    tool: Option<&Arc<Tool>>,
     frame: Frame,
 ) -> Frame {
     let toolset = request.toolset();
@@ -371,7 +377,8 @@ pub(super) fn rewrite(
     let outbound = Outbound {
         sealer: &request.snapshot().services.sealer,
         owners: &request.snapshot().services.tasks,
-        caller: request.caller().digest,
+        holder: holder(request),
+        tool,
         toolset,
         router: router.as_deref(),
         era: Era::Modern,

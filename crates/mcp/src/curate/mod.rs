@@ -152,6 +152,12 @@ impl Curation {
         self.of(kind, server).is_none_or(|of_kind| !of_kind.selection.is_nothing())
     }
 
+    /// Tells whether a tool of a server is chosen, listed or not.
+    #[must_use]
+    pub fn has_tool(&self, server: ServerIndex, name: &str) -> bool {
+        self.of(ListKind::Tools, server).is_none_or(|of_kind| of_kind.has(name))
+    }
+
     /// Tells whether a resource of a server may be asked for, listed or not.
     #[must_use]
     pub fn has_uri(&self, server: ServerIndex, uri: &str) -> bool {

@@ -52,7 +52,7 @@ pub use self::connection::Connection;
 pub use self::content::severity;
 pub use self::memory::Memory;
 pub use self::pump::fault;
-pub use self::terms::{Terms, Timeout};
+pub use self::terms::{Terms, Timeout, Tool};
 use crate::backend;
 use crate::bridge::Parked;
 
@@ -111,8 +111,9 @@ pub struct Opening {
 pub trait Translate: Send + Sync + 'static {
     /// Rewrites names and ids in a backend's frame; returns it unchanged where there are none.
     ///
-    /// `method` is that of the request which a result answers, else the frame's own.
-    fn inbound(&self, server: &ResourceName, method: Option<Method>, frame: Frame) -> Frame;
+    /// `method` is that of the request which a result answers, else the frame's own; `tool` is that of the call which
+    /// the frame belongs to ([`Terms::tool`]), none on the stream of a leg itself.
+    fn inbound(&self, server: &ResourceName, method: Option<Method>, tool: Option<&Arc<Tool>>, frame: Frame) -> Frame;
 
     /// Decides on what a server asks of the client; returns the request as the client sees it, or
     /// the answer that the server gets instead.

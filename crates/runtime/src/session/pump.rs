@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::actor::Message;
 use super::legs::OpenLeg;
-use super::terms::{Held, Late, Terms};
+use super::terms::{Held, Late, Terms, Tool};
 use super::{Translate, content};
 use crate::backend::{self, Asked, Leg};
 use crate::upstream::error::Nonsense;
@@ -53,6 +53,15 @@ pub(super) struct Exchange {
     pub(super) paused: watch::Receiver<bool>,
 }
 
+/// What the frames of an exchange are about.
+#[derive(Default)]
+struct About {
+    /// The method of the request.
+    method: Option<McpMethod>,
+    /// The tool that it calls, or whose task it follows.
+    tool: Option<Arc<Tool>>,
+}
+
 /// How handing a frame to the actor ended.
 enum Handed {
     /// Read on.
@@ -81,10 +90,11 @@ impl Pump {
         let started = Instant::now();
         let Exchange { call, frame, headers, prime_after, mut terms, paused } = exchange;
         let name = frame.method().unwrap_or_default();
-        let (method, answered) = (Method::of(name), McpMethod::parse(name));
+        let method = Method::of(name);
+        let about = About { method: McpMethod::parse(name), tool: terms.tool.clone() };
         // On the heap: it is large, and the task would have it twice where it is passed on.
         let held = Held::new(&mut terms, paused);
-        let running = Box::pin(self.run(&open.session, call, frame, answered, headers, held));
+        let running = Box::pin(self.run(&open.session, call, frame, &about, headers, held));
         let result = match prime_after {
             Some(patience) => self.primed(call, patience, running).await,
             None => running.await,
@@ -117,7 +127,7 @@ impl Pump {
         session: &Leg,
         call: CallKey,
         frame: Frame,
-        method: Option<McpMethod>,
+        about: &About,
         headers: HeaderMap,
         mut held: Held<'_>,
     ) -> Result<Kind, Ended> {
@@ -126,7 +136,7 @@ impl Pump {
         let request = Box::pin(session.request(headers, frame));
         let Asked { answer, load } = held.wait(request).await??;
         held.load = load;
-        let result = self.take(call, method, answer, &mut held).await;
+        let result = self.take(call, about, answer, &mut held).await;
         if let Some(load) = held.load {
             match &result {
                 Err(Ended::Upstream(error)) => load.failed(error),
@@ -136,20 +146,14 @@ impl Pump {
         result
     }
 
-    async fn take(
-        &self,
-        call: CallKey,
-        method: Option<McpMethod>,
-        answer: Answer,
-        held: &mut Held<'_>,
-    ) -> Result<Kind, Ended> {
+    async fn take(&self, call: CallKey, about: &About, answer: Answer, held: &mut Held<'_>) -> Result<Kind, Ended> {
         match answer {
             Answer::Json { frame, .. } => {
                 let kind = answers(call, &frame)?;
-                self.hand(Some(call), method, frame, Waits::No).await;
+                self.hand(Some(call), about, frame, Waits::No).await;
                 Ok(kind)
             }
-            Answer::Stream(stream) => self.read(call, method, stream, held).await,
+            Answer::Stream(stream) => self.read(call, about, stream, held).await,
         }
     }
 
@@ -170,7 +174,7 @@ impl Pump {
     async fn read(
         &self,
         call: CallKey,
-        method: Option<McpMethod>,
+        about: &About,
         mut stream: FrameStream,
         held: &mut Held<'_>,
     ) -> Result<Kind, Ended> {
@@ -181,7 +185,7 @@ impl Pump {
             let frame = item?.frame;
             let kind = answers(call, &frame)?;
             let last = matches!(kind, Kind::Result | Kind::Error);
-            let handing = self.hand(Some(call), method, frame, if last { Waits::No } else { Waits::Yes });
+            let handing = self.hand(Some(call), about, frame, if last { Waits::No } else { Waits::Yes });
             let handed = held.stand(handing).await?;
             if last {
                 return Ok(kind);
@@ -232,7 +236,7 @@ impl Pump {
             match item {
                 Some(Ok(item)) => {
                     *pause = LISTEN_PAUSE;
-                    if matches!(self.hand(None, None, item.frame, Waits::Yes).await, Handed::Enough) {
+                    if matches!(self.hand(None, &About::default(), item.frame, Waits::Yes).await, Handed::Enough) {
                         return ListenEnd::Unwanted;
                     }
                 }
@@ -262,7 +266,7 @@ impl Pump {
     }
 
     /// Hands a frame to the actor and waits until more may be read.
-    async fn hand(&self, call: Option<CallKey>, answered: Option<McpMethod>, frame: Frame, waits: Waits) -> Handed {
+    async fn hand(&self, call: Option<CallKey>, about: &About, frame: Frame, waits: Waits) -> Handed {
         for kind in content::changed_lists(&frame) {
             self.translate.list_changed(self.server.name(), *kind);
         }
@@ -280,7 +284,7 @@ impl Pump {
             Kind::Notification if self.translate.withholds(self.server.name(), &frame) => return Handed::Next,
             Kind::Notification | Kind::Result | Kind::Error => frame,
         };
-        let frame = self.translate.inbound(self.server.name(), own.or(answered), frame);
+        let frame = self.translate.inbound(self.server.name(), own.or(about.method), about.tool.as_ref(), frame);
         // After the translation, whose splices move what the spans point to.
         let content = content::content(&frame);
         let (read_on, permit) = match waits {

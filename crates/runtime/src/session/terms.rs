@@ -6,6 +6,7 @@
 //! places are free as well, the tool's and the server's; then the call has them again, whether or
 //! not others took them meanwhile, until its exchange has ended.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_session::Fault;
@@ -23,6 +24,17 @@ pub struct Terms {
     pub timeout: Option<Timeout>,
     /// The place among the calls of the tool, given back when dropped.
     pub place: Option<Place>,
+    /// The tool that is called, or that began the task which the call is about.
+    pub tool: Option<Arc<Tool>>,
+}
+
+/// A tool, as both sides know it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tool {
+    /// Its name, as its server knows it.
+    pub upstream: Arc<str>,
+    /// Its name, as clients know it.
+    pub exposed: Arc<str>,
 }
 
 /// How long a server may take for a call.
@@ -171,7 +183,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_has_its_time_and_its_place_but_while_the_client_is_asked() {
         let places = Places::new(1);
-        let mut terms = Terms { timeout: Some(timeout(Duration::from_secs(2))), place: places.enter() };
+        let mut terms = Terms { timeout: Some(timeout(Duration::from_secs(2))), place: places.enter(), tool: None };
         let (pause, paused) = watch::channel(false);
         let mut held = Held::new(&mut terms, paused);
         let pauses = async {

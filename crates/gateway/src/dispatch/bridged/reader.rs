@@ -27,6 +27,7 @@ use super::super::{Operation, modern};
 use super::{Opened, Source, is_answer};
 use crate::ask::{self, Asked, MESSAGE_LIMITS};
 use crate::parking::{Ask, Binding, Parking, Place};
+use crate::resolve::holder;
 
 /// How long the first question waits for others: 10 ms.
 const LINGER: Duration = Duration::from_millis(10);
@@ -272,7 +273,7 @@ impl Reader {
     fn input_required(&mut self, requests: &[InputRequest], parking: &Parking) -> Next {
         let client = &self.call.client;
         let request = &self.call.request;
-        let binding = Binding::of(request.caller().digest, &client.frame);
+        let binding = Binding::of(holder(request), &client.frame);
         let until = clock::now() + Config::DEFAULTS.park_timeout;
         let state = binding.seal(&request.snapshot().services.sealer, parking, until, &entropy::secret());
         let body = build::result(&client.id, &onto_legacy::input_required(requests, &state));
@@ -295,7 +296,8 @@ impl Reader {
 
     fn rewritten(&self, method: Option<Method>, frame: Frame) -> Frame {
         let Opened { request, server, client, .. } = &self.call;
-        modern::rewrite(request, client.audience, server.name(), method, frame)
+        // No task is begun through a bridge.
+        modern::rewrite(request, client.audience, server.name(), method, None, frame)
     }
 }
 
