@@ -18,7 +18,7 @@ use quorate_types::units::format_duration;
 use quorate_types::{Principal, ResourceName, TenantId};
 
 use crate::ask::Asked;
-use crate::authenticate::{self, Development};
+use crate::authenticate::{self, Caller, Development};
 use crate::classify::Request;
 use crate::listener::Accepted;
 use crate::named::Named;
@@ -94,13 +94,26 @@ pub(crate) fn certificate_refused(services: &Services, listener: &ResourceName, 
 /// Tells of a decision on a request, if it is denied, or if a policy on trial would deny it.
 pub(crate) fn decided(request: &Request, action: Action, resource: &Resource<'_>, decision: &Decision) {
     let services = &request.snapshot().services;
-    let asker = Asker { principal: &request.caller().principal, request: Some(request) };
+    let (connection, trace) = (&request.accepted.connection, request.accepted.trace);
+    let asker = Asker { principal: &request.caller().principal, by: Some((request.caller(), connection.peer, trace)) };
     tell(services, &asker, action, resource, decision);
+}
+
+/// Tells of a caller who asks for a toolset of another tenant.
+pub(crate) fn unreached(
+    accepted: &Accepted,
+    caller: &Caller,
+    action: Action,
+    resource: &Resource<'_>,
+    decision: &Decision,
+) {
+    let asker = Asker { principal: &caller.principal, by: Some((caller, accepted.connection().peer, accepted.trace())) };
+    tell(&accepted.snapshot().services, &asker, action, resource, decision);
 }
 
 /// Tells of a decision on what a server asks of a client.
 pub(crate) fn ask_decided(asked: &Asked<'_>, action: Action, resource: &Resource<'_>, decision: &Decision) {
-    let asker = Asker { principal: asked.principal, request: None };
+    let asker = Asker { principal: asked.principal, by: None };
     tell(asked.services, &asker, action, resource, decision);
 }
 
@@ -112,7 +125,7 @@ pub(crate) fn lacks_scopes(request: &Request, demanded: &BTreeSet<String>) {
     services.metrics.denied(action, "missing_scopes", caller.tenant.as_str());
     services.audit.record(Event::Denied(Decided {
         who: Who::of(caller),
-        credential: shown_in(request),
+        credential: shown_of(request.caller()),
         action: action.into(),
         resource: format!("Toolset::\"{toolset}\"").into(),
         policy: None,
@@ -209,8 +222,8 @@ fn change(by: &'static str, outcome: &'static str) -> Change {
 /// Whom a decision is about.
 struct Asker<'a> {
     principal: &'a Principal,
-    /// By what it was asked; none for what a server asks of it.
-    request: Option<&'a Request>,
+    /// The caller that asked, from where, and of which trace; none for what a server asks of it.
+    by: Option<(&'a Caller, SocketAddr, TraceId)>,
 }
 
 fn tell(services: &Services, asker: &Asker<'_>, action: Action, resource: &Resource<'_>, decision: &Decision) {
@@ -225,12 +238,12 @@ fn tell(services: &Services, asker: &Asker<'_>, action: Action, resource: &Resou
     }
     let decided = |policies: &[PolicyRef], reason: &str| Decided {
         who: Who::of(principal),
-        credential: asker.request.and_then(shown_in),
+        credential: asker.by.and_then(|(caller, ..)| shown_of(caller)),
         action: action_name.into(),
         resource: named.as_str().into(),
         policy: (!policies.is_empty()).then(|| listed(policies).into()),
         reason: reason.into(),
-        origin: asker.request.map(origin_of).unwrap_or_default(),
+        origin: asker.by.map(|(_, peer, trace)| origin(peer, trace)).unwrap_or_default(),
     };
     if !decision.would_deny.is_empty() {
         services.audit.record(Event::WouldDeny(decided(&decision.would_deny, "dry_run")));
@@ -242,7 +255,7 @@ fn tell(services: &Services, asker: &Asker<'_>, action: Action, resource: &Resou
     if admits(services) {
         let by = listed(&decision.by);
         let toolset = resource.toolset;
-        let trace = asker.request.map(|request| tracing::field::display(request.accepted.trace));
+        let trace = asker.by.map(|(_, _, trace)| tracing::field::display(trace));
         if by.is_empty() {
             let (permit, tenant) = (permit(principal, action, &named), of_tenant(principal));
             tracing::info!(caller = %Shown(principal), action = action_name, resource = %named, toolset, reason, trace,
@@ -254,9 +267,9 @@ fn tell(services: &Services, asker: &Asker<'_>, action: Action, resource: &Resou
     }
 }
 
-/// What names the credentials of a request's caller.
-fn shown_in(request: &Request) -> Option<Text> {
-    request.caller().named.as_ref().map(|named| named.name.clone())
+/// What names the credentials of a caller.
+fn shown_of(caller: &Caller) -> Option<Text> {
+    caller.named.as_ref().map(|named| named.name.clone())
 }
 
 fn origin_of(request: &Request) -> Origin {

@@ -23,7 +23,7 @@ use quorate_types::ResourceName;
 
 use crate::ask::Asked;
 use crate::audit;
-use crate::authenticate::Caller;
+use crate::authenticate::{Authenticated, Caller};
 use crate::classify::{Classified, Request, Work};
 use crate::judge::{Judge, Rights};
 use crate::listener::Endpoint;
@@ -232,10 +232,6 @@ impl<'a> Visit<'a> {
     /// Decides whether the caller may be here at all.
     fn enter(&self) -> Result<(), Error> {
         let decision = self.gate.decide(Action::Connect, Item::Toolset, None);
-        if let Verdict::Deny(Denial::OtherTenant) = &decision.verdict {
-            self.report(Action::Connect, Item::Toolset, &decision);
-            return Err(Error::Elsewhere(self.gate.toolset.name.to_string()));
-        }
         // What a toolset demands of everybody comes first: whoever lacks it is told how to get it.
         let demanded = &self.request.accepted.demands().access.scopes;
         if !self.gate.allows_all() && !demanded.is_subset(&self.gate.caller.principal.scopes) {
@@ -362,6 +358,25 @@ impl<'a> Visit<'a> {
                 Err(Error::Nowhere(Rejected { era, id, fault }))
             }
         }
+    }
+}
+
+/// Decides whether the toolset exists for the caller at all: before anything else of the request is looked at, so that
+/// no other error tells that it does.
+///
+/// # Errors
+/// [`Error::Elsewhere`]: it is another tenant's.
+pub fn reach(authenticated: &Authenticated) -> Result<(), Error> {
+    let (accepted, caller) = (authenticated.accepted(), authenticated.caller());
+    let toolset = accepted.toolset().of_principal(caller.digest);
+    let resource = Resource { tenant: &toolset.tenant, toolset: toolset.name.as_str(), item: Item::Toolset };
+    let decision = accepted.snapshot().judge().decide(&caller.rights, Action::Connect, resource, None);
+    match &decision.verdict {
+        Verdict::Deny(Denial::OtherTenant) => {
+            audit::unreached(accepted, caller, Action::Connect, &resource, &decision);
+            Err(Error::Elsewhere(toolset.name.to_string()))
+        }
+        Verdict::Allow | Verdict::Deny(_) => Ok(()),
     }
 }
 

@@ -127,6 +127,7 @@ async fn run(
         audit::unknown(&unknown.accepted, &unknown.error);
         Refusal::Authenticate(unknown)
     })?;
+    authorize::reach(&authenticated).map_err(|error| Refusal::Authorize { id: None, error })?;
     let stage = trace.stage(span::CLASSIFY);
     match classify::read(authenticated).instrument(stage).await? {
         Reading::One(mut classified) => {
