@@ -119,6 +119,11 @@ impl<'a> Gate<'a> {
         Self { judge: request.snapshot().judge(), caller: request.caller(), toolset: request.toolset() }
     }
 
+    /// The gate of a request that goes on with these versions of its toolset.
+    pub(crate) fn on(request: &'a Request, toolset: &'a ToolsetTable) -> Self {
+        Self { toolset, ..Self::of(request) }
+    }
+
     /// Decides on an item of the toolset.
     fn decide(&self, action: Action, item: Item<'_>, arguments: Option<&str>) -> std::sync::Arc<Decision> {
         self.judge.decide(&self.caller.rights, action, self.resource(item), arguments)
@@ -140,7 +145,7 @@ impl<'a> Gate<'a> {
     }
 
     /// Tells whether everything is allowed, so that nothing has to be looked through.
-    fn allows_all(&self) -> bool {
+    pub(crate) fn allows_all(&self) -> bool {
         self.judge.allows_all()
     }
 

@@ -25,7 +25,7 @@ use crate::listener::Endpoint;
 use crate::tasks::{Holder, Task};
 
 /// How long a request waits for the first probe of a server that just appeared.
-const PROBE_PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PROBE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a request is about.
 pub enum Resolved {

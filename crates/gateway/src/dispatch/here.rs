@@ -33,7 +33,7 @@ use crate::authorize::Gate;
 use crate::behalf::{self, Behalf};
 use crate::classify::Request;
 use crate::fetch::Fetcher;
-use crate::resolve::{probed, view};
+use crate::resolve::{PROBE_PATIENCE, probed, view};
 use crate::snapshot::ToolsetTable;
 use crate::translate::Translator;
 
@@ -55,8 +55,10 @@ pub(super) async fn open(
         return Err(rejected(Era::Legacy, Some(id), Fault::ShuttingDown));
     }
     let client = client_of(call, version);
+    let audience = Audience::Legacy(client.view);
     let (session, toolset) = open_session(request, Delivery::Streams, Some(client)).await?;
-    let body = build::result(id, &initialized(&toolset, version).await);
+    let asking = Asking { era: Era::Legacy, audience, fetch: &Fetcher::Session(&session), memory: None };
+    let body = build::result(id, &initialized(request, &toolset, &asking, version).await);
     operation.end(Outcome::Ok);
     Ok(Dispatched::Opened { session: Arc::clone(session.id()), body })
 }
@@ -91,17 +93,22 @@ pub(super) fn client_of(call: &Call, version: Version) -> Client {
 }
 
 /// The result of `initialize`: the union of what the servers offer to sessions.
-pub(super) async fn initialized(toolset: &ToolsetTable, version: Version) -> String {
-    let offered = offered(toolset, Era::Legacy).await;
+pub(super) async fn initialized(
+    request: &Request,
+    toolset: &ToolsetTable,
+    asking: &Asking<'_>,
+    version: Version,
+) -> String {
+    let offered = offered(request, toolset, asking).await;
     initialize_result(version, &offered.capabilities, SELF, offered.instructions.as_deref())
 }
 
 /// The result of `server/discover`: the union of what the servers offer to stateless clients, and
 /// what servers of sessions offer through the sessions that are kept on their behalf.
-pub(super) async fn discovered(request: &Request) -> String {
-    let offered = offered(request.toolset(), Era::Modern).await;
+pub(super) async fn discovered(request: &Request, asking: &Asking<'_>) -> String {
+    let offered = offered(request, request.toolset(), asking).await;
     let instructions = offered.instructions.as_deref();
-    // What is offered depends on configuration alone, and that may come to depend on the caller.
+    // Whose instructions there are depends on the caller.
     discover_result(&offered.capabilities, SELF, instructions, DISCOVER_TTL_MS, CacheScope::Private)
 }
 
@@ -155,14 +162,12 @@ pub(super) async fn list(
 /// Answers a stateless request that no server is asked for.
 pub(super) async fn modern(request: &Request, call: &Call) -> Result<Dispatched, Error> {
     let Some(id) = call.id() else { return Ok(Dispatched::Accepted) };
+    let behalf = Behalf::of(request, call);
+    let audience = behalf::audience(request.toolset(), call);
+    let asking = Asking { era: Era::Modern, audience, fetch: &Fetcher::Modern(&behalf), memory: None };
     let body = match &call.operation {
-        Asked::Discover => build::result(id, &discovered(request).await),
-        Asked::List { kind, cursor } => {
-            let behalf = Behalf::of(request, call);
-            let audience = behalf::audience(request.toolset(), call);
-            let asking = Asking { era: Era::Modern, audience, fetch: &Fetcher::Modern(&behalf), memory: None };
-            list(request, &asking, id, *kind, cursor.as_deref()).await?
-        }
+        Asked::Discover => build::result(id, &discovered(request, &asking).await),
+        Asked::List { kind, cursor } => list(request, &asking, id, *kind, cursor.as_deref()).await?,
         _ => {
             let method = call.frame.method().unwrap_or_default().to_owned();
             return Err(rejected(Era::Modern, Some(id), Fault::MethodNotFound { method }));
@@ -205,8 +210,8 @@ struct Offered {
     instructions: Option<String>,
 }
 
-async fn offered(toolset: &ToolsetTable, era: Era) -> Offered {
-    let listing = &toolset.listing;
+async fn offered(request: &Request, toolset: &ToolsetTable, asking: &Asking<'_>) -> Offered {
+    let (listing, era) = (&toolset.listing, asking.era);
     probed(listing).await;
     let search = listing.curation().and_then(|curation| curation.search());
     let mut capabilities = Capabilities::new();
@@ -220,16 +225,46 @@ async fn offered(toolset: &ToolsetTable, era: Era) -> Offered {
             tracing::warn!(server = %server.name(), "the server's capabilities are no object, and left out");
         }
         let is_kept = toolset.instructions.kept.get(usize::from(index.0)).copied().unwrap_or(true);
-        let name = listing.name(index).map(ResourceName::as_str).unwrap_or_default();
-        said.extend(instructions.filter(|_| is_kept).map(|text| (name, text)));
+        said.extend(instructions.filter(|_| is_kept).map(|text| (index, text)));
     }
+    let useless = useless(request, toolset, asking, said.iter().map(|(index, _)| *index).collect()).await;
+    said.retain(|(index, _)| !useless.contains(index));
     if search.is_some() {
         capabilities.add(r#"{"tools":{}}"#).expect("it is an object");
     }
-    let said: Vec<Said<'_>> = said.iter().map(|(name, text)| Said { name, text }).collect();
+    let name = |index: ServerIndex| listing.name(index).map(ResourceName::as_str).unwrap_or_default();
+    let said: Vec<Said<'_>> = said.iter().map(|(index, text)| Said { name: name(*index), text }).collect();
     let labels = listing.servers().len() > 1;
     let instructions = instructions::compose(toolset.instructions.own.as_deref(), &said, labels, search);
     Offered { capabilities, instructions }
+}
+
+/// Leaves of these servers those of which no list shows the caller anything: what they say is not for it. So are those whose
+/// lists do not come in time, since nothing says then that it is.
+async fn useless(
+    request: &Request,
+    toolset: &ToolsetTable,
+    asking: &Asking<'_>,
+    mut servers: Vec<ServerIndex>,
+) -> Vec<ServerIndex> {
+    let gate = Gate::on(request, toolset);
+    if gate.allows_all() {
+        return Vec::new();
+    }
+    let view = view(request, asking.audience);
+    let deadline = tokio::time::Instant::now() + PROBE_PATIENCE;
+    for kind in ListKind::ALL {
+        if servers.is_empty() {
+            break;
+        }
+        let listing = toolset.listing.merged(view, kind, asking.fetch);
+        let Ok(list) = tokio::time::timeout_at(deadline, listing).await else { break };
+        let shows = |index: &ServerIndex| {
+            list.entries().iter().any(|entry| entry.server == *index && gate.may_use(kind, entry))
+        };
+        servers.retain(|index| !shows(index));
+    }
+    servers
 }
 
 /// What one server offers in an era: its raw capabilities and instructions.

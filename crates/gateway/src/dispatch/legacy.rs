@@ -238,11 +238,14 @@ impl Message<'_> {
     async fn initialize(&self, call: &Call, id: &Id, requested: &str) -> Result<Bytes, Error> {
         let version = Version::negotiate(requested);
         let client = here::client_of(call, version);
+        let audience = Audience::Legacy(client.view);
         if !self.session.initialize(client) {
             let fault = Fault::InvalidParams { field: "method", reason: "must not be repeated in a session" };
             return Err(rejected(Era::Legacy, Some(id), fault));
         }
-        Ok(build::result(id, &here::initialized(self.request.toolset(), version).await))
+        let fetch = self.fetcher();
+        let asking = here::Asking { era: Era::Legacy, audience, fetch: &fetch, memory: None };
+        Ok(build::result(id, &here::initialized(self.request, self.request.toolset(), &asking, version).await))
     }
 
     async fn list(&self, id: &Id, kind: ListKind, cursor: Option<&str>) -> Result<Bytes, Error> {
