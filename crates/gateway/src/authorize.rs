@@ -424,6 +424,12 @@ pub(crate) fn may_connect(judge: &Judge, rights: &Rights, toolset: &ToolsetTable
     judge.decide(rights, Action::Connect, resource, None).verdict.is_allowed()
 }
 
+/// Tells whether a caller with these rights may be told that lists of a toolset have changed.
+pub(crate) fn may_hear_of_lists(judge: &Judge, rights: &Rights, toolset: &ToolsetTable) -> bool {
+    let resource = Resource { tenant: &toolset.tenant, toolset: toolset.name.as_str(), item: Item::Toolset };
+    judge.decide(rights, Action::Subscribe, resource, None).verdict.is_allowed()
+}
+
 /// The tags that a toolset gives a resource of a server by its rules, listed or not.
 fn tags_of(toolset: &ToolsetTable, server: &ResourceName, uri: &str) -> Vec<String> {
     let (Some(curation), Some(index)) = (toolset.listing.curation(), toolset.listing.index_of(server)) else {

@@ -566,8 +566,11 @@ impl Gateway {
     }
 }
 
-/// Tells the client of a session that its lists are others now.
+/// Tells the client of a session that its lists are others now, if it may hear of that.
 fn lists_changed(session: &session::Handle) {
+    if !session.hears_of_lists() {
+        return;
+    }
     for method in [Method::ToolsListChanged, Method::PromptsListChanged, Method::ResourcesListChanged] {
         translate::list_changed(session, method);
     }

@@ -140,6 +140,9 @@ impl Translate for Translator {
         match notification.method().and_then(Method::parse) {
             Some(Method::ResourceUpdated) => self.withholds_update(server, notification),
             Some(Method::TaskStatus) => self.withholds_task(server, notification),
+            Some(Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged) => {
+                !self.hears_of_lists()
+            }
             Some(_) | None => false,
         }
     }
@@ -150,6 +153,12 @@ impl Translate for Translator {
         authorize::may_connect(&judge, &judge.rights(&self.principal), &toolset)
     }
 
+    fn hears_of_lists(&self) -> bool {
+        let Some(toolset) = self.toolset() else { return true }; // It ends with its toolset.
+        let judge = self.services.judge.load();
+        authorize::may_hear_of_lists(&judge, &judge.rights(&self.principal), &toolset)
+    }
+
     fn list_changed(&self, server: &ResourceName, kind: ListKind) {
         if let Some(toolset) = self.services.toolset(&self.toolset) {
             toolset.invalidate(server, kind);
@@ -157,7 +166,8 @@ impl Translate for Translator {
     }
 }
 
-/// Tells the client of a session that one of its lists has changed; `method` is the notification's.
+/// Tells the client of a session that one of its lists has changed; `method` is the notification's. Whether it may hear
+/// of it is for the caller of this to ask.
 pub(crate) fn list_changed(session: &session::Handle, method: Method) {
     let notification = build::notification(method.as_str(), None);
     if let Ok(frame) = Frame::parse(notification, &Limits::ANSWER) {

@@ -133,6 +133,11 @@ pub trait Translate: Send + Sync + 'static {
         true
     }
 
+    /// Tells whether the session's owner may be told that lists have changed.
+    fn hears_of_lists(&self) -> bool {
+        true
+    }
+
     /// Hears that a list of a server changed.
     fn list_changed(&self, server: &ResourceName, kind: ListKind);
 }
@@ -273,6 +278,12 @@ impl Handle {
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         self.shared.translate.is_allowed()
+    }
+
+    /// Tells whether its owner may be told that lists have changed.
+    #[must_use]
+    pub fn hears_of_lists(&self) -> bool {
+        self.shared.translate.hears_of_lists()
     }
 
     /// What it remembers of its toolset.
