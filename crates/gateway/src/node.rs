@@ -15,13 +15,12 @@ use quorate_audit::Audit;
 use quorate_config::{ApiKey, Connection, Issuer, Listener, Policy, ResourceSet, Tenant, ToolServer};
 use quorate_http::server::{BindError, InvalidLimit};
 use quorate_identity::api_key::MacKey;
-use quorate_mcp::{Fault, Method};
+use quorate_mcp::Fault;
 use quorate_openapi::Api;
 use quorate_policy::Policies;
 use quorate_runtime::bridge::Bridge;
 use quorate_runtime::ingress;
 use quorate_runtime::node::Node;
-use quorate_runtime::session::Scope;
 use quorate_runtime::shard::Sessions;
 use quorate_runtime::{backend, session, upstream};
 use quorate_session::{Config as SessionConfig, EndReason, Fault as SessionFault};
@@ -41,7 +40,6 @@ use crate::snapshot::{ListenerTable, Services, Snapshot};
 use crate::survey::{self, Survey};
 use crate::tasks::Owners;
 use crate::toolset::Toolset;
-use crate::translate;
 
 mod apis;
 mod credentials;
@@ -49,9 +47,11 @@ mod endpoints;
 mod identities;
 mod keys;
 mod listeners;
+mod sessions;
 mod toolsets;
 
 pub use keys::KeyObserved;
+use sessions::Change;
 use toolsets::{Making, Toolsets};
 
 /// Live sessions of one node: at the measured cost of a session, a gigabyte and a half.
@@ -311,11 +311,15 @@ impl Gateway {
         let before = std::mem::replace(&mut *running, next);
         self.retire(&before, &running).await;
         if !has_same_rules {
-            self.rules_changed(&present);
+            present.superseded.cancel();
         }
         if !has_same_credentials {
             present.reidentified.cancel();
         }
+        let change = Change::of(&before, &running, !has_same_rules);
+        // Whoever asks what runs need not wait for it.
+        drop(running);
+        change.tell(&self.shared.services).await;
         Ok(())
     }
 
@@ -521,58 +525,9 @@ impl Gateway {
         let is_in = |toolsets: &Toolsets, toolset: &Arc<Toolset>| {
             toolsets.get(toolset.name()).is_some_and(|(_, known)| Arc::ptr_eq(known, toolset))
         };
-        for (name, (_, toolset)) in now.toolsets.iter().filter(|(_, (_, toolset))| !is_in(&before.toolsets, toolset)) {
-            let scope = Scope::Toolset(name.clone());
-            self.servers_changed(&scope, toolset.servers());
-            self.lists_changed(&scope);
-        }
         for (_, toolset) in before.toolsets.values().filter(|(_, toolset)| !is_in(&now.toolsets, toolset)) {
             toolset.retire();
         }
-        for (name, (_, backend)) in &now.backends {
-            if before.backends.get(name).is_some_and(|(_, known)| !known.is_same(backend)) {
-                self.servers_changed(&Scope::Server(name.clone()), &Arc::new(vec![backend.clone()]));
-            }
-        }
-        let gone = session::fault(Fault::SessionUnknown);
-        let scope_gone = |session: &session::Handle| match session.scope() {
-            Scope::Toolset(name) => !now.toolsets.contains_key(name),
-            Scope::Server(name) => !now.backends.contains_key(name),
-        };
-        self.shared.services.sessions.end_where(EndReason::Shutdown, &gone, scope_gone);
-    }
-
-    /// Ends what the rules before allowed and the present ones do not, and tells the others that their lists are new.
-    fn rules_changed(&self, before: &Snapshot) {
-        before.superseded.cancel();
-        let sessions = &self.shared.services.sessions;
-        let gone = session::fault(Fault::SessionUnknown);
-        sessions.end_where(EndReason::Revoked, &gone, |session| !session.is_allowed());
-        let of_toolsets = sessions.all();
-        let of_toolsets = of_toolsets.iter().filter(|session| matches!(session.scope(), Scope::Toolset(_)));
-        of_toolsets.for_each(lists_changed);
-    }
-
-    fn servers_changed(&self, scope: &Scope, servers: &Arc<Vec<backend::Handle>>) {
-        let sessions = self.shared.services.sessions.all();
-        let of_scope = sessions.iter().filter(|session| session.scope() == scope);
-        of_scope.for_each(|session| session.servers_changed(Arc::clone(servers)));
-    }
-
-    /// Tells clients of a changed toolset that their lists are others now.
-    fn lists_changed(&self, scope: &Scope) {
-        let sessions = self.shared.services.sessions.all();
-        sessions.iter().filter(|session| session.scope() == scope).for_each(lists_changed);
-    }
-}
-
-/// Tells the client of a session that its lists are others now, if it may hear of that.
-fn lists_changed(session: &session::Handle) {
-    if !session.hears_of_lists() {
-        return;
-    }
-    for method in [Method::ToolsListChanged, Method::PromptsListChanged, Method::ResourcesListChanged] {
-        translate::list_changed(session, method);
     }
 }
 

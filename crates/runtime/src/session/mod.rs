@@ -73,7 +73,7 @@ pub struct Client {
 }
 
 /// What a session was opened on, and ends with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// A toolset, by a client of sessions.
     Toolset(ResourceName),
