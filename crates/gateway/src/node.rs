@@ -275,11 +275,8 @@ impl Gateway {
         let making = Making { backends: &backends, running: &running.toolsets, metrics: &self.shared.services.metrics };
         let toolsets = making.all(resources);
 
-        for (name, (_, backend)) in &backends {
-            if !running.backends.get(name).is_some_and(|(_, known)| known.is_same(backend)) {
-                self.shared.node.add_backend(backend.clone()).await?;
-            }
-        }
+        // The last that can fail: what is started here has no work before the snapshot below is in force.
+        self.begin(&running, &backends, &ingresses).await?;
         let has_same_rules = rules(&running.resources) == rules(resources);
         let has_same_credentials = credentials_of(&running.resources) == credentials_of(resources);
         let present = self.shared.snapshot.load_full();
@@ -296,15 +293,10 @@ impl Gateway {
         self.shared.services.judge.store(Arc::clone(&snapshot.judge));
         self.shared.snapshot.store(Arc::new(snapshot));
         // What leaves goes first: two listeners never accept from one socket.
-        let goes_on = |name: &ResourceName, listener: &RunningListener, others: &HashMap<_, RunningListener>| {
-            others.get(name).is_some_and(|other| other.ingress.is_same(&listener.ingress))
-        };
-        for (name, _) in running.ingresses.iter().filter(|(name, known)| !goes_on(name, known, &ingresses)) {
-            self.shared.node.remove_ingress(name.to_string()).await;
+        for (_, gone) in running.ingresses.iter().filter(|(name, known)| !goes_on(name, known, &ingresses)) {
+            self.shared.node.remove_ingress(&gone.ingress).await;
         }
-        for (_, new) in ingresses.iter().filter(|(name, new)| !goes_on(name, new, &running.ingresses)) {
-            self.shared.node.add_ingress(new.ingress.clone()).await?;
-        }
+        ingresses.values().for_each(|listener| listener.ingress.open());
         audit::changed(&self.shared.services, &running.resources.difference(resources));
         let resources = resources.clone();
         let next = Running { ingresses, backends, apis: apis.fingerprints, toolsets, resources };
@@ -517,10 +509,50 @@ impl Gateway {
         })
     }
 
+    /// Starts the actors of what does not run yet: all of them, or none.
+    async fn begin(
+        &self,
+        running: &Running,
+        backends: &HashMap<ResourceName, (ToolServer, backend::Handle)>,
+        ingresses: &HashMap<ResourceName, RunningListener>,
+    ) -> Result<(), Error> {
+        let node = &self.shared.node;
+        let runs = |name: &ResourceName, backend: &backend::Handle| {
+            running.backends.get(name).is_some_and(|(_, known)| known.is_same(backend))
+        };
+        let backends = backends.iter().filter(|(name, (_, backend))| !runs(name, backend));
+        let ingresses = ingresses.iter().filter(|(name, new)| !goes_on(name, new, &running.ingresses));
+        let (mut begun_backends, mut begun_ingresses) = (Vec::new(), Vec::new());
+        let begin = async {
+            for (_, (_, backend)) in backends {
+                node.add_backend(backend.clone()).await?;
+                begun_backends.push(backend);
+            }
+            for (_, new) in ingresses {
+                node.add_ingress(new.ingress.clone()).await?;
+                begun_ingresses.push(&new.ingress);
+            }
+            Ok::<(), Error>(())
+        };
+        let begun = begin.await;
+        if begun.is_err() {
+            for backend in begun_backends {
+                node.remove_backend(backend).await;
+            }
+            for ingress in begun_ingresses {
+                node.remove_ingress(ingress).await;
+            }
+        }
+        begun
+    }
+
     /// Ends what the new set no longer has.
     async fn retire(&self, before: &Running, now: &Running) {
-        for name in before.backends.keys().filter(|name| !now.backends.contains_key(*name)) {
-            self.shared.node.remove_backend(name.to_string()).await;
+        let goes_on = |name: &ResourceName, backend: &backend::Handle| {
+            now.backends.get(name).is_some_and(|(_, known)| known.is_same(backend))
+        };
+        for (_, (_, gone)) in before.backends.iter().filter(|(name, (_, backend))| !goes_on(name, backend)) {
+            self.shared.node.remove_backend(gone).await;
         }
         let is_in = |toolsets: &Toolsets, toolset: &Arc<Toolset>| {
             toolsets.get(toolset.name()).is_some_and(|(_, known)| Arc::ptr_eq(known, toolset))
@@ -529,6 +561,11 @@ impl Gateway {
             toolset.retire();
         }
     }
+}
+
+/// Whether a listener goes on among others.
+fn goes_on(name: &ResourceName, listener: &RunningListener, others: &HashMap<ResourceName, RunningListener>) -> bool {
+    others.get(name).is_some_and(|other| other.ingress.is_same(&listener.ingress))
 }
 
 /// By what callers are known.

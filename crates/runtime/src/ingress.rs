@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::supervisor::Child;
+use crate::supervisor::{self, Child};
 
 /// Answers the requests of a listener's connections.
 pub trait Service: Send + Sync + 'static {
@@ -67,12 +67,16 @@ pub struct Handle<S> {
 pub struct Socket(Arc<Listener>);
 
 struct Shared<S> {
+    /// Its name among its supervisor's children.
+    child: String,
     config: Config<S>,
     /// Bound once: a restart of the actor must not lose the port. Gone when the listener stops, so
     /// that the system refuses new connections instead of queueing them for nobody.
     socket: Mutex<Option<Socket>>,
     local: SocketAddr,
     permits: Arc<Semaphore>,
+    /// Is cancelled when connections may be accepted.
+    opened: CancellationToken,
     drain: CancellationToken,
     connections: TaskTracker,
     /// Connections that were cut because they outlived the draining.
@@ -102,7 +106,7 @@ impl Observer for LimitCounter {
 // === impl Handle ===
 
 impl<S: Service> Handle<S> {
-    /// Binds the listener's address; connections are accepted once it is started.
+    /// Binds the listener's address; connections are accepted once it is started and [opened](Self::open).
     ///
     /// # Errors
     /// [`BindError`] when the address cannot be bound.
@@ -120,10 +124,12 @@ impl<S: Service> Handle<S> {
         let local = socket.0.local_address().map_err(|source| BindError { address: config.address, source })?;
         let permits = Arc::new(Semaphore::new(config.connections_max));
         let shared = Shared {
+            child: supervisor::unique(config.name.as_str()),
             config,
             socket: Mutex::new(Some(socket)),
             local,
             permits,
+            opened: CancellationToken::new(),
             drain: CancellationToken::new(),
             connections: TaskTracker::new(),
             cut: AtomicUsize::new(0),
@@ -136,6 +142,11 @@ impl<S: Service> Handle<S> {
     #[must_use]
     pub fn local(&self) -> SocketAddr {
         self.shared.local
+    }
+
+    /// Lets it accept connections: when the listener that it replaces, if any, accepts none any more.
+    pub fn open(&self) {
+        self.shared.opened.cancel();
     }
 
     /// Its socket, for the listener that replaces it; `None` once it is stopped.
@@ -169,7 +180,7 @@ impl<S> Clone for Handle<S> {
 
 impl<S: Service> Child for Handle<S> {
     fn name(&self) -> String {
-        self.shared.config.name.to_string()
+        self.shared.child.clone()
     }
 
     async fn start(&self, supervisor: ActorCell) -> Result<ActorCell, ActorProcessingErr> {
@@ -239,6 +250,11 @@ impl Drop for EndOfLoop {
 }
 
 async fn accept<S: Service>(shared: &Arc<Shared<S>>, socket: Socket) {
+    tokio::select! {
+        biased;
+        () = shared.drain.cancelled() => return,
+        () = shared.opened.cancelled() => {}
+    }
     loop {
         let permit = match Arc::clone(&shared.permits).try_acquire_owned() {
             Ok(permit) => permit,
@@ -395,6 +411,7 @@ mod tests {
         let (witness, _) = witness().await;
         let ingress = Handle::bind(config("one", NEVER)).expect("bound");
         ingress.start(witness).await.expect("it starts");
+        ingress.open();
         let _open = hang(&ingress).await;
 
         ingress.stop();
@@ -413,6 +430,7 @@ mod tests {
         let (witness, _) = witness().await;
         let before = Handle::bind(config("before", NEVER)).expect("bound");
         before.start(witness.clone()).await.expect("it starts");
+        before.open();
         assert_eq!(answer(send(before.local(), "/").await).await, "before");
         let _open = hang(&before).await;
 
@@ -420,8 +438,10 @@ mod tests {
         let refused = Handle::bind(taken).err().expect("the address is in use");
         assert_eq!(refused.source.kind(), ErrorKind::AddrInUse);
         let after = Handle::on(before.socket().expect("it runs"), config("after", NEVER)).expect("taken over");
-        before.stop();
         after.start(witness).await.expect("it starts");
+        assert_eq!(answer(send(before.local(), "/").await).await, "before", "it is not open yet");
+        before.stop();
+        after.open();
 
         assert_eq!(after.local(), before.local());
         assert!(before.socket().is_none());
@@ -452,6 +472,7 @@ mod tests {
             let (witness, _) = witness().await;
             let ingress = Handle::bind(config("one", server)).expect("bound");
             ingress.start(witness).await.expect("it starts");
+            ingress.open();
             assert_eq!(answer(send(ingress.local(), "/").await).await, "one");
             let _open = hang(&ingress).await;
 

@@ -77,7 +77,7 @@ impl<S: Service> Node<S> {
         &self.shared.failed
     }
 
-    /// Starts a listener.
+    /// Starts a listener, which accepts connections when it is [opened](ingress::Handle::open).
     ///
     /// # Errors
     /// [`Error`] when its actor does not start.
@@ -86,8 +86,8 @@ impl<S: Service> Node<S> {
     }
 
     /// Stops accepting at a listener; its open requests go on.
-    pub async fn remove_ingress(&self, name: String) {
-        dismiss(&self.shared.ingresses, name).await;
+    pub async fn remove_ingress(&self, ingress: &ingress::Handle<S>) {
+        dismiss(&self.shared.ingresses, ingress.name()).await;
     }
 
     /// Starts a backend.
@@ -99,8 +99,8 @@ impl<S: Service> Node<S> {
     }
 
     /// Stops a backend's actor; calls under way go on.
-    pub async fn remove_backend(&self, name: String) {
-        dismiss(&self.shared.backends, name).await;
+    pub async fn remove_backend(&self, backend: &backend::Handle) {
+        dismiss(&self.shared.backends, Child::name(backend)).await;
     }
 
     /// Stops every actor.

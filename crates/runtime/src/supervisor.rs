@@ -15,6 +15,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -32,6 +33,13 @@ const BACKOFF_BASE: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const POLICY: Policy =
     Policy { failures_max: RESTARTS_MAX, window: WINDOW, delay: BACKOFF_BASE, delay_max: BACKOFF_MAX };
+
+/// Returns a name that no other child of this process has, for one that stands beside another of its name for a while: the
+/// one that it is going to replace.
+pub(crate) fn unique(name: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("{name}#{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
 
 /// Something that can be started again after it failed.
 pub trait Child: Clone + Send + Sync + 'static {

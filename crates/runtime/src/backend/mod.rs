@@ -40,7 +40,7 @@ pub use self::dispatch::{Error, Load, Sent, fault_of};
 pub use self::hub::{Notice, Subscription};
 pub use self::leg::{Asked, Leg, Opened};
 use crate::places::Places;
-use crate::supervisor::Child;
+use crate::supervisor::{self, Child};
 use crate::upstream::legacy::{self, InitializeResult};
 use crate::upstream::{Endpoint, EraSetting, LegacySupport, ModernInfo, Probe, TransportSetting};
 
@@ -99,6 +99,8 @@ pub struct Observation {
 
 /// The state that outlives the actor.
 pub(crate) struct Shared {
+    /// Its name among its supervisor's children.
+    child: String,
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
     pub(crate) numbers: BackendMetrics,
@@ -156,6 +158,7 @@ impl Handle {
         let places = Places::new(config.concurrency_max);
         let numbers = metrics.backend(config.name.as_str());
         let shared = Shared {
+            child: supervisor::unique(config.name.as_str()),
             config,
             metrics,
             numbers,
@@ -317,7 +320,7 @@ impl Handle {
 
 impl Child for Handle {
     fn name(&self) -> String {
-        self.shared.config.name.to_string()
+        self.shared.child.clone()
     }
 
     async fn start(&self, supervisor: ActorCell) -> Result<ActorCell, ActorProcessingErr> {
