@@ -83,7 +83,7 @@ fn the_callers_that_the_configuration_page_shows_are_in_the_group_that_its_polic
     };
     let other = ResourceName::new("other").expect("a valid name");
     let agent = |name: &ResourceName| Principal::agent(key.tenant.clone(), name.as_str());
-    let policies = set.compile_policies();
+    let policies = set.compiled_policies();
     let resource = Resource { tenant: &TenantId::default(), toolset: "default", item: Item::Toolset };
     let question = Question { action: Action::Connect, resource, arguments: None };
     for (principal, is_member) in
