@@ -107,7 +107,8 @@ pub(crate) fn unreached(
     resource: &Resource<'_>,
     decision: &Decision,
 ) {
-    let asker = Asker { principal: &caller.principal, by: Some((caller, accepted.connection().peer, accepted.trace())) };
+    let asker =
+        Asker { principal: &caller.principal, by: Some((caller, accepted.connection().peer, accepted.trace())) };
     tell(&accepted.snapshot().services, &asker, action, resource, decision);
 }
 
