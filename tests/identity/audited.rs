@@ -32,6 +32,8 @@ struct Ground {
     authority: Authority,
     gateway: Gateway,
     site: Site,
+    /// The documents of keys, which stand beside the site's.
+    key_documents: String,
     /// A good key, one that has ended, and one that no document has.
     keys: [String; 3],
 }
@@ -59,10 +61,11 @@ impl Ground {
             .with("ToolServer", "clock", json!({ "urls": [clock.url()] }))
             .with("Toolset", "tools", json!({ "servers": ["clock"], "naming": "bare" }))
             .policy(POLICY);
-        fs::write(file("resources.yaml"), format!("{}\n---\n{ci}\n---\n{old}", site.text()))?;
+        let key_documents = format!("\n---\n{ci}\n---\n{old}");
+        fs::write(file("resources.yaml"), site.text() + &key_documents)?;
         let data = file(DATA).to_str().context("a temporary folder has a plain name")?.to_owned();
         let gateway = Gateway::start_in(folder, &["--data-dir", &data])?;
-        Ok(Self { _clock: clock, authority, gateway, site, keys: [good, ended, foreign] })
+        Ok(Self { _clock: clock, authority, gateway, site, key_documents, keys: [good, ended, foreign] })
     }
 
     fn caller(&self, own: Option<Identity>) -> anyhow::Result<Caller> {
@@ -192,7 +195,8 @@ fn changes_of_trust_and_resources_are_on_record_also_when_they_are_refused() -> 
     ground.authority.write_server(&path("cert.pem"), &path("key.pem"))?;
     change("cert.pem", "applied")?;
 
-    ground.gateway.rewrite(&ground.site.clone().with("Toolset", "tools", json!({})).text())?;
+    let without_servers = ground.site.clone().with("Toolset", "tools", json!({})).text();
+    ground.gateway.rewrite(&(without_servers + &ground.key_documents))?;
     let refused = ground.event(&json!({ "kind": "admin_change", "by": "resource files", "outcome": "refused" }))?;
     assert!(refused["detail"].as_str().is_some_and(|why| why.contains("tools")), "{refused}");
     Ok(())
