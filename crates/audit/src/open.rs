@@ -2,7 +2,8 @@
 //!
 //! The last segment and its link to the one before are checked; the rest is `verify`'s work, so that a start takes a
 //! fraction of a second. A line that a crash left unfinished is cut. What does not fit is never continued and never
-//! touched: a new chain begins in a new segment, and its first record says where the old one is broken.
+//! touched: a new chain begins in a new segment, and its first record says where the old one is broken. That chain is
+//! then continued like any other: a break costs one chain, not one at every start.
 
 use std::io::{self, BufRead};
 
@@ -111,10 +112,12 @@ fn remove_empty<M: Medium>(medium: &mut M, segments: &mut Vec<Segment>) -> io::R
     Ok(())
 }
 
-/// Finds the last record, and checks its segment and the link to the one before.
+/// Finds the last record, and checks its segment and the link to the one before, unless a chain begins with it.
 fn find_end<M: Medium>(medium: &mut M, segments: &mut Vec<Segment>) -> io::Result<Found> {
     while let Some(&segment) = segments.last() {
-        let tip = match segments.len().checked_sub(2).map(|index| segments[index]) {
+        let begins_chain = previous_of(medium.read(segment.first)?) == Some(Hash::NONE);
+        let before = segments.len().checked_sub(2).map(|index| segments[index]);
+        let tip = match before.filter(|_| !begins_chain) {
             None => None,
             Some(before) => match read(medium, before, None)? {
                 Ok(scan) if scan.unfinished_bytes == 0 => scan.tip,

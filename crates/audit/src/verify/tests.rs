@@ -166,18 +166,35 @@ fn a_broken_chain_is_left_as_it_is_and_another_begins() {
     assert_eq!(fs::read_to_string(last).expect("it is read"), changed);
     assert!(matches!(fault(dir.path()), (at, 1, Fault::Hash { .. }) if at == paths.len() - 1));
 
-    let (_, found) = opened(&small(dir.path()));
-    assert!(matches!(found, Opened::Broken { .. }), "the break stays in front of the new chain: {found:?}");
     for path in &paths {
-        fs::rename(path, path.with_extension("evidence")).expect("moved away");
-    }
-    for path in segments(dir.path()).iter().rev().skip(1) {
         fs::rename(path, path.with_extension("evidence")).expect("moved away");
     }
     let report = verify(dir.path(), None).expect("the new chain verifies");
     assert_eq!(report.beginning, Some(Beginning::Chain));
     assert!(report.first.is_some_and(|first| first.sequence > 21));
     assert!(matches!(opened(&small(dir.path())).1, Opened::Resumed { cut_bytes: 0 }));
+}
+
+#[test]
+fn a_break_costs_one_chain_and_not_one_at_every_start() {
+    let dir = log_of(20);
+    let last = segments(dir.path()).pop().expect("there are segments");
+    let changed = fs::read_to_string(&last).expect("it is read").replace("acme", "evil");
+    fs::write(&last, &changed).expect("written");
+    assert!(matches!(opened(&small(dir.path())).1, Opened::Broken { .. }));
+    let (broken, after) = (fault(dir.path()), segments(dir.path()));
+
+    for _ in 0..2 {
+        let (_, found) = opened(&small(dir.path()));
+        assert_eq!((found, segments(dir.path())), (Opened::Resumed { cut_bytes: 0 }, after.clone()));
+    }
+    fill(&small(dir.path()), 20);
+    assert_eq!(opened(&small(dir.path())).1, Opened::Resumed { cut_bytes: 0 }, "over several segments");
+    assert_eq!(fault(dir.path()), broken, "the old break still shows");
+
+    let new = segments(dir.path()).pop().expect("there are segments");
+    fs::write(&new, fs::read_to_string(&new).expect("it is read").replace("resumed", "resumer")).expect("written");
+    assert!(matches!(opened(&small(dir.path())).1, Opened::Broken { .. }), "the new chain is checked like any other");
 }
 
 #[test]
@@ -241,7 +258,7 @@ proptest! {
             prop_assert_eq!(matches!(found, Opened::Broken { .. }), has_line);
             drop(log);
             let (_, found) = opened(&config(dir.path()));
-            prop_assert_eq!(matches!(found, Opened::Broken { .. }), has_line);
+            prop_assert_eq!(found, Opened::Resumed { cut_bytes: 0 });
         }
     }
 }
