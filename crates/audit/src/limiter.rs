@@ -2,7 +2,8 @@
 //!
 //! A class has a rate, so that a stranger cannot fill a disk or push what matters out of it; each tenant (or, where there
 //! is none, each reason) has a smaller one of its own, so that one cannot take it all from the others. Whoever is over
-//! takes nothing from either. Pure: `now` is an argument, and a clock that steps back stands still.
+//! takes nothing from either. Pure: `now` is an argument. A clock that steps back a little stands still; one that was far
+//! ahead and was set right is believed again.
 
 use std::collections::HashMap;
 
@@ -15,6 +16,11 @@ use crate::event::{Class, Lane};
 const LANES_MAX: usize = 1_024;
 /// What a token is divided into, so that rates per minute are exact at milliseconds.
 const PARTS: u64 = 60_000;
+
+/// How far behind the last fill a time may be and be taken for late: threads read the clock before they get the bucket,
+/// and what has passed must not be given twice for it. Whatever is further behind is a clock that was set back, which
+/// would otherwise give nothing until it is where it was: this is the longest that it gives nothing.
+const LATE_MS_MAX: u64 = 60_000;
 
 /// How often something may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +126,10 @@ impl Bucket {
         let passed_ms = now.as_millis().saturating_sub(self.filled_at.as_millis());
         let more = passed_ms.saturating_mul(u64::from(rate.per_minute));
         self.parts = self.parts.saturating_add(more).min(u64::from(rate.burst) * PARTS);
-        self.filled_at = self.filled_at.max(now);
+        let late_ms = self.filled_at.as_millis().saturating_sub(now.as_millis());
+        if late_ms == 0 || late_ms > LATE_MS_MAX {
+            self.filled_at = now;
+        }
     }
 
     const fn has_token(&self) -> bool {
@@ -180,6 +189,19 @@ mod tests {
         assert_eq!(taken(&mut limiter, 1, 100, 5_000), 0);
         assert_eq!(taken(&mut limiter, 1, 100, 10_000), 0);
         assert_eq!(taken(&mut limiter, 1, 100, 12_000), 1);
+    }
+
+    #[test]
+    fn a_clock_that_was_far_ahead_and_is_set_right_silences_nobody() {
+        let mut limiter = Limiter::new(RATES);
+        let (ahead, right) = (4_000_000_000_000, 1_800_000_000_000);
+        assert_eq!(taken(&mut limiter, 1, 100, ahead), 4);
+        assert_eq!(taken(&mut limiter, 2, 100, ahead), 4);
+        assert_eq!(taken(&mut limiter, 1, 100, right), 0, "the step alone gives nothing");
+        assert_eq!(taken(&mut limiter, 1, 100, right + 2_000), 1);
+        assert_eq!(taken(&mut limiter, 1, 100, right + 60_000), 4);
+        assert_eq!(taken(&mut limiter, 2, 100, right + 60_000), 0, "its first since the step");
+        assert_eq!(taken(&mut limiter, 2, 100, right + 62_000), 1);
     }
 
     #[test]
