@@ -145,11 +145,8 @@ impl<M: Medium> Log<M> {
         if lines.is_empty() {
             return Ok(());
         }
+        self.repair()?;
         let bytes = self.present().bytes;
-        if self.is_torn {
-            self.medium.truncate(bytes)?;
-            self.is_torn = false;
-        }
         if let Err(error) = self.medium.append(lines) {
             self.is_torn = self.medium.truncate(bytes).is_err();
             return Err(error);
@@ -161,8 +158,20 @@ impl<M: Medium> Log<M> {
         Ok(())
     }
 
+    /// Cuts what a failed write left behind the last line, if that could not be done then.
+    fn repair(&mut self) -> io::Result<()> {
+        if self.is_torn {
+            self.medium.truncate(self.present().bytes)?;
+            self.is_torn = false;
+        }
+        Ok(())
+    }
+
     /// Begins a segment, and deletes the oldest as long as all together are too large.
+    ///
+    /// The one that ends here ends with a whole line: only the last may have more.
     fn rotate(&mut self, now: Timestamp) -> io::Result<()> {
+        self.repair()?;
         self.sync()?;
         let (first, previous) = self.next();
         self.medium.resume(first)?;
@@ -194,5 +203,37 @@ impl<M: Medium> Log<M> {
         self.segments.remove(0);
         self.segments_deleted += 1;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::open::open;
+    use crate::testing::{Faults, Faulty, NOON, config, denied};
+    use crate::verify::verify;
+
+    #[test]
+    fn what_a_failed_write_left_is_cut_before_the_next_segment_begins() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let small = Config { segment_bytes: 1_500, ..config(dir.path()) };
+        let (medium, faults) = Faulty::lock(dir.path());
+        let (mut log, _) = open(medium, &small, NOON).expect("it opens");
+        let event = || (NOON, Entry::Event(Box::new(denied("acme"))));
+        let note = || (NOON, Entry::Note(Note::Resumed { cut_bytes: 0 }));
+        let mut event_line = Vec::new();
+        record::write(&mut event_line, log.next(), (NOON, "n1"), &event().1);
+        // Until an event begins a segment and a note does not.
+        while log.present().bytes + event_line.len() as u64 <= small.segment_bytes {
+            log.append(&[note()]).expect("there is room");
+        }
+
+        *faults.lock().expect("nobody panicked") = Faults { room: Some(10), truncate_fails: true, sync_fails: false };
+        log.append(&[note()]).expect_err("the disk is full");
+        *faults.lock().expect("nobody panicked") = Faults::default();
+        log.append(&[event()]).expect("there is room");
+
+        assert_eq!(log.volume().segments_begun, 1);
+        verify(dir.path(), None).expect("the first segment ends with a whole line");
     }
 }
