@@ -10,7 +10,7 @@ mod list;
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 use quorate_identity::api_key::{Fresh, Keys, MacKey};
@@ -146,30 +146,38 @@ fn read(path: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// Replaces a file whole: a node that watches it never reads a part.
+/// Replaces a file whole: a node that watches it never reads a part. It keeps its owner, group and mode, so that whoever
+/// could read it still can; where it is a symbolic link, what that points to is replaced.
 fn replace(path: &Path, text: &str) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| {
-        Failure::new(Exit::Failure, format!("cannot write {}: {error}", shown(path)))
+    let failed = |what: &str, error: &std::io::Error| {
+        Failure::new(Exit::Failure, format!("cannot {what} {}: {error}", shown(path)))
             .advise("the document did not change, and the key that was just made is good for nothing")
     };
-    let mut name = path.file_name().unwrap_or_default().to_owned();
+    let file = fs::canonicalize(path).map_err(|error| failed("find", &error))?;
+    let mut name = file.file_name().unwrap_or_default().to_owned();
     // Hidden: a node that reads the folder passes it over.
     name.push(format!(".{}.new", std::process::id()));
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
-    let draft = path.with_file_name(hidden);
-    let written = fs::metadata(path).and_then(|metadata| {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&draft)?;
-        file.set_permissions(metadata.permissions())?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
-    });
-    written.map_err(|error| {
+    let draft = file.with_file_name(hidden);
+    let replaced = draw(&draft, text, &file).and_then(|()| fs::rename(&draft, &file).map_err(|error| ("write", error)));
+    replaced.map_err(|(what, error)| {
         // It may never have been made.
         let _left = fs::remove_file(&draft);
-        failed(error)
+        failed(what, &error)
     })?;
     output::note(&format!("{} has the new key", shown(path)));
     Ok(())
+}
+
+/// Writes a draft that may take the place of `file`; an error has what could not be done to that.
+fn draw(draft: &Path, text: &str, file: &Path) -> Result<(), (&'static str, std::io::Error)> {
+    let write = |error| ("write", error);
+    let metadata = fs::metadata(file).map_err(write)?;
+    // Nobody else's until it has its owner; the mode is last, since a change of owner takes some of its bits away.
+    let mut draft = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft).map_err(write)?;
+    draft.write_all(text.as_bytes()).map_err(write)?;
+    fchown(&draft, Some(metadata.uid()), Some(metadata.gid())).map_err(|e| ("keep the owner and group of", e))?;
+    draft.set_permissions(metadata.permissions()).map_err(write)?;
+    draft.sync_all().map_err(write)
 }

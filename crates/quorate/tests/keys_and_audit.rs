@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -131,6 +131,32 @@ fn rotation_keeps_the_old_key_for_a_while_and_its_file_whole() {
     assert_eq!(keys.lookup(&old, later), Err(Refused::Expired));
     assert!(keys.lookup(&new, later).is_ok());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no draft is left");
+}
+
+#[test]
+fn rotation_keeps_the_owner_of_the_file_and_the_link_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (document, _) = succeed(dir.path(), &["keys", "new", "--name=ci", "--data-dir=data"]);
+    fs::create_dir(dir.path().join("of-git")).unwrap();
+    let file = dir.path().join("of-git/ci.yaml");
+    fs::write(&file, &document).unwrap();
+    symlink("of-git/ci.yaml", dir.path().join("ci.yaml")).unwrap();
+    // Only root may give a file away; anybody else sees that it stays theirs.
+    let is_root = fs::metadata(&file).unwrap().uid() == 0;
+    if is_root {
+        chown(&file, Some(4242), Some(4243)).unwrap();
+    }
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let before = fs::metadata(&file).unwrap();
+
+    succeed(dir.path(), &["keys", "rotate", "ci.yaml", "--data-dir=data", "--write"]);
+
+    assert!(fs::symlink_metadata(dir.path().join("ci.yaml")).unwrap().is_symlink());
+    assert_ne!(fs::read_to_string(&file).unwrap(), document, "what the link points to has the new key");
+    let after = fs::metadata(&file).unwrap();
+    let whose = |file: &fs::Metadata| (file.uid(), file.gid(), file.mode() & 0o777);
+    assert_eq!(whose(&after), whose(&before));
+    assert_eq!(fs::read_dir(dir.path().join("of-git")).unwrap().count(), 1, "no draft is left");
 }
 
 #[test]
