@@ -16,8 +16,12 @@ use super::activity::Activity;
 /// The bytes with which HTTP/2 with prior knowledge begins (RFC 9113 §3.4).
 pub(super) const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Bytes thrown away per poll while lingering.
+/// Bytes thrown away per read while lingering.
 const DISCARD_BYTES: usize = 4096;
+/// Reads per poll while lingering: 64 KiB. A client that sends faster than that is read holds up neither the other tasks
+/// of the thread nor the deadline of its own lingering, whose timer has a part in what tokio lets a task do at once
+/// (128 operations).
+const DISCARD_READS_MAX: usize = 16;
 
 /// A socket that reports to an [`Activity`].
 #[derive(Debug)]
@@ -108,7 +112,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
         }
         self.activity.lingering();
         let mut space = [0; DISCARD_BYTES];
-        loop {
+        for _ in 0..DISCARD_READS_MAX {
             let mut buf = ReadBuf::new(&mut space);
             match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)) {
                 Ok(()) if !buf.filled().is_empty() => {}
@@ -116,6 +120,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
                 Ok(()) | Err(_) => return Poll::Ready(Ok(())),
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -194,6 +200,46 @@ mod tests {
         assert!(!closing.is_finished());
         drop(client);
         closing.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_without_end_does_not_hold_up_the_end_of_lingering() {
+        /// Always has something to read.
+        struct Endless(usize);
+        impl AsyncRead for Endless {
+            fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+                self.0 += 1;
+                assert!(self.0 <= 1_000, "there is an end to what one poll reads");
+                buf.put_slice(&vec![0; buf.remaining()]);
+                Poll::Ready(Ok(()))
+            }
+        }
+        impl AsyncWrite for Endless {
+            fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+                Poll::Ready(Ok(buf.len()))
+            }
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+            fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+        }
+        let activity = Arc::new(Activity::new(Instant::now()));
+        let mut socket = Socket::new(Endless(0), Arc::clone(&activity), Replay::default());
+        let mut polls = 0;
+
+        let closed = std::future::poll_fn(|cx| {
+            polls += 1;
+            if polls == 4 {
+                activity.end_linger();
+            }
+            // Polled again without a word of the client, or this test does not end.
+            Pin::new(&mut socket).poll_shutdown(cx)
+        });
+        closed.await.unwrap();
+
+        assert_eq!(socket.io.0, 3 * DISCARD_READS_MAX);
     }
 
     /// A socket that yields the pieces one read at a time, then its end.
