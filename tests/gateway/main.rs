@@ -3,6 +3,7 @@
 //! One file per topic. Each test starts its own `quorate serve` on free ports in front of scripted backends or the
 //! fixture, speaks plain bytes to it, and waits for conditions, never for a time to pass.
 
+mod asks;
 mod backends;
 mod bodies;
 mod bridged;

@@ -1,12 +1,14 @@
 //! What a tool server asks of a client: sampling, elicitation, roots.
 //!
-//! In a session it is a request of the server's, in the stateless era a part of a result. It goes through authorize, admit and inspect like any call, with the server as the one who
+//! In a session it is a request of the server's, or a part of an error that wants URLs visited first (2025-11-25); in the
+//! stateless era it is a part of a result. It goes through authorize, admit and inspect like any call, with the server as the one who
 //! wants something of the caller, and carries the server's name when it reaches the client. A
 //! server that may not ask is answered at once with an error, so that it does not wait for nobody.
 
 use bytes::Bytes;
-use quorate_jsonrpc::{Frame, Id, Limits, Splice, build, members, pick_exact, text};
-use quorate_mcp::dialect::onto_legacy::{Question, labelled};
+use quorate_jsonrpc::{Frame, Id, Kind, Limits, Splice, build, members, pick_exact, text};
+use quorate_mcp::Method;
+use quorate_mcp::dialect::onto_legacy::{self, Question, labelled};
 use quorate_mcp::error::{INVALID_PARAMS, PERMISSION_DENIED, UNAVAILABLE};
 use quorate_types::{Principal, ResourceName};
 
@@ -28,6 +30,19 @@ pub(crate) struct Asked<'a> {
     pub(crate) question: Question,
     /// The request.
     pub(crate) frame: Frame,
+}
+
+/// A server whose answers may ask a client something.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    /// What does not change while the process runs.
+    pub(crate) services: &'a Services,
+    /// The toolset that the client sees the server through.
+    pub(crate) toolset: &'a ToolsetTable,
+    /// Who is asked.
+    pub(crate) principal: &'a Principal,
+    /// Who asks.
+    pub(crate) server: &'a ResourceName,
 }
 
 /// Bounds of messages that were bounded when they were read from a server.
@@ -82,45 +97,70 @@ pub(crate) fn pass(asked: Asked<'_>) -> Result<Frame, Error> {
     labelled(&asked.frame, name.as_str(), asked.is_one_of_many()).map_err(|_| Error::Malformed)
 }
 
-/// Runs the stages for what a result of a stateless server asks (`inputRequests`); returns the
-/// result as the client sees it. One that asks nothing passes as it is.
-///
-/// # Errors
-/// [`Error`] of the first question that may not be asked.
-pub(crate) fn pass_result(
-    services: &Services,
-    toolset: &ToolsetTable,
-    principal: &Principal,
-    server: &ResourceName,
-    frame: Frame,
-) -> Result<Frame, Error> {
-    let Some(result) = frame.result_span().filter(|_| asks(frame.bytes())) else { return Ok(frame) };
-    let found = pick_exact(frame.text_of(result), result.start, ["inputRequests"]);
-    let [requests] = found.map_err(|_| Error::Malformed)?;
-    let Some(requests) = requests else { return Ok(frame) };
-    let mut spans = Vec::new();
-    members(frame.text_of(requests), requests.start, |_, span| spans.push(span)).map_err(|_| Error::Malformed)?;
-    let mut splice = Splice::new(frame.bytes());
-    for span in spans {
-        let request = frame.text_of(span);
-        let found = pick_exact(request, span.start, ["method", "params"]).map_err(|_| Error::Malformed)?;
-        let [Some(method), params] = found else { return Err(Error::Malformed) };
-        let method = text(frame.text_of(method)).ok_or(Error::Malformed)?;
-        let own = build::request(&Id::from(0), &method, params.map(|params| frame.text_of(params)));
-        let own = Frame::parse(own, &MESSAGE_LIMITS).map_err(|_| Error::Malformed)?;
-        let Some(question) = Question::of(&own) else { continue };
-        let passed = pass(Asked { services, toolset, principal, server, question, frame: own })?;
-        let labelled = passed.params().ok_or(Error::Malformed)?;
-        match params {
-            Some(params) => splice.replace(params, labelled.to_vec()),
-            None => splice.insert(span.start + 1, [b"\"params\":", &labelled[..], b","].concat()),
-        };
+// === impl Asker ===
+
+impl Asker<'_> {
+    /// Runs the stages for what an answer asks; returns the answer as the client sees it. One that asks nothing passes
+    /// as it is.
+    ///
+    /// # Errors
+    /// [`Error`] of the first question that may not be asked.
+    pub(crate) fn answer(self, frame: Frame) -> Result<Frame, Error> {
+        match frame.kind() {
+            Kind::Result => self.result(frame),
+            Kind::Error => self.error(frame),
+            Kind::Request | Kind::Notification => Ok(frame),
+        }
     }
-    Ok(frame.spliced(&splice))
+
+    /// What a result of a stateless server asks (`inputRequests`).
+    fn result(self, frame: Frame) -> Result<Frame, Error> {
+        let Some(result) = frame.result_span().filter(|_| asks(frame.bytes())) else { return Ok(frame) };
+        let found = pick_exact(frame.text_of(result), result.start, ["inputRequests"]);
+        let [requests] = found.map_err(|_| Error::Malformed)?;
+        let Some(requests) = requests else { return Ok(frame) };
+        let mut spans = Vec::new();
+        members(frame.text_of(requests), requests.start, |_, span| spans.push(span)).map_err(|_| Error::Malformed)?;
+        let mut splice = Splice::new(frame.bytes());
+        for span in spans {
+            let request = frame.text_of(span);
+            let found = pick_exact(request, span.start, ["method", "params"]).map_err(|_| Error::Malformed)?;
+            let [Some(method), params] = found else { return Err(Error::Malformed) };
+            let method = text(frame.text_of(method)).ok_or(Error::Malformed)?;
+            let own = request_of(&method, params.map(|params| frame.text_of(params)))?;
+            let Some(question) = Question::of(&own) else { continue };
+            let labelled = self.question(question, own)?;
+            match params {
+                Some(params) => splice.replace(params, labelled.to_vec()),
+                None => splice.insert(span.start + 1, [b"\"params\":", &labelled[..], b","].concat()),
+            };
+        }
+        Ok(frame.spliced(&splice))
+    }
+
+    /// What an error asks to be visited: each entry is the parameters of a question.
+    fn error(self, frame: Frame) -> Result<Frame, Error> {
+        let visits = onto_legacy::visits(&frame).map_err(|_| Error::Malformed)?;
+        let mut splice = Splice::new(frame.bytes());
+        for visit in &visits {
+            let own = request_of(Method::Elicit.as_str(), Some(frame.text_of(*visit)))?;
+            splice.replace(*visit, self.question(Question::Url, own)?.to_vec());
+        }
+        Ok(if visits.is_empty() { frame } else { frame.spliced(&splice) })
+    }
+
+    /// Runs the stages of one question; returns its parameters as the client sees them.
+    fn question(self, question: Question, frame: Frame) -> Result<Bytes, Error> {
+        let Self { services, toolset, principal, server } = self;
+        pass(Asked { services, toolset, principal, server, question, frame })?.params().ok_or(Error::Malformed)
+    }
 }
 
-/// Tells whether an answer is a result that asks its client something, or cannot be read as one that does not.
+/// Tells whether an answer asks its client something, or cannot be read as one that does not.
 pub(crate) fn is_question(frame: &Frame) -> bool {
+    if frame.kind() == Kind::Error {
+        return onto_legacy::visits(frame).map_or(true, |visits| !visits.is_empty());
+    }
     let Some(result) = frame.result_span().filter(|_| asks(frame.bytes())) else { return false };
     let found = pick_exact(frame.text_of(result), result.start, ["inputRequests"]);
     !matches!(found, Ok([None]))
@@ -128,6 +168,17 @@ pub(crate) fn is_question(frame: &Frame) -> bool {
 
 /// The answer of a server that may not ask; none where its request has no id to answer.
 pub(crate) fn refusal(services: &Services, frame: &Frame, error: &Error) -> Option<Bytes> {
+    let code = refused(services, error);
+    Some(build::error(Some(frame.id()?), code, &error.to_string(), None))
+}
+
+/// The answer that a client gets in place of one that asks what its server may not.
+pub(crate) fn instead(services: &Services, frame: &Frame, error: &Error) -> Bytes {
+    build::error(frame.id(), refused(services, error), &error.to_string(), None)
+}
+
+/// Counts that a server may not ask; returns the code that says so.
+fn refused(services: &Services, error: &Error) -> i64 {
     let (stage, reason, code) = match error {
         Error::Denied(_) => ("authorize", "ask_denied", PERMISSION_DENIED),
         Error::NoRoom(_) => ("admit", "ask_draining", UNAVAILABLE),
@@ -135,7 +186,13 @@ pub(crate) fn refusal(services: &Services, frame: &Frame, error: &Error) -> Opti
         Error::NoToolset => ("authorize", "ask_unknown_toolset", UNAVAILABLE),
     };
     services.metrics.rejected(stage, reason);
-    Some(build::error(Some(frame.id()?), code, &error.to_string(), None))
+    code
+}
+
+/// A question as the request that a server of sessions would send.
+fn request_of(method: &str, params: Option<&str>) -> Result<Frame, Error> {
+    let request = build::request(&Id::from(0), method, params);
+    Frame::parse(request, &MESSAGE_LIMITS).map_err(|_| Error::Malformed)
 }
 
 /// Tells whether a result may ask anything: most do not, and are not read again.

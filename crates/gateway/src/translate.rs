@@ -15,7 +15,7 @@ use quorate_runtime::session::{self, Memory, Tool, Translate};
 use quorate_session::Event;
 use quorate_types::{Principal, PrincipalDigest, ResourceName};
 
-use crate::ask::{self, Asked};
+use crate::ask::{self, Asked, Asker, MESSAGE_LIMITS};
 use crate::authenticate::Caller;
 use crate::authorize;
 use crate::handle::Outbound;
@@ -134,6 +134,23 @@ impl Translate for Translator {
         })
     }
 
+    fn failed(&self, server: &ResourceName, error: Frame) -> Frame {
+        if !ask::is_question(&error) {
+            return error;
+        }
+        let passed = match self.toolset() {
+            Some(toolset) => {
+                let (services, principal) = (&*self.services, &*self.principal);
+                Asker { services, toolset: &toolset, principal, server }.answer(error.clone())
+            }
+            None => Err(ask::Error::NoToolset),
+        };
+        passed.unwrap_or_else(|refused| {
+            let instead = ask::instead(&self.services, &error, &refused);
+            Frame::parse(instead, &MESSAGE_LIMITS).expect("it was just built from the id of a frame that was read")
+        })
+    }
+
     /// What a session subscribed to before a change of the configuration may not be chosen or allowed any more; and a
     /// server may tell of tasks of everybody who uses our credential.
     fn withholds(&self, server: &ResourceName, notification: &Frame) -> bool {
@@ -232,6 +249,14 @@ mod tests {
         let answer = translator.ask(&name("files"), request("elicitation/create")).expect_err("nothing allows it");
         let answer = String::from_utf8(answer.to_vec()).expect("text");
         assert!(answer.contains("\"id\":7") && answer.contains(&format!("\"code\":{UNAVAILABLE}")), "{answer}");
+
+        let visit = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32042,"message":"m","data":{"elicitations":[{"mode":"url","url":"https://a.example"}]}}}"#;
+        let visit = Frame::parse(visit.into(), &Limits::ANSWER).expect("a frame");
+        let told = translator.failed(&name("files"), visit);
+        assert!(told.text().contains("\"id\":7") && !told.text().contains("a.example"), "{}", told.text());
+        let error = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32043,"message":"m","data":{"elicitations":[{}]}}}"#;
+        let error = Frame::parse(error.into(), &Limits::ANSWER).expect("a frame");
+        assert_eq!(translator.failed(&name("files"), error.clone()).text(), error.text(), "it asks nothing");
 
         let ping = translator.ask(&name("files"), request("ping")).expect("it asks nothing");
         assert_eq!(ping.method(), Some("ping"));

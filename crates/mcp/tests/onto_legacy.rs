@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use quorate_jsonrpc::{Frame, Limits};
 use quorate_mcp::Method;
 use quorate_mcp::dialect::onto_legacy::{
-    Declared, InputRequest, Question, answer, input_required, labelled, request, retry, url_elicitations,
+    Declared, InputRequest, Question, answer, input_required, labelled, request, retry, url_elicitations, visits,
 };
 
 fn frame(json: &str) -> Frame {
@@ -186,6 +186,33 @@ fn urls_that_have_to_be_visited_are_read_out_of_the_error() {
         r#"{"code":-32602,"message":"m","data":{"elicitations":[{}]}}"#,
     ] {
         assert_eq!(url_elicitations(&frame(&format!(r#"{{"jsonrpc":"2.0","id":1,"error":{other}}}"#))), None);
+    }
+}
+
+#[test]
+fn visits_are_found_however_the_code_is_written_and_whatever_they_say_they_are() {
+    let read = |error: &str| {
+        let frame = frame(&format!(r#"{{"jsonrpc":"2.0","id":1,"error":{error}}}"#));
+        visits(&frame).map(|spans| spans.iter().map(|span| frame.text_of(*span).to_owned()).collect::<Vec<_>>())
+    };
+    for code in ["-32042", "-32042.0", "-3.2042e4", "-32042e0"] {
+        let error = format!(r#"{{"code":{code},"message":"m","data":{{"elicitations":[{{"mode":"form"}},5]}}}}"#);
+        assert_eq!(read(&error).expect("readable"), [r#"{"mode":"form"}"#, "5"], "{code}");
+    }
+    for nothing in [
+        r#"{"code":-32043,"message":"m","data":{"elicitations":[{}]}}"#,
+        r#"{"code":-32042.5,"message":"m","data":{"elicitations":[{}]}}"#,
+        r#"{"code":-32042,"message":"m","data":"elicitations"}"#,
+        r#"{"code":-32042,"message":"m"}"#,
+    ] {
+        assert!(read(nothing).expect("readable").is_empty(), "{nothing}");
+    }
+    for unreadable in [
+        r#"{"code":-32042,"message":"m","data":{"elicitations":{}}}"#,
+        r#"{"code":-32042,"message":"m","data":{"elicitations":[],"elicitations":[{}]}}"#,
+        r#"{"code":1,"code":-32042,"message":"m","data":{"elicitations":[{}]}}"#,
+    ] {
+        assert!(read(unreadable).is_err(), "{unreadable}");
     }
 }
 

@@ -27,7 +27,7 @@ use quorate_types::ResourceName;
 
 use super::turn::InVain;
 use super::{Dispatched, Error, Operation, begin, bridged, find, here, listen, metrics, rejected};
-use crate::ask;
+use crate::ask::{self, Asker};
 use crate::behalf;
 use crate::classify::Request;
 use crate::fetch::Fetcher;
@@ -196,14 +196,14 @@ impl Upstream<'_> {
                     continue;
                 }
             };
-            if answer.kind() != Kind::Result {
-                in_vain.refused(&answer);
-                continue;
-            }
             if ask::is_question(&answer) {
                 // Its client would answer all servers that are asked, and not the one that wants to know.
                 let reason = "it asks something for a resource that it does not list".to_owned();
                 in_vain.failed(&Fault::BackendFailed { server: server.name().to_string(), reason }, Some(&client_id));
+                continue;
+            }
+            if answer.kind() != Kind::Result {
+                in_vain.refused(&answer);
                 continue;
             }
             let answer = self.outbound(&server, answer);
@@ -337,8 +337,8 @@ impl Reader {
     fn asked(&self, frame: Frame) -> Result<Frame, String> {
         let services = &self.request.snapshot().services;
         let principal = &*self.request.caller().principal;
-        let passed = ask::pass_result(services, self.request.toolset(), principal, self.server.name(), frame);
-        passed.map_err(|error| format!("it asks what it may not: {error}"))
+        let asker = Asker { services, toolset: self.request.toolset(), principal, server: self.server.name() };
+        asker.answer(frame).map_err(|error| format!("it asks what it may not: {error}"))
     }
 
     fn broken(&mut self, reason: &str) -> Error {

@@ -299,7 +299,7 @@ pub fn answer(frame: Frame, method: Option<Method>) -> Frame {
     let Some(error) = frame.error_span() else { return frame };
     match pick_exact(frame.text_of(error), error.start, ["code"]) {
         Ok([Some(code)])
-            if matches!(frame.text_of(code).parse(), Ok(RESOURCE_NOT_FOUND | URL_ELICITATION_REQUIRED)) =>
+            if matches!(code_of(frame.text_of(code)), Some(RESOURCE_NOT_FOUND | URL_ELICITATION_REQUIRED)) =>
         {
             let mut splice = Splice::new(frame.bytes());
             splice.replace(code, INVALID_PARAMS.to_string().into_bytes());
@@ -309,29 +309,42 @@ pub fn answer(frame: Frame, method: Option<Method>) -> Frame {
     }
 }
 
+/// Finds what an error asks a person to visit before the call is made again (2025-11-25): the entries of its
+/// `elicitations`, each as it stands in the frame. None where it asks nothing.
+///
+/// # Errors
+/// [`ViewError`] when it asks for visits that cannot be read one by one.
+pub fn visits(frame: &Frame) -> Result<Vec<Span>, ViewError> {
+    let Some(error) = frame.error_span() else { return Ok(Vec::new()) };
+    let unreadable = |field| move |_| ViewError::Type { field };
+    let found = pick_exact(frame.text_of(error), error.start, ["code", "data"]);
+    let [code, data] = found.map_err(unreadable("error"))?;
+    let asks = code.and_then(|code| code_of(frame.text_of(code))) == Some(URL_ELICITATION_REQUIRED);
+    let Some(data) = data.filter(|data| asks && frame.text_of(*data).starts_with('{')) else { return Ok(Vec::new()) };
+    let found = pick_exact(frame.text_of(data), data.start, ["elicitations"]);
+    let [elicitations] = found.map_err(unreadable("error.data"))?;
+    let mut spans = Vec::new();
+    if let Some(array) = elicitations {
+        elements(frame.text_of(array), array.start, |span| spans.push(span))
+            .map_err(unreadable("error.data.elicitations"))?;
+    }
+    Ok(spans)
+}
+
 /// Reads an error that asks for visits of URLs before the call is made again (2025-11-25).
 ///
 /// Their keys are numbers, from 0 on.
 #[must_use]
 pub fn url_elicitations(frame: &Frame) -> Option<Vec<InputRequest>> {
-    let raw = frame.text_of(frame.error_span()?);
-    let [code, data] = pick_exact(raw, 0, ["code", "data"]).ok()?;
-    if code?.of(raw).parse() != Ok(URL_ELICITATION_REQUIRED) {
-        return None;
-    }
-    let data = data?.of(raw);
-    let [elicitations] = pick_exact(data, 0, ["elicitations"]).ok()?;
     let mut found = Vec::new();
-    let array = elicitations?.of(data);
-    elements(array, 0, |span| {
+    for span in visits(frame).ok()? {
         let key = found.len().to_string();
-        let entry = span.of(array);
+        let entry = frame.text_of(span);
         let mode = pick_exact(entry, 0, ["mode"]).ok().and_then(|[mode]| text(mode?.of(entry)));
         if let (Some("url"), Ok(params)) = (mode.as_deref(), without(entry, |key| key == "elicitationId")) {
             found.push(InputRequest { key, question: Question::Url, params });
         }
-    })
-    .ok()?;
+    }
     (!found.is_empty()).then_some(found)
 }
 
@@ -407,6 +420,13 @@ fn completed(frame: &Frame, result: Span, method: Option<Method>) -> Option<Fram
         splice.replace(Span::new(result.start, result.start + 1), added.into_bytes());
     }
     Some(frame.spliced(&splice))
+}
+
+/// Reads the code of an error as clients do, to whom `-3.2042e4` is `-32042`.
+fn code_of(raw: &str) -> Option<i64> {
+    let whole = |number: f64| number.fract() == 0.0 && number.abs() < f64::from(i32::MAX);
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole and small")]
+    raw.parse().ok().or_else(|| raw.parse().ok().filter(|number| whole(*number)).map(|number| number as i64))
 }
 
 /// Writes the object `raw` without some of its members; the others stay as they are, in order.

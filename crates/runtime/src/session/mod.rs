@@ -122,6 +122,12 @@ pub trait Translate: Send + Sync + 'static {
     /// The answer for the server.
     fn ask(&self, server: &ResourceName, frame: Frame) -> Result<Frame, Bytes>;
 
+    /// Decides on what a server's error asks of the client (visits of URLs, 2025-11-25); returns the error as the client
+    /// sees it, or the one that it gets instead.
+    fn failed(&self, _server: &ResourceName, error: Frame) -> Frame {
+        error
+    }
+
     /// Tells whether the client must not hear a server's notification: it is about something that the
     /// client could ask for once and no longer can.
     fn withholds(&self, _server: &ResourceName, _notification: &Frame) -> bool {

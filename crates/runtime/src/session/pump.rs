@@ -282,7 +282,8 @@ impl Pump {
                 }
             },
             Kind::Notification if self.translate.withholds(self.server.name(), &frame) => return Handed::Next,
-            Kind::Notification | Kind::Result | Kind::Error => frame,
+            Kind::Error => self.translate.failed(self.server.name(), frame),
+            Kind::Notification | Kind::Result => frame,
         };
         let frame = self.translate.inbound(self.server.name(), own.or(about.method), about.tool.as_ref(), frame);
         // After the translation, whose splices move what the spans point to.
