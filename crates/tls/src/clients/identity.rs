@@ -1,11 +1,13 @@
 //! Who a client is, as its handshake proved it, and whether that still holds.
 //!
 //! A connection lives longer than what it was accepted by: certificates end, lists revoke them, domains lose their
-//! authorities. [`PeerIdentity::still_trusted`] is asked for each request; it compares a number and a time, and verifies
-//! the chain again only when either says that the answer may have changed.
+//! authorities. [`PeerIdentity::still_trusted`] is asked for each request; it compares a number and times, and verifies
+//! the chain again only when they say that the answer may have changed. A refusal that depends on the time is asked
+//! about again: clocks go wrong for a moment, and connections stay.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use quorate_types::Timestamp;
 use rustls::pki_types::CertificateDer;
@@ -16,6 +18,10 @@ use super::verify::{read_leaf, unix_time, verify};
 use super::{Set, Trust};
 use crate::certificate::Facts;
 use crate::spiffe::SpiffeId;
+
+/// How long a refusal for the time alone holds without another look: a minute, in which a connection that goes on
+/// asking costs one verification.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// A workload that proved its SPIFFE id by its certificate.
 pub struct PeerIdentity {
@@ -34,6 +40,8 @@ pub struct PeerIdentity {
 /// The last verification.
 struct Checked {
     generation: u64,
+    /// When it was made.
+    at: Timestamp,
     /// When its outcome may change though no file does.
     until: Timestamp,
     outcome: Result<(), Refusal>,
@@ -62,7 +70,7 @@ impl PeerIdentity {
             chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect(),
             ends,
             trust,
-            checked: Mutex::new(Checked { generation, until, outcome: Ok(()) }),
+            checked: Mutex::new(Checked { generation, at: now, until, outcome: Ok(()) }),
             id,
         })
     }
@@ -101,7 +109,8 @@ impl PeerIdentity {
     /// Tells whether a handshake would take the certificate at `now`: for each request on a connection that stays.
     ///
     /// Cheap while no file changed and nothing ended; otherwise the chain is verified, once for all requests of the
-    /// connection. A certificate that was refused stays so until a file of its server changes.
+    /// connection. A certificate that was refused stays so until a file of its server changes, but for what depends on
+    /// the time: that is looked at again each minute, and at once when the clock goes back.
     ///
     /// # Errors
     /// [`Refusal`] as at a handshake.
@@ -109,16 +118,27 @@ impl PeerIdentity {
         let set = self.trust.current.load();
         // No panic happens under this lock; a poisoned one would still hold consistent state.
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = checked.outcome.is_ok() && now >= checked.until;
-        if checked.generation != set.generation || is_due {
+        if checked.generation != set.generation || checked.is_due(now) {
             let [leaf, intermediates @ ..] = self.chain.as_slice() else {
                 return Err(Refusal { claimed: None, cause: Cause::Missing });
             };
             let outcome = verify(&set, &self.trust.algorithms, leaf, intermediates, unix_time(now));
             let until = next_change(&set, &self.id, &self.ends, now);
-            *checked = Checked { generation: set.generation, until, outcome };
+            *checked = Checked { generation: set.generation, at: now, until, outcome };
         }
         checked.outcome.clone()
+    }
+}
+
+// === impl Checked ===
+
+impl Checked {
+    /// Tells whether the outcome may be another at `now`, though no file changed.
+    fn is_due(&self, now: Timestamp) -> bool {
+        match &self.outcome {
+            Ok(()) => now >= self.until,
+            Err(refusal) => refusal.cause.depends_on_time() && (now < self.at || now >= self.at + LOOK_AGAIN),
+        }
     }
 }
 

@@ -107,6 +107,15 @@ pub enum Cause {
     NotProven,
 }
 
+// === impl Cause ===
+
+impl Cause {
+    /// Tells whether another moment alone could turn it.
+    pub(super) const fn depends_on_time(&self) -> bool {
+        matches!(self, Self::Expired { .. } | Self::NotYetValid { .. } | Self::CrlExpired { .. })
+    }
+}
+
 /// Bytes of a refused URI that are kept for the log.
 const URI_BYTES_MAX: usize = 128;
 

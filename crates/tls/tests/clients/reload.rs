@@ -176,6 +176,26 @@ async fn what_ends_with_time_is_noticed_without_a_change_of_files() {
 }
 
 #[tokio::test]
+async fn a_refusal_for_the_time_alone_ends_when_the_clock_is_right_again() {
+    let root = Authority::root("one");
+    let listed = World::new().trusting("one.test", &[&root]).revoking("one.test", "crl", root.crl(&[], 600));
+    let plain = World::new().trusting("one.test", &[&root]);
+    let of_leaf = plain.meet(&plain.load(), &root.issue_leaf(Leaf::of(ID).valid(-HOUR, 300))).await.unwrap();
+    let of_list = listed.meet(&listed.load(), &root.issue(ID)).await.unwrap();
+
+    for (identity, reason) in [(of_leaf, "expired"), (of_list, "crl_expired")] {
+        // The clock is an hour ahead for a moment, then right.
+        assert_eq!(identity.still_trusted(then(HOUR)).unwrap_err().reason(), reason);
+        assert_eq!(identity.still_trusted(then(100)), Ok(()), "{reason}");
+        // A clock that was far behind says that it begins later; that is looked at again after a minute.
+        assert_eq!(identity.still_trusted(then(HOUR)).unwrap_err().reason(), reason);
+        assert_eq!(identity.still_trusted(then(-2 * HOUR)).unwrap_err().reason(), "not_yet_valid");
+        assert_eq!(identity.still_trusted(then(-2 * HOUR + 59)).unwrap_err().reason(), "not_yet_valid");
+        assert_eq!(identity.still_trusted(then(100)), Ok(()), "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn a_bad_file_keeps_its_domain_as_it_was_and_no_other() {
     let (one, two, next) = (Authority::root("one"), Authority::root("two"), Authority::root("next"));
     let world = World::new().trusting("one.test", &[&one]).trusting("two.test", &[&two]);
