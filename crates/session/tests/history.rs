@@ -43,6 +43,15 @@ proptest! {
     }
 
     #[test]
+    fn every_message_of_a_stateless_call_arrives_exactly_once_and_no_call_outlives_its_client(
+        history in prop::collection::vec(actions(), 1..150),
+    ) {
+        let mut world = run(Config { delivery: Delivery::Calls, ..config(false) }, &history)?;
+        world.quiesce()?;
+        world.verify_answers()?;
+    }
+
+    #[test]
     fn a_session_can_end_at_any_moment(
         priming: bool,
         history in prop::collection::vec(actions(), 1..80),

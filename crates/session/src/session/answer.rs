@@ -71,7 +71,11 @@ impl Session {
                 }
                 row.reply = Reply::Broken;
             }
-            Reply::Stream(_) | Reply::Broken => out.note(Note::ReportStale),
+            Reply::Stream(_) | Reply::Broken => return out.note(Note::ReportStale),
+        }
+        if self.config.delivery == Delivery::Calls {
+            // Nobody knows these calls, or could come back for them.
+            self.abandon_post(post, out);
         }
     }
 

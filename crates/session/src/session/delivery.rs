@@ -82,7 +82,9 @@ impl Session {
                 self.forget_stream(id, out)
             }
             Delivery::Single => self.end(EndReason::ClientGone, None, out),
-            Delivery::Streams | Delivery::Calls => self.release_if_room(id, out),
+            // A stream that is left without being parked is nobody's, and so is its call.
+            Delivery::Calls => self.abandon_stream(id, out),
+            Delivery::Streams => self.release_if_room(id, out),
         }
     }
 

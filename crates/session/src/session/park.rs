@@ -6,7 +6,8 @@
 //!                         │ park_timeout: cancelled, and forgotten
 //! ```
 //!
-//! A parked call goes on as any other: its backend may say more, take its request back, or end it,
+//! A call that is read ends with whoever reads it, also where that is noticed by the end of its connection alone: nobody
+//! could come back for it. A parked call goes on as any other: its backend may say more, take its request back, or end it,
 //! and all of that is retained until the client comes. Each parking is resumed once, by whoever
 //! names it, from before the requests that it waits for: those that the client left unanswered are
 //! read again.
@@ -90,6 +91,20 @@ impl Session {
         self.close_call(call, None, out);
         if let Some(stream) = stream {
             self.forget_stream(stream, out);
+        }
+    }
+
+    /// Ends the calls of a POST whose client is gone.
+    pub(super) fn abandon_post(&mut self, post: CallKey, out: &mut Effects) {
+        for call in self.calls.open.keys_where(|call| call.post() == Some(post)) {
+            self.on_abandon(call, out);
+        }
+    }
+
+    /// Ends the calls that a stream belongs to, whose client is gone.
+    pub(super) fn abandon_stream(&mut self, id: StreamId, out: &mut Effects) {
+        for post in self.calls.posts.keys_where(|post| matches!(post.reply, Reply::Stream(stream) if stream == id)) {
+            self.abandon_post(post, out);
         }
     }
 

@@ -254,3 +254,40 @@ fn what_other_streams_deliver_takes_no_room_from_parked_calls() {
 
     assert_eq!(rig.step(from_call(parked, &result(1))), Vec::<String>::new());
 }
+
+#[test]
+fn a_call_whose_stream_is_left_without_being_parked_ends_with_it() {
+    let mut rig = Rig::calls();
+    let key = asked(&mut rig);
+
+    let ended = rig.step(detach(1, 1, 1));
+
+    assert!(ended.contains(&format!("abandon {key}")), "{ended:?}");
+    let observed = rig.session.observe();
+    assert_eq!((observed.calls, observed.streams_retained), (0, 0));
+    assert_eq!(rig.step(Event::Abandon { call: key }), ["note stale"], "its client may say the same");
+}
+
+#[test]
+fn a_resumed_call_whose_client_leaves_at_once_ends_too() {
+    let mut rig = Rig::calls();
+    let key = asked(&mut rig);
+    rig.step(park(1, 0, 11));
+    rig.step(resume(1, 11, &[&result(1)]));
+
+    let ended = rig.step(detach(1, 2, 0));
+
+    assert!(ended.contains(&format!("abandon {key}")), "{ended:?}");
+    assert_eq!(rig.session.observe().calls, 0);
+}
+
+#[test]
+fn a_call_whose_client_left_before_any_answer_ends_when_that_shows() {
+    let mut rig = Rig::calls();
+    let key = rig.dispatched("7");
+
+    let ended = rig.step(Event::PostBroken { call: key });
+
+    assert!(ended.contains(&format!("abandon {key}")), "{ended:?}");
+    assert_eq!(rig.session.observe().calls, 0);
+}

@@ -156,7 +156,7 @@ impl World {
                 self.readings.entry(StreamId::STANDALONE).or_default();
                 Ok(())
             }
-            Some(Rejection::StreamUnknown { .. }) if self.is_single() => Ok(()),
+            Some(Rejection::StreamUnknown { .. }) if self.is_single() || self.is_of_calls() => Ok(()),
             Some(Rejection::Ended) if self.ended => Ok(()),
             Some(rejection) => Err(TestCaseError::fail(format!("a GET was refused: {rejection}"))),
         }
@@ -177,7 +177,7 @@ impl World {
             reading.lost |= !read && stream != StreamId::STANDALONE;
             return Ok(());
         };
-        if self.is_single() {
+        if self.is_single() || self.is_of_calls() {
             return Ok(());
         }
         let last_event_id = Some(EventId { stream, sequence });
@@ -209,9 +209,9 @@ impl World {
     pub(crate) fn lose(&mut self, which: u8) {
         if let Some(key) = pick(self.connections.keys().copied(), which) {
             self.connections.get_mut(&key).expect("picked from it").alive = false;
-            // There is no way back to an HTTP+SSE session.
-            let single = self.is_single();
-            self.readings.entry(key.0).or_default().lost |= single;
+            // There is no way back to an HTTP+SSE session, nor to a call that is not parked.
+            let is_lost = self.is_single() || self.is_of_calls();
+            self.readings.entry(key.0).or_default().lost |= is_lost;
         }
     }
 
@@ -249,7 +249,70 @@ impl World {
     pub(crate) fn detach(&mut self, key: (StreamId, u64)) -> Result<(), TestCaseError> {
         let Some(connection) = self.connections.remove(&key) else { return Ok(()) };
         let (stream, attachment) = (key.0, quorate_session::Attachment(key.1));
+        if self.is_of_calls() {
+            self.readings.entry(stream).or_default().finished |= connection.alive;
+        }
         self.accepted(Event::Detach { stream, attachment, delivered: connection.written })
+    }
+
+    pub(crate) fn park(&mut self, which: u8) -> Result<(), TestCaseError> {
+        let live = self.connections.iter().filter(|(_, connection)| connection.alive && !connection.closing);
+        let Some((stream, _)) = pick(live.map(|(key, _)| *key), which) else { return Ok(()) };
+        if !self.is_of_calls() {
+            return Ok(());
+        }
+        let sequence = self.readings.entry(stream).or_default().last.unwrap_or(0);
+        let token = self.next();
+        match self.offer(Event::Park { stream, sequence, token })? {
+            None => drop(self.parked.insert(stream, token)),
+            // It asked for what was dropped already, or there are too many.
+            Some(Rejection::EventUnknown { .. } | Rejection::LimitReached { .. }) => {}
+            Some(Rejection::Ended) if self.ended => {}
+            Some(rejection) => return Err(TestCaseError::fail(format!("a parking was refused: {rejection}"))),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn unpark(&mut self, which: u8) -> Result<(), TestCaseError> {
+        match pick(self.parked.keys().copied(), which) {
+            Some(stream) => self.unpark_stream(stream),
+            None => Ok(()),
+        }
+    }
+
+    fn unpark_stream(&mut self, stream: StreamId) -> Result<(), TestCaseError> {
+        let Some(token) = self.parked.remove(&stream) else { return Ok(()) };
+        match self.offer(Event::Resume { stream, token, responses: Vec::new() })? {
+            None => Ok(()),
+            // It came too late.
+            Some(Rejection::NotParked { .. }) => {
+                self.readings.entry(stream).or_default().lost = true;
+                Ok(())
+            }
+            Some(Rejection::Ended) if self.ended => Ok(()),
+            Some(rejection) => Err(TestCaseError::fail(format!("a return was refused: {rejection}"))),
+        }
+    }
+
+    /// No backend works for a stateless client that is gone: whoever reads a call's stream, or waits for what becomes
+    /// of it, is all that keeps the call.
+    pub(crate) fn verify_owners(&self) -> Result<(), TestCaseError> {
+        if !self.is_of_calls() {
+            return Ok(());
+        }
+        for (key, upstream) in self.upstream.iter().filter(|(_, upstream)| upstream.open) {
+            let Some(call) = self.calls.get(key) else { continue };
+            let is_owned = match self.posts[&call.post].state {
+                PostState::Waiting => true,
+                PostState::Stream(stream) => {
+                    let is_read = self.connections.keys().any(|(read, _)| *read == stream);
+                    is_read || self.parked.contains_key(&stream)
+                }
+                PostState::Broken | PostState::Answered => false,
+            };
+            prop_assert!(is_owned, "call {} of {:?} is nobody's and goes on", key, upstream.leg);
+        }
+        Ok(())
     }
 
     pub(crate) fn drain_connections(&mut self) -> Result<(), TestCaseError> {
@@ -268,6 +331,9 @@ impl World {
     }
 
     pub(crate) fn resume_everything(&mut self) -> Result<(), TestCaseError> {
+        for stream in self.parked.keys().copied().collect::<Vec<_>>() {
+            self.unpark_stream(stream)?;
+        }
         for stream in self.readings.keys().copied().collect::<Vec<_>>() {
             let read = self.connections.keys().any(|(id, _)| *id == stream);
             let reading = &self.readings[&stream];

@@ -76,6 +76,14 @@ pub(crate) enum Action {
     Respond {
         which: u8,
     },
+    /// A stateless client is answered with what its call asks, and leaves.
+    Park {
+        which: u8,
+    },
+    /// It comes back.
+    Unpark {
+        which: u8,
+    },
     LegOutcome {
         which: u8,
         opened: bool,
@@ -132,6 +140,8 @@ pub(crate) struct World {
     seen: BTreeMap<u64, (StreamId, u64)>,
     // The network.
     connections: BTreeMap<(StreamId, u64), Connection>,
+    /// Streams of parked calls, which nobody reads, with what resumes them.
+    parked: BTreeMap<StreamId, u64>,
     /// Connections that were replaced and have yet to notice it.
     ghosts: Vec<(StreamId, u64)>,
     // The backends.
@@ -189,6 +199,8 @@ pub(crate) fn actions() -> impl Strategy<Value = Action> {
         2 => Just(Action::Get),
         3 => n().prop_map(|which| Action::Resume { which }),
         2 => n().prop_map(|which| Action::Respond { which }),
+        2 => n().prop_map(|which| Action::Park { which }),
+        2 => n().prop_map(|which| Action::Unpark { which }),
     ];
     let network = prop_oneof![
         1 => n().prop_map(|which| Action::Lose { which }),
@@ -225,6 +237,7 @@ impl World {
             asked: BTreeSet::new(),
             seen: BTreeMap::new(),
             connections: BTreeMap::new(),
+            parked: BTreeMap::new(),
             ghosts: Vec::new(),
             legs: BTreeMap::new(),
             upstream: BTreeMap::new(),
@@ -257,6 +270,8 @@ impl World {
             Action::Write { which, events, report } => self.write(which, events, report)?,
             Action::Notice { which } => self.notice(which)?,
             Action::Respond { which } => self.respond(which)?,
+            Action::Park { which } => self.park(which)?,
+            Action::Unpark { which } => self.unpark(which)?,
             Action::LegOutcome { which, opened } => self.leg_outcome(which, opened)?,
             Action::LoseLeg { leg, severed } => self.lose_leg(leg, severed)?,
             Action::Backend { which, deed } => self.backend(which, deed)?,
@@ -264,6 +279,7 @@ impl World {
             Action::Late { which, ask } => self.late(which, ask)?,
             Action::Wait { millis } => self.wait(Duration::from_millis(millis.into()))?,
         }
+        self.verify_owners()?;
         self.verify_bounds()
     }
 
@@ -364,6 +380,10 @@ impl World {
     fn next(&mut self) -> u64 {
         self.counter += 1;
         self.counter
+    }
+
+    fn is_of_calls(&self) -> bool {
+        self.config.delivery == quorate_session::Delivery::Calls
     }
 
     fn is_single(&self) -> bool {
