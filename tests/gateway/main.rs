@@ -21,5 +21,6 @@ mod resumption;
 mod smuggling;
 mod sse;
 mod tls;
+mod walls;
 
 use quorate_tests::raw as support;

@@ -99,17 +99,11 @@ pub(crate) fn decided(request: &Request, action: Action, resource: &Resource<'_>
     tell(services, &asker, action, resource, decision);
 }
 
-/// Tells of a caller who asks for a toolset of another tenant.
-pub(crate) fn unreached(
-    accepted: &Accepted,
-    caller: &Caller,
-    action: Action,
-    resource: &Resource<'_>,
-    decision: &Decision,
-) {
+/// Tells of a caller at a toolset of another tenant.
+pub(crate) fn walled(accepted: &Accepted, caller: &Caller, resource: &Resource<'_>, decision: &Decision) {
     let asker =
         Asker { principal: &caller.principal, by: Some((caller, accepted.connection().peer, accepted.trace())) };
-    tell(&accepted.snapshot().services, &asker, action, resource, decision);
+    tell(&accepted.snapshot().services, &asker, Action::Connect, resource, decision);
 }
 
 /// Tells of a decision on what a server asks of a client.

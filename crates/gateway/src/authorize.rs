@@ -26,7 +26,7 @@ use crate::audit;
 use crate::authenticate::{Authenticated, Caller};
 use crate::classify::{Classified, Request, Work};
 use crate::judge::{Judge, Rights};
-use crate::listener::Endpoint;
+use crate::listener::{Accepted, Endpoint};
 use crate::protected::{self, Challenge};
 use crate::resolve::{self, Resolved};
 use crate::snapshot::ToolsetTable;
@@ -366,23 +366,42 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// Decides whether the toolset exists for the caller at all: before anything else of the request is looked at, so that
-/// no other error tells that it does.
+/// Checks that the toolset exists for its caller, before anything else of the request is looked at: what is wrong with
+/// it is told only where there is something.
 ///
 /// # Errors
-/// [`Error::Elsewhere`]: it is another tenant's.
-pub fn reach(authenticated: &Authenticated) -> Result<(), Error> {
+/// [`Error::Elsewhere`] for a toolset of another tenant.
+pub fn wall(authenticated: &Authenticated) -> Result<(), Error> {
     let (accepted, caller) = (authenticated.accepted(), authenticated.caller());
-    let toolset = accepted.toolset().of_principal(caller.digest);
-    let resource = Resource { tenant: &toolset.tenant, toolset: toolset.name.as_str(), item: Item::Toolset };
-    let decision = accepted.snapshot().judge().decide(&caller.rights, Action::Connect, resource, None);
-    match &decision.verdict {
-        Verdict::Deny(Denial::OtherTenant) => {
-            audit::unreached(accepted, caller, Action::Connect, &resource, &decision);
-            Err(Error::Elsewhere(toolset.name.to_string()))
-        }
-        Verdict::Allow | Verdict::Deny(_) => Ok(()),
+    if !is_elsewhere(accepted, caller) {
+        return Ok(());
     }
+    let toolset = accepted.toolset().of_principal(caller.digest);
+    audit::walled(accepted, caller, &entrance(toolset), &decide_entry(accepted, caller));
+    Err(Error::Elsewhere(toolset.name.to_string()))
+}
+
+/// Tells whether the toolset of a request belongs to another tenant than its caller.
+pub(crate) fn is_elsewhere(accepted: &Accepted, caller: &Caller) -> bool {
+    matches!(decide_entry(accepted, caller).verdict, Verdict::Deny(Denial::OtherTenant))
+}
+
+fn decide_entry(accepted: &Accepted, caller: &Caller) -> std::sync::Arc<Decision> {
+    let toolset = accepted.toolset().of_principal(caller.digest);
+    accepted.snapshot().judge().decide(&caller.rights, Action::Connect, entrance(toolset), None)
+}
+
+fn entrance(toolset: &ToolsetTable) -> Resource<'_> {
+    Resource { tenant: &toolset.tenant, toolset: toolset.name.as_str(), item: Item::Toolset }
+}
+
+/// Decides whether the caller of a request may be a client at all, whatever it asks for: for messages that come
+/// together.
+///
+/// # Errors
+/// [`Error::Denied`].
+pub fn enter(request: &Request) -> Result<(), Error> {
+    Visit { gate: Gate::of(request), request, call: None, version: Version::ASSUMED }.enter()
 }
 
 /// Decides whether the caller of `classified` may do it.
@@ -420,14 +439,12 @@ pub(crate) fn decide_ask(asked: Asked<'_>) -> Result<PermittedAsk<'_>, Denied> {
 
 /// Tells whether a caller with these rights may be a client of a toolset.
 pub(crate) fn may_connect(judge: &Judge, rights: &Rights, toolset: &ToolsetTable) -> bool {
-    let resource = Resource { tenant: &toolset.tenant, toolset: toolset.name.as_str(), item: Item::Toolset };
-    judge.decide(rights, Action::Connect, resource, None).verdict.is_allowed()
+    judge.decide(rights, Action::Connect, entrance(toolset), None).verdict.is_allowed()
 }
 
 /// Tells whether a caller with these rights may be told that lists of a toolset have changed.
 pub(crate) fn may_hear_of_lists(judge: &Judge, rights: &Rights, toolset: &ToolsetTable) -> bool {
-    let resource = Resource { tenant: &toolset.tenant, toolset: toolset.name.as_str(), item: Item::Toolset };
-    judge.decide(rights, Action::Subscribe, resource, None).verdict.is_allowed()
+    judge.decide(rights, Action::Subscribe, entrance(toolset), None).verdict.is_allowed()
 }
 
 /// The tags that a toolset gives a resource of a server by its rules, listed or not.

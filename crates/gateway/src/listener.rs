@@ -271,10 +271,20 @@ pub fn accept(
     let (endpoint, name) = endpoint(head.uri.path())?;
     let toolset = snapshot.toolset(table, name).ok_or_else(|| Error::Toolset { name: shortened(name) })?;
     let toolset = Arc::clone(toolset);
-    if !endpoint.allows(&head.method) {
-        return Err(Error::Method { method: head.method, allowed: endpoint.allowed() });
-    }
     Ok(Accepted { snapshot, connection, endpoint, toolset, trace, head, body })
+}
+
+/// Checks the method of a request, once it is known that its toolset exists for its caller: where there is nothing, no
+/// method is wrong.
+///
+/// # Errors
+/// [`Error::Method`] for one that the endpoint does not have.
+pub fn check_method(accepted: &Accepted) -> Result<(), Error> {
+    let (endpoint, method) = (accepted.endpoint, &accepted.head.method);
+    if endpoint.allows(method) {
+        return Ok(());
+    }
+    Err(Error::Method { method: method.clone(), allowed: endpoint.allowed() })
 }
 
 /// Checks a cross-origin preflight: the origin it may be answered for. Returns the methods that the path has.

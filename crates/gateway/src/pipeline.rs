@@ -5,8 +5,9 @@
 //! ```
 //!
 //! One function per stage, called here and nowhere else; each takes the evidence of the one
-//! before. A span per stage is made only for sampled requests. A batch (2025-03-26) runs the
-//! stages after classify once per message and answers with one stream of all answers.
+//! before. Whether the toolset exists for its caller is asked as soon as that is known, before anything that only an
+//! existing one would answer. A span per stage is made only for sampled requests. A batch (2025-03-26) runs the stages
+//! after classify once per message and answers with one stream of all answers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -86,7 +87,9 @@ impl Service for Pipeline {
                 let (stage, reason) = refusal.label();
                 trace.fail(reason);
                 tracing::debug!(stage, reason, %refusal, peer = %connection.peer, "refused");
-                let is_allowed = !matches!(refusal, Refusal::Listener(_));
+                // Of a toolset of another tenant a page sees as much as of one that nobody has.
+                let is_elsewhere = matches!(refusal, Refusal::Authorize { error: authorize::Error::Elsewhere(_), .. });
+                let is_allowed = !is_elsewhere && !matches!(refusal, Refusal::Listener(_));
                 (respond::refuse(&refusal, &services.metrics), is_allowed)
             }
         };
@@ -127,7 +130,8 @@ async fn run(
         audit::unknown(&unknown.accepted, &unknown.error);
         Refusal::Authenticate(unknown)
     })?;
-    authorize::reach(&authenticated).map_err(|error| Refusal::Authorize { id: None, error })?;
+    authorize::wall(&authenticated).map_err(|error| Refusal::Authorize { id: None, error })?;
+    listener::check_method(authenticated.accepted())?;
     let stage = trace.stage(span::CLASSIFY);
     match classify::read(authenticated).instrument(stage).await? {
         Reading::One(mut classified) => {
