@@ -1,10 +1,11 @@
 //! Messages that are wrong in themselves: each gets the protocol's own error with the request's id and the right
 //! HTTP status, and the next request is served.
 
+use quorate_tests::wait;
 use serde_json::{Value, json};
 
 use crate::support::{
-    MODERN,
+    MODERN, PATIENCE,
     client::Answer,
     gateway::{Documents, Gateway, modern_request},
     mcp::Mcp,
@@ -312,5 +313,60 @@ fn a_batch_is_answered_message_by_message() -> anyhow::Result<()> {
         assert!(found.contains(&(id.clone(), code)), "{id} {code:?} is not in {found:?}");
     }
     assert_eq!(found.len(), 5, "{found:?}");
+    Ok(())
+}
+
+#[test]
+fn a_batch_of_notifications_is_never_answered_with_events_also_where_they_are_refused() -> anyhow::Result<()> {
+    let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
+    let released = std::sync::Mutex::new(released);
+    let backend = Mcp::new("a").tools(&["wait"]).on("tools/call", move |seen, out| {
+        let released = released.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // It ends with the test in any case.
+        let _ended = released.recv();
+        out.result(seen, &json!({ "content": [], "resultType": "complete" }));
+    });
+    let backend = backend.start()?;
+    let gateway = Documents::new().server("a", &backend.url()).limit("concurrency", 1).start()?;
+    let session = Session::open(&gateway, "2025-03-26")?;
+
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| gateway.modern(1, "tools/call", json!({ "name": "wait", "arguments": {} })));
+        backend.wait_for_method("tools/call")?;
+        let told = json!([{ "jsonrpc": "2.0", "method": "notifications/tests/x" }]).to_string();
+        let shed = session.post(&json!({ "jsonrpc": "2.0", "id": 2, "method": "ping" }))?;
+        let batch = session.post_text(&told);
+        release.send(())?;
+        call.join().expect("a call does not panic")?;
+        assert_eq!(shed.status, 503, "there is no room");
+        assert_eq!(batch?.status, 202, "what asks for no answer gets none");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_batch_of_whoever_may_not_enter_is_refused_as_one_request_is() -> anyhow::Result<()> {
+    let backend = Mcp::new("a").start()?;
+    let documents = Documents::new().server("a", &backend.url());
+    let policy =
+        json!({ "kind": "Policy", "name": "all", "spec": { "cedar": "permit(principal, action, resource);" } });
+    let text = |documents: &Documents| format!("{}\n---\n{policy}", documents.text());
+    let gateway = Gateway::start(&text(&documents), &["--development-identity"])?;
+    let session = Session::open(&gateway, "2025-03-26")?;
+
+    gateway.rewrite(&text(&documents.toolset(json!({ "servers": ["a"], "scopes": ["work"] }))))?;
+    let ping = json!({ "jsonrpc": "2.0", "id": 2, "method": "ping" });
+    wait::until("what the toolset demands", PATIENCE, || {
+        let answer = session.post(&ping)?;
+        anyhow::ensure!(answer.status == 403, "{}", answer.status);
+        Ok(())
+    })?;
+
+    for batch in [json!([ping]), json!([ping, { "jsonrpc": "2.0", "method": "notifications/tests/x" }])] {
+        let answer = session.post(&batch)?;
+        let challenge = answer.header("www-authenticate").unwrap_or_default().to_owned();
+        assert_eq!((answer.status, answer.is_events()), (403, false), "{batch}");
+        assert!(challenge.contains("insufficient_scope") && challenge.contains("work"), "{challenge}");
+    }
     Ok(())
 }

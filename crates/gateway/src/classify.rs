@@ -80,8 +80,8 @@ pub enum Reading {
     One(Box<Classified>),
     /// A batch: its messages in order, with the errors of those that cannot be read.
     Batch {
-        /// The session.
-        session: session::Handle,
+        /// What its messages share.
+        request: Arc<Request>,
         /// What to do.
         items: Vec<Result<Classified, Rejected>>,
         /// How long all of it may take.
@@ -273,7 +273,7 @@ fn read_batch(mut request: Arc<Request>, session_id: &str, body: &Bytes, limits:
     };
     let items = calls.into_iter().map(item).collect();
     let total = request.listener().map(|listener| listener.config.limits.total).unwrap_or(Duration::MAX);
-    Ok(Reading::Batch { session, items, total })
+    Ok(Reading::Batch { request, items, total })
 }
 
 fn read_get(mut request: Arc<Request>) -> Result<Classified, Error> {

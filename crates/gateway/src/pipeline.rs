@@ -145,7 +145,8 @@ async fn run(
                 None => running.await,
             }
         }
-        Reading::Batch { items, total, .. } => {
+        Reading::Batch { request, items, total } => {
+            authorize::enter(&request).map_err(|error| Refusal::Authorize { id: None, error })?;
             let running = batch(items, trace, started);
             tokio::time::timeout(total, running).await.map_err(|_| Refusal::Timeout { id: None })
         }
@@ -176,12 +177,14 @@ async fn batch(items: Vec<Result<Classified, quorate_mcp::Rejected>>, trace: &Tr
             Ok(classified) => classified,
             Err(rejected) => return Some(vec_event(rejected.body())),
         };
+        let is_request = id_of(classified.work()).is_some();
         match one(classified, trace, started).await {
             Ok(Dispatched::Json { body, .. }) => Some(vec_event(body)),
             Ok(Dispatched::Connected { connection, .. }) => Some(connection.boxed()),
             Ok(Dispatched::Accepted) => None,
             Ok(_) => Some(stream::empty().boxed()),
-            Err(refusal) => Some(vec_event(refusal.answer().1)),
+            // What asks for no answer gets none, also where it is refused.
+            Err(refusal) => is_request.then(|| vec_event(refusal.answer().1)),
         }
     });
     let answers = futures_util::future::join_all(running).await;
