@@ -1,5 +1,9 @@
 //! What servers ask of people: each way to ask is decided, says who asks, and answers reach the one that asked.
 
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -64,6 +68,66 @@ fn an_error_that_wants_a_url_visited_is_a_question_of_its_server() -> anyhow::Re
         assert_eq!(denied["id"], 7, "{denied}");
         assert_ne!(denied["error"]["code"], -32042, "{denied}");
         assert!(!denied.to_string().contains("a.example"), "{denied}");
+    }
+    Ok(())
+}
+
+/// A stateless server whose tool begins a task that asks for `requests`, as its listen stream tells when the test says
+/// so.
+fn tasked(name: &str, tool: &str, requests: Value) -> anyhow::Result<(Backend, SyncSender<()>)> {
+    let (tell, told): (_, Receiver<()>) = sync_channel(1);
+    let told = Mutex::new(told);
+    let backend = Mcp::new(name)
+        .era(Era::Modern)
+        .tools(&[tool])
+        .on("tools/call", |seen, out| {
+            let task = json!({ "resultType": "task", "taskId": "t1", "status": "working", "ttlMs": 60_000 });
+            out.result(seen, &task);
+        })
+        .on("subscriptions/listen", move |seen, out| {
+            let meta = json!({ "io.modelcontextprotocol/subscriptionId": seen.id() });
+            let params = json!({ "notifications": seen.params()["notifications"], "_meta": meta });
+            let acknowledged = "notifications/subscriptions/acknowledged";
+            out.message(&json!({ "jsonrpc": "2.0", "method": acknowledged, "params": params }));
+            while told.lock().unwrap_or_else(PoisonError::into_inner).recv().is_ok() {
+                let params = json!({
+                    "_meta": meta, "taskId": "t1", "status": "input_required", "inputRequests": requests, "kept": 1,
+                });
+                if !out.message(&json!({ "jsonrpc": "2.0", "method": "notifications/tasks", "params": params })) {
+                    return;
+                }
+            }
+        })
+        .start()?;
+    Ok((backend, tell))
+}
+
+#[test]
+fn what_a_task_asks_is_decided_where_it_is_told_too() -> anyhow::Result<()> {
+    let question = json!({ "q": { "method": "elicitation/create", "params": { "message": "Your key?" } } });
+    let ((good, tell_good), (bad, tell_bad)) =
+        (tasked("good", "this", question.clone())?, tasked("bad", "that", question)?);
+    let gateway = start(&good, &bad)?;
+
+    for (tool, tell, expected) in [("this", tell_good, Some("[good] Your key?")), ("that", tell_bad, None)] {
+        let capabilities = json!({ "extensions": { "io.modelcontextprotocol/tasks": {} }, "elicitation": {} });
+        let meta = json!({ "io.modelcontextprotocol/clientCapabilities": capabilities });
+        let begun = json!({ "name": tool, "arguments": {}, "_meta": meta });
+        let begun = gateway.modern(1, "tools/call", begun)?.message()?;
+        let task = &begun["result"]["taskId"];
+        assert!(task.is_string(), "{begun}");
+        let filter = json!({ "notifications": { "taskIds": [task] }, "_meta": meta });
+        let mut stream = gateway.modern("l", "subscriptions/listen", filter)?;
+        stream.next_message()?.context("an acknowledgement")?;
+
+        tell.send(())?;
+        let told = stream.next_message()?.context("a notification")?;
+
+        let params = &told["params"];
+        assert_eq!((&params["taskId"], &params["status"]), (task, &json!("input_required")), "{told}");
+        assert_eq!(params["kept"], 1, "{told}");
+        assert_eq!(params["inputRequests"]["q"]["params"]["message"].as_str(), expected, "{told}");
+        assert_eq!(told.to_string().contains("Your key?"), expected.is_some(), "{told}");
     }
     Ok(())
 }

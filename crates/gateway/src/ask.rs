@@ -1,15 +1,15 @@
 //! What a tool server asks of a client: sampling, elicitation, roots.
 //!
 //! In a session it is a request of the server's, or a part of an error that wants URLs visited first (2025-11-25); in the
-//! stateless era it is a part of a result. It goes through authorize, admit and inspect like any call, with the server as the one who
+//! stateless era it is a part of a result, or of what is told of a task. It goes through authorize, admit and inspect like any call, with the server as the one who
 //! wants something of the caller, and carries the server's name when it reaches the client. A
 //! server that may not ask is answered at once with an error, so that it does not wait for nobody.
 
 use bytes::Bytes;
-use quorate_jsonrpc::{Frame, Id, Kind, Limits, Splice, build, members, pick_exact, text};
+use quorate_jsonrpc::{Frame, Id, Kind, Limits, Span, Splice, build, members, pick_exact, text};
 use quorate_mcp::Method;
 use quorate_mcp::dialect::onto_legacy::{self, Question, labelled};
-use quorate_mcp::error::{INVALID_PARAMS, PERMISSION_DENIED, UNAVAILABLE};
+use quorate_mcp::error::{INVALID_PARAMS, METHOD_NOT_FOUND, PERMISSION_DENIED, UNAVAILABLE};
 use quorate_types::{Principal, ResourceName};
 
 use crate::authorize::{self, Action};
@@ -60,6 +60,9 @@ pub(crate) enum Error {
     /// It cannot be labelled.
     #[error("the parameters are not an object")]
     Malformed,
+    /// It is none of the questions that are decided.
+    #[error("a client is not asked this")]
+    Unknown,
     /// The toolset by which the client sees the server is gone: nothing says what is allowed.
     #[error("the toolset is not configured any more")]
     NoToolset,
@@ -100,25 +103,38 @@ pub(crate) fn pass(asked: Asked<'_>) -> Result<Frame, Error> {
 // === impl Asker ===
 
 impl Asker<'_> {
-    /// Runs the stages for what an answer asks; returns the answer as the client sees it. One that asks nothing passes
-    /// as it is.
+    /// Runs the stages for what an answer asks, or a notification of a task's state; returns it as the client sees it.
+    /// One that asks nothing passes as it is.
     ///
     /// # Errors
     /// [`Error`] of the first question that may not be asked.
-    pub(crate) fn answer(self, frame: Frame) -> Result<Frame, Error> {
+    pub(crate) fn pass(self, frame: Frame) -> Result<Frame, Error> {
         match frame.kind() {
-            Kind::Result => self.result(frame),
-            Kind::Error => self.error(frame),
-            Kind::Request | Kind::Notification => Ok(frame),
+            Kind::Result => self.requests(frame.result_span(), frame),
+            Kind::Error => self.visits(frame),
+            Kind::Notification => self.told(frame),
+            Kind::Request => Ok(frame),
         }
     }
 
-    /// What a result of a stateless server asks (`inputRequests`).
-    fn result(self, frame: Frame) -> Result<Frame, Error> {
-        let Some(result) = frame.result_span().filter(|_| asks(frame.bytes())) else { return Ok(frame) };
-        let found = pick_exact(frame.text_of(result), result.start, ["inputRequests"]);
-        let [requests] = found.map_err(|_| Error::Malformed)?;
-        let Some(requests) = requests else { return Ok(frame) };
+    /// What a notification asks: a denial leaves it without its questions, because what it tells is true, and the
+    /// client learns why when it asks for the task.
+    fn told(self, frame: Frame) -> Result<Frame, Error> {
+        let params = frame.params_span();
+        let error = match self.requests(params, frame.clone()) {
+            Err(error @ (Error::Denied(_) | Error::NoRoom(_))) => error,
+            passed => return passed,
+        };
+        refused(self.services, &error);
+        let requests = requests_in(params, &frame)?.ok_or(Error::Malformed)?;
+        let mut splice = Splice::new(frame.bytes());
+        splice.replace(requests, b"{}".to_vec());
+        Ok(frame.spliced(&splice))
+    }
+
+    /// What a stateless server asks in the `inputRequests` of a result or of parameters.
+    fn requests(self, within: Option<Span>, frame: Frame) -> Result<Frame, Error> {
+        let Some(requests) = requests_in(within, &frame)? else { return Ok(frame) };
         let mut spans = Vec::new();
         members(frame.text_of(requests), requests.start, |_, span| spans.push(span)).map_err(|_| Error::Malformed)?;
         let mut splice = Splice::new(frame.bytes());
@@ -128,7 +144,7 @@ impl Asker<'_> {
             let [Some(method), params] = found else { return Err(Error::Malformed) };
             let method = text(frame.text_of(method)).ok_or(Error::Malformed)?;
             let own = request_of(&method, params.map(|params| frame.text_of(params)))?;
-            let Some(question) = Question::of(&own) else { continue };
+            let question = Question::of(&own).ok_or(Error::Unknown)?;
             let labelled = self.question(question, own)?;
             match params {
                 Some(params) => splice.replace(params, labelled.to_vec()),
@@ -139,7 +155,7 @@ impl Asker<'_> {
     }
 
     /// What an error asks to be visited: each entry is the parameters of a question.
-    fn error(self, frame: Frame) -> Result<Frame, Error> {
+    fn visits(self, frame: Frame) -> Result<Frame, Error> {
         let visits = onto_legacy::visits(&frame).map_err(|_| Error::Malformed)?;
         let mut splice = Splice::new(frame.bytes());
         for visit in &visits {
@@ -161,9 +177,14 @@ pub(crate) fn is_question(frame: &Frame) -> bool {
     if frame.kind() == Kind::Error {
         return onto_legacy::visits(frame).map_or(true, |visits| !visits.is_empty());
     }
-    let Some(result) = frame.result_span().filter(|_| asks(frame.bytes())) else { return false };
-    let found = pick_exact(frame.text_of(result), result.start, ["inputRequests"]);
-    !matches!(found, Ok([None]))
+    !matches!(requests_in(frame.result_span(), frame), Ok(None))
+}
+
+/// Finds the `inputRequests` of a result or of parameters.
+fn requests_in(within: Option<Span>, frame: &Frame) -> Result<Option<Span>, Error> {
+    let Some(within) = within.filter(|_| asks(frame.bytes())) else { return Ok(None) };
+    let found = pick_exact(frame.text_of(within), within.start, ["inputRequests"]);
+    found.map(|[requests]| requests).map_err(|_| Error::Malformed)
 }
 
 /// The answer of a server that may not ask; none where its request has no id to answer.
@@ -183,6 +204,7 @@ fn refused(services: &Services, error: &Error) -> i64 {
         Error::Denied(_) => ("authorize", "ask_denied", PERMISSION_DENIED),
         Error::NoRoom(_) => ("admit", "ask_draining", UNAVAILABLE),
         Error::Malformed => ("inspect", "ask_malformed", INVALID_PARAMS),
+        Error::Unknown => ("authorize", "ask_unknown", METHOD_NOT_FOUND),
         Error::NoToolset => ("authorize", "ask_unknown_toolset", UNAVAILABLE),
     };
     services.metrics.rejected(stage, reason);

@@ -141,7 +141,7 @@ impl Translate for Translator {
         let passed = match self.toolset() {
             Some(toolset) => {
                 let (services, principal) = (&*self.services, &*self.principal);
-                Asker { services, toolset: &toolset, principal, server }.answer(error.clone())
+                Asker { services, toolset: &toolset, principal, server }.pass(error.clone())
             }
             None => Err(ask::Error::NoToolset),
         };

@@ -23,6 +23,7 @@ use quorate_telemetry::{Outcome, Throttle};
 use quorate_types::ResourceName;
 
 use super::{Dispatched, Error, Operation, ending, rejected};
+use crate::ask::Asker;
 use crate::authorize::Gate;
 use crate::behalf::{self, Behalf};
 use crate::classify::Request;
@@ -252,7 +253,21 @@ impl Listening {
             Change::Task { id } => Some(self.tasks.get(&(index, Arc::clone(id)))?.clone()),
             Change::Tools | Change::Prompts | Change::Resources => None,
         };
-        Some(notification.addressed(&self.id, key.as_deref()))
+        // What is told of a task may ask something of a person.
+        let asks = matches!(notification.change(), Change::Task { .. });
+        let passed = if asks { Some(self.passed(index, notification)?) } else { None };
+        Some(passed.as_ref().unwrap_or(notification).addressed(&self.id, key.as_deref()))
+    }
+
+    /// A notification with what it may ask of this client; none that cannot be read.
+    fn passed(&self, index: ServerIndex, notification: &Notification) -> Option<Notification> {
+        let services = &self.request.snapshot().services;
+        let principal = &*self.request.caller().principal;
+        let asker = Asker { services, toolset: self.request.toolset(), principal, server: self.server(index)? };
+        let passed = asker.pass(notification.frame().clone());
+        let passed =
+            passed.inspect_err(|error| tracing::warn!(server = %asker.server, %error, "a task is not told of"));
+        Notification::read(passed.ok()?).ok()
     }
 
     fn acknowledged_with(&mut self, honoured: Interest) -> Bytes {

@@ -325,7 +325,7 @@ impl Reader {
             Step::Forward(frame) | Step::Request(frame) => (frame, false),
             Step::Final(frame) => (frame, true),
         };
-        let frame = if last { self.asked(frame)? } else { frame };
+        let frame = self.asked(frame)?;
         if last {
             self.ended(if kind == Kind::Error { Outcome::RpcError } else { Outcome::Ok });
         }
@@ -333,12 +333,12 @@ impl Reader {
         Ok((rewrite(&self.request, self.audience, self.server.name(), method, tool, frame), last))
     }
 
-    /// Lets what an answer asks of the client pass the stages.
+    /// Lets what a frame asks of the client pass the stages.
     fn asked(&self, frame: Frame) -> Result<Frame, String> {
         let services = &self.request.snapshot().services;
         let principal = &*self.request.caller().principal;
         let asker = Asker { services, toolset: self.request.toolset(), principal, server: self.server.name() };
-        asker.answer(frame).map_err(|error| format!("it asks what it may not: {error}"))
+        asker.pass(frame).map_err(|error| format!("it asks what it may not: {error}"))
     }
 
     fn broken(&mut self, reason: &str) -> Error {
