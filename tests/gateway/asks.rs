@@ -131,3 +131,54 @@ fn what_a_task_asks_is_decided_where_it_is_told_too() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_server_asks_a_session_nothing_but_the_questions_that_are_decided() -> anyhow::Result<()> {
+    let (answers, answered) = sync_channel::<Value>(8);
+    let asks = ["tasks/list", "tasks/result", "vendor/secrets"];
+    let good = Mcp::new("good")
+        .era(Era::Legacy)
+        .tools(&["this"])
+        .rule(move |seen, out| {
+            let is_answer = seen.method().is_empty() && !seen.id().is_null();
+            if is_answer {
+                // The test has ended, and wants no more of them.
+                let _ended = answers.send(seen.body.clone());
+                out.answer(202, &[], b"");
+            }
+            is_answer
+        })
+        .on("tools/call", move |seen, out| {
+            for method in asks {
+                let params = json!({ "taskId": "of-another" });
+                out.message(&json!({ "jsonrpc": "2.0", "id": method, "method": method, "params": params }));
+            }
+            out.message(&json!({ "jsonrpc": "2.0", "id": seen.id(), "result": { "content": [] } }));
+            out.end_events();
+        })
+        .start()?;
+    let bad = Mcp::new("bad").tools(&["that"]).start()?;
+    let gateway = start(&good, &bad)?;
+    let capabilities =
+        json!({ "elicitation": {}, "tasks": { "list": {}, "requests": { "elicitation": { "create": {} } } } });
+    let session = Session::open_as(&gateway, "2025-11-25", capabilities)?;
+
+    // This client answers nothing: whoever answers the server below is the gateway.
+    let answer = session.call(7, "this")?;
+    assert_eq!((&answer["id"], answer["result"].is_object()), (&json!(7), true), "{answer}");
+
+    let mut refused = Vec::new();
+    for _ in asks {
+        let answer = answered.recv_timeout(crate::support::PATIENCE)?;
+        assert_eq!(answer["error"]["code"], -32601, "{answer}");
+        refused.push(answer["id"].as_str().unwrap_or_default().to_owned());
+    }
+    refused.sort();
+    assert_eq!(refused, asks);
+    let opened = good.wait_for("initialize with the client's capabilities", |seen| {
+        let capabilities = &seen.params()["capabilities"];
+        (seen.method() == "initialize" && capabilities.get("elicitation").is_some()).then(|| capabilities.clone())
+    })?;
+    assert!(opened.get("tasks").is_none(), "no server is told of tasks: {opened}");
+    Ok(())
+}

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use quorate_jsonrpc::{Frame, Limits, build};
-use quorate_mcp::dialect::onto_legacy::Question;
+use quorate_mcp::dialect::onto_legacy::{self, Question};
 use quorate_mcp::{Era, ListKind, Method, codec};
 use quorate_runtime::listing::{Audience, Listing, View};
 use quorate_runtime::session::{self, Memory, Tool, Translate};
@@ -117,16 +117,18 @@ impl Translate for Translator {
     }
 
     fn ask(&self, server: &ResourceName, frame: Frame) -> Result<Frame, Bytes> {
-        let Some(question) = Question::of(&frame) else {
-            return Ok(frame); // A ping, or something that the client has to judge.
-        };
-        let passed = match self.toolset() {
-            Some(toolset) => {
-                let (services, frame) = (&*self.services, frame.clone());
-                let principal = &*self.principal;
-                ask::pass(Asked { services, toolset: &toolset, principal, server, question, frame })
+        let passed = match (Question::of(&frame), self.toolset()) {
+            (None, _) if frame.method() == Some(Method::Ping.as_str()) => return Ok(frame),
+            // Nothing decides on it, and nothing ties what it names, such as a task, to this server.
+            (None, _) => Err(ask::Error::Unknown),
+            (Some(question), Some(toolset)) => {
+                let (services, principal) = (&*self.services, &*self.principal);
+                let untasked = onto_legacy::untasked(&frame).map_err(|_| ask::Error::Malformed);
+                untasked.and_then(|frame| {
+                    ask::pass(Asked { services, toolset: &toolset, principal, server, question, frame })
+                })
             }
-            None => Err(ask::Error::NoToolset),
+            (Some(_), None) => Err(ask::Error::NoToolset),
         };
         passed.or_else(|error| match ask::refusal(&self.services, &frame, &error) {
             Some(answer) => Err(answer),
@@ -260,5 +262,15 @@ mod tests {
 
         let ping = translator.ask(&name("files"), request("ping")).expect("it asks nothing");
         assert_eq!(ping.method(), Some("ping"));
+    }
+
+    #[test]
+    fn a_server_may_not_ask_what_nothing_decides_on() {
+        let translator = orphan();
+        for method in ["tasks/list", "tasks/result", "tasks/get", "tasks/cancel", "tools/call", "vendor/x", "Ping"] {
+            let answer = translator.ask(&name("files"), request(method)).expect_err(method);
+            let answer = String::from_utf8(answer.to_vec()).expect("text");
+            assert!(answer.contains("\"id\":7") && answer.contains("\"code\":-32601"), "{method}: {answer}");
+        }
     }
 }

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use quorate_jsonrpc::{Frame, Limits};
 use quorate_mcp::Method;
 use quorate_mcp::dialect::onto_legacy::{
-    Declared, InputRequest, Question, answer, input_required, labelled, request, retry, url_elicitations, visits,
+    Declared, InputRequest, Question, answer, input_required, labelled, request, retry, unanswered, untasked,
+    url_elicitations, visits, without_tasks,
 };
 
 fn frame(json: &str) -> Frame {
@@ -213,6 +214,27 @@ fn visits_are_found_however_the_code_is_written_and_whatever_they_say_they_are()
         r#"{"code":1,"code":-32042,"message":"m","data":{"elicitations":[{}]}}"#,
     ] {
         assert!(read(unreadable).is_err(), "{unreadable}");
+    }
+}
+
+#[test]
+fn answers_and_tasks_are_taken_out_of_requests_and_of_what_clients_declare() {
+    let with = |params: &str| frame(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{params}}}"#));
+    let asked = with(r#"{"uri":"a:b", "inputResponses":{"1":{}},"_meta":{"x":1.0},"requestState":"s"}"#);
+    let plain = with(r#"{ "uri":"a:b" }"#);
+    let task = with(r#"{"message":"m","task":{"ttl":1}}"#);
+
+    assert_eq!(unanswered(&asked).expect("an object").text(), with(r#"{"uri":"a:b","_meta":{"x":1.0}}"#).text());
+    assert_eq!(unanswered(&plain).expect("an object").text(), plain.text(), "it brings none");
+    assert_eq!(untasked(&task).expect("an object").text(), with(r#"{"message":"m"}"#).text());
+    for (declared, expected) in [
+        (r#"{ "sampling":{} }"#, r#"{ "sampling":{} }"#),
+        (r#"{"tasks":{"list":{}},"sampling":{}}"#, r#"{"sampling":{}}"#),
+        (r#"{"t\u0061sks":{},"roots":{}}"#, r#"{"roots":{}}"#),
+        (r#"{"t\u0061sks":{},"roots":{},"tasks":{}}"#, "{}"),
+        ("[]", "{}"),
+    ] {
+        assert_eq!(without_tasks(declared), expected, "{declared}");
     }
 }
 

@@ -14,6 +14,7 @@ use quorate_mcp::capabilities::Capabilities;
 use quorate_mcp::curate::instructions::{self, Said};
 use quorate_mcp::cursor::{self, Binding};
 use quorate_mcp::dialect::legacy::{initialize_params, initialize_result};
+use quorate_mcp::dialect::onto_legacy::without_tasks;
 use quorate_mcp::dialect::onto_modern::server_capabilities;
 use quorate_mcp::dialect::v2026_07_28::{CacheScope, discover_result};
 use quorate_mcp::listing::{DEFAULTS as LISTING, Envelope, ServerIndex};
@@ -87,6 +88,7 @@ pub(super) fn client_of(call: &Call, version: Version) -> Client {
         Asked::Initialize { capabilities, client_info, .. } => (call.raw(*capabilities), call.raw(*client_info)),
         _ => ("{}", r#"{"name":"unknown","version":"0"}"#),
     };
+    let capabilities = &*without_tasks(capabilities);
     let mut hasher = DefaultHasher::new();
     (version.as_str(), capabilities).hash(&mut hasher);
     Client { version, initialize_params: initialize_params(version, capabilities, info).into(), view: hasher.finish() }

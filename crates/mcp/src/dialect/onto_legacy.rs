@@ -269,6 +269,22 @@ pub fn labelled(frame: &Frame, server: &str, label: bool) -> Result<Frame, ViewE
     Ok(frame.spliced(&splice))
 }
 
+/// Takes the answers out of a request, and the state that they go with: for a server that asked nothing.
+///
+/// # Errors
+/// [`ViewError`] when its parameters are no object.
+pub fn unanswered(frame: &Frame) -> Result<Frame, ViewError> {
+    without_params(frame, |key| matches!(key, "inputResponses" | "requestState"))
+}
+
+/// Takes out of a request what makes a task of it (2025-11-25): its receiver declared no tasks, and answers at once.
+///
+/// # Errors
+/// [`ViewError`] when its parameters are no object.
+pub fn untasked(frame: &Frame) -> Result<Frame, ViewError> {
+    without_params(frame, |key| key == "task")
+}
+
 /// Makes the request that a server of sessions gets.
 ///
 /// # Errors
@@ -427,6 +443,37 @@ fn code_of(raw: &str) -> Option<i64> {
     let whole = |number: f64| number.fract() == 0.0 && number.abs() < f64::from(i32::MAX);
     #[expect(clippy::cast_possible_truncation, reason = "it is whole and small")]
     raw.parse().ok().or_else(|| raw.parse().ok().filter(|number| whole(*number)).map(|number| number as i64))
+}
+
+/// Makes a request without some of its parameters; one that has none of them stays as it is.
+fn without_params(frame: &Frame, drops: impl Fn(&str) -> bool) -> Result<Frame, ViewError> {
+    let Some(params) = frame.params_span() else { return Ok(frame.clone()) };
+    let (raw, mut dropped) = (frame.text_of(params), false);
+    let kept = without(raw, |key| {
+        let drop = drops(key);
+        dropped |= drop;
+        drop
+    })?;
+    if !dropped {
+        return Ok(frame.clone());
+    }
+    let mut splice = Splice::new(frame.bytes());
+    splice.replace(params, kept.into_bytes());
+    Ok(frame.spliced(&splice))
+}
+
+/// Takes the capability of tasks out of a raw `capabilities` object: no server may ask for the tasks of a client, which
+/// have ids that say nothing of the server that began them.
+#[must_use]
+pub fn without_tasks(capabilities: &str) -> Cow<'_, str> {
+    match pick_exact(capabilities, 0, ["tasks"]) {
+        Ok([None]) => Cow::Borrowed(capabilities),
+        Ok([Some(_)]) | Err(_) => match without(capabilities, |key| key == "tasks") {
+            Ok(kept) => Cow::Owned(kept),
+            // No object, or one that says it twice: nothing is declared.
+            Err(_) => Cow::Borrowed("{}"),
+        },
+    }
 }
 
 /// Writes the object `raw` without some of its members; the others stay as they are, in order.
