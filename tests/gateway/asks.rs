@@ -182,3 +182,58 @@ fn a_server_asks_a_session_nothing_but_the_questions_that_are_decided() -> anyho
     assert!(opened.get("tasks").is_none(), "no server is told of tasks: {opened}");
     Ok(())
 }
+
+#[test]
+fn an_answer_for_an_unlisted_resource_reaches_the_server_that_asked_alone() -> anyhow::Result<()> {
+    let (answers, answered) = sync_channel::<Value>(8);
+    let first = Mcp::new("first").era(Era::Modern).tools(&["this"]).start()?;
+    let answered = Mutex::new(answered);
+    let second = Mcp::new("second")
+        .era(Era::Legacy)
+        .tools(&["that"])
+        .rule(move |seen, out| {
+            let is_answer = seen.method().is_empty() && !seen.id().is_null();
+            if is_answer {
+                // The script ends with the test.
+                let _ended = answers.send(seen.body["result"].clone());
+                out.answer(202, &[], b"");
+            }
+            is_answer
+        })
+        .on("resources/read", move |seen, out| {
+            let params = json!({ "message": "Your key?", "requestedSchema": { "type": "object", "properties": {} } });
+            out.message(&json!({ "jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": params }));
+            let answered = answered.lock().unwrap_or_else(PoisonError::into_inner);
+            let Ok(answer) = answered.recv_timeout(crate::support::PATIENCE) else { return };
+            let contents = json!([{ "uri": seen.params()["uri"], "text": answer["content"].to_string() }]);
+            out.message(&json!({ "jsonrpc": "2.0", "id": seen.id(), "result": { "contents": contents } }));
+            out.end_events();
+        })
+        .start()?;
+    let gateway = Documents::new().server("first", &first.url()).server("second", &second.url()).start()?;
+    let meta = json!({ "io.modelcontextprotocol/clientCapabilities": { "elicitation": {} } });
+    let read = |further: Value| -> anyhow::Result<Value> {
+        let mut params = json!({ "uri": "secret:x", "_meta": meta });
+        for (key, value) in further.as_object().context("an object")? {
+            params[key] = value.clone();
+        }
+        gateway.modern(1, "resources/read", params)?.message()
+    };
+
+    let asked = read(json!({}))?;
+    let requests = asked["result"]["inputRequests"].as_object().with_context(|| format!("a question: {asked}"))?;
+    let key = requests.keys().next().context("one")?;
+    let before = first.count("resources/read");
+    let answer = json!({ key.as_str(): { "action": "accept", "content": { "key": "hunter2" } } });
+    let state = &asked["result"]["requestState"];
+    let told = read(json!({ "requestState": state, "inputResponses": answer }))?;
+
+    assert!(told["result"]["contents"][0]["text"].as_str().is_some_and(|text| text.contains("hunter2")), "{told}");
+    assert_eq!(first.count("resources/read"), before, "who did not ask is not told");
+
+    // A state that nothing waits under: whoever is asked is asked anew.
+    read(json!({ "requestState": "x", "inputResponses": answer }))?;
+    let seen = first.seen();
+    assert!(seen.iter().all(|seen| !seen.body.to_string().contains("hunter2")), "{:?}", seen.last());
+    Ok(())
+}

@@ -13,6 +13,7 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use quorate_http::sse;
 use quorate_jsonrpc::{Frame, Id, Kind, build, pick};
+use quorate_mcp::dialect::onto_legacy;
 use quorate_mcp::exchange::{Exchange, Outcome as Step};
 use quorate_mcp::listing::Resolution;
 use quorate_mcp::param::ParamRules;
@@ -33,6 +34,7 @@ use crate::classify::Request;
 use crate::fetch::Fetcher;
 use crate::handle::Outbound;
 use crate::held::Held;
+use crate::parking::invalid_state;
 use crate::resolve::{holder, view};
 use crate::route::Target;
 
@@ -64,6 +66,15 @@ pub(super) async fn send(
             return upstream.send(server, &frame, name.as_deref(), held, operation).await;
         }
         Target::Ask { servers, uri } => {
+            if let Some(server) = bridged::owner(request, &call) {
+                // What this brings is for the one that asked, if that may still be asked for it.
+                if !servers.iter().any(|allowed| allowed.is_same(&server)) {
+                    let fault = invalid_state();
+                    operation.end(Outcome::Failed(fault.class()));
+                    return Err(rejected(Era::Modern, call.id(), fault));
+                }
+                return bridged::send(request, &call, server, (&call.frame, None), trace, operation).await;
+            }
             let upstream = Upstream { request, call: &call, trace, tool: None };
             return upstream.ask(servers, &uri, operation).await;
         }
@@ -165,6 +176,12 @@ impl Upstream<'_> {
         let client_id = self.client_id()?;
         let mut operation = operation;
         let mut in_vain = InVain::new(Era::Modern);
+        // No server that answers here has asked anything: answers are for none of them.
+        let unanswered = onto_legacy::unanswered(&self.call.frame);
+        let unanswered = unanswered.map_err(|_| {
+            let fault = Fault::InvalidParams { field: "params", reason: "must be an object" };
+            rejected(Era::Modern, Some(&client_id), fault)
+        })?;
         for server in servers {
             if server.needs_session() {
                 match bridged::ask(self.request, self.call, server, self.trace).await {
@@ -178,7 +195,7 @@ impl Upstream<'_> {
                 continue;
             }
             let upstream_id = mint();
-            let body = self.call.frame.with_id(&upstream_id).into_bytes();
+            let body = unanswered.with_id(&upstream_id).into_bytes();
             let answer = match server.send(&self.headers(Some(uri), None), &body).await {
                 Ok(sent) => sent.answer.finish(|_| {}).await.map_err(|error| fault_of(server.name(), &error)),
                 Err(error) => Err(error.to_fault()),
