@@ -12,4 +12,5 @@ mod probe;
 mod rules;
 mod search;
 mod support;
+mod uris;
 mod versions;

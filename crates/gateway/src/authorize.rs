@@ -15,6 +15,7 @@ use quorate_config::Denied as Told;
 use quorate_mcp::curate::Terms;
 use quorate_mcp::listing::Entry;
 use quorate_mcp::message::Operation;
+use quorate_mcp::uri::Router;
 use quorate_mcp::{Call, Era, Fault, ListKind, Reference, Rejected, Version};
 pub use quorate_policy::Action;
 use quorate_policy::{Decision, Denial, Item, Named, Resource, Verdict};
@@ -27,6 +28,7 @@ use crate::authenticate::{Authenticated, Caller};
 use crate::classify::{Classified, Request, Work};
 use crate::judge::{Judge, Rights};
 use crate::listener::{Accepted, Endpoint};
+use crate::located::Located;
 use crate::protected::{self, Challenge};
 use crate::resolve::{self, Resolved};
 use crate::snapshot::ToolsetTable;
@@ -183,28 +185,24 @@ impl<'a> Gate<'a> {
     }
 
     /// Tells whether the caller may read a resource of a server.
-    pub(crate) fn may_read(&self, server: &ResourceName, uri: &str) -> bool {
-        let tags = self.tags_of(server, uri);
-        let item = Item::Resource(Named { server: server.as_str(), name: uri, exposed: uri, tags: &tags });
-        self.judge.may(&self.caller.rights, Action::Read, self.resource(item))
+    pub(crate) fn may_read(&self, server: &ResourceName, uri: &str, router: &Router) -> bool {
+        let resource = Located::resource(self.toolset, Some(router), server, uri);
+        let decision = resource.decide(self.judge, &self.caller.rights, Action::Read);
+        matches!(decision.verdict, Verdict::Allow | Verdict::Deny(Denial::MissingScopes(_)))
     }
 
-    /// The tags that the toolset gives a resource of a server, listed or not.
-    fn tags_of(&self, server: &ResourceName, uri: &str) -> Vec<String> {
-        tags_of(self.toolset, server, uri)
+    /// Decides whether the caller may subscribe to changes of lists; what is denied is told.
+    pub(crate) fn subscribes_to_lists(&self, request: &Request) -> bool {
+        let decision = self.decide(Action::Subscribe, Item::Toolset, None);
+        audit::decided(request, Action::Subscribe, &self.resource(Item::Toolset), &decision);
+        decision.verdict.is_allowed()
     }
 
-    /// Decides whether the caller may subscribe to a resource of a server, or without one to changes of lists; what is
-    /// denied is told.
-    pub(crate) fn subscribes(&self, request: &Request, resource: Option<(&ResourceName, &str)>) -> bool {
-        let tags = resource.map(|(server, uri)| self.tags_of(server, uri)).unwrap_or_default();
-        let item = match resource {
-            Some((server, uri)) => {
-                Item::Resource(Named { server: server.as_str(), name: uri, exposed: uri, tags: &tags })
-            }
-            None => Item::Toolset,
-        };
-        let decision = self.decide(Action::Subscribe, item, None);
+    /// Decides whether the caller may subscribe to a resource; what is denied is told.
+    pub(crate) fn subscribes_to(&self, request: &Request, resource: &Located<'_>) -> bool {
+        let decision = resource.decide(self.judge, &self.caller.rights, Action::Subscribe);
+        let exposed = resource.exposed();
+        let item = Item::Resource(resource.named(&exposed));
         audit::decided(request, Action::Subscribe, &self.resource(item), &decision);
         decision.verdict.is_allowed()
     }
@@ -270,13 +268,12 @@ impl<'a> Visit<'a> {
                 let decided = self.decide(action, named_item(&call.operation, named), arguments.as_deref());
                 return self.hidden(decided, resolved);
             }
-            Resolved::Resource { server, uri, exposed } => {
+            Resolved::Resource { server, uri, router } => {
                 if matches!(call.operation, Operation::Unsubscribe { .. }) {
                     return Ok(resolved); // Whoever may enter may be told less.
                 }
-                let tags = self.gate.tags_of(server.name(), uri);
-                let item = Item::Resource(named(server, uri, exposed, &tags));
-                return self.hidden(self.decide(action, item, None), resolved);
+                let decided = self.about(action, &self.located(router.as_deref(), server, uri));
+                return self.hidden(decided, resolved);
             }
             Resolved::Unlisted { .. } => return self.unlisted(action, resolved),
             Resolved::Task { task, tags, .. } => {
@@ -295,25 +292,39 @@ impl<'a> Visit<'a> {
 
     /// Leaves of a resource that nobody lists those servers that the caller may ask for it.
     fn unlisted(&self, action: Action, resolved: Resolved) -> Result<Resolved, Error> {
-        let Resolved::Unlisted { servers, uri } = resolved else { return Ok(resolved) };
+        let Resolved::Unlisted { servers, uri, router } = resolved else { return Ok(resolved) };
         let decided = |server: &backend::Handle| {
-            let tags = self.gate.tags_of(server.name(), &uri);
-            self.gate.decide(action, Item::Resource(named(server, &uri, &uri, &tags)), None)
+            let resource = self.located(Some(&router), server, &uri);
+            resource.decide(self.gate.judge, &self.gate.caller.rights, action)
         };
         let (allowed, denied): (Vec<_>, Vec<_>) =
             servers.into_iter().partition(|server| decided(server).verdict.is_allowed());
         if !allowed.is_empty() {
-            return Ok(Resolved::Unlisted { servers: allowed, uri });
+            return Ok(Resolved::Unlisted { servers: allowed, uri, router });
         }
         // Nobody may be asked: one denial is told, that which scopes would turn before others.
         let lacks_scopes =
             |server: &&backend::Handle| matches!(decided(server).verdict, Verdict::Deny(Denial::MissingScopes(_)));
         let Some(server) = denied.iter().find(lacks_scopes).or(denied.first()) else {
-            return Ok(Resolved::Unlisted { servers: allowed, uri });
+            return Ok(Resolved::Unlisted { servers: allowed, uri, router });
         };
-        let tags = self.gate.tags_of(server.name(), &uri);
-        let told = self.decide(action, Item::Resource(named(server, &uri, &uri, &tags)), None);
-        self.hidden(told, Resolved::Unlisted { servers: allowed, uri })
+        let told = self.about(action, &self.located(Some(&router), server, &uri));
+        self.hidden(told, Resolved::Unlisted { servers: allowed, uri, router })
+    }
+
+    /// The resource of a server that the call is about; of a completion, the template.
+    fn located<'l>(&'l self, router: Option<&'l Router>, server: &'l backend::Handle, uri: &'l str) -> Located<'l> {
+        match self.call.map(|call| &call.operation) {
+            Some(Operation::Complete { .. }) => Located::reference(self.gate.toolset, router, server.name(), uri),
+            Some(_) | None => Located::resource(self.gate.toolset, router, server.name(), uri),
+        }
+    }
+
+    /// Decides on a resource, and tells.
+    fn about(&self, action: Action, resource: &Located<'_>) -> Result<(), Error> {
+        let decision = resource.decide(self.gate.judge, &self.gate.caller.rights, action);
+        let exposed = resource.exposed();
+        self.told(action, Item::Resource(resource.named(&exposed)), &decision)
     }
 
     fn decide(&self, action: Action, item: Item<'_>, arguments: Option<&str>) -> Result<(), Error> {
@@ -447,14 +458,6 @@ pub(crate) fn may_hear_of_lists(judge: &Judge, rights: &Rights, toolset: &Toolse
     judge.decide(rights, Action::Subscribe, entrance(toolset), None).verdict.is_allowed()
 }
 
-/// The tags that a toolset gives a resource of a server by its rules, listed or not.
-fn tags_of(toolset: &ToolsetTable, server: &ResourceName, uri: &str) -> Vec<String> {
-    let (Some(curation), Some(index)) = (toolset.listing.curation(), toolset.listing.index_of(server)) else {
-        return Vec::new();
-    };
-    curation.tags(ListKind::Resources, index, uri)
-}
-
 /// Tells whether a caller with these rights may hear of a task, whose tool has these tags.
 pub(crate) fn may_follow(judge: &Judge, rights: &Rights, toolset: &ToolsetTable, task: &Task, tags: &[String]) -> bool {
     let item = Item::Tool(of_task(task, tags));
@@ -462,18 +465,9 @@ pub(crate) fn may_follow(judge: &Judge, rights: &Rights, toolset: &ToolsetTable,
     judge.possible(rights, Action::Call, resource).is_allowed()
 }
 
-/// Tells whether a caller with these rights may subscribe to a resource of a server.
-pub(crate) fn may_subscribe(
-    judge: &Judge,
-    rights: &Rights,
-    toolset: &ToolsetTable,
-    server: &ResourceName,
-    uri: &str,
-) -> bool {
-    let tags = tags_of(toolset, server, uri);
-    let item = Item::Resource(Named { server: server.as_str(), name: uri, exposed: uri, tags: &tags });
-    let resource = Resource { tenant: &toolset.tenant, toolset: toolset.name.as_str(), item };
-    judge.decide(rights, Action::Subscribe, resource, None).verdict.is_allowed()
+/// Tells whether a caller with these rights may subscribe to a resource.
+pub(crate) fn may_subscribe(judge: &Judge, rights: &Rights, resource: &Located<'_>) -> bool {
+    resource.decide(judge, rights, Action::Subscribe).verdict.is_allowed()
 }
 
 /// The action that an operation is, as a principal would be allowed it.

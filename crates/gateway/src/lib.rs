@@ -23,6 +23,7 @@ pub mod held;
 pub mod inspect;
 pub mod judge;
 pub mod listener;
+mod located;
 pub mod named;
 pub mod node;
 mod parking;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use quorate_mcp::curate::find;
 use quorate_mcp::listing::{Entry, Merged, Resolution, ServerIndex};
 use quorate_mcp::naming::Naming;
-use quorate_mcp::uri::Route;
+use quorate_mcp::uri::{Route, Router};
 use quorate_mcp::{Fault, ListKind, Operation, Reference, Rejected, Version};
 use quorate_runtime::backend;
 use quorate_runtime::listing::{Audience, Listing, View};
@@ -22,6 +22,7 @@ use crate::behalf::{self, Behalf};
 use crate::classify::{Request, Work};
 use crate::fetch::Fetcher;
 use crate::listener::Endpoint;
+use crate::located::Located;
 use crate::tasks::{Holder, Task};
 
 /// How long a request waits for the first probe of a server that just appeared.
@@ -58,8 +59,8 @@ pub enum Resolved {
         server: backend::Handle,
         /// Its URI there.
         uri: String,
-        /// Its URI as the toolset exposes it.
-        exposed: String,
+        /// What the caller is listed; none where the server is the only one, and its URIs are its own.
+        router: Option<Arc<Router>>,
     },
     /// A resource that none of these servers lists.
     Unlisted {
@@ -67,6 +68,8 @@ pub enum Resolved {
         servers: Vec<backend::Handle>,
         /// The URI.
         uri: String,
+        /// What the caller is listed.
+        router: Arc<Router>,
     },
     /// A task.
     Task {
@@ -278,8 +281,11 @@ impl Resolver<'_> {
     }
 
     async fn resource(&self, uri: &str, is_reference: bool) -> Result<Resolved, Fault> {
-        if let Some(server) = self.only(ListKind::Resources).await {
-            return Ok(Resolved::Resource { server: server.clone(), uri: uri.to_owned(), exposed: uri.to_owned() });
+        // What may be read in several ways is decided on as it is listed, if it is.
+        if Located::needs_no_list(self.request.snapshot().judge(), uri)
+            && let Some(server) = self.only(ListKind::Resources).await
+        {
+            return Ok(Resolved::Resource { server: server.clone(), uri: uri.to_owned(), router: None });
         }
         let listing = &self.request.toolset().listing;
         probed(listing).await;
@@ -289,20 +295,23 @@ impl Resolver<'_> {
         match route.map_err(|_| not_found())? {
             Route::To { server, uri: upstream } => {
                 let server = listing.server(server).ok_or_else(not_found)?.clone();
-                Ok(Resolved::Resource { server, uri: upstream.to_owned(), exposed: uri.to_owned() })
+                let uri = upstream.to_owned();
+                Ok(Resolved::Resource { server, uri, router: Some(router) })
             }
             Route::Ask(servers) => {
                 let servers: Vec<_> = servers.into_iter().filter_map(|index| listing.server(index).cloned()).collect();
                 if servers.is_empty() {
                     return Err(not_found());
                 }
-                Ok(Resolved::Unlisted { servers, uri: uri.to_owned() })
+                Ok(Resolved::Unlisted { servers, uri: uri.to_owned(), router })
             }
             Route::Ambiguous { alternatives } => {
                 let gate = Gate::of(self.request);
                 let server = |index| listing.server(index).map(backend::Handle::name);
                 let may_read = |uri: &&str| match router.route(uri) {
-                    Ok(Route::To { server: index, uri }) => server(index).is_some_and(|name| gate.may_read(name, uri)),
+                    Ok(Route::To { server: index, uri }) => {
+                        server(index).is_some_and(|name| gate.may_read(name, uri, &router))
+                    }
                     Ok(_) | Err(_) => false,
                 };
                 let alternatives: Vec<String> = alternatives.into_iter().filter(may_read).map(str::to_owned).collect();

@@ -19,6 +19,7 @@ use crate::ask::{self, Asked, Asker, MESSAGE_LIMITS};
 use crate::authenticate::Caller;
 use crate::authorize;
 use crate::handle::Outbound;
+use crate::located::Located;
 use crate::snapshot::{Services, ToolsetTable};
 use crate::tasks::{Holder, Task};
 
@@ -76,8 +77,11 @@ impl Translator {
         };
         let judge = self.services.judge.load();
         let rights = judge.rights(&self.principal);
-        uris.iter()
-            .any(|uri| !is_chosen(&uri.text) || !authorize::may_subscribe(&judge, &rights, &toolset, server, &uri.text))
+        let router = self.view(listing).and_then(|view| listing.router_as_made(view));
+        let may_subscribe = |uri: &str| {
+            authorize::may_subscribe(&judge, &rights, &Located::resource(&toolset, router.as_deref(), server, uri))
+        };
+        uris.iter().any(|uri| !is_chosen(&uri.text) || !may_subscribe(&uri.text))
     }
 
     /// Whether a task is nobody's that is known, somebody else's, or one that may not be followed any more.

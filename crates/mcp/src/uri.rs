@@ -14,7 +14,7 @@ use std::sync::Arc;
 use quorate_types::ResourceName;
 
 use crate::curate::Curation;
-use crate::listing::{Merged, Resolution, ServerIndex};
+use crate::listing::{Entry, Merged, Resolution, ServerIndex};
 use crate::message::ListKind;
 use crate::naming::{self, Assignment, Claim, Naming, Rung, skeleton};
 
@@ -192,6 +192,21 @@ impl Router {
             Resolution::Ambiguous { alternatives } => Ok(Route::Ambiguous { alternatives }),
             Resolution::Unknown => self.route(uri),
         }
+    }
+
+    /// Returns what `server` lists as `uri`: a resource, or a template of some.
+    #[must_use]
+    pub fn listed(&self, kind: ListKind, server: ServerIndex, uri: &str) -> Option<&Entry> {
+        let list = if kind == ListKind::ResourceTemplates { &self.templates } else { &self.resources };
+        let found = |name: &str| match list.resolve(name) {
+            Resolution::Found(entry) if entry.server == server && *entry.upstream == *uri => Some(entry),
+            Resolution::Found(_) | Resolution::Ambiguous { .. } | Resolution::Unknown => None,
+        };
+        let under_its_server = || {
+            let known = self.servers.iter().find(|known| known.index == server)?;
+            found(&named(known.name.as_str(), uri))
+        };
+        found(uri).or_else(under_its_server)
     }
 
     /// Returns how the URI `uri` of `server` is exposed; borrowed when it stays as it is.

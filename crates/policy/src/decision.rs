@@ -61,6 +61,8 @@ pub enum Denial {
     },
     /// The resource belongs to another tenant than the caller and the operator.
     OtherTenant,
+    /// The resource has a URI that nobody lists, and that servers may take for anything. Policies alone never deny so.
+    Spelling,
 }
 
 // === impl Verdict ===
@@ -86,7 +88,8 @@ impl Verdict {
 
 impl Denial {
     /// The labels of all denials.
-    pub const REASONS: [&'static str; 5] = ["no_permit", "forbidden", "missing_scopes", "unevaluable", "other_tenant"];
+    pub const REASONS: [&'static str; 6] =
+        ["no_permit", "forbidden", "missing_scopes", "unevaluable", "other_tenant", "spelling"];
 
     /// Returns the label for metrics and audit records, one of [`Denial::REASONS`].
     #[must_use]
@@ -97,6 +100,7 @@ impl Denial {
             Self::MissingScopes(_) => Self::REASONS[2],
             Self::Unevaluable { .. } => Self::REASONS[3],
             Self::OtherTenant => Self::REASONS[4],
+            Self::Spelling => Self::REASONS[5],
         }
     }
 }
@@ -106,6 +110,12 @@ impl Denial {
 impl Decision {
     pub(crate) fn allow(by: Vec<PolicyRef>, cacheable: bool) -> Self {
         Self { verdict: Verdict::Allow, by, would_deny: Vec::new(), cacheable }
+    }
+
+    /// The denial of a resource whose URI servers may take for anything.
+    #[must_use]
+    pub fn misspelled() -> Self {
+        Self::deny(Denial::Spelling, Vec::new(), true)
     }
 
     pub(crate) fn deny(denial: Denial, by: Vec<PolicyRef>, cacheable: bool) -> Self {

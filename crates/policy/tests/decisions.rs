@@ -528,5 +528,5 @@ fn arguments_of_the_same_name_may_have_other_types_in_other_documents() {
 fn debug_output_is_short_and_has_no_policies() {
     let policies = compile(&[document("doc", "permit (principal, action, resource);")]);
     assert_eq!(format!("{policies:?}"), "Policies { policies: 1, allow_all: false }");
-    assert_eq!(lines(&Denial::REASONS).lines().count(), 5);
+    assert_eq!(lines(&Denial::REASONS).lines().count(), 6);
 }

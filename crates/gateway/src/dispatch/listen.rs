@@ -16,7 +16,7 @@ use quorate_mcp::dialect::v2026_07_28::{acknowledged_params, listen_result};
 use quorate_mcp::listing::ServerIndex;
 use quorate_mcp::message::Filter;
 use quorate_mcp::subscription::{Change, Gather, Interest, Notification};
-use quorate_mcp::uri::Route;
+use quorate_mcp::uri::{Route, Router};
 use quorate_mcp::{Call, Era, Fault, ListKind, Method};
 use quorate_runtime::backend::{Notice, Subscription};
 use quorate_telemetry::{Outcome, Throttle};
@@ -28,6 +28,7 @@ use crate::authorize::Gate;
 use crate::behalf::{self, Behalf};
 use crate::classify::Request;
 use crate::fetch::Fetcher;
+use crate::located::Located;
 use crate::resolve::{holder, probed, view};
 
 /// Bounds lines about refused listens.
@@ -102,7 +103,7 @@ async fn split(request: &Request, call: &Call, filter: &Filter) -> Split {
     let mut split = Split { interests: HashMap::new(), uris: Known::new(), tasks: Known::new() };
     let gate = Gate::of(request);
     // What the caller may not be told of is not honoured, as the acknowledgement says.
-    if (filter.tools || filter.prompts || filter.resources) && gate.subscribes(request, None) {
+    if (filter.tools || filter.prompts || filter.resources) && gate.subscribes_to_lists(request) {
         for index in &servers {
             let lists = Interest {
                 tools: filter.tools,
@@ -114,8 +115,15 @@ async fn split(request: &Request, call: &Call, filter: &Filter) -> Split {
         }
     }
     for uri in &filter.uris {
-        if let Some((index, upstream)) = owner(request, call, &servers, uri).await
-            && listing.server(index).is_some_and(|server| gate.subscribes(request, Some((server.name(), &upstream))))
+        let router = router(request, call, &servers, uri).await;
+        let may_subscribe = |index, upstream: &str| {
+            listing.server(index).is_some_and(|server| {
+                let resource = Located::resource(request.toolset(), router.as_deref(), server.name(), upstream);
+                gate.subscribes_to(request, &resource)
+            })
+        };
+        if let Some((index, upstream)) = owner(router.as_deref(), &servers, uri)
+            && may_subscribe(index, &upstream)
         {
             let upstream: Arc<str> = upstream.into();
             split.uris.insert((index, Arc::clone(&upstream)), uri.clone());
@@ -136,15 +144,20 @@ async fn split(request: &Request, call: &Call, filter: &Filter) -> Split {
     split
 }
 
-/// The server that a resource belongs to, and its URI there.
-async fn owner(request: &Request, call: &Call, servers: &[ServerIndex], uri: &str) -> Option<(ServerIndex, String)> {
+/// What the caller is listed; nothing where the server is the only one, and its URIs are its own.
+async fn router(request: &Request, call: &Call, servers: &[ServerIndex], uri: &str) -> Option<Arc<Router>> {
     let listing = &request.toolset().listing;
     let is_plain = listing.curation().is_none_or(|curation| curation.leaves(ListKind::Resources));
-    if let ([only], true) = (servers, is_plain) {
-        return Some((*only, uri.to_owned()));
+    if servers.len() == 1 && is_plain && Located::needs_no_list(request.snapshot().judge(), uri) {
+        return None;
     }
     let view = view(request, behalf::audience(request.toolset(), call));
-    let router = listing.router(view, &Fetcher::Modern(&Behalf::of(request, call))).await;
+    Some(listing.router(view, &Fetcher::Modern(&Behalf::of(request, call))).await)
+}
+
+/// The server that a resource belongs to, and its URI there.
+fn owner(router: Option<&Router>, servers: &[ServerIndex], uri: &str) -> Option<(ServerIndex, String)> {
+    let Some(router) = router else { return Some((*servers.first()?, uri.to_owned())) };
     match router.route(uri) {
         Ok(Route::To { server, uri }) => Some((server, uri.to_owned())),
         Ok(Route::Ask(candidates)) => Some((*candidates.first()?, uri.to_owned())),

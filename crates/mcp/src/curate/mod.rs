@@ -40,7 +40,7 @@ pub use pattern::{InvalidPattern, Pattern, Renaming};
 pub use rule::{ArgumentChange, Changes, Listed, Rule, Rules, Search, Selections, Subject};
 use select::UriSelection;
 pub use select::{PATTERNS_MAX, Selection};
-pub use spelling::{InvalidUriPattern, check_uri_pattern};
+pub use spelling::{InvalidUriPattern, Spelled, check_uri_pattern};
 pub use terms::{Place, Refused, Terms};
 use treatment::{Applicable, Treatment};
 
@@ -164,13 +164,20 @@ impl Curation {
         self.of(ListKind::Resources, server).is_none_or(|of_kind| of_kind.has(uri))
     }
 
-    /// Returns the tags that the rules give an item of a server, listed or not: resources are read that nobody lists.
+    /// Returns the tags that the rules give an item of a server under exactly this name, listed or not.
     #[must_use]
     pub fn tags(&self, kind: ListKind, server: ServerIndex, name: &str) -> Vec<String> {
         let Some(of_kind) = self.of(kind, server) else { return Vec::new() };
         let mut unmarked = Marks::new(self.watched().len());
         let treatment = treatment::treat(&of_kind.rules, name, &mut unmarked);
         treatment.map_or_else(Vec::new, |treatment| treatment.tags.into_iter().map(str::to_owned).collect())
+    }
+
+    /// Returns the tags that the rules give a resource of a server in any way that the server may read its URI.
+    #[must_use]
+    pub fn tags_touching(&self, server: ServerIndex, spelled: &Spelled) -> Vec<String> {
+        let Some(of_kind) = self.of(ListKind::Resources, server) else { return Vec::new() };
+        treatment::tags_touching(&of_kind.rules, spelled.readings())
     }
 
     /// Decides about an item that a server lists as `name`.
@@ -326,7 +333,7 @@ impl Compiler<'_> {
             let is_meant = subject.member.as_ref().is_none_or(|name| name == member.name)
                 && subject.version.as_ref().is_none_or(|name| name == member.server);
             if is_meant {
-                kinds[kind as usize].rules.push(Applicable { rule: Arc::clone(&rule), watched: first });
+                kinds[kind as usize].rules.push(Applicable::of(&rule, kind == Kind::Resources, first));
             }
         }
     }

@@ -19,6 +19,9 @@ const DECODES_MAX: usize = 4;
 const STAR: char = '\u{0}';
 /// What may stand around a segment for some server.
 const SEPARATORS: [char; 8] = ['/', '\\', '?', '#', ':', ';', '=', '&'];
+/// The most texts that one URI is decided on: an escaped one with query, fragment, user and port has some thirty, one that is
+/// escaped over and over, or has backslashes as well, nobody means.
+const SPELLINGS_MAX: usize = 48;
 /// Where a URI may be cut: nowhere, before its fragment, before its query.
 const CUTS: [&[char]; 3] = [&[], &['#'], &['?', '#']];
 
@@ -28,6 +31,16 @@ pub(super) struct Readings {
     exact: [Vec<String>; CUTS.len()],
     /// Those of servers that make nothing of `.`, empty segments and where a path begins.
     lenient: Vec<String>,
+}
+
+/// The texts that a decision on one URI, which nobody lists, has to hold for: whoever decides knows texts, and not what a
+/// server makes of them.
+pub struct Spelled {
+    /// As it is written first, then decoded and cut, each with a lower-case scheme.
+    certain: Vec<String>,
+    /// What only some servers make of it.
+    lenient: Vec<String>,
+    readings: Readings,
 }
 
 /// A pattern, in all readings of it.
@@ -74,6 +87,55 @@ impl Readings {
             add(&mut lenient, format!("{scheme}{}", without_user_and_port(rest)));
         }
         Some(Self { exact, lenient })
+    }
+}
+
+// === impl Spelled ===
+
+impl Spelled {
+    /// Returns the texts for `uri`; nothing where it may lead anywhere, or may be read in too many ways.
+    #[must_use]
+    pub fn of(uri: &str) -> Option<Self> {
+        let readings = Readings::of(uri)?;
+        let mut certain = vec![uri.to_owned()];
+        for (cut, text) in CUTS.iter().flat_map(|cut| decoded(uri).into_iter().map(move |text| (cut, text))) {
+            let text = text.split(*cut).next().unwrap_or_default();
+            add(&mut certain, lower_scheme(text));
+            if text.contains('\\') {
+                add(&mut certain, lower_scheme(&text.replace('\\', "/")));
+            }
+        }
+        let mut lenient = Vec::new();
+        for text in readings.exact.iter().flatten().chain(&readings.lenient) {
+            if !certain.contains(text) {
+                add(&mut lenient, text.clone());
+            }
+        }
+        let is_bounded = certain.len() + lenient.len() <= SPELLINGS_MAX;
+        is_bounded.then_some(Self { certain, lenient, readings })
+    }
+
+    /// Tells whether `uri` is its only certain spelling.
+    #[must_use]
+    pub fn is_plain(uri: &str) -> bool {
+        Self::of(uri).is_some_and(|spelled| spelled.certain.len() == 1)
+    }
+
+    /// The texts that a permission has to be for, each of them: the URI first, decoded, cut at query and fragment.
+    #[must_use]
+    pub fn certain(&self) -> &[String] {
+        &self.certain
+    }
+
+    /// The texts that are good for a prohibition alone: what only some servers make of it is often no URI that anybody
+    /// would permit, as `file:pub/a` for `file:///pub/a`.
+    #[must_use]
+    pub fn lenient(&self) -> &[String] {
+        &self.lenient
+    }
+
+    pub(super) const fn readings(&self) -> &Readings {
+        &self.readings
     }
 }
 
@@ -204,6 +266,12 @@ fn without_user_and_port(rest: &str) -> String {
     format!("//{host}{path}")
 }
 
+/// Returns `uri` without capitals in its scheme.
+fn lower_scheme(uri: &str) -> String {
+    let (scheme, rest) = scheme(uri);
+    format!("{}{rest}", scheme.to_lowercase())
+}
+
 /// Returns `uri` without capitals in scheme and authority.
 fn lower_head(uri: &str) -> String {
     let (head, path) = split(uri);
@@ -218,4 +286,54 @@ fn split(uri: &str) -> (&str, &str) {
     let behind = &uri[colon + 1..];
     let authority = behind.strip_prefix("//").map_or(0, |rest| 2 + rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     uri.split_at(colon + 1 + authority)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certain(uri: &str) -> Vec<String> {
+        Spelled::of(uri).expect("it leads somewhere").certain().to_vec()
+    }
+
+    #[test]
+    fn a_permission_has_to_be_for_a_uri_as_it_is_written_decoded_and_cut() {
+        for (uri, expected) in [
+            ("file:///pub/a", vec!["file:///pub/a"]),
+            ("note://Ideas/1", vec!["note://Ideas/1"]),
+            ("file:///%73ecret/a", vec!["file:///%73ecret/a", "file:///secret/a"]),
+            ("FILE:///secret/a", vec!["FILE:///secret/a", "file:///secret/a"]),
+            ("file:///key?.txt", vec!["file:///key?.txt", "file:///key"]),
+            ("file:///a\\b", vec!["file:///a\\b", "file:///a/b"]),
+        ] {
+            assert_eq!(certain(uri), expected, "{uri}");
+            assert_eq!(Spelled::is_plain(uri), expected.len() == 1, "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_only_some_servers_make_of_a_uri_is_for_prohibitions() {
+        for (uri, expected) in [
+            ("file:////secret/a", "file:///secret/a"),
+            ("file:///./secret/a", "file:///secret/a"),
+            ("file:/secret/a", "file:///secret/a"),
+            ("file://localhost/secret/a", "file:///secret/a"),
+            ("note://Ideas/1", "note://ideas/1"),
+            ("https://me@x:443/a", "https://x/a"),
+        ] {
+            let spelled = Spelled::of(uri).expect("it leads somewhere");
+            assert!(spelled.lenient().iter().any(|text| text == expected), "{uri}: {:?}", spelled.lenient());
+            assert!(!spelled.certain().iter().any(|text| text == expected), "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_may_lead_anywhere_or_be_read_in_too_many_ways_has_no_spellings() {
+        let layered = format!("https://me@x:1/a\\{}b?{}#{}", "%252525", "%252525", "%252525");
+        for uri in ["file:///pub/../secret", "file:///pub/%2e%2e/secret", "file:///a%00b", " file:///a", &layered] {
+            assert!(Spelled::of(uri).is_none(), "{uri}");
+        }
+        let usual = Spelled::of("https://me@x:443/a%20b?q=c%20d#e").expect("it is usual");
+        assert!(usual.certain().len() + usual.lenient().len() <= SPELLINGS_MAX);
+    }
 }

@@ -427,6 +427,26 @@ fn a_uri_that_is_not_chosen_leads_nowhere() {
     assert_eq!(router.route("file:///b/1"), to(1, "file:///b/1"), "who may have it is asked");
 }
 
+#[test]
+fn a_resource_has_the_tags_of_each_way_to_read_its_uri() {
+    let tagged = |uri: &str, tag: &str| rule(uri, Changes { tags: vec![tag.to_owned()], ..Changes::default() });
+    let resources = vec![tagged("one/file:///secret/*", "secret"), tagged("one/file:///my%20notes/*", "mine")];
+    let rules = Rules { resources, ..Rules::default() };
+    let curation = curation(&[Selections::default()], &rules).expect("it tags");
+    for (uri, own, touching) in [
+        ("file:///secret/a", vec!["secret"], vec!["secret"]),
+        ("file:///%73ecret/a", vec![], vec!["secret"]),
+        ("file:////secret/a", vec![], vec!["secret"]),
+        ("FILE:///secret/a", vec![], vec!["secret"]),
+        ("file:///my notes/a", vec![], vec!["mine"]),
+        ("file:///public/a", vec![], vec![]),
+    ] {
+        assert_eq!(curation.tags(ListKind::Resources, ServerIndex(0), uri), own, "{uri}");
+        let spelled = Spelled::of(uri).expect("it leads somewhere");
+        assert_eq!(curation.tags_touching(ServerIndex(0), &spelled), touching, "{uri}");
+    }
+}
+
 const KINDS: [ListKind; 2] = [ListKind::Tools, ListKind::Prompts];
 const NAMINGS: [Naming; 3] = [Naming::Bare, Naming::Prefix, Naming::OnCollision];
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::marks::Marks;
 use super::rule::{ArgumentChange, Rule};
+use super::spelling::{Readings, UriPattern};
 use super::terms::Terms;
 
 /// What is done to one item.
@@ -38,8 +39,10 @@ pub(crate) struct Treated<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Applicable {
     pub(super) rule: Arc<Rule>,
+    /// Its pattern as URIs are read, where it is for resources.
+    uris: Option<UriPattern>,
     /// The number under which its pattern is watched; those of its arguments follow, in order.
-    pub(super) watched: usize,
+    watched: usize,
 }
 
 // === impl Treatment ===
@@ -59,6 +62,12 @@ impl Treatment<'_> {
 // === impl Applicable ===
 
 impl Applicable {
+    /// Makes it of a rule for resources, or for something else, whose pattern is watched under a number.
+    pub(super) fn of(rule: &Arc<Rule>, is_for_resources: bool, watched: usize) -> Self {
+        let uris = is_for_resources.then(|| UriPattern::of(&rule.subject.pattern));
+        Self { rule: Arc::clone(rule), uris, watched }
+    }
+
     /// Adds what the rule does to the item `name`; false when it is not for it.
     fn apply<'a>(&'a self, name: &str, treatment: &mut Treatment<'a>) -> bool {
         let Some(captured) = self.rule.subject.pattern.captures(name) else { return false };
@@ -88,6 +97,18 @@ impl Applicable {
         treatment.replayable = treatment.replayable.or(changes.replayable);
         true
     }
+}
+
+/// The tags of those `rules` for resources that are for some reading of a URI.
+pub(super) fn tags_touching(rules: &[Applicable], uri: &Readings) -> Vec<String> {
+    let mut tags: Vec<String> = Vec::new();
+    let is_meant = |rule: &&Applicable| rule.uris.as_ref().is_some_and(|pattern| pattern.touches(uri));
+    for tag in rules.iter().filter(is_meant).flat_map(|applicable| &applicable.rule.changes.tags) {
+        if !tags.contains(tag) {
+            tags.push(tag.clone());
+        }
+    }
+    tags
 }
 
 /// Puts together what `rules` do to the item `name`; nothing when none is for it.

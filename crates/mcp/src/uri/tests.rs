@@ -226,10 +226,13 @@ proptest! {
             for entry in router.resources.entries() {
                 let route = Route::To { server: entry.server, uri: &entry.upstream };
                 prop_assert_eq!(router.route(&entry.exposed), Ok(route));
+                prop_assert_eq!(router.listed(ListKind::Resources, entry.server, &entry.upstream), Some(entry));
+                prop_assert_eq!(router.expose(entry.server, &entry.upstream), &*entry.exposed);
             }
             for entry in router.templates.entries() {
                 let route = Route::To { server: entry.server, uri: &entry.upstream };
                 prop_assert_eq!(router.route_reference(&entry.exposed), Ok(route));
+                prop_assert_eq!(router.listed(ListKind::ResourceTemplates, entry.server, &entry.upstream), Some(entry));
             }
         }
     }

@@ -269,6 +269,12 @@ impl Listing {
         self.lists.last_router(view)
     }
 
+    /// Returns the router as it was last made, also where nothing is rewritten; none where nobody has needed one yet.
+    #[must_use]
+    pub fn router_as_made(&self, view: View) -> Option<Arc<Router>> {
+        self.lists.router_as_made(view)
+    }
+
     /// Returns a session's view of `principal` whose resources were listed, whatever it declared.
     #[must_use]
     pub fn any_view_of(&self, principal: PrincipalDigest) -> Option<View> {
@@ -483,6 +489,10 @@ impl Lists {
         if !self.rewrites() {
             return None; // Most toolsets never take the lock.
         }
+        self.router_as_made(view)
+    }
+
+    fn router_as_made(&self, view: View) -> Option<Arc<Router>> {
         let routing = self.shelves.peek(&(view, ListKind::Resources), (self.clock)())?.routing()?;
         Some(Arc::clone(&routing.router))
     }
