@@ -5,6 +5,7 @@
 
 mod changes;
 mod choices;
+mod hearing;
 mod instructions;
 mod limits;
 mod policies;

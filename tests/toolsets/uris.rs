@@ -1,6 +1,6 @@
 //! What policies decide on where a client names a resource: what the toolset shows for it, in each way to read its URI.
 
-use quorate_tests::raw::backend::Backend;
+use quorate_tests::raw::backend::{Backend, Out, Seen};
 use quorate_tests::raw::gateway::Gateway;
 use quorate_tests::raw::mcp::Mcp;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ pub(crate) fn ruled(resources: &str, cedar: &[&str]) -> anyhow::Result<Gateway> 
 
 /// A server that has whatever it is asked for, and lists some of it.
 fn generous(name: &'static str, listed: &[&str]) -> anyhow::Result<Backend> {
-    let read = move |seen: &quorate_tests::raw::backend::Seen, out: &mut quorate_tests::raw::backend::Out| {
+    let read = move |seen: &Seen, out: &mut Out| {
         let mut result = json!({ "contents": [{ "uri": seen.params()["uri"], "text": name }] });
         if seen.is_modern() {
             result["resultType"] = json!("complete");

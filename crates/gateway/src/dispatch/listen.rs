@@ -19,6 +19,7 @@ use quorate_mcp::subscription::{Change, Gather, Interest, Notification};
 use quorate_mcp::uri::{Route, Router};
 use quorate_mcp::{Call, Era, Fault, ListKind, Method};
 use quorate_runtime::backend::{Notice, Subscription};
+use quorate_runtime::listing::View;
 use quorate_telemetry::{Outcome, Throttle};
 use quorate_types::ResourceName;
 
@@ -33,6 +34,8 @@ use crate::resolve::{holder, probed, view};
 
 /// Bounds lines about refused listens.
 static REFUSED: Throttle = Throttle::new();
+/// Bounds lines about tasks of which nothing is told.
+static UNTOLD: Throttle = Throttle::new();
 
 /// Opens the stream that `call` asks for.
 pub(super) async fn open(
@@ -67,8 +70,9 @@ pub(super) async fn open(
     }
     let gather = Gather::new(waiting, Interest::default());
     let Split { uris, tasks, .. } = split;
+    let view = view(request, behalf::audience(request.toolset(), call));
     let request = Arc::clone(request);
-    let listening = Listening { request, id, gather, uris, tasks, acknowledged: false, operation };
+    let listening = Listening { request, id, gather, uris, tasks, view, acknowledged: false, operation };
     let events = events(listening, subscriptions);
     Ok(Dispatched::Events(sse::Events::stream(events, sse::KEEP_ALIVE)))
 }
@@ -90,6 +94,8 @@ struct Listening {
     gather: Gather,
     uris: Known,
     tasks: Known,
+    /// Whose lists say how other resources are exposed.
+    view: View,
     acknowledged: bool,
     operation: Operation,
 }
@@ -246,11 +252,14 @@ impl Listening {
             Notice::Changed(notification) => self.changed(index, &notification),
             Notice::Announced(change) => {
                 self.invalidate(index, &change);
+                if !self.acknowledged {
+                    return None;
+                }
                 let uri = match &change {
-                    Change::Resource { uri } => self.uris.get(&(index, Arc::clone(uri))).map(String::as_str),
+                    Change::Resource { uri } => Some(self.resource(index, uri)?),
                     Change::Tools | Change::Prompts | Change::Resources | Change::Task { .. } => None,
                 };
-                self.acknowledged.then(|| change.announce(&self.id, uri)).flatten()
+                change.announce(&self.id, uri.as_deref())
             }
         }
     }
@@ -261,7 +270,7 @@ impl Listening {
             return None; // The client reads everything anew after its acknowledgement anyway.
         }
         let key = match notification.change() {
-            Change::Resource { uri } => self.uris.get(&(index, Arc::clone(uri))).cloned(),
+            Change::Resource { uri } => Some(self.resource(index, uri)?),
             // Another listener of the same server asked for it.
             Change::Task { id } => Some(self.tasks.get(&(index, Arc::clone(id)))?.clone()),
             Change::Tools | Change::Prompts | Change::Resources => None,
@@ -278,9 +287,26 @@ impl Listening {
         let principal = &*self.request.caller().principal;
         let asker = Asker { services, toolset: self.request.toolset(), principal, server: self.server(index)? };
         let passed = asker.pass(notification.frame().clone());
-        let passed =
-            passed.inspect_err(|error| tracing::warn!(server = %asker.server, %error, "a task is not told of"));
+        let passed = passed.inspect_err(|error| {
+            if UNTOLD.admits() {
+                tracing::warn!(server = %asker.server, %error, "a task is not told of");
+            }
+        });
         Notification::read(passed.ok()?).ok()
+    }
+
+    /// A changed resource as the client knows it: as it asked for it, or what is within that, as the toolset exposes it.
+    /// Nothing where it may not be told: what was decided on is what it asked for, and not what is within.
+    fn resource(&self, index: ServerIndex, uri: &Arc<str>) -> Option<String> {
+        if let Some(known) = self.uris.get(&(index, Arc::clone(uri))) {
+            return Some(known.clone());
+        }
+        let (toolset, server) = (self.request.toolset(), self.server(index)?);
+        let is_chosen = toolset.listing.curation().is_none_or(|curation| curation.has_uri(index, uri));
+        let router = toolset.listing.router_as_made(self.view);
+        let resource = Located::resource(toolset, router.as_deref(), server, uri);
+        let may_be_told = is_chosen && Gate::of(&self.request).may_subscribe(&resource);
+        may_be_told.then(|| resource.exposed().into_owned())
     }
 
     fn acknowledged_with(&mut self, honoured: Interest) -> Bytes {

@@ -1,0 +1,71 @@
+//! What clients hear of servers, and servers of clients, beside calls: subscriptions, logs, notifications.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use quorate_tests::raw::backend::Backend;
+use quorate_tests::raw::client::Answer;
+use quorate_tests::raw::mcp::Mcp;
+use serde_json::{Value, json};
+
+use crate::support::document;
+use crate::uris::{ALL, ruled};
+
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// A stateless server that tells listens of each URI that the test says has changed.
+fn changing(listed: &[&str]) -> anyhow::Result<(Backend, SyncSender<&'static str>)> {
+    let (change, changes) = sync_channel::<&'static str>(16);
+    let changes = Mutex::new(changes);
+    let backend = Mcp::new("files").resources(listed).on("subscriptions/listen", move |seen, out| {
+        let meta = json!({ SUBSCRIPTION: seen.id() });
+        let params = json!({ "notifications": seen.params()["notifications"], "_meta": meta });
+        let acknowledged = "notifications/subscriptions/acknowledged";
+        out.message(&json!({ "jsonrpc": "2.0", "method": acknowledged, "params": params }));
+        let changes = changes.lock().expect("no holder panics");
+        while let Ok(uri) = changes.recv() {
+            let params = json!({ "uri": uri, "_meta": meta });
+            let updated = "notifications/resources/updated";
+            if !out.message(&json!({ "jsonrpc": "2.0", "method": updated, "params": params })) {
+                return;
+            }
+        }
+    });
+    Ok((backend.start()?, change))
+}
+
+/// The next message of a stream.
+fn next(stream: &mut Answer) -> anyhow::Result<Value> {
+    Ok(stream.next_message()?.unwrap_or_else(|| panic!("the stream ended")))
+}
+
+#[test]
+fn a_listen_is_told_of_what_is_within_a_resource_only_where_policy_and_choice_allow() -> anyhow::Result<()> {
+    let forbid = r#"forbid (principal, action == Action::"mcp:subscribe", resource is Resource)
+        when { resource.uri like "file:///pub/hr/*" };"#;
+    let excluded = json!({ "server": "files", "resources": { "exclude": ["file:///pub/hr/*"] } });
+    let other = Mcp::new("other").resources(&["file:///pub/both", "db:x"]).start()?;
+    for (member, cedar) in [(json!("files"), vec![ALL, forbid]), (excluded, vec![ALL])] {
+        for is_alone in [true, false] {
+            let (files, change) = changing(&["file:///pub", "file:///pub/both"])?;
+            let servers = [("files", &files), ("other", &other)];
+            let (servers, members) = match is_alone {
+                true => (&servers[..1], json!([member])),
+                false => (&servers[..], json!([member, "other"])),
+            };
+            let gateway = ruled(&document(servers, &json!({ "servers": members })), &cedar)?;
+            let wanted = json!({ "notifications": { "resourceSubscriptions": ["file:///pub"] } });
+            let mut stream = gateway.modern("l", "subscriptions/listen", wanted)?;
+            assert_eq!(next(&mut stream)?["params"]["notifications"]["resourceSubscriptions"], json!(["file:///pub"]));
+
+            for uri in ["file:///pub/hr/salaries", "file:///pub/%68r/salaries", "file:///pub/both"] {
+                change.send(uri)?;
+            }
+
+            let told = next(&mut stream)?;
+            let expected = if is_alone { "file:///pub/both" } else { "quorate://files/file:///pub/both" };
+            assert_eq!(told["params"]["uri"], expected, "{cedar:?}: {told}");
+        }
+    }
+    Ok(())
+}
