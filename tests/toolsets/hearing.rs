@@ -5,11 +5,12 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use quorate_tests::raw::backend::Backend;
 use quorate_tests::raw::client::Answer;
-use quorate_tests::raw::mcp::Mcp;
+use quorate_tests::raw::mcp::{Era, Mcp};
+use quorate_tests::raw::session::Session;
 use serde_json::{Value, json};
 
 use crate::support::document;
-use crate::uris::{ALL, ruled};
+use crate::uris::{ALL, ENTER, ruled};
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
@@ -65,6 +66,46 @@ fn a_listen_is_told_of_what_is_within_a_resource_only_where_policy_and_choice_al
             let told = next(&mut stream)?;
             let expected = if is_alone { "file:///pub/both" } else { "quorate://files/file:///pub/both" };
             assert_eq!(told["params"]["uri"], expected, "{cedar:?}: {told}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn only_the_server_that_a_session_has_subscribed_at_hears_that_it_is_over() -> anyhow::Result<()> {
+    let first = Mcp::new("first").resources(&["first:x", "both:x"]).era(Era::Legacy);
+    let first = first.on("resources/subscribe", |seen, out| {
+        if seen.params()["uri"] == "first:x" {
+            out.result(seen, &json!({}))
+        } else {
+            out.error(seen, 200, -32002, "no")
+        }
+    });
+    let (first, second) = (first.start()?, Mcp::new("second").resources(&["both:x"]).era(Era::Legacy).start()?);
+    let resources = document(&[("first", &first), ("second", &second)], &json!({ "servers": ["first", "second"] }));
+    let told = |backend: &Backend| backend.count("resources/unsubscribe");
+
+    // Whoever may only connect reaches nobody, and learns nothing.
+    let gateway = ruled(&resources, &[ENTER])?;
+    let session = Session::open(&gateway, "2025-11-25")?;
+    for uri in ["first:x", "both:x", "quorate://second/both:x", "nowhere:x", "file:///a/../b"] {
+        let answer = session.request("u", "resources/unsubscribe", json!({ "uri": uri }))?.message()?;
+        assert_eq!(answer["result"], json!({}), "{uri}: {answer}");
+    }
+    assert_eq!((told(&first), told(&second)), (0, 0));
+
+    let gateway = ruled(&resources, &[ALL])?;
+    let session = Session::open(&gateway, "2025-11-25")?;
+    let ask = |method: &str, uri: &str| session.request("s", method, json!({ "uri": uri }))?.message();
+    for uri in ["nowhere:x", "first:x", "quorate://second/both:x"] {
+        let answer = ask("resources/subscribe", uri)?;
+        assert_eq!(answer["result"], json!({}), "{uri}: {answer}");
+    }
+    for (uri, expected) in [("nowhere:x", (0, 1)), ("first:x", (1, 1)), ("quorate://second/both:x", (1, 2))] {
+        for _again in 0..2 {
+            let answer = ask("resources/unsubscribe", uri)?;
+            assert_eq!(answer["result"], json!({}), "{uri}: {answer}");
+            assert_eq!((told(&first), told(&second)), expected, "{uri}");
         }
     }
     Ok(())

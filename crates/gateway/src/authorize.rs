@@ -275,7 +275,7 @@ impl<'a> Visit<'a> {
             }
             Resolved::Resource { server, uri, router } => {
                 if matches!(call.operation, Operation::Unsubscribe { .. }) {
-                    return Ok(resolved); // Whoever may enter may be told less.
+                    return Ok(resolved); // Whoever may enter may be told less: of what its session has subscribed to.
                 }
                 let decided = self.about(action, &self.located(router.as_deref(), server, uri));
                 return self.hidden(decided, resolved);
@@ -285,7 +285,8 @@ impl<'a> Visit<'a> {
                 let decided = self.follow(Item::Tool(of_task(task, tags)));
                 return self.hidden(decided, resolved);
             }
-            Resolved::Refused { .. } => {}
+            // Of a subscription only the one that it is held at is told.
+            Resolved::Subscribed { .. } | Resolved::Refused { .. } => {}
         }
         Ok(resolved)
     }
@@ -509,6 +510,7 @@ fn unknown(operation: &Operation) -> Option<Fault> {
         }
         Operation::ReadResource { uri, .. }
         | Operation::Subscribe { uri, .. }
+        | Operation::Unsubscribe { uri, .. }
         | Operation::Complete { reference: Reference::Resource { uri, .. } } => {
             Some(resolve::unknown(ListKind::Resources, uri))
         }

@@ -71,6 +71,13 @@ pub enum Resolved {
         /// What the caller is listed.
         router: Arc<Router>,
     },
+    /// A resource that the session may have subscribed to at one of these servers.
+    Subscribed {
+        /// The servers, the likeliest first.
+        servers: Vec<backend::Handle>,
+        /// The URI.
+        uri: String,
+    },
     /// A task.
     Task {
         /// The server.
@@ -192,9 +199,8 @@ impl Resolver<'_> {
             Operation::GetPrompt { name, .. } | Operation::Complete { reference: Reference::Prompt { name, .. } } => {
                 self.named(name, ListKind::Prompts).await
             }
-            Operation::ReadResource { uri, .. }
-            | Operation::Subscribe { uri, .. }
-            | Operation::Unsubscribe { uri, .. } => self.resource(uri, false).await,
+            Operation::ReadResource { uri, .. } | Operation::Subscribe { uri, .. } => self.resource(uri, false).await,
+            Operation::Unsubscribe { uri, .. } => Ok(self.subscribed(uri).await),
             Operation::Complete { reference: Reference::Resource { uri, .. } } => self.resource(uri, true).await,
             Operation::Task { id, .. } => self.task(id),
             _ => Ok(Resolved::Here),
@@ -320,6 +326,24 @@ impl Resolver<'_> {
                 }
                 Err(Fault::AmbiguousName { name: uri.to_owned(), alternatives })
             }
+        }
+    }
+
+    /// Those who may hold the subscription of a resource: the session knows which of them does. What nobody has, or may have,
+    /// is said to be over all the same, as for whoever subscribed before it was gone.
+    async fn subscribed(&self, uri: &str) -> Resolved {
+        let mut servers = self.request.toolset().listing.servers().to_vec();
+        match self.resource(uri, false).await {
+            // Under its server's name it is another URI for every other server.
+            Ok(Resolved::Resource { server, uri: upstream, router }) if upstream != uri => {
+                Resolved::Resource { server, uri: upstream, router }
+            }
+            Ok(Resolved::Resource { server, .. }) => {
+                servers.retain(|other| other.name() != server.name());
+                servers.insert(0, server);
+                Resolved::Subscribed { servers, uri: uri.to_owned() }
+            }
+            Ok(_) | Err(_) => Resolved::Subscribed { servers, uri: uri.to_owned() },
         }
     }
 

@@ -136,7 +136,7 @@ fn target(resolved: Resolved, call: &Call, version: Version) -> Result<Target, F
         },
         Resolved::Find { tools } => Target::Find { tools },
         Resolved::Resource { server, uri, .. } => to(server, uri, &call.operation, frame, None),
-        Resolved::Unlisted { servers, uri, .. } => Target::Ask { servers, uri },
+        Resolved::Subscribed { servers, uri } | Resolved::Unlisted { servers, uri, .. } => Target::Ask { servers, uri },
         Resolved::Task { server, task, .. } => to(server, task.id, &call.operation, frame, Some(task.tool)),
         Resolved::Refused { fault } => Target::Refused { fault },
     })

@@ -176,6 +176,12 @@ impl Call {
         matches!(self.owner, Owner::Client { purpose: Purpose::Subscribe { .. }, .. })
     }
 
+    /// Whether it wants a new subscription of this resource.
+    pub(crate) fn subscribes_to(&self, leg: LegKey, uri: &str) -> bool {
+        let is_wanted = matches!(&self.owner, Owner::Client { purpose: Purpose::Subscribe { uri: wanted }, .. } if **wanted == *uri);
+        is_wanted && self.journey().is_some_and(|journey| journey.leg == leg)
+    }
+
     /// Whether what a backend asks may go with it.
     pub(crate) const fn may_be_asked(&self) -> bool {
         matches!(

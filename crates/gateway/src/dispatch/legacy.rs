@@ -51,6 +51,12 @@ pub(super) async fn send(
     let version = session.client().map_or(Version::ASSUMED, |client| client.version);
     let mut operation = Operation::begin(metrics(request), &call, version, started);
     let message = Message { request, session, trace };
+    let target = match &call.operation {
+        Asked::Unsubscribe { .. } => {
+            message.subscriber(target).await.map_err(|refused| message.refused(call.id(), refused))?
+        }
+        _ => target,
+    };
     let mut outcome = Outcome::Ok;
     let result = match target {
         Target::Here => message.here(&call, version).await,
@@ -123,7 +129,8 @@ impl Message<'_> {
                 let purpose = Purpose::SetLevel { severity: severity(*level), result: "{}" };
                 return self.post(call, call.frame.clone(), None, purpose, Terms::default()).await;
             }
-            Asked::Ping => Ok(build::result(id, "{}")),
+            // Of a subscription that there is none of.
+            Asked::Ping | Asked::Unsubscribe { .. } => Ok(build::result(id, "{}")),
             Asked::Initialize { requested, .. } => self.initialize(call, id, requested).await,
             Asked::List { kind, cursor } => self.list(id, *kind, cursor.as_deref()).await,
             Asked::ListTasks { .. } => Ok(self.tasks(id, version).await),
@@ -163,11 +170,7 @@ impl Message<'_> {
             Ok(terms) => Terms { tool, ..terms },
             Err(fault) => return self.tell(call, Err(fault)).await,
         };
-        let purpose = match &call.operation {
-            Asked::Subscribe { .. } => Purpose::Subscribe { uri: uri_of(&frame).into() },
-            Asked::Unsubscribe { .. } => Purpose::Unsubscribe { uri: uri_of(&frame).into() },
-            _ => Purpose::Plain,
-        };
+        let purpose = purpose(call, &frame);
         self.post(call, frame, Some(server), purpose, terms).await
     }
 
@@ -203,6 +206,22 @@ impl Message<'_> {
         Outgoing { frame, server, progress_token, purpose, headers, prime_after, terms }
     }
 
+    /// Of those who may hold a subscription the one that does. Nobody else is told that it is over: whoever may only connect
+    /// could reach every server so, and learn what there is.
+    async fn subscriber(&self, target: Target) -> Result<Target, Refused> {
+        let (servers, uri) = match &target {
+            Target::Server { server, name: Some(uri), .. } => (vec![server.clone()], uri),
+            Target::Ask { servers, uri } => (servers.clone(), uri),
+            _ => return Ok(target),
+        };
+        let found = self.session.subscriber(servers, uri.as_str().into()).await?;
+        Ok(match (found, target) {
+            (Some(_), target @ Target::Server { .. }) => target,
+            (Some(server), Target::Ask { uri, .. }) => Target::Ask { servers: vec![server], uri },
+            (_, _) => Target::Here,
+        })
+    }
+
     /// Asks servers in turn for a resource that none of them lists.
     async fn ask(&self, call: &Call, servers: Vec<backend::Handle>, uri: &str) -> Result<Dispatched, Error> {
         if let (Endpoint::Sse, Some(server)) = (self.request.endpoint(), servers.first()) {
@@ -212,7 +231,7 @@ impl Message<'_> {
         let last = servers.len().saturating_sub(1);
         let mut in_vain = InVain::new(Era::Legacy);
         for (index, server) in servers.into_iter().enumerate() {
-            let mut outgoing = self.outgoing(call, call.frame.clone(), Some(server), Purpose::Plain);
+            let mut outgoing = self.outgoing(call, call.frame.clone(), Some(server), purpose(call, &call.frame));
             if index < last {
                 // A stream would be final: it goes to the client before it is known to be the answer.
                 outgoing.prime_after = None;
@@ -312,6 +331,15 @@ impl Message<'_> {
             return rejected(Era::Legacy, id, Fault::InvalidRequest { reason: InvalidRequest::DuplicateId });
         }
         Error::Session { id: id.cloned(), refused }
+    }
+}
+
+/// What the session has to remember of a call.
+fn purpose(call: &Call, frame: &Frame) -> Purpose {
+    match &call.operation {
+        Asked::Subscribe { .. } => Purpose::Subscribe { uri: uri_of(frame).into() },
+        Asked::Unsubscribe { .. } => Purpose::Unsubscribe { uri: uri_of(frame).into() },
+        _ => Purpose::Plain,
     }
 }
 

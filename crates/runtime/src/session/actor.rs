@@ -112,6 +112,11 @@ pub(super) enum Message {
     Servers {
         servers: Arc<Vec<backend::Handle>>,
     },
+    Subscriber {
+        servers: Vec<backend::Handle>,
+        uri: Arc<str>,
+        reply: oneshot::Sender<Option<backend::Handle>>,
+    },
     Observe {
         reply: oneshot::Sender<Snapshot>,
     },
@@ -272,6 +277,7 @@ impl State {
             }
             Message::Servers { servers } => self.servers_changed(myself, &servers),
             // Whoever asked may have gone.
+            Message::Subscriber { servers, uri, reply } => drop(reply.send(self.subscriber(servers, &uri))),
             Message::Observe { reply } => drop(reply.send(self.machine.observe())),
         }
     }
@@ -366,6 +372,12 @@ impl State {
                 }
             }
         }
+    }
+
+    /// The first of these servers that the client has subscribed to this resource of.
+    fn subscriber(&self, servers: Vec<backend::Handle>, uri: &str) -> Option<backend::Handle> {
+        let holds = |leg| self.machine.subscribes(leg, uri);
+        servers.into_iter().find(|server| self.legs.place(server.name()).is_some_and(holds))
     }
 
     fn park(

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use quorate_session::{LegEpoch, LegKey};
+use quorate_types::ResourceName;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -65,6 +66,12 @@ impl Legs {
             }
         }
         LegKey(u16::try_from(index).expect("a toolset has fewer than 65,536 servers"))
+    }
+
+    /// Returns the number of a backend's leg, if it has one.
+    pub(super) fn place(&self, server: &ResourceName) -> Option<LegKey> {
+        let index = self.slots.iter().position(|slot| slot.server.name() == server)?;
+        u16::try_from(index).ok().map(LegKey)
     }
 
     pub(super) fn get(&self, leg: LegKey) -> Option<&Slot> {

@@ -19,6 +19,7 @@
 //! | `Failed`, `Lost` | an exchange or leg ended early | none | one per exchange |
 //! | `Delivered`, `Detached` | a connection wrote, or ended | none | one per window of events |
 //! | `Servers` | gives up legs of replaced and removed backends | none | one per configuration |
+//! | `Subscriber` | finds out which backend holds a subscription | that backend, if any | the machine's `subscriptions_max` |
 //! | `Observe` | shows what the session holds | a snapshot | the admin's pace |
 //!
 //! Supervision: linked to the `Shard`; a session whose actor fails is gone (its client gets 404
@@ -411,6 +412,20 @@ impl Handle {
     pub fn servers_changed(&self, servers: Arc<Vec<backend::Handle>>) {
         // An ended session has nothing left to give up.
         let _ended = self.cast(actor::Message::Servers { servers });
+    }
+
+    /// Returns the first of these servers that the client has subscribed to this resource of, if any.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn subscriber(
+        &self,
+        servers: Vec<backend::Handle>,
+        uri: Arc<str>,
+    ) -> Result<Option<backend::Handle>, Gone> {
+        let (reply, found) = oneshot::channel();
+        self.cast(actor::Message::Subscriber { servers, uri, reply })?;
+        found.await.map_err(|_| Gone)
     }
 
     /// Returns what the session holds.

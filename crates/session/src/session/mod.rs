@@ -98,6 +98,13 @@ impl Session {
         self.calls.open.get(call).is_some()
     }
 
+    /// Tells whether the client has subscribed to a resource of a leg, or is about to.
+    #[must_use]
+    pub fn subscribes(&self, leg: LegKey, uri: &str) -> bool {
+        self.legs.get(leg).is_some_and(|row| row.subscriptions.contains_key(uri))
+            || self.calls.open.iter().any(|(_, call)| call.subscribes_to(leg, uri))
+    }
+
     /// Tells whether the call of a stream waits for its client.
     #[must_use]
     pub fn is_parked(&self, stream: StreamId) -> bool {
