@@ -1,9 +1,10 @@
 //! What clients hear of servers, and servers of clients, beside calls: subscriptions, logs, notifications.
 
 use std::sync::Mutex;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
-use quorate_tests::raw::backend::Backend;
+use quorate_tests::raw::backend::{Backend, Out, Seen};
 use quorate_tests::raw::client::Answer;
 use quorate_tests::raw::mcp::{Era, Mcp};
 use quorate_tests::raw::session::Session;
@@ -13,6 +14,9 @@ use crate::support::document;
 use crate::uris::{ALL, ENTER, ruled};
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// How long a server waits for a stream that is opened again after a pause.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A stateless server that tells listens of each URI that the test says has changed.
 fn changing(listed: &[&str]) -> anyhow::Result<(Backend, SyncSender<&'static str>)> {
@@ -108,5 +112,50 @@ fn only_the_server_that_a_session_has_subscribed_at_hears_that_it_is_over() -> a
             assert_eq!((told(&first), told(&second)), expected, "{uri}");
         }
     }
+    Ok(())
+}
+
+/// A server of sessions that logs on its own stream as soon as it gets a turn, and then ends it; each stream is told of.
+fn talking(name: &'static str) -> anyhow::Result<(Backend, SyncSender<()>, Receiver<()>)> {
+    let ((turn, turns), (stream, streams)) = (sync_channel::<()>(64), sync_channel::<()>(64));
+    let turns = Mutex::new(turns);
+    let talk = move |seen: &Seen, out: &mut Out| {
+        if seen.http != "GET" {
+            return false;
+        }
+        // Whoever does not look any more has seen enough.
+        let _full = stream.try_send(());
+        if turns.lock().expect("no holder panics").recv().is_ok() {
+            let log = json!({ "level": "error", "data": name });
+            out.message(&json!({ "jsonrpc": "2.0", "method": format!("notifications/{name}") }));
+            out.message(&json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": log }));
+        }
+        true
+    };
+    let backend = Mcp::new(name).era(Era::Legacy).tools(&[&format!("of-{name}")]).rule(talk).start()?;
+    Ok((backend, turn, streams))
+}
+
+#[test]
+fn who_may_do_nothing_at_a_server_hears_nothing_of_it() -> anyhow::Result<()> {
+    let ((hidden, hidden_turn, hidden_streams), (open, open_turn, open_streams)) =
+        (talking("hidden")?, talking("open")?);
+    let resources = document(&[("hidden", &hidden), ("open", &open)], &json!({ "servers": ["hidden", "open"] }));
+    let some = r#"permit (principal, action == Action::"mcp:call", resource == Tool::"open/of-open");"#;
+    let gateway = ruled(&resources, &[ENTER, some])?;
+    let session = Session::open(&gateway, "2025-11-25")?;
+    let listed = session.request("l", "tools/list", json!({}))?.message()?;
+    assert_eq!(listed["result"]["tools"].as_array().map(Vec::len), Some(1), "{listed}");
+
+    let mut stream = session.get(None)?;
+    hidden_streams.recv_timeout(PATIENCE)?;
+    hidden_turn.send(())?;
+    // Read to its end, since there is another one.
+    hidden_streams.recv_timeout(PATIENCE)?;
+    open_streams.recv_timeout(PATIENCE)?;
+    open_turn.send(())?;
+
+    assert_eq!(next(&mut stream)?["method"], "notifications/open");
+    assert_eq!(next(&mut stream)?["params"]["data"], "open");
     Ok(())
 }

@@ -157,11 +157,7 @@ impl<'a> Gate<'a> {
             return true; // The search of the toolset's own, whose results are looked through.
         };
         let named = named(server, &entry.upstream, &entry.exposed, entry.tags());
-        let (action, item) = match kind {
-            ListKind::Tools => (Action::Call, Item::Tool(named)),
-            ListKind::Prompts => (Action::Get, Item::Prompt(named)),
-            ListKind::Resources | ListKind::ResourceTemplates => (Action::Read, Item::Resource(named)),
-        };
+        let (action, item) = use_of(kind, named);
         self.judge.may(&self.caller.rights, action, self.resource(item))
     }
 
@@ -469,6 +465,24 @@ pub(crate) fn may_follow(judge: &Judge, rights: &Rights, toolset: &ToolsetTable,
     let item = Item::Tool(of_task(task, tags));
     let resource = Resource { tenant: &toolset.tenant, toolset: toolset.name.as_str(), item };
     judge.possible(rights, Action::Call, resource).is_allowed()
+}
+
+/// Tells whether a caller with these rights may use an entry of a list with some arguments, as it is.
+pub(crate) fn may_use(judge: &Judge, rights: &Rights, toolset: &ToolsetTable, kind: ListKind, entry: &Entry) -> bool {
+    let Some(server) = toolset.listing.server(entry.server) else { return false };
+    let (action, item) = use_of(kind, named(server, &entry.upstream, &entry.exposed, entry.tags()));
+    judge
+        .possible(rights, action, Resource { tenant: &toolset.tenant, toolset: toolset.name.as_str(), item })
+        .is_allowed()
+}
+
+/// What using an entry of a list is.
+const fn use_of(kind: ListKind, named: Named<'_>) -> (Action, Item<'_>) {
+    match kind {
+        ListKind::Tools => (Action::Call, Item::Tool(named)),
+        ListKind::Prompts => (Action::Get, Item::Prompt(named)),
+        ListKind::Resources | ListKind::ResourceTemplates => (Action::Read, Item::Resource(named)),
+    }
 }
 
 /// Tells whether a caller with these rights may subscribe to a resource.

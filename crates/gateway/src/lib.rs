@@ -19,6 +19,7 @@ pub mod credentials;
 pub mod dispatch;
 mod fetch;
 pub mod handle;
+mod hearing;
 pub mod held;
 pub mod inspect;
 pub mod judge;

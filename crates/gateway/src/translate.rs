@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use quorate_jsonrpc::{Frame, Limits, build};
+use quorate_jsonrpc::{Frame, Kind, Limits, build};
 use quorate_mcp::dialect::onto_legacy::{self, Question};
 use quorate_mcp::{Era, ListKind, Method, codec};
 use quorate_runtime::listing::{Audience, Listing, View};
@@ -19,6 +19,7 @@ use crate::ask::{self, Asked, Asker, MESSAGE_LIMITS};
 use crate::authenticate::Caller;
 use crate::authorize;
 use crate::handle::Outbound;
+use crate::hearing::Hearing;
 use crate::located::Located;
 use crate::snapshot::{Services, ToolsetTable};
 use crate::tasks::{Holder, Task};
@@ -31,6 +32,7 @@ pub(crate) struct Translator {
     caller: PrincipalDigest,
     memory: Arc<Memory>,
     view: OnceLock<View>,
+    hearing: Hearing,
 }
 
 // === impl Translator ===
@@ -49,7 +51,7 @@ impl Translator {
         let (principal, caller) = (Arc::clone(&caller.principal), caller.digest);
         let view = view.map(|view| View { principal: caller, audience: Audience::Legacy(view) });
         let view = view.map_or_else(OnceLock::new, OnceLock::from);
-        Self { services, toolset, principal, caller, memory, view }
+        Self { services, toolset, principal, caller, memory, view, hearing: Hearing::default() }
     }
 
     /// The toolset with the session's versions of its servers.
@@ -84,6 +86,13 @@ impl Translator {
         uris.iter().any(|uri| !is_chosen(&uri.text) || !may_subscribe(&uri.text))
     }
 
+    /// Whether a server is heard beside the calls that it answers.
+    fn hears(&self, server: &ResourceName) -> bool {
+        let Some(toolset) = self.toolset() else { return true }; // It ends with its toolset.
+        let view = self.view(&toolset.listing);
+        self.hearing.hears(&self.services.judge.load(), &toolset, &self.principal, view, server)
+    }
+
     /// Whether a task is nobody's that is known, somebody else's, or one that may not be followed any more.
     fn withholds_task(&self, server: &ResourceName, notification: &Frame) -> bool {
         let Some(all_versions) = self.services.toolset(&self.toolset) else { return true };
@@ -107,6 +116,9 @@ impl Translator {
 impl Translate for Translator {
     fn inbound(&self, server: &ResourceName, method: Option<Method>, tool: Option<&Arc<Tool>>, frame: Frame) -> Frame {
         let Some(toolset) = self.toolset() else { return frame };
+        if let (Some(method), Kind::Result | Kind::Error) = (method, frame.kind()) {
+            self.hearing.answered(&self.services.judge.load(), &toolset, server, method);
+        }
         let router = self.view(&toolset.listing).and_then(|view| toolset.listing.last_router(view));
         let outbound = Outbound {
             sealer: &self.services.sealer,
@@ -157,16 +169,19 @@ impl Translate for Translator {
         })
     }
 
-    /// What a session subscribed to before a change of the configuration may not be chosen or allowed any more; and a
-    /// server may tell of tasks of everybody who uses our credential.
-    fn withholds(&self, server: &ResourceName, notification: &Frame) -> bool {
+    /// What a session subscribed to before a change of the configuration may not be chosen or allowed any more; a server
+    /// may tell of tasks of everybody who uses our credential; and what servers say of themselves is not for those who
+    /// may do nothing there.
+    fn withholds(&self, server: &ResourceName, notification: &Frame, is_of_call: bool) -> bool {
         match notification.method().and_then(Method::parse) {
             Some(Method::ResourceUpdated) => self.withholds_update(server, notification),
             Some(Method::TaskStatus) => self.withholds_task(server, notification),
             Some(Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged) => {
                 !self.hears_of_lists()
             }
-            Some(_) | None => false,
+            // They name the call that they are about, which was allowed.
+            Some(Method::Progress | Method::Cancelled) => false,
+            Some(_) | None => !is_of_call && !self.hears(server),
         }
     }
 

@@ -130,8 +130,9 @@ pub trait Translate: Send + Sync + 'static {
     }
 
     /// Tells whether the client must not hear a server's notification: it is about something that the
-    /// client could ask for once and no longer can.
-    fn withholds(&self, _server: &ResourceName, _notification: &Frame) -> bool {
+    /// client could ask for once and no longer can, or from a server that it can do nothing at. `_is_of_call` says
+    /// whether it came with the answer to a request of the session.
+    fn withholds(&self, _server: &ResourceName, _notification: &Frame, _is_of_call: bool) -> bool {
         false
     }
 

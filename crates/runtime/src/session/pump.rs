@@ -281,7 +281,9 @@ impl Pump {
                     return if told.is_ok() { Handed::Next } else { Handed::Enough };
                 }
             },
-            Kind::Notification if self.translate.withholds(self.server.name(), &frame) => return Handed::Next,
+            Kind::Notification if self.translate.withholds(self.server.name(), &frame, call.is_some()) => {
+                return Handed::Next;
+            }
             Kind::Error => self.translate.failed(self.server.name(), frame),
             Kind::Notification | Kind::Result => frame,
         };
