@@ -159,3 +159,27 @@ fn who_may_do_nothing_at_a_server_hears_nothing_of_it() -> anyhow::Result<()> {
     assert_eq!(next(&mut stream)?["params"]["data"], "open");
     Ok(())
 }
+
+#[test]
+fn a_notification_of_a_client_that_is_for_one_server_reaches_no_other() -> anyhow::Result<()> {
+    let servers = [Mcp::new("a").era(Era::Legacy).tools(&["x"]).start()?, Mcp::new("b").era(Era::Legacy).start()?];
+    let resources = document(&[("a", &servers[0]), ("b", &servers[1])], &json!({ "servers": ["a", "b"] }));
+    let gateway = ruled(&resources, &[ALL])?;
+    let session = Session::open(&gateway, "2025-11-25")?;
+    session.request("l", "tools/list", json!({}))?.message()?;
+
+    let others = ["notifications/tasks/status", "notifications/x-vendor", "notifications/message"];
+    for method in others.into_iter().chain(["notifications/roots/list_changed"]) {
+        let params = json!({ "taskId": "a-secret", "status": "working" });
+        let answer = session.post(&json!({ "jsonrpc": "2.0", "method": method, "params": params }))?;
+        assert_eq!(answer.status, 202, "{method}");
+    }
+
+    for server in &servers {
+        server.wait_for_method("notifications/roots/list_changed")?;
+        for method in others {
+            assert_eq!(server.count(method), 0, "{method}");
+        }
+    }
+    Ok(())
+}

@@ -105,8 +105,12 @@ fn tell(session: &session::Handle, call: Call) {
         Asked::Response => Event::ClientResponse { frame },
         Asked::Cancelled { request_id: Some((request_id, span)) } => Event::Cancel { frame, request_id, span },
         Asked::Progress { span, .. } => Event::ClientProgress { frame, token: span },
-        Asked::RootsListChanged | Asked::OtherNotification => Event::ClientNotification { frame, to: To::EachLeg },
-        // The servers get our own `initialized`; a cancel without an id names nothing.
+        // It says nothing but that they may ask.
+        Asked::RootsListChanged => Event::ClientNotification { frame, to: To::EachLeg },
+        // The servers get our own `initialized`; a cancel without an id names nothing. Any other notification has nothing
+        // that says which server it is for (a task's status names a task, which is one server's), and policy has
+        // decided on none: what is for one would reach all of them. Clients may send none that servers need (2025-11-25,
+        // "Tasks": requestors must not rely on status notifications).
         _ => Event::Touch,
     };
     session.tell(event);
