@@ -24,8 +24,14 @@ fn start() -> anyhow::Result<(Backend, Gateway)> {
     Ok((backend, gateway))
 }
 
+/// A method, headers and a body.
+type Shape<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
+/// A status, headers and a body.
+type Told = (u16, Vec<(String, String)>, String);
+
 /// All of an answer, but for the moment at which it was made.
-fn all_of(answer: Answer, name: &str) -> anyhow::Result<(u16, Vec<(String, String)>, String)> {
+fn all_of(answer: Answer, name: &str) -> anyhow::Result<Told> {
     let headers = answer.headers.iter().filter(|(name, _)| name != "date").cloned().collect();
     Ok((answer.status, headers, answer.text()?.replace(name, "NAME")))
 }
@@ -38,7 +44,7 @@ fn a_toolset_of_another_tenant_is_answered_as_one_that_nobody_has_whatever_the_r
     let session = ("mcp-session-id", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
     let origin = ("origin", "http://localhost:3000");
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
-    let shapes: &[(&str, &[(&str, &str)], &str)] = &[
+    let shapes: &[Shape<'_>] = &[
         ("POST", &[json, accept], ping),
         ("POST", &[json, accept, session], ping),
         ("POST", &[json, accept, session], "[]"),
