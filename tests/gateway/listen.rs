@@ -13,12 +13,20 @@ const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// A server whose own listen stream tells of a change when the test says so.
 fn changing(name: &str) -> anyhow::Result<(Backend, std::sync::mpsc::SyncSender<&'static str>)> {
+    changing_with(name, &[&format!("file:///{name}")])
+}
+
+/// One with these resources.
+fn changing_with(
+    name: &str,
+    resources: &[&str],
+) -> anyhow::Result<(Backend, std::sync::mpsc::SyncSender<&'static str>)> {
     let (change, changes) = std::sync::mpsc::sync_channel::<&'static str>(16);
     let changes = std::sync::Mutex::new(changes);
     let own = format!("file:///{name}");
     let backend = Mcp::new(name)
         .tools(&[&format!("of-{name}")])
-        .resources(&[&own])
+        .resources(resources)
         .on("subscriptions/listen", move |seen, out| {
             let meta = json!({ SUBSCRIPTION: seen.id() });
             let honoured = &seen.params()["notifications"];
@@ -109,6 +117,43 @@ fn a_listener_whose_servers_are_away_is_told_so_or_waits_and_the_gateway_goes_on
         assert_eq!(stream.message()?["id"], "l");
     }
     assert_eq!(gateway.call("echo")?, "good:echo");
+    Ok(())
+}
+
+#[test]
+fn a_server_that_takes_no_more_of_a_caller_is_left_out_of_the_acknowledgement() -> anyhow::Result<()> {
+    let uris: Vec<String> = (0..1025).map(|item| format!("file:///a/{item}")).collect();
+    let (most, one) = (&uris[..1024], &uris[1024..]);
+    let (a, _change_a) = changing_with("a", &uris.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let (b, _change_b) = changing("b")?;
+    let gateway = Documents::new().server("a", &a.url()).server("b", &b.url()).start()?;
+    let only_a = Documents::new().server("a", &a.url()).start()?;
+    gateway.tools()?;
+    // Four times the most of one filter is the most of one caller.
+    let fill = |gateway: &Gateway| -> anyhow::Result<Vec<Answer>> {
+        let fill = |id: usize| listen(gateway, &id.to_string(), json!({ "resourceSubscriptions": most }));
+        let mut streams = (0..4).map(fill).collect::<anyhow::Result<Vec<_>>>()?;
+        for (id, stream) in streams.iter_mut().enumerate() {
+            let honoured = next(stream, &id.to_string())?;
+            let honoured = &honoured["params"]["notifications"]["resourceSubscriptions"];
+            assert_eq!(honoured.as_array().map(Vec::len), Some(1024));
+        }
+        Ok(streams)
+    };
+
+    let streams = fill(&gateway)?;
+    let wanted = json!({ "toolsListChanged": true, "resourceSubscriptions": one });
+    let mut both = listen(&gateway, "t", wanted.clone())?;
+    let honoured = next(&mut both, "t")?;
+    let honoured = &honoured["params"]["notifications"];
+    assert_eq!((&honoured["toolsListChanged"], honoured.get("resourceSubscriptions")), (&json!(true), None));
+    drop(streams);
+
+    let _streams = fill(&only_a)?;
+    let refused = only_a.modern("t", "subscriptions/listen", json!({ "notifications": wanted }))?;
+    assert_eq!(refused.status, 429);
+    let error = &refused.message()?["error"];
+    assert_eq!(error["data"], json!({ "limit": "principal_subscribed_items", "max": 4096 }), "{error}");
     Ok(())
 }
 

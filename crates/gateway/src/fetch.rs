@@ -146,9 +146,12 @@ impl Beside {
     /// goes on to its end, and what it opened is dropped, which closes it.
     async fn open(session: &session::Handle, server: &backend::Handle) -> Result<Self, String> {
         let client = session.client().ok_or("the session is not initialized")?;
-        let (server, params) = (server.clone(), client.initialize_params.clone());
+        let (server, principal) = (server.clone(), session.principal());
+        let params = client.initialize_params.clone();
         let opening =
-            tokio::spawn(async move { server.open_leg(&params).await.map(|opened| Self { leg: opened.leg }) });
+            tokio::spawn(
+                async move { server.open_leg(principal, &params).await.map(|opened| Self { leg: opened.leg }) },
+            );
         opening.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 

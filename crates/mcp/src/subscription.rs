@@ -13,11 +13,14 @@
 //! before the old one closes; a subscriber is acknowledged once, with no more than a live listen
 //! honours, and delivered nothing before; what it may have missed is announced to it once a listen
 //! serves it again. While two listens overlap a change may be delivered twice, never lost.
+//! No principal has more than its part of what all subscribers share, so that none can keep the others out.
 //! The hub knows neither clients' names nor frames: see [`Notification`].
 
 use std::time::Duration;
 
-use quorate_types::Timestamp;
+use quorate_types::{PrincipalDigest, Timestamp};
+
+use crate::message::Filter;
 
 mod gather;
 mod hub;
@@ -44,6 +47,10 @@ pub struct Config {
     pub subscribers_max: usize,
     /// The most URIs and tasks of all subscribers of one backend together.
     pub items_max: usize,
+    /// The most subscribers of one principal at one backend.
+    pub principal_subscribers_max: usize,
+    /// The most URIs and tasks of all subscribers of one principal at one backend together.
+    pub principal_items_max: usize,
     /// How long a subscriber waits for the upstream before it is acknowledged with less.
     pub acknowledge_timeout: Duration,
     /// How long the upstream may take to acknowledge a listen.
@@ -65,6 +72,10 @@ pub const DEFAULTS: Config = Config {
     subscribers_max: 1024,
     // Sixteen per subscriber on average, or a few with the most that one filter may have.
     items_max: 16 * 1024,
+    // A quarter of each: enough for an agent that serves many people, which may be one principal, and room for others
+    // beside three that take all they can.
+    principal_subscribers_max: 256,
+    principal_items_max: 4 * 1024,
     // Clients take an acknowledgement that does not come for a dead server; they wait 60 s at most.
     acknowledge_timeout: Duration::from_secs(3),
     open_timeout: Duration::from_secs(10),
@@ -76,6 +87,10 @@ pub const DEFAULTS: Config = Config {
     retry_delay_max: Duration::from_secs(60),
     stable_after: Duration::from_secs(10),
 };
+const _: () = assert!(DEFAULTS.principal_subscribers_max <= DEFAULTS.subscribers_max);
+const _: () = assert!(DEFAULTS.principal_items_max <= DEFAULTS.items_max);
+// Whoever has nothing yet is given the largest filter.
+const _: () = assert!(Filter::ITEMS_MAX <= DEFAULTS.principal_items_max);
 const _: () = assert!(DEFAULTS.retry_delay_min.as_millis() <= DEFAULTS.retry_delay_max.as_millis());
 
 /// What happened.
@@ -85,6 +100,8 @@ pub enum Event {
     Join {
         /// The stream.
         subscriber: SubscriberId,
+        /// Whose it is.
+        principal: PrincipalDigest,
         /// Of what, in the backend's terms.
         interest: Interest,
     },
@@ -183,6 +200,18 @@ pub enum Rejection {
         /// The bound.
         max: usize,
     },
+    /// The principal has [`Config::principal_subscribers_max`] subscribers.
+    #[error("a principal has at most {max} subscribers at a backend")]
+    TooManyOfPrincipal {
+        /// The bound.
+        max: usize,
+    },
+    /// The principal would have more than [`Config::principal_items_max`] URIs and tasks.
+    #[error("the subscribers of a principal have at most {max} resources and tasks at a backend")]
+    TooManyItemsOfPrincipal {
+        /// The bound.
+        max: usize,
+    },
     /// The subscriber has joined before.
     #[error("subscriber {} has joined before", subscriber.0)]
     DuplicateSubscriber {
@@ -214,6 +243,25 @@ pub enum Rejection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Violation(pub &'static str);
+
+// === impl Rejection ===
+
+impl Rejection {
+    /// Returns the label of the bound that was met, and the bound; `None` when it was none.
+    #[must_use]
+    pub const fn limit(self) -> Option<(&'static str, usize)> {
+        match self {
+            Self::TooManySubscribers { max } => Some(("subscribers", max)),
+            Self::TooManyItems { max } => Some(("subscribed_items", max)),
+            Self::TooManyOfPrincipal { max } => Some(("principal_subscribers", max)),
+            Self::TooManyItemsOfPrincipal { max } => Some(("principal_subscribed_items", max)),
+            Self::DuplicateSubscriber { .. }
+            | Self::UnknownSubscriber { .. }
+            | Self::StaleListen { .. }
+            | Self::OutOfOrder { .. } => None,
+        }
+    }
+}
 
 // === impl Config ===
 

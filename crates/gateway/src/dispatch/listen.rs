@@ -2,7 +2,7 @@
 //!
 //! The client's filter is split by server; each part joins that server's hub, which shares one
 //! upstream listen among all clients. The acknowledgement goes out first, once every server has
-//! said what it honours. Notifications pass with the client's subscription id, URIs and task ids
+//! said what it honours; one that takes no more subscribers, of all or of this caller, is left out of it. Notifications pass with the client's subscription id, URIs and task ids
 //! as it knows them; a changed list drops our copy of it first.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use quorate_jsonrpc::{Id, build};
 use quorate_mcp::dialect::v2026_07_28::{acknowledged_params, listen_result};
 use quorate_mcp::listing::ServerIndex;
 use quorate_mcp::message::Filter;
-use quorate_mcp::subscription::{Change, Gather, Interest, Notification};
+use quorate_mcp::subscription::{Change, Gather, Interest, Notification, Rejection};
 use quorate_mcp::uri::{Route, Router};
 use quorate_mcp::{Call, Era, Fault, ListKind, Method};
 use quorate_runtime::backend::{Notice, Subscription};
@@ -48,25 +48,28 @@ pub(super) async fn open(
     probed(&request.toolset().listing).await;
     let mut split = split(request, call, filter).await;
     let mut subscriptions = SelectAll::new();
-    let mut waiting = Vec::new();
+    let (mut waiting, mut refused) = (Vec::new(), None);
     for (index, interest) in std::mem::take(&mut split.interests) {
         let Some(server) = request.toolset().listing.server(index) else { continue };
-        match server.subscribe(interest).await {
+        match server.subscribe(request.caller().digest, interest).await {
             Ok(subscription) => {
                 waiting.push(index);
                 subscriptions.push(notices(index, subscription));
             }
+            // The others are listened to without it, as the acknowledgement says.
             Err(Some(rejection)) => {
-                operation.end(Outcome::Failed(quorate_types::Code::ResourceExhausted));
                 if REFUSED.admits() {
                     tracing::warn!(server = %server.name(), %rejection, "a listen was refused");
                 }
-                let fault = Fault::LimitExceeded { limit: "subscribers", max: 1024 };
-                return Err(rejected(Era::Modern, Some(&id), fault));
+                refused = Some(rejection);
             }
             // Removed by a new configuration while we asked.
             Err(None) => {}
         }
+    }
+    if let Some((limit, max)) = refused.and_then(Rejection::limit).filter(|_| waiting.is_empty()) {
+        operation.end(Outcome::Failed(quorate_types::Code::ResourceExhausted));
+        return Err(rejected(Era::Modern, Some(&id), Fault::LimitExceeded { limit, max: max as u64 }));
     }
     let gather = Gather::new(waiting, Interest::default());
     let Split { uris, tasks, .. } = split;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_types::Timestamp;
+use quorate_types::{PrincipalDigest, Timestamp};
 
 use super::{Change, Config, Effect, End, Event, Index, Interest, ListenId, Rejection, SubscriberId, Violation};
 
@@ -19,6 +19,8 @@ pub struct Hub {
     index: Index,
     /// The sum of [`Interest::items`] of all subscribers.
     items: usize,
+    /// What each principal has of both; nobody is there with nothing.
+    shares: BTreeMap<PrincipalDigest, Share>,
     listens_opened: u64,
     pending: Option<Pending>,
     current: Option<Current>,
@@ -35,8 +37,16 @@ pub struct Hub {
 
 #[derive(Clone, Debug)]
 struct Subscriber {
+    principal: PrincipalDigest,
     interest: Interest,
     state: State,
+}
+
+/// A principal's part of what all subscribers share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Share {
+    subscribers: usize,
+    items: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +96,7 @@ impl Hub {
             subscribers: BTreeMap::new(),
             index: Index::default(),
             items: 0,
+            shares: BTreeMap::new(),
             listens_opened: 0,
             pending: None,
             current: None,
@@ -125,7 +136,9 @@ impl Hub {
     pub fn step(&mut self, now: Timestamp, event: Event) -> Result<Vec<Effect>, Rejection> {
         let mut effects = Vec::new();
         match event {
-            Event::Join { subscriber, interest } => self.join(now, subscriber, interest, &mut effects)?,
+            Event::Join { subscriber, principal, interest } => {
+                self.join(now, subscriber, principal, interest, &mut effects)?;
+            }
             Event::Leave { subscriber } => self.leave(now, subscriber, &mut effects)?,
             Event::Acknowledged { listen, honoured } => self.acknowledged(now, listen, &honoured, &mut effects)?,
             Event::Notified { listen, change } => {
@@ -145,11 +158,19 @@ impl Hub {
         &mut self,
         now: Timestamp,
         subscriber: SubscriberId,
+        principal: PrincipalDigest,
         interest: Interest,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Rejection> {
         if self.subscribers.contains_key(&subscriber) {
             return Err(Rejection::DuplicateSubscriber { subscriber });
+        }
+        let share = self.shares.get(&principal).copied().unwrap_or_default();
+        if share.subscribers >= self.config.principal_subscribers_max {
+            return Err(Rejection::TooManyOfPrincipal { max: self.config.principal_subscribers_max });
+        }
+        if share.items + interest.items() > self.config.principal_items_max {
+            return Err(Rejection::TooManyItemsOfPrincipal { max: self.config.principal_items_max });
         }
         if self.subscribers.len() >= self.config.subscribers_max {
             return Err(Rejection::TooManySubscribers { max: self.config.subscribers_max });
@@ -158,9 +179,11 @@ impl Hub {
             return Err(Rejection::TooManyItems { max: self.config.items_max });
         }
         self.items += interest.items();
+        let share = Share { subscribers: share.subscribers + 1, items: share.items + interest.items() };
+        self.shares.insert(principal, share);
         self.index.insert(subscriber, &interest);
         let state = State::Waiting { deadline: now + self.config.acknowledge_timeout };
-        self.subscribers.insert(subscriber, Subscriber { interest, state });
+        self.subscribers.insert(subscriber, Subscriber { principal, interest, state });
         self.acknowledge_where(effects, |hub, subscriber| hub.covers(&subscriber.interest));
         Ok(())
     }
@@ -168,6 +191,13 @@ impl Hub {
     fn leave(&mut self, now: Timestamp, subscriber: SubscriberId, effects: &mut Vec<Effect>) -> Result<(), Rejection> {
         let left = self.subscribers.remove(&subscriber).ok_or(Rejection::UnknownSubscriber { subscriber })?;
         self.items -= left.interest.items();
+        if let Some(share) = self.shares.get_mut(&left.principal) {
+            share.subscribers -= 1;
+            share.items -= left.interest.items();
+            if share.subscribers == 0 {
+                self.shares.remove(&left.principal);
+            }
+        }
         let unwanted = self.index.remove(subscriber, &left.interest);
         if self.index.is_empty() {
             self.close_all(effects);
@@ -404,9 +434,17 @@ impl Hub {
         let hold =
             |condition: bool, violation: &'static str| if condition { Ok(()) } else { Err(Violation(violation)) };
         let mut union = Interest::default();
+        let mut shares: BTreeMap<PrincipalDigest, Share> = BTreeMap::new();
         for subscriber in self.subscribers.values() {
             union.extend(subscriber.interest.clone());
+            let share = shares.entry(subscriber.principal).or_default();
+            share.subscribers += 1;
+            share.items += subscriber.interest.items();
         }
+        let is_within = |share: &Share| {
+            share.subscribers <= self.config.principal_subscribers_max && share.items <= self.config.principal_items_max
+        };
+        hold(self.shares == shares && shares.values().all(is_within), "principals' shares are counted and bounded")?;
         let items: usize = self.subscribers.values().map(|subscriber| subscriber.interest.items()).sum();
         hold(union == self.index.union(), "the index has exactly the subscribers' interests")?;
         hold(self.items == items && items <= self.config.items_max, "items are counted and bounded")?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use quorate_mcp::subscription::{Interest, ListenId, Rejection, SubscriberId};
 use quorate_scheduler::Outcome;
+use quorate_types::PrincipalDigest;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -44,7 +45,7 @@ pub(super) enum Message {
     /// A probe ended.
     Probed { result: Result<Probe, upstream::Error> },
     /// A client wants change notifications.
-    Join { interest: Interest, reply: oneshot::Sender<Result<Subscription, Rejection>> },
+    Join { principal: PrincipalDigest, interest: Interest, reply: oneshot::Sender<Result<Subscription, Rejection>> },
     /// A client wants no more of them.
     Leave { subscriber: SubscriberId },
     /// An upstream listen said something.
@@ -97,7 +98,9 @@ impl Actor for BackendActor {
             Message::Checked { replica, outcome } => state.checked(replica, outcome),
             Message::Probe => state.probe(&myself),
             Message::Probed { result } => state.probed(&myself, result),
-            Message::Join { interest, reply } => state.hub.join(&state.shared, &myself, interest, reply),
+            Message::Join { principal, interest, reply } => {
+                state.hub.join(&state.shared, &myself, (principal, interest), reply);
+            }
             Message::Leave { subscriber } => state.hub.leave(&state.shared, &myself, subscriber),
             Message::Heard { listen, heard, read_on } => {
                 state.hub.heard(&state.shared, &myself, listen, heard);

@@ -15,6 +15,7 @@ use quorate_mcp::message::Filter;
 use quorate_mcp::subscription::{
     self, Change, Effect, End, Event, Hub, Interest, ListenId, Notification, Rejection, SubscriberId,
 };
+use quorate_types::PrincipalDigest;
 use ractor::ActorRef;
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
@@ -101,14 +102,14 @@ impl HubShell {
         &mut self,
         shared: &Arc<Shared>,
         myself: &ActorRef<Message>,
-        interest: Interest,
+        (principal, interest): (PrincipalDigest, Interest),
         reply: oneshot::Sender<Result<Subscription, Rejection>>,
     ) {
         let subscriber = SubscriberId(self.next);
         self.next += 1;
         let (sender, notices) = mpsc::channel(NOTICES_MAX);
         self.subscribers.insert(subscriber, sender);
-        match self.hub.step(clock::now(), Event::Join { subscriber, interest }) {
+        match self.hub.step(clock::now(), Event::Join { subscriber, principal, interest }) {
             Ok(effects) => {
                 let subscription = Subscription { notices, subscriber, actor: myself.clone() };
                 // One that is not wanted any more leaves by being dropped.
@@ -117,7 +118,9 @@ impl HubShell {
             }
             Err(rejection) => {
                 self.subscribers.remove(&subscriber);
-                shared.metrics.limit_hit("subscribers");
+                if let Some((limit, _)) = rejection.limit() {
+                    shared.metrics.limit_hit(limit);
+                }
                 // As above.
                 let _gone = reply.send(Err(rejection));
             }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use quorate_jsonrpc::Frame;
 use quorate_scheduler::Outcome;
+use quorate_types::PrincipalDigest;
 
 use super::dispatch::outcome;
 use super::{Error, Handle, Load, bridge};
@@ -161,14 +162,14 @@ impl Leg {
 // === impl Handle ===
 
 impl Handle {
-    /// Opens a leg for a client that said `initialize_params`.
+    /// Opens a leg for a client of `principal` that said `initialize_params`.
     ///
     /// # Errors
     /// As [`Handle::send`]. Opening a session runs nothing, so every transport error tries the next
     /// replica.
-    pub async fn open_leg(&self, initialize_params: &str) -> Result<Opened, Error> {
+    pub async fn open_leg(&self, principal: PrincipalDigest, initialize_params: &str) -> Result<Opened, Error> {
         if self.refuses_sessions() {
-            return self.open_bridge(initialize_params).await;
+            return self.open_bridge(principal, initialize_params).await;
         }
         match self.open_session(initialize_params).await {
             Err(Error::Failed { source, .. }) if is_refusal(&source) => {
@@ -177,7 +178,7 @@ impl Handle {
                 }
                 tracing::info!(server = %self.name(), %source, "the server takes no sessions: they are bridged");
                 self.learn_refusal();
-                self.open_bridge(initialize_params).await
+                self.open_bridge(principal, initialize_params).await
             }
             opened => opened.map(|opened| {
                 let Session { session, initialized, replica } = opened;
@@ -194,13 +195,13 @@ impl Handle {
         self.shared.config.era == EraSetting::Modern || refuses
     }
 
-    async fn open_bridge(&self, initialize_params: &str) -> Result<Opened, Error> {
+    async fn open_bridge(&self, principal: PrincipalDigest, initialize_params: &str) -> Result<Opened, Error> {
         let support = self.support_within(PROBE_PATIENCE).await;
         let Some(info) = &support.modern else {
             let reason = support.failure.unwrap_or_else(|| "it was not asked yet what it speaks".to_owned());
             return Err(self.failed(upstream::Error::Connect { reason }));
         };
-        match bridge::Leg::open(self.clone(), info, initialize_params) {
+        match bridge::Leg::open(self.clone(), principal, info, initialize_params) {
             Ok(leg) => {
                 let capabilities = leg.capabilities().clone();
                 Ok(Opened { leg: Leg { kind: Kind::Bridged(leg) }, capabilities })

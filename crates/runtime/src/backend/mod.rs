@@ -10,7 +10,7 @@
 //! | `Checked` | records a check's result | none | at most one per replica under way |
 //! | `Probe` | probes the eras again | none | ignored while a probe is under way |
 //! | `Probed` | publishes what the server speaks | none | one at a time |
-//! | `Join`, `Leave` | a client's change notifications | the subscription | the hub's `subscribers_max` |
+//! | `Join`, `Leave` | a client's change notifications | the subscription | the hub's `subscribers_max`, and its principal's part |
 //! | `Heard` | an upstream listen said something | none | the pace of the server |
 //! | `HubTick` | the hub's timer | none | one |
 //!
@@ -32,7 +32,7 @@ use std::time::Duration;
 use quorate_mcp::subscription::{Interest, Rejection};
 use quorate_scheduler::{Replicas, Snapshot};
 use quorate_telemetry::{BackendMetrics, Metrics};
-use quorate_types::{ResourceName, TenantId};
+use quorate_types::{PrincipalDigest, ResourceName, TenantId};
 use ractor::{ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::{oneshot, watch};
 
@@ -273,14 +273,18 @@ impl Handle {
         self.shared.support.send_modify(|support| support.legacy = LegacySupport::Unsupported);
     }
 
-    /// Subscribes to change notifications of the server's modern era.
+    /// Subscribes a principal to change notifications of the server's modern era.
     ///
     /// # Errors
     /// `None` when the backend was removed, else the hub's [`Rejection`].
-    pub async fn subscribe(&self, interest: Interest) -> Result<Subscription, Option<Rejection>> {
+    pub async fn subscribe(
+        &self,
+        principal: PrincipalDigest,
+        interest: Interest,
+    ) -> Result<Subscription, Option<Rejection>> {
         let (reply, subscription) = oneshot::channel();
         let actor = lock(&self.shared.actor).clone().ok_or(None)?;
-        actor.cast(actor::Message::Join { interest, reply }).map_err(|_| None)?;
+        actor.cast(actor::Message::Join { principal, interest, reply }).map_err(|_| None)?;
         subscription.await.map_err(|_| None)?.map_err(Some)
     }
 

@@ -159,7 +159,7 @@ impl State {
         };
         let params = client.initialize_params.clone();
         let pump = Pump { actor: myself.clone(), translate: self.translate.clone(), server, leg, epoch };
-        tokio::spawn(pump.open(params));
+        tokio::spawn(pump.open(self.shared.principal, params));
     }
 
     fn close_leg(&mut self, leg: LegKey, epoch: LegEpoch) {

@@ -14,6 +14,7 @@ use quorate_jsonrpc::{Frame, Kind};
 use quorate_mcp::{Era, Fault, Method as McpMethod};
 use quorate_session::{Answer as SessionAnswer, CallKey, Event, Failure, LegEpoch, LegKey, Source};
 use quorate_telemetry::{Method, Outcome};
+use quorate_types::PrincipalDigest;
 use ractor::ActorRef;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -74,9 +75,9 @@ enum Handed {
 
 impl Pump {
     /// Opens the leg's upstream session.
-    pub(super) async fn open(self, initialize_params: Arc<str>) {
+    pub(super) async fn open(self, principal: PrincipalDigest, initialize_params: Arc<str>) {
         let (leg, epoch) = (self.leg, self.epoch);
-        let message = match self.server.open_leg(&initialize_params).await {
+        let message = match self.server.open_leg(principal, &initialize_params).await {
             Ok(opened) => Message::Opened { leg, epoch, opened: Box::new(opened) },
             Err(error) => Message::OpenFailed { leg, epoch, fault: fault(error.to_fault()) },
         };

@@ -34,7 +34,12 @@ fn resource(uri: &str) -> Change {
 }
 
 fn join(subscriber: u64, wanted: &str) -> Event {
-    Event::Join { subscriber: SubscriberId(subscriber), interest: interest(wanted) }
+    join_of(1, subscriber, wanted)
+}
+
+fn join_of(principal: u8, subscriber: u64, wanted: &str) -> Event {
+    let principal = PrincipalDigest([principal; 16]);
+    Event::Join { subscriber: SubscriberId(subscriber), principal, interest: interest(wanted) }
 }
 
 fn leave(subscriber: u64) -> Event {
@@ -341,6 +346,21 @@ fn what_cannot_be_is_rejected_and_changes_nothing() {
     assert_eq!(hub.step(at(10), join(3, "")), Err(Rejection::TooManySubscribers { max: 2 }));
 }
 
+#[test]
+fn one_principal_does_not_keep_the_others_out() {
+    let config = Config { principal_subscribers_max: 2, principal_items_max: 3, ..DEFAULTS };
+    let mut hub = Hub::new(config);
+    step(&mut hub, 0, join_of(1, 1, "t://a t://b"));
+
+    assert_eq!(hub.step(at(0), join_of(1, 2, "t://c #d")), Err(Rejection::TooManyItemsOfPrincipal { max: 3 }));
+    step(&mut hub, 0, join_of(1, 3, "t://c"));
+    assert_eq!(hub.step(at(0), join_of(1, 4, "tools")), Err(Rejection::TooManyOfPrincipal { max: 2 }));
+    step(&mut hub, 0, join_of(2, 5, "t://a t://b t://c"));
+
+    step(&mut hub, 0, leave(1));
+    step(&mut hub, 0, join_of(1, 6, "t://d t://e"));
+}
+
 /// What a random history may do next; numbers choose among what exists.
 #[derive(Clone, Debug)]
 enum Move {
@@ -392,7 +412,9 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let config = Config { subscribers_max: 6, items_max: 20, ..DEFAULTS };
+        let (principal_subscribers_max, principal_items_max) = (3, 8);
+        let config =
+            Config { subscribers_max: 6, items_max: 20, principal_subscribers_max, principal_items_max, ..DEFAULTS };
         Self {
             hub: Hub::new(config),
             now: 0,
@@ -408,7 +430,8 @@ impl World {
         let (event, listen) = match what {
             Move::Join { interest } => {
                 self.joined += 1;
-                (Event::Join { subscriber: SubscriberId(self.joined), interest }, None)
+                let principal = PrincipalDigest([(self.joined % 3) as u8; 16]);
+                (Event::Join { subscriber: SubscriberId(self.joined), principal, interest }, None)
             }
             Move::Leave { which } => {
                 let Some(&subscriber) = self.wants.keys().nth(which % self.wants.len().max(1)) else { return };
@@ -454,7 +477,7 @@ impl World {
         };
         assert_eq!(self.hub.check(), Ok(()));
         match event.clone() {
-            Event::Join { subscriber, interest } => drop(self.wants.insert(subscriber, interest)),
+            Event::Join { subscriber, interest, .. } => drop(self.wants.insert(subscriber, interest)),
             Event::Leave { subscriber } => {
                 self.wants.remove(&subscriber);
                 self.acknowledged.remove(&subscriber);

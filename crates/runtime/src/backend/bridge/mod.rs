@@ -24,6 +24,7 @@ use quorate_jsonrpc::{Frame, Id, Limits, build};
 use quorate_mcp::capabilities::Capabilities;
 use quorate_mcp::dialect::onto_modern::{self, Asked, Caller, NotInitialize, server_capabilities};
 use quorate_mcp::{Era, Fault, Level};
+use quorate_types::PrincipalDigest;
 
 use self::asks::Asks;
 pub(super) use self::schemas::Schemas;
@@ -42,6 +43,7 @@ pub(super) struct Leg {
 
 struct Inner {
     server: Handle,
+    principal: PrincipalDigest,
     caller: Arc<Caller>,
     offer: Offer,
     level: Mutex<Level>,
@@ -62,12 +64,18 @@ struct Offer {
 // === impl Leg ===
 
 impl Leg {
-    /// Makes the leg of a client that said these parameters at `initialize`, at a server that says
+    /// Makes the leg of a principal's client that said these parameters at `initialize`, at a server that says
     /// this of itself.
-    pub(super) fn open(server: Handle, info: &ModernInfo, initialize_params: &str) -> Result<Self, NotInitialize> {
+    pub(super) fn open(
+        server: Handle,
+        principal: PrincipalDigest,
+        info: &ModernInfo,
+        initialize_params: &str,
+    ) -> Result<Self, NotInitialize> {
         let caller = Arc::new(Caller::of_initialize(initialize_params)?);
         let inner = Inner {
             server,
+            principal,
             caller,
             offer: Offer::of(info),
             level: Mutex::new(LEVEL_DEFAULT),
@@ -146,7 +154,7 @@ impl Leg {
                 let reason = "it does not tell of changes of this resource".to_owned();
                 Fault::BackendFailed { server: server(), reason }
             }
-            Refused::TooMany { max } => Fault::LimitExceeded { limit: "subscribers", max: max as u64 },
+            Refused::TooMany { limit, max } => Fault::LimitExceeded { limit, max: max as u64 },
             Refused::TooLate => Fault::BackendTimeout { server: server() },
             Refused::Gone => Fault::BackendFailed { server: server(), reason: "its session has ended".to_owned() },
         })
@@ -154,7 +162,8 @@ impl Leg {
 
     /// The watch, which is started when it is first needed: most sessions never subscribe.
     fn watch(&self) -> Watch {
-        lock(&self.inner.watch).get_or_insert_with(|| Watch::start(self.inner.server.clone())).clone()
+        let start = || Watch::start(self.inner.server.clone(), self.inner.principal);
+        lock(&self.inner.watch).get_or_insert_with(start).clone()
     }
 
     fn watching(&self) -> Option<Watch> {

@@ -23,8 +23,9 @@ use std::time::Duration;
 use futures_util::stream;
 use quorate_jsonrpc::{Frame, Limits};
 use quorate_mcp::dialect::onto_modern;
-use quorate_mcp::subscription::{Change, Interest, Notification, Rejection};
+use quorate_mcp::subscription::{Change, Interest, Notification};
 use quorate_telemetry::Throttle;
+use quorate_types::PrincipalDigest;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -57,8 +58,10 @@ pub(super) struct Watch {
 pub(super) enum Refused {
     /// The server does not honour it.
     NotHonoured,
-    /// The hub has all that it may have.
+    /// The hub has all that it may have, of all clients or of this principal's.
     TooMany {
+        /// Of what, as a label.
+        limit: &'static str,
         /// The bound.
         max: usize,
     },
@@ -99,6 +102,8 @@ struct Reader {
 
 struct Watcher {
     server: Handle,
+    /// Whose place at the hub it is.
+    principal: PrincipalDigest,
     pending: Arc<Pending>,
     wanted: Interest,
     live: Option<Place>,
@@ -121,11 +126,12 @@ struct Place {
 // === impl Watch ===
 
 impl Watch {
-    pub(super) fn start(server: Handle) -> Self {
+    pub(super) fn start(server: Handle, principal: PrincipalDigest) -> Self {
         let (commands, queue) = mpsc::channel(COMMANDS_MAX);
         let pending = Arc::new(Pending::default());
         let watcher = Watcher {
             server,
+            principal,
             pending: Arc::clone(&pending),
             wanted: Interest::default(),
             live: None,
@@ -287,19 +293,21 @@ impl Watcher {
         if is_wanted || self.joining.is_some() || self.rejoin_at.is_some() {
             return;
         }
-        match self.server.subscribe(self.wanted.clone()).await {
+        match self.server.subscribe(self.principal, self.wanted.clone()).await {
             Ok(subscription) => self.joining = Some(Place { interest: self.wanted.clone(), subscription }),
             // The backend's actor is being started again, or was removed: then this ends with the leg.
             Err(None) => self.rejoin_at = Some(Instant::now() + REJOIN_AFTER),
-            Err(Some(Rejection::TooManySubscribers { max } | Rejection::TooManyItems { max })) => {
-                self.refuse(Refused::TooMany { max });
-                self.rejoin_at = Some(Instant::now() + REJOIN_AFTER);
-            }
             Err(Some(rejection)) => {
-                if REFUSED.admits() {
-                    tracing::error!(server = %self.server.name(), %rejection, "the hub refused a new subscriber");
-                }
-                self.refuse(Refused::TooLate);
+                let refused = match rejection.limit() {
+                    Some((limit, max)) => Refused::TooMany { limit, max },
+                    None => {
+                        if REFUSED.admits() {
+                            tracing::error!(server = %self.server.name(), %rejection, "the hub refused a new subscriber");
+                        }
+                        Refused::TooLate
+                    }
+                };
+                self.refuse(refused);
                 self.rejoin_at = Some(Instant::now() + REJOIN_AFTER);
             }
         }
@@ -452,6 +460,7 @@ mod tests {
         lock(&pending.changes).readers = 1;
         Watcher {
             server: backend(),
+            principal: PrincipalDigest([1; 16]),
             pending,
             wanted: interest(),
             live: None,
