@@ -100,12 +100,7 @@ impl Keeper {
     ) -> Self {
         let shared = match before.map(|before| &*before.shared) {
             None => Shared::new(Machine::new(outage_tolerance, Timestamp::default()), Instant::now()),
-            Some(before) => {
-                let machine = before.lock().succeeded(outage_tolerance, before.now());
-                let shared = Shared::new(machine, before.started);
-                shared.current.store(before.current.load_full());
-                shared
-            }
+            Some(before) => before.succeeded(outage_tolerance),
         };
         let shared = Arc::new(shared);
         let task = tokio::spawn(keep(Ending(Arc::clone(&shared)), issuer, source, observer));
@@ -189,6 +184,18 @@ impl Shared {
         }
     }
 
+    /// Makes what takes over the keys.
+    ///
+    /// A fetch may end, or keys may be forgotten, between the look at the machine and the one at the keys: where the
+    /// machine that goes on knows of none, it would never forget them, so they are left behind and fetched anew at once.
+    fn succeeded(&self, outage_tolerance: Duration) -> Self {
+        let machine = self.lock().succeeded(outage_tolerance, self.now());
+        let keys = self.current.load_full().filter(|_| machine.has_keys());
+        let shared = Self::new(machine, self.started);
+        shared.current.store(keys);
+        shared
+    }
+
     fn now(&self) -> Timestamp {
         Timestamp::default() + self.started.elapsed()
     }
@@ -268,4 +275,27 @@ fn settle(shared: &Shared, issuer: &ResourceName, fetched: Result<Fetched, Fetch
         }
     }
     shared.ended.send_modify(|count| *count += 1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_are_taken_over_always_have_an_end() {
+        let shared = Shared::new(Machine::new(Duration::ZERO, Timestamp::default()), Instant::now());
+        assert!(shared.lock().step(shared.now(), Event::Tick).fetch);
+
+        // A fetch that is ending: its keys are there before the machine knows.
+        shared.publish(Some(KeySet::parse(br#"{"keys":[]}"#).expect("a set of keys")));
+        let taken = shared.succeeded(Duration::ZERO);
+        assert!(taken.current.load().is_none(), "nothing would ever forget them");
+        assert!(taken.lock().step(taken.now(), Event::Tick).fetch, "they are fetched at once");
+
+        shared.lock().step(shared.now(), Event::Fetched { fresh_for: None });
+        let taken = shared.succeeded(Duration::ZERO);
+        assert!(taken.current.load().is_some());
+        let later = taken.now() + Duration::from_secs(24 * 60 * 60);
+        assert!(taken.lock().step(later, Event::Tick).forget, "they have an end");
+    }
 }

@@ -127,6 +127,11 @@ impl Machine {
         }
     }
 
+    /// Tells whether there was a good fetch whose keys still serve, so that there is a time at which they are forgotten.
+    pub(crate) fn has_keys(&self) -> bool {
+        self.good.is_some()
+    }
+
     /// Returns how many fetches failed since the last good one.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
