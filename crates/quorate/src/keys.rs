@@ -40,7 +40,7 @@ pub(crate) async fn run(command: &KeysCommand) -> Result<(), Failure> {
 }
 
 fn new(args: &NewArgs) -> Result<(), Failure> {
-    let made = Made::new(&args.key)?;
+    let made = Made::new(&args.key, root(&args.key.root)?);
     let document = Document::new(&args.name, &args.tenant, args.agent.as_ref(), &args.scopes, made.key());
     made.check(&document)?;
     made.hand_out(&args.key)?;
@@ -57,7 +57,8 @@ fn rotate(args: &RotateArgs) -> Result<(), Failure> {
         return Err(invalid("the file has comments, other documents or another form, which would be lost".to_owned())
             .advise("leave `--write` out and put the document in its place yourself"));
     }
-    let made = Made::new(&args.key)?;
+    // There was a root key when the document was made: another would make its present keys good for nothing.
+    let made = Made::new(&args.key, present_root(&args.key.root)?);
     let removed = document.rotate(made.key(), made.now, args.overlap).map_err(|error| {
         invalid(error).advise("remove a key that nobody uses any more, or wait until one has ended")
     })?;
@@ -68,6 +69,8 @@ fn rotate(args: &RotateArgs) -> Result<(), Failure> {
     }
     if args.write { replace(&args.file, &document.to_yaml()) } else { output::print(&document.to_yaml()) }
 }
+
+type RootKey = [u8; quorate_types::seal::KEY_BYTES];
 
 /// A key that was just made, with what a node needs to know it.
 struct Made {
@@ -80,12 +83,12 @@ struct Made {
 // === impl Made ===
 
 impl Made {
-    fn new(args: &KeyArgs) -> Result<Self, Failure> {
-        let mac_key = MacKey::of_root(&root(&args.root)?);
+    fn new(args: &KeyArgs, root: RootKey) -> Self {
+        let mac_key = MacKey::of_root(&root);
         // Documents have whole seconds.
         let now = Timestamp::from_millis(clock::now().as_millis() / 1_000 * 1_000);
         let fresh = Fresh::new(entropy::secret(), entropy::secret());
-        Ok(Self { fresh, mac_key, now, expires: args.expires.map(|expires| now + expires) })
+        Self { fresh, mac_key, now, expires: args.expires.map(|expires| now + expires) }
     }
 
     fn key(&self) -> Key {
@@ -126,9 +129,35 @@ impl Made {
     }
 }
 
-fn root(args: &RootArgs) -> Result<[u8; quorate_types::seal::KEY_BYTES], Failure> {
+/// Reads the root key, making that of a data directory where there is none, which is said: it may be a mistake.
+fn root(args: &RootArgs) -> Result<RootKey, Failure> {
+    let Some(dir) = &args.data_dir else { return present_root(args) };
+    let root = key::of_data_dir(dir)?;
+    if root.is_new {
+        let path = dir.join(key::FILE);
+        let metadata = fs::metadata(&path)
+            .map_err(|error| Failure::new(Exit::Failure, format!("cannot look at {}: {error}", shown(&path))))?;
+        output::note(&format!(
+            "there was no root key: {} was made and is that of user {} alone. The API key is good only for a node with \
+             this data directory that runs as that user, or with a copy of the file",
+            shown(&path),
+            metadata.uid()
+        ));
+    }
+    Ok(root.key)
+}
+
+/// Reads the root key, and makes none.
+fn present_root(args: &RootArgs) -> Result<RootKey, Failure> {
     match (&args.data_dir, &args.key_file) {
-        (Some(dir), _) => Ok(key::of_data_dir(dir)?.key),
+        (Some(dir), _) => {
+            let path = dir.join(key::FILE);
+            match path.try_exists() {
+                Ok(false) => Err(Failure::new(Exit::Failure, format!("there is no root key {}", shown(&path)))
+                    .advise("name the data directory of the node that takes the document's present keys")),
+                Ok(true) | Err(_) => key::of_file(&path),
+            }
+        }
         (None, Some(file)) => key::of_file(file),
         (None, None) => Err(Failure::new(Exit::Usage, "there is no root key: name one with `--data-dir`")),
     }

@@ -160,6 +160,27 @@ fn rotation_keeps_the_owner_of_the_file_and_the_link_to_it() {
 }
 
 #[test]
+fn a_root_key_is_made_aloud_for_a_new_key_and_never_for_a_rotated_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (document, stderr) = succeed(dir.path(), &["keys", "new", "--name=ci", "--data-dir=data"]);
+    let uid = fs::metadata(dir.path().join("data/root.key")).unwrap().uid();
+    let said = format!("there was no root key: data/root.key was made and is that of user {uid} alone");
+    assert!(stderr.contains(&said), "{stderr}");
+    let (_, stderr) = succeed(dir.path(), &["keys", "new", "--name=cd", "--data-dir=data"]);
+    assert!(!stderr.contains("root key"), "{stderr}");
+
+    fs::write(dir.path().join("ci.yaml"), &document).unwrap();
+    fail(
+        dir.path(),
+        &["keys", "rotate", "ci.yaml", "--write", "--data-dir=dta"],
+        1,
+        "there is no root key dta/root.key",
+    );
+    assert!(!dir.path().join("dta").exists());
+    assert_eq!(fs::read_to_string(dir.path().join("ci.yaml")).unwrap(), document);
+}
+
+#[test]
 fn a_file_with_more_than_the_document_is_not_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let (document, _) = succeed(dir.path(), &["keys", "new", "--name=ci", "--data-dir=data"]);

@@ -90,7 +90,7 @@ pub(crate) struct KeyArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct RootArgs {
-    /// The data directory of a node, where its root key is; it is made if it is not there.
+    /// The data directory of a node, where its root key is. `keys new` makes both if they are not there, and says so.
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// The file with the root key, `root.key` of a data directory.
