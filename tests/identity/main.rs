@@ -24,5 +24,6 @@ mod page;
 mod provider;
 mod sessions;
 mod site;
+mod streams;
 mod tokens;
 mod workloads;

@@ -60,6 +60,17 @@ impl Session<'_> {
         self.post(token, &json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params }))
     }
 
+    /// Calls it, and asks to be told of its progress.
+    pub(crate) fn call_telling(&self, token: &str) -> anyhow::Result<client::Answer> {
+        let params = json!({ "name": "now", "arguments": {}, "_meta": { "progressToken": "p" } });
+        self.post(token, &json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params }))
+    }
+
+    /// Reads what is told without being asked for.
+    pub(crate) fn listen(&self, token: &str) -> anyhow::Result<client::Answer> {
+        self.send(token, "GET", "")
+    }
+
     /// Calls it, and expects its text.
     pub(crate) fn check_call(&self, token: &str) -> anyhow::Result<()> {
         let message = self.call(token)?.message()?;

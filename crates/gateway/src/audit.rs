@@ -74,6 +74,20 @@ pub(crate) fn unknown(accepted: &Accepted, error: &authenticate::Error) {
     }));
 }
 
+/// Tells of a stream whose caller may not go on. What is refused is recorded when the client comes again.
+pub(crate) fn stream_refused(
+    services: &Services,
+    listener: &ResourceName,
+    peer: SocketAddr,
+    reason: &'static str,
+    over: &dyn std::fmt::Display,
+) {
+    services.metrics.rejected("stream", reason);
+    if admits(services) {
+        tracing::info!(%listener, %peer, reason, %over, "the stream of a caller ends");
+    }
+}
+
 /// Tells of a client whose certificate was refused in its handshake, or who had none and needs one.
 pub(crate) fn certificate_refused(services: &Services, listener: &ResourceName, peer: SocketAddr, refusal: &Refusal) {
     let reason = refusal.reason();

@@ -18,19 +18,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use quorate_config::Requires;
-use quorate_identity::{Issuers, Presented, Refused, Verified, api_key};
+use quorate_identity::{Issuers, Presented, Refused, Verified, Why, api_key};
 use quorate_runtime::clock;
 use quorate_telemetry::{Metrics, TenantMetrics};
 use quorate_tls::{PeerIdentity, SpiffeId, TrustDomain};
-use quorate_types::{Code, Principal, PrincipalDigest, TenantId, Timestamp};
+use quorate_types::{Code, Principal, PrincipalDigest, ResourceName, TenantId, Timestamp};
 
 use crate::authorize;
 use crate::callers::{Callers, Proofs};
 use crate::credentials::{self, Shown};
 use crate::judge::{Judge, Rights};
-use crate::listener::Accepted;
+use crate::listener::{Accepted, Connection};
 use crate::named::Named;
 use crate::protected;
+use crate::snapshot::Snapshot;
 
 pub use quorate_config::identity::DEVELOPMENT_AGENT;
 
@@ -84,6 +85,14 @@ pub struct Unknown {
 pub struct Authenticated {
     accepted: Accepted,
     caller: Caller,
+}
+
+/// Where a caller is met.
+#[derive(Clone, Copy)]
+pub(crate) struct Met<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) connection: &'a Connection,
+    pub(crate) toolset: &'a ResourceName,
 }
 
 /// Nobody could be identified. The text is for the operator; a caller is told [`Error::told`].
@@ -210,6 +219,21 @@ impl Error {
         }
     }
 
+    /// Whether nobody can judge for the moment.
+    pub(crate) fn is_unjudged(&self) -> bool {
+        matches!(self, Self::Token(refused) if refused.code() == Code::Unavailable)
+    }
+
+    /// Whether what was shown was good until its end. Of a token that an issuer is asked about only the issuer knows.
+    pub(crate) fn is_end(&self) -> bool {
+        match self {
+            Self::Certificate(refusal) => refusal.reason() == "expired",
+            Self::Key { refused, .. } => *refused == api_key::Refused::Expired,
+            Self::Token(refused) => matches!(refused.why, Why::Expired | Why::TooOld | Why::Inactive),
+            _ => false,
+        }
+    }
+
     /// Whether the caller showed something that is refused.
     #[must_use]
     pub const fn is_about_credentials(&self) -> bool {
@@ -251,7 +275,7 @@ impl Identities {
     }
 
     /// The development identity, where this connection has it.
-    pub(crate) fn development(&self, connection: &crate::listener::Connection) -> Option<&Caller> {
+    pub(crate) fn development(&self, connection: &Connection) -> Option<&Caller> {
         let is_local = connection.local.ip().is_loopback() && connection.peer.ip().is_loopback();
         self.development.as_ref().filter(|_| is_local)
     }
@@ -292,31 +316,90 @@ pub async fn verify(accepted: Accepted) -> Result<Authenticated, Box<Unknown>> {
 }
 
 async fn caller(accepted: &Accepted) -> Result<Caller, Error> {
-    let identities = &accepted.snapshot().identities;
-    let caller = match identities.development(accepted.connection()) {
-        Some(caller) => caller.clone(),
-        None => identify(accepted, identities).await?,
-    };
-    check_required(accepted, &caller)?;
-    Ok(caller)
+    let (snapshot, connection) = (accepted.snapshot(), accepted.connection());
+    let met = Met { snapshot, connection, toolset: accepted.toolset().name() };
+    let shown = || Ok(Shown::read(accepted.head())?);
+    // A request without a host cannot be for a resource, and no token is for nothing.
+    met.caller(shown, || protected::resource(accepted).unwrap_or_default()).await
 }
 
-/// Identifies a caller by what it shows.
-async fn identify(accepted: &Accepted, identities: &Identities) -> Result<Caller, Error> {
-    let shown = Shown::read(accepted.head())?;
-    let now = clock::now();
-    let certificate = certificate(accepted, identities, now)?;
-    if shown.is_nothing() && certificate.is_none() {
-        return Err(if identities.are_none() { Error::NoSource } else { Error::NoCredentials });
+// === impl Met ===
+
+impl Met<'_> {
+    /// Identifies a caller again by what it showed before, for `resource`.
+    ///
+    /// # Errors
+    /// [`Error`] says why it is not known any more.
+    pub(crate) async fn again(self, shown: Shown<'_>, resource: &str) -> Result<Caller, Error> {
+        self.caller(|| Ok(shown), || resource.to_owned()).await
     }
-    let key = shown.key.map(|key| lookup(&identities.keys, key, now)).transpose()?;
-    let token = match shown.token {
-        Some(token) => Some(check_token(accepted, identities, token, now).await?),
-        None => None,
-    };
-    let proofs = Proofs { certificate, key, token };
-    let (judge, metrics) = (accepted.snapshot().judge(), &accepted.snapshot().services.metrics);
-    identities.callers.get(&proofs, || Ok(Caller::new(compose(&proofs)?, judge, metrics).by(&proofs)))
+
+    async fn caller<'s>(
+        self,
+        shown: impl FnOnce() -> Result<Shown<'s>, Error>,
+        resource: impl FnOnce() -> String,
+    ) -> Result<Caller, Error> {
+        let caller = match self.snapshot.identities.development(self.connection) {
+            Some(caller) => caller.clone(),
+            None => self.identify(shown()?, resource).await?,
+        };
+        self.check_required(&caller)?;
+        Ok(caller)
+    }
+
+    /// Identifies a caller by what it shows.
+    async fn identify(self, shown: Shown<'_>, resource: impl FnOnce() -> String) -> Result<Caller, Error> {
+        let identities = &self.snapshot.identities;
+        let now = clock::now();
+        let certificate = self.certificate(now)?;
+        if shown.is_nothing() && certificate.is_none() {
+            return Err(if identities.are_none() { Error::NoSource } else { Error::NoCredentials });
+        }
+        let key = shown.key.map(|key| lookup(&identities.keys, key, now)).transpose()?;
+        let token = match shown.token {
+            Some(token) => Some(self.check_token(token, &resource(), now).await?),
+            None => None,
+        };
+        let proofs = Proofs { certificate, key, token };
+        let (judge, metrics) = (self.snapshot.judge(), &self.snapshot.services.metrics);
+        identities.callers.get(&proofs, || Ok(Caller::new(compose(&proofs)?, judge, metrics).by(&proofs)))
+    }
+
+    /// Checks a token, which has to be for this toolset.
+    async fn check_token(self, token: &str, resource: &str, now: Timestamp) -> Result<Arc<Verified>, Error> {
+        let certificate = self.connection.certificate.as_ref().map(|identity| identity.thumbprint());
+        let presented = Presented { token, resource, certificate, now };
+        Ok(self.snapshot.identities.issuers.verify(presented).await?)
+    }
+
+    /// The agent that the connection's certificate is of, and its tenant.
+    fn certificate(self, now: Timestamp) -> Result<Option<(Arc<PeerIdentity>, TenantId)>, Error> {
+        let Some(identity) = &self.connection.certificate else { return Ok(None) };
+        identity.still_trusted(now).map_err(Error::Certificate)?;
+        let tenant = self.snapshot.identities.domains.get(identity.id().trust_domain());
+        let tenant = tenant.ok_or_else(|| Error::Domain(identity.id().clone()))?;
+        Ok(Some((Arc::clone(identity), tenant.clone())))
+    }
+
+    /// Checks that the parts of a principal are known that the listener and the toolset require.
+    fn check_required(self, caller: &Caller) -> Result<(), Error> {
+        let Self { snapshot, connection, toolset } = self;
+        let principal = &caller.principal;
+        let required = |by, missing| Err(Error::Required { by, missing, named: caller.named.clone() });
+        let listener = snapshot.listener(&connection.listener).map(|listener| listener.config.requires);
+        if let Some(missing) = missing(listener.unwrap_or_default(), principal) {
+            return required(format!("listener `{}`", connection.listener), missing);
+        }
+        // A toolset of another tenant demands nothing: it does not exist, as the next stage says.
+        let is_elsewhere = || {
+            let table = snapshot.toolsets.get(toolset);
+            table.is_some_and(|table| authorize::is_elsewhere(snapshot, table, caller))
+        };
+        match missing(snapshot.demands(toolset).access.requires, principal).filter(|_| !is_elsewhere()) {
+            Some(missing) => required(format!("toolset `{toolset}`"), missing),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Looks an API key up.
@@ -331,33 +414,6 @@ fn lookup<'a>(keys: &'a api_key::Keys, presented: &str, now: Timestamp) -> Resul
         };
         Error::Key { refused, named }
     })
-}
-
-/// Checks a token, which has to be for this toolset.
-async fn check_token(
-    accepted: &Accepted,
-    identities: &Identities,
-    token: &str,
-    now: Timestamp,
-) -> Result<Arc<Verified>, Error> {
-    let certificate = accepted.connection().certificate.as_ref().map(|identity| identity.thumbprint());
-    // A request without a host cannot be for a resource, and no token is for nothing.
-    let resource = protected::resource(accepted).unwrap_or_default();
-    let presented = Presented { token, resource: &resource, certificate, now };
-    Ok(identities.issuers.verify(presented).await?)
-}
-
-/// The agent that the connection's certificate is of, and its tenant.
-fn certificate(
-    accepted: &Accepted,
-    identities: &Identities,
-    now: Timestamp,
-) -> Result<Option<(Arc<PeerIdentity>, TenantId)>, Error> {
-    let Some(identity) = &accepted.connection().certificate else { return Ok(None) };
-    identity.still_trusted(now).map_err(Error::Certificate)?;
-    let tenant =
-        identities.domains.get(identity.id().trust_domain()).ok_or_else(|| Error::Domain(identity.id().clone()))?;
-    Ok(Some((Arc::clone(identity), tenant.clone())))
 }
 
 /// Makes one principal of what was proven.
@@ -394,24 +450,8 @@ fn compose(proofs: &Proofs<'_>) -> Result<Principal, Error> {
     }
 }
 
-/// Checks that the parts of a principal are known that the listener and the toolset require.
-fn check_required(accepted: &Accepted, caller: &Caller) -> Result<(), Error> {
-    let principal = &caller.principal;
-    let required = |by, missing| Err(Error::Required { by, missing, named: caller.named.clone() });
-    let listener = accepted.listener().map(|listener| listener.config.requires).unwrap_or_default();
-    if let Some(missing) = missing(listener, principal) {
-        return required(format!("listener `{}`", accepted.connection().listener), missing);
-    }
-    // A toolset of another tenant demands nothing: it does not exist, as the next stage says.
-    match missing(accepted.demands().access.requires, principal).filter(|_| !authorize::is_elsewhere(accepted, caller))
-    {
-        Some(missing) => required(format!("toolset `{}`", accepted.toolset().name()), missing),
-        None => Ok(()),
-    }
-}
-
 /// The part of a principal that is required and that this one does not have.
-fn missing(requires: Requires, principal: &Principal) -> Option<&'static str> {
+pub(crate) fn missing(requires: Requires, principal: &Principal) -> Option<&'static str> {
     match principal {
         Principal { agent: None, .. } if requires.agent => Some("an agent"),
         Principal { user: None, .. } if requires.user => Some("a user"),

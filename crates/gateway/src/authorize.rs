@@ -20,19 +20,20 @@ use quorate_mcp::{Call, Era, Fault, ListKind, Reference, Rejected, Version};
 pub use quorate_policy::Action;
 use quorate_policy::{Decision, Denial, Item, Named, Resource, Verdict};
 use quorate_runtime::backend;
-use quorate_types::ResourceName;
+use quorate_types::{Principal, ResourceName};
 
 use crate::ask::Asked;
 use crate::audit;
-use crate::authenticate::{Authenticated, Caller};
+use crate::authenticate::{self, Authenticated, Caller};
 use crate::classify::{Classified, Request, Work};
 use crate::judge::{Judge, Rights};
-use crate::listener::{Accepted, Endpoint};
+use crate::listener::Endpoint;
 use crate::located::Located;
 use crate::protected::{self, Challenge};
 use crate::resolve::{self, Resolved};
-use crate::snapshot::ToolsetTable;
+use crate::snapshot::{Snapshot, ToolsetTable};
 use crate::tasks::Task;
+use crate::toolset::Toolset;
 
 /// A server's request to a client that policy allows.
 pub(crate) struct PermittedAsk<'a> {
@@ -386,22 +387,23 @@ impl<'a> Visit<'a> {
 /// [`Error::Elsewhere`] for a toolset of another tenant.
 pub fn wall(authenticated: &Authenticated) -> Result<(), Error> {
     let (accepted, caller) = (authenticated.accepted(), authenticated.caller());
-    if !is_elsewhere(accepted, caller) {
+    let (snapshot, toolset) = (accepted.snapshot(), accepted.toolset());
+    if !is_elsewhere(snapshot, toolset, caller) {
         return Ok(());
     }
-    let toolset = accepted.toolset().of_principal(caller.digest);
-    audit::walled(accepted, caller, &entrance(toolset), &decide_entry(accepted, caller));
-    Err(Error::Elsewhere(toolset.name.to_string()))
+    let table = toolset.of_principal(caller.digest);
+    audit::walled(accepted, caller, &entrance(table), &decide_entry(snapshot, toolset, caller));
+    Err(Error::Elsewhere(table.name.to_string()))
 }
 
-/// Tells whether the toolset of a request belongs to another tenant than its caller.
-pub(crate) fn is_elsewhere(accepted: &Accepted, caller: &Caller) -> bool {
-    matches!(decide_entry(accepted, caller).verdict, Verdict::Deny(Denial::OtherTenant))
+/// Tells whether a toolset belongs to another tenant than a caller.
+pub(crate) fn is_elsewhere(snapshot: &Snapshot, toolset: &Toolset, caller: &Caller) -> bool {
+    matches!(decide_entry(snapshot, toolset, caller).verdict, Verdict::Deny(Denial::OtherTenant))
 }
 
-fn decide_entry(accepted: &Accepted, caller: &Caller) -> std::sync::Arc<Decision> {
-    let toolset = accepted.toolset().of_principal(caller.digest);
-    accepted.snapshot().judge().decide(&caller.rights, Action::Connect, entrance(toolset), None)
+fn decide_entry(snapshot: &Snapshot, toolset: &Toolset, caller: &Caller) -> std::sync::Arc<Decision> {
+    let table = toolset.of_principal(caller.digest);
+    snapshot.judge().decide(&caller.rights, Action::Connect, entrance(table), None)
 }
 
 fn entrance(toolset: &ToolsetTable) -> Resource<'_> {
@@ -450,7 +452,16 @@ pub(crate) fn decide_ask(asked: Asked<'_>) -> Result<PermittedAsk<'_>, Denied> {
     }
 }
 
-/// Tells whether a caller with these rights may be a client of a toolset.
+/// Tells whether somebody who was let in may be a client of a toolset by `snapshot`, too: by what the toolset demands of
+/// everybody, and by policy.
+pub(crate) fn may_stay(snapshot: &Snapshot, principal: &Principal, toolset: &ToolsetTable) -> bool {
+    let (judge, access) = (snapshot.judge(), &snapshot.demands(&toolset.name).access);
+    let has_scopes = judge.allows_all() || access.scopes.is_subset(&principal.scopes);
+    let is_complete = authenticate::missing(access.requires, principal).is_none();
+    has_scopes && is_complete && may_connect(judge, &judge.rights(principal), toolset)
+}
+
+/// Tells whether a caller with these rights may be a client of a toolset, as far as policy goes.
 pub(crate) fn may_connect(judge: &Judge, rights: &Rights, toolset: &ToolsetTable) -> bool {
     judge.decide(rights, Action::Connect, entrance(toolset), None).verdict.is_allowed()
 }

@@ -18,6 +18,8 @@ pub mod classify;
 pub mod credentials;
 pub mod dispatch;
 mod fetch;
+#[cfg(test)]
+mod ground;
 pub mod handle;
 mod hearing;
 pub mod held;
@@ -34,6 +36,7 @@ pub mod resolve;
 pub mod respond;
 pub mod route;
 pub mod snapshot;
+pub mod standing;
 mod stdio;
 pub mod survey;
 pub mod tasks;

@@ -44,7 +44,7 @@ use crate::toolset::Toolset;
 mod apis;
 mod credentials;
 mod endpoints;
-mod identities;
+pub(crate) mod identities;
 mod keys;
 mod listeners;
 mod sessions;
@@ -170,7 +170,6 @@ struct Access {
     identities: Identities,
     judge: Arc<Judge>,
     superseded: CancellationToken,
-    reidentified: CancellationToken,
     demands: HashMap<ResourceName, Demands>,
 }
 
@@ -229,6 +228,7 @@ impl Gateway {
             tracer: config.tracer,
             toolsets: ArcSwap::default(),
             judge: ArcSwap::from_pointee(Judge::new(Policies::deny_all())),
+            present: OnceLock::new(),
             audit: config.audit,
             tasks: Owners::default(),
             throttle: Throttle::default(),
@@ -240,11 +240,13 @@ impl Gateway {
             identities: identities::none(),
             judge: services.judge.load_full(),
             superseded: CancellationToken::new(),
-            reidentified: CancellationToken::new(),
             demands: HashMap::new(),
             listeners: HashMap::new(),
             toolsets: HashMap::new(),
         };
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+        // Nothing else has these services yet.
+        let _is_first = services.present.set(Arc::downgrade(&snapshot));
         let shared = Shared {
             services,
             development: config.development,
@@ -255,7 +257,7 @@ impl Gateway {
             drain_timeout: config.drain_timeout,
             guard: config.guard,
             node,
-            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            snapshot,
             running: Mutex::new(Running::default()),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -278,16 +280,9 @@ impl Gateway {
         // The last that can fail: what is started here has no work before the snapshot below is in force.
         self.begin(&running, &backends, &ingresses).await?;
         let has_same_rules = rules(&running.resources) == rules(resources);
-        let has_same_credentials = credentials_of(&running.resources) == credentials_of(resources);
         let present = self.shared.snapshot.load_full();
-        let kept = |is_same, token: &CancellationToken| if is_same { token.clone() } else { CancellationToken::new() };
-        let access = Access {
-            demands: identities::demands(resources, &judge),
-            identities,
-            judge,
-            superseded: kept(has_same_rules, &present.superseded),
-            reidentified: kept(has_same_credentials, &present.reidentified),
-        };
+        let superseded = if has_same_rules { present.superseded.clone() } else { CancellationToken::new() };
+        let access = Access { demands: identities::demands(resources, &judge), identities, judge, superseded };
         let snapshot = self.snapshot(resources, access, &ingresses, &toolsets);
         self.shared.services.toolsets.store(Arc::new(snapshot.toolsets.clone()));
         self.shared.services.judge.store(Arc::clone(&snapshot.judge));
@@ -304,9 +299,6 @@ impl Gateway {
         self.retire(&before, &running).await;
         if !has_same_rules {
             present.superseded.cancel();
-        }
-        if !has_same_credentials {
-            present.reidentified.cancel();
         }
         let change = Change::of(&before, &running, !has_same_rules);
         // Whoever asks what runs need not wait for it.
@@ -434,7 +426,6 @@ impl Gateway {
             identities: access.identities,
             judge: access.judge,
             superseded: access.superseded,
-            reidentified: access.reidentified,
             demands: access.demands,
             listeners: ingresses.iter().map(table).collect(),
             toolsets: toolsets.iter().map(|(name, (_, table))| (name.clone(), Arc::clone(table))).collect(),
@@ -566,11 +557,6 @@ impl Gateway {
 /// Whether a listener goes on among others.
 fn goes_on(name: &ResourceName, listener: &RunningListener, others: &HashMap<ResourceName, RunningListener>) -> bool {
     others.get(name).is_some_and(|other| other.ingress.is_same(&listener.ingress))
-}
-
-/// By what callers are known.
-fn credentials_of(resources: &ResourceSet) -> (&[Issuer], &[Arc<ApiKey>]) {
-    (resources.issuers(), resources.api_keys())
 }
 
 /// What says who is known, and what they may do.

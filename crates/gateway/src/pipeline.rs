@@ -180,7 +180,7 @@ async fn batch(items: Vec<Result<Classified, quorate_mcp::Rejected>>, trace: &Tr
         let is_request = id_of(classified.work()).is_some();
         match one(classified, trace, started).await {
             Ok(Dispatched::Json { body, .. }) => Some(vec_event(body)),
-            Ok(Dispatched::Connected { connection, .. }) => Some(connection.boxed()),
+            Ok(Dispatched::Connected { connection, standing }) => Some(standing.bound(connection).boxed()),
             Ok(Dispatched::Accepted) => None,
             Ok(_) => Some(stream::empty().boxed()),
             // What asks for no answer gets none, also where it is refused.

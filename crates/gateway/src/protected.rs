@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Uri, request};
 use quorate_config::Access;
 use serde_json::json;
 
-use crate::listener::{self, Accepted, Connection, DEFAULT_TOOLSET, Endpoint};
+use crate::listener::{self, Accepted, AcceptedHead, Connection, DEFAULT_TOOLSET, Endpoint};
 use crate::snapshot::{ListenerTable, Snapshot};
 
 /// Where metadata of protected resources is (RFC 9728 §3).
@@ -146,6 +146,12 @@ pub(crate) fn resource(accepted: &Accepted) -> Option<String> {
     let head = accepted.head();
     let base = base(accepted.listener()?, accepted.connection(), &head.uri, &head.headers)?;
     Some(base + &path(accepted.endpoint(), accepted.toolset().name().as_str()))
+}
+
+/// The same of a request whose body has been taken.
+pub(crate) fn resource_of(accepted: &AcceptedHead) -> Option<String> {
+    let site = accepted.site();
+    Some(site.base? + &path(site.endpoint, site.toolset))
 }
 
 /// The path of a toolset at an endpoint.

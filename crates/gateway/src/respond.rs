@@ -5,7 +5,7 @@
 //! stage and reason. Texts are for the people who operate the client: they say what is allowed.
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, ORIGIN,
@@ -21,7 +21,7 @@ use quorate_session::Rejection;
 use quorate_telemetry::Metrics;
 use quorate_types::Code;
 
-use crate::dispatch::{Dispatched, Ending};
+use crate::dispatch::Dispatched;
 use crate::protected::{self, Challenge, Public};
 use crate::{admit, authenticate, authorize, classify, dispatch, listener};
 
@@ -86,13 +86,13 @@ pub fn write(dispatched: Dispatched) -> Response<ResponseBody> {
             }
             response
         }
-        Dispatched::Connected { connection, ends } => {
-            events(sse::Events::stream(until(connection, ends), sse::KEEP_ALIVE))
+        Dispatched::Connected { connection, standing } => {
+            events(sse::Events::stream(standing.bound(connection), sse::KEEP_ALIVE))
         }
-        Dispatched::ConnectedSse { endpoint, connection, ends } => {
+        Dispatched::ConnectedSse { endpoint, connection, standing } => {
             let name = sse::Line::new("endpoint").expect("the word is one line");
             let first = sse::Event::new(endpoint.into_bytes()).with_name(name);
-            let all = stream::once(std::future::ready(first)).chain(until(connection, ends));
+            let all = stream::once(std::future::ready(first)).chain(standing.bound(connection));
             events(sse::Events::stream(all, sse::KEEP_ALIVE))
         }
         Dispatched::Events(body) => events(body),
@@ -100,19 +100,6 @@ pub fn write(dispatched: Dispatched) -> Response<ResponseBody> {
         Dispatched::Accepted => empty(StatusCode::ACCEPTED),
         Dispatched::Ended => empty(StatusCode::OK),
     }
-}
-
-/// A stream that ends with what let it be opened.
-fn until<S>(stream: S, ends: Option<Ending>) -> impl Stream<Item = S::Item> + Send
-where
-    S: Stream + Send,
-{
-    stream.take_until(async move {
-        match ends {
-            Some(ends) => ends.come().await,
-            None => std::future::pending().await,
-        }
-    })
 }
 
 /// Writes the response of a refused request, and counts it.

@@ -5,7 +5,7 @@
 //! backends and the cached lists of toolsets. That the node drains is told by its services.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
 use quorate_audit::Audit;
@@ -42,6 +42,9 @@ pub struct Services {
     pub toolsets: ArcSwap<HashMap<ResourceName, Arc<Toolset>>>,
     /// The present policies, for the same.
     pub judge: ArcSwap<Judge>,
+    /// Where the present snapshot is, for the same; set once, when the node starts. Weak, because every snapshot has
+    /// these services.
+    pub(crate) present: OnceLock<Weak<ArcSwap<Snapshot>>>,
     /// Where refused callers and changes are recorded.
     pub audit: Audit,
     /// Who began which task.
@@ -61,10 +64,9 @@ pub struct Snapshot {
     pub identities: Identities,
     /// What is allowed.
     pub(crate) judge: Arc<Judge>,
-    /// Is cancelled when other policies or identities hold: streams of those who were allowed by these end then.
+    /// Is cancelled when other rules say who is known and may do what: streams that were opened by these end then, or are
+    /// judged anew.
     pub(crate) superseded: CancellationToken,
-    /// Is cancelled when other issuers or keys hold: streams of sessions end then, and whoever is still known comes again.
-    pub(crate) reidentified: CancellationToken,
     /// What toolsets demand of their callers.
     pub(crate) demands: HashMap<ResourceName, Demands>,
     pub(crate) listeners: HashMap<ResourceName, ListenerTable>,
@@ -112,6 +114,11 @@ impl Services {
     #[must_use]
     pub fn toolset(&self, name: &ResourceName) -> Option<Arc<Toolset>> {
         self.toolsets.load().get(name).cloned()
+    }
+
+    /// Returns the present snapshot; none when the node is gone.
+    pub(crate) fn present(&self) -> Option<Arc<Snapshot>> {
+        Some(self.present.get()?.upgrade()?.load_full())
     }
 }
 

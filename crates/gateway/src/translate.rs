@@ -248,6 +248,7 @@ mod tests {
             tracer: Tracer::disabled(),
             toolsets: ArcSwap::default(),
             judge: ArcSwap::from_pointee(Judge::new(Policies::allow_all())),
+            present: OnceLock::new(),
             audit: Audit::disabled(),
             tasks: Owners::default(),
             throttle: Throttle::default(),

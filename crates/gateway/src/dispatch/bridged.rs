@@ -31,7 +31,7 @@ use quorate_session::{CallKey, Event, Purpose};
 use quorate_telemetry::{Outcome, Trace};
 
 use self::reader::{Next, Reader};
-use super::{Dispatched, Error, Operation, begin, modern, rejected};
+use super::{Dispatched, Error, Operation, begin, modern, rejected, while_standing};
 use crate::ask::MESSAGE_LIMITS;
 use crate::behalf::{self, Behalf};
 use crate::classify::Request;
@@ -57,7 +57,10 @@ pub(super) async fn send(
     mut operation: Operation,
 ) -> Result<Dispatched, Error> {
     match (Opening { request, call, server, held, trace }).open(frame).await {
-        Ok(opened) => Ok(answer(request, Reader::new(opened, operation)).await),
+        Ok(opened) => {
+            let id = opened.client.id.clone();
+            Ok(answer(request, &id, Reader::new(opened, operation)).await)
+        }
         Err(error) => {
             operation.end(Outcome::Failed(error.class()));
             Err(error)
@@ -104,7 +107,7 @@ pub(super) async fn ask(
 }
 
 /// Answers in JSON while nothing but the answer has to be said, else with a stream.
-async fn answer(request: &Request, reader: Reader) -> Dispatched {
+async fn answer(request: &Request, id: &Id, reader: Reader) -> Dispatched {
     let mut messages = Box::pin(stream::unfold(Some(reader), |reader| async move {
         let mut reader = reader?;
         match reader.next().await {
@@ -120,9 +123,9 @@ async fn answer(request: &Request, reader: Reader) -> Dispatched {
         }
         Ok(Some(first)) => {
             let all = stream::once(std::future::ready(first)).chain(messages);
-            Dispatched::Events(sse::Events::stream(all.map(event), sse::KEEP_ALIVE))
+            while_standing(request, id, all.map(event))
         }
-        Ok(None) | Err(_) => Dispatched::Events(sse::Events::stream(messages.map(event), sse::KEEP_ALIVE)),
+        Ok(None) | Err(_) => while_standing(request, id, messages.map(event)),
     }
 }
 

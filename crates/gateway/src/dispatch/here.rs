@@ -29,13 +29,14 @@ use quorate_session::{Delivery, EndReason};
 use quorate_telemetry::{Outcome, Throttle};
 use quorate_types::ResourceName;
 
-use super::{Dispatched, Error, Operation, ending, metrics, rejected};
+use super::{Dispatched, Error, Operation, metrics, rejected};
 use crate::authorize::Gate;
 use crate::behalf::{self, Behalf};
 use crate::classify::Request;
 use crate::fetch::Fetcher;
 use crate::resolve::{PROBE_PATIENCE, probed, view};
 use crate::snapshot::ToolsetTable;
+use crate::standing::{Cut, Standing};
 use crate::translate::Translator;
 
 /// How long what `server/discover` says may be believed: servers come and go by configuration.
@@ -73,7 +74,8 @@ pub(super) async fn open_sse(request: &Arc<Request>) -> Result<Dispatched, Error
     let connection = session.attach(None).await.map_err(|refused| Error::Session { id: None, refused })?;
     let path = request.accepted.head.uri.path();
     let endpoint = format!("{path}?sessionId={}", session.id());
-    Ok(Dispatched::ConnectedSse { endpoint, connection, ends: ending(request) })
+    let standing = Standing::of(request, Cut::Resumed);
+    Ok(Dispatched::ConnectedSse { endpoint, connection, standing })
 }
 
 /// Ends a session.

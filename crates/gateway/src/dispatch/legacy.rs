@@ -15,13 +15,13 @@ use quorate_mcp::error::InvalidRequest;
 use quorate_mcp::{Call, Era, Fault, ListKind, Operation as Asked, Rejected, Version};
 use quorate_runtime::backend;
 use quorate_runtime::listing::Audience;
-use quorate_runtime::session::{self, Outgoing, PRIME_AFTER, Refused, Reply, Terms, Tool, severity};
+use quorate_runtime::session::{self, Connection, Outgoing, PRIME_AFTER, Refused, Reply, Terms, Tool, severity};
 use quorate_session::{Answer, Audience as To, Event, EventId, Purpose};
 use quorate_telemetry::{Outcome, Throttle, Trace};
 use quorate_types::ResourceName;
 
 use super::turn::InVain;
-use super::{Dispatched, Error, Operation, begin, ending, find, here, metrics, rejected};
+use super::{Dispatched, Error, Operation, begin, find, here, metrics, rejected};
 use crate::authorize::Gate;
 use crate::classify::Request;
 use crate::fetch::{Fetcher, ListedTask};
@@ -29,6 +29,7 @@ use crate::held::Held;
 use crate::listener::Endpoint;
 use crate::resolve::holder;
 use crate::route::Target;
+use crate::standing::{Cut, Standing};
 
 /// Servers that are asked for their tasks, and pages of each: a list of tasks is for people.
 const TASK_PAGES_MAX: usize = 16;
@@ -95,7 +96,8 @@ pub(super) async fn listen(
         metrics(request).resumption(if attached.is_ok() { "resumed" } else { "refused" });
     }
     let connection = attached.map_err(|refused| Error::Session { id: None, refused })?;
-    Ok(Dispatched::Connected { connection, ends: ending(request) })
+    let standing = Standing::of(request, Cut::Resumed);
+    Ok(Dispatched::Connected { connection, standing })
 }
 
 /// Hands a notification or an answer of the client to its session.
@@ -191,10 +193,16 @@ impl Message<'_> {
         let refused = |refused| self.refused(call.id(), refused);
         Ok(match reply.map_err(refused)? {
             Reply::Json(body) => Dispatched::Json { status: StatusCode::OK, body },
-            Reply::Stream(connection) => Dispatched::Connected { connection, ends: None },
+            Reply::Stream(connection) => self.stream(connection),
             Reply::Nothing => Dispatched::Nothing,
             Reply::Elsewhere => Dispatched::Accepted,
         })
+    }
+
+    /// Answers with the stream of a call.
+    fn stream(&self, connection: Connection) -> Dispatched {
+        let standing = Standing::of(self.request, Cut::of_call(self.session));
+        Dispatched::Connected { connection, standing }
     }
 
     fn outgoing(&self, call: &Call, frame: Frame, server: Option<backend::Handle>, purpose: Purpose) -> Outgoing {
@@ -249,7 +257,7 @@ impl Message<'_> {
                     in_vain.refused(&answer);
                 }
                 // One that takes its time streams, and is then the one that answers.
-                Ok(Reply::Stream(connection)) => return Ok(Dispatched::Connected { connection, ends: None }),
+                Ok(Reply::Stream(connection)) => return Ok(self.stream(connection)),
                 Ok(Reply::Nothing | Reply::Elsewhere) => return Ok(Dispatched::Nothing),
                 Err(refused) => return Err(self.refused(call.id(), refused)),
             }

@@ -203,7 +203,7 @@ fn events(listening: Listening, notices: Notices) -> impl Stream<Item = sse::Eve
         let ends = ending(&listening.request);
         let expired = async move {
             match ends {
-                Some(ends) => ends.come().await,
+                Some(ends) => tokio::time::sleep_until(ends).await,
                 None => std::future::pending().await,
             }
         };

@@ -25,16 +25,15 @@ use quorate_http::sse;
 use quorate_jsonrpc::Id;
 use quorate_mcp::{Call, Era, Fault, Rejected, Version};
 use quorate_runtime::session::{Connection, Refused, Terms};
-use quorate_runtime::shard;
-use quorate_runtime::{backend, clock};
+use quorate_runtime::{backend, clock, shard};
 use quorate_telemetry::{Method, Metrics, Outcome, Revision, Trace};
 use quorate_types::Code;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::sync::CancellationToken;
 
 use crate::classify::{Request, Work};
 use crate::held::Held;
 use crate::inspect::Inspected;
+use crate::standing::{Cut, Standing};
 
 /// An answer that has begun.
 pub enum Dispatched {
@@ -56,8 +55,8 @@ pub enum Dispatched {
     Connected {
         /// The stream.
         connection: Connection,
-        /// What ends it at the latest: its client comes again, with credentials that hold.
-        ends: Option<Ending>,
+        /// What it ends with: its client comes again, with credentials that hold.
+        standing: Box<Standing>,
     },
     /// The stream of an HTTP+SSE session, which begins with the address to post to.
     ConnectedSse {
@@ -65,8 +64,8 @@ pub enum Dispatched {
         endpoint: String,
         /// The stream.
         connection: Connection,
-        /// What ends it at the latest.
-        ends: Option<Ending>,
+        /// What it ends with.
+        standing: Box<Standing>,
     },
     /// A stream of a stateless request.
     Events(sse::Events),
@@ -97,14 +96,6 @@ pub enum Error {
     },
 }
 
-/// The end of what a caller showed.
-pub struct Ending {
-    /// When it ends by itself.
-    at: Option<tokio::time::Instant>,
-    /// Is cancelled when other issuers or keys hold.
-    reidentified: CancellationToken,
-}
-
 /// Measures one operation from its beginning to the end of its answer.
 pub(crate) struct Operation {
     /// Where it is recorded; nowhere, where it is a part of another one.
@@ -127,18 +118,6 @@ impl Error {
             Self::Open(shard::Error::Spawn { .. }) => Code::Internal,
             Self::Session { refused: Refused::Gone(_), .. } => Code::NotFound,
             Self::Session { refused: Refused::Rejected(rejection), .. } => rejection.code(),
-        }
-    }
-}
-
-// === impl Ending ===
-
-impl Ending {
-    /// Waits until it has come.
-    pub(crate) async fn come(self) {
-        match self.at {
-            Some(at) => drop(tokio::time::timeout_at(at, self.reidentified.cancelled()).await),
-            None => self.reidentified.cancelled().await,
         }
     }
 }
@@ -203,11 +182,20 @@ impl Request {
     }
 }
 
-/// The end of the streams of this caller: with what it showed, by time or because that is taken no more.
-fn ending(request: &Request) -> Option<Ending> {
-    let left = request.caller().ends.map(|ends| ends.since(clock::now()));
-    let at = left.and_then(|left| tokio::time::Instant::now().checked_add(left));
-    Some(Ending { at, reidentified: request.snapshot().reidentified.clone() })
+/// When a stream of this caller ends at the latest: with what it showed.
+fn ending(request: &Request) -> Option<tokio::time::Instant> {
+    let left = request.caller().ends?.since(clock::now());
+    tokio::time::Instant::now().checked_add(left)
+}
+
+/// A stream of a call that ends with an error when its caller may not go on.
+fn while_standing<S>(request: &Request, id: &Id, events: S) -> Dispatched
+where
+    S: stream::Stream<Item = sse::Event> + Send + 'static,
+{
+    let last = Fault::Unauthenticated.to_frame(Era::Modern, Some(id));
+    let events = Standing::of(request, Cut::Lost).bound_with(events, last);
+    Dispatched::Events(sse::Events::stream(events, sse::KEEP_ALIVE))
 }
 
 fn rejected(era: Era, id: Option<&Id>, fault: Fault) -> Error {
@@ -221,32 +209,4 @@ fn begin(request: &Request, server: &backend::Handle, held: Option<&Held>) -> Re
 
 fn metrics(request: &Request) -> &Metrics {
     &request.snapshot().services.metrics
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_stream_ends_at_its_time_or_when_others_are_known() {
-        let (hour, soon) = (Duration::from_secs(3600), Duration::from_secs(1));
-        let reidentified = CancellationToken::new();
-        let begun = tokio::time::Instant::now();
-        let ending = |at: Option<Duration>| Ending { at: at.map(|at| begun + at), reidentified: reidentified.clone() };
-
-        ending(Some(soon)).come().await;
-        assert_eq!(begun.elapsed(), soon);
-        for at in [None, Some(hour)] {
-            let early = tokio::time::timeout(soon, ending(at).come()).await;
-            assert!(early.is_err(), "{at:?}: nothing has ended");
-        }
-
-        reidentified.cancel();
-        for at in [None, Some(hour)] {
-            ending(at).come().await;
-        }
-        assert!(begun.elapsed() < hour);
-    }
 }

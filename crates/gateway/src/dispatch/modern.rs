@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, Stream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use quorate_http::sse;
 use quorate_jsonrpc::{Frame, Id, Kind, build, pick};
@@ -27,7 +27,7 @@ use quorate_telemetry::{Outcome, Trace};
 use quorate_types::ResourceName;
 
 use super::turn::InVain;
-use super::{Dispatched, Error, Operation, begin, bridged, find, here, listen, metrics, rejected};
+use super::{Dispatched, Error, Operation, begin, bridged, find, here, listen, metrics, rejected, while_standing};
 use crate::ask::{self, Asker};
 use crate::behalf;
 use crate::classify::Request;
@@ -156,7 +156,7 @@ impl Upstream<'_> {
                 };
                 return match answer {
                     Answer::Json { status, frame } => reader.json(status, frame),
-                    Answer::Stream(frames) => Ok(Dispatched::Events(reader.events(frames))),
+                    Answer::Stream(frames) => Ok(while_standing(self.request, &client_id, reader.events(frames))),
                 };
             }
             Ok(Err(error)) => (error.to_fault(), error.code()),
@@ -309,8 +309,8 @@ impl Reader {
         }
     }
 
-    fn events(self, frames: FrameStream) -> sse::Events {
-        let events = stream::unfold(Some((self, frames)), |state| async move {
+    fn events(self, frames: FrameStream) -> impl Stream<Item = sse::Event> + Send + 'static {
+        stream::unfold(Some((self, frames)), |state| async move {
             let (mut reader, mut frames) = state?;
             let (bytes, last) = match reader.time.clock.wait(true, frames.next()).await {
                 Ok(Some(Ok(item))) => match reader.step(item.frame) {
@@ -330,8 +330,7 @@ impl Reader {
             };
             let event = sse::Event::new(bytes);
             Some((event, (!last).then_some((reader, frames))))
-        });
-        sse::Events::stream(events, sse::KEEP_ALIVE)
+        })
     }
 
     /// Takes one frame; tells whether it was the last.

@@ -192,7 +192,7 @@ pub(super) fn demands(resources: &ResourceSet, judge: &Judge) -> HashMap<Resourc
 }
 
 /// The sources of a node without a configuration.
-pub(super) fn none() -> Identities {
+pub(crate) fn none() -> Identities {
     let issuers = Issuers::new(Vec::new(), Arc::new(Heard)).expect("no issuers are in no other's way");
     let keys = Keys::new(&[], unused()).expect("no keys are in no other's way");
     Identities { development: None, issuers, keys, domains: HashMap::new(), callers: Callers::default() }
