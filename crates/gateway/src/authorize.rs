@@ -188,11 +188,6 @@ impl<'a> Gate<'a> {
         matches!(decision.verdict, Verdict::Allow | Verdict::Deny(Denial::MissingScopes(_)))
     }
 
-    /// Tells whether the caller may be told of changes of a resource that it did not name.
-    pub(crate) fn may_subscribe(&self, resource: &Located<'_>) -> bool {
-        may_subscribe(self.judge, &self.caller.rights, resource)
-    }
-
     /// Decides whether the caller may subscribe to changes of lists; what is denied is told.
     pub(crate) fn subscribes_to_lists(&self, request: &Request) -> bool {
         let decision = self.decide(Action::Subscribe, Item::Toolset, None);

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, SelectAll, Stream, StreamExt};
 use quorate_http::sse;
 use quorate_jsonrpc::{Id, build};
@@ -21,16 +22,20 @@ use quorate_mcp::{Call, Era, Fault, ListKind, Method};
 use quorate_runtime::backend::{Notice, Subscription};
 use quorate_runtime::listing::View;
 use quorate_telemetry::{Outcome, Throttle};
-use quorate_types::ResourceName;
+use quorate_types::{Principal, ResourceName};
+use tokio_util::sync::CancellationToken;
 
-use super::{Dispatched, Error, Operation, ending, rejected};
+use super::{Dispatched, Error, Operation, rejected};
 use crate::ask::Asker;
-use crate::authorize::Gate;
+use crate::authorize::{self, Gate};
 use crate::behalf::{self, Behalf};
 use crate::classify::Request;
 use crate::fetch::Fetcher;
 use crate::located::Located;
 use crate::resolve::{holder, probed, view};
+use crate::snapshot::{Services, ToolsetTable};
+use crate::standing::{Cut, Standing};
+use crate::toolset::Toolset;
 
 /// Bounds lines about refused listens.
 static REFUSED: Throttle = Throttle::new();
@@ -72,10 +77,21 @@ pub(super) async fn open(
         return Err(rejected(Era::Modern, Some(&id), Fault::LimitExceeded { limit, max: max as u64 }));
     }
     let gather = Gather::new(waiting, Interest::default());
-    let Split { uris, tasks, .. } = split;
-    let view = view(request, behalf::audience(request.toolset(), call));
-    let request = Arc::clone(request);
-    let listening = Listening { request, id, gather, uris, tasks, view, acknowledged: false, operation };
+    let listening = Listening {
+        services: Arc::clone(&request.snapshot().services),
+        whole: Arc::clone(request.all_versions()),
+        toolset: Arc::clone(request.toolset()),
+        principal: Arc::clone(&request.caller().principal),
+        superseded: request.snapshot().superseded.clone(),
+        over: Box::pin(Standing::of(request, Cut::Resumed).over()),
+        id,
+        gather,
+        uris: split.uris,
+        tasks: split.tasks,
+        view: view(request, behalf::audience(request.toolset(), call)),
+        acknowledged: false,
+        operation,
+    };
     let events = events(listening, subscriptions);
     Ok(Dispatched::Events(sse::Events::stream(events, sse::KEEP_ALIVE)))
 }
@@ -90,9 +106,18 @@ struct Split {
 /// What a client knows things of a server by, by what the server knows them by.
 type Known = HashMap<(ServerIndex, Arc<str>), String>;
 
-/// The state of one client's stream.
+/// The state of one client's stream: of its request only what it needs, since that has the whole configuration that it
+/// was decided by, with the tasks that fetch keys for it.
 struct Listening {
-    request: Arc<Request>,
+    services: Arc<Services>,
+    /// The toolset with all versions of its servers.
+    whole: Arc<Toolset>,
+    /// With those that the caller has.
+    toolset: Arc<ToolsetTable>,
+    principal: Arc<Principal>,
+    superseded: CancellationToken,
+    /// Waits until the caller may not go on.
+    over: BoxFuture<'static, ()>,
     id: Id,
     gather: Gather,
     uris: Known,
@@ -197,17 +222,9 @@ fn events(listening: Listening, notices: Notices) -> impl Stream<Item = sse::Eve
         if let Some(bytes) = listening.acknowledge() {
             return Some((sse::Event::new(bytes), Some((listening, notices))));
         }
-        let draining = listening.request.snapshot().services.draining.clone();
-        let retired = listening.request.all_versions().retired().clone();
-        let superseded = listening.request.snapshot().superseded.clone();
-        let ends = ending(&listening.request);
-        let expired = async move {
-            match ends {
-                Some(ends) => tokio::time::sleep_until(ends).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::pin!(expired);
+        let draining = listening.services.draining.clone();
+        let retired = listening.whole.retired().clone();
+        let superseded = listening.superseded.clone();
         loop {
             let notice = async {
                 match notices.next().await {
@@ -217,14 +234,14 @@ fn events(listening: Listening, notices: Notices) -> impl Stream<Item = sse::Eve
                 }
             };
             // Where a server's part is over (removed, or we read too slowly), the toolset is another
-            // one now, others may listen, what the caller showed has ended, or the node goes away, so is the
+            // one now, others may listen, what the caller showed holds no longer, or the node goes away, so is the
             // stream: the client opens one that is complete again, and has only what is chosen by then.
             let next = tokio::select! {
                 (index, notice) = notice => notice.map(|notice| (index, notice)),
                 () = draining.cancelled() => None,
                 () = retired.cancelled() => None,
                 () = superseded.cancelled() => None,
-                () = &mut expired => None,
+                () = &mut listening.over => None,
             };
             let Some((index, notice)) = next else {
                 return Some((sse::Event::new(listening.end()), None));
@@ -286,9 +303,8 @@ impl Listening {
 
     /// A notification with what it may ask of this client; none that cannot be read.
     fn passed(&self, index: ServerIndex, notification: &Notification) -> Option<Notification> {
-        let services = &self.request.snapshot().services;
-        let principal = &*self.request.caller().principal;
-        let asker = Asker { services, toolset: self.request.toolset(), principal, server: self.server(index)? };
+        let (services, toolset, principal) = (&*self.services, &*self.toolset, &*self.principal);
+        let asker = Asker { services, toolset, principal, server: self.server(index)? };
         let passed = asker.pass(notification.frame().clone());
         let passed = passed.inspect_err(|error| {
             if UNTOLD.admits() {
@@ -304,11 +320,12 @@ impl Listening {
         if let Some(known) = self.uris.get(&(index, Arc::clone(uri))) {
             return Some(known.clone());
         }
-        let (toolset, server) = (self.request.toolset(), self.server(index)?);
+        let (toolset, server) = (&*self.toolset, self.server(index)?);
         let is_chosen = toolset.listing.curation().is_none_or(|curation| curation.has_uri(index, uri));
         let router = toolset.listing.router_as_made(self.view);
         let resource = Located::resource(toolset, router.as_deref(), server, uri);
-        let may_be_told = is_chosen && Gate::of(&self.request).may_subscribe(&resource);
+        let judge = self.services.judge.load();
+        let may_be_told = is_chosen && authorize::may_subscribe(&judge, &judge.rights(&self.principal), &resource);
         may_be_told.then(|| resource.exposed().into_owned())
     }
 
@@ -336,7 +353,7 @@ impl Listening {
             Change::Resources => &[ListKind::Resources, ListKind::ResourceTemplates],
             Change::Resource { .. } | Change::Task { .. } => &[],
         };
-        let present = self.request.snapshot().services.toolset(self.request.all_versions().name());
+        let present = self.services.toolset(self.whole.name());
         if let (Some(server), Some(toolset)) = (self.server(index), present) {
             kinds.iter().for_each(|kind| toolset.invalidate(server, *kind));
         }
@@ -348,6 +365,6 @@ impl Listening {
     }
 
     fn server(&self, index: ServerIndex) -> Option<&ResourceName> {
-        self.request.toolset().listing.server(index).map(quorate_runtime::backend::Handle::name)
+        self.toolset.listing.server(index).map(quorate_runtime::backend::Handle::name)
     }
 }

@@ -25,7 +25,7 @@ use quorate_http::sse;
 use quorate_jsonrpc::Id;
 use quorate_mcp::{Call, Era, Fault, Rejected, Version};
 use quorate_runtime::session::{Connection, Refused, Terms};
-use quorate_runtime::{backend, clock, shard};
+use quorate_runtime::{backend, shard};
 use quorate_telemetry::{Method, Metrics, Outcome, Revision, Trace};
 use quorate_types::Code;
 use tokio::sync::OwnedSemaphorePermit;
@@ -180,12 +180,6 @@ impl Request {
         let only = stream::once(std::future::ready(sse::Event::new(body)));
         Dispatched::Events(sse::Events::stream(only, sse::KEEP_ALIVE))
     }
-}
-
-/// When a stream of this caller ends at the latest: with what it showed.
-fn ending(request: &Request) -> Option<tokio::time::Instant> {
-    let left = request.caller().ends?.since(clock::now());
-    tokio::time::Instant::now().checked_add(left)
 }
 
 /// A stream of a call that ends with an error when its caller may not go on.
