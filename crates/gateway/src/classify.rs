@@ -200,6 +200,7 @@ impl Request {
         let sessions = &self.accepted.snapshot.services.sessions;
         let found = sessions.find(id, self.caller.digest, self.all_versions().name());
         let session = found.map_err(|reason| UnknownSession { id: of.cloned(), reason })?;
+        session.known_as(&self.caller.principal);
         let table = self.all_versions().of_session(self.caller.digest, session.memory());
         if !Arc::ptr_eq(table, &self.toolset) {
             let table = Arc::clone(table);

@@ -26,11 +26,13 @@ pub(crate) struct Hearing {
     known: Mutex<Known>,
 }
 
-/// What was decided under one configuration.
+/// What was decided under one configuration, for an owner who is known as one thing.
 #[derive(Default)]
 struct Known {
     judge: Weak<Judge>,
     toolset: Weak<ToolsetTable>,
+    /// The owner, as it was known: its groups and scopes change from token to token.
+    owner: Option<Arc<Principal>>,
     servers: HashMap<ResourceName, Heard>,
 }
 
@@ -49,7 +51,14 @@ type Lists = [Option<Weak<Merged>>; KINDS.len()];
 
 impl Hearing {
     /// Notes that a server has answered a request of the client: then it was allowed.
-    pub(crate) fn answered(&self, judge: &Arc<Judge>, toolset: &Arc<ToolsetTable>, server: &ResourceName, to: Method) {
+    pub(crate) fn answered(
+        &self,
+        judge: &Arc<Judge>,
+        toolset: &Arc<ToolsetTable>,
+        owner: &Arc<Principal>,
+        server: &ResourceName,
+        to: Method,
+    ) {
         let is_of_client = matches!(
             to,
             Method::CallTool | Method::GetPrompt | Method::ReadResource | Method::Subscribe | Method::Complete
@@ -57,7 +66,7 @@ impl Hearing {
         if !is_of_client || judge.allows_all() {
             return;
         }
-        let mut known = self.known(judge, toolset);
+        let mut known = self.known(judge, toolset, owner);
         if !matches!(known.servers.get(server), Some(Heard::Answered)) {
             known.servers.insert(server.clone(), Heard::Answered);
         }
@@ -68,7 +77,7 @@ impl Hearing {
         &self,
         judge: &Arc<Judge>,
         toolset: &Arc<ToolsetTable>,
-        principal: &Principal,
+        owner: &Arc<Principal>,
         view: Option<View>,
         server: &ResourceName,
     ) -> bool {
@@ -76,13 +85,13 @@ impl Hearing {
             return true;
         }
         let lists = KINDS.map(|kind| view.and_then(|view| toolset.listing.last(view, kind)));
-        let mut known = self.known(judge, toolset);
+        let mut known = self.known(judge, toolset, owner);
         match known.servers.get(server) {
             Some(Heard::Answered) => return true,
             Some(Heard::Listed { lists: seen, is_heard }) if is_same(seen, &lists) => return *is_heard,
             Some(Heard::Listed { .. }) | None => {}
         }
-        let rights = judge.rights(principal);
+        let rights = judge.rights(owner);
         let index = toolset.listing.index_of(server);
         let may_use = |list: &Arc<Merged>| {
             let own = list.entries().iter().filter(|entry| Some(entry.server) == index);
@@ -94,12 +103,21 @@ impl Hearing {
         is_heard
     }
 
-    /// What is known under this configuration; of another one everything is forgotten.
-    fn known(&self, judge: &Arc<Judge>, toolset: &Arc<ToolsetTable>) -> MutexGuard<'_, Known> {
+    /// What is known under this configuration, for this owner; of another one everything is forgotten.
+    fn known(&self, judge: &Arc<Judge>, toolset: &Arc<ToolsetTable>, owner: &Arc<Principal>) -> MutexGuard<'_, Known> {
         // What somebody panicked over is decided anew at worst.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.judge.as_ptr() != Arc::as_ptr(judge) || known.toolset.as_ptr() != Arc::as_ptr(toolset) {
-            *known = Known { judge: Arc::downgrade(judge), toolset: Arc::downgrade(toolset), servers: HashMap::new() };
+        let is_owner = |known: &Arc<Principal>| Arc::ptr_eq(known, owner) || known == owner;
+        let is_same = known.judge.as_ptr() == Arc::as_ptr(judge)
+            && known.toolset.as_ptr() == Arc::as_ptr(toolset)
+            && known.owner.as_ref().is_some_and(is_owner);
+        if !is_same {
+            *known = Known {
+                judge: Arc::downgrade(judge),
+                toolset: Arc::downgrade(toolset),
+                owner: Some(Arc::clone(owner)),
+                servers: HashMap::new(),
+            };
         }
         known
     }

@@ -56,6 +56,8 @@ pub struct Standing {
     ends: Option<Timestamp>,
     /// Of the configuration that last judged it.
     superseded: CancellationToken,
+    /// The session that the stream is of.
+    session: Option<session::Handle>,
     cut: Cut,
 }
 
@@ -117,7 +119,7 @@ impl Over {
 
 impl Standing {
     /// What a stream of `request` stands on.
-    pub(crate) fn of(request: &Request, cut: Cut) -> Box<Self> {
+    pub(crate) fn of(request: &Request, session: Option<&session::Handle>, cut: Cut) -> Box<Self> {
         let (accepted, caller) = (&request.accepted, request.caller());
         // What cannot be read here identified nobody: the development identity looks at no credential.
         let shown = Shown::read(&accepted.head).unwrap_or_default();
@@ -132,6 +134,7 @@ impl Standing {
             digest: caller.digest,
             ends: caller.ends,
             superseded: accepted.snapshot.superseded.clone(),
+            session: session.cloned(),
             cut,
         })
     }
@@ -218,7 +221,9 @@ impl Standing {
         if let Some(caller) = caller {
             self.ends = caller.ends;
             if *self.principal != *caller.principal {
+                // What the same credentials say has changed. A session that was shown others since knows better.
                 self.principal = caller.principal;
+                self.session.iter().for_each(|session| session.known_as(&self.principal));
             }
         }
         let table = snapshot.toolsets.get(&self.toolset).ok_or(Over::Gone)?.of_principal(self.digest);
@@ -266,6 +271,7 @@ mod tests {
             principal: Arc::new(principal),
             ends,
             superseded: ground.present().superseded.clone(),
+            session: None,
             cut,
         })
     }

@@ -2,10 +2,12 @@
 //!
 //! Looks its toolset up by name each time, so that a session follows the configuration. When the
 //! toolset is gone, the session ends with it; what still arrives passes as it is, but for what a
-//! server asks: nothing says any more whether it may.
+//! server asks: nothing says any more whether it may. Decides by what its owner showed last, not by
+//! what opened it: groups and scopes come and go from token to token.
 
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use quorate_jsonrpc::{Frame, Kind, Limits, build};
 use quorate_mcp::dialect::onto_legacy::{self, Question};
@@ -28,7 +30,8 @@ use crate::tasks::{Holder, Task};
 pub(crate) struct Translator {
     services: Arc<Services>,
     toolset: ResourceName,
-    principal: Arc<Principal>,
+    /// The owner, by what it showed last.
+    principal: ArcSwap<Principal>,
     caller: PrincipalDigest,
     memory: Arc<Memory>,
     view: OnceLock<View>,
@@ -48,7 +51,7 @@ impl Translator {
         memory: Arc<Memory>,
         view: Option<u64>,
     ) -> Self {
-        let (principal, caller) = (Arc::clone(&caller.principal), caller.digest);
+        let (principal, caller) = (ArcSwap::new(Arc::clone(&caller.principal)), caller.digest);
         let view = view.map(|view| View { principal: caller, audience: Audience::Legacy(view) });
         let view = view.map_or_else(OnceLock::new, OnceLock::from);
         Self { services, toolset, principal, caller, memory, view, hearing: Hearing::default() }
@@ -78,7 +81,7 @@ impl Translator {
             (None, _) | (_, None) => true,
         };
         let judge = self.services.judge.load();
-        let rights = judge.rights(&self.principal);
+        let rights = judge.rights(&self.principal.load());
         let router = self.view(listing).and_then(|view| listing.router_as_made(view));
         let may_subscribe = |uri: &str| {
             authorize::may_subscribe(&judge, &rights, &Located::resource(&toolset, router.as_deref(), server, uri))
@@ -90,7 +93,7 @@ impl Translator {
     fn hears(&self, server: &ResourceName) -> bool {
         let Some(toolset) = self.toolset() else { return true }; // It ends with its toolset.
         let view = self.view(&toolset.listing);
-        self.hearing.hears(&self.services.judge.load(), &toolset, &self.principal, view, server)
+        self.hearing.hears(&self.services.judge.load(), &toolset, &self.principal.load(), view, server)
     }
 
     /// Whether a task is nobody's that is known, somebody else's, or one that may not be followed any more.
@@ -99,7 +102,7 @@ impl Translator {
         let tasks = codec::task_ids(notification, Method::TaskStatus, Era::Legacy).unwrap_or_default();
         let holder = Holder { caller: self.caller, toolset: &self.toolset };
         let judge = self.services.judge.load();
-        let rights = judge.rights(&self.principal);
+        let rights = judge.rights(&self.principal.load());
         let may_follow = |task: &Task| {
             let Some(tags) = all_versions.tags_of(task) else { return false };
             all_versions
@@ -117,7 +120,7 @@ impl Translate for Translator {
     fn inbound(&self, server: &ResourceName, method: Option<Method>, tool: Option<&Arc<Tool>>, frame: Frame) -> Frame {
         let Some(toolset) = self.toolset() else { return frame };
         if let (Some(method), Kind::Result | Kind::Error) = (method, frame.kind()) {
-            self.hearing.answered(&self.services.judge.load(), &toolset, server, method);
+            self.hearing.answered(&self.services.judge.load(), &toolset, &self.principal.load(), server, method);
         }
         let router = self.view(&toolset.listing).and_then(|view| toolset.listing.last_router(view));
         let outbound = Outbound {
@@ -138,7 +141,7 @@ impl Translate for Translator {
             // Nothing decides on it, and nothing ties what it names, such as a task, to this server.
             (None, _) => Err(ask::Error::Unknown),
             (Some(question), Some(toolset)) => {
-                let (services, principal) = (&*self.services, &*self.principal);
+                let (services, principal) = (&*self.services, &*self.principal.load());
                 let untasked = onto_legacy::untasked(&frame).map_err(|_| ask::Error::Malformed);
                 untasked.and_then(|frame| {
                     ask::pass(Asked { services, toolset: &toolset, principal, server, question, frame })
@@ -158,7 +161,7 @@ impl Translate for Translator {
         }
         let passed = match self.toolset() {
             Some(toolset) => {
-                let (services, principal) = (&*self.services, &*self.principal);
+                let (services, principal) = (&*self.services, &*self.principal.load());
                 Asker { services, toolset: &toolset, principal, server }.pass(error.clone())
             }
             None => Err(ask::Error::NoToolset),
@@ -188,13 +191,20 @@ impl Translate for Translator {
     fn is_allowed(&self) -> bool {
         let Some(toolset) = self.toolset() else { return true }; // It ends with its toolset.
         let judge = self.services.judge.load();
-        authorize::may_connect(&judge, &judge.rights(&self.principal), &toolset)
+        authorize::may_connect(&judge, &judge.rights(&self.principal.load()), &toolset)
+    }
+
+    fn known_as(&self, owner: &Arc<Principal>) {
+        debug_assert_eq!(owner.digest(), self.caller, "a session is found by its owner alone");
+        if **self.principal.load() != **owner {
+            self.principal.store(Arc::clone(owner));
+        }
     }
 
     fn hears_of_lists(&self) -> bool {
         let Some(toolset) = self.toolset() else { return true }; // It ends with its toolset.
         let judge = self.services.judge.load();
-        authorize::may_hear_of_lists(&judge, &judge.rights(&self.principal), &toolset)
+        authorize::may_hear_of_lists(&judge, &judge.rights(&self.principal.load()), &toolset)
     }
 
     fn list_changed(&self, server: &ResourceName, kind: ListKind) {
@@ -215,48 +225,32 @@ pub(crate) fn list_changed(session: &session::Handle, method: Method) {
 
 #[cfg(test)]
 mod tests {
-    use arc_swap::ArcSwap;
-    use quorate_audit::Audit;
     use quorate_jsonrpc::Limits;
     use quorate_mcp::error::UNAVAILABLE;
-    use quorate_policy::Policies;
-    use quorate_runtime::bridge::Bridge;
-    use quorate_runtime::shard::Sessions;
-    use quorate_telemetry::{Metrics, Throttle, Tracer};
     use quorate_types::TenantId;
-    use quorate_types::seal::Sealer;
-    use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::judge::Judge;
-    use crate::tasks::Owners;
+    use crate::ground::{Ground, Rules, TOOLSET, name};
 
-    fn name(name: &str) -> ResourceName {
-        ResourceName::new(name).expect("a valid name")
-    }
+    const ALLOWED: &str = "permit(principal, action, resource);";
+    const SCOPED: &str = r#"permit(principal, action, resource) when { principal.scopes.contains("files") };"#;
 
-    /// The translator of a session whose toolset is not configured any more.
-    fn orphan() -> Translator {
-        let (sealer, metrics) = (Sealer::new(&[0; quorate_types::seal::KEY_BYTES]), Metrics::new("0"));
-        let config = quorate_session::Config::DEFAULTS;
-        let sessions = Sessions::new(config, 1, sealer.clone(), metrics.clone());
-        let services = Services {
-            sealer,
-            bridge: Bridge::new(sessions.clone(), metrics.clone()),
-            sessions,
-            metrics,
-            tracer: Tracer::disabled(),
-            toolsets: ArcSwap::default(),
-            judge: ArcSwap::from_pointee(Judge::new(Policies::allow_all())),
-            present: OnceLock::new(),
-            audit: Audit::disabled(),
-            tasks: Owners::default(),
-            throttle: Throttle::default(),
-            draining: CancellationToken::new(),
-        };
+    /// The translator of a session of an agent on this toolset.
+    fn translator(ground: &Ground, toolset: &str) -> Translator {
+        let services = Arc::clone(&ground.services);
         let principal = Principal::agent(TenantId::default(), "agent");
         let caller = Caller::new(principal, &services.judge.load(), &services.metrics);
-        Translator::new(Arc::new(services), name("gone"), &caller, Arc::default(), None)
+        Translator::new(services, name(toolset), &caller, Arc::default(), None)
+    }
+
+    /// The agent with these scopes, by a token of later.
+    fn agent(scopes: &[&str]) -> Arc<Principal> {
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        Arc::new(Principal { scopes, ..Principal::agent(TenantId::default(), "agent") })
+    }
+
+    fn ground(cedar: &str, scopes: &[&str]) -> Ground {
+        Ground::new(&Rules { keys: &[], cedar, scopes })
     }
 
     fn request(method: &str) -> Frame {
@@ -266,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_server_may_ask_nothing_through_a_toolset_that_is_gone() {
-        let translator = orphan();
+        let translator = translator(&ground(ALLOWED, &[]), "gone");
 
         let answer = translator.ask(&name("files"), request("elicitation/create")).expect_err("nothing allows it");
         let answer = String::from_utf8(answer.to_vec()).expect("text");
@@ -286,11 +280,37 @@ mod tests {
 
     #[test]
     fn a_server_may_not_ask_what_nothing_decides_on() {
-        let translator = orphan();
+        let translator = translator(&ground(ALLOWED, &[]), "gone");
         for method in ["tasks/list", "tasks/result", "tasks/get", "tasks/cancel", "tools/call", "vendor/x", "Ping"] {
             let answer = translator.ask(&name("files"), request(method)).expect_err(method);
             let answer = String::from_utf8(answer.to_vec()).expect("text");
             assert!(answer.contains("\"id\":7") && answer.contains("\"code\":-32601"), "{method}: {answer}");
         }
+    }
+
+    #[test]
+    fn a_session_decides_by_what_its_owner_showed_last() {
+        let ground = ground(SCOPED, &[]);
+        let session = translator(&ground, TOOLSET);
+
+        assert!(!session.is_allowed(), "the token that opened it has no scope");
+        session.known_as(&agent(&["files"]));
+        assert!(session.is_allowed(), "the caller has got more scopes");
+        session.known_as(&agent(&[]));
+        assert!(!session.is_allowed(), "the scope outlives the token that had it");
+    }
+
+    #[test]
+    fn which_servers_a_session_hears_is_decided_anew_when_its_owner_is_known_as_something_else() {
+        let (ground, server) = (ground(SCOPED, &[]), name("files"));
+        let session = translator(&ground, TOOLSET);
+        session.known_as(&agent(&["files"]));
+        let (judge, toolset) = (ground.services.judge.load_full(), session.toolset().expect("it is there"));
+        session.hearing.answered(&judge, &toolset, &session.principal.load(), &server, Method::CallTool);
+
+        session.known_as(&agent(&["files"]));
+        assert!(session.hears(&server), "another token says the same");
+        session.known_as(&agent(&[]));
+        assert!(!session.hears(&server), "it was allowed a call by a scope that it lost");
     }
 }

@@ -74,7 +74,7 @@ pub(super) async fn open_sse(request: &Arc<Request>) -> Result<Dispatched, Error
     let connection = session.attach(None).await.map_err(|refused| Error::Session { id: None, refused })?;
     let path = request.accepted.head.uri.path();
     let endpoint = format!("{path}?sessionId={}", session.id());
-    let standing = Standing::of(request, Cut::Resumed);
+    let standing = Standing::of(request, Some(&session), Cut::Resumed);
     Ok(Dispatched::ConnectedSse { endpoint, connection, standing })
 }
 

@@ -96,7 +96,7 @@ pub(super) async fn listen(
         metrics(request).resumption(if attached.is_ok() { "resumed" } else { "refused" });
     }
     let connection = attached.map_err(|refused| Error::Session { id: None, refused })?;
-    let standing = Standing::of(request, Cut::Resumed);
+    let standing = Standing::of(request, Some(session), Cut::Resumed);
     Ok(Dispatched::Connected { connection, standing })
 }
 
@@ -201,7 +201,7 @@ impl Message<'_> {
 
     /// Answers with the stream of a call.
     fn stream(&self, connection: Connection) -> Dispatched {
-        let standing = Standing::of(self.request, Cut::of_call(self.session));
+        let standing = Standing::of(self.request, Some(self.session), Cut::of_call(self.session));
         Dispatched::Connected { connection, standing }
     }
 

@@ -83,7 +83,7 @@ pub(super) async fn open(
         toolset: Arc::clone(request.toolset()),
         principal: Arc::clone(&request.caller().principal),
         superseded: request.snapshot().superseded.clone(),
-        over: Box::pin(Standing::of(request, Cut::Resumed).over()),
+        over: Box::pin(Standing::of(request, None, Cut::Resumed).over()),
         id,
         gather,
         uris: split.uris,

@@ -188,7 +188,7 @@ where
     S: stream::Stream<Item = sse::Event> + Send + 'static,
 {
     let last = Fault::Unauthenticated.to_frame(Era::Modern, Some(id));
-    let events = Standing::of(request, Cut::Lost).bound_with(events, last);
+    let events = Standing::of(request, None, Cut::Lost).bound_with(events, last);
     Dispatched::Events(sse::Events::stream(events, sse::KEEP_ALIVE))
 }
 

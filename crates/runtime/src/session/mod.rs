@@ -44,7 +44,7 @@ use quorate_jsonrpc::Frame;
 use quorate_mcp::{ListKind, Method, Version};
 use quorate_session::{CallKey, Config, EndReason, Event, EventId, Fault, Purpose, Rejection, Snapshot, StreamId};
 use quorate_telemetry::Metrics;
-use quorate_types::{PrincipalDigest, ResourceName, TenantId, Timestamp};
+use quorate_types::{Principal, PrincipalDigest, ResourceName, TenantId, Timestamp};
 use ractor::{ActorCell, ActorProcessingErr, ActorRef, ActorStatus};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
@@ -140,6 +140,10 @@ pub trait Translate: Send + Sync + 'static {
     fn is_allowed(&self) -> bool {
         true
     }
+
+    /// Hears what the session's owner is known as now: its groups and scopes change from token to token, and are no part
+    /// of the digest that owns the session.
+    fn known_as(&self, _owner: &Arc<Principal>) {}
 
     /// Tells whether the session's owner may be told that lists have changed.
     fn hears_of_lists(&self) -> bool {
@@ -286,6 +290,11 @@ impl Handle {
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         self.shared.translate.is_allowed()
+    }
+
+    /// Tells it what its owner is known as by what was shown last.
+    pub fn known_as(&self, owner: &Arc<Principal>) {
+        self.shared.translate.known_as(owner);
     }
 
     /// Tells whether its owner may be told that lists have changed.
