@@ -457,7 +457,7 @@ pub(crate) fn may_stay(snapshot: &Snapshot, principal: &Principal, toolset: &Too
 }
 
 /// Tells whether a caller with these rights may be a client of a toolset, as far as policy goes.
-pub(crate) fn may_connect(judge: &Judge, rights: &Rights, toolset: &ToolsetTable) -> bool {
+fn may_connect(judge: &Judge, rights: &Rights, toolset: &ToolsetTable) -> bool {
     judge.decide(rights, Action::Connect, entrance(toolset), None).verdict.is_allowed()
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use quorate_audit::Audit;
-use quorate_config::{ApiKey, Connection, Issuer, Listener, Policy, ResourceSet, Tenant, ToolServer};
+use quorate_config::{Connection, Listener, ResourceSet, ToolServer};
 use quorate_http::server::{BindError, InvalidLimit};
 use quorate_identity::api_key::MacKey;
 use quorate_mcp::Fault;
@@ -28,7 +28,7 @@ use quorate_stdio::Guard;
 use quorate_telemetry::{Metrics, Throttle, Tracer};
 use quorate_tls::{ClientAuth, ClientOptions, ClientTls, LoadError, Watch};
 use quorate_types::{ResourceName, Sealer};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit;
@@ -47,6 +47,7 @@ mod endpoints;
 pub(crate) mod identities;
 mod keys;
 mod listeners;
+mod rules;
 mod sessions;
 mod toolsets;
 
@@ -268,7 +269,7 @@ impl Gateway {
     /// # Errors
     /// [`Error`] names the resource that cannot be run; then nothing has changed.
     pub async fn apply(&self, resources: &ResourceSet) -> Result<(), Error> {
-        let mut running = self.shared.running.lock().await;
+        let running = self.shared.running.lock().await;
         let judge = Arc::new(self.judge(resources));
         let identities = self.identities(resources, &judge, &self.shared.snapshot.load().identities)?;
         let mut apis = apis::load(resources, |server| running.api_of(server)).await?;
@@ -279,32 +280,38 @@ impl Gateway {
 
         // The last that can fail: what is started here has no work before the snapshot below is in force.
         self.begin(&running, &backends, &ingresses).await?;
-        let has_same_rules = rules(&running.resources) == rules(resources);
         let present = self.shared.snapshot.load_full();
+        let has_same_rules = rules::are_same(&running.resources, resources)
+            // What is read from files is named by resources that stay as they are.
+            && identities.issuers.has_same_rules(&present.identities.issuers);
         let superseded = if has_same_rules { present.superseded.clone() } else { CancellationToken::new() };
         let access = Access { demands: identities::demands(resources, &judge), identities, judge, superseded };
         let snapshot = self.snapshot(resources, access, &ingresses, &toolsets);
         self.shared.services.toolsets.store(Arc::new(snapshot.toolsets.clone()));
         self.shared.services.judge.store(Arc::clone(&snapshot.judge));
         self.shared.snapshot.store(Arc::new(snapshot));
-        // What leaves goes first: two listeners never accept from one socket.
-        for (_, gone) in running.ingresses.iter().filter(|(name, known)| !goes_on(name, known, &ingresses)) {
-            self.shared.node.remove_ingress(&gone.ingress).await;
-        }
-        ingresses.values().for_each(|listener| listener.ingress.open());
-        audit::changed(&self.shared.services, &running.resources.difference(resources));
-        let resources = resources.clone();
-        let next = Running { ingresses, backends, apis: apis.fingerprints, toolsets, resources };
-        let before = std::mem::replace(&mut *running, next);
-        self.retire(&before, &running).await;
         if !has_same_rules {
             present.superseded.cancel();
         }
-        let change = Change::of(&before, &running, !has_same_rules);
-        // Whoever asks what runs need not wait for it.
-        drop(running);
-        change.tell(&self.shared.services).await;
+        let resources = resources.clone();
+        let next = Running { ingresses, backends, apis: apis.fingerprints, toolsets, resources };
+        let change = Change::of(&running, &next, !has_same_rules);
+        // Beside what waits: who has lost a right keeps no session while a listener or an actor stops, and whoever asks
+        // what runs need not wait until all sessions are told.
+        tokio::join!(change.tell(&self.shared.services), self.replace(running, next));
         Ok(())
+    }
+
+    /// Runs `next` instead of what is `running`, when all that serves requests is in force.
+    async fn replace(&self, mut running: MutexGuard<'_, Running>, next: Running) {
+        // What leaves goes first: two listeners never accept from one socket.
+        for (_, gone) in running.ingresses.iter().filter(|(name, known)| !goes_on(name, known, &next.ingresses)) {
+            self.shared.node.remove_ingress(&gone.ingress).await;
+        }
+        next.ingresses.values().for_each(|listener| listener.ingress.open());
+        audit::changed(&self.shared.services, &running.resources.difference(&next.resources));
+        let before = std::mem::replace(&mut *running, next);
+        self.retire(&before, &running).await;
     }
 
     /// Notes that a change of the resources was refused, and why: for the operator, without secrets.
@@ -557,11 +564,4 @@ impl Gateway {
 /// Whether a listener goes on among others.
 fn goes_on(name: &ResourceName, listener: &RunningListener, others: &HashMap<ResourceName, RunningListener>) -> bool {
     others.get(name).is_some_and(|other| other.ingress.is_same(&listener.ingress))
-}
-
-/// What says who is known, and what they may do.
-type Rules<'a> = (&'a [Issuer], &'a [Arc<ApiKey>], &'a [Tenant], &'a [Policy]);
-
-fn rules(resources: &ResourceSet) -> Rules<'_> {
-    (resources.issuers(), resources.api_keys(), resources.tenants(), resources.policies())
 }

@@ -189,9 +189,10 @@ impl Translate for Translator {
     }
 
     fn is_allowed(&self) -> bool {
-        let Some(toolset) = self.toolset() else { return true }; // It ends with its toolset.
-        let judge = self.services.judge.load();
-        authorize::may_connect(&judge, &judge.rights(&self.principal.load()), &toolset)
+        match (self.services.present(), self.toolset()) {
+            (Some(snapshot), Some(toolset)) => authorize::may_stay(&snapshot, &self.principal.load(), &toolset),
+            _ => true, // It ends with its toolset, or with the node.
+        }
     }
 
     fn known_as(&self, owner: &Arc<Principal>) {
@@ -312,5 +313,16 @@ mod tests {
         assert!(session.hears(&server), "another token says the same");
         session.known_as(&agent(&[]));
         assert!(!session.hears(&server), "it was allowed a call by a scope that it lost");
+    }
+
+    #[test]
+    fn what_a_toolset_has_come_to_demand_ends_sessions_too() {
+        let ground = ground(ALLOWED, &[]);
+        let session = translator(&ground, TOOLSET);
+        assert!(session.is_allowed());
+
+        ground.change(&Rules { keys: &[], cedar: ALLOWED, scopes: &["files"] });
+
+        assert!(!session.is_allowed());
     }
 }

@@ -234,6 +234,13 @@ impl Issuers {
         }
     }
 
+    /// Whether both judge every token by the same rules and from the same sources, keys among them that a configuration
+    /// gives. Keys that servers give change under both.
+    #[must_use]
+    pub fn has_same_rules(&self, other: &Self) -> bool {
+        self.all.iter().map(|issuer| &issuer.config).eq(other.all.iter().map(|issuer| &issuer.config))
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -31,6 +31,16 @@ fn with(base: &Value, member: &str, value: Value) -> String {
 }
 
 #[tokio::test]
+async fn the_rules_are_others_with_other_given_keys_though_their_file_has_the_same_name() {
+    let (one, other) = (Signer::new("k1"), Signer::new("k2"));
+    let before = issuers([config("corp", ISS, keys(&[&one]))]);
+
+    assert!(before.has_same_rules(&issuers([config("corp", ISS, keys(&[&one]))])));
+    assert!(!before.has_same_rules(&issuers([config("corp", ISS, keys(&[&other]))])));
+    assert!(!before.has_same_rules(&issuers([])));
+}
+
+#[tokio::test]
 async fn a_good_token_is_known_again_without_a_look_at_its_signature() {
     let signer = Signer::new("k1");
     let issuers = issuers([config("corp", ISS, keys(&[&signer]))]);
