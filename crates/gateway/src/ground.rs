@@ -14,7 +14,7 @@ use quorate_mcp::naming::Naming;
 use quorate_policy::{Document, Mode, Policies};
 use quorate_runtime::bridge::Bridge;
 use quorate_runtime::listing::{self, Listing, Watch};
-use quorate_runtime::shard::Sessions;
+use quorate_runtime::shard::{Limits, Sessions};
 use quorate_telemetry::{Metrics, Throttle, Tracer};
 use quorate_types::seal::{KEY_BYTES, Sealer};
 use quorate_types::{ResourceName, TenantId, Timestamp};
@@ -54,7 +54,8 @@ impl Ground {
     pub(crate) fn new(rules: &Rules<'_>) -> Self {
         let (sealer, metrics) = (Sealer::new(&[0; KEY_BYTES]), Metrics::new("0"));
         let config = quorate_session::Config::DEFAULTS;
-        let sessions = Sessions::new(config, 8, sealer.clone(), metrics.clone());
+        let limits = Limits { sessions_max: 8, principal_sessions_max: 8 };
+        let sessions = Sessions::new(config, limits, sealer.clone(), metrics.clone());
         let toolset = Arc::new(toolset(&metrics));
         let services = Arc::new(Services {
             sealer,

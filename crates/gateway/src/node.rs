@@ -21,7 +21,7 @@ use quorate_policy::Policies;
 use quorate_runtime::bridge::Bridge;
 use quorate_runtime::ingress;
 use quorate_runtime::node::Node;
-use quorate_runtime::shard::Sessions;
+use quorate_runtime::shard::{Limits as SessionLimits, Sessions};
 use quorate_runtime::{backend, session, upstream};
 use quorate_session::{Config as SessionConfig, EndReason, Fault as SessionFault};
 use quorate_stdio::Guard;
@@ -57,6 +57,9 @@ use toolsets::{Making, Toolsets};
 
 /// Live sessions of one node: at the measured cost of a session, a gigabyte and a half.
 const SESSIONS_MAX: usize = 100_000;
+/// Those of one principal: a tenth, so that none can keep the others out; an agent that serves many people may be one.
+const PRINCIPAL_SESSIONS_MAX: usize = 10_000;
+const _: () = assert!(PRINCIPAL_SESSIONS_MAX <= SESSIONS_MAX);
 /// How often draining looks whether the last session has ended.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// How often draining looks which sessions have no calls any more: a session costs a message to its actor.
@@ -217,8 +220,8 @@ impl Gateway {
     /// # Errors
     /// [`Error::Actor`] when the node's actors do not start.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let sessions =
-            Sessions::new(SessionConfig::DEFAULTS, SESSIONS_MAX, config.sealer.clone(), config.metrics.clone());
+        let limits = SessionLimits { sessions_max: SESSIONS_MAX, principal_sessions_max: PRINCIPAL_SESSIONS_MAX };
+        let sessions = Sessions::new(SessionConfig::DEFAULTS, limits, config.sealer.clone(), config.metrics.clone());
         let node = Node::start(sessions.clone()).await?;
         audit::observe(&config.audit, &config.metrics);
         let services = Arc::new(Services {

@@ -17,6 +17,7 @@ use quorate_jsonrpc::{Id, build};
 use quorate_mcp::error::{INVALID_REQUEST, LIMIT_EXCEEDED, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE};
 use quorate_mcp::{Era, Fault, Rejected, header};
 use quorate_runtime::session::Refused;
+use quorate_runtime::shard;
 use quorate_session::Rejection;
 use quorate_telemetry::Metrics;
 use quorate_types::Code;
@@ -233,6 +234,10 @@ impl Refusal {
                 (StatusCode::REQUEST_TIMEOUT, INVALID_REQUEST)
             }
             Self::Classify(classify::Error::NotStreamable) => (StatusCode::METHOD_NOT_ALLOWED, INVALID_REQUEST),
+            // The caller's own doing, and not for another node to take.
+            Self::Dispatch(dispatch::Error::Open(shard::Error::TooManyOfPrincipal { .. })) => {
+                (StatusCode::TOO_MANY_REQUESTS, LIMIT_EXCEEDED)
+            }
             Self::Admit { .. } | Self::Dispatch(dispatch::Error::Open(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, LIMIT_EXCEEDED)
             }

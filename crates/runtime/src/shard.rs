@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use quorate_mcp::Version;
@@ -40,6 +40,15 @@ const ID_BYTES: usize = 2 + 16 + 16;
 #[derive(Clone)]
 pub struct Sessions {
     shared: Arc<Shared>,
+}
+
+/// How many sessions there may be at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// On this node.
+    pub sessions_max: usize,
+    /// Of one principal, so that none can keep the others out.
+    pub principal_sessions_max: usize,
 }
 
 /// What a new session is opened for.
@@ -69,6 +78,12 @@ pub enum Error {
         /// The limit.
         max: usize,
     },
+    /// The principal has as many as one may have.
+    #[error("the caller has {max} sessions, which is the limit of one")]
+    TooManyOfPrincipal {
+        /// The limit.
+        max: usize,
+    },
     /// The actor did not start.
     #[error("the session's actor did not start: {reason}")]
     Spawn {
@@ -94,7 +109,9 @@ pub enum Unknown {
 struct Shared {
     stripes: [RwLock<HashMap<u128, Handle>>; STRIPES],
     count: AtomicUsize,
-    sessions_max: usize,
+    /// Of each principal; nobody is there with none.
+    owned: Mutex<HashMap<PrincipalDigest, usize>>,
+    limits: Limits,
     config: Config,
     sealer: Sealer,
     metrics: Metrics,
@@ -129,11 +146,12 @@ impl Unknown {
 impl Sessions {
     /// Makes an empty registry; sessions can be opened once [`Sessions::start`] has run.
     #[must_use]
-    pub fn new(config: Config, sessions_max: usize, sealer: Sealer, metrics: Metrics) -> Self {
+    pub fn new(config: Config, limits: Limits, sealer: Sealer, metrics: Metrics) -> Self {
         let shared = Shared {
             stripes: Default::default(),
             count: AtomicUsize::new(0),
-            sessions_max,
+            owned: Mutex::default(),
+            limits,
             config,
             sealer,
             metrics,
@@ -157,9 +175,9 @@ impl Sessions {
     /// Opens a session.
     ///
     /// # Errors
-    /// [`Error::TooMany`] at the node's limit, [`Error::Spawn`] when the actor does not start.
+    /// [`Error::TooMany`] at the node's limit, [`Error::TooManyOfPrincipal`] at the principal's, [`Error::Spawn`] when the actor does not start.
     pub async fn open(&self, open: Open) -> Result<Handle, Error> {
-        let place = self.take_place()?;
+        let place = self.take_place(open.principal)?;
         let key = u128::from_be_bytes(entropy::secret());
         let opening = self.opening(key, open);
         let supervisor = self.shared.supervisor.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -268,13 +286,22 @@ impl Sessions {
         }
     }
 
-    fn take_place(&self) -> Result<Place, Error> {
-        let place = Place(Arc::clone(&self.shared));
-        if self.shared.count.fetch_add(1, Ordering::Relaxed) >= self.shared.sessions_max {
-            self.shared.metrics.limit_hit("sessions");
-            return Err(Error::TooMany { max: self.shared.sessions_max });
+    fn take_place(&self, principal: PrincipalDigest) -> Result<Place, Error> {
+        let Limits { sessions_max, principal_sessions_max } = self.shared.limits;
+        let mut owned = self.shared.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        if owned.get(&principal).is_some_and(|count| *count >= principal_sessions_max) {
+            self.shared.metrics.limit_hit("principal_sessions");
+            return Err(Error::TooManyOfPrincipal { max: principal_sessions_max });
         }
-        Ok(place)
+        // Changed with the lock held alone; read without it.
+        if self.shared.count.load(Ordering::Relaxed) >= sessions_max {
+            self.shared.metrics.limit_hit("sessions");
+            return Err(Error::TooMany { max: sessions_max });
+        }
+        self.shared.count.fetch_add(1, Ordering::Relaxed);
+        *owned.entry(principal).or_default() += 1;
+        drop(owned);
+        Ok(Place { shared: Arc::clone(&self.shared), principal })
     }
 
     fn stripe(&self, key: u128) -> &RwLock<HashMap<u128, Handle>> {
@@ -283,12 +310,22 @@ impl Sessions {
     }
 }
 
-/// A session's place in the count; given back when dropped.
-struct Place(Arc<Shared>);
+/// A session's place in both counts; given back when dropped.
+struct Place {
+    shared: Arc<Shared>,
+    principal: PrincipalDigest,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::Relaxed);
+        let mut owned = self.shared.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.count.fetch_sub(1, Ordering::Relaxed);
+        if let Some(count) = owned.get_mut(&self.principal) {
+            *count -= 1;
+            if *count == 0 {
+                owned.remove(&self.principal);
+            }
+        }
     }
 }
 
@@ -336,5 +373,31 @@ impl Actor for ShardActor {
             | SupervisionEvent::ProcessGroupChanged(_) => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_principal_does_not_take_the_sessions_of_all() {
+        let limits = Limits { sessions_max: 3, principal_sessions_max: 2 };
+        let sealer = Sealer::new(&[0; quorate_types::seal::KEY_BYTES]);
+        let sessions = Sessions::new(Config::DEFAULTS, limits, sealer, Metrics::new("0"));
+        let [one, other] = [1, 2].map(|byte| PrincipalDigest([byte; 16]));
+        let mut places: Vec<Place> = (0..2).map(|_| sessions.take_place(one).expect("there is room")).collect();
+
+        assert!(matches!(sessions.take_place(one), Err(Error::TooManyOfPrincipal { max: 2 })));
+        let last = sessions.take_place(other).expect("there is room for others");
+        assert!(matches!(sessions.take_place(other), Err(Error::TooMany { max: 3 })));
+        assert_eq!(sessions.count(), 3, "who was refused is not counted");
+
+        places.pop();
+        drop(last);
+        let again = sessions.take_place(one).expect("a place was given back");
+        assert_eq!(sessions.count(), 2);
+        drop((places, again));
+        assert!(sessions.shared.owned.lock().expect("nobody panicked").is_empty());
     }
 }

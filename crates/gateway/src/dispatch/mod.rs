@@ -114,7 +114,9 @@ impl Error {
     pub fn class(&self) -> Code {
         match self {
             Self::Rejected(rejected) => rejected.fault.class(),
-            Self::Open(shard::Error::TooMany { .. }) => Code::ResourceExhausted,
+            Self::Open(shard::Error::TooMany { .. } | shard::Error::TooManyOfPrincipal { .. }) => {
+                Code::ResourceExhausted
+            }
             Self::Open(shard::Error::Spawn { .. }) => Code::Internal,
             Self::Session { refused: Refused::Gone(_), .. } => Code::NotFound,
             Self::Session { refused: Refused::Rejected(rejection), .. } => rejection.code(),
