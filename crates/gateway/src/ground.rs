@@ -54,7 +54,7 @@ impl Ground {
     pub(crate) fn new(rules: &Rules<'_>) -> Self {
         let (sealer, metrics) = (Sealer::new(&[0; KEY_BYTES]), Metrics::new("0"));
         let config = quorate_session::Config::DEFAULTS;
-        let limits = Limits { sessions_max: 8, principal_sessions_max: 8 };
+        let limits = Limits { sessions_max: 8, principal_sessions_max: 8, principal_unread_bytes_max: 1 << 20 };
         let sessions = Sessions::new(config, limits, sealer.clone(), metrics.clone());
         let toolset = Arc::new(toolset(&metrics));
         let services = Arc::new(Services {

@@ -60,6 +60,9 @@ const SESSIONS_MAX: usize = 100_000;
 /// Those of one principal: a tenth, so that none can keep the others out; an agent that serves many people may be one.
 const PRINCIPAL_SESSIONS_MAX: usize = 10_000;
 const _: () = assert!(PRINCIPAL_SESSIONS_MAX <= SESSIONS_MAX);
+/// Bytes that wait for the clients of one principal: 256 MiB, eight times what one of its sessions may have.
+const PRINCIPAL_UNREAD_BYTES_MAX: usize = 256 * 1024 * 1024;
+const _: () = assert!(SessionConfig::DEFAULTS.undelivered_bytes_max <= PRINCIPAL_UNREAD_BYTES_MAX);
 /// How often draining looks whether the last session has ended.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// How often draining looks which sessions have no calls any more: a session costs a message to its actor.
@@ -220,7 +223,11 @@ impl Gateway {
     /// # Errors
     /// [`Error::Actor`] when the node's actors do not start.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let limits = SessionLimits { sessions_max: SESSIONS_MAX, principal_sessions_max: PRINCIPAL_SESSIONS_MAX };
+        let limits = SessionLimits {
+            sessions_max: SESSIONS_MAX,
+            principal_sessions_max: PRINCIPAL_SESSIONS_MAX,
+            principal_unread_bytes_max: PRINCIPAL_UNREAD_BYTES_MAX,
+        };
         let sessions = Sessions::new(SessionConfig::DEFAULTS, limits, config.sealer.clone(), config.metrics.clone());
         let node = Node::start(sessions.clone()).await?;
         audit::observe(&config.audit, &config.metrics);

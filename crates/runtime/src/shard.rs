@@ -24,7 +24,7 @@ use quorate_types::{PrincipalDigest, ResourceName, Sealer, TenantId};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio_util::task::TaskTracker;
 
-use crate::session::{Client, Handle, Memory, Opening, Scope, Translate};
+use crate::session::{Client, Handle, Memory, Opening, Scope, Translate, Unread};
 use crate::{clock, entropy};
 
 /// Number of this node's only shard.
@@ -49,6 +49,8 @@ pub struct Limits {
     pub sessions_max: usize,
     /// Of one principal, so that none can keep the others out.
     pub principal_sessions_max: usize,
+    /// Bytes that wait for the clients of one principal, in all of its sessions, at which those take no new calls.
+    pub principal_unread_bytes_max: usize,
 }
 
 /// What a new session is opened for.
@@ -109,14 +111,22 @@ pub enum Unknown {
 struct Shared {
     stripes: [RwLock<HashMap<u128, Handle>>; STRIPES],
     count: AtomicUsize,
-    /// Of each principal; nobody is there with none.
-    owned: Mutex<HashMap<PrincipalDigest, usize>>,
+    /// What each principal has; nobody is there without a session.
+    owned: Mutex<HashMap<PrincipalDigest, Owned>>,
     limits: Limits,
     config: Config,
     sealer: Sealer,
     metrics: Metrics,
     closes: TaskTracker,
     supervisor: RwLock<Option<ActorCell>>,
+}
+
+/// What a principal has.
+#[derive(Default)]
+struct Owned {
+    sessions: usize,
+    /// Bytes that its clients have not read, in all of them.
+    unread: Arc<AtomicUsize>,
 }
 
 struct ShardActor;
@@ -179,7 +189,7 @@ impl Sessions {
     pub async fn open(&self, open: Open) -> Result<Handle, Error> {
         let place = self.take_place(open.principal)?;
         let key = u128::from_be_bytes(entropy::secret());
-        let opening = self.opening(key, open);
+        let opening = self.opening(key, open, &place);
         let supervisor = self.shared.supervisor.read().unwrap_or_else(PoisonError::into_inner).clone();
         let supervisor = supervisor.ok_or_else(|| Error::Spawn { reason: "the shard is not running".to_owned() })?;
         let registry = self.clone();
@@ -258,7 +268,7 @@ impl Sessions {
             .collect()
     }
 
-    fn opening(&self, key: u128, open: Open) -> Opening {
+    fn opening(&self, key: u128, open: Open, place: &Place) -> Opening {
         let mut id = Vec::with_capacity(ID_BYTES);
         id.extend_from_slice(&SHARD.to_be_bytes());
         id.extend_from_slice(&key.to_be_bytes());
@@ -281,15 +291,16 @@ impl Sessions {
             client: open.client,
             translate: open.translate,
             memory: open.memory,
+            unread: Unread::of(Arc::clone(&place.unread), self.shared.limits.principal_unread_bytes_max),
             metrics: self.shared.metrics.clone(),
             closes: self.shared.closes.clone(),
         }
     }
 
     fn take_place(&self, principal: PrincipalDigest) -> Result<Place, Error> {
-        let Limits { sessions_max, principal_sessions_max } = self.shared.limits;
+        let Limits { sessions_max, principal_sessions_max, .. } = self.shared.limits;
         let mut owned = self.shared.owned.lock().unwrap_or_else(PoisonError::into_inner);
-        if owned.get(&principal).is_some_and(|count| *count >= principal_sessions_max) {
+        if owned.get(&principal).is_some_and(|owned| owned.sessions >= principal_sessions_max) {
             self.shared.metrics.limit_hit("principal_sessions");
             return Err(Error::TooManyOfPrincipal { max: principal_sessions_max });
         }
@@ -299,9 +310,11 @@ impl Sessions {
             return Err(Error::TooMany { max: sessions_max });
         }
         self.shared.count.fetch_add(1, Ordering::Relaxed);
-        *owned.entry(principal).or_default() += 1;
+        let own = owned.entry(principal).or_default();
+        own.sessions += 1;
+        let unread = Arc::clone(&own.unread);
         drop(owned);
-        Ok(Place { shared: Arc::clone(&self.shared), principal })
+        Ok(Place { shared: Arc::clone(&self.shared), principal, unread })
     }
 
     fn stripe(&self, key: u128) -> &RwLock<HashMap<u128, Handle>> {
@@ -314,15 +327,17 @@ impl Sessions {
 struct Place {
     shared: Arc<Shared>,
     principal: PrincipalDigest,
+    /// What its principal's clients have not read.
+    unread: Arc<AtomicUsize>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut owned = self.shared.owned.lock().unwrap_or_else(PoisonError::into_inner);
         self.shared.count.fetch_sub(1, Ordering::Relaxed);
-        if let Some(count) = owned.get_mut(&self.principal) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(own) = owned.get_mut(&self.principal) {
+            own.sessions -= 1;
+            if own.sessions == 0 {
                 owned.remove(&self.principal);
             }
         }
@@ -378,13 +393,94 @@ impl Actor for ShardActor {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::HeaderMap;
+    use quorate_jsonrpc::Frame;
+    use quorate_mcp::{ListKind, Method};
+    use quorate_session::{Answer, Purpose, Rejection};
+
     use super::*;
+    use crate::session::{Outgoing, Refused, Terms};
+
+    /// Leaves every frame as it is.
+    struct Plain;
+
+    impl Translate for Plain {
+        fn inbound(&self, _server: &ResourceName, _method: Option<Method>, frame: Frame) -> Frame {
+            frame
+        }
+
+        fn ask(&self, _server: &ResourceName, frame: Frame) -> Result<Frame, Bytes> {
+            Ok(frame)
+        }
+
+        fn list_changed(&self, _server: &ResourceName, _kind: ListKind) {}
+    }
+
+    fn sessions(limits: Limits) -> Sessions {
+        let sealer = Sealer::new(&[0; quorate_types::seal::KEY_BYTES]);
+        Sessions::new(Config::DEFAULTS, limits, sealer, Metrics::new("0"))
+    }
+
+    /// Opens a session whose answers wait in its one stream.
+    async fn opened(sessions: &Sessions, principal: u8) -> Handle {
+        let open = Open {
+            principal: PrincipalDigest([principal; 16]),
+            tenant: TenantId::default(),
+            scope: Scope::Toolset(ResourceName::new("all").expect("a valid name")),
+            delivery: Delivery::Single,
+            client: None,
+            translate: Arc::new(Plain),
+            memory: Arc::default(),
+        };
+        sessions.open(open).await.expect("there is room")
+    }
+
+    /// Posts a request that the gateway answers.
+    async fn post(session: &Handle, id: u32) -> Result<Vec<quorate_session::CallKey>, Refused> {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+        let outgoing = Outgoing {
+            frame: Frame::parse(text.into(), &quorate_jsonrpc::Limits::ANSWER).expect("a frame"),
+            server: None,
+            progress_token: None,
+            purpose: Purpose::Plain,
+            headers: HeaderMap::new(),
+            prime_after: None,
+            terms: Terms::default(),
+        };
+        session.begin(vec![outgoing], false).await.map(|(keys, _)| keys)
+    }
+
+    #[tokio::test]
+    async fn what_one_principal_does_not_read_stops_the_calls_of_all_its_sessions_and_of_no_other() {
+        let limits = Limits { sessions_max: 9, principal_sessions_max: 9, principal_unread_bytes_max: 200 };
+        let sessions = sessions(limits);
+        let (actor, _task) = Actor::spawn(None, ShardActor, sessions.clone()).await.expect("it starts");
+        *sessions.shared.supervisor.write().expect("nobody panicked") = Some(actor.get_cell());
+        let (one, two, other) = (opened(&sessions, 1).await, opened(&sessions, 1).await, opened(&sessions, 2).await);
+
+        let _unread = one.attach(None).await.expect("a connection");
+        let calls = post(&one, 1).await.expect("nothing is unread");
+        one.answer(calls[0], answer());
+        let calls = post(&one, 2).await.expect("not too much is unread");
+        post(&two, 1).await.expect("nor for the other one");
+        one.answer(calls[0], answer());
+
+        let full = Rejection::LimitReached { limit: "principal_undelivered_bytes", max: 200 };
+        assert!(matches!(post(&one, 3).await, Err(Refused::Rejected(rejection)) if rejection == full));
+        assert!(matches!(post(&two, 3).await, Err(Refused::Rejected(rejection)) if rejection == full));
+        post(&other, 1).await.expect("it is nothing of its own");
+        actor.stop(None);
+    }
+
+    /// About 150 bytes.
+    fn answer() -> Answer {
+        Answer::Result(format!("{:?}", "x".repeat(110)).into())
+    }
 
     #[test]
     fn one_principal_does_not_take_the_sessions_of_all() {
-        let limits = Limits { sessions_max: 3, principal_sessions_max: 2 };
-        let sealer = Sealer::new(&[0; quorate_types::seal::KEY_BYTES]);
-        let sessions = Sessions::new(Config::DEFAULTS, limits, sealer, Metrics::new("0"));
+        let sessions = sessions(Limits { sessions_max: 3, principal_sessions_max: 2, principal_unread_bytes_max: 0 });
         let [one, other] = [1, 2].map(|byte| PrincipalDigest([byte; 16]));
         let mut places: Vec<Place> = (0..2).map(|_| sessions.take_place(one).expect("there is room")).collect();
 

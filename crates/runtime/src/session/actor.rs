@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, Writer};
 use super::legs::{Legs, OpenLeg};
-use super::{Opening, Outgoing, Reply, Shared, Terms, Translate};
+use super::{Opening, Outgoing, Reply, Shared, Terms, Translate, Unread};
 use crate::backend::{self, Leg, Opened};
 use crate::bridge::Parked;
 use crate::clock;
@@ -144,6 +144,7 @@ pub(super) struct State {
     pub(super) waiting: HashMap<Source, oneshot::Sender<()>>,
     /// The places of parked calls in their principal's count.
     pub(super) parked: HashMap<StreamId, Parked>,
+    pub(super) unread: Unread,
     pub(super) opened_at: Instant,
     pub(super) ended: Option<quorate_session::EndReason>,
     _live: Active,
@@ -202,6 +203,7 @@ impl Actor for SessionActor {
             held: HashSet::new(),
             waiting: HashMap::new(),
             parked: HashMap::new(),
+            unread: opening.unread,
             opened_at: Instant::now(),
             ended: None,
             _live: opening.metrics.session_live(),
@@ -220,6 +222,7 @@ impl Actor for SessionActor {
         state.handle(&myself, message);
         state.forget_ended();
         state.free_empty_tables();
+        state.unread.set(state.machine.undelivered_bytes());
         state.shared.set_deadline(state.machine.next_deadline());
         if state.ended.is_some() && state.machine.is_finished() && state.writers.is_empty() {
             myself.stop(None);
@@ -290,6 +293,11 @@ impl State {
         opened: oneshot::Sender<Result<Vec<CallKey>, Rejection>>,
         answer: oneshot::Sender<Reply>,
     ) {
+        if let Some(max) = self.unread.exceeded() {
+            self.metrics.limit_hit("principal_undelivered_bytes");
+            let rejection = Rejection::LimitReached { limit: "principal_undelivered_bytes", max };
+            return drop(opened.send(Err(rejection))); // The client may have gone.
+        }
         let mut extras = Vec::with_capacity(requests.len());
         let mut requests: Vec<Request> = requests
             .into_iter()

@@ -33,6 +33,7 @@ mod legs;
 pub mod memory;
 mod pump;
 pub mod terms;
+mod unread;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -54,6 +55,7 @@ pub use self::content::severity;
 pub use self::memory::Memory;
 pub use self::pump::fault;
 pub use self::terms::{Terms, Timeout, Tool};
+pub use self::unread::Unread;
 use crate::backend;
 use crate::bridge::Parked;
 
@@ -102,6 +104,8 @@ pub struct Opening {
     pub translate: Arc<dyn Translate>,
     /// What it remembers of its toolset.
     pub memory: Arc<Memory>,
+    /// Its part of what its principal's clients have not read.
+    pub unread: Unread,
     /// Where numbers go.
     pub metrics: Metrics,
     /// The tasks that tell tool servers of ended sessions, for whoever waits for them.

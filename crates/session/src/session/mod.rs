@@ -92,6 +92,12 @@ impl Session {
         self.ended.is_some() && self.streams.all.is_empty() && self.legs.is_empty()
     }
 
+    /// Returns the bytes of all events that wait for the client.
+    #[must_use]
+    pub fn undelivered_bytes(&self) -> usize {
+        self.streams.undelivered_bytes()
+    }
+
     /// Tells whether a call is open.
     #[must_use]
     pub fn is_open(&self, call: CallKey) -> bool {
