@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::subscription::DEFAULTS;
 
+mod shares;
+
 fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(1_000_000 + millis)
 }
@@ -344,21 +346,6 @@ fn what_cannot_be_is_rejected_and_changes_nothing() {
     assert_eq!(again, Err(Rejection::OutOfOrder { listen: ListenId(1) }));
     step(&mut hub, 10, join(2, "t://a"));
     assert_eq!(hub.step(at(10), join(3, "")), Err(Rejection::TooManySubscribers { max: 2 }));
-}
-
-#[test]
-fn one_principal_does_not_keep_the_others_out() {
-    let config = Config { principal_subscribers_max: 2, principal_items_max: 3, ..DEFAULTS };
-    let mut hub = Hub::new(config);
-    step(&mut hub, 0, join_of(1, 1, "t://a t://b"));
-
-    assert_eq!(hub.step(at(0), join_of(1, 2, "t://c #d")), Err(Rejection::TooManyItemsOfPrincipal { max: 3 }));
-    step(&mut hub, 0, join_of(1, 3, "t://c"));
-    assert_eq!(hub.step(at(0), join_of(1, 4, "tools")), Err(Rejection::TooManyOfPrincipal { max: 2 }));
-    step(&mut hub, 0, join_of(2, 5, "t://a t://b t://c"));
-
-    step(&mut hub, 0, leave(1));
-    step(&mut hub, 0, join_of(1, 6, "t://d t://e"));
 }
 
 /// What a random history may do next; numbers choose among what exists.
