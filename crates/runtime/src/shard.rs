@@ -400,13 +400,13 @@ mod tests {
     use quorate_session::{Answer, Purpose, Rejection};
 
     use super::*;
-    use crate::session::{Outgoing, Refused, Terms};
+    use crate::session::{Outgoing, Refused, Terms, Tool};
 
     /// Leaves every frame as it is.
     struct Plain;
 
     impl Translate for Plain {
-        fn inbound(&self, _server: &ResourceName, _method: Option<Method>, frame: Frame) -> Frame {
+        fn inbound(&self, _: &ResourceName, _: Option<Method>, _: Option<&Arc<Tool>>, frame: Frame) -> Frame {
             frame
         }
 
