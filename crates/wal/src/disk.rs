@@ -1,0 +1,217 @@
+//! The files under the log: all access to the disk goes through [`Disk`] and [`File`].
+//!
+//! [`Folder`] is the real one. Tests use one in memory that tears, loses and delays what it is given
+//! ([`crate::testing`]). What is written may be lost until [`File::sync`] returned, and so may the names of files until
+//! [`Disk::sync_names`] did.
+
+use std::fs::{OpenOptions, TryLockError};
+use std::io;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A folder that belongs to the log.
+pub trait Disk: Send + Sync + 'static {
+    /// Returns the names of all files, in no order.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn names(&self) -> io::Result<Vec<String>>;
+
+    /// Makes a file of zeros that is on the disk when this returns.
+    ///
+    /// # Errors
+    /// What the system says; `AlreadyExists` when there is one of this name.
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn File>>;
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
+
+    /// Gives a file another name, which no file has.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file; who has it open can still read it.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes the names of files durable.
+    ///
+    /// # Errors
+    /// What the system says; what is on the disk is unknown then.
+    fn sync_names(&self) -> io::Result<()>;
+}
+
+/// An open file.
+pub trait File: Send + Sync + 'static {
+    /// Returns its length in bytes.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn bytes(&self) -> io::Result<u64>;
+
+    /// Reads some bytes from `offset` on; 0 at the end.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes some of the bytes at `offset`.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// What the system says; what is on the disk is unknown then.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A folder of the file system, which no other process uses.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    path: PathBuf,
+    /// Locked for as long as it is open.
+    _lock: Arc<std::fs::File>,
+}
+
+/// The file whose lock says that the folder is in use.
+const LOCK: &str = "lock";
+
+/// Bytes that are written at once where a file is filled with zeros.
+static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
+
+// === impl Folder ===
+
+impl Folder {
+    /// Takes a folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// `WouldBlock` when another process has it, else what the system says.
+    pub fn new(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        std::fs::create_dir_all(&path)?;
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync_folder(parent)?;
+        }
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                let reason = format!("{} is in use by another process", path.display());
+                io::Error::new(io::ErrorKind::WouldBlock, reason)
+            }
+            TryLockError::Error(error) => error,
+        })?;
+        Ok(Self { path, _lock: Arc::new(lock) })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Disk for Folder {
+    fn names(&self) -> io::Result<Vec<String>> {
+        let names = std::fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names.collect()
+    }
+
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn File>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path.join(name))?;
+        // Zeros, and not only a length: a write into them changes no metadata, so that its sync is one write.
+        let mut offset = 0;
+        while offset < bytes {
+            let piece = usize::try_from(bytes - offset).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+            offset += File::write_at(&file, &ZEROS[..piece], offset)? as u64;
+        }
+        file.sync_all()?;
+        Ok(Arc::new(file))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.path.join(name))?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        sync_folder(&self.path)
+    }
+}
+
+impl File for std::fs::File {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self, buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::write_at(self, bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// Reads exactly as many bytes as the buffer has.
+///
+/// # Errors
+/// `UnexpectedEof` when the file ends before, else what the system says.
+pub(crate) fn read_exact_at(file: &dyn File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match file.read_at(buffer, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                buffer = &mut buffer[read..];
+                offset += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Writes all of the bytes.
+///
+/// # Errors
+/// `WriteZero` when the file takes no more, else what the system says.
+pub(crate) fn write_all_at(file: &dyn File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write_at(bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = &bytes[written..];
+                offset += written as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}

@@ -1,0 +1,100 @@
+//! What is in a log, for people: reads it as opening it would, and changes nothing.
+
+use std::collections::BTreeMap;
+
+use crate::block::{GroupId, Kind};
+use crate::disk::Disk;
+use crate::durable::Durable;
+use crate::error::OpenError;
+use crate::logical::Item;
+use crate::recover::scan;
+use crate::wal::GroupState;
+
+/// What a log has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspected {
+    /// The log; none when there is no segment.
+    pub log: Option<u128>,
+    /// Its segments, the oldest first.
+    pub segments: Vec<SegmentReport>,
+    /// Each group's first and next index, what was said of purged entries, and its slots.
+    pub groups: BTreeMap<GroupId, GroupState>,
+    /// Bytes that a restart needs.
+    pub live_bytes: u64,
+}
+
+/// One segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentReport {
+    /// Its number.
+    pub segment: u64,
+    /// The number of its first batch.
+    pub first_batch: u64,
+    /// Batches in it.
+    pub batches: u64,
+    /// Records in them, by kind: entries, entries written again, truncations, slots, purges, groups forgotten.
+    pub records: [u64; 6],
+    /// Bytes of the file that are written.
+    pub bytes: u64,
+    /// Bytes that a restart needs of it.
+    pub live_bytes: u64,
+}
+
+/// Reads a log without changing it.
+///
+/// # Errors
+/// [`OpenError`] says why it is none.
+pub fn inspect(disk: &dyn Disk) -> Result<Inspected, OpenError> {
+    let source = |source| OpenError::Disk { file: "the folder".to_owned(), source };
+    let names = disk.names().map_err(source)?;
+    let mut log = None;
+    let mut durable = Durable::default();
+    let mut reports: BTreeMap<u64, SegmentReport> = BTreeMap::new();
+    let mut serial = 0;
+    let mut values = BTreeMap::new();
+    scan(disk, &names, None, |found| {
+        log = Some(found.head.log);
+        let report = reports.entry(found.head.segment).or_insert_with(|| SegmentReport {
+            segment: found.head.segment,
+            first_batch: found.head.first_batch,
+            batches: 0,
+            records: [0; 6],
+            bytes: 0,
+            live_bytes: 0,
+        });
+        report.batches += 1;
+        report.bytes = found.offset + found.bytes as u64;
+        for record in &found.records {
+            serial += 1;
+            report.records[column(record.kind)] += 1;
+            let place = found.place(record);
+            if matches!(record.kind, Kind::Slot | Kind::Purge) {
+                values.insert((place.segment, place.offset), record.payload.clone());
+            }
+            durable.take(Item { kind: record.kind, group: record.group, number: record.number, serial }, place);
+        }
+    })?;
+    let logical =
+        durable.to_logical(serial, |place| values.get(&(place.segment, place.offset)).cloned().unwrap_or_default());
+    let logical = logical.map_err(|_| OpenError::Corrupt {
+        file: "the log".to_owned(),
+        offset: 0,
+        what: "the entries of a group do not follow each other",
+    })?;
+    let groups = logical.groups().filter_map(|id| Some((id, GroupState::of(logical.group(id)?)))).collect();
+    for report in reports.values_mut() {
+        report.live_bytes = durable.live_in(report.segment);
+    }
+    Ok(Inspected { log, segments: reports.into_values().collect(), groups, live_bytes: durable.live() })
+}
+
+fn column(kind: Kind) -> usize {
+    match kind {
+        Kind::Entry => 0,
+        Kind::Moved => 1,
+        Kind::Truncate => 2,
+        Kind::Slot => 3,
+        Kind::Purge => 4,
+        Kind::Forget => 5,
+    }
+}

@@ -1,0 +1,42 @@
+//! The durable log of a node: all consensus groups in one stream of checksummed blocks, one sync per batch.
+//!
+//! Each group has a log of numbered entries and a few named slots (its vote, what it committed). What one caller submits
+//! at once becomes durable together and in order, votes and entries alike; its [`Done`] is called after the sync, never
+//! before. Entries can be read as soon as they are submitted.
+//!
+//! ```text
+//! Wal::submit ─▶ state (what the log says, in memory) ─▶ queue ─▶ Writer: block ─▶ write ─▶ sync ─▶ Done
+//!                  ▲ places of what was written ◀────────────────────┘ │
+//!                  └─ what still lives in the oldest segment ──────────┴─▶ written again, and the segment removed
+//! ```
+//!
+//! A log that cannot be trusted is refused ([`OpenError::Corrupt`]) and never repaired: its replica has to be replaced by
+//! the others. Only a last batch that was never synced may be incomplete, and is dropped. After a failed sync nobody
+//! knows what is on the disk (fsyncgate, 2018): the log fails for good and says so once, and its owner ends the process.
+//!
+//! Knows nothing of consensus: terms, votes and commands are bytes here.
+
+mod block;
+mod config;
+mod disk;
+mod durable;
+mod error;
+mod inspect;
+mod logical;
+mod queue;
+mod recover;
+mod segment;
+mod spare;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod wal;
+mod writer;
+
+pub use block::{GroupId, Op, Slot};
+pub use config::{Config, DEFAULTS, InvalidConfig};
+pub use disk::{Disk, File, Folder};
+pub use error::{Failed, OpenError, ReadError, SubmitError};
+pub use inspect::{Inspected, SegmentReport, inspect};
+pub use recover::{Opened, open};
+pub use wal::{Done, GroupState, Observation, Wal};
+pub use writer::{Running, Writer};

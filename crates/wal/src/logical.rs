@@ -1,0 +1,224 @@
+//! What the log says: every change counts as soon as it is submitted.
+//!
+//! Payloads of entries are here until they are durable, and then for as long as there is room; slots always. Each version
+//! of an item has a serial, by which [`crate::durable`] knows whether what it has on the disk is still what the log says.
+//! Pure.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::block::{GroupId, Kind, Op, Slot};
+use crate::error::SubmitError;
+
+/// Everything that the log says.
+#[derive(Debug, Default)]
+pub(crate) struct Logical {
+    groups: BTreeMap<GroupId, Group>,
+    /// The last version minted.
+    serial: u64,
+    cached_bytes: usize,
+    /// Entries that are durable and still in memory, the oldest first.
+    cached: VecDeque<Item>,
+}
+
+/// The log of one group.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    /// The index of the first entry.
+    pub(crate) first: u64,
+    entries: VecDeque<Held>,
+    pub(crate) slots: BTreeMap<Slot, (u64, Bytes)>,
+    /// What was said of the last entry that was purged.
+    pub(crate) purged: Option<(u64, Bytes)>,
+}
+
+#[derive(Debug)]
+struct Held {
+    serial: u64,
+    /// None once it is durable and did not fit.
+    payload: Option<Bytes>,
+}
+
+/// Names one version of an entry, a slot or what was purged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Item {
+    pub(crate) kind: Kind,
+    pub(crate) group: GroupId,
+    pub(crate) number: u64,
+    pub(crate) serial: u64,
+}
+
+/// A record on its way to the disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) item: Item,
+    pub(crate) payload: Bytes,
+}
+
+// === impl Logical ===
+
+impl Logical {
+    /// Tells whether the changes can be made, in this order.
+    pub(crate) fn check(&self, group: GroupId, ops: &[Op], payload_bytes_max: usize) -> Result<(), SubmitError> {
+        let known = self.groups.get(&group);
+        let (mut first, mut next) = known.map_or((0, 0), |known| (known.first, known.next()));
+        let mut purged = known.is_some_and(|known| known.purged.is_some());
+        for op in ops {
+            let payload = match op {
+                Op::Append { index, payload } => {
+                    if first == next && !purged {
+                        (first, next) = (*index, *index);
+                    }
+                    if *index != next {
+                        return Err(SubmitError::NotNext { group, index: *index, expected: next });
+                    }
+                    next += 1;
+                    payload.len()
+                }
+                Op::Truncate { from } => {
+                    if !(first..=next).contains(from) {
+                        return Err(SubmitError::Outside { group, from: *from, first, next });
+                    }
+                    next = *from;
+                    0
+                }
+                Op::Purge { before, note } => {
+                    (first, next, purged) = (first.max(*before), next.max(*before), true);
+                    note.len()
+                }
+                Op::Put { value, .. } => value.len(),
+                Op::Forget => {
+                    (first, next, purged) = (0, 0, false);
+                    0
+                }
+            };
+            if payload > payload_bytes_max {
+                return Err(SubmitError::TooLarge { group, bytes: payload, max: payload_bytes_max });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a change that was checked; returns its record.
+    pub(crate) fn apply(&mut self, id: GroupId, op: Op) -> Outgoing {
+        self.serial += 1;
+        let serial = self.serial;
+        let outgoing = |kind, number, payload| Outgoing { item: Item { kind, group: id, number, serial }, payload };
+        let group = self.groups.entry(id).or_default();
+        match op {
+            Op::Append { index, payload } => {
+                if group.entries.is_empty() {
+                    group.first = index;
+                }
+                self.cached_bytes += payload.len();
+                group.entries.push_back(Held { serial, payload: Some(payload.clone()) });
+                outgoing(Kind::Entry, index, payload)
+            }
+            Op::Truncate { from } => {
+                let gone = group.entries.split_off(group.position(from).min(group.entries.len()));
+                self.cached_bytes -= bytes_of(gone);
+                outgoing(Kind::Truncate, from, Bytes::new())
+            }
+            Op::Purge { before, note } => {
+                let gone = group.position(before).min(group.entries.len());
+                self.cached_bytes -= bytes_of(group.entries.drain(..gone).collect());
+                group.first = group.first.max(before);
+                group.purged = Some((serial, note.clone()));
+                outgoing(Kind::Purge, group.first, note)
+            }
+            Op::Put { slot, value } => {
+                group.slots.insert(slot, (serial, value.clone()));
+                outgoing(Kind::Slot, u64::from(slot.0), value)
+            }
+            Op::Forget => {
+                let gone = self.groups.remove(&id).unwrap_or_default();
+                self.cached_bytes -= bytes_of(gone.entries);
+                outgoing(Kind::Forget, 0, Bytes::new())
+            }
+        }
+    }
+
+    /// Takes a group as it was found on the disk: what was purged, its slots, and the serials of its entries.
+    pub(crate) fn restore(&mut self, id: GroupId, group: Group, entries: impl Iterator<Item = u64>, serial: u64) {
+        let entries = entries.map(|serial| Held { serial, payload: None }).collect();
+        self.groups.insert(id, Group { entries, ..group });
+        self.serial = self.serial.max(serial);
+    }
+
+    /// Notes that a record is durable, and forgets payloads for which there is no room.
+    pub(crate) fn is_durable(&mut self, item: Item, cache_bytes_max: usize) {
+        if item.kind == Kind::Entry && self.held(item).is_some() {
+            self.cached.push_back(item);
+        }
+        while self.cached_bytes > cache_bytes_max
+            && let Some(oldest) = self.cached.pop_front()
+        {
+            let payload = self.held(oldest).and_then(|held| held.payload.take());
+            self.cached_bytes -= payload.map_or(0, |payload| payload.len());
+        }
+    }
+
+    /// Tells whether the log still says this.
+    pub(crate) fn says(&self, item: Item) -> bool {
+        let Some(group) = self.groups.get(&item.group) else { return false };
+        let serial = match item.kind {
+            Kind::Entry | Kind::Moved => group.held(item.number).map(|held| held.serial),
+            Kind::Slot => {
+                u8::try_from(item.number).ok().and_then(|slot| group.slots.get(&Slot(slot))).map(|said| said.0)
+            }
+            Kind::Purge => group.purged.as_ref().map(|said| said.0),
+            Kind::Truncate | Kind::Forget => None,
+        };
+        serial == Some(item.serial)
+    }
+
+    pub(crate) fn group(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(&id)
+    }
+
+    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> {
+        self.groups.keys().copied()
+    }
+
+    pub(crate) fn cached_bytes(&self) -> usize {
+        self.cached_bytes
+    }
+
+    fn held(&mut self, item: Item) -> Option<&mut Held> {
+        let group = self.groups.get_mut(&item.group)?;
+        let position = usize::try_from(item.number.checked_sub(group.first)?).ok()?;
+        group.entries.get_mut(position).filter(|held| held.serial == item.serial)
+    }
+}
+
+// === impl Group ===
+
+impl Group {
+    /// A group without its entries.
+    pub(crate) fn found(first: u64, slots: BTreeMap<Slot, (u64, Bytes)>, purged: Option<(u64, Bytes)>) -> Self {
+        Self { first, entries: VecDeque::new(), slots, purged }
+    }
+
+    /// The index behind the last entry.
+    pub(crate) fn next(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    /// Returns an entry's payload if it is in memory; the outer option is whether there is such an entry.
+    pub(crate) fn payload(&self, index: u64) -> Option<Option<&Bytes>> {
+        self.held(index).map(|held| held.payload.as_ref())
+    }
+
+    fn held(&self, index: u64) -> Option<&Held> {
+        self.entries.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
+    }
+
+    fn position(&self, index: u64) -> usize {
+        usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX)
+    }
+}
+
+fn bytes_of(entries: VecDeque<Held>) -> usize {
+    entries.into_iter().filter_map(|held| held.payload).map(|payload| payload.len()).sum()
+}

@@ -1,0 +1,216 @@
+//! Reads a log from the disk, and refuses one that is not what was written.
+//!
+//! Blocks are numbered without gaps through segments that are numbered without gaps. The first block that is none ends a
+//! segment. Behind it there may be nothing but what was never synced: no later block, and no segment whose first block is
+//! another than the next. (A damage of the very last batch is no different from one that was never synced, and is not
+//! seen.) A writer begins a segment of its own, so that what was torn is never written over.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::block::{self, GroupId, Record, block_at, later_block_in, records_of};
+use crate::config::Config;
+use crate::disk::{Disk, File, read_exact_at};
+use crate::durable::{Durable, Place};
+use crate::error::{OpenError, ReadError};
+use crate::logical::Item;
+use crate::queue::Queue;
+use crate::segment::{self, Begin, HEAD_BYTES, Head, SPARE, VERSION};
+use crate::wal::{Inner, Shared, Wal, payload_at};
+use crate::writer::Writer;
+
+/// A log that was read, and the writer that goes on with it.
+pub struct Opened {
+    /// The log.
+    pub wal: Wal,
+    /// Its writer, which nobody runs yet.
+    pub writer: Writer,
+    /// Whether there was a log.
+    pub existed: bool,
+}
+
+/// What was read.
+#[derive(Default)]
+pub(crate) struct Scanned {
+    pub(crate) files: BTreeMap<u64, Arc<dyn File>>,
+    /// The number of the next block.
+    pub(crate) batch: u64,
+}
+
+/// A block of a segment: its records, and where it begins.
+pub(crate) struct Found<'a> {
+    pub(crate) head: &'a Head,
+    pub(crate) offset: u64,
+    pub(crate) bytes: usize,
+    pub(crate) records: Vec<Record>,
+}
+
+/// Opens the log with this id, or makes it when the disk has none and `must_exist` does not hold.
+///
+/// # Errors
+/// [`OpenError`] says why it cannot be used.
+pub fn open(disk: Arc<dyn Disk>, config: Config, log: u128, must_exist: bool) -> Result<Opened, OpenError> {
+    config.check()?;
+    let names = disk.names().map_err(failed("the folder"))?;
+    if names.iter().any(|name| name == SPARE) {
+        disk.remove(SPARE).map_err(failed(SPARE))?;
+    }
+    let mut durable = Durable::default();
+    let mut serial = 0;
+    let scanned = scan(&*disk, &names, Some(log), |found| {
+        for record in &found.records {
+            serial += 1;
+            let Record { kind, group, number, .. } = *record;
+            durable.take(Item { kind, group, number, serial }, found.place(record));
+        }
+    })?;
+    let existed = !scanned.files.is_empty();
+    if must_exist && !existed {
+        return Err(OpenError::Missing);
+    }
+    let newest = scanned.files.last_key_value().map_or(0, |(segment, _)| *segment);
+    let values = values(&durable, &scanned.files)?;
+    let value = |place: Place| values.get(&(place.segment, place.offset)).cloned().unwrap_or_default();
+    let logical = durable.to_logical(serial, value).map_err(|_| OpenError::Corrupt {
+        file: segment::name(newest),
+        offset: 0,
+        what: "the entries of a group do not follow each other",
+    })?;
+    let Scanned { files, batch } = scanned;
+    let inner = Inner { logical, durable, files, queue: Queue::default(), ended: None, closing: false };
+    let shared = Arc::new(Shared::new(config, inner));
+    let writer = Writer::new(Arc::clone(&shared), disk, log, newest, batch);
+    Ok(Opened { wal: Wal { shared }, writer, existed })
+}
+
+/// Reads all segments, in order.
+///
+/// # Errors
+/// [`OpenError`] says why they are no log.
+pub(crate) fn scan(
+    disk: &dyn Disk,
+    names: &[String],
+    log: Option<u128>,
+    mut visit: impl FnMut(&Found<'_>),
+) -> Result<Scanned, OpenError> {
+    let mut segments: Vec<u64> = names.iter().filter_map(|name| segment::number(name)).collect();
+    segments.sort_unstable();
+    let mut scanned = Scanned::default();
+    let mut log = log;
+    // Where the segment before ended.
+    let mut end: Option<(u64, u64)> = None;
+    for (number, is_last) in segments.iter().map(|number| (*number, segments.last() == Some(number))) {
+        let name = segment::name(number);
+        let corrupt = |offset, what| OpenError::Corrupt { file: name.clone(), offset, what };
+        let file = disk.open(&name).map_err(failed(&name))?;
+        let head = head_of(&*file, &name, number, *log.get_or_insert(log_of(&*file, &name)?))?;
+        match end {
+            Some((before, _)) if number != before + 1 => return Err(corrupt(0, "the segment before it is missing")),
+            Some((before, offset)) if head.first_batch != scanned.batch => {
+                let what = "it ends before the segment behind it begins";
+                return Err(OpenError::Corrupt { file: segment::name(before), offset, what });
+            }
+            Some(_) => {}
+            None => scanned.batch = head.first_batch,
+        }
+        let offset = read_segment(&*file, &head, is_last, &mut scanned.batch, &mut visit)?;
+        scanned.files.insert(number, file);
+        end = Some((number, offset));
+    }
+    Ok(scanned)
+}
+
+/// Reads the blocks of a segment; returns where they end.
+fn read_segment(
+    file: &dyn File,
+    head: &Head,
+    is_last: bool,
+    batch: &mut u64,
+    visit: &mut impl FnMut(&Found<'_>),
+) -> Result<u64, OpenError> {
+    let name = segment::name(head.segment);
+    let corrupt = |offset: usize, what| OpenError::Corrupt { file: name.clone(), offset: offset as u64, what };
+    let bytes = whole(file).map_err(failed(&name))?;
+    let seed = block::seed(head.log, head.segment);
+    let mut offset = usize::try_from(HEAD_BYTES).expect("a small constant");
+    while let Some((number, length)) = bytes.get(offset..).and_then(|rest| block_at(rest, seed)) {
+        if number != *batch {
+            return Err(corrupt(offset, "a batch is missing before this one"));
+        }
+        let records = records_of(&bytes.slice(offset..offset + length));
+        let records = records.ok_or_else(|| corrupt(offset, "a batch has records of an unknown kind"))?;
+        visit(&Found { head, offset: offset as u64, bytes: length, records });
+        offset += length;
+        *batch += 1;
+    }
+    if is_last && bytes.get(offset..).is_some_and(|rest| later_block_in(rest, seed, *batch).is_some()) {
+        return Err(corrupt(offset, "a batch is damaged, and a later one is not"));
+    }
+    Ok(offset as u64)
+}
+
+/// The log that a segment says it belongs to.
+fn log_of(file: &dyn File, name: &str) -> Result<u128, OpenError> {
+    match Begin::read(file).map_err(failed(name))? {
+        Begin::Head(head) => Ok(head.log),
+        // Its own error says why.
+        Begin::Version(_) | Begin::Nothing => Ok(0),
+    }
+}
+
+fn head_of(file: &dyn File, name: &str, number: u64, log: u128) -> Result<Head, OpenError> {
+    let file_name = || name.to_owned();
+    match Begin::read(file).map_err(failed(name))? {
+        Begin::Head(head) if head.log != log => {
+            Err(OpenError::Foreign { file: file_name(), found: head.log, expected: log })
+        }
+        Begin::Head(head) if head.segment != number => {
+            Err(OpenError::Corrupt { file: file_name(), offset: 0, what: "it has the name of another segment" })
+        }
+        Begin::Head(head) => Ok(head),
+        Begin::Version(found) => Err(OpenError::Version { file: file_name(), found, known: VERSION }),
+        Begin::Nothing => Err(OpenError::Corrupt { file: file_name(), offset: 0, what: "its head is damaged" }),
+    }
+}
+
+/// Reads what has to be in memory.
+fn values(durable: &Durable, files: &BTreeMap<u64, Arc<dyn File>>) -> Result<HashMap<(u64, u32), Bytes>, OpenError> {
+    let mut values = HashMap::new();
+    for place in durable.values() {
+        let file = files.get(&place.segment).expect("the place was found in it");
+        let value = payload_at(&**file, place, GroupId(0), 0).map_err(|error| match error {
+            ReadError::Disk { file, source } => OpenError::Disk { file, source },
+            ReadError::Corrupt { file, offset, .. } => {
+                OpenError::Corrupt { file, offset, what: "a value has another checksum than its batch" }
+            }
+            ReadError::Outside { .. } => unreachable!("one place was asked for"),
+        })?;
+        values.insert((place.segment, place.offset), value);
+    }
+    Ok(values)
+}
+
+fn whole(file: &dyn File) -> io::Result<Bytes> {
+    let bytes = usize::try_from(file.bytes()?).map_err(io::Error::other)?;
+    let mut all = vec![0; bytes];
+    read_exact_at(file, &mut all, 0)?;
+    Ok(all.into())
+}
+
+fn failed(file: &str) -> impl Fn(io::Error) -> OpenError + '_ {
+    move |source| OpenError::Disk { file: file.to_owned(), source }
+}
+
+// === impl Found ===
+
+impl Found<'_> {
+    /// Where the payload of one of its records is.
+    pub(crate) fn place(&self, record: &Record) -> Place {
+        let begin = u32::try_from(self.offset).expect("segments are bounded by the settings");
+        let bytes = u32::try_from(record.payload.len()).expect("its length is a number of 32 bits");
+        Place { segment: self.head.segment, offset: begin + record.at, bytes }
+    }
+}
