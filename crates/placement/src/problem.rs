@@ -1,4 +1,7 @@
-//! What a solver is asked, and what it answers. Plain data.
+//! What a solver is asked, and what it answers.
+//!
+//! Plain data: nodes and where they are, groups and who holds them, and the moves from one to the other. What fails together is
+//! a rack, or a node that says nothing of one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

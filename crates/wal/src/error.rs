@@ -1,4 +1,7 @@
 //! What can go wrong with a log, one enum per operation.
+//!
+//! Errors name the file, the place in it or the limit, and say what an operator can do where there is something to do. That
+//! a log has failed is final: whoever holds it is told the first reason, and the same one each time.
 
 use std::io;
 

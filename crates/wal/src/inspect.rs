@@ -1,4 +1,7 @@
 //! What is in a log, for people: reads it as opening it would, and changes nothing.
+//!
+//! Out go its segments, with what they hold and how much of that is needed, and the groups as a restart would find them. A
+//! log that opening would refuse is refused here for the same reason.
 
 use std::collections::BTreeMap;
 

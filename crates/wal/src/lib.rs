@@ -27,7 +27,6 @@ mod queue;
 mod recover;
 mod segment;
 mod spare;
-#[cfg(feature = "testing")]
 pub mod testing;
 mod wal;
 mod writer;
