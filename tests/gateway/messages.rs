@@ -1,11 +1,10 @@
 //! Messages that are wrong in themselves: each gets the protocol's own error with the request's id and the right
 //! HTTP status, and the next request is served.
 
-use quorate_tests::wait;
 use serde_json::{Value, json};
 
 use crate::support::{
-    MODERN, PATIENCE,
+    MODERN,
     client::Answer,
     gateway::{Documents, Gateway, modern_request},
     mcp::Mcp,
@@ -342,31 +341,4 @@ fn a_batch_of_notifications_is_never_answered_with_events_also_where_they_are_re
         assert_eq!(batch?.status, 202, "what asks for no answer gets none");
         Ok(())
     })
-}
-
-#[test]
-fn a_batch_of_whoever_may_not_enter_is_refused_as_one_request_is() -> anyhow::Result<()> {
-    let backend = Mcp::new("a").start()?;
-    let documents = Documents::new().server("a", &backend.url());
-    let policy =
-        json!({ "kind": "Policy", "name": "all", "spec": { "cedar": "permit(principal, action, resource);" } });
-    let text = |documents: &Documents| format!("{}\n---\n{policy}", documents.text());
-    let gateway = Gateway::start(&text(&documents), &["--development-identity"])?;
-    let session = Session::open(&gateway, "2025-03-26")?;
-
-    gateway.rewrite(&text(&documents.toolset(json!({ "servers": ["a"], "scopes": ["work"] }))))?;
-    let ping = json!({ "jsonrpc": "2.0", "id": 2, "method": "ping" });
-    wait::until("what the toolset demands", PATIENCE, || {
-        let answer = session.post(&ping)?;
-        anyhow::ensure!(answer.status == 403, "{}", answer.status);
-        Ok(())
-    })?;
-
-    for batch in [json!([ping]), json!([ping, { "jsonrpc": "2.0", "method": "notifications/tests/x" }])] {
-        let answer = session.post(&batch)?;
-        let challenge = answer.header("www-authenticate").unwrap_or_default().to_owned();
-        assert_eq!((answer.status, answer.is_events()), (403, false), "{batch}");
-        assert!(challenge.contains("insufficient_scope") && challenge.contains("work"), "{challenge}");
-    }
-    Ok(())
 }

@@ -13,6 +13,7 @@ const VERSION: &str = "2025-11-25";
 pub(crate) struct Session<'a> {
     gateway: &'a Gateway,
     path: &'a str,
+    version: &'a str,
     id: Option<String>,
 }
 
@@ -21,8 +22,13 @@ pub(crate) struct Session<'a> {
 impl Session<'_> {
     /// Opens one.
     pub(crate) fn open<'a>(gateway: &'a Gateway, token: &str) -> anyhow::Result<Session<'a>> {
-        let mut opened = Session { gateway, path: PATH, id: None };
-        let answer = opened.post(token, &session::initialize_message(VERSION))?;
+        Self::open_as(gateway, token, VERSION)
+    }
+
+    /// Opens one of this revision.
+    fn open_as<'a>(gateway: &'a Gateway, token: &str, version: &'a str) -> anyhow::Result<Session<'a>> {
+        let mut opened = Session { gateway, path: PATH, version, id: None };
+        let answer = opened.post(token, &session::initialize_message(version))?;
         ensure!(answer.status == 200, "initialize is answered {}", answer.status);
         opened.id = Some(answer.header("mcp-session-id").context("a session has an id")?.to_owned());
         let told = opened.post(token, &json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))?;
@@ -38,7 +44,7 @@ impl Session<'_> {
             ("accept", if method == "GET" { "text/event-stream" } else { "application/json, text/event-stream" }),
         ];
         if let Some(id) = &self.id {
-            headers.extend([("mcp-session-id", id.as_str()), ("mcp-protocol-version", VERSION)]);
+            headers.extend([("mcp-session-id", id.as_str()), ("mcp-protocol-version", self.version)]);
         }
         client::send(self.gateway.address, method, self.path, &headers, body.as_bytes())
     }
@@ -114,7 +120,7 @@ fn a_session_of_one_person_does_not_exist_for_another() -> anyhow::Result<()> {
     let (clock, gateway, resource) = start(&idp)?;
     let (alice, bob) = (idp.token_of("alice", &resource, "mcp")?, idp.token_of("bob", &resource, "mcp")?);
     let session = Session::open(&gateway, &alice)?;
-    let invented = Session { gateway: &gateway, path: PATH, id: Some("invented".to_owned()) };
+    let invented = Session { gateway: &gateway, path: PATH, version: VERSION, id: Some("invented".to_owned()) };
 
     for method in ["POST", "GET", "DELETE"] {
         let body = if method == "POST" { r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"# } else { "" };
@@ -154,8 +160,34 @@ fn a_session_of_one_toolset_is_none_of_another() -> anyhow::Result<()> {
     let elsewhere = idp.token_of("alice", &resource.replace("tools", "other"), "mcp")?;
     let session = Session::open(&gateway, &alice)?;
 
-    let other = Session { path: "/mcp/other", id: session.id.clone(), gateway: &gateway };
+    let other = Session { path: "/mcp/other", version: VERSION, id: session.id.clone(), gateway: &gateway };
 
     assert_eq!(other.call(&elsewhere)?.status, 404);
     session.check_call(&alice)
+}
+
+#[test]
+fn a_batch_of_whoever_may_not_enter_is_refused_as_one_request_is() -> anyhow::Result<()> {
+    let idp = Idp::start()?;
+    let clock = Mcp::new("clock").tools(&["now"]).start()?;
+    let gateway = Site::new()
+        .signed_by(&idp)
+        .with("ToolServer", "clock", json!({ "urls": [clock.url()] }))
+        .with("Toolset", "tools", json!({ "servers": ["clock"], "scopes": ["files:read"] }))
+        .policy("permit(principal, action, resource);")
+        .start()?;
+    let resource = format!("http://{}{PATH}", gateway.address);
+    let whole = idp.token_of("alice", &resource, "mcp files:read")?;
+    // Batches are of this revision alone.
+    let session = Session::open_as(&gateway, &whole, "2025-03-26")?;
+    let less = idp.token_of("alice", &resource, "mcp")?;
+
+    let ping = json!({ "jsonrpc": "2.0", "id": 2, "method": "ping" });
+    for batch in [json!(ping), json!([ping]), json!([ping, { "jsonrpc": "2.0", "method": "notifications/tests/x" }])] {
+        let answer = session.post(&less, &batch)?;
+        let challenge = answer.header("www-authenticate").unwrap_or_default().to_owned();
+        assert_eq!((answer.status, answer.is_events()), (403, false), "{batch}");
+        ensure!(challenge.contains("insufficient_scope") && challenge.contains("files:read"), "{challenge}");
+    }
+    Ok(())
 }

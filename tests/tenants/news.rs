@@ -83,7 +83,9 @@ fn told(ground: &Ground) -> anyhow::Result<Vec<String>> {
 #[test]
 fn a_session_is_told_that_lists_have_changed_where_a_listen_would_be() -> anyhow::Result<()> {
     let changed = "notifications/prompts/list_changed";
-    let uses = r#"permit(principal, action in [Action::"mcp:connect", Action::"mcp:list"], resource);"#;
+    // What the desk says of itself is for those who may use something there.
+    let uses = r#"permit(principal, action in [Action::"mcp:connect", Action::"mcp:list"], resource);
+        permit(principal, action == Action::"mcp:call", resource == Tool::"desk/acmeco-work");"#;
     for (policy, is_told) in [(ALL, true), (uses, false)] {
         let ground = Ground::start(policy)?;
         let params = json!({ "notifications": { "promptsListChanged": true } });

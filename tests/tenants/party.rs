@@ -45,10 +45,7 @@ impl Party {
     pub(crate) fn begin(&self, path: &str, method: &str, mut params: Value) -> anyhow::Result<Answer> {
         let can = json!({ "elicitation": {}, "extensions": { "io.modelcontextprotocol/tasks": {} } });
         params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = can;
-        let (mut headers, body) = modern_request(&json!("q"), method, params);
-        if method.starts_with("tasks/") {
-            headers.push(("mcp-name", body["params"]["taskId"].as_str().unwrap_or_default().to_owned()));
-        }
+        let (headers, body) = modern_request(&json!("q"), method, params);
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         self.send("POST", path, &headers, &body.to_string())
     }
