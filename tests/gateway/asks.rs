@@ -237,3 +237,36 @@ fn an_answer_for_an_unlisted_resource_reaches_the_server_that_asked_alone() -> a
     assert!(seen.iter().all(|seen| !seen.body.to_string().contains("hunter2")), "{:?}", seen.last());
     Ok(())
 }
+
+/// A server told everybody of a task and of a resource on the stream of a call, and the caller heard of it.
+#[test]
+fn a_call_is_told_of_its_own_progress_and_of_nothing_that_is_others() -> anyhow::Result<()> {
+    let backend = Mcp::new("good")
+        .era(Era::Modern)
+        .tools(&["this"])
+        .on("tools/call", |seen, out| {
+            let token = &seen.params()["_meta"]["progressToken"];
+            for (method, params) in [
+                ("notifications/tasks", json!({ "taskId": "another's", "status": "working" })),
+                ("notifications/resources/updated", json!({ "uri": "file:///another's" })),
+                ("notifications/tools/list_changed", json!({})),
+                ("notifications/progress", json!({ "progressToken": token, "progress": 1 })),
+            ] {
+                out.message(&json!({ "jsonrpc": "2.0", "method": method, "params": params }));
+            }
+            let result = json!({ "resultType": "complete", "content": [] });
+            out.message(&json!({ "jsonrpc": "2.0", "id": seen.id(), "result": result }));
+        })
+        .start()?;
+    let gateway = start(&backend, &visited("bad", Era::Modern, "that")?)?;
+
+    let call = json!({ "name": "this", "arguments": {}, "_meta": { "progressToken": "p" } });
+    let mut stream = gateway.modern(1, "tools/call", call)?;
+    let mut told = Vec::new();
+    while let Some(message) = stream.next_message()? {
+        told.push(message["method"].as_str().unwrap_or("the answer").to_owned());
+    }
+
+    assert_eq!(told, ["notifications/progress", "the answer"]);
+    Ok(())
+}

@@ -111,6 +111,9 @@ fn what_a_process_asks_between_calls_is_answered_though_its_client_reads_no_stre
     let mut gateway = start(&[])?;
     let session = Session::open(&gateway, "2025-11-25")?;
     assert_eq!(text(&session, "ask_later", json!({}))?, "asking");
+    // Its answer and what it asks come from two places of one pipe: only after the client has the answer no call is open.
+    let told = session.post(&json!({ "jsonrpc": "2.0", "method": "notifications/roots/list_changed" }))?;
+    assert_eq!(told.status, 202);
 
     gateway.logged("told an error to \"later\"")?;
     gateway.logged("told a result to \"ping\"")?;

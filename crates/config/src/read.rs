@@ -169,7 +169,10 @@ impl Read {
             let place = Place { file: Some(source.file.clone()), document: Some(count), ..Place::default() };
             self.document(document, place, &mut documents);
         });
-        let read = (self.problems.len() == problems).then(|| documents.clone());
+        let fits = self.documents.api_keys + documents.api_keys <= API_KEYS_MAX
+            && self.documents.others + documents.others <= DOCUMENTS_MAX;
+        // What was counted only is not known: with fewer documents elsewhere there may be room for it.
+        let read = (fits && self.problems.len() == problems).then(|| documents.clone());
         self.documents.append(documents);
         read
     }

@@ -130,3 +130,22 @@ fn a_loader_says_what_a_first_load_would_and_looks_only_at_files_that_changed() 
     fs::remove_file(folder.path().join("c.yaml")).expect("removes");
     check("a file less").expect("it is valid");
 }
+
+/// Documents beyond the bound are counted only. A file of them was taken as known without them once there was room.
+#[test]
+fn what_was_counted_only_is_read_once_there_is_room_for_it() {
+    const EACH: usize = 6_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |file: &str, names: std::ops::Range<usize>| {
+        let documents = names.map(|number| format!(r#"{{"kind":"Tenant","name":"t-{number}","spec":{{}}}}"#));
+        fs::write(folder.path().join(file), documents.collect::<String>()).expect("writes");
+    };
+    let (mut loader, paths) = (Loader::default(), [folder.path().to_path_buf()]);
+    write("a.json", 0..EACH);
+    write("b.json", EACH..2 * EACH);
+    loader.load(&paths).expect_err("there are too many");
+
+    write("a.json", 0..1);
+
+    assert_eq!(loader.load(&paths).expect("they fit").tenants().len(), EACH + 1);
+}

@@ -113,7 +113,8 @@ impl Asker<'_> {
             Kind::Result => self.requests(frame.result_span(), frame),
             Kind::Error => self.visits(frame),
             Kind::Notification => self.told(frame),
-            Kind::Request => Ok(frame),
+            // Nobody hands a request on like this.
+            Kind::Request => Err(Error::Unknown),
         }
     }
 

@@ -3,12 +3,12 @@
 //! In: who is known by which API key, and what is allowed. Out: the same tables that a configuration is compiled to, but
 //! for servers: there are none, and nobody is asked for anything.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use quorate_audit::Audit;
-use quorate_config::Access;
+use quorate_config::{Access, Source};
 use quorate_identity::api_key::{self, Fresh, Keys, MacKey};
 use quorate_mcp::naming::Naming;
 use quorate_policy::{Document, Mode, Policies};
@@ -18,17 +18,20 @@ use quorate_runtime::shard::{Limits, Sessions};
 use quorate_telemetry::{Metrics, Throttle, Tracer};
 use quorate_types::seal::{KEY_BYTES, Sealer};
 use quorate_types::{ResourceName, TenantId, Timestamp};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::Identities;
 use crate::judge::Judge;
 use crate::protected::Demands;
-use crate::snapshot::{Instructions, Services, Snapshot, ToolsetTable};
+use crate::snapshot::{Instructions, ListenerTable, Services, Snapshot, ToolsetTable};
 use crate::tasks::Owners;
 use crate::toolset::Toolset;
 
 /// The toolset that there is.
 pub(crate) const TOOLSET: &str = "tools";
+/// The listener that serves it.
+pub(crate) const LISTENER: &str = "data";
 
 /// A node that listens on nothing.
 pub(crate) struct Ground {
@@ -133,8 +136,19 @@ fn snapshot(services: &Arc<Services>, toolset: &Arc<Toolset>, rules: &Rules<'_>)
         judge,
         superseded: CancellationToken::new(),
         demands: HashMap::from([(name(TOOLSET), demands)]),
-        listeners: HashMap::new(),
+        listeners: HashMap::from([(name(LISTENER), listener())]),
         toolsets: HashMap::from([(name(TOOLSET), Arc::clone(toolset))]),
+    }
+}
+
+/// The listener that serves the toolset.
+fn listener() -> ListenerTable {
+    let text = format!("kind: Listener\nname: {LISTENER}\nspec: {{ address: \"127.0.0.1:0\" }}");
+    let set = quorate_config::parse(&[Source { file: "listener.yaml".into(), text }]).expect("a good listener");
+    ListenerTable {
+        config: set.listeners()[0].clone(),
+        toolsets: HashSet::from([name(TOOLSET)]),
+        concurrency: Arc::new(Semaphore::new(8)),
     }
 }
 

@@ -221,12 +221,20 @@ impl Standing {
         if let Some(caller) = caller {
             self.ends = caller.ends;
             if *self.principal != *caller.principal {
-                // What the same credentials say has changed. A session that was shown others since knows better.
+                // What the same credentials say has changed.
+                match &self.session {
+                    // A session that was shown others since knows better.
+                    Some(session) => session.known_instead(&self.principal, &caller.principal),
+                    // What a listen tells was chosen by what its caller was.
+                    None if self.cut == Cut::Resumed => return Err(Over::Another),
+                    None => {}
+                }
                 self.principal = caller.principal;
-                self.session.iter().for_each(|session| session.known_as(&self.principal));
             }
         }
-        let table = snapshot.toolsets.get(&self.toolset).ok_or(Over::Gone)?.of_principal(self.digest);
+        let listener = snapshot.listener(&self.connection.listener).ok_or(Over::Gone)?;
+        let toolset = snapshot.toolset(listener, self.toolset.as_str()).ok_or(Over::Gone)?;
+        let table = toolset.of_principal(self.digest);
         let is_allowed = authorize::may_stay(&snapshot, &self.principal, table);
         is_allowed.then_some(()).ok_or(Over::Denied)
     }
@@ -257,8 +265,13 @@ mod tests {
     /// What a stream stands on that was opened by a key, with the present snapshot.
     fn standing(ground: &Ground, key: &Fresh, cut: Cut, ends: Option<Timestamp>) -> Box<Standing> {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let connection =
-            Connection { listener: ground::name("data"), local, peer: local, is_encrypted: false, certificate: None };
+        let connection = Connection {
+            listener: ground::name(ground::LISTENER),
+            local,
+            peer: local,
+            is_encrypted: false,
+            certificate: None,
+        };
         let principal = Principal::agent(quorate_types::TenantId::default(), ground::agent(key).as_str());
         Box::new(Standing {
             services: Arc::clone(&ground.services),

@@ -73,7 +73,7 @@ impl Translator {
 
     /// Whether an updated resource is not chosen any more, or not to be told of.
     fn withholds_update(&self, server: &ResourceName, notification: &Frame) -> bool {
-        let Some(toolset) = self.toolset() else { return false };
+        let Some(toolset) = self.toolset() else { return true }; // The session ends with it.
         let uris = codec::resource_uris(notification, Method::ResourceUpdated).unwrap_or_default();
         let listing = &toolset.listing;
         let is_chosen = |uri: &str| match (listing.curation(), listing.index_of(server)) {
@@ -86,12 +86,12 @@ impl Translator {
         let may_subscribe = |uri: &str| {
             authorize::may_subscribe(&judge, &rights, &Located::resource(&toolset, router.as_deref(), server, uri))
         };
-        uris.iter().any(|uri| !is_chosen(&uri.text) || !may_subscribe(&uri.text))
+        uris.is_empty() || uris.iter().any(|uri| !is_chosen(&uri.text) || !may_subscribe(&uri.text))
     }
 
     /// Whether a server is heard beside the calls that it answers.
     fn hears(&self, server: &ResourceName) -> bool {
-        let Some(toolset) = self.toolset() else { return true }; // It ends with its toolset.
+        let Some(toolset) = self.toolset() else { return false }; // The session ends with it.
         let view = self.view(&toolset.listing);
         self.hearing.hears(&self.services.judge.load(), &toolset, &self.principal.load(), view, server)
     }
@@ -110,9 +110,10 @@ impl Translator {
                 .first()
                 .is_some_and(|table| authorize::may_follow(&judge, &rights, table, task, &tags))
         };
-        !tasks
-            .iter()
-            .all(|handle| self.services.tasks.task(holder, server, &handle.text).is_some_and(|task| may_follow(&task)))
+        tasks.is_empty()
+            || !tasks.iter().all(|handle| {
+                self.services.tasks.task(holder, server, &handle.text).is_some_and(|task| may_follow(&task))
+            })
     }
 }
 
@@ -182,8 +183,6 @@ impl Translate for Translator {
             Some(Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged) => {
                 !self.hears_of_lists()
             }
-            // They name the call that they are about, which was allowed.
-            Some(Method::Progress | Method::Cancelled) => false,
             Some(_) | None => !is_of_call && !self.hears(server),
         }
     }
@@ -200,6 +199,10 @@ impl Translate for Translator {
         if **self.principal.load() != **owner {
             self.principal.store(Arc::clone(owner));
         }
+    }
+
+    fn known_instead(&self, before: &Arc<Principal>, owner: &Arc<Principal>) {
+        self.principal.rcu(|now| Arc::clone(if **now == **before { owner } else { now }));
     }
 
     fn hears_of_lists(&self) -> bool {
@@ -313,6 +316,22 @@ mod tests {
         assert!(session.hears(&server), "another token says the same");
         session.known_as(&agent(&[]));
         assert!(!session.hears(&server), "it was allowed a call by a scope that it lost");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_withheld() {
+        let ground = ground(ALLOWED, &[]);
+        for toolset in [TOOLSET, "gone"] {
+            let session = translator(&ground, toolset);
+            for (method, params) in [
+                ("notifications/resources/updated", "{}"),
+                ("notifications/resources/updated", r#"{"uri":7}"#),
+                ("notifications/tasks/status", r#"{"taskId":7}"#),
+            ] {
+                let frame = Frame::parse(build::notification(method, Some(params)), &Limits::ANSWER).expect("a frame");
+                assert!(session.withholds(&name("files"), &frame, false), "{toolset}: {method} {params}");
+            }
+        }
     }
 
     #[test]

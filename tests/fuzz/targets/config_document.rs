@@ -16,7 +16,7 @@ fuzz_target!(|input: &str| {
                     assert!(toolset.servers().all(|server| set.tool_server(server).is_some()));
                 }
                 // A set has only policies that compile.
-                let _ = set.compile_policies();
+                let _ = set.compiled_policies();
                 // The same text always makes the same set.
                 assert_eq!(parse(&[source]).expect("it was a set before"), set);
             }

@@ -17,7 +17,7 @@ use quorate_mcp::dialect::onto_legacy;
 use quorate_mcp::exchange::{Exchange, Outcome as Step};
 use quorate_mcp::listing::Resolution;
 use quorate_mcp::param::ParamRules;
-use quorate_mcp::{Call, Era, Fault, ListKind, Method, Operation as Asked, Version, header};
+use quorate_mcp::{Call, Era, Fault, ListKind, Method, Operation as Asked, Version, codec, header};
 use quorate_runtime::backend::{self, Load, Sent, fault_of};
 use quorate_runtime::listing::Audience;
 use quorate_runtime::session::terms::{Clock, Late};
@@ -29,6 +29,7 @@ use quorate_types::ResourceName;
 use super::turn::InVain;
 use super::{Dispatched, Error, Operation, begin, bridged, find, here, listen, metrics, rejected, while_standing};
 use crate::ask::{self, Asker};
+use crate::authorize::Gate;
 use crate::behalf;
 use crate::classify::Request;
 use crate::fetch::Fetcher;
@@ -59,6 +60,12 @@ pub(super) async fn send(
                 return Err(rejected(Era::Modern, call.id(), fault));
             }
             let waits_at = bridged::owner(request, &call);
+            // What this brings is for the one that asked, if it is still the one that is called.
+            if waits_at.as_ref().is_some_and(|waiting| !waiting.is_same(&server)) {
+                let fault = invalid_state();
+                operation.end(Outcome::Failed(fault.class()));
+                return Err(rejected(Era::Modern, call.id(), fault));
+            }
             if let Some(server) = waits_at.or_else(|| server.needs_session().then(|| server.clone())) {
                 return bridged::send(request, &call, server, (&frame, held.as_ref()), trace, operation).await;
             }
@@ -303,8 +310,8 @@ impl Time {
 impl Reader {
     fn json(mut self, status: StatusCode, frame: Frame) -> Result<Dispatched, Error> {
         match self.step(frame) {
-            Ok((frame, true)) => Ok(Dispatched::Json { status, body: frame.into_bytes() }),
-            Ok((_, false)) => Err(self.broken("it answered with a notification")),
+            Ok(Some((frame, true))) => Ok(Dispatched::Json { status, body: frame.into_bytes() }),
+            Ok(Some((_, false)) | None) => Err(self.broken("it answered with a notification")),
             Err(reason) => Err(self.broken(&reason)),
         }
     }
@@ -312,41 +319,68 @@ impl Reader {
     fn events(self, frames: FrameStream) -> impl Stream<Item = sse::Event> + Send + 'static {
         stream::unfold(Some((self, frames)), |state| async move {
             let (mut reader, mut frames) = state?;
-            let (bytes, last) = match reader.time.clock.wait(true, frames.next()).await {
-                Ok(Some(Ok(item))) => match reader.step(item.frame) {
-                    Ok((frame, last)) => (frame.into_bytes(), last),
-                    Err(reason) => (reader.fault(&reason), true),
-                },
-                Ok(Some(Err(error))) => {
-                    reader.load.failed(&error);
-                    let fault = fault_of(reader.server.name(), &error);
-                    (reader.fault_frame(&fault), true)
-                }
-                Err(Late) => {
-                    let fault = reader.time.late();
-                    (reader.fault_frame(&fault), true)
-                }
-                Ok(None) => (reader.fault("its stream ended before the answer"), true),
+            let (bytes, last) = loop {
+                break match reader.time.clock.wait(true, frames.next()).await {
+                    Ok(Some(Ok(item))) => match reader.step(item.frame) {
+                        Ok(Some((frame, last))) => (frame.into_bytes(), last),
+                        Ok(None) => continue,
+                        Err(reason) => (reader.fault(&reason), true),
+                    },
+                    Ok(Some(Err(error))) => {
+                        reader.load.failed(&error);
+                        let fault = fault_of(reader.server.name(), &error);
+                        (reader.fault_frame(&fault), true)
+                    }
+                    Err(Late) => {
+                        let fault = reader.time.late();
+                        (reader.fault_frame(&fault), true)
+                    }
+                    Ok(None) => (reader.fault("its stream ended before the answer"), true),
+                };
             };
             let event = sse::Event::new(bytes);
             Some((event, (!last).then_some((reader, frames))))
         })
     }
 
-    /// Takes one frame; tells whether it was the last.
-    fn step(&mut self, frame: Frame) -> Result<(Frame, bool), String> {
+    /// Takes one frame; tells whether it was the last. Nothing of one that the client must not hear.
+    fn step(&mut self, frame: Frame) -> Result<Option<(Frame, bool)>, String> {
         let kind = frame.kind();
         let own = frame.method().and_then(Method::parse);
         let (frame, last) = match self.exchange.step(frame).map_err(|violation| violation.to_string())? {
             Step::Forward(frame) | Step::Request(frame) => (frame, false),
             Step::Final(frame) => (frame, true),
         };
+        if !last && self.withholds(own, &frame) {
+            return Ok(None);
+        }
         let frame = self.asked(frame)?;
         if last {
             self.ended(if kind == Kind::Error { Outcome::RpcError } else { Outcome::Ok });
         }
         let (method, tool) = (own.or(self.method), self.tool.as_ref());
-        Ok((rewrite(&self.request, self.audience, self.server.name(), method, tool, frame), last))
+        Ok(Some((rewrite(&self.request, self.audience, self.server.name(), method, tool, frame), last)))
+    }
+
+    /// Whether a notification is none of this call's: a server may tell everybody of anything. Of changes tell listens, and
+    /// of a task only who began it is told.
+    fn withholds(&self, method: Option<Method>, notification: &Frame) -> bool {
+        match method {
+            Some(Method::Progress | Method::Message) | None => false,
+            Some(Method::Tasks) => {
+                let tasks = codec::task_ids(notification, Method::Tasks, Era::Modern).unwrap_or_default();
+                let owners = &self.request.snapshot().services.tasks;
+                let (holder, gate) = (holder(&self.request), Gate::of(&self.request));
+                let is_own = |id: &str| {
+                    let task = owners.task(holder, self.server.name(), id);
+                    task.is_some_and(|task| {
+                        self.request.all_versions().tags_of(&task).is_some_and(|tags| gate.may_follow(&task, &tags))
+                    })
+                };
+                tasks.is_empty() || !tasks.iter().all(|handle| is_own(&handle.text))
+            }
+            Some(_) => true,
+        }
     }
 
     /// Lets what a frame asks of the client pass the stages.

@@ -28,7 +28,10 @@ fn toolsets_are_same(before: &[Toolset], now: &[Toolset]) -> bool {
 
 fn listeners_are_same(before: &[Listener], now: &[Listener]) -> bool {
     let now: HashMap<&ResourceName, &Listener> = now.iter().map(|listener| (&listener.name, listener)).collect();
-    before.iter().all(|before| now.get(&before.name).is_none_or(|now| before.requires == now.requires))
+    let is_same = |one: &Listener, other: &Listener| {
+        one.requires == other.requires && one.tenant == other.tenant && one.toolsets == other.toolsets
+    };
+    before.iter().all(|before| now.get(&before.name).is_none_or(|now| is_same(before, now)))
 }
 
 #[cfg(test)]
@@ -64,6 +67,11 @@ mod tests {
             (
                 "the listener's requires",
                 set(&[&with_spec(LISTENER, "requires: [agent]"), SERVER, TOOLSET, POLICY]),
+                false,
+            ),
+            (
+                "the listener's toolsets",
+                set(&[&with_spec(LISTENER, "toolsets: [tools]"), SERVER, TOOLSET, POLICY]),
                 false,
             ),
             ("naming", set(&[LISTENER, SERVER, &with_spec(TOOLSET, "naming: bare"), POLICY]), true),

@@ -149,6 +149,9 @@ pub trait Translate: Send + Sync + 'static {
     /// of the digest that owns the session.
     fn known_as(&self, _owner: &Arc<Principal>) {}
 
+    /// Hears the same of whoever showed something earlier: it counts where nothing else was shown since.
+    fn known_instead(&self, _before: &Arc<Principal>, _owner: &Arc<Principal>) {}
+
     /// Tells whether the session's owner may be told that lists have changed.
     fn hears_of_lists(&self) -> bool {
         true
@@ -299,6 +302,11 @@ impl Handle {
     /// Tells it what its owner is known as by what was shown last.
     pub fn known_as(&self, owner: &Arc<Principal>) {
         self.shared.translate.known_as(owner);
+    }
+
+    /// Tells it that what its owner was known as has changed, unless something else was shown since.
+    pub fn known_instead(&self, before: &Arc<Principal>, owner: &Arc<Principal>) {
+        self.shared.translate.known_instead(before, owner);
     }
 
     /// Tells whether its owner may be told that lists have changed.

@@ -1,7 +1,8 @@
 //! What the clients of one principal have not read, in all of its sessions together.
 //!
 //! In: each session's own bytes after each of its messages. Out: whether that is too much for new calls. What is
-//! unread is never dropped to make room, so this is where the growth of one principal stops; its clients can read on.
+//! unread is never dropped to make room: beyond the bound a principal begins nothing new, and its clients can read on. What
+//! was begun before still comes, at most one answer for each call that is open.
 //! A session that has ended has nothing unread. Sums are only about right while sessions of several threads change
 //! them, by what those change at that moment.
 

@@ -206,6 +206,9 @@ impl Reader {
         if let Some(requests) = onto_legacy::url_elicitations(&frame) {
             return self.visits(requests);
         }
+        if ask::is_question(&frame) {
+            return self.fault(&Fault::PermissionDenied); // It asks something, and nothing can read what.
+        }
         let is_error = frame.kind() == Kind::Error;
         if let Some(question) = self.missing.filter(|_| is_error) {
             return self.fault(&Fault::MissingCapability { method: question.method(), required: question.required() });
