@@ -1,6 +1,6 @@
 //! Where the replicas of each group are, and who leads it: pure solvers.
 //!
-//! [`solve`] makes the groups whole, spreads each over racks, levels the nodes, and moves as little as it can. In flow the
+//! [`solve()`] makes the groups whole, spreads each over racks, levels the nodes, and moves as little as it can. In flow the
 //! nodes and what they hold, out the same with the moves that lead there; the same problem always has the same solution.
 //! [`lead`] levels the leaders among the replicas that there are. Their laws are the properties in `tests/`:
 //!
