@@ -186,17 +186,22 @@ fn an_api_gets_nothing_of_the_client() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_mirrored_argument_keeps_its_prefix_whatever_it_is_named() -> anyhow::Result<()> {
-    let names = ["Authorization", "Cookie", "X-Api-Key", "Forwarded", "Host"];
-    let properties = names.map(|name| (name.to_owned(), json!({ "type": "string", "x-mcp-header": name })));
-    let schema = json!({ "type": "object", "properties": Value::Object(properties.into_iter().collect()) });
+/// A stateless server with a tool `mirrored` of this input schema.
+fn mirrored(schema: Value) -> anyhow::Result<Backend> {
     let listed = move |seen: &Seen, out: &mut Out| {
         let tool = json!({ "name": "mirrored", "inputSchema": schema });
         let result = json!({ "tools": [tool], "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public" });
         out.result(seen, &result);
     };
-    let backend = Mcp::new("a").era(Era::Modern).on("tools/list", listed).start()?;
+    Mcp::new("a").era(Era::Modern).on("tools/list", listed).start()
+}
+
+#[test]
+fn a_mirrored_argument_keeps_its_prefix_whatever_it_is_named() -> anyhow::Result<()> {
+    let names = ["Authorization", "Cookie", "X-Api-Key", "Forwarded", "Host"];
+    let properties = names.map(|name| (name.to_owned(), json!({ "type": "string", "x-mcp-header": name })));
+    let schema = json!({ "type": "object", "properties": Value::Object(properties.into_iter().collect()) });
+    let backend = mirrored(schema)?;
     let gateway = gateway(&backend, "/mcp")?;
     let arguments = names.map(|name| (name.to_owned(), json!("argument")));
     let headers = names.map(|name| format!("mcp-param-{}", name.to_ascii_lowercase()));
@@ -221,12 +226,7 @@ fn a_mirrored_argument_keeps_its_prefix_whatever_it_is_named() -> anyhow::Result
 fn a_mirrored_argument_is_held_against_its_header_for_a_caller_who_has_listed_nothing() -> anyhow::Result<()> {
     let region = json!({ "type": "string", "x-mcp-header": "Region" });
     let schema = json!({ "type": "object", "properties": { "region": region } });
-    let listed = move |seen: &Seen, out: &mut Out| {
-        let tool = json!({ "name": "mirrored", "inputSchema": schema });
-        let result = json!({ "tools": [tool], "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public" });
-        out.result(seen, &result);
-    };
-    let backend = Mcp::new("a").era(Era::Modern).on("tools/list", listed).start()?;
+    let backend = mirrored(schema)?;
     let gateway = gateway(&backend, "/mcp")?;
     let call =
         |header: &str| call_modern(&gateway, "mirrored", json!({ "region": "us" }), &[("mcp-param-region", header)]);

@@ -167,9 +167,12 @@ impl<'a> Gate<'a> {
         (!self.allows_all()).then_some(move |entry: &Entry| self.may_use(kind, entry))
     }
 
-    /// Tells whether the caller may follow a task, whose tool has these tags: what lists are filtered by.
-    pub(crate) fn may_follow(&self, task: &Task, tags: &[String]) -> bool {
-        self.judge.may(&self.caller.rights, Action::Call, self.resource(Item::Tool(of_task(task, tags))))
+    /// Tells whether the caller may follow a task, whose tool its toolset still has: what lists are filtered by.
+    pub(crate) fn may_follow(&self, request: &Request, task: &Task) -> bool {
+        let may_call = |tags: Vec<String>| {
+            self.judge.may(&self.caller.rights, Action::Call, self.resource(Item::Tool(of_task(task, &tags))))
+        };
+        request.all_versions().tags_of(task).is_some_and(may_call)
     }
 
     /// Decides whether the caller may be told of a task; what is denied is told.

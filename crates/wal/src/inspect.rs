@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::block::{GroupId, Kind};
 use crate::disk::Disk;
-use crate::durable::Durable;
 use crate::error::OpenError;
-use crate::logical::Item;
-use crate::recover::scan;
+use crate::recover::{Replayed, replay};
 use crate::wal::GroupState;
 
 /// What a log has.
@@ -51,11 +49,8 @@ pub fn inspect(disk: &dyn Disk) -> Result<Inspected, OpenError> {
     let source = |source| OpenError::Disk { file: "the folder".to_owned(), source };
     let names = disk.names().map_err(source)?;
     let mut log = None;
-    let mut durable = Durable::default();
     let mut reports: BTreeMap<u64, SegmentReport> = BTreeMap::new();
-    let mut serial = 0;
-    let mut values = BTreeMap::new();
-    scan(disk, &names, None, |found| {
+    let Replayed { durable, logical, .. } = replay(disk, &names, None, |found| {
         log = Some(found.head.log);
         let report = reports.entry(found.head.segment).or_insert_with(|| SegmentReport {
             segment: found.head.segment,
@@ -67,22 +62,7 @@ pub fn inspect(disk: &dyn Disk) -> Result<Inspected, OpenError> {
         });
         report.batches += 1;
         report.bytes = found.offset + found.bytes as u64;
-        for record in &found.records {
-            serial += 1;
-            report.records[column(record.kind)] += 1;
-            let place = found.place(record);
-            if matches!(record.kind, Kind::Slot | Kind::Purge) {
-                values.insert((place.segment, place.offset), record.payload.clone());
-            }
-            durable.take(Item { kind: record.kind, group: record.group, number: record.number, serial }, place);
-        }
-    })?;
-    let logical =
-        durable.to_logical(serial, |place| values.get(&(place.segment, place.offset)).cloned().unwrap_or_default());
-    let logical = logical.map_err(|_| OpenError::Corrupt {
-        file: "the log".to_owned(),
-        offset: 0,
-        what: "the entries of a group do not follow each other",
+        found.records.iter().for_each(|record| report.records[column(record.kind)] += 1);
     })?;
     let groups = logical.groups().filter_map(|id| Some((id, GroupState::of(logical.group(id)?)))).collect();
     for report in reports.values_mut() {

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::disk::{Disk, File, read_exact_at};
 use crate::durable::{Durable, Place};
 use crate::error::{OpenError, ReadError};
-use crate::logical::Item;
+use crate::logical::{Item, Logical};
 use crate::queue::Queue;
 use crate::segment::{self, Begin, HEAD_BYTES, Head, SPARE, VERSION};
 use crate::wal::{Inner, Shared, Wal, payload_at};
@@ -32,12 +32,19 @@ pub struct Opened {
     pub existed: bool,
 }
 
+/// A log as it was found.
+pub(crate) struct Replayed {
+    pub(crate) durable: Durable,
+    pub(crate) logical: Logical,
+    scanned: Scanned,
+}
+
 /// What was read.
 #[derive(Default)]
-pub(crate) struct Scanned {
-    pub(crate) files: BTreeMap<u64, Arc<dyn File>>,
+struct Scanned {
+    files: BTreeMap<u64, Arc<dyn File>>,
     /// The number of the next block.
-    pub(crate) batch: u64,
+    batch: u64,
 }
 
 /// A block of a segment: its records, and where it begins.
@@ -58,39 +65,51 @@ pub fn open(disk: Arc<dyn Disk>, config: Config, log: u128, must_exist: bool) ->
     if names.iter().any(|name| name == SPARE) {
         disk.remove(SPARE).map_err(failed(SPARE))?;
     }
-    let mut durable = Durable::default();
-    let mut serial = 0;
-    let scanned = scan(&*disk, &names, Some(log), |found| {
-        for record in &found.records {
-            serial += 1;
-            let Record { kind, group, number, .. } = *record;
-            durable.take(Item { kind, group, number, serial }, found.place(record));
-        }
-    })?;
-    let existed = !scanned.files.is_empty();
+    let Replayed { durable, logical, scanned: Scanned { files, batch } } = replay(&*disk, &names, Some(log), |_| {})?;
+    let existed = !files.is_empty();
     if must_exist && !existed {
         return Err(OpenError::Missing);
     }
-    let newest = scanned.files.last_key_value().map_or(0, |(segment, _)| *segment);
-    let values = values(&durable, &scanned.files)?;
-    let value = |place: Place| values.get(&(place.segment, place.offset)).cloned().unwrap_or_default();
-    let logical = durable.to_logical(serial, value).map_err(|_| OpenError::Corrupt {
-        file: segment::name(newest),
-        offset: 0,
-        what: "the entries of a group do not follow each other",
-    })?;
-    let Scanned { files, batch } = scanned;
+    let newest = files.last_key_value().map_or(0, |(segment, _)| *segment);
     let inner = Inner { logical, durable, files, queue: Queue::default(), ended: None, closing: false };
     let shared = Arc::new(Shared::new(config, inner));
     let writer = Writer::new(Arc::clone(&shared), disk, log, newest, batch);
     Ok(Opened { wal: Wal { shared }, writer, existed })
 }
 
-/// Reads all segments, in order.
+/// Reads a log into what it says, and shows each block on the way.
 ///
 /// # Errors
-/// [`OpenError`] says why they are no log.
-pub(crate) fn scan(
+/// [`OpenError`] says why it is none.
+pub(crate) fn replay(
+    disk: &dyn Disk,
+    names: &[String],
+    log: Option<u128>,
+    mut visit: impl FnMut(&Found<'_>),
+) -> Result<Replayed, OpenError> {
+    let mut durable = Durable::default();
+    let mut serial = 0;
+    let scanned = scan(disk, names, log, |found| {
+        visit(found);
+        for record in &found.records {
+            serial += 1;
+            let Record { kind, group, number, .. } = *record;
+            durable.take(Item { kind, group, number, serial }, found.place(record));
+        }
+    })?;
+    let values = values(&durable, &scanned.files)?;
+    let value = |place: Place| values.get(&(place.segment, place.offset)).cloned().unwrap_or_default();
+    let newest = scanned.files.last_key_value().map_or(0, |(segment, _)| *segment);
+    let logical = durable.to_logical(serial, value).map_err(|_| OpenError::Corrupt {
+        file: segment::name(newest),
+        offset: 0,
+        what: "the entries of a group do not follow each other",
+    })?;
+    Ok(Replayed { durable, logical, scanned })
+}
+
+/// Reads all segments, in order.
+fn scan(
     disk: &dyn Disk,
     names: &[String],
     log: Option<u128>,

@@ -2,8 +2,9 @@
 //!
 //! The client's filter is split by server; each part joins that server's hub, which shares one
 //! upstream listen among all clients. The acknowledgement goes out first, once every server has
-//! said what it honours; one that takes no more subscribers, of all or of this caller, is left out of it. Notifications pass with the client's subscription id, URIs and task ids
-//! as it knows them; a changed list drops our copy of it first.
+//! said what it honours; one that takes no more subscribers, of all or of this caller, is left out
+//! of it. Notifications pass with the client's subscription id, URIs and task ids as it knows them;
+//! a changed list drops our copy of it first.
 
 use std::collections::HashMap;
 use std::sync::Arc;

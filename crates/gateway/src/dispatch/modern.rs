@@ -56,15 +56,12 @@ pub(super) async fn send(
         },
         Target::Server { server, frame, name, held, tool } => {
             if let Err(fault) = check_params(request, &call).await {
-                operation.end(Outcome::Failed(fault.class()));
-                return Err(rejected(Era::Modern, call.id(), fault));
+                return Err(refused(&call, fault, &mut operation));
             }
             let waits_at = bridged::owner(request, &call);
             // What this brings is for the one that asked, if it is still the one that is called.
             if waits_at.as_ref().is_some_and(|waiting| !waiting.is_same(&server)) {
-                let fault = invalid_state();
-                operation.end(Outcome::Failed(fault.class()));
-                return Err(rejected(Era::Modern, call.id(), fault));
+                return Err(refused(&call, invalid_state(), &mut operation));
             }
             if let Some(server) = waits_at.or_else(|| server.needs_session().then(|| server.clone())) {
                 return bridged::send(request, &call, server, (&frame, held.as_ref()), trace, operation).await;
@@ -76,9 +73,7 @@ pub(super) async fn send(
             if let Some(server) = bridged::owner(request, &call) {
                 // What this brings is for the one that asked, if that may still be asked for it.
                 if !servers.iter().any(|allowed| allowed.is_same(&server)) {
-                    let fault = invalid_state();
-                    operation.end(Outcome::Failed(fault.class()));
-                    return Err(rejected(Era::Modern, call.id(), fault));
+                    return Err(refused(&call, invalid_state(), &mut operation));
                 }
                 return bridged::send(request, &call, server, (&call.frame, None), trace, operation).await;
             }
@@ -97,6 +92,12 @@ pub(super) async fn send(
         Err(error) => Outcome::Failed(error.class()),
     });
     result
+}
+
+/// Refuses a call before any server is asked, and notes how it ended.
+fn refused(call: &Call, fault: Fault, operation: &mut Operation) -> Error {
+    operation.end(Outcome::Failed(fault.class()));
+    rejected(Era::Modern, call.id(), fault)
 }
 
 /// Answers with a result of our own, and notes how the call ended.
@@ -373,9 +374,7 @@ impl Reader {
                 let (holder, gate) = (holder(&self.request), Gate::of(&self.request));
                 let is_own = |id: &str| {
                     let task = owners.task(holder, self.server.name(), id);
-                    task.is_some_and(|task| {
-                        self.request.all_versions().tags_of(&task).is_some_and(|tags| gate.may_follow(&task, &tags))
-                    })
+                    task.is_some_and(|task| gate.may_follow(&self.request, &task))
                 };
                 tasks.is_empty() || !tasks.iter().all(|handle| is_own(&handle.text))
             }
