@@ -17,9 +17,6 @@ use crate::authorize;
 use crate::judge::Judge;
 use crate::snapshot::ToolsetTable;
 
-/// What a server lists, in parts.
-const KINDS: [ListKind; 4] = [ListKind::Tools, ListKind::Prompts, ListKind::Resources, ListKind::ResourceTemplates];
-
 /// What was decided for one session; at most an entry for each server of its toolset.
 #[derive(Default)]
 pub(crate) struct Hearing {
@@ -45,7 +42,7 @@ enum Heard {
 }
 
 /// The lists of a view, as they were last made.
-type Lists = [Option<Weak<Merged>>; KINDS.len()];
+type Lists = [Option<Weak<Merged>>; ListKind::ALL.len()];
 
 // === impl Hearing ===
 
@@ -84,7 +81,7 @@ impl Hearing {
         if judge.allows_all() {
             return true;
         }
-        let lists = KINDS.map(|kind| view.and_then(|view| toolset.listing.last(view, kind)));
+        let lists = ListKind::ALL.map(|kind| view.and_then(|view| toolset.listing.last(view, kind)));
         let mut known = self.known(judge, toolset, owner);
         match known.servers.get(server) {
             Some(Heard::Answered) => return true,
@@ -124,7 +121,7 @@ impl Hearing {
 }
 
 /// Whether these are the same lists: a weak one keeps its address taken.
-fn is_same(seen: &Lists, lists: &[Option<Arc<Merged>>; KINDS.len()]) -> bool {
+fn is_same(seen: &Lists, lists: &[Option<Arc<Merged>>; ListKind::ALL.len()]) -> bool {
     seen.iter().zip(lists).all(|(seen, list)| match (seen, list) {
         (Some(seen), Some(list)) => seen.as_ptr() == Arc::as_ptr(list),
         (None, None) => true,

@@ -134,6 +134,7 @@ where
                     match Rest::of(activity) {
                         None => break response,
                         Some(_) if *this.waits => {
+                            activity.rest_ended();
                             say_last(&mut response);
                             break response;
                         }
