@@ -66,18 +66,17 @@ impl Outbound<'_> {
     fn task(&self, server: &ResourceName, method: Method, frame: &Frame, id: &str) -> Option<String> {
         let own = self.tool.map(|tool| Task { server: server.clone(), tool: Arc::clone(tool), id: id.to_owned() });
         let is_result = frame.kind() == Kind::Result;
-        // Only what can be handed out: so its length has a bound.
-        if let (true, Method::CallTool, Some(task)) = (is_result, method, &own)
-            && self.holder.seal(self.sealer, task).is_some()
-        {
-            self.owners.note(self.holder, task);
-        }
         // What answers the caller's own request is about that; what a server tells beside it may be about any task.
         let task = match own.filter(|_| is_result) {
             Some(task) => task,
             None => self.owners.task(self.holder, server, id)?,
         };
-        self.holder.seal(self.sealer, &task)
+        let sealed = self.holder.seal(self.sealer, &task)?;
+        // Only what can be handed out is remembered: so its length has a bound.
+        if is_result && method == Method::CallTool && self.tool.is_some() {
+            self.owners.note(self.holder, &task);
+        }
+        Some(sealed)
     }
 }
 

@@ -525,10 +525,7 @@ impl Gateway {
         ingresses: &HashMap<ResourceName, RunningListener>,
     ) -> Result<(), Error> {
         let node = &self.shared.node;
-        let runs = |name: &ResourceName, backend: &backend::Handle| {
-            running.backends.get(name).is_some_and(|(_, known)| known.is_same(backend))
-        };
-        let backends = backends.iter().filter(|(name, (_, backend))| !runs(name, backend));
+        let backends = backends.iter().filter(|(name, (_, backend))| !is_among(name, backend, &running.backends));
         let ingresses = ingresses.iter().filter(|(name, new)| !goes_on(name, new, &running.ingresses));
         let (mut begun_backends, mut begun_ingresses) = (Vec::new(), Vec::new());
         let begin = async {
@@ -556,10 +553,7 @@ impl Gateway {
 
     /// Ends what the new set no longer has.
     async fn retire(&self, before: &Running, now: &Running) {
-        let goes_on = |name: &ResourceName, backend: &backend::Handle| {
-            now.backends.get(name).is_some_and(|(_, known)| known.is_same(backend))
-        };
-        for (_, (_, gone)) in before.backends.iter().filter(|(name, (_, backend))| !goes_on(name, backend)) {
+        for (_, (_, gone)) in before.backends.iter().filter(|(name, (_, one))| !is_among(name, one, &now.backends)) {
             self.shared.node.remove_backend(gone).await;
         }
         let is_in = |toolsets: &Toolsets, toolset: &Arc<Toolset>| {
@@ -569,6 +563,15 @@ impl Gateway {
             toolset.retire();
         }
     }
+}
+
+/// Whether a tool server's actor is the one of that name among others.
+fn is_among(
+    name: &ResourceName,
+    backend: &backend::Handle,
+    others: &HashMap<ResourceName, (ToolServer, backend::Handle)>,
+) -> bool {
+    others.get(name).is_some_and(|(_, other)| other.is_same(backend))
 }
 
 /// Whether a listener goes on among others.
