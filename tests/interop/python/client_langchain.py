@@ -1,8 +1,8 @@
 """LangChain's adapters: PyPI `langchain-mcp-adapters`, on version 1 of the SDK.
 
 What an agent of LangChain sees is what counts here: tools that are invoked as a model would, prompts as messages,
-resources as blobs. Tools are loaded as its documentation begins, with a session of their own for each call; everything
-else uses one session, since servers keep state in it.
+resources as blobs. One session is used where servers keep state in it; lists of tools and reads of resources have one
+of their own each, as the methods of its client have.
 """
 
 from contextlib import asynccontextmanager
@@ -14,6 +14,7 @@ from langchain_mcp_adapters.resources import load_mcp_resources
 from langchain_mcp_adapters.tools import load_mcp_tools
 from mcp import McpError, types
 
+import ending
 from features import Answer, Refused
 
 SERVER = "gateway"
@@ -36,8 +37,8 @@ async def connect(target, mode, host):
     callbacks = Callbacks(on_logging_message=log, on_progress=report, on_elicitation=elicit)
     transport = "sse" if mode == "sse" else "streamable_http"
     client = MultiServerMCPClient({SERVER: {"transport": transport, "url": target}}, callbacks=callbacks)
-    introduced = (await client.get_server_info(server_name=SERVER))[SERVER]
-    async with client.session(SERVER) as session:
+    async with client.session(SERVER, auto_initialize=False) as session:
+        introduced = await session.initialize()
         tools = await load_mcp_tools(session, callbacks=callbacks, server_name=SERVER)
         yield LangChain(client, session, introduced, {tool.name: tool for tool in tools}, progress)
 
@@ -52,7 +53,8 @@ class LangChain:
         self.progress = progress
 
     async def tools(self):
-        return [tool.name for tool in await self.client.get_tools()]
+        async with ending.session(self.client.session(SERVER)) as session:
+            return [tool.name for tool in await load_mcp_tools(session)]
 
     async def call(self, name, arguments, progress=None):
         self.progress[:] = [progress] if progress else []
@@ -75,7 +77,8 @@ class LangChain:
         return [str(blob.metadata["uri"]) for blob in await load_mcp_resources(self.session)]
 
     async def read(self, uri):
-        return [blob.as_string() for blob in await self.client.get_resources(SERVER, uris=uri)]
+        async with ending.session(self.client.session(SERVER)) as session:
+            return [blob.as_string() for blob in await load_mcp_resources(session, uris=uri)]
 
     async def log_everything(self):
         if self.capabilities.logging is not None:

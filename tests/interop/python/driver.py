@@ -15,6 +15,7 @@ import json
 import logging
 import sys
 
+import ending
 from features import Features
 
 CLIENTS = {
@@ -50,7 +51,8 @@ async def attempt(features, feature):
 
 async def work(module, job):
     features = Features(job["plan"], job["mode"])
-    async with module.connect(job["target"], job["mode"], features.host) as client:
+    connection = module.connect(job["target"], job["mode"], features.host)
+    async with ending.session(connection) if job["mode"] == "sse" else connection as client:
         features.client = client
         for feature in job["features"]:
             await attempt(features, feature)
