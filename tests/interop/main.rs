@@ -90,18 +90,14 @@ fn run(task: Task, backends: &[Backend]) -> anyhow::Result<()> {
     install_scripts()?;
     let known = Known::parse(&fs::read_to_string(paths::repository().join(KNOWN))?)?;
     let matrix = try_all(task, backends)?;
-    let failures = matrix.failures();
-    for failure in &failures {
-        eprintln!("failed: {failure}");
-    }
-    eprintln!("{} features tried, {} failed", matrix.tried(), failures.len());
     if task == Task::Direct {
-        ensure!(failures.is_empty(), "a client and a server do not meet without the gateway");
+        ensure!(tell(&matrix) == 0, "a client and a server do not meet without the gateway");
         return Ok(());
     }
     let sections = backends.iter().map(|backend| backend.section()).collect::<anyhow::Result<Vec<_>>>()?;
     let page = interop::render(&matrix, &sections, &known)?;
     writeln!(std::io::stdout(), "{page}")?;
+    tell(&matrix);
     let wrong = matrix.unexplained(&known);
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     match task {
@@ -109,6 +105,16 @@ fn run(task: Task, backends: &[Backend]) -> anyhow::Result<()> {
         Task::Check => compare(&page),
         Task::Direct | Task::Look => Ok(()),
     }
+}
+
+/// Says what failed, where it is seen: at the end. Gives back how many.
+fn tell(matrix: &Matrix) -> usize {
+    let failures = matrix.failures();
+    for failure in &failures {
+        eprintln!("failed: {failure}");
+    }
+    eprintln!("{} features tried, {} failed", matrix.tried(), failures.len());
+    failures.len()
 }
 
 /// Every server in a thread of its own, behind one gateway.

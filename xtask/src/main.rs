@@ -13,6 +13,7 @@ mod output;
 mod packages;
 mod repo;
 mod run;
+mod said;
 mod steps;
 mod system;
 mod test;

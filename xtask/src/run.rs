@@ -1,26 +1,33 @@
 //! Running other programs: shown before they run, timed, and never left waiting for input.
 //!
-//! A command's output goes where xtask's own goes, or is captured. The variables that `cargo run` sets for xtask
+//! A command's output goes where xtask's own goes, or is captured; where nobody watches, it passes through here, and the
+//! error of a failed command repeats its telling lines. The variables that `cargo run` sets for xtask
 //! itself are taken away from what xtask starts: build scripts watch some of them, and would otherwise run again
 //! each time somebody changes between `cargo xtask test` and `cargo test`.
 
 use std::{
     env,
     ffi::{OsStr, OsString},
-    io::ErrorKind,
+    io::{self, BufRead as _, BufReader, ErrorKind, IsTerminal as _, PipeReader},
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use crate::output;
+use crate::{output, said::Said};
 
 /// Variables of the package that cargo runs, by prefix.
 const OWN_PREFIXES: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
 
 /// Variables of the package that cargo runs, by name.
 const OWN_NAMES: [&str; 3] = ["CARGO", "CARGO_CRATE_NAME", "OUT_DIR"];
+
+/// How long the output of a command that has ended may still come: a program that it left behind keeps the pipe open.
+const REST: Duration = Duration::from_secs(2);
 
 /// A command to run.
 #[derive(Debug)]
@@ -77,11 +84,39 @@ impl Cmd {
     /// Runs it to its end; anything but success is an error.
     pub(crate) fn run(mut self) -> Result<()> {
         self.announce();
-        let status = self.command.status().map_err(|error| self.cannot_start(&error))?;
+        let (status, said) =
+            if io::stdout().is_terminal() { (self.watched()?, Vec::new()) } else { self.passed_through()? };
         if !status.success() {
-            bail!("`{}` failed: {status}", self.shown());
+            let failed = format!("`{}` failed: {status}", self.shown());
+            bail!("{}", [vec![failed], said].concat().join("\n"));
         }
         Ok(())
+    }
+
+    /// Runs it before somebody's eyes.
+    fn watched(&mut self) -> Result<ExitStatus> {
+        self.command.status().map_err(|error| self.cannot_start(&error))
+    }
+
+    /// Runs it with both of its streams through one pipe; gives back its telling lines too.
+    fn passed_through(&mut self) -> Result<(ExitStatus, Vec<String>)> {
+        let (reader, writer) = io::pipe()?;
+        self.command.stdout(writer.try_clone()?).stderr(writer);
+        let started = self.command.spawn();
+        // The command holds the writing end of the pipe, which would never end here.
+        self.command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = started.map_err(|error| self.cannot_start(&error))?;
+        let said = Arc::new(Mutex::new(Said::default()));
+        let (open, ended) = mpsc::sync_channel(1);
+        thread::spawn({
+            let said = Arc::clone(&said);
+            move || pass_on(reader, &said, open)
+        });
+        let status = child.wait()?;
+        // Disconnected is the end; a timeout is a program that was left behind, whose words are nobody's.
+        let _ = ended.recv_timeout(REST);
+        let lines = lock(&said).lines();
+        Ok((status, lines))
     }
 
     /// Runs it to its end and gives back what it wrote to standard output. Its standard error is part of the error.
@@ -131,13 +166,31 @@ impl Cmd {
         words.join(" ")
     }
 
-    fn cannot_start(&self, error: &std::io::Error) -> anyhow::Error {
+    fn cannot_start(&self, error: &io::Error) -> anyhow::Error {
         let program = self.command.get_program().display();
         match error.kind() {
             ErrorKind::NotFound => anyhow!("{program} is not installed, or not on the path"),
             _ => anyhow!("cannot start {program}: {error}"),
         }
     }
+}
+
+/// Prints each line of a command's output as it comes; `open` lives as long as the output.
+fn pass_on(output: PipeReader, said: &Mutex<Said>, open: mpsc::SyncSender<()>) {
+    let mut output = BufReader::new(output);
+    let mut line = Vec::new();
+    while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches(['\r', '\n']);
+        output::line(text);
+        lock(said).hear(text);
+        line.clear();
+    }
+    drop(open);
+}
+
+fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
+    said.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_own(name: &OsString) -> bool {
@@ -167,6 +220,23 @@ mod tests {
         let error = Cmd::new("sh").args(["-c", "echo broken >&2; exit 3"]).quiet().output().unwrap_err().to_string();
 
         assert!(error.contains("broken") && error.contains('3'), "{error}");
+    }
+
+    #[test]
+    fn what_passes_through_is_repeated_by_the_error() -> Result<()> {
+        let script = "echo out; echo broken >&2; exit 3";
+        let (status, said) = Cmd::new("sh").args(["-c", script]).quiet().passed_through()?;
+
+        assert_eq!((status.code(), said), (Some(3), vec!["out".to_owned(), "broken".to_owned()]));
+        Ok(())
+    }
+
+    #[test]
+    fn a_program_that_is_left_behind_is_not_waited_for() -> Result<()> {
+        let (status, said) = Cmd::new("sh").args(["-c", "echo out; sleep 20 &"]).quiet().passed_through()?;
+
+        assert_eq!((status.success(), said), (true, vec!["out".to_owned()]));
+        Ok(())
     }
 
     #[test]

@@ -51,8 +51,10 @@ impl Steps {
             Err(error) => Outcome::Failed(format!("{error:#}")),
         };
         match &outcome {
+            // The rest of the reason stands above, and again at the end of the run.
             Outcome::Failed(reason) => {
-                output::line(&format!("-- {name}: FAILED after {}: {reason}", output::seconds(took)))
+                let reason = reason.lines().next().unwrap_or_default();
+                output::line(&format!("-- {name}: FAILED after {}: {reason}", output::seconds(took)));
             }
             Outcome::Passed | Outcome::NotRun(_) => output::line(&format!("-- {name}: ok, {}", output::seconds(took))),
         }
@@ -69,8 +71,13 @@ impl Steps {
         self.rows.push(Row { name: name.to_owned(), outcome, took: Duration::ZERO });
     }
 
-    /// Prints the table; an error when not everything passed.
+    /// Prints what failed steps said and the table; an error when not everything passed.
     pub(crate) fn finish(self, title: &str) -> Result<()> {
+        for Row { name, outcome, .. } in &self.rows {
+            if let Outcome::Failed(reason) = outcome {
+                output::heading(&format!("{title}: {name} failed: {reason}"));
+            }
+        }
         let mut table = Table::new(["step", "result", "time"]);
         for Row { name, outcome, took } in &self.rows {
             table.row([name.clone(), outcome.label(), output::seconds(*took)]);
