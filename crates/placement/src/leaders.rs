@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::chain;
-use crate::problem::NodeId;
+use quorate_types::NodeId;
 
 /// Returns who shall lead each group, among those of its replicas that `can_lead`; none where nobody can.
 #[must_use]

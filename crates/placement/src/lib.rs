@@ -19,5 +19,5 @@ mod problem;
 mod solve;
 
 pub use leaders::lead;
-pub use problem::{Move, Node, NodeId, Problem, Rack, Solution};
+pub use problem::{Move, Node, Problem, Rack, Solution};
 pub use solve::solve;

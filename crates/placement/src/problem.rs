@@ -4,11 +4,8 @@
 //! a rack, or a node that says nothing of one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-/// A node, by its number in the cluster; numbers are never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(pub u64);
+use quorate_types::NodeId;
 
 /// What fails together: a rack, a zone, a room.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,14 +56,6 @@ pub struct Move {
 pub(crate) enum Domain<'a> {
     Rack(&'a Rack),
     Node(NodeId),
-}
-
-// === impl NodeId ===
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
-    }
 }
 
 // === impl Problem ===

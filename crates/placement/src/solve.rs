@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::chain;
-use crate::problem::{NodeId, Problem, Solution};
+use quorate_types::NodeId;
+
+use crate::problem::{Problem, Solution};
 
 /// Returns where the replicas of each group shall be.
 #[must_use]

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use quorate_placement::{Node, NodeId, Problem, Rack, lead, solve};
+use quorate_placement::{Node, Problem, Rack, lead, solve};
+use quorate_types::NodeId;
 
 /// Clusters of up to 9 nodes in up to 4 racks, some of them leaving, with groups held by any of them.
 fn problems() -> impl Strategy<Value = Problem> {

@@ -6,6 +6,7 @@
 //!
 //! Deliberately small: a type belongs here only when crates of different layers exchange it.
 
+pub mod cluster;
 pub mod code;
 pub mod name;
 pub mod principal;
@@ -16,6 +17,7 @@ pub mod timestamp;
 pub mod units;
 pub mod uri_template;
 
+pub use cluster::{ClusterId, Incarnation, NodeId};
 pub use code::Code;
 pub use name::{ResourceName, TenantId};
 pub use principal::{Actor, Principal, PrincipalDigest, User};

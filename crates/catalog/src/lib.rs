@@ -1,0 +1,3 @@
+//! Begun.
+//!
+//! See Cargo.toml.
