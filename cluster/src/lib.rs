@@ -1,0 +1,7 @@
+//! Clusters of real processes on one machine, for tests, chaos and demonstrations.
+//!
+//! The network between the nodes is [`Net`]: each way between two nodes can be cut, delayed, healed and dropped.
+
+mod net;
+
+pub use net::{Net, Place, Port};
