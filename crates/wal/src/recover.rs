@@ -3,7 +3,8 @@
 //! Blocks are numbered without gaps through segments that are numbered without gaps. The first block that is none ends a
 //! segment. Behind it there may be nothing but what was never synced: no later block, and no segment whose first block is
 //! another than the next. (A damage of the very last batch is no different from one that was never synced, and is not
-//! seen.) A writer begins a segment of its own, so that what was torn is never written over.
+//! seen.) A writer begins a segment of its own, so that what was torn is never written over. What was found is made
+//! durable before anybody is told of it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 
 use crate::block::{self, GroupId, Record, block_at, later_block_in, records_of};
 use crate::config::Config;
-use crate::disk::{Disk, File, read_exact_at};
+use crate::disk::{Disk, File, read_exact_at, write_all_at};
 use crate::durable::{Durable, Place};
 use crate::error::{OpenError, ReadError};
 use crate::logical::{Item, Logical};
@@ -45,6 +46,8 @@ struct Scanned {
     files: BTreeMap<u64, Arc<dyn File>>,
     /// The number of the next block.
     batch: u64,
+    /// The last block: its segment, where it begins, and its bytes.
+    last: Option<(u64, u64, usize)>,
 }
 
 /// A block of a segment: its records, and where it begins.
@@ -65,16 +68,32 @@ pub fn open(disk: Arc<dyn Disk>, config: Config, log: u128, must_exist: bool) ->
     if names.iter().any(|name| name == SPARE) {
         disk.remove(SPARE).map_err(failed(SPARE))?;
     }
-    let Replayed { durable, logical, scanned: Scanned { files, batch } } = replay(&*disk, &names, Some(log), |_| {})?;
-    let existed = !files.is_empty();
+    let Replayed { durable, logical, scanned } = replay(&*disk, &names, Some(log), |_| {})?;
+    let existed = !scanned.files.is_empty();
     if must_exist && !existed {
         return Err(OpenError::Missing);
     }
+    settle(&*disk, &scanned)?;
+    let Scanned { files, batch, .. } = scanned;
     let newest = files.last_key_value().map_or(0, |(segment, _)| *segment);
     let inner = Inner { logical, durable, files, queue: Queue::default(), ended: None, closing: false };
     let shared = Arc::new(Shared::new(config, inner));
     let writer = Writer::new(Arc::clone(&shared), disk, log, newest, batch);
     Ok(Opened { wal: Wal { shared }, writer, existed })
+}
+
+/// Makes durable what was found. A process that was killed may have left a last block that only the system's memory has,
+/// and names that are not on the disk; every block before the last was synced before the next was written.
+///
+/// The block is written again, for a sync alone may do nothing: after one that failed, Linux takes what it could not
+/// write for written. What is there does not change by it, so that this may be cut short at any point.
+fn settle(disk: &dyn Disk, scanned: &Scanned) -> Result<(), OpenError> {
+    disk.sync_names().map_err(failed("the folder"))?;
+    let Some((segment, offset, bytes)) = scanned.last else { return Ok(()) };
+    let file = &**scanned.files.get(&segment).expect("the block was found in it");
+    let mut block = vec![0; bytes];
+    let written = read_exact_at(file, &mut block, offset).and_then(|()| write_all_at(file, &block, offset));
+    written.and_then(|()| file.sync()).map_err(failed(&segment::name(segment)))
 }
 
 /// Reads a log into what it says, and shows each block on the way.
@@ -118,6 +137,7 @@ fn scan(
     let mut segments: Vec<u64> = names.iter().filter_map(|name| segment::number(name)).collect();
     segments.sort_unstable();
     let mut scanned = Scanned::default();
+    let mut last = None;
     let mut log = log;
     // Where the segment before ended.
     let mut end: Option<(u64, u64)> = None;
@@ -135,10 +155,14 @@ fn scan(
             Some(_) => {}
             None => scanned.batch = head.first_batch,
         }
-        let offset = read_segment(&*file, &head, is_last, &mut scanned.batch, &mut visit)?;
+        let offset = read_segment(&*file, &head, is_last, &mut scanned.batch, &mut |found: &Found<'_>| {
+            last = Some((number, found.offset, found.bytes));
+            visit(found);
+        })?;
         scanned.files.insert(number, file);
         end = Some((number, offset));
     }
+    scanned.last = last;
     Ok(scanned)
 }
 

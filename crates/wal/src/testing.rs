@@ -19,7 +19,7 @@ pub struct Faults {
     pub operations_left: Option<u64>,
     /// Writes take no more than this many bytes at once.
     pub short_writes: Option<usize>,
-    /// Every sync fails.
+    /// Every sync fails, and what it was about counts as written from then on, as on Linux: a later sync does nothing.
     pub syncs_fail: bool,
     /// Syncs say that all is well and do nothing.
     pub syncs_lie: bool,
@@ -241,6 +241,7 @@ impl File for SimFile {
             std::thread::park_timeout(HANG_POLL);
         }
         if faults.syncs_fail {
+            lock(&self.content).dirty = 0..0;
             return Err(io::Error::other("the disk failed"));
         }
         if !faults.syncs_lie {

@@ -28,6 +28,11 @@ enum Action {
         operations: u64,
         seed: u64,
     },
+    /// The process is killed after this many operations of the disk, and started again: the system still has what was
+    /// written, durable or not.
+    Kill {
+        operations: u64,
+    },
     /// The node is stopped and started again.
     Restart,
 }
@@ -48,6 +53,7 @@ fn actions() -> impl Strategy<Value = Action> {
         12 => changes().prop_map(Action::Submit),
         8 => (1..4_u8).prop_map(Action::Write),
         1 => (0..30_u64, any::<u64>()).prop_map(|(operations, seed)| Action::Crash { operations, seed }),
+        1 => (0..30_u64).prop_map(|operations| Action::Kill { operations }),
         1 => Just(Action::Restart),
     ]
 }
@@ -87,9 +93,12 @@ impl World {
                 }
             }
             Action::Crash { operations, seed } => {
-                self.disk.set_faults(Faults { operations_left: Some(*operations), ..Faults::default() });
-                while let Ok(true) = self.writer.step() {}
+                self.die(*operations);
                 self.disk.crash(*seed);
+                self.reopen()?;
+            }
+            Action::Kill { operations } => {
+                self.die(*operations);
                 self.reopen()?;
             }
             Action::Restart => {
@@ -99,6 +108,13 @@ impl World {
             }
         }
         self.models.last().expect("there is one").check(&self.wal)
+    }
+
+    /// Lets the writer go on for as many operations of the disk, and no further.
+    fn die(&mut self, operations: u64) {
+        self.disk.set_faults(Faults { operations_left: Some(operations), ..Faults::default() });
+        while let Ok(true) = self.writer.step() {}
+        self.disk.set_faults(Faults::default());
     }
 
     fn submit(&mut self, change: &Change) -> Result<(), TestCaseError> {
@@ -167,7 +183,7 @@ proptest! {
             if matches!(action, Action::Write(_)) {
                 let seen = world.wal.observe();
                 // One segment beyond the bound is being emptied, one is written to, and one was left by each restart.
-                let restarts = history.iter().filter(|action| matches!(action, Action::Crash { .. } | Action::Restart));
+                let restarts = history.iter().filter(|action| matches!(action, Action::Crash { .. } | Action::Kill { .. } | Action::Restart));
                 let spare = (2 + restarts.count() as u64) * u64::from(config().segment_bytes);
                 prop_assert!(seen.disk_bytes <= 2 * seen.live_bytes + config().slack_bytes + spare, "{seen:?}");
             }

@@ -296,3 +296,27 @@ fn files_that_are_no_segments_are_left_alone() {
     log.writer.step().unwrap();
     assert_eq!(std::fs::read(folder.path().join("note.txt")).unwrap(), b"of the operator");
 }
+
+/// What a process wrote and did not sync before it was killed is still there for the next one, which reports it as part
+/// of the log: from then on it must be durable.
+#[test]
+fn what_was_found_when_the_log_was_opened_is_not_lost_with_the_power() {
+    for syncs_fail in [false, true] {
+        let disk = SimDisk::default();
+        let mut log = opened(&disk);
+        drop(submit(&log.wal, vec![append(0, "durable")]));
+        log.writer.step().unwrap();
+        // The write goes through, the sync does not.
+        let operations_left = (!syncs_fail).then_some(1);
+        disk.set_faults(Faults { operations_left, syncs_fail, ..Faults::default() });
+        drop(submit(&log.wal, vec![append(1, vec![1; 2000])]));
+        log.writer.step().unwrap_err();
+        disk.set_faults(Faults::default());
+
+        assert_eq!(opened(&disk).wal.group(GROUP).next, 2, "the system still has it");
+        for seed in 0..20 {
+            disk.crash(seed);
+            assert_eq!(opened(&disk).wal.group(GROUP).next, 2, "seed {seed}");
+        }
+    }
+}
