@@ -1,13 +1,14 @@
 //! What is written at once: a block of records, with one checksum over all of it.
 //!
 //! ```text
-//! block   magic u32 │ length u32 │ batch u64 │ crc u32 │ records…            (little endian)
+//! block   magic u32 │ length u32 │ batch u64 │ crc of records u32 │ crc of head u32 │ records…    (little endian)
 //! record  kind u8 │ group u32 │ number u64 │ length u32 │ crc u32 │ payload
 //! ```
 //!
 //! Blocks are numbered through all segments. A block's checksum begins with the log's id and its segment's number, so that
-//! what an older life of the file left behind is no block. A record's own checksum is over its payload and is checked
-//! when it is read again. Pure: bytes in, records out.
+//! what an older life of the file left behind is no block. The head has a checksum of its own: what a payload pretends to
+//! be is told from a head without reading the length that it claims. A record's own checksum is over its payload and is
+//! checked when it is read again. Pure: bytes in, records out.
 
 use std::fmt;
 
@@ -85,7 +86,7 @@ pub(crate) struct Builder {
 }
 
 /// Bytes before the records of a block.
-pub(crate) const BLOCK_HEAD_BYTES: usize = 20;
+pub(crate) const BLOCK_HEAD_BYTES: usize = 24;
 /// Bytes before the payload of a record.
 pub(crate) const RECORD_HEAD_BYTES: usize = 21;
 
@@ -156,6 +157,8 @@ impl Builder {
         self.bytes[4..8].copy_from_slice(&records.to_le_bytes());
         self.bytes[8..16].copy_from_slice(&batch.to_le_bytes());
         self.bytes[16..20].copy_from_slice(&crc.to_le_bytes());
+        let crc = head_checksum(seed, &self.bytes);
+        self.bytes[20..24].copy_from_slice(&crc.to_le_bytes());
         &self.bytes
     }
 }
@@ -163,14 +166,16 @@ impl Builder {
 /// Returns the number and the length of the block that the bytes begin with, its head included; `None` when there is none,
 /// or another than was written.
 pub(crate) fn block_at(bytes: &[u8], seed: u32) -> Option<(u64, usize)> {
+    let (batch, length) = head_at(bytes, seed)?;
+    let records = bytes.get(BLOCK_HEAD_BYTES..)?.get(..length)?;
+    (checksum(seed, batch, records) == u32_at(bytes, 16)).then_some((batch, BLOCK_HEAD_BYTES + length))
+}
+
+/// Returns the number and the length of the records of the head that the bytes begin with.
+fn head_at(bytes: &[u8], seed: u32) -> Option<(u64, usize)> {
     let head = bytes.get(..BLOCK_HEAD_BYTES)?;
-    if head[..4] != MAGIC {
-        return None;
-    }
-    let records = usize::try_from(u32_at(head, 4)).ok()?;
-    let batch = u64_at(head, 8);
-    let records = bytes.get(BLOCK_HEAD_BYTES..)?.get(..records)?;
-    (checksum(seed, batch, records) == u32_at(head, 16)).then_some((batch, BLOCK_HEAD_BYTES + records.len()))
+    let is_one = head[..4] == MAGIC && head_checksum(seed, head) == u32_at(head, 20);
+    is_one.then(|| Some((u64_at(head, 8), usize::try_from(u32_at(head, 4)).ok()?)))?
 }
 
 /// Returns where in the bytes a block begins whose number is higher than `before`.
@@ -223,6 +228,12 @@ fn checksum(seed: u32, batch: u64, records: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(seed);
     hasher.update(&batch.to_le_bytes());
     hasher.update(records);
+    hasher.finalize()
+}
+
+fn head_checksum(seed: u32, head: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(seed);
+    hasher.update(&head[..20]);
     hasher.finalize()
 }
 
@@ -293,5 +304,16 @@ mod tests {
         bytes.extend(block(9, &[vec![1]]));
         assert_eq!(later_block_in(&bytes, seed(1, 2), 8), Some(18));
         assert_eq!(later_block_in(&bytes, seed(1, 2), 9), None, "it is the same batch");
+    }
+
+    /// A caller's payload may be full of what looks like heads, each of which claims all that follows: looking for a later
+    /// block took a checksum over all of that for each of them, hours for one torn batch.
+    #[test]
+    fn what_pretends_to_be_a_head_is_not_read_to_the_length_that_it_claims() {
+        let mut fake = block(9, &[vec![1; 100]]);
+        assert_eq!(head_at(&fake, seed(1, 2)), Some((9, RECORD_HEAD_BYTES + 100)));
+        fake[4..8].copy_from_slice(&(2_u32 << 20).to_le_bytes());
+        assert_eq!(head_at(&fake, seed(1, 2)), None, "its length is another");
+        assert_eq!(head_at(&block(9, &[]), seed(1, 3)), None, "whoever does not know the log's id cannot make one");
     }
 }

@@ -281,7 +281,7 @@ fn what_is_read_from_the_disk_is_checked_again() {
     drop(submit(&log.wal, vec![append(0, "payload")]));
     log.writer.step().unwrap();
     assert_eq!(log.wal.read(GROUP, 0..1, 100).unwrap(), ["payload"]);
-    disk.flip("wal-0000000000000001", (64 + 20 + 21) * 8);
+    disk.flip("wal-0000000000000001", (64 + 24 + 21) * 8);
     let error = log.wal.read(GROUP, 0..1, 100).unwrap_err().to_string();
     assert!(error.contains("entry 0 of group 1"), "{error}");
 }
