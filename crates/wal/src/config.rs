@@ -53,6 +53,9 @@ pub const DEFAULTS: Config = Config {
     slack_bytes: 256 << 20,
 };
 
+/// Bytes of the largest segment: places in it are numbers of 32 bits, and one is read as a whole.
+pub(crate) const SEGMENT_BYTES_MAX: u32 = 1 << 30;
+
 /// Room that a batch has beside its largest payload.
 pub(crate) const OVERHEAD_BYTES: u32 = 4 << 10;
 
@@ -73,7 +76,7 @@ impl Config {
         };
         let (segment, batch) = (u64::from(self.segment_bytes), u64::from(self.batch_bytes_max));
         let overhead = u64::from(OVERHEAD_BYTES);
-        within("segment_bytes", segment, 64 << 10, 1 << 30)?;
+        within("segment_bytes", segment, 64 << 10, u64::from(SEGMENT_BYTES_MAX))?;
         within("batch_bytes_max", batch, 2 * overhead, segment / 4)?;
         within("payload_bytes_max", u64::from(self.payload_bytes_max), 1 << 10, batch - overhead)?;
         within("queue_bytes_max", self.queue_bytes_max as u64, batch, 1 << 40)?;

@@ -4,9 +4,9 @@
 //! ([`crate::testing`]). What is written may be lost until [`File::sync`] returned, and so may the names of files until
 //! [`Disk::sync_names`] did.
 
-use std::fs::{OpenOptions, TryLockError};
+use std::fs::{DirBuilder, OpenOptions, TryLockError};
 use std::io;
-
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -87,23 +87,24 @@ pub struct Folder {
 /// The file whose lock says that the folder is in use.
 const LOCK: &str = "lock";
 
+/// The owner reads and writes, nobody else does anything.
+const MODE: u32 = 0o600;
+
 /// Bytes that are written at once where a file is filled with zeros.
 static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
 // === impl Folder ===
 
 impl Folder {
-    /// Takes a folder, which is made if it is not there.
+    /// Takes a folder, which is made if it is not there. What is in it may be secret: folder and files are made for the
+    /// owner alone.
     ///
     /// # Errors
     /// `WouldBlock` when another process has it, else what the system says.
     pub fn new(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        std::fs::create_dir_all(&path)?;
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_folder(parent)?;
-        }
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
+        make_folder(&path)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(MODE).open(path.join(LOCK))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => {
                 let reason = format!("{} is in use by another process", path.display());
@@ -128,7 +129,8 @@ impl Disk for Folder {
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn File>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path.join(name))?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).mode(MODE).open(self.path.join(name))?;
         // Zeros, and not only a length: a write into them changes no metadata, so that its sync is one write.
         let mut offset = 0;
         while offset < bytes {
@@ -207,6 +209,21 @@ pub(crate) fn write_all_at(file: &dyn File, mut bytes: &[u8], mut offset: u64) -
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Makes a folder and those it is in, and makes the names of the new ones durable.
+fn make_folder(path: &Path) -> io::Result<()> {
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let missing = path.ancestors().skip(1).take_while(is_missing).count();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    // The folder's own name also when it was there: who made it may have been killed before this.
+    for folder in path.ancestors().take(1 + missing) {
+        match folder.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent)?,
+            Some(_) | None => sync_folder(Path::new("."))?,
         }
     }
     Ok(())

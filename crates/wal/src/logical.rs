@@ -18,8 +18,10 @@ pub(crate) struct Logical {
     /// The last version minted.
     serial: u64,
     cached_bytes: usize,
-    /// Entries that are durable and still in memory, the oldest first.
+    /// Entries that are durable and still in memory, the oldest first; and some that went since.
     cached: VecDeque<Item>,
+    /// How many of these there may be before the ones that went are looked for.
+    cached_max: usize,
 }
 
 /// The log of one group.
@@ -56,6 +58,9 @@ pub(crate) struct Outgoing {
     pub(crate) payload: Bytes,
 }
 
+/// As many entries are not worth a sweep: they take 40 KiB.
+const SWEPT_MIN: usize = 1024;
+
 // === impl Logical ===
 
 impl Logical {
@@ -70,10 +75,11 @@ impl Logical {
                     if first == next && !purged {
                         (first, next) = (*index, *index);
                     }
-                    if *index != next {
+                    // The last number of all is none that an entry can have: the one behind it could not be told.
+                    let Some(behind) = index.checked_add(1).filter(|_| *index == next) else {
                         return Err(SubmitError::NotNext { group, index: *index, expected: next });
-                    }
-                    next += 1;
+                    };
+                    next = behind;
                     payload.len()
                 }
                 Op::Truncate { from } => {
@@ -150,6 +156,7 @@ impl Logical {
     pub(crate) fn is_durable(&mut self, item: Item, cache_bytes_max: usize) {
         if item.kind == Kind::Entry && self.held(item).is_some() {
             self.cached.push_back(item);
+            self.sweep();
         }
         while self.cached_bytes > cache_bytes_max
             && let Some(oldest) = self.cached.pop_front()
@@ -183,6 +190,18 @@ impl Logical {
 
     pub(crate) fn cached_bytes(&self) -> usize {
         self.cached_bytes
+    }
+
+    /// Lets go of what is said of entries that went, each time that there may be as many of them as of others: they would
+    /// gather for ever where entries go before there is no room for them.
+    fn sweep(&mut self) {
+        if self.cached.len() <= self.cached_max.max(SWEPT_MIN) {
+            return;
+        }
+        let mut cached = std::mem::take(&mut self.cached);
+        cached.retain(|item| self.held(*item).is_some());
+        self.cached_max = 2 * cached.len();
+        self.cached = cached;
     }
 
     fn held(&mut self, item: Item) -> Option<&mut Held> {
@@ -221,4 +240,43 @@ impl Group {
 
 fn bytes_of(entries: VecDeque<Held>) -> usize {
     entries.into_iter().filter_map(|held| held.payload).map(|payload| payload.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Entries that were purged before the memory was full stayed in the list of what is in memory, which grew by 32
+    /// bytes with each entry that was ever written.
+    #[test]
+    fn what_is_kept_of_entries_that_went_is_bounded() {
+        let mut logical = Logical::default();
+        let group = GroupId(1);
+        for index in 0..100_000 {
+            let ops = [Op::Append { index, payload: Bytes::from_static(b"entry") }];
+            logical.check(group, &ops, 100).unwrap();
+            for op in ops {
+                let item = logical.apply(group, op).item;
+                logical.is_durable(item, 1 << 20);
+            }
+            if index % 100 == 99 {
+                let purge = logical.apply(group, Op::Purge { before: index, note: Bytes::new() }).item;
+                logical.is_durable(purge, 1 << 20);
+            }
+        }
+        assert!(logical.cached.len() <= SWEPT_MIN + 1, "{}", logical.cached.len());
+        assert_eq!(logical.cached_bytes(), 5, "one entry is left");
+    }
+
+    #[test]
+    fn what_fits_into_memory_stays_there_and_the_oldest_goes_first() {
+        let mut logical = Logical::default();
+        let group = GroupId(1);
+        for index in 0..5_000 {
+            let item = logical.apply(group, Op::Append { index, payload: Bytes::from(vec![0; 10]) }).item;
+            logical.is_durable(item, 30_000);
+        }
+        let is_there = |index| logical.group(group).unwrap().payload(index).unwrap().is_some();
+        assert!((0..2_000).all(|index| !is_there(index)) && (2_000..5_000).all(is_there));
+    }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::block::{self, GroupId, Record, block_at, later_block_in, records_of};
-use crate::config::Config;
+use crate::config::{Config, SEGMENT_BYTES_MAX};
 use crate::disk::{Disk, File, read_exact_at, write_all_at};
 use crate::durable::{Durable, Place};
 use crate::error::{OpenError, ReadError};
@@ -176,6 +176,9 @@ fn read_segment(
 ) -> Result<u64, OpenError> {
     let name = segment::name(head.segment);
     let corrupt = |offset: usize, what| OpenError::Corrupt { file: name.clone(), offset: offset as u64, what };
+    if file.bytes().map_err(failed(&name))? > u64::from(SEGMENT_BYTES_MAX) {
+        return Err(corrupt(0, "it is longer than a segment can be"));
+    }
     let bytes = whole(file).map_err(failed(&name))?;
     let seed = block::seed(head.log, head.segment);
     let mut offset = usize::try_from(HEAD_BYTES).expect("a small constant");

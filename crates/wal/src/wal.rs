@@ -99,6 +99,9 @@ pub(crate) struct Counters {
     pub(crate) moved: AtomicU64,
 }
 
+/// Bytes of a record's checksum, right before its payload.
+const CRC_BYTES: usize = 4;
+
 /// Where an entry comes from.
 enum Source {
     Memory(Bytes),
@@ -108,8 +111,8 @@ enum Source {
 // === impl Wal ===
 
 impl Wal {
-    /// Makes changes of one group's log, together and in this order. They count at once; `done` is called when they are
-    /// durable.
+    /// Makes changes of one group's log, in this order. They count at once; `done` is called when all of them are durable.
+    /// They become so together if they fit one batch, else one batch after the other.
     ///
     /// # Errors
     /// [`SubmitError`] says what cannot be; nothing of it was taken, and `done` is not called.
@@ -122,8 +125,11 @@ impl Wal {
         if inner.closing {
             return Err(Failed { reason: "it was closed".to_owned() }.into());
         }
-        if inner.queue.bytes() > config.queue_bytes_max {
-            return Err(SubmitError::QueueFull { bytes: inner.queue.bytes(), max: config.queue_bytes_max });
+        // Votes and the like are small, and a group is silent without them: they wait behind more than entries do.
+        let has_entries = ops.iter().any(|op| matches!(op, Op::Append { .. }));
+        let queue_max = config.queue_bytes_max * if has_entries { 1 } else { 2 };
+        if inner.queue.bytes() > queue_max {
+            return Err(SubmitError::QueueFull { bytes: inner.queue.bytes(), max: queue_max });
         }
         inner.logical.check(group, &ops, config.payload_bytes_max as usize)?;
         let records = ops.into_iter().map(|op| inner.logical.apply(group, op)).collect();
@@ -274,13 +280,13 @@ impl Shared {
 /// Reads one payload and checks that it is what was written.
 pub(crate) fn payload_at(file: &dyn File, place: Place, group: GroupId, index: u64) -> Result<Bytes, ReadError> {
     let name = || segment::name(place.segment);
-    let mut payload = vec![0; place.bytes as usize];
     let offset = u64::from(place.offset);
-    let mut crc = [0; 4];
-    let read = read_exact_at(file, &mut crc, offset - 4).and_then(|()| read_exact_at(file, &mut payload, offset));
-    read.map_err(|source| ReadError::Disk { file: name(), source })?;
-    if crc32fast::hash(&payload).to_le_bytes() != crc {
+    // Its checksum stands before it.
+    let mut bytes = vec![0; CRC_BYTES + place.bytes as usize];
+    read_exact_at(file, &mut bytes, offset - CRC_BYTES as u64)
+        .map_err(|source| ReadError::Disk { file: name(), source })?;
+    if crc32fast::hash(&bytes[CRC_BYTES..]).to_le_bytes() != bytes[..CRC_BYTES] {
         return Err(ReadError::Corrupt { file: name(), offset, group, index });
     }
-    Ok(payload.into())
+    Ok(Bytes::from(bytes).slice(CRC_BYTES..))
 }

@@ -1,6 +1,8 @@
 //! What a log promises apart from crashes: order, limits, failures of the disk, and what is refused when it is opened.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -103,7 +105,11 @@ fn entries_count_and_are_read_before_they_are_durable() {
 fn what_cannot_be_is_refused_as_a_whole() {
     let log = opened(&SimDisk::default());
     drop(submit(&log.wal, vec![append(4, "a")]));
-    let cases: [(Vec<Op>, SubmitError); 4] = [
+    let last = u64::MAX;
+    let purged = Op::Purge { before: last, note: Bytes::new() };
+    let cases: [(Vec<Op>, SubmitError); 5] = [
+        // There would be no number for the one behind it.
+        (vec![purged, append(last, "")], SubmitError::NotNext { group: GROUP, index: last, expected: last }),
         (vec![append(5, "b"), append(7, "c")], SubmitError::NotNext { group: GROUP, index: 7, expected: 6 }),
         (vec![append(4, "again")], SubmitError::NotNext { group: GROUP, index: 4, expected: 5 }),
         (vec![Op::Truncate { from: 3 }], SubmitError::Outside { group: GROUP, from: 3, first: 4, next: 5 }),
@@ -123,6 +129,12 @@ fn a_queue_that_nobody_writes_is_bounded() {
     let log = open(Arc::new(SimDisk::default()), config, LOG, false).unwrap();
     let refused = (0..100).find_map(|index| log.wal.submit(GROUP, vec![append(index, vec![0; 4000])], None).err());
     assert!(matches!(refused, Some(SubmitError::QueueFull { max: 16384, .. })), "{refused:?}");
+
+    // A vote behind what waits is no reason to wait more: it is small, and its node is silent without it.
+    let vote = |bytes| vec![Op::Put { slot: Slot(1), value: vec![0; bytes].into() }];
+    log.wal.submit(GROUP, vote(100), None).unwrap();
+    let refused = (0..100).find_map(|_| log.wal.submit(GROUP, vote(4000), None).err());
+    assert!(matches!(refused, Some(SubmitError::QueueFull { max: 32768, .. })), "{refused:?}");
 }
 
 #[test]
@@ -318,5 +330,33 @@ fn what_was_found_when_the_log_was_opened_is_not_lost_with_the_power() {
             disk.crash(seed);
             assert_eq!(opened(&disk).wal.group(GROUP).next, 2, "seed {seed}");
         }
+    }
+}
+
+#[test]
+fn a_file_longer_than_any_segment_is_refused_and_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = || Arc::new(Folder::new(folder.path()).unwrap());
+    let mut log = open(disk(), small(), LOG, false).unwrap();
+    drop(submit(&log.wal, vec![append(0, "a")]));
+    log.writer.step().unwrap();
+    drop(log);
+    let segment = folder.path().join("wal-0000000000000001");
+    std::fs::File::options().write(true).open(segment).unwrap().set_len(1 << 40).unwrap();
+    let error = open(disk(), small(), LOG, true).err().unwrap().to_string();
+    assert!(error.contains("longer than a segment"), "{error}");
+}
+
+#[test]
+fn what_the_log_makes_is_for_its_owner_alone() {
+    let above = tempfile::tempdir().unwrap();
+    let folder = above.path().join("node/wal");
+    let mut log = open(Arc::new(Folder::new(&folder).unwrap()), small(), LOG, false).unwrap();
+    drop(submit(&log.wal, vec![append(0, "secret")]));
+    log.writer.step().unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!([mode(&above.path().join("node")), mode(&folder)], [0o700, 0o700]);
+    for file in std::fs::read_dir(&folder).unwrap() {
+        assert_eq!(mode(&file.unwrap().path()), 0o600);
     }
 }
