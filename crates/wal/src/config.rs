@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::block::GroupId;
+
 /// The settings of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -26,6 +28,21 @@ pub struct Config {
     pub linger_max: Duration,
     /// Bytes of segments beyond twice what lives at which the oldest is written anew. Default 256 MiB: four segments.
     pub slack_bytes: u64,
+    /// Segments that are ready before they are needed. Default 2: one for entries that wait when the disk becomes full,
+    /// one for votes, truncations and compaction after that; range 1 to 64.
+    pub spare_segments: u32,
+    /// Bytes free on the file system below which no new entries of ordinary groups are taken. Default 512 MiB: twice
+    /// [`Self::critical_free_bytes`]; 0 for never.
+    pub low_free_bytes: u64,
+    /// Bytes free on the file system below which no new entries are taken. Default 256 MiB: what may wait and the spare
+    /// segments have room in it; range 0, for never, to [`Self::low_free_bytes`].
+    pub critical_free_bytes: u64,
+    /// How often the disk is asked what it has free. Default 1 s: at a gigabyte a second the marks are far enough apart;
+    /// range 0, with each batch, to 60 s.
+    pub space_poll: Duration,
+    /// The first ordinary group: those before it are taken until space is critical. Default 1: group 0 says what the
+    /// cluster is, and is small.
+    pub ordinary_from: GroupId,
 }
 
 /// A setting has a value that cannot work.
@@ -51,7 +68,18 @@ pub const DEFAULTS: Config = Config {
     cache_bytes_max: 64 << 20,
     linger_max: Duration::from_micros(200),
     slack_bytes: 256 << 20,
+    spare_segments: 2,
+    low_free_bytes: 512 << 20,
+    critical_free_bytes: 256 << 20,
+    space_poll: Duration::from_secs(1),
+    ordinary_from: GroupId(1),
 };
+
+const _: () = assert!(
+    DEFAULTS.critical_free_bytes
+        >= DEFAULTS.queue_bytes_max as u64 + DEFAULTS.spare_segments as u64 * DEFAULTS.segment_bytes as u64,
+    "what waits when space becomes critical has to have room"
+);
 
 /// Bytes of the largest segment: places in it are numbers of 32 bits, and one is read as a whole.
 pub(crate) const SEGMENT_BYTES_MAX: u32 = 1 << 30;
@@ -81,7 +109,11 @@ impl Config {
         within("payload_bytes_max", u64::from(self.payload_bytes_max), 1 << 10, batch - overhead)?;
         within("queue_bytes_max", self.queue_bytes_max as u64, batch, 1 << 40)?;
         within("linger_max", u64::try_from(self.linger_max.as_micros()).unwrap_or(u64::MAX), 0, 1_000)?;
-        within("slack_bytes", self.slack_bytes, 2 * segment, 1 << 50)
+        within("slack_bytes", self.slack_bytes, 2 * segment, 1 << 50)?;
+        within("spare_segments", u64::from(self.spare_segments), 1, 64)?;
+        within("low_free_bytes", self.low_free_bytes, 0, 1 << 50)?;
+        within("critical_free_bytes", self.critical_free_bytes, 0, self.low_free_bytes)?;
+        within("space_poll", u64::try_from(self.space_poll.as_micros()).unwrap_or(u64::MAX), 0, 60_000_000)
     }
 }
 
@@ -99,6 +131,10 @@ mod tests {
             (Config { queue_bytes_max: 1, ..DEFAULTS }, "queue_bytes_max"),
             (Config { linger_max: Duration::from_millis(2), ..DEFAULTS }, "linger_max"),
             (Config { slack_bytes: 0, ..DEFAULTS }, "slack_bytes"),
+            (Config { spare_segments: 0, ..DEFAULTS }, "spare_segments"),
+            (Config { low_free_bytes: u64::MAX, ..DEFAULTS }, "low_free_bytes"),
+            (Config { low_free_bytes: 1, ..DEFAULTS }, "critical_free_bytes"),
+            (Config { space_poll: Duration::from_secs(61), ..DEFAULTS }, "space_poll"),
         ] {
             assert_eq!(config.check().unwrap_err().setting, setting);
         }

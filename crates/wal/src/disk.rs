@@ -47,6 +47,12 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// What the system says; what is on the disk is unknown then.
     fn sync_names(&self) -> io::Result<()>;
+
+    /// Returns how many bytes there are for more files, as far as is known: a quota may allow less.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn free(&self) -> io::Result<u64>;
 }
 
 /// An open file.
@@ -93,6 +99,9 @@ const MODE: u32 = 0o600;
 /// Bytes that are written at once where a file is filled with zeros.
 static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
+/// Bytes of zeros that are synced at once: what a disk writes in about 10 ms.
+const FILL_SYNC_BYTES: u64 = 4 << 20;
+
 // === impl Folder ===
 
 impl Folder {
@@ -131,14 +140,14 @@ impl Disk for Folder {
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn File>> {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(MODE).open(self.path.join(name))?;
-        // Zeros, and not only a length: a write into them changes no metadata, so that its sync is one write.
-        let mut offset = 0;
-        while offset < bytes {
-            let piece = usize::try_from(bytes - offset).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
-            offset += File::write_at(&file, &ZEROS[..piece], offset)? as u64;
+        match fill(&file, bytes) {
+            Ok(()) => Ok(Arc::new(file)),
+            Err(error) => {
+                // What it took of a full disk is given back; what matters is why it could not be made.
+                let _ = self.remove(name);
+                Err(error)
+            }
         }
-        file.sync_all()?;
-        Ok(Arc::new(file))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
@@ -155,6 +164,11 @@ impl Disk for Folder {
 
     fn sync_names(&self) -> io::Result<()> {
         sync_folder(&self.path)
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(&self.path)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }
 
@@ -212,6 +226,26 @@ pub(crate) fn write_all_at(file: &dyn File, mut bytes: &[u8], mut offset: u64) -
         }
     }
     Ok(())
+}
+
+/// Tells whether an error says that there is no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Fills a file with zeros, and not only with a length: a write into them changes no metadata, so that its sync is one
+/// write. Piece by piece, since one large sync would be in the way of the log's own.
+fn fill(file: &std::fs::File, bytes: u64) -> io::Result<()> {
+    let mut offset = 0;
+    while offset < bytes {
+        let piece = usize::try_from(bytes - offset).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+        write_all_at(file, &ZEROS[..piece], offset)?;
+        offset += piece as u64;
+        if offset.is_multiple_of(FILL_SYNC_BYTES) {
+            file.sync_data()?;
+        }
+    }
+    file.sync_all()
 }
 
 /// Makes a folder and those it is in, and makes the names of the new ones durable.

@@ -104,19 +104,19 @@ impl Durable {
         Some(self.groups.get(&group)?.entries.get(&index)?.place)
     }
 
-    /// Returns everything that lives in a segment.
-    pub(crate) fn living_in(&self, segment: u64) -> Vec<(Item, Place)> {
-        let mut items = Vec::new();
-        for (id, group) in &self.groups {
-            let entries = group.entries.iter().map(|(index, placed)| (Kind::Moved, *index, placed));
-            let slots = group.slots.iter().map(|(slot, placed)| (Kind::Slot, u64::from(slot.0), placed));
-            let purged = group.purged.iter().map(|(first, placed)| (Kind::Purge, *first, placed));
-            let all = entries.chain(slots).chain(purged).filter(|(_, _, placed)| placed.place.segment == segment);
-            items.extend(all.map(|(kind, number, placed)| {
-                (Item { kind, group: *id, number, serial: placed.serial }, placed.place)
-            }));
-        }
-        items
+    /// Returns everything of a group that lives in a segment.
+    pub(crate) fn living_in(&self, id: GroupId, segment: u64) -> Vec<(Item, Place)> {
+        let Some(group) = self.groups.get(&id) else { return Vec::new() };
+        let entries = group.entries.iter().map(|(index, placed)| (Kind::Moved, *index, placed));
+        let slots = group.slots.iter().map(|(slot, placed)| (Kind::Slot, u64::from(slot.0), placed));
+        let purged = group.purged.iter().map(|(first, placed)| (Kind::Purge, *first, placed));
+        let all = entries.chain(slots).chain(purged).filter(|(_, _, placed)| placed.place.segment == segment);
+        all.map(|(kind, number, placed)| (Item { kind, group: id, number, serial: placed.serial }, placed.place))
+            .collect()
+    }
+
+    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> {
+        self.groups.keys().copied()
     }
 
     pub(crate) fn live_in(&self, segment: u64) -> u64 {

@@ -7,6 +7,7 @@ use std::io;
 
 use crate::block::GroupId;
 use crate::config::InvalidConfig;
+use crate::space::Space;
 
 /// A log could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +105,16 @@ pub enum SubmitError {
         /// The limit.
         max: usize,
     },
+    /// There is no room for new entries, for now: everything else is taken, and entries are again once there is.
+    #[error("{group}: no new entries while the disk is full: space is {space:?}, {} bytes are free", shown(*free))]
+    DiskFull {
+        /// The group.
+        group: GroupId,
+        /// How scarce space is.
+        space: Space,
+        /// Bytes that the file system has free; none when it does not say. May be many, where a quota is used up.
+        free: Option<u64>,
+    },
     /// The log failed, or was closed.
     #[error(transparent)]
     Failed(#[from] Failed),
@@ -155,4 +166,8 @@ pub enum ReadError {
 pub struct Failed {
     /// Why: what failed, or that it was closed.
     pub reason: String,
+}
+
+fn shown(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string())
 }

@@ -14,9 +14,14 @@
 //! the others. Only a last batch that was never synced may be incomplete, and is dropped. After a failed sync nobody
 //! knows what is on the disk (fsyncgate, 2018): the log fails for good and says so once, and its owner ends the process.
 //!
+//! A full disk is no failure: new entries are refused before they are taken ([`SubmitError::DiskFull`]) while votes,
+//! truncations, purges and compaction go on in segments that were made before, and entries are taken again once there is
+//! room ([`Space`]).
+//!
 //! Knows nothing of consensus: terms, votes and commands are bytes here.
 
 mod block;
+mod compact;
 mod config;
 mod disk;
 mod durable;
@@ -26,6 +31,7 @@ mod logical;
 mod queue;
 mod recover;
 mod segment;
+mod space;
 mod spare;
 pub mod testing;
 mod wal;
@@ -37,5 +43,6 @@ pub use disk::{Disk, File, Folder};
 pub use error::{Failed, OpenError, ReadError, SubmitError};
 pub use inspect::{Inspected, SegmentReport, inspect};
 pub use recover::{Opened, open};
+pub use space::Space;
 pub use wal::{Done, GroupState, Observation, Wal};
 pub use writer::{Running, Writer};

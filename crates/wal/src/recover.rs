@@ -19,7 +19,9 @@ use crate::durable::{Durable, Place};
 use crate::error::{OpenError, ReadError};
 use crate::logical::{Item, Logical};
 use crate::queue::Queue;
-use crate::segment::{self, Begin, HEAD_BYTES, Head, SPARE, VERSION};
+use crate::segment::{self, Begin, HEAD_BYTES, Head, VERSION};
+use crate::space::Gauge;
+use crate::spare::Spares;
 use crate::wal::{Inner, Shared, Wal, payload_at};
 use crate::writer::Writer;
 
@@ -65,9 +67,6 @@ pub(crate) struct Found<'a> {
 pub fn open(disk: Arc<dyn Disk>, config: Config, log: u128, must_exist: bool) -> Result<Opened, OpenError> {
     config.check()?;
     let names = disk.names().map_err(failed("the folder"))?;
-    if names.iter().any(|name| name == SPARE) {
-        disk.remove(SPARE).map_err(failed(SPARE))?;
-    }
     let Replayed { durable, logical, scanned } = replay(&*disk, &names, Some(log), |_| {})?;
     let existed = !scanned.files.is_empty();
     if must_exist && !existed {
@@ -76,9 +75,19 @@ pub fn open(disk: Arc<dyn Disk>, config: Config, log: u128, must_exist: bool) ->
     settle(&*disk, &scanned)?;
     let Scanned { files, batch, .. } = scanned;
     let newest = files.last_key_value().map_or(0, |(segment, _)| *segment);
-    let inner = Inner { logical, durable, files, queue: Queue::default(), ended: None, closing: false };
+    let (segment_bytes, spares) = (u64::from(config.segment_bytes), config.spare_segments as usize);
+    let spares = Spares::find(Arc::clone(&disk), &names, segment_bytes, spares).map_err(failed("a spare segment"))?;
+    let inner = Inner {
+        logical,
+        durable,
+        files,
+        queue: Queue::default(),
+        gauge: Gauge { spares: spares.ready(), ..Gauge::default() },
+        ended: None,
+        closing: false,
+    };
     let shared = Arc::new(Shared::new(config, inner));
-    let writer = Writer::new(Arc::clone(&shared), disk, log, newest, batch);
+    let writer = Writer::new(Arc::clone(&shared), disk, spares, log, newest, batch);
     Ok(Opened { wal: Wal { shared }, writer, existed })
 }
 

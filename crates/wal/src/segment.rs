@@ -33,13 +33,14 @@ pub(crate) enum Begin {
 
 /// Bytes before the first block.
 pub(crate) const HEAD_BYTES: u64 = 64;
-/// The name of a segment that is ready and not in use.
-pub(crate) const SPARE: &str = "spare";
+/// The name of a spare that is being made.
+pub(crate) const MAKING: &str = "making";
 /// The format that this program writes.
 pub(crate) const VERSION: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"QUORWAL\n";
 const PREFIX: &str = "wal-";
+const SPARE_PREFIX: &str = "spare-";
 
 /// Returns the name of a segment.
 pub(crate) fn name(segment: u64) -> String {
@@ -48,7 +49,21 @@ pub(crate) fn name(segment: u64) -> String {
 
 /// Returns the number in the name of a segment.
 pub(crate) fn number(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix(PREFIX).filter(|digits| digits.len() == 16)?;
+    number_behind(PREFIX, name)
+}
+
+/// Returns the name of a spare.
+pub(crate) fn spare_name(number: u64) -> String {
+    format!("{SPARE_PREFIX}{number:016x}")
+}
+
+/// Returns the number in the name of a spare.
+pub(crate) fn spare_number(name: &str) -> Option<u64> {
+    number_behind(SPARE_PREFIX, name)
+}
+
+fn number_behind(prefix: &str, name: &str) -> Option<u64> {
+    let digits = name.strip_prefix(prefix).filter(|digits| digits.len() == 16)?;
     u64::from_str_radix(digits, 16).ok()
 }
 
@@ -109,6 +124,7 @@ mod tests {
     fn names_and_numbers_are_the_same_thing() {
         for segment in [0, 1, 255, u64::MAX] {
             assert_eq!(number(&name(segment)), Some(segment));
+            assert_eq!(spare_number(&spare_name(segment)), Some(segment));
         }
         for other in ["spare", "wal-", "wal-1", "wal-000000000000000g", "wal-00000000000000001"] {
             assert_eq!(number(other), None, "{other}");

@@ -23,8 +23,12 @@ pub struct Faults {
     pub syncs_fail: bool,
     /// Syncs say that all is well and do nothing.
     pub syncs_lie: bool,
-    /// New files do not fit.
-    pub is_full: bool,
+    /// After this many operations new files do not fit any more; 0: from now on.
+    pub full_after: Option<u64>,
+    /// A full disk takes no writes into files that are there either, as file systems do that copy on write.
+    pub full_for_writes: bool,
+    /// Bytes that it says to have free while it is not full; none for as many as there are.
+    pub free: Option<u64>,
     /// Syncs take until this is set no more.
     pub syncs_hang: bool,
 }
@@ -66,6 +70,14 @@ const SECTOR_BYTES: usize = 512;
 
 /// A generator of bits that a seed decides (SplitMix64, Steele et al. 2014).
 struct Dice(u64);
+
+// === impl Faults ===
+
+impl Faults {
+    fn is_full(self) -> bool {
+        self.full_after == Some(0)
+    }
+}
 
 // === impl SimDisk ===
 
@@ -149,6 +161,9 @@ impl SimDisk {
             Some(left) => *left -= 1,
             None => {}
         }
+        if let Some(left) = &mut state.faults.full_after {
+            *left = left.saturating_sub(1);
+        }
         Ok(state)
     }
 
@@ -164,7 +179,7 @@ impl Disk for SimDisk {
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn File>> {
         let mut state = self.operate()?;
-        if state.faults.is_full {
+        if state.faults.is_full() {
             return Err(io::ErrorKind::StorageFull.into());
         }
         if state.names.contains_key(name) {
@@ -203,6 +218,11 @@ impl Disk for SimDisk {
         }
         Ok(())
     }
+
+    fn free(&self) -> io::Result<u64> {
+        let faults = self.lock().faults;
+        Ok(if faults.is_full() { 0 } else { faults.free.unwrap_or(u64::MAX) })
+    }
 }
 
 impl File for SimFile {
@@ -221,7 +241,11 @@ impl File for SimFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let short = self.disk.operate()?.faults.short_writes.unwrap_or(usize::MAX);
+        let faults = self.disk.operate()?.faults;
+        if faults.is_full() && faults.full_for_writes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let short = faults.short_writes.unwrap_or(usize::MAX);
         let bytes = &bytes[..bytes.len().min(short)];
         let mut content = lock(&self.content);
         let begin = usize::try_from(offset).map_err(io::Error::other)?;

@@ -19,6 +19,7 @@ use crate::error::{Failed, ReadError, SubmitError};
 use crate::logical::{Group, Logical};
 use crate::queue::Queue;
 use crate::segment;
+use crate::space::{Gauge, Space};
 
 /// Called once: when everything that was submitted with it is durable, or when it is not known to become so.
 ///
@@ -65,6 +66,12 @@ pub struct Observation {
     pub moved: u64,
     /// How long the disk has been busy with one write or sync; zero when it is not.
     pub disk_busy: Duration,
+    /// How scarce space is.
+    pub space: Space,
+    /// Bytes that the file system has free, as of the last time it was asked; none when it does not say.
+    pub free_bytes: Option<u64>,
+    /// Segments beside [`Self::segments`] that are ready to be used.
+    pub spare_segments: usize,
     /// Why the log takes nothing more.
     pub failed: Option<Failed>,
 }
@@ -87,6 +94,7 @@ pub(crate) struct Inner {
     pub(crate) durable: Durable,
     pub(crate) files: BTreeMap<u64, Arc<dyn File>>,
     pub(crate) queue: Queue,
+    pub(crate) gauge: Gauge,
     pub(crate) ended: Option<Failed>,
     pub(crate) closing: bool,
 }
@@ -119,24 +127,23 @@ impl Wal {
     pub fn submit(&self, group: GroupId, ops: Vec<Op>, done: Option<Done>) -> Result<(), SubmitError> {
         let config = &self.shared.config;
         let mut inner = self.shared.lock();
-        if let Some(failed) = &inner.ended {
-            return Err(failed.clone().into());
-        }
-        if inner.closing {
-            return Err(Failed { reason: "it was closed".to_owned() }.into());
-        }
-        // Votes and the like are small, and a group is silent without them: they wait behind more than entries do.
         let has_entries = ops.iter().any(|op| matches!(op, Op::Append { .. }));
-        let queue_max = config.queue_bytes_max * if has_entries { 1 } else { 2 };
-        if inner.queue.bytes() > queue_max {
-            return Err(SubmitError::QueueFull { bytes: inner.queue.bytes(), max: queue_max });
-        }
+        inner.admit(group, has_entries, config)?;
         inner.logical.check(group, &ops, config.payload_bytes_max as usize)?;
         let records = ops.into_iter().map(|op| inner.logical.apply(group, op)).collect();
         inner.queue.push(records, done, config.batch_bytes_max as usize);
         drop(inner);
         self.shared.changed.notify_one();
         Ok(())
+    }
+
+    /// Tells whether new entries of a group would be taken now, as far as it depends on the log: what to ask before work
+    /// is begun that ends in an entry.
+    ///
+    /// # Errors
+    /// [`SubmitError::DiskFull`] and [`SubmitError::QueueFull`] pass by themselves, [`SubmitError::Failed`] does not.
+    pub fn admits(&self, group: GroupId) -> Result<(), SubmitError> {
+        self.shared.lock().admit(group, true, &self.shared.config)
     }
 
     /// Returns what a group's log says; nothing of one that has none.
@@ -182,6 +189,9 @@ impl Wal {
             records: shared.counters.records.load(Ordering::Relaxed),
             moved: shared.counters.moved.load(Ordering::Relaxed),
             disk_busy: shared.disk_busy(),
+            space: inner.gauge.space,
+            free_bytes: inner.gauge.free,
+            spare_segments: inner.gauge.spares,
             failed: inner.ended.clone(),
         }
     }
@@ -235,6 +245,30 @@ impl GroupState {
             purged: group.purged.as_ref().map(|(_, note)| note.clone()),
             slots: group.slots.iter().map(|(slot, (_, value))| (*slot, value.clone())).collect(),
         }
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Tells whether something is taken.
+    fn admit(&self, group: GroupId, has_entries: bool, config: &Config) -> Result<(), SubmitError> {
+        if let Some(failed) = &self.ended {
+            return Err(failed.clone().into());
+        }
+        if self.closing {
+            return Err(Failed { reason: "it was closed".to_owned() }.into());
+        }
+        let Gauge { space, free, .. } = self.gauge;
+        if has_entries && !space.takes(group, config) {
+            return Err(SubmitError::DiskFull { group, space, free });
+        }
+        // Votes and the like are small, and a group is silent without them: they wait behind more than entries do.
+        let queue_max = config.queue_bytes_max * if has_entries { 1 } else { 2 };
+        if self.queue.bytes() > queue_max {
+            return Err(SubmitError::QueueFull { bytes: self.queue.bytes(), max: queue_max });
+        }
+        Ok(())
     }
 }
 

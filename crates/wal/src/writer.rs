@@ -7,8 +7,8 @@
 //!            what lives in it is queued again when there are too many ◀──────┘
 //! ```
 //!
-//! While the disk syncs, the next batch gathers: a lone writer waits for nobody, and many share one sync. Any error of the
-//! disk ends the log.
+//! While the disk syncs, the next batch gathers: a lone writer waits for nobody, and many share one sync. A batch for which
+//! there is no room is kept and tried again; any other error of the disk ends the log.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,40 +16,53 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::block::{BLOCK_HEAD_BYTES, Builder, seed};
-use crate::disk::{Disk, File, write_all_at};
+use crate::disk::{Disk, File, is_full, write_all_at};
 use crate::durable::Place;
 use crate::error::Failed;
-use crate::logical::{Item, Outgoing};
+use crate::logical::Item;
 use crate::queue::Job;
-use crate::segment::{self, HEAD_BYTES, Head, SPARE};
-use crate::spare::Spare;
-use crate::wal::{Inner, Shared, payload_at};
+use crate::segment::{self, HEAD_BYTES, Head};
+use crate::space::Gauge;
+use crate::spare::Spares;
+use crate::wal::{Inner, Shared};
 
 /// Batches of at least so many jobs make the next one wait for as many: fewer come from callers who wait for each other.
 const LINGER_JOBS_MIN: usize = 8;
 
+/// The least time between two attempts to write to a full disk.
+const FULL_POLL_MIN: Duration = Duration::from_millis(10);
+
 /// Writes what waits. Either [`Self::spawn`] gives it a thread, or a test calls [`Self::step`].
 pub struct Writer {
-    shared: Arc<Shared>,
-    disk: Arc<dyn Disk>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) disk: Arc<dyn Disk>,
     log: u128,
     /// The number of the newest segment.
-    segment: u64,
+    pub(crate) segment: u64,
     /// What is written to: a segment of this writer's own, so that nothing is written behind what another one left.
     current: Option<Current>,
     /// The number of the next block.
     batch: u64,
-    spare: Spare,
-    /// Whether spares are made by a thread.
-    threads: bool,
+    pub(crate) spares: Spares,
+    /// A batch for which there was no room.
+    stuck: Vec<Job>,
+    /// When the disk was last asked what it has free.
+    polled: Option<Instant>,
     builder: Builder,
     /// Jobs of the last batch.
     last_jobs: usize,
     /// What still has to be written again of the oldest segment.
-    moving: VecDeque<(Item, Place)>,
+    pub(crate) moving: VecDeque<(Item, Place)>,
+}
+
+/// Why a batch was not written.
+enum Unwritten {
+    /// There is no room; nothing of it counts, and it can be written again.
+    Full,
+    Failed(io::Error),
 }
 
 /// The segment that is written to.
@@ -68,7 +81,14 @@ pub struct Running {
 
 impl Writer {
     /// Makes the writer of a log that was read; its first segment is made by the first batch.
-    pub(crate) fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, log: u128, segment: u64, batch: u64) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        disk: Arc<dyn Disk>,
+        spares: Spares,
+        log: u128,
+        segment: u64,
+        batch: u64,
+    ) -> Self {
         Self {
             shared,
             disk,
@@ -76,8 +96,9 @@ impl Writer {
             segment,
             current: None,
             batch,
-            spare: Spare::Later,
-            threads: false,
+            spares,
+            stuck: Vec::new(),
+            polled: None,
             builder: Builder::default(),
             last_jobs: 0,
             moving: VecDeque::new(),
@@ -90,7 +111,7 @@ impl Writer {
     /// # Errors
     /// When there is no thread to be had.
     pub fn spawn(mut self, on_failed: impl FnOnce(&Failed) + Send + 'static) -> io::Result<Running> {
-        self.threads = true;
+        self.spares.use_threads();
         let thread = std::thread::Builder::new().name("wal-writer".to_owned()).spawn(move || {
             let result = catch_unwind(AssertUnwindSafe(|| self.run()));
             let result = result.unwrap_or_else(|_| Err(self.fail(Vec::new(), "the writer panicked")));
@@ -103,28 +124,36 @@ impl Writer {
         Ok(Running { thread })
     }
 
-    /// Writes one batch if something waits; tells whether something did.
+    /// Writes one batch if something waits and there is room; tells whether it did.
     ///
     /// # Errors
     /// [`Failed`] when the disk failed, now or before: the log takes nothing more.
     pub fn step(&mut self) -> Result<bool, Failed> {
-        self.queue_moves()?;
-        let jobs = {
+        self.tend()?;
+        let mut jobs = std::mem::take(&mut self.stuck);
+        if jobs.is_empty() {
+            self.queue_moves()?;
             let mut inner = self.shared.lock();
             if let Some(failed) = &inner.ended {
                 return Err(failed.clone());
             }
-            inner.queue.take(self.shared.config.batch_bytes_max as usize)
-        };
+            jobs = inner.queue.take(self.shared.config.batch_bytes_max as usize);
+        }
         if jobs.is_empty() {
             return Ok(false);
         }
         match self.write(&jobs) {
             Ok(places) => {
                 self.written(jobs, &places)?;
+                self.refill(false)?;
                 Ok(true)
             }
-            Err(error) => Err(self.fail(jobs, &format!("{}: {error}", segment::name(self.segment)))),
+            Err(Unwritten::Full) => {
+                self.stuck = jobs;
+                self.gauge(None, true);
+                Ok(false)
+            }
+            Err(Unwritten::Failed(error)) => Err(self.fail(jobs, &format!("{}: {error}", segment::name(self.segment)))),
         }
     }
 
@@ -133,23 +162,76 @@ impl Writer {
             if self.step()? {
                 continue;
             }
-            if !self.wait() {
+            if !self.wait()? {
                 return Ok(());
             }
         }
     }
 
-    /// Waits until something is queued; false when the log was closed and nothing is.
-    fn wait(&self) -> bool {
-        let mut inner = self.shared.lock();
-        while inner.queue.jobs() == 0 {
-            if inner.closing {
-                return false;
-            }
-            inner = self.shared.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+    /// Waits until there is something to do; false when the log was closed and nothing is.
+    fn wait(&mut self) -> Result<bool, Failed> {
+        let poll = self.shared.config.space_poll.max(FULL_POLL_MIN);
+        let is_stuck = !self.stuck.is_empty();
+        let shared = Arc::clone(&self.shared);
+        let is_idle = |inner: &mut Inner| (is_stuck || inner.queue.jobs() == 0) && !inner.closing;
+        let waited = shared.changed.wait_timeout_while(shared.lock(), poll, is_idle);
+        let (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if is_stuck && inner.closing {
+            drop(inner);
+            let jobs = std::mem::take(&mut self.stuck);
+            return Err(self.fail(jobs, "it was closed while there was no room for what waits"));
+        }
+        if is_stuck || inner.queue.jobs() == 0 {
+            return Ok(is_stuck || !inner.closing);
         }
         self.linger(inner);
-        true
+        Ok(true)
+    }
+
+    /// Looks after the space there is.
+    fn tend(&mut self) -> Result<(), Failed> {
+        let now = Instant::now();
+        let poll = self.shared.config.space_poll;
+        let is_due = self.polled.is_none_or(|polled| now.duration_since(polled) >= poll);
+        if is_due {
+            self.polled = Some(now);
+        }
+        self.refill(is_due)
+    }
+
+    /// Makes spares that are missing, and says how much room there is.
+    fn refill(&mut self, is_due: bool) -> Result<(), Failed> {
+        // Who does not say what there is may have room.
+        let free = if is_due { self.disk.free().ok() } else { self.shared.lock().gauge.free };
+        if let Err(error) = self.spares.refill(free, is_due) {
+            return Err(self.fail(Vec::new(), &format!("the next segment cannot be made: {error}")));
+        }
+        self.gauge(Some(free), false);
+        Ok(())
+    }
+
+    /// Notes how much room there is, and says when that changed.
+    fn gauge(&self, free: Option<Option<u64>>, is_stuck: bool) {
+        let config = &self.shared.config;
+        let mut inner = self.shared.lock();
+        let before = inner.gauge.space;
+        let free = free.unwrap_or(inner.gauge.free);
+        let is_short = is_stuck || !self.stuck.is_empty() || self.spares.is_short();
+        let space = before.judge(free, is_short, config);
+        inner.gauge = Gauge { space, free, spares: self.spares.ready() };
+        drop(inner);
+        if space > before {
+            tracing::warn!(?space, ?free, is_short, "the disk is full: new entries are refused");
+        } else if space < before {
+            tracing::info!(?space, ?free, "there is room on the disk again");
+        }
+    }
+
+    /// Returns how many bytes can be written without any new room.
+    pub(crate) fn room(&self) -> u64 {
+        let segment = u64::from(self.shared.config.segment_bytes);
+        let current = self.current.as_ref().map_or(0, |current| segment.saturating_sub(current.offset));
+        current + self.spares.ready() as u64 * segment
     }
 
     /// Waits a moment for the others who shared the last batch.
@@ -165,7 +247,7 @@ impl Writer {
     }
 
     /// Writes the jobs as one block, durably; returns where each record's payload is.
-    fn write(&mut self, jobs: &[Job]) -> io::Result<Vec<Place>> {
+    fn write(&mut self, jobs: &[Job]) -> Result<Vec<Place>, Unwritten> {
         self.builder.begin();
         let records = jobs.iter().flat_map(|job| &job.records);
         let mut places: Vec<Place> = Vec::new();
@@ -178,18 +260,23 @@ impl Writer {
             bytes = offset as usize + record.payload.len();
         }
         let segment_bytes = u64::from(self.shared.config.segment_bytes);
-        let current = match self.current.take().filter(|current| current.offset + bytes as u64 <= segment_bytes) {
-            Some(current) => current,
-            None => self.next_segment()?,
-        };
-        let Current { file, offset } = &current;
+        if self.current.as_ref().is_none_or(|current| current.offset + bytes as u64 > segment_bytes) {
+            self.current = Some(self.next_segment()?);
+        }
+        let current = self.current.as_mut().expect("it was made just now if there was none");
         let block = self.builder.finish(seed(self.log, self.segment), self.batch);
-        self.shared.on_disk(|| write_all_at(&**file, block, *offset).and_then(|()| file.sync()))?;
-        let begin = u32::try_from(*offset).expect("segments are bounded by the settings");
+        let (file, offset) = (&*current.file, current.offset);
+        self.shared.on_disk(|| {
+            // What was written of it and not synced is no block, and is written over.
+            write_all_at(file, block, offset).map_err(Unwritten::of)?;
+            // An error of a sync is never a lack of room: nobody knows what is on the disk.
+            file.sync().map_err(Unwritten::Failed)
+        })?;
+        let begin = u32::try_from(offset).expect("segments are bounded by the settings");
         for place in &mut places {
             (place.segment, place.offset) = (self.segment, place.offset + begin);
         }
-        self.current = Some(Current { offset: offset + block.len() as u64, file: current.file });
+        current.offset += block.len() as u64;
         self.batch += 1;
         Ok(places)
     }
@@ -213,88 +300,30 @@ impl Writer {
         self.retire().map_err(|error| self.fail(Vec::new(), &format!("an old segment cannot be removed: {error}")))
     }
 
-    /// Removes the oldest segments in which nothing lives, and begins to empty the oldest one when there are too many.
-    fn retire(&mut self) -> io::Result<()> {
-        let mut removed = Vec::new();
-        let mut inner = self.shared.lock();
-        while let Some((&oldest, _)) = inner.files.first_key_value()
-            && oldest != self.segment
-            && inner.durable.live_in(oldest) == 0
-        {
-            inner.files.remove(&oldest);
-            inner.durable.forget_segment(oldest);
-            removed.push(oldest);
-        }
-        let disk_bytes = inner.files.len() as u64 * u64::from(self.shared.config.segment_bytes);
-        let oldest = inner.files.first_key_value().map(|(&oldest, _)| oldest);
-        if let Some(oldest) = oldest.filter(|oldest| *oldest != self.segment)
-            && self.moving.is_empty()
-            && disk_bytes > 2 * inner.durable.live() + self.shared.config.slack_bytes
-        {
-            self.moving = inner.durable.living_in(oldest).into();
-        }
-        drop(inner);
-        // One after the other, durably: an older one that came back would stand before a gap.
-        for segment in &removed {
-            let removing = || self.disk.remove(&segment::name(*segment)).and_then(|()| self.disk.sync_names());
-            self.shared.on_disk(removing)?;
-        }
-        Ok(())
-    }
-
-    /// Queues some of what lives in the oldest segment, behind what was submitted so far.
-    fn queue_moves(&mut self) -> Result<(), Failed> {
-        let bytes_max = self.shared.config.batch_bytes_max as usize / 4;
-        let mut bytes = 0;
-        let mut read = Vec::new();
-        while bytes < bytes_max
-            && let Some((item, place)) = self.moving.pop_front()
-        {
-            bytes += place.bytes as usize;
-            let file = self.shared.lock().files.get(&place.segment).cloned();
-            let Some(file) = file else { continue };
-            match payload_at(&*file, place, item.group, item.number) {
-                Ok(payload) => read.push(Outgoing { item, payload }),
-                Err(error) => return Err(self.fail(Vec::new(), &error.to_string())),
-            }
-        }
-        if read.is_empty() {
-            return Ok(());
-        }
-        let mut inner = self.shared.lock();
-        // What was superseded meanwhile has its successor in the queue already, and is worthless once that is durable.
-        let moved: Vec<_> = read.into_iter().filter(|record| inner.logical.says(record.item)).collect();
-        if moved.is_empty() {
-            return Ok(());
-        }
-        self.shared.counters.moved.fetch_add(moved.len() as u64, Ordering::Relaxed);
-        inner.queue.push(moved, None, self.shared.config.batch_bytes_max as usize);
-        Ok(())
-    }
-
-    fn next_segment(&mut self) -> io::Result<Current> {
-        let bytes = u64::from(self.shared.config.segment_bytes);
+    fn next_segment(&mut self) -> Result<Current, Unwritten> {
+        let Self { shared, disk, spares, .. } = self;
         let segment = self.segment + 1;
         let head = Head { log: self.log, segment, first_batch: self.batch };
-        let Self { shared, disk, spare, .. } = self;
         let file = shared.on_disk(|| {
-            let file = spare.take(&**disk, bytes)?;
-            head.write(&*file)?;
-            file.sync()?;
-            disk.rename(SPARE, &segment::name(segment))?;
-            disk.sync_names()?;
-            Ok::<_, io::Error>(file)
+            let spare = spares.take().map_err(Unwritten::Failed)?.ok_or(Unwritten::Full)?;
+            let written = head.write(&*spare.file).map_err(Unwritten::of);
+            let written = written.and_then(|()| spare.file.sync().map_err(Unwritten::Failed));
+            let renamed =
+                written.and_then(|()| disk.rename(&spare.name, &segment::name(segment)).map_err(Unwritten::of));
+            if let Err(error) = renamed {
+                spares.give_back(spare);
+                return Err(error);
+            }
+            disk.sync_names().map_err(Unwritten::Failed)?;
+            Ok(spare.file)
         })?;
-        self.shared.lock().files.insert(segment, Arc::clone(&file));
+        shared.lock().files.insert(segment, Arc::clone(&file));
         self.segment = segment;
-        if self.threads {
-            self.spare = Spare::begin(&self.disk, bytes);
-        }
         Ok(Current { file, offset: HEAD_BYTES })
     }
 
     /// Ends the log: nobody is told that anything is durable any more.
-    fn fail(&self, jobs: Vec<Job>, reason: &str) -> Failed {
+    pub(crate) fn fail(&self, jobs: Vec<Job>, reason: &str) -> Failed {
         let failed = Failed { reason: reason.to_owned() };
         let mut inner = self.shared.lock();
         let failed = inner.ended.get_or_insert(failed).clone();
@@ -304,6 +333,14 @@ impl Writer {
             done(Err(failed.clone()));
         }
         failed
+    }
+}
+
+// === impl Unwritten ===
+
+impl Unwritten {
+    fn of(error: io::Error) -> Self {
+        if is_full(&error) { Self::Full } else { Self::Failed(error) }
     }
 }
 

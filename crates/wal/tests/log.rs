@@ -175,7 +175,7 @@ fn a_failed_sync_ends_the_log() {
 fn the_owner_is_told_once_that_the_log_failed() {
     let disk = SimDisk::default();
     let log = opened(&disk);
-    disk.set_faults(Faults { is_full: true, ..Faults::default() });
+    disk.set_faults(Faults { syncs_fail: true, ..Faults::default() });
     let (sender, receiver) = sync_channel(2);
     let running = log.writer.spawn(move |failed| sender.send(failed.clone()).unwrap()).unwrap();
     let done = submit(&log.wal, vec![append(0, "a")]);
