@@ -35,6 +35,7 @@ mod space;
 mod spare;
 pub mod testing;
 mod wal;
+mod watchdog;
 mod writer;
 
 pub use block::{GroupId, Op, Slot};
@@ -45,4 +46,5 @@ pub use inspect::{Inspected, SegmentReport, inspect};
 pub use recover::{Opened, open};
 pub use space::Space;
 pub use wal::{Done, GroupState, Observation, Wal};
+pub use watchdog::{Verdict, WATCHDOG_DEFAULTS, Watchdog, WatchdogConfig};
 pub use writer::{Running, Writer};
