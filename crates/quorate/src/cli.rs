@@ -7,6 +7,7 @@
 pub(crate) mod audit;
 pub(crate) mod keys;
 pub(crate) mod policy;
+pub(crate) mod wal;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -58,6 +59,9 @@ pub(crate) enum Command {
     /// Verify and show the audit log of a node.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Look into the log of a stopped node of a cluster.
+    #[command(subcommand)]
+    Wal(wal::WalCommand),
 }
 
 /// Flags of `quorate up`.

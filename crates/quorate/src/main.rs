@@ -20,6 +20,7 @@ mod serve;
 mod tools;
 mod up;
 mod validate;
+mod wal;
 mod words;
 
 use std::process::ExitCode;
@@ -55,6 +56,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Keys(command) => client()?.block_on(keys::run(&command)),
         Command::Policy(command) => policy::run(&command),
         Command::Audit(command) => audit::run(&command),
+        Command::Wal(command) => wal::run(&command),
     }
 }
 

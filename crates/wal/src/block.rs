@@ -178,6 +178,11 @@ fn head_at(bytes: &[u8], seed: u32) -> Option<(u64, usize)> {
     is_one.then(|| Some((u64_at(head, 8), usize::try_from(u32_at(head, 4)).ok()?)))?
 }
 
+/// Tells whether the bytes begin with the head of a block, of which the rest is not what was to be written.
+pub(crate) fn is_torn(bytes: &[u8], seed: u32) -> bool {
+    head_at(bytes, seed).is_some() && block_at(bytes, seed).is_none()
+}
+
 /// Returns where in the bytes a block begins whose number is higher than `before`.
 pub(crate) fn later_block_in(bytes: &[u8], seed: u32, before: u64) -> Option<usize> {
     let mut from = 0;

@@ -86,8 +86,9 @@ pub trait File: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// Locked for as long as it is open.
-    _lock: Arc<std::fs::File>,
+    /// Locked for as long as it is open; none for a folder that never had a lock, to read.
+    _lock: Option<Arc<std::fs::File>>,
+    is_read_only: bool,
 }
 
 /// The file whose lock says that the folder is in use.
@@ -114,14 +115,28 @@ impl Folder {
         let path = path.into();
         make_folder(&path)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(MODE).open(path.join(LOCK))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => {
-                let reason = format!("{} is in use by another process", path.display());
-                io::Error::new(io::ErrorKind::WouldBlock, reason)
-            }
-            TryLockError::Error(error) => error,
-        })?;
-        Ok(Self { path, _lock: Arc::new(lock) })
+        take_lock(&lock, &path)?;
+        Ok(Self { path, _lock: Some(Arc::new(lock)), is_read_only: false })
+    }
+
+    /// Takes a folder to read in it; nothing is made or changed, which also goes for a copy and for one that is mounted to
+    /// be read. One that another process has is refused all the same: its segments are used again while they are read,
+    /// and what is found then looks corrupt.
+    ///
+    /// # Errors
+    /// `WouldBlock` when another process has it, `NotFound` when there is none, else what the system says.
+    pub fn to_read(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        std::fs::read_dir(&path)?;
+        let lock = match std::fs::File::open(path.join(LOCK)) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(lock) = &lock {
+            take_lock(lock, &path)?;
+        }
+        Ok(Self { path, _lock: lock.map(Arc::new), is_read_only: true })
     }
 
     /// Where it is.
@@ -151,7 +166,7 @@ impl Disk for Folder {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.path.join(name))?))
+        Ok(Arc::new(OpenOptions::new().read(true).write(!self.is_read_only).open(self.path.join(name))?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -226,6 +241,16 @@ pub(crate) fn write_all_at(file: &dyn File, mut bytes: &[u8], mut offset: u64) -
         }
     }
     Ok(())
+}
+
+fn take_lock(lock: &std::fs::File, path: &Path) -> io::Result<()> {
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => {
+            let reason = format!("{} is in use by another process", path.display());
+            io::Error::new(io::ErrorKind::WouldBlock, reason)
+        }
+        TryLockError::Error(error) => error,
+    })
 }
 
 /// Tells whether an error says that there is no room.

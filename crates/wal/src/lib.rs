@@ -42,7 +42,7 @@ pub use block::{GroupId, Op, Slot};
 pub use config::{Config, DEFAULTS, InvalidConfig};
 pub use disk::{Disk, File, Folder};
 pub use error::{Failed, OpenError, ReadError, SubmitError};
-pub use inspect::{Inspected, SegmentReport, inspect};
+pub use inspect::{EntryReport, Inspected, SegmentReport, inspect};
 pub use recover::{Opened, open};
 pub use space::Space;
 pub use wal::{Done, GroupState, Observation, Wal};

@@ -39,17 +39,26 @@ pub struct Opened {
 pub(crate) struct Replayed {
     pub(crate) durable: Durable,
     pub(crate) logical: Logical,
-    scanned: Scanned,
+    pub(crate) scanned: Scanned,
 }
 
 /// What was read.
 #[derive(Default)]
-struct Scanned {
-    files: BTreeMap<u64, Arc<dyn File>>,
+pub(crate) struct Scanned {
+    pub(crate) files: BTreeMap<u64, Arc<dyn File>>,
     /// The number of the next block.
     batch: u64,
     /// The last block: its segment, where it begins, and its bytes.
     last: Option<(u64, u64, usize)>,
+    /// Where a batch was begun and not finished: segment and offset.
+    pub(crate) torn: Vec<(u64, u64)>,
+}
+
+/// Where the blocks of a segment end.
+struct End {
+    offset: u64,
+    /// Whether another one begins there, and is not finished.
+    is_torn: bool,
 }
 
 /// A block of a segment: its records, and where it begins.
@@ -164,11 +173,15 @@ fn scan(
             Some(_) => {}
             None => scanned.batch = head.first_batch,
         }
-        let offset = read_segment(&*file, &head, is_last, &mut scanned.batch, &mut |found: &Found<'_>| {
-            last = Some((number, found.offset, found.bytes));
-            visit(found);
-        })?;
+        let End { offset, is_torn } =
+            read_segment(&*file, &head, is_last, &mut scanned.batch, &mut |found: &Found<'_>| {
+                last = Some((number, found.offset, found.bytes));
+                visit(found);
+            })?;
         scanned.files.insert(number, file);
+        if is_torn {
+            scanned.torn.push((number, offset));
+        }
         end = Some((number, offset));
     }
     scanned.last = last;
@@ -182,7 +195,7 @@ fn read_segment(
     is_last: bool,
     batch: &mut u64,
     visit: &mut impl FnMut(&Found<'_>),
-) -> Result<u64, OpenError> {
+) -> Result<End, OpenError> {
     let name = segment::name(head.segment);
     let corrupt = |offset: usize, what| OpenError::Corrupt { file: name.clone(), offset: offset as u64, what };
     if file.bytes().map_err(failed(&name))? > u64::from(SEGMENT_BYTES_MAX) {
@@ -204,7 +217,8 @@ fn read_segment(
     if is_last && bytes.get(offset..).is_some_and(|rest| later_block_in(rest, seed, *batch).is_some()) {
         return Err(corrupt(offset, "a batch is damaged, and a later one is not"));
     }
-    Ok(offset as u64)
+    let is_torn = bytes.get(offset..).is_some_and(|rest| block::is_torn(rest, seed));
+    Ok(End { offset: offset as u64, is_torn })
 }
 
 /// The log that a segment says it belongs to.

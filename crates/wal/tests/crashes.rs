@@ -227,6 +227,7 @@ proptest! {
         world.act(&Action::Restart)?;
 
         let inspected = inspect(&world.disk).expect("it was just opened");
+        prop_assert!(inspected.refused.is_none());
         let groups: Vec<_> = inspected.groups.keys().copied().collect();
         for group in world.wal.groups() {
             prop_assert!(groups.contains(&group) || world.wal.group(group) == Default::default());

@@ -360,3 +360,32 @@ fn what_the_log_makes_is_for_its_owner_alone() {
         assert_eq!(mode(&file.unwrap().path()), 0o600);
     }
 }
+
+#[test]
+fn what_many_threads_submit_without_waiting_is_done_in_the_order_of_each() {
+    const THREADS: u32 = 8;
+    const ENTRIES: u64 = 500;
+    let config = Config { space_poll: Duration::ZERO, ..small() };
+    let log = open(Arc::new(SimDisk::default()), config, LOG, false).unwrap();
+    let running = log.writer.spawn(|failed| panic!("{failed}")).unwrap();
+    let together = Barrier::new(THREADS as usize);
+    std::thread::scope(|scope| {
+        for group in (0..THREADS).map(GroupId) {
+            let (wal, together) = (&log.wal, &together);
+            scope.spawn(move || {
+                let (sender, receiver) = sync_channel(ENTRIES as usize);
+                together.wait();
+                for index in 0..ENTRIES {
+                    let sender = sender.clone();
+                    let done = Box::new(move |result: Result<(), _>| sender.send((index, result)).unwrap());
+                    wal.submit(group, vec![append(index, vec![0; 100])], Some(done)).unwrap();
+                }
+                for index in 0..ENTRIES {
+                    assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), (index, Ok(())));
+                }
+            });
+        }
+    });
+    log.wal.close();
+    running.join().unwrap();
+}
