@@ -202,7 +202,7 @@ impl Writer {
     /// Makes spares that are missing, and says how much room there is.
     fn refill(&mut self, is_due: bool) -> Result<(), Failed> {
         // Who does not say what there is may have room.
-        let free = if is_due { self.disk.free().ok() } else { self.shared.lock().gauge.free };
+        let free = if is_due { self.shared.on_disk(|| self.disk.free().ok()) } else { self.shared.lock().gauge.free };
         if let Err(error) = self.spares.refill(free, is_due) {
             return Err(self.fail(Vec::new(), &format!("the next segment cannot be made: {error}")));
         }
