@@ -321,4 +321,20 @@ mod tests {
         assert_eq!(head_at(&fake, seed(1, 2)), None, "its length is another");
         assert_eq!(head_at(&block(9, &[]), seed(1, 3)), None, "whoever does not know the log's id cannot make one");
     }
+
+    /// The bytes were computed by another program from the page on the format: what a later version writes differently needs
+    /// another version in the head of its segments.
+    #[test]
+    fn a_block_has_the_bytes_that_the_format_says() {
+        let mut builder = Builder::default();
+        builder.begin();
+        builder.push(Kind::Entry, GroupId(3), 5, b"entry");
+        let bytes = builder.finish(seed(7, 8), 9);
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = concat!(
+            "51424c4b1a0000000900000000000000634bf8d4657cb418",
+            "0103000000050000000000000005000000709d212b656e747279",
+        );
+        assert_eq!(digits, expected);
+    }
 }
