@@ -1,3 +1,6 @@
-//! Begun.
+//! The consensus groups of a node: openraft over the node's one log, its peers' streams, and machines.
 //!
-//! See Cargo.toml.
+//! [`types`] says what openraft is used with, [`codec`] how that is written. Nothing outside of this crate knows openraft.
+
+pub mod codec;
+pub mod types;

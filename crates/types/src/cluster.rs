@@ -38,6 +38,12 @@ impl fmt::Display for Incarnation {
     }
 }
 
+impl From<u64> for NodeId {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 // === impl ClusterId ===
 
 impl ClusterId {
