@@ -18,7 +18,7 @@ pub trait Disk: Send + Sync + 'static {
     /// What the system says.
     fn names(&self) -> io::Result<Vec<String>>;
 
-    /// Makes a file of zeros that is on the disk when this returns.
+    /// Makes a file of zeros that is on the disk when this returns. One that is made empty grows with what is written.
     ///
     /// # Errors
     /// What the system says; `AlreadyExists` when there is one of this name.
@@ -209,7 +209,7 @@ impl File for std::fs::File {
 ///
 /// # Errors
 /// `UnexpectedEof` when the file ends before, else what the system says.
-pub(crate) fn read_exact_at(file: &dyn File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+pub fn read_exact_at(file: &dyn File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !buffer.is_empty() {
         match file.read_at(buffer, offset) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -228,7 +228,7 @@ pub(crate) fn read_exact_at(file: &dyn File, mut buffer: &mut [u8], mut offset: 
 ///
 /// # Errors
 /// `WriteZero` when the file takes no more, else what the system says.
-pub(crate) fn write_all_at(file: &dyn File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+pub fn write_all_at(file: &dyn File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write_at(bytes, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

@@ -40,7 +40,7 @@ mod writer;
 
 pub use block::{GroupId, Op, Slot};
 pub use config::{Config, DEFAULTS, InvalidConfig};
-pub use disk::{Disk, File, Folder};
+pub use disk::{Disk, File, Folder, read_exact_at, write_all_at};
 pub use error::{Failed, OpenError, ReadError, SubmitError};
 pub use inspect::{EntryReport, Inspected, SegmentReport, inspect};
 pub use recover::{Opened, open};

@@ -1,8 +1,8 @@
 //! A disk in memory that behaves as badly as real ones do.
 //!
 //! What is written counts for readers at once and is durable only after a sync. [`SimDisk::crash`] takes the power away:
-//! of what was not synced, each sector of 512 bytes, each file of a new name and each removal is there or is not, as a seed
-//! decides. Faults are set beforehand: [`Faults`].
+//! of what was not synced, each sector of 512 bytes, the length that a file grew to, each file of a new name and each
+//! removal is there or is not, as a seed decides. Faults are set beforehand: [`Faults`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -53,6 +53,8 @@ struct State {
 struct Content {
     bytes: Vec<u8>,
     durable: Vec<u8>,
+    /// It was made empty, and grows with what is written.
+    grows: bool,
     /// Where they may differ.
     dirty: Range<usize>,
 }
@@ -113,11 +115,14 @@ impl SimDisk {
         }
         for content in names.values() {
             let mut content = lock(content);
-            let Content { bytes, durable, dirty } = &mut *content;
+            let Content { bytes, durable, dirty, .. } = &mut *content;
             *dirty = 0..0;
+            if durable.len() < bytes.len() && dice.is_heads() {
+                durable.resize(bytes.len(), 0);
+            }
             for (kept, lost) in durable.chunks_mut(SECTOR_BYTES).zip(bytes.chunks(SECTOR_BYTES)) {
                 if kept != lost && dice.is_heads() {
-                    kept.copy_from_slice(lost);
+                    kept.copy_from_slice(&lost[..kept.len()]);
                 }
             }
             bytes.clone_from(durable);
@@ -134,8 +139,9 @@ impl SimDisk {
         let state = self.lock();
         let mut content = lock(&state.names[name]);
         let Content { bytes, durable, .. } = &mut *content;
-        for bytes in [bytes, durable] {
-            bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        if let Some(byte) = durable.get_mut(bit / 8) {
+            *byte ^= 1 << (bit % 8);
         }
     }
 
@@ -186,7 +192,8 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let zeros = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
-        let content = Arc::new(Mutex::new(Content { bytes: zeros.clone(), durable: zeros, dirty: 0..0 }));
+        let content =
+            Arc::new(Mutex::new(Content { grows: bytes == 0, bytes: zeros.clone(), durable: zeros, dirty: 0..0 }));
         state.names.insert(name.to_owned(), Arc::clone(&content));
         Ok(self.file(&content))
     }
@@ -250,8 +257,11 @@ impl File for SimFile {
         let mut content = lock(&self.content);
         let begin = usize::try_from(offset).map_err(io::Error::other)?;
         let end = begin + bytes.len();
+        if content.grows && content.bytes.len() < end {
+            content.bytes.resize(end, 0);
+        }
         let Some(there) = content.bytes.get_mut(begin..end) else {
-            return Err(io::Error::other("files of a log do not grow"));
+            return Err(io::Error::other("only a file that was made empty grows"));
         };
         there.copy_from_slice(bytes);
         let dirty = &mut content.dirty;
@@ -270,7 +280,8 @@ impl File for SimFile {
         }
         if !faults.syncs_lie {
             let mut content = lock(&self.content);
-            let Content { bytes, durable, dirty } = &mut *content;
+            let Content { bytes, durable, dirty, .. } = &mut *content;
+            durable.resize(bytes.len(), 0);
             durable[dirty.clone()].copy_from_slice(&bytes[dirty.clone()]);
             *dirty = 0..0;
         }
@@ -292,4 +303,35 @@ impl Dice {
 
 fn lock(content: &Mutex<Content>) -> MutexGuard<'_, Content> {
     content.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_grew_by_is_there_after_a_sync_and_may_be_torn_without_one() {
+        let mut lengths = std::collections::BTreeSet::new();
+        for seed in 0..32 {
+            let disk = SimDisk::default();
+            let file = disk.create("grows", 0).unwrap();
+            disk.sync_names().unwrap();
+            assert_eq!(file.write_at(&[1; 700], 0).unwrap(), 700);
+            file.sync().unwrap();
+            assert_eq!(file.write_at(&[2; 700], 700).unwrap(), 700);
+            disk.crash(seed);
+
+            let content = disk.content("grows");
+            assert_eq!(content[..700], [1; 700]);
+            lengths.insert((content.len(), content.iter().filter(|byte| **byte == 2).count()));
+        }
+        assert!(lengths.contains(&(700, 0)) && lengths.contains(&(1400, 700)) && lengths.len() > 2, "{lengths:?}");
+    }
+
+    #[test]
+    fn a_file_that_was_not_made_empty_does_not_grow() {
+        let file = SimDisk::default().create("fixed", 4).unwrap();
+        assert!(file.write_at(&[1; 5], 0).is_err());
+        assert_eq!(file.write_at(&[1; 4], 0).unwrap(), 4);
+    }
 }
