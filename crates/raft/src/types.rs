@@ -65,8 +65,9 @@ pub struct TooLarge {
 /// than a write and a message of that size (architecture, "Bounded rings").
 pub const COMMAND_BYTES_MAX: usize = 256 << 10;
 
-/// Bytes that an entry has on the disk beside a command's body, at most: its log id, level, time, lengths and tags.
-pub const ENTRY_OVERHEAD_BYTES: usize = 128;
+/// Bytes of the largest entry on the disk: a command, and at most 128 bytes of log id, level, time, lengths and tags. A
+/// membership is smaller: 10,000 nodes take 100 KB.
+pub const ENTRY_BYTES_MAX: usize = COMMAND_BYTES_MAX + 128;
 
 // === impl Types ===
 

@@ -17,7 +17,7 @@ use prost::Message;
 use quorate_proto::raft::v1;
 use quorate_raft::codec::{DecodeError, Wire};
 use quorate_raft::types::{
-    COMMAND_BYTES_MAX, Command, ENTRY_OVERHEAD_BYTES, Entry, Epoch, LeaderId, LogId, Membership, Payload, SnapshotMeta,
+    COMMAND_BYTES_MAX, Command, ENTRY_BYTES_MAX, Entry, Epoch, LeaderId, LogId, Membership, Payload, SnapshotMeta,
     StoredMembership, Types, Vote,
 };
 use quorate_types::{NodeId, Timestamp};
@@ -180,7 +180,7 @@ proptest! {
         let body = Bytes::from(vec![7; COMMAND_BYTES_MAX]);
         let command = Command { level: u32::MAX, time: Timestamp::from_millis(time), body };
         let entry = Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(command) };
-        prop_assert!(entry.encode().len() <= COMMAND_BYTES_MAX + ENTRY_OVERHEAD_BYTES);
+        prop_assert!(entry.encode().len() <= ENTRY_BYTES_MAX);
     }
 }
 

@@ -1,0 +1,338 @@
+//! What openraft applies a group's entries to: a [`Machine`], with its place in the log and the time there.
+//!
+//! ```text
+//! entry ─▶ time of the log ─▶ skipped? ─▶ level known? ─▶ Machine::apply, panics caught ─▶ the proposer's answer
+//! ```
+//!
+//! The time, the place and the membership are replicated with the machine's state, and are in its snapshots. A replica
+//! that cannot apply an entry, or whose state is not what its snapshot says, stops its group on this node with an error of
+//! its storage and says so ([`Stopped`]): it is never silently different from the others. An operator who has such an
+//! entry skipped lets the same indexes be skipped on every replica ([`Config::skipped`]), and the groups be started anew.
+//!
+//! Knows nothing of what commands say, nor of the log.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use quorate_types::{NodeId, Timestamp};
+use quorate_wal::GroupId;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+use crate::machine::{Applied, Frozen, Machine, RestoreError};
+use crate::snapshot::{Meta, Snapshot, SnapshotError, Store};
+use crate::types::{Command, Entry, Epoch, LogId, SnapshotMeta, StoredMembership, Types};
+
+/// What a replica's state is made of.
+pub struct Config {
+    /// The group; for messages.
+    pub group: GroupId,
+    /// Before its first entry; it is restored from the newest snapshot when openraft starts.
+    pub machine: Box<dyn Machine>,
+    /// The group's snapshots.
+    pub store: Arc<Store>,
+    /// The newest feature level whose commands the machine can apply.
+    pub level_max: u32,
+    /// Indexes of commands that an operator had skipped, by a command that the cluster committed: the same on all
+    /// replicas. They are answered with nothing.
+    pub skipped: BTreeSet<u64>,
+}
+
+/// One replica's state.
+pub struct State {
+    group: GroupId,
+    /// None when what it says is unknown, since it panicked or was restored in part.
+    machine: Option<Box<dyn Machine>>,
+    place: Place,
+    store: Arc<Store>,
+    level_max: u32,
+    skipped: BTreeSet<u64>,
+    stopped: watch::Sender<Option<Stopped>>,
+}
+
+/// A snapshot as openraft hands it around.
+pub type WithMeta = openraft::Snapshot<Epoch, NodeId, (), Snapshot>;
+
+/// Where in the log a state is.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    time: Timestamp,
+}
+
+/// A replica cannot go on; an operator has to act.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stopped {
+    /// A newer program proposed a command, at a level that this one does not know.
+    #[error(
+        "{group}: the command at index {index} needs feature level {level}, and this program knows {known}: start a newer \
+         program"
+    )]
+    Level {
+        /// The group.
+        group: GroupId,
+        /// The command's index.
+        index: u64,
+        /// What it needs.
+        level: u32,
+        /// What is known.
+        known: u32,
+    },
+    /// The machine panicked.
+    #[error("{group}: the machine panicked at index {index}: {message}. Report it; the entry can be skipped")]
+    Panicked {
+        /// The group.
+        group: GroupId,
+        /// The command's index.
+        index: u64,
+        /// What the panic said.
+        message: String,
+    },
+    /// A snapshot could not be restored.
+    #[error("{group}: {file} was not restored: {reason}")]
+    NotRestored {
+        /// The group.
+        group: GroupId,
+        /// The snapshot.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// Two replicas have different states at the same index.
+    #[error(
+        "{group}: the state of {file} has hash {found:016x}, and the replica that made it had {expected:016x}: remove \
+         this node's replica of the group, and let it join again as a learner"
+    )]
+    Diverged {
+        /// The group.
+        group: GroupId,
+        /// The snapshot.
+        file: String,
+        /// What the snapshot says.
+        expected: u64,
+        /// What was restored.
+        found: u64,
+    },
+    /// It stopped before.
+    #[error("{group}: the state is unknown since an earlier error")]
+    Unknown {
+        /// The group.
+        group: GroupId,
+    },
+}
+
+/// Makes a snapshot of a state as it was, while the state goes on.
+pub struct Builder {
+    store: Arc<Store>,
+    place: Place,
+    /// Or why there is none.
+    frozen: Result<Arc<dyn Frozen>, Stopped>,
+}
+
+// === impl State ===
+
+impl State {
+    /// Makes a state that nothing was applied to.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let Config { group, machine, store, level_max, skipped } = config;
+        let (place, stopped) = (Place::default(), watch::Sender::new(None));
+        Self { group, machine: Some(machine), place, store, level_max, skipped, stopped }
+    }
+
+    /// Tells when the replica stops, and why: what alarms look at.
+    #[must_use]
+    pub fn stopped(&self) -> watch::Receiver<Option<Stopped>> {
+        self.stopped.subscribe()
+    }
+
+    /// Applies an entry; returns the answer for who proposed it.
+    fn apply_entry(&mut self, entry: Entry) -> Result<Bytes, Stopped> {
+        let at = entry.log_id;
+        let answer = match entry.payload {
+            EntryPayload::Blank => Bytes::new(),
+            EntryPayload::Membership(membership) => {
+                self.place.membership = StoredMembership::new(Some(at), membership);
+                Bytes::new()
+            }
+            EntryPayload::Normal(command) => self.apply_command(at, &command)?,
+        };
+        self.place.applied = Some(at);
+        Ok(answer)
+    }
+
+    fn apply_command(&mut self, at: LogId, command: &Command) -> Result<Bytes, Stopped> {
+        let (group, index) = (self.group, at.index);
+        let time = self.place.time.max(command.time);
+        if self.skipped.contains(&index) {
+            tracing::warn!(group = group.0, index, "a command was skipped, as the cluster committed");
+            self.place.time = time;
+            return Ok(Bytes::new());
+        }
+        if command.level > self.level_max {
+            return Err(Stopped::Level { group, index, level: command.level, known: self.level_max });
+        }
+        let mut machine = self.machine.take().ok_or(Stopped::Unknown { group })?;
+        let context = Applied { index, term: at.leader_id.term, time };
+        // A machine that panicked is not put back, so that nobody sees what it left.
+        let applied = catch_unwind(AssertUnwindSafe(|| {
+            let answer = machine.apply(&context, &command.body);
+            (machine, answer)
+        }));
+        let (machine, answer) = applied.map_err(|panic| {
+            let message = message_of(&*panic);
+            Stopped::Panicked { group, index, message }
+        })?;
+        self.machine = Some(machine);
+        self.place.time = time;
+        Ok(answer)
+    }
+
+    /// Stops the replica: the alarm, and the error that stops openraft. The first reason stays.
+    fn stop(&self, stopped: Stopped) -> io::Error {
+        tracing::error!(group = self.group.0, error = &stopped as &dyn std::error::Error, "a replica stopped");
+        self.stopped.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert_with(|| stopped.clone());
+            is_first
+        });
+        io::Error::other(stopped)
+    }
+
+    /// Checks and restores a snapshot, on a thread that may block, and keeps it.
+    async fn restore(&mut self, snapshot: Snapshot) -> Result<(), Stopped> {
+        let group = self.group;
+        let file = snapshot.name().to_owned();
+        let not_restored = |reason: String| Stopped::NotRestored { group, file: file.clone(), reason };
+        let machine = self.machine.take().ok_or(Stopped::Unknown { group })?;
+        let store = Arc::clone(&self.store);
+        let restored = spawn_blocking(move || {
+            let (machine, found) = restore(machine, &snapshot)?;
+            if found == snapshot.identity().meta.state_hash {
+                return Ok((machine, found, store.keep(snapshot)?.identity().meta.clone()));
+            }
+            Ok((machine, found, snapshot.identity().meta.clone()))
+        });
+        let restored: Result<_, NotRestored> = restored.await.map_err(|panic| not_restored(panic.to_string()))?;
+        let (machine, found, meta) = restored.map_err(|error| not_restored(chain(&error)))?;
+        if found != meta.state_hash {
+            return Err(Stopped::Diverged { group, file, expected: meta.state_hash, found });
+        }
+        self.machine = Some(machine);
+        let SnapshotMeta { last_log_id: applied, last_membership: membership } = meta.raft;
+        self.place = Place { applied, membership, time: meta.time };
+        Ok(())
+    }
+}
+
+impl RaftStateMachine<Types> for State {
+    type SnapshotData = Snapshot;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.place.applied, self.place.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        while let Some(next) = entries.next().await {
+            let (entry, responder) = next?;
+            let answer = self.apply_entry(entry).map_err(|stopped| self.stop(stopped))?;
+            if let Some(responder) = responder {
+                responder.send(answer);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        let machine = self.machine.as_ref().ok_or(Stopped::Unknown { group: self.group });
+        let frozen = machine.map(|machine| Arc::from(machine.freeze()));
+        Builder { store: Arc::clone(&self.store), place: self.place.clone(), frozen }
+    }
+
+    /// Called with what a peer sent, and by openraft's start with the newest snapshot.
+    async fn install_snapshot(&mut self, _meta: &SnapshotMeta, snapshot: Snapshot) -> io::Result<()> {
+        self.restore(snapshot).await.map_err(|stopped| self.stop(stopped))
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<WithMeta>> {
+        Ok(self.store.current().map(of_openraft))
+    }
+}
+
+// === impl Builder ===
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = Snapshot;
+
+    /// Makes the snapshot beside what is applied. When the disk does not take it and there is an older one, that one is
+    /// the answer, so that a full disk does not stop the group: the log is kept, and the next attempt may succeed.
+    async fn build_snapshot(&mut self) -> io::Result<WithMeta> {
+        let frozen = self.frozen.clone().map_err(io::Error::other)?;
+        let Place { applied, membership, time } = self.place.clone();
+        let store = Arc::clone(&self.store);
+        let built = spawn_blocking(move || {
+            let raft = SnapshotMeta { last_log_id: applied, last_membership: membership };
+            store.build(Meta { raft, time, state_hash: frozen.hash() }, &*frozen)
+        });
+        match (built.await.map_err(io::Error::other)?, self.store.current()) {
+            (Ok(snapshot), _) => Ok(of_openraft(snapshot)),
+            (Err(error), Some(older)) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a snapshot was not made, the older one stays"
+                );
+                Ok(of_openraft(older))
+            }
+            (Err(error), None) => Err(io::Error::other(error)),
+        }
+    }
+}
+
+/// Why a snapshot was not restored.
+#[derive(Debug, thiserror::Error)]
+enum NotRestored {
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    #[error("the machine panicked: {0}")]
+    Panicked(String),
+}
+
+/// Restores a machine from a snapshot of which every byte was checked first; returns the hash of its state.
+fn restore(mut machine: Box<dyn Machine>, snapshot: &Snapshot) -> Result<(Box<dyn Machine>, u64), NotRestored> {
+    snapshot.verify()?;
+    let mut contents = snapshot.contents()?;
+    let restored = catch_unwind(AssertUnwindSafe(|| {
+        machine.restore(&mut contents)?;
+        let found = machine.freeze().hash();
+        Ok::<_, RestoreError>((machine, found))
+    }));
+    Ok(restored.map_err(|panic| NotRestored::Panicked(message_of(&*panic)))??)
+}
+
+fn of_openraft(snapshot: Snapshot) -> WithMeta {
+    openraft::Snapshot { meta: snapshot.identity().meta.raft.clone(), snapshot }
+}
+
+/// An error with those that it comes from.
+fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+}
+
+fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
+}
