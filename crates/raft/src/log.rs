@@ -72,7 +72,8 @@ const _: () = assert!(ENTRY_BYTES_MAX <= quorate_wal::DEFAULTS.payload_bytes_max
 /// How often a full queue is tried again: a batch of the log takes about as long.
 const RETRY: Duration = Duration::from_millis(2);
 
-/// How often a range is read again that was purged meanwhile. A purge follows a snapshot, so that twice is rare.
+/// How often a range is read again that the log did not have: once for what it has, and again when it was purged
+/// meanwhile, which follows a snapshot and is rare.
 const READ_ATTEMPTS_MAX: usize = 8;
 
 // === impl Log ===
@@ -195,24 +196,19 @@ impl Reader {
 
     /// Reads the entries of a range that the log has, as many as fit into `bytes_max`, and the first in any case.
     fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let mut range = range;
         for _ in 0..READ_ATTEMPTS_MAX {
-            let GroupState { first, next, .. } = self.state();
-            let range = range.start.max(first)..range.end.min(next);
             if range.is_empty() {
                 return Ok(Vec::new());
             }
-            match self.wal.read(self.group, range, bytes_max) {
-                Ok(payloads) => return payloads.into_iter().map(|payload| self.entry(payload)).collect(),
-                Err(ReadError::Outside { .. }) => {}
-                Err(ReadError::Disk { file, source }) => return Err(io::Error::new(source.kind(), file)),
+            match self.wal.read(self.group, range.clone(), bytes_max) {
+                Ok(payloads) => return payloads.into_iter().map(decoded).collect(),
+                Err(ReadError::Outside { first, next, .. }) => range = range.start.max(first)..range.end.min(next),
+                Err(error @ ReadError::Disk { .. }) => return Err(io::Error::other(error)),
                 Err(error @ ReadError::Corrupt { .. }) => return Err(invalid_data(error)),
             }
         }
         Err(io::Error::other(format!("{}: entries {range:?} changed while they were read", self.group)))
-    }
-
-    fn entry(&self, payload: Bytes) -> io::Result<Entry> {
-        Entry::decode(payload).map_err(invalid_data)
     }
 
     /// Reads what there is of a range, in pieces.
@@ -267,6 +263,10 @@ impl Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader").field("group", &self.group).finish_non_exhaustive()
     }
+}
+
+fn decoded(payload: Bytes) -> io::Result<Entry> {
+    Entry::decode(payload).map_err(invalid_data)
 }
 
 fn bounds(range: &impl RangeBounds<u64>) -> Range<u64> {

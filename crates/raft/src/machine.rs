@@ -1,8 +1,8 @@
 //! What a group replicates: a machine of commands, whatever it is a machine of.
 //!
 //! A machine is the same on every replica that applied the same commands, so that nothing but its commands and the time
-//! of the log may go into it: no clock, no randomness, no order of a hash map. Knows nothing of consensus but the place of
-//! a command.
+//! of the log may go into it: no clock, no randomness, no order of a hash map. Knows nothing of consensus but the place
+//! of a command.
 
 use std::io;
 
@@ -15,8 +15,8 @@ use quorate_types::Timestamp;
 pub trait Machine: Send + Sync + 'static {
     /// Applies a command and returns what its proposer is answered.
     ///
-    /// Total and deterministic: a command that cannot be carried out is answered with the reason. A panic stops the group
-    /// on this replica.
+    /// Total and deterministic: a command that cannot be carried out is answered with the reason. A panic stops the
+    /// group on this replica.
     fn apply(&mut self, context: &Applied, command: &[u8]) -> Bytes;
 
     /// Returns a view of the state as it is now, which is read on another thread while commands are applied. Called
@@ -50,8 +50,8 @@ pub struct Applied {
     pub index: u64,
     /// The term of the leader that proposed it: the epoch of what it decides.
     pub term: u64,
-    /// The time of the log: the latest of the times at which leaders proposed this command and those before it. It never
-    /// steps back.
+    /// The time of the log: the latest of the times at which leaders proposed this command and those before it. It
+    /// never steps back.
     pub time: Timestamp,
 }
 

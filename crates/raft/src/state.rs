@@ -5,9 +5,10 @@
 //! ```
 //!
 //! The time, the place and the membership are replicated with the machine's state, and are in its snapshots. A replica
-//! that cannot apply an entry, or whose state is not what its snapshot says, stops its group on this node with an error of
-//! its storage and says so ([`Stopped`]): it is never silently different from the others. An operator who has such an
-//! entry skipped lets the same indexes be skipped on every replica ([`Config::skipped`]), and the groups be started anew.
+//! that cannot apply an entry, or whose state is not what its snapshot says, stops its group on this node with an error
+//! of its storage and says so ([`Stopped`]): it is never silently different from the others. An operator who has such
+//! an entry skipped lets the same indexes be skipped on every replica ([`Config::skipped`]), and the groups be started
+//! anew.
 //!
 //! Knows nothing of what commands say, nor of the log.
 
@@ -72,8 +73,8 @@ struct Place {
 pub enum Stopped {
     /// A newer program proposed a command, at a level that this one does not know.
     #[error(
-        "{group}: the command at index {index} needs feature level {level}, and this program knows {known}: start a newer \
-         program"
+        "{group}: the command at index {index} needs feature level {level}, and this program knows {known}: start a \
+         newer program"
     )]
     Level {
         /// The group.

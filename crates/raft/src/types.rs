@@ -1,8 +1,8 @@
 //! The types of consensus: what openraft's types are made of here, and what a group's log carries.
 //!
 //! Terms are those of the paper (Ongaro 2014): a term has one leader, so that the term alone names the leader of a
-//! committed entry, and is the epoch by which owners are fenced. Nodes are numbers; where they are is not in a membership
-//! but in the catalog. What a command's body says is the business of the group's machine.
+//! committed entry, and is the epoch by which owners are fenced. Nodes are numbers; where they are is not in a
+//! membership but in the catalog. What a command's body says is the business of the group's machine.
 
 use std::fmt;
 
@@ -97,8 +97,8 @@ impl RaftTypeConfig for Types {
 // === impl Command ===
 
 impl Command {
-    /// Checks that it fits an entry: what a proposer asks before it proposes, since a log that refuses an entry stops its
-    /// group.
+    /// Checks that it fits an entry: what a proposer asks before it proposes, since a log that refuses an entry stops
+    /// its group.
     ///
     /// # Errors
     /// [`TooLarge`] when the body is larger than [`COMMAND_BYTES_MAX`].

@@ -176,7 +176,9 @@ proptest! {
     }
 
     #[test]
-    fn an_entry_takes_its_command_and_a_bounded_rest(term in any::<u64>(), index in any::<u64>(), time in any::<u64>()) {
+    fn an_entry_takes_its_command_and_a_bounded_rest(
+        term in any::<u64>(), index in any::<u64>(), time in any::<u64>(),
+    ) {
         let body = Bytes::from(vec![7; COMMAND_BYTES_MAX]);
         let command = Command { level: u32::MAX, time: Timestamp::from_millis(time), body };
         let entry = Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(command) };
@@ -249,4 +251,26 @@ fn a_command_of_no_level_or_of_too_many_bytes_is_refused() {
         let refused = Command::from_message(message);
         assert!(matches!(refused, Err(DecodeError::Invalid { field: found, .. }) if found == field), "{refused:?}");
     }
+}
+
+/// What is on a disk outlives the program: these bytes are read by every later version.
+#[test]
+fn what_is_written_to_the_disk_has_the_bytes_of_the_first_version() {
+    let hex = |bytes: Bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let entry = |payload| hex(Entry { log_id: log_id(3, 300), payload }.encode());
+    let command = Command { level: 1, time: Timestamp::from_millis(1_000), body: Bytes::from_static(b"abc") };
+    let nodes = |nodes: &[u64]| nodes.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
+    let members: BTreeMap<_, _> = nodes(&[1, 2, 4]).into_iter().map(|node| (node, ())).collect();
+    let membership = Membership::new(vec![nodes(&[1, 2])], members).unwrap();
+    let stored = StoredMembership::new(Some(log_id(2, 9)), membership.clone());
+
+    assert_eq!(entry(EntryPayload::Blank), "0a05080310ac021200");
+    assert_eq!(entry(EntryPayload::Normal(command)), "0a05080310ac021a0a080110e8071a03616263");
+    assert_eq!(entry(EntryPayload::Membership(membership)), "0a05080310ac02220b0a040a0201021203010204");
+    assert_eq!(hex(vote(5, 2, true).encode()), "080510021801");
+    assert_eq!(hex(log_id(3, 300).encode()), "080310ac02");
+    assert_eq!(
+        hex(SnapshotMeta { last_log_id: Some(log_id(3, 300)), last_membership: stored }.encode()),
+        "0a05080310ac0212130a0408021009120b0a040a0201021203010204"
+    );
 }

@@ -1,8 +1,8 @@
 //! A disk in memory that behaves as badly as real ones do.
 //!
-//! What is written counts for readers at once and is durable only after a sync. [`SimDisk::crash`] takes the power away:
-//! of what was not synced, each sector of 512 bytes, the length that a file grew to, each file of a new name and each
-//! removal is there or is not, as a seed decides. Faults are set beforehand: [`Faults`].
+//! What is written counts for readers at once and is durable only after a sync. [`SimDisk::crash`] takes the power
+//! away: of what was not synced, each sector of 512 bytes, the length that a file grew to, each file of a new name and
+//! each removal is there or is not, as a seed decides. Faults are set beforehand: [`Faults`].
 
 use std::collections::BTreeMap;
 use std::io;

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! [`Store`] keeps the newest one and removes the older. A file whose bytes are not those that were written is never
-//! restored: [`SnapshotError::Damaged`] names it and says what to do. A file is sent as it is, so that a transfer can go
-//! on where it ended as long as it is the same file ([`Identity`]). All of this blocks on the disk and belongs on a thread
-//! that may.
+//! restored: [`SnapshotError::Damaged`] names it and says what to do. A file is sent as it is, so that a transfer can
+//! go on where it ended as long as it is the same file ([`Identity`]). All of this blocks on the disk and belongs on a
+//! thread that may.
 
 mod format;
 mod receive;
@@ -68,8 +68,8 @@ pub struct Snapshot {
 pub enum SnapshotError {
     /// Its bytes are not those that were written.
     #[error(
-        "{file} is damaged at byte {offset}: {what}. It is never restored: remove this node's replica of the group, and \
-         let it join again as a learner, which gets the state from the others"
+        "{file} is damaged at byte {offset}: {what}. It is never restored: remove this node's replica of the group, \
+         and let it join again as a learner, which gets the state from the others"
     )]
     Damaged {
         /// The file.
@@ -100,8 +100,8 @@ pub enum SnapshotError {
     },
 }
 
-/// Bytes of the largest snapshot: 4 GiB. A group's state is planned at 5 MB and the catalog's at 64 MB, so that more is a
-/// fault of the sender, and would fill the disk.
+/// Bytes of the largest snapshot: 4 GiB. A group's state is planned at 5 MB and the catalog's at 64 MB, so that more is
+/// a fault of the sender, and would fill the disk.
 pub const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
 
 /// Bytes at the end of a file that say what it is.

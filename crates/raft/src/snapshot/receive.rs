@@ -1,8 +1,8 @@
 //! A snapshot that comes from another replica in pieces.
 //!
-//! Pieces come in order; one that was received before is passed over, so that a sender that begins again where it is told
-//! ([`SnapshotWriter::received`]) or somewhat before does no harm. Nothing of it counts before all of it was checked. Who
-//! transfers decides how long an unfinished one is kept: dropping it removes its file.
+//! Pieces come in order; one that was received before is passed over, so that a sender that begins again where it is
+//! told ([`SnapshotWriter::received`]) or somewhat before does no harm. Nothing of it counts before all of it was
+//! checked. Who transfers decides how long an unfinished one is kept: dropping it removes its file.
 
 use quorate_wal::write_all_at;
 

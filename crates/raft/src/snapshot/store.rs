@@ -88,8 +88,8 @@ impl Store {
         self.keep(Snapshot::unfinished(identity, unfinished))
     }
 
-    /// Keeps a snapshot whose bytes are durable in place of an older one, and returns the newest. One that is not in this
-    /// folder is copied into it.
+    /// Keeps a snapshot whose bytes are durable in place of an older one, and returns the newest. One that is not in
+    /// this folder is copied into it.
     pub(crate) fn keep(&self, snapshot: Snapshot) -> Result<Snapshot, SnapshotError> {
         let mut current = self.lock();
         if let Some(kept) = &*current

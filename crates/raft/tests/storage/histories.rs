@@ -1,7 +1,8 @@
 //! A group's log over random histories with crashes at any operation of the disk.
 //!
-//! A [`Model`] says what the log has to say after each call. After a crash it says what one of them says that is not older
-//! than the last that was reported durable: an entry whose `IOFlushed` was called and a vote that was saved are never lost.
+//! A [`Model`] says what the log has to say after each call. After a crash it says what one of them says that is not
+//! older than the last that was reported durable: an entry whose `IOFlushed` was called and a vote that was saved are
+//! never lost.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -122,6 +122,25 @@ async fn after_a_crash_at_any_operation_there_is_the_older_snapshot_or_the_newer
     assert!(seen.is_superset(&[(1, 1), (3, 3)].into()), "{seen:?}");
 }
 
+/// What is on a disk outlives the program: these bytes are read by every later version.
+#[tokio::test]
+async fn a_snapshot_has_the_bytes_of_the_first_version_and_they_are_restored() {
+    const HEAD: &str = "51524d534e41505301000000170000000a040801100212021200180220b5808080f0de98989301333a06ca";
+    const CHUNK: &str = "35000000f7623093010000000000000001000000000000000200000000000000\
+        0101020000000000000002000000000000000300000000000000020202";
+    const END: &str = "000000008df95cc8c8a246937846e8554c64d20a12ab736d0a40a1c0779576609e3b45a2";
+    let disk = SimDisk::default();
+    let mut made = state(disk.clone());
+    apply(&mut made, 1, &[2, 3]).await;
+    let content = disk.content(build(&mut made).await.unwrap().name());
+    assert_eq!(content.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), [HEAD, CHUNK, END].concat());
+
+    let other = SimDisk::default();
+    let file = other.create("snapshot-00000000000000000003-0", 0).unwrap();
+    quorate_wal::write_all_at(&*file, &content, 0).unwrap();
+    assert_eq!(restored(&other).await, Ok(Some(2)));
+}
+
 #[tokio::test]
 async fn a_full_disk_leaves_the_older_snapshot_and_without_one_it_is_an_error() {
     let disk = SimDisk::default();
@@ -211,7 +230,9 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn files_that_nobody_wrote_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), with_magic in any::<bool>()) {
+    fn files_that_nobody_wrote_are_refused(
+        bytes in prop::collection::vec(any::<u8>(), 0..200), with_magic in any::<bool>(),
+    ) {
         let mut content = if with_magic { b"QRMSNAPS\x01\0\0\0".to_vec() } else { Vec::new() };
         content.extend(&bytes);
         let disk = SimDisk::default();

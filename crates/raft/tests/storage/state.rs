@@ -1,5 +1,5 @@
-//! Commands are applied at the time of the log, a replica that cannot go on stops, and a group of one node is there again
-//! after a restart.
+//! Commands are applied at the time of the log, a replica that cannot go on stops, and a group of one node is there
+//! again after a restart.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
