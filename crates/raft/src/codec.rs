@@ -233,7 +233,8 @@ impl Wire for AppendEntriesRequest<Types> {
         }
     }
 
-    /// Checks also that the entries are in order, and that the vote is a leader's: consensus takes both for granted.
+    /// Checks also that the entries are in order, and that the vote is that of a leader who can have them: consensus
+    /// takes it for granted.
     fn from_message(message: v1::AppendEntries) -> Result<Self, DecodeError> {
         let vote: Vote = required("append.vote", message.vote)?;
         if !vote.committed {
@@ -243,6 +244,11 @@ impl Wire for AppendEntriesRequest<Types> {
         let prev_log_id = optional(message.previous)?;
         let entries: Vec<Entry> = message.entries.into_iter().map(Wire::from_message).collect::<Result<_, _>>()?;
         check_order(prev_log_id, &entries)?;
+        let last = entries.last().map(|last| last.log_id).max(prev_log_id);
+        if let Some(last) = last.filter(|last| last.leader_id.term > vote.leader_id.term) {
+            let (field, allowed) = ("the last term of append", "that of append.vote, or an earlier one");
+            return Err(DecodeError::Invalid { field, value: last.leader_id.term, allowed });
+        }
         Ok(Self { vote, prev_log_id, entries, leader_commit: optional(message.committed)? })
     }
 }
@@ -395,8 +401,13 @@ fn optional<W: Wire>(message: Option<W::Message>) -> Result<Option<W>, DecodeErr
     message.map(W::from_message).transpose()
 }
 
-/// Checks that each entry is the next one, and that terms do not fall.
+/// Checks that each entry is the next one, the first being that of index 0, and that terms do not fall.
 fn check_order(previous: Option<LogId>, entries: &[Entry]) -> Result<(), DecodeError> {
+    let first = entries.first().map_or(0, |first| first.log_id.index);
+    if previous.is_none() && first != 0 {
+        let (field, allowed) = ("the first index of append", "0, since nothing is before it");
+        return Err(DecodeError::Invalid { field, value: first, allowed });
+    }
     let mut previous = previous;
     for entry in entries {
         let LogId { leader_id, index } = entry.log_id;

@@ -65,7 +65,7 @@ fn entries() -> impl Strategy<Value = (Option<LogId>, Vec<Entry>)> {
     let steps = prop::collection::vec((0..3_u64, payloads()), 0..6);
     (any::<bool>(), 0..1_000_u64, 0..1_000_u64, steps).prop_map(|(is_first, mut term, index, steps)| {
         let previous = (!is_first).then(|| log_id(term, index));
-        let begin = if is_first { index } else { index + 1 };
+        let begin = if is_first { 0 } else { index + 1 };
         let entry = |(index, (step, payload))| {
             term += step;
             Entry { log_id: log_id(term, index), payload }
@@ -135,7 +135,9 @@ proptest! {
         for entry in &entries {
             check(entry, &spoil)?;
         }
-        let leader = Vote { committed: true, ..vote };
+        let latest = entries.last().map(|last| last.log_id).max(prev_log_id).map_or(0, |last| last.leader_id.term);
+        let leader_id = LeaderId { term: vote.leader_id.term.max(latest), ..vote.leader_id };
+        let leader = Vote { leader_id, committed: true };
         let request = AppendEntriesRequest::<Types> { vote: leader, prev_log_id, entries, leader_commit };
         let read = AppendEntriesRequest::<Types>::decode(request.encode());
         let read = read.map_err(|error| TestCaseError::fail(error.to_string()))?;
@@ -214,6 +216,18 @@ fn a_message_that_consensus_would_not_survive_is_refused_by_name() {
         (
             append(Some(leader), (1, 1), vec![v1::Entry { log_id: None, ..entry(1, 2) }]),
             "entry.log_id is absent, or has a kind that this version does not know",
+        ),
+        (
+            v1::AppendEntries { previous: None, ..append(Some(leader), (0, 0), vec![entry(1, 1)]) },
+            "the first index of append is 1, allowed is 0, since nothing is before it",
+        ),
+        (
+            append(Some(leader), (1, 1), vec![entry(4, 2)]),
+            "the last term of append is 4, allowed is that of append.vote, or an earlier one",
+        ),
+        (
+            append(Some(leader), (4, 1), vec![]),
+            "the last term of append is 4, allowed is that of append.vote, or an earlier one",
         ),
     ];
     for (message, expected) in cases {

@@ -28,7 +28,7 @@ pub use self::receive::{ReceiveError, SnapshotWriter};
 pub use self::store::Store;
 
 use crate::codec::{DecodeError, Wire};
-use crate::types::SnapshotMeta;
+use crate::types::{SnapshotMeta, Vote};
 
 /// What a snapshot says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +110,14 @@ const DIGEST_BYTES: u64 = 32;
 // === impl Identity ===
 
 impl Identity {
+    /// Tells whether a leader with this vote can have it: its last entry is not of a later term. openraft takes that
+    /// for granted of what it is given to install, and panics.
+    #[must_use]
+    pub fn is_possible_of(&self, leader: &Vote) -> bool {
+        let last = self.meta.raft.last_log_id;
+        leader.committed && last.is_none_or(|last| last.leader_id.term <= leader.leader_id.term)
+    }
+
     /// The number of entries that are in it, which orders the snapshots of a group.
     fn entries(&self) -> u64 {
         self.meta.raft.last_log_id.map_or(0, |last| last.index + 1)

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use quorate_raft::codec::Wire;
 use quorate_raft::snapshot::{Identity, ReceiveError, Snapshot, SnapshotError, SnapshotWriter, Store};
 use quorate_raft::state::State;
-use quorate_raft::types::Entry;
+use quorate_raft::types::{Entry, LeaderId, Vote};
+use quorate_types::NodeId;
 use quorate_wal::testing::{Faults, SimDisk};
 use quorate_wal::{Disk, Folder};
 
@@ -59,6 +60,11 @@ async fn a_snapshot_is_restored_as_it_was_made_and_replaces_the_older_one() {
     let older = build(&mut made).await.unwrap();
     apply(&mut made, 5, &[100_000]).await;
     let newer = build(&mut made).await.unwrap();
+
+    for (term, committed, is_possible) in [(1, true, true), (2, true, true), (0, true, false), (1, false, false)] {
+        let leader_id = LeaderId { term, voted_for: NodeId(1) };
+        assert_eq!(newer.identity().is_possible_of(&Vote { leader_id, committed }), is_possible, "{term} {committed}");
+    }
 
     let mut names = disk.names().unwrap();
     names.retain(|name| name != "lock");
