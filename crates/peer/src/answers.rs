@@ -110,7 +110,7 @@ impl Answers {
     }
 
     /// Ends the stream; later answers go nowhere.
-    pub(crate) fn close(&self) {
+    fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
         state.queue.drain().for_each(drop);
@@ -235,5 +235,44 @@ impl Stream for Outgoing {
 impl Drop for Outgoing {
     fn drop(&mut self) {
         self.0.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt as _, StreamExt as _};
+
+    use super::*;
+    use crate::config::DEFAULTS;
+
+    #[test]
+    fn nothing_is_read_while_too_many_answers_or_bytes_of_them_wait() {
+        let limits = Limits { calls: 4, queue_bytes: 1 << 20, ..DEFAULTS };
+        let answers = Arc::new(Answers::new(&limits, Arc::default()));
+        let mut outgoing = Outgoing::new(Arc::clone(&answers));
+        let answer = |id, bytes: usize| {
+            let place = answers.place().now_or_never().expect("there is a place");
+            answers.reply(id, Urgency::Consensus, place).answer(vec![0; bytes].into());
+        };
+
+        answer(1, 1 << 20);
+        assert!(answers.place().now_or_never().is_none(), "bytes wait");
+        assert!(outgoing.next().now_or_never().is_some());
+        (2..6).for_each(|id| answer(id, 0));
+        assert!(answers.place().now_or_never().is_none(), "answers wait");
+        assert!(outgoing.next().now_or_never().is_some());
+        assert!(answers.place().now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_refusal_is_the_last_frame_also_when_the_stream_was_finished() {
+        let answers = Arc::new(Answers::new(&DEFAULTS, Arc::default()));
+        let mut outgoing = Outgoing::new(Arc::clone(&answers));
+        answers.refuse(Refusal::Unnamed);
+        answers.finish();
+
+        let last = outgoing.next().now_or_never().flatten().expect("there is a frame").unwrap();
+        assert!(matches!(last.frames[0].kind, Some(Kind::Refused(_))));
+        assert!(matches!(outgoing.next().now_or_never(), Some(None)));
     }
 }

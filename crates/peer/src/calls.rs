@@ -278,3 +278,73 @@ impl Drop for Outgoing {
 pub(crate) fn one(kind: Kind) -> proto::Batch {
     proto::Batch { frames: vec![proto::Frame { kind: Some(kind) }] }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt as _, StreamExt as _};
+    use quorate_types::Incarnation;
+
+    use super::*;
+    use crate::Protocol;
+    use crate::config::DEFAULTS;
+
+    const LANE: Lane = Lane { protocol: Protocol::RAFT, number: 1 };
+
+    /// Makes one whose hello was sent.
+    fn calls() -> (Arc<Calls>, Outgoing) {
+        let calls = Arc::new(Calls::new(&DEFAULTS, proto::Hello::default(), Arc::default()));
+        let board = Board::new(NodeId(1), Incarnation(1));
+        let mut outgoing = Outgoing::new(Arc::clone(&calls), board, NodeId(2));
+        assert!(outgoing.next().now_or_never().is_some());
+        (calls, outgoing)
+    }
+
+    fn push(calls: &Calls) -> oneshot::Receiver<Outcome> {
+        calls.push(LANE, Bytes::new(), Urgency::Consensus).unwrap()
+    }
+
+    /// Returns the ids of the next batch.
+    fn sent(outgoing: &mut Outgoing) -> Vec<u64> {
+        let batch = outgoing.next().now_or_never().flatten().unwrap_or_default();
+        let id = |frame: proto::Frame| if let Some(Kind::Request(request)) = frame.kind { request.id } else { 0 };
+        batch.frames.into_iter().map(id).collect()
+    }
+
+    #[test]
+    fn a_call_whose_caller_has_gone_is_not_sent() {
+        let (calls, mut outgoing) = calls();
+        drop(push(&calls));
+        assert_eq!(sent(&mut outgoing), [0_u64; 0]);
+        let (_kept, gone) = (push(&calls), push(&calls));
+        drop(gone);
+        let _last = push(&calls);
+        assert_eq!(sent(&mut outgoing), [1, 2]);
+    }
+
+    #[test]
+    fn what_was_sent_is_lost_and_the_rest_never_left() {
+        let (calls, mut outgoing) = calls();
+        let was_sent = push(&calls);
+        assert_eq!(sent(&mut outgoing), [1]);
+        let waits = push(&calls);
+        drop(outgoing);
+
+        assert_eq!(was_sent.now_or_never(), Some(Ok(Err(CallError::Lost))));
+        assert_eq!(waits.now_or_never(), Some(Ok(Err(CallError::NotConnected))));
+        let late = calls.push(LANE, Bytes::new(), Urgency::Consensus);
+        assert_eq!(late.unwrap_err(), CallError::NotConnected);
+        assert_eq!(calls.observe(), (0, 0));
+    }
+
+    #[test]
+    fn an_answer_belongs_to_one_call() {
+        let (calls, mut outgoing) = calls();
+        let call = push(&calls);
+        assert_eq!(sent(&mut outgoing), [1]);
+        let answer = proto::Answer { id: 1, outcome: Some(proto::answer::Outcome::Refused("later".to_owned())) };
+
+        assert!(calls.answer(answer.clone()));
+        assert!(!calls.answer(answer));
+        assert_eq!(call.now_or_never(), Some(Ok(Err(CallError::Refused { reason: "later".to_owned() }))));
+    }
+}

@@ -54,14 +54,9 @@ impl Inbound {
         let ended = ended.drop_guard();
         shared.tasks.spawn(async move {
             let end = stop.run_until_cancelled_owned(reader.read(inbound)).await;
+            let reason = end.as_deref().unwrap_or("a newer one came, or the peer is no member any more");
+            tracing::info!(peer = %reader.member.node, reason, "the stream of a peer ended");
             drop(ended);
-            if let Some(end) = end {
-                reader.answers.close();
-                tracing::info!(peer = %reader.member.node, reason = %end, "the stream of a peer ended");
-            } else {
-                // Whatever was to be said last is said.
-                reader.answers.finish();
-            }
         });
         answers
     }
@@ -100,7 +95,7 @@ impl Peer for Inbound {
     }
 }
 
-/// Reads one stream.
+/// Reads one stream, which ends with it.
 struct Reader {
     shared: Arc<Shared>,
     member: Arc<Member>,
@@ -148,5 +143,11 @@ impl Reader {
         let reply = self.answers.reply(id, urgency, place);
         let lane = Lane { protocol: Protocol(protocol), number: lane };
         self.shared.handler.request(self.member.node, lane, payload, reply);
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.answers.finish();
     }
 }

@@ -76,8 +76,14 @@ impl Member {
         self.link.subscribe()
     }
 
+    /// Changes how it stands with the stream; watchers hear of what is new.
     pub(crate) fn set_link(&self, next: impl FnOnce(&Link) -> Link) {
-        self.link.send_modify(|link| *link = next(link));
+        self.link.send_if_modified(|link| {
+            let next = next(link);
+            let is_same = matches!((&*link, &next), (Link::Connecting, Link::Connecting) | (Link::Gone, Link::Gone));
+            *link = next;
+            !is_same
+        });
     }
 
     /// Replaces the stream of the peer by this one, after the old one has ended.

@@ -1,9 +1,14 @@
 //! Requests and answers: order, urgency, sizes, bounds, and answers that do not come.
 
-use bytes::Bytes;
-use quorate_peer::{CallError, DEFAULTS, Lane, Limits, NodeId, PAYLOAD_BYTES_MAX, Protocol, Urgency};
+use std::sync::Arc;
 
-use super::world::{Authority, LANE, cluster, until};
+use bytes::Bytes;
+use quorate_peer::{
+    CallError, Config, DEFAULTS, Lane, Limits, NodeId, PAYLOAD_BYTES_MAX, Peers, Protocol, StartError, Urgency,
+};
+use quorate_types::Incarnation;
+
+use super::world::{Asked, Authority, CLUSTER, LANE, cluster, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_of_a_lane_arrive_in_the_order_of_the_calls_under_load() {
@@ -206,4 +211,36 @@ async fn lanes_and_protocols_arrive_as_they_were_sent() {
     let peer = &observation.peers[0];
     assert_eq!((peer.frames_out, peer.frames_in, peer.bytes_out, peer.bytes_in), (1, 1, 1, 1));
     assert!(peer.is_accepted && peer.link.is_connected());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_panics_ends_the_stream_and_nobody_waits_for_ever() {
+    let authority = Authority::new("one");
+    let nodes = cluster(&authority, 2).await;
+
+    assert_eq!(nodes[0].ask(&nodes[1], "panic").await, Err(CallError::Lost));
+    until("a new stream is open", || nodes[0].peers.observe().peers[0].connects == 2).await;
+    nodes[0].connects(&nodes[1]).await;
+    assert!(nodes[0].ask(&nodes[1], "again").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_cannot_listen_or_has_bad_limits_does_not_start() {
+    let authority = Authority::new("one");
+    let one = authority.node(1);
+    let config = |listen, calls| Config {
+        cluster: CLUSTER,
+        node: NodeId(2),
+        incarnation: Incarnation(1),
+        levels: 1..=1,
+        listen,
+        tls: authority.tls(2),
+        limits: Limits { calls, ..DEFAULTS },
+    };
+    let start = |config| Peers::start(config, Arc::new(Asked::default())).unwrap_err();
+
+    let error = start(config(one.peers.address(), 64));
+    assert!(matches!(error, StartError::Listen { address, .. } if address == one.peers.address()), "{error}");
+    let error = start(config(([127, 0, 0, 1], 0).into(), 1));
+    assert_eq!(error.to_string(), "calls is 1; allowed is 8 to 1048576");
 }

@@ -23,6 +23,8 @@ use tokio::runtime::Runtime;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId([7; 16]);
 pub(crate) const LANE: Lane = Lane { protocol: Protocol::RAFT, number: 3 };
+/// The host name of every certificate.
+pub(crate) const HOST: &str = "node.test";
 /// Longer than anything takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const HOUR: i64 = 3600;
@@ -80,11 +82,13 @@ impl Authority {
         self.0.pem()
     }
 
-    /// Issues a certificate for these URI names that ends so many seconds from now.
+    /// Issues a certificate for these URI names that ends so many seconds from now. It has a host name as well, which
+    /// nodes do not ask for.
     pub(crate) fn issue(&self, uris: &[String], ends: i64) -> Issued {
         let mut params = CertificateParams::default();
         let uri = |uri: &String| SanType::URI(uri.as_str().try_into().expect("it is ascii"));
-        params.subject_alt_names = uris.iter().map(uri).collect();
+        let host = SanType::DnsName(HOST.try_into().expect("it is ascii"));
+        params.subject_alt_names = uris.iter().map(uri).chain([host]).collect();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is right").as_secs();
@@ -243,6 +247,7 @@ impl Asked {
 
 impl Handler for Asked {
     fn request(&self, from: NodeId, lane: Lane, payload: Bytes, reply: Reply) {
+        assert_ne!(payload, "panic", "a handler that is broken");
         self.requests.lock().unwrap().push((from, lane, payload.clone()));
         if self.is_holding.load(Ordering::SeqCst) {
             self.held.lock().unwrap().push(reply);
