@@ -9,6 +9,7 @@ use quorate_types::Timestamp;
 use crate::der::{self, Malformed, Reader};
 
 /// Object identifiers of extensions: `id-ce` is 2.5.29.
+const SUBJECT_KEY_ID: &[u8] = &[0x55, 0x1d, 14];
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 15];
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 17];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 19];
@@ -32,27 +33,41 @@ const CRL_SIGN: u8 = 0x02;
 
 /// What a certificate says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts<'a> {
+pub struct Facts<'a> {
     /// The content of the serial number.
-    pub(crate) serial: &'a [u8],
-    pub(crate) not_before: Timestamp,
-    pub(crate) not_after: Timestamp,
+    pub serial: &'a [u8],
+    /// The first second in which it is valid.
+    pub not_before: Timestamp,
+    /// The last second in which it is valid.
+    pub not_after: Timestamp,
+    /// The content of its subject, a sequence of sets of attributes.
+    pub subject: &'a [u8],
+    /// Its public key with algorithm, as a whole value.
+    pub public_key: &'a [u8],
     /// Whether it may sign certificates, by its basic constraints.
-    pub(crate) is_authority: bool,
-    pub(crate) key_usage: Option<KeyUsage>,
+    pub is_authority: bool,
+    /// How many authorities may stand between it and a leaf, when that is limited.
+    pub path_length: Option<u64>,
+    /// What those below it call its key by.
+    pub subject_key_id: Option<&'a [u8]>,
+    /// What its key may be used for; `None` when it does not say.
+    pub key_usage: Option<KeyUsage>,
     /// The URI names, as they are; they need not be text.
-    pub(crate) uris: Vec<&'a [u8]>,
+    pub uris: Vec<&'a [u8]>,
 }
 
 /// The usages of a key (RFC 5280 §4.2.1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KeyUsage(u8);
+pub struct KeyUsage(u8);
 
 // === impl Facts ===
 
 impl<'a> Facts<'a> {
     /// Reads a certificate in DER.
-    pub(crate) fn read(certificate: &'a [u8]) -> Result<Self, Malformed> {
+    ///
+    /// # Errors
+    /// [`Malformed`] when any of it cannot be read.
+    pub fn read(certificate: &'a [u8]) -> Result<Self, Malformed> {
         let mut fields = signed_fields(certificate)?;
         if fields.optional(VERSION)?.is_some_and(|version| version != V3) {
             return Err(Malformed);
@@ -62,9 +77,10 @@ impl<'a> Facts<'a> {
         fields.expect(der::SEQUENCE)?; // The issuer.
         let mut validity = Reader::new(fields.expect(der::SEQUENCE)?);
         let (not_before, not_after) = (validity.time()?, validity.time()?);
-        fields.expect(der::SEQUENCE)?; // The subject.
-        fields.expect(der::SEQUENCE)?; // The public key.
-        let mut facts = Self { serial, not_before, not_after, ..Self::default() };
+        let subject = fields.expect(der::SEQUENCE)?;
+        let public_key = fields.whole()?;
+        Reader::new(public_key).expect(der::SEQUENCE)?;
+        let mut facts = Self { serial, not_before, not_after, subject, public_key, ..Self::default() };
         if let Some(tagged) = fields.optional(EXTENSIONS)? {
             facts.read_extensions(tagged)?;
         }
@@ -87,7 +103,8 @@ impl<'a> Facts<'a> {
             match id {
                 KEY_USAGE => self.key_usage = Some(KeyUsage::read(value)?),
                 SUBJECT_ALT_NAME => self.uris = read_uris(value)?,
-                BASIC_CONSTRAINTS => self.is_authority = read_authority(value)?,
+                SUBJECT_KEY_ID => self.subject_key_id = Some(Reader::new(value).expect(der::OCTET_STRING)?),
+                BASIC_CONSTRAINTS => (self.is_authority, self.path_length) = read_authority(value)?,
                 _ => {}
             }
         }
@@ -108,17 +125,20 @@ impl KeyUsage {
     }
 
     /// May sign what proves its holder in a handshake.
-    pub(crate) fn signs_handshakes(self) -> bool {
+    #[must_use]
+    pub fn signs_handshakes(self) -> bool {
         self.0 & DIGITAL_SIGNATURE != 0
     }
 
     /// May sign certificates.
-    pub(crate) fn signs_certificates(self) -> bool {
+    #[must_use]
+    pub fn signs_certificates(self) -> bool {
         self.0 & KEY_CERT_SIGN != 0
     }
 
     /// May sign lists of revoked certificates.
-    pub(crate) fn signs_lists(self) -> bool {
+    #[must_use]
+    pub fn signs_lists(self) -> bool {
         self.0 & CRL_SIGN != 0
     }
 }
@@ -153,11 +173,24 @@ fn read_uris(value: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
     Ok(uris)
 }
 
-fn read_authority(value: &[u8]) -> Result<bool, Malformed> {
-    match Reader::new(Reader::new(value).expect(der::SEQUENCE)?).optional(der::BOOLEAN)? {
-        None | Some([0x00]) => Ok(false),
-        Some([0xff]) => Ok(true),
-        Some(_) => Err(Malformed),
+fn read_authority(value: &[u8]) -> Result<(bool, Option<u64>), Malformed> {
+    let mut fields = Reader::new(Reader::new(value).expect(der::SEQUENCE)?);
+    let is_authority = match fields.optional(der::BOOLEAN)? {
+        None | Some([0x00]) => false,
+        Some([0xff]) => true,
+        Some(_) => return Err(Malformed),
+    };
+    let path_length = fields.optional(der::INTEGER)?.map(read_count).transpose()?;
+    if fields.is_empty() { Ok((is_authority, path_length)) } else { Err(Malformed) }
+}
+
+/// Reads a number that is not negative; what has more bytes than a number of this machine is as good as the largest.
+fn read_count(digits: &[u8]) -> Result<u64, Malformed> {
+    match digits {
+        [] | [0x80..=0xff, ..] => Err(Malformed),
+        digits => {
+            Ok(digits.iter().fold(0_u64, |count, digit| count.saturating_mul(256).saturating_add((*digit).into())))
+        }
     }
 }
 
@@ -210,6 +243,7 @@ mod tests {
         assert_eq!(facts.uris, [&b"spiffe://a/b"[..], b"https://a/"]);
         let usage = facts.key_usage.unwrap();
         assert!(facts.is_authority && usage.signs_certificates());
+        assert_eq!((facts.path_length, facts.subject_key_id.map(<[u8]>::len)), (Some(3), Some(20)));
         assert!(!usage.signs_handshakes() && !usage.signs_lists());
     }
 

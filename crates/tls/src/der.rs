@@ -5,14 +5,22 @@
 
 use quorate_types::Timestamp;
 
-pub(crate) const BOOLEAN: u8 = 0x01;
-pub(crate) const INTEGER: u8 = 0x02;
-pub(crate) const BIT_STRING: u8 = 0x03;
-pub(crate) const OCTET_STRING: u8 = 0x04;
-pub(crate) const OID: u8 = 0x06;
+/// The tag of a BOOLEAN.
+pub const BOOLEAN: u8 = 0x01;
+/// The tag of an INTEGER.
+pub const INTEGER: u8 = 0x02;
+/// The tag of a BIT STRING.
+pub const BIT_STRING: u8 = 0x03;
+/// The tag of an OCTET STRING.
+pub const OCTET_STRING: u8 = 0x04;
+/// The tag of an OBJECT IDENTIFIER.
+pub const OID: u8 = 0x06;
 pub(crate) const UTC_TIME: u8 = 0x17;
 pub(crate) const GENERALIZED_TIME: u8 = 0x18;
-pub(crate) const SEQUENCE: u8 = 0x30;
+/// The tag of a SEQUENCE.
+pub const SEQUENCE: u8 = 0x30;
+/// The tag of a SET.
+pub const SET: u8 = 0x31;
 
 /// Low bits of a tag that say that more bytes of it follow; no certificate has such tags.
 const LONG_TAG: u8 = 0x1f;
@@ -21,26 +29,35 @@ const LENGTH_BYTES_MAX: u8 = 4;
 const DAY_SECONDS: u64 = 86_400;
 
 /// The bytes are not the encoding that they should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an encoding is invalid")]
+pub struct Malformed;
 
 /// Reads one value after the other.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader<'a>(&'a [u8]);
+pub struct Reader<'a>(&'a [u8]);
 
 // === impl Reader ===
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+    /// Begins at the first byte.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Tells whether nothing is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Reads the next value, whatever it is: its tag and content.
-    pub(crate) fn next(&mut self) -> Result<(u8, &'a [u8]), Malformed> {
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is cut or not in its shortest form.
+    #[expect(clippy::should_implement_trait, reason = "it fails, and an iterator of results goes on after an error")]
+    pub fn next(&mut self) -> Result<(u8, &'a [u8]), Malformed> {
         let (&tag, rest) = self.0.split_first().ok_or(Malformed)?;
         if tag & LONG_TAG == LONG_TAG {
             return Err(Malformed);
@@ -51,8 +68,21 @@ impl<'a> Reader<'a> {
         Ok((tag, content))
     }
 
-    /// Reads a value that must have this tag.
-    pub(crate) fn expect(&mut self, tag: u8) -> Result<&'a [u8], Malformed> {
+    /// Reads the next value with its tag and length, as it is signed and hashed.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is malformed.
+    pub fn whole(&mut self) -> Result<&'a [u8], Malformed> {
+        let before = self.0;
+        self.next()?;
+        Ok(&before[..before.len() - self.0.len()])
+    }
+
+    /// Reads a value that must have this tag, and returns its content.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is something else, or malformed.
+    pub fn expect(&mut self, tag: u8) -> Result<&'a [u8], Malformed> {
         match self.next()? {
             (found, content) if found == tag => Ok(content),
             _ => Err(Malformed),
@@ -60,12 +90,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the next value when it has this tag.
-    pub(crate) fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>, Malformed> {
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is malformed.
+    pub fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>, Malformed> {
         if self.0.first() == Some(&tag) { self.expect(tag).map(Some) } else { Ok(None) }
     }
 
     /// Reads a time (RFC 5280 §4.1.2.5).
-    pub(crate) fn time(&mut self) -> Result<Timestamp, Malformed> {
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is no time.
+    pub fn time(&mut self) -> Result<Timestamp, Malformed> {
         match self.next()? {
             (UTC_TIME, text) => {
                 let (year, rest) = two_digits(text)?;
@@ -175,6 +211,7 @@ mod tests {
     fn values_are_read_in_order_and_never_beyond_the_end() {
         let mut reader = Reader::new(&[INTEGER, 1, 7, SEQUENCE, 2, BOOLEAN, 0]);
         assert_eq!(reader.optional(BOOLEAN), Ok(None));
+        assert_eq!({ reader }.whole(), Ok(&[INTEGER, 1, 7][..]));
         assert_eq!(reader.optional(INTEGER), Ok(Some(&[7][..])));
         assert_eq!(reader.expect(SEQUENCE), Ok(&[BOOLEAN, 0][..]));
         assert!(reader.is_empty());

@@ -19,6 +19,7 @@ mod nodes;
 mod server;
 mod spiffe;
 mod watch;
+pub mod x509;
 
 pub use client::{ClientCertificate, ClientOptions, ClientTls};
 pub use clients::{Cause, ClientAuth, DomainFiles, PeerIdentity, Refusal, TrustChange, claimed_id};
