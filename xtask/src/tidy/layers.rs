@@ -47,6 +47,7 @@ const PLACES: &[(&str, Layer)] = &[
     ("quorate-tls", Layer::World),
     ("quorate-peer", Layer::World),
     ("quorate-wal", Layer::World),
+    ("quorate-membership", Layer::World),
     ("quorate-audit", Layer::World),
     ("quorate-identity", Layer::World),
     ("quorate-raft", Layer::World),
@@ -81,6 +82,9 @@ const WITHIN: &[(&str, &str)] = &[
     // The log and the wire under consensus.
     ("quorate-raft", "quorate-peer"),
     ("quorate-raft", "quorate-wal"),
+    // Certificates are read as strictly as those of workloads, and the identity lies on a disk that tests can tear.
+    ("quorate-membership", "quorate-tls"),
+    ("quorate-membership", "quorate-wal"),
     // Validated resources, and what the admin address shows of the node.
     ("quorate-admin", "quorate-config"),
     ("quorate-admin", "quorate-gateway"),
