@@ -3,8 +3,17 @@
 //! | Part | Decides |
 //! |---|---|
 //! | [`root`] | the key that all nodes of a cluster have, and what is sealed under it |
+//! | [`authority`], [`rotation`] | who gets a certificate, and how authorities replace each other |
+//! | [`identity`], [`trust`], [`handshake`] | who presents a certificate, and whether it is taken |
 //!
 //! Times are arguments; randomness is the operating system's. Knows nothing of consensus, and opens no socket.
 
+pub mod address;
+pub mod authority;
 mod entropy;
+pub mod handshake;
+pub mod identity;
 pub mod root;
+pub mod rotation;
+pub mod token;
+pub mod trust;
