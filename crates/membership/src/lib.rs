@@ -5,6 +5,7 @@
 //! | [`root`] | the key that all nodes of a cluster have, and what is sealed under it |
 //! | [`authority`], [`rotation`] | who gets a certificate, and how authorities replace each other |
 //! | [`identity`], [`trust`], [`handshake`] | who presents a certificate, and whether it is taken |
+//! | [`token`], [`join`] | who may become a node, and what it gets |
 //!
 //! Times are arguments; randomness is the operating system's. Knows nothing of consensus, and opens no socket.
 
@@ -13,6 +14,7 @@ pub mod authority;
 mod entropy;
 pub mod handshake;
 pub mod identity;
+pub mod join;
 pub mod root;
 pub mod rotation;
 pub mod token;

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 pub use self::file::{FILE, FileError};
 pub use self::material::{MATERIAL_BYTES_MAX, Material, NotOpened};
+pub(crate) use self::material::{decrypt, encrypt};
 
 /// Keeps what is derived here apart from all else that may ever be derived from the same bytes.
 const SALT: &[u8] = b"quorate root key v1";

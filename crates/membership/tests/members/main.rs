@@ -7,4 +7,5 @@
 
 mod authority;
 mod handshake;
+mod join;
 mod world;
