@@ -2,6 +2,7 @@
 //!
 //! | Part | Decides |
 //! |---|---|
+//! | [`home`] | whose a data folder is, and which life of its node begins |
 //! | [`root`] | the key that all nodes of a cluster have, and what is sealed under it |
 //! | [`authority`], [`rotation`] | who gets a certificate, and how authorities replace each other |
 //! | [`identity`], [`trust`], [`handshake`] | who presents a certificate, and whether it is taken |
@@ -13,6 +14,7 @@ pub mod address;
 pub mod authority;
 mod entropy;
 pub mod handshake;
+pub mod home;
 pub mod identity;
 pub mod join;
 pub mod root;

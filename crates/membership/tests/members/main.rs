@@ -7,5 +7,6 @@
 
 mod authority;
 mod handshake;
+mod home;
 mod join;
 mod world;
