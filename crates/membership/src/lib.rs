@@ -17,6 +17,7 @@ pub mod handshake;
 pub mod home;
 pub mod identity;
 pub mod join;
+pub mod pem;
 pub mod root;
 pub mod rotation;
 pub mod token;

@@ -3,35 +3,20 @@
 //! Readers are people who have files of their enterprise's authority at hand: each message says which certificate, what it
 //! lacks and what is needed. No message has anything of a key.
 
-use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use quorate_types::Timestamp;
 
 use super::{HOSTS_MAX, OPERATOR_LIFETIME_MAX, OPERATOR_LIFETIME_MIN};
+use crate::pem::PemError;
 use crate::trust::CHAIN_MAX;
 
 /// Certificates and a key are no authority of a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// A file cannot be read.
-    #[error("{} cannot be read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// A file has not what it should have.
-    #[error("{} {what}", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What it lacks.
-        what: &'static str,
-    },
+    /// A file cannot be used.
+    #[error(transparent)]
+    Pem(#[from] PemError),
     /// There are none, or more than can be sent along.
     #[error("the chain of the authority has {count} certificates, and may have 1 to {}", CHAIN_MAX - 1)]
     Chain {

@@ -249,7 +249,7 @@ fn files_that_are_no_authority_of_the_cluster_are_refused_with_the_reason() {
     let leaf = Enterprise::new(1).sign(|params| params.is_ca = IsCa::NoCa).0;
     let cases = [
         (good.as_str(), "none", "key.pem has no unencrypted private key"),
-        ("none", pem.as_str(), "the chain of the authority has 0 certificates"),
+        ("none", pem.as_str(), "chain.pem has no certificate"),
         (&good.repeat(7), &pem, "the chain of the authority has 7 certificates"),
         (&good, &other, "does not belong to the first certificate"),
         (&(root.clone() + &good), &pem, "does not belong to the first certificate"),

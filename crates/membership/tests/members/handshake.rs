@@ -189,3 +189,51 @@ fn a_key_that_is_not_the_certificates_is_refused() {
     assert_eq!(Credentials::new(vec![], &other).map(drop), Err(InvalidCredentials::Certificate));
     assert_eq!(Credentials::new(vec![b"none".to_vec().into()], &other).map(drop), Err(InvalidCredentials::Certificate));
 }
+
+#[tokio::test]
+async fn a_cluster_without_an_authority_takes_certificates_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    // Somebody else's authority, with keys of its own kind.
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    let root = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(path("ca.pem"), root.pem()).unwrap();
+    let trust = Trust::new(CLUSTER, Bundle::of_file(&path("ca.pem")).unwrap());
+    for number in [1, 2] {
+        let mut params = rcgen::CertificateParams::default();
+        let uri = node(number).to_string().as_str().try_into().unwrap();
+        params.subject_alt_names = vec![rcgen::SanType::URI(uri)];
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let certificate = params.signed_by(&key, &root).unwrap();
+        std::fs::write(path(&format!("{number}.pem")), certificate.pem()).unwrap();
+        std::fs::write(path(&format!("{number}.key")), key.serialize_pem()).unwrap();
+    }
+    let load =
+        |number, chain: &str, key: &str| Credentials::of_files(&trust, NodeId(number), &path(chain), &path(key), now());
+
+    let (one, two) = (load(1, "1.pem", "1.key").unwrap(), load(2, "2.pem", "2.key").unwrap());
+    let taken = shake(client(&one, &trust, Some(NodeId(2))), server(&two, &trust, Accept::Nodes)).await.taken();
+    assert_eq!(taken, Some(node(1)));
+    one.adopt(&two);
+    assert_eq!(one.chain(), two.chain());
+
+    let cases = [
+        (load(1, "3.pem", "1.key"), "3.pem cannot be read"),
+        (load(1, "1.key", "1.key"), "1.key has no certificate"),
+        (load(1, "1.pem", "1.pem"), "1.pem has no unencrypted private key"),
+        (load(1, "1.pem", "2.key"), "does not belong to the certificate"),
+        (load(2, "1.pem", "1.key"), "node/1 answered where node 2 was expected"),
+        (load(1, "ca.pem", "1.key"), "it is an authority's"),
+    ];
+    for (loaded, expected) in cases {
+        let error = loaded.unwrap_err().to_string();
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+    assert!(Bundle::of_file(&path("1.pem")).unwrap_err().to_string().contains("lack"));
+    let other = Trust::new(CLUSTER, bundle(&[&mint()]));
+    let refused = Credentials::of_files(&other, NodeId(1), &path("1.pem"), &path("1.key"), now()).unwrap_err();
+    assert!(refused.to_string().starts_with("peers would refuse the node's own certificate"), "{refused}");
+}

@@ -7,6 +7,8 @@
 //! TLS 1.3 alone (RFC 8446): both sides are ours. HTTP/2 by ALPN. Names of hosts are not compared: who a node is stands in
 //! its certificate's URI, and that is compared with the number that was meant.
 
+mod files;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use quorate_types::{ClusterId, NodeId, Timestamp};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -24,6 +26,7 @@ use rustls::version::TLS13;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError, ServerConfig};
 use rustls::{ConfigBuilder, PeerIncompatible, SignatureScheme, WantsVerifier, WantsVersions};
 
+pub use self::files::FilesError;
 use crate::authority::MemberKey;
 use crate::identity::PeerIdentity;
 use crate::trust::{Bundle, Refusal, Side, algorithms, chain_of, timestamp};
@@ -172,7 +175,7 @@ impl Credentials {
     /// # Errors
     /// [`InvalidCredentials`] when they do not belong together.
     pub fn new(chain: Vec<CertificateDer<'static>>, key: &MemberKey) -> Result<Self, InvalidCredentials> {
-        Ok(Self(Arc::new(Shown(ArcSwap::from_pointee(certify(chain, key)?)))))
+        Ok(Self(Arc::new(Shown(ArcSwap::from_pointee(certify(chain, key.for_rustls())?)))))
     }
 
     /// Shows others from now on.
@@ -180,7 +183,7 @@ impl Credentials {
     /// # Errors
     /// As [`Self::new`]; what was shown is shown further on.
     pub fn replace(&self, chain: Vec<CertificateDer<'static>>, key: &MemberKey) -> Result<(), InvalidCredentials> {
-        self.0.0.store(Arc::new(certify(chain, key)?));
+        self.0.0.store(Arc::new(certify(chain, key.for_rustls())?));
         Ok(())
     }
 
@@ -197,11 +200,14 @@ impl fmt::Debug for Credentials {
     }
 }
 
-fn certify(chain: Vec<CertificateDer<'static>>, key: &MemberKey) -> Result<CertifiedKey, InvalidCredentials> {
+fn certify(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, InvalidCredentials> {
     if chain.is_empty() {
         return Err(InvalidCredentials::Certificate);
     }
-    CertifiedKey::from_der(chain, key.for_rustls(), &provider()).map_err(|error| match error {
+    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => InvalidCredentials::Mismatch,
         _ => InvalidCredentials::Certificate,
     })

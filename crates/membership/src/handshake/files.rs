@@ -1,0 +1,66 @@
+//! What a node shows and whom it trusts, from files: for clusters without an authority of their own.
+//!
+//! Somebody else issues the certificates then, with the URI that names the node. A node holds its own against what it
+//! trusts before it shows it, because a certificate that peers refuse is found out late otherwise: when they are needed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use quorate_types::{NodeId, Timestamp};
+
+use super::{Credentials, InvalidCredentials, Shown, Trust, certify};
+use crate::pem::{PemError, read_certificates, read_key};
+use crate::trust::{Bundle, InvalidBundle, Refusal, Side};
+
+/// Files of a node cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// One cannot be read.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// Those of the authorities are none.
+    #[error(transparent)]
+    Bundle(#[from] InvalidBundle),
+    /// Certificate and key do not belong together.
+    #[error(transparent)]
+    Credentials(#[from] InvalidCredentials),
+    /// Peers would refuse the certificate.
+    #[error("peers would refuse the node's own certificate: {0}")]
+    Refused(#[from] Refusal),
+}
+
+impl Bundle {
+    /// Reads the authorities of a PEM file.
+    ///
+    /// # Errors
+    /// [`FilesError`] names the file, or the certificate that is no authority's.
+    pub fn of_file(path: &Path) -> Result<Self, FilesError> {
+        Ok(Self::new(read_certificates(path)?)?)
+    }
+}
+
+impl Credentials {
+    /// Reads what a node shows: a PEM file with its certificate and those above it, and one with its key, of any kind that
+    /// TLS 1.3 has. It must be taken by who trusts `trust`, on both sides of a connection, as of `now`.
+    ///
+    /// # Errors
+    /// [`FilesError`] names the file, or says why peers would refuse the certificate.
+    pub fn of_files(trust: &Trust, node: NodeId, chain: &Path, key: &Path, now: Timestamp) -> Result<Self, FilesError> {
+        let (chain, key) = (read_certificates(chain)?, read_key(key)?);
+        for side in [Side::Server, Side::Client] {
+            let identity = Box::new(trust.verify(&chain, side, now)?);
+            match identity.node() {
+                None => return Err(Refusal::NoNode { identity }.into()),
+                Some(found) if found != node => return Err(Refusal::OtherNode { identity, expected: node }.into()),
+                Some(_) => {}
+            }
+        }
+        Ok(Self(Arc::new(Shown(ArcSwap::from_pointee(certify(chain, key)?)))))
+    }
+
+    /// Shows what another one shows, from now on: for files that were replaced.
+    pub fn adopt(&self, other: &Self) {
+        self.0.0.store(other.0.0.load_full());
+    }
+}

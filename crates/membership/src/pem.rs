@@ -1,0 +1,64 @@
+//! Certificates and keys in PEM files: read whole, bounded, and named in errors without anything of their content.
+//!
+//! For clusters whose certificates or authority come from an enterprise. What the certificates must be is for who uses
+//! them.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
+
+/// Bytes of a file: a chain of six large certificates has 100 KiB.
+const FILE_BYTES_MAX: u64 = 256 << 10;
+
+/// A file of certificates or of a key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PemError {
+    /// It cannot be read.
+    #[error("{} cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// It has not what it should have.
+    #[error("{} {what}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What it lacks.
+        what: &'static str,
+    },
+}
+
+/// Reads all certificates of a file; there is one at least.
+pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
+    let content = |what| PemError::Content { path: path.to_owned(), what };
+    let certificates = certificates.map_err(|_| content("is not valid pem"))?;
+    if certificates.is_empty() {
+        return Err(content("has no certificate (`-----BEGIN CERTIFICATE-----`)"));
+    }
+    Ok(certificates)
+}
+
+/// Reads the key of a file.
+pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
+    let what = "has no unencrypted private key (`-----BEGIN PRIVATE KEY-----`)";
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| PemError::Content { path: path.to_owned(), what })
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PemError> {
+    let failed = |source| PemError::Read { path: path.to_owned(), source };
+    let mut bytes = Zeroizing::new(Vec::new());
+    File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(PemError::Content { path: path.to_owned(), what: "has more than 256 KiB" });
+    }
+    Ok(bytes)
+}
