@@ -2,7 +2,7 @@
 //!
 //! | Part | Decides |
 //! |---|---|
-//! | [`home`] | whose a data folder is, and which life of its node begins |
+//! | [`home`], [`kept`] | whose a data folder is, which life of its node begins, and what the node shows |
 //! | [`root`] | the key that all nodes of a cluster have, and what is sealed under it |
 //! | [`authority`], [`rotation`] | who gets a certificate, and how authorities replace each other |
 //! | [`identity`], [`trust`], [`handshake`] | who presents a certificate, and whether it is taken |
@@ -17,6 +17,7 @@ pub mod handshake;
 pub mod home;
 pub mod identity;
 pub mod join;
+pub mod kept;
 pub mod pem;
 pub mod root;
 pub mod rotation;

@@ -29,9 +29,9 @@ pub const LOG_FOLDER: &str = "wal";
 
 /// Where the file is made, before it has its name.
 const DRAFT: &str = "node.new";
-/// What may be there before a node begins: the folder's lock, a draft of a start that crashed, the root key and drafts of
-/// it, and what file systems put at their root.
-const BEFORE: [&str; 4] = ["lock", DRAFT, crate::root::FILE, "lost+found"];
+/// What may be there before a node begins: the folder's lock, a draft of a start that crashed, what is kept before (the
+/// root key, and the certificate of a node that joined) and drafts of that, and what file systems put at their root.
+const BEFORE: [&str; 5] = ["lock", DRAFT, crate::root::FILE, crate::kept::FILE, "lost+found"];
 
 /// Whose a folder is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,8 +192,9 @@ impl Vacant {
         if names.iter().any(|name| name == FILE) {
             return Err(BeginError::Taken);
         }
-        let is_draft_of_key = |name: &str| name.starts_with("root.") && name.ends_with(".new");
-        if let Some(name) = names.iter().find(|name| !BEFORE.contains(&name.as_str()) && !is_draft_of_key(name)) {
+        let is_draft =
+            |name: &str| name.ends_with(".new") && ["root.", "node.pem."].iter().any(|of| name.starts_with(of));
+        if let Some(name) = names.iter().find(|name| !BEFORE.contains(&name.as_str()) && !is_draft(name)) {
             return Err(BeginError::OtherData { name: name.clone() });
         }
         if names.iter().any(|name| name == DRAFT) {

@@ -93,7 +93,7 @@ fn a_folder_with_other_data_does_not_become_a_nodes() {
         assert!(matches!(&refused, Err(BeginError::OtherData { name }) if name == other), "{refused:?}");
     }
     let disk = SimDisk::default();
-    for allowed in ["lock", "root.key", "root.17.new", "node.new", "lost+found"] {
+    for allowed in ["lock", "root.key", "root.17.new", "node.new", "node.pem", "node.pem.17.new", "lost+found"] {
         disk.create(allowed, 0).unwrap();
     }
     let second = vacant(&disk);
