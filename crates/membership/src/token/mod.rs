@@ -1,7 +1,7 @@
 //! Tokens for joining: a text that is shown once, and with which one node may be taken in.
 //!
 //! ```text
-//! qj1_ ‖ base64url( version ‖ id(8) ‖ secret(32) ‖ n ‖ n × pin(32) ‖ m ‖ m × (length ‖ address) ‖ crc32 )
+//! qj1_ ‖ base64url( version ‖ id(16) ‖ secret(32) ‖ n ‖ n × pin(32) ‖ m ‖ m × (length ‖ address) ‖ crc32 )
 //! ```
 //!
 //! It says where members are (admin addresses) and how to know them (pins: SHA-256 of the public keys of the authorities
@@ -30,7 +30,7 @@ pub const TOKEN_BYTES_MAX: usize = 1400;
 
 const PREFIX: &str = "qj1_";
 const VERSION: u8 = 1;
-const ID_BYTES: usize = 8;
+const ID_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;
 const CHECKSUM_BYTES: usize = 4;
 
@@ -100,7 +100,7 @@ pub enum InvalidToken {
 
 // === impl TokenId ===
 
-/// What operators call it, as 16 hexadecimal digits.
+/// What operators call it, as 32 hexadecimal digits.
 impl fmt::Display for TokenId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -304,7 +304,7 @@ mod tests {
         let shown = format!("{token:?} {token:#?}");
 
         assert!(shown.contains(&token.id().to_string()));
-        for secret in [hex(token.secret.as_slice()), format!("{:?}", *token.secret), token.reveal()[15..40].to_owned()]
+        for secret in [hex(token.secret.as_slice()), format!("{:?}", *token.secret), token.reveal()[30..60].to_owned()]
         {
             assert!(!shown.contains(&secret));
         }
@@ -346,7 +346,7 @@ mod tests {
             (PREFIX.to_owned(), Bad::Cut),
             (whole[..whole.len() - 4].to_owned(), Bad::Checksum),
             (format!("{}AAAA", *whole), Bad::Checksum),
-            (text(&body[..20]), Bad::Cut),
+            (text(&body[..30]), Bad::Cut),
             (text(&[body, &[0]].concat()), Bad::Continued),
             (changed(0, 2), Bad::Version { found: 2 }),
             // The second pin is the first again, and there is none.
