@@ -9,20 +9,15 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use zeroize::Zeroizing;
 
 use crate::authority::MemberKey;
-use crate::pem::{PemError, read_certificates, read_key};
+use crate::pem::{self, PemError, read_certificates, read_key};
 
 /// The name of the file in a data folder.
 pub const FILE: &str = "node.pem";
 
 const MODE: u32 = 0o600;
-/// Bytes of base64 in a line (RFC 7468 §2).
-const LINE_BYTES: usize = 64;
 
 /// What a node shows, as it is kept.
 #[derive(Debug)]
@@ -101,27 +96,12 @@ impl Kept {
             Ok(()) | Err(_) => {} // One of a process that crashed, or none.
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&draft)?;
-        for certificate in &self.chain {
-            write_section(&mut file, "CERTIFICATE", certificate)?;
-        }
-        write_section(&mut file, "PRIVATE KEY", &self.key.to_pkcs8())?;
+        file.write_all(pem::of_certificates(&self.chain).as_bytes())?;
+        file.write_all(self.key.to_pem().as_bytes())?;
         file.sync_all()?;
         fs::rename(&draft, path)?;
         fs::File::open(folder)?.sync_all()
     }
-}
-
-/// Writes a section of PEM (RFC 7468).
-fn write_section(file: &mut fs::File, label: &str, der: &[u8]) -> io::Result<()> {
-    // As long as it becomes, so that no part of a key is left in memory that was grown out of.
-    let mut text = Zeroizing::new(String::with_capacity(der.len().div_ceil(3) * 4));
-    STANDARD.encode_string(der, &mut text);
-    writeln!(file, "-----BEGIN {label}-----")?;
-    for line in text.as_bytes().chunks(LINE_BYTES) {
-        file.write_all(line)?;
-        file.write_all(b"\n")?;
-    }
-    writeln!(file, "-----END {label}-----")
 }
 
 #[cfg(test)]

@@ -1,18 +1,23 @@
-//! Certificates and keys in PEM files: read whole, bounded, and named in errors without anything of their content.
+//! Certificates and keys in PEM (RFC 7468): files are read whole, bounded, and named in errors without their content.
 //!
-//! For clusters whose certificates or authority come from an enterprise. What the certificates must be is for who uses
-//! them.
+//! For clusters whose certificates or authority come from an enterprise, and for what is kept and handed on as text. What
+//! the certificates must be is for who uses them.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 /// Bytes of a file: a chain of six large certificates has 100 KiB.
 const FILE_BYTES_MAX: u64 = 256 << 10;
+
+/// Bytes of base64 in a line (RFC 7468 §2).
+const LINE_BYTES: usize = 64;
 
 /// A file of certificates or of a key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +56,35 @@ pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
 pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
     let what = "has no unencrypted private key (`-----BEGIN PRIVATE KEY-----`)";
     PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| PemError::Content { path: path.to_owned(), what })
+}
+
+/// Writes certificates in DER as PEM, in their order.
+#[must_use]
+pub fn of_certificates<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> String {
+    certificates.into_iter().map(|certificate| section("CERTIFICATE", certificate).to_string()).collect()
+}
+
+/// Writes a key in PKCS #8 as PEM.
+pub(crate) fn of_key(der: &[u8]) -> Zeroizing<String> {
+    section("PRIVATE KEY", der)
+}
+
+fn section(label: &str, der: &[u8]) -> Zeroizing<String> {
+    // As long as they become, so that no part of a key is left in memory that was grown out of.
+    let bytes = der.len().div_ceil(3) * 4;
+    let mut encoded = Zeroizing::new(String::with_capacity(bytes));
+    let mut text = Zeroizing::new(String::with_capacity(bytes + bytes / LINE_BYTES + 2 * label.len() + 40));
+    STANDARD.encode_string(der, &mut encoded);
+    let mut push = |parts: [&str; 3]| parts.iter().for_each(|part| text.push_str(part));
+    push(["-----BEGIN ", label, "-----\n"]);
+    let mut rest = encoded.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(LINE_BYTES));
+        push([line, "\n", ""]);
+        rest = after;
+    }
+    push(["-----END ", label, "-----\n"]);
+    text
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PemError> {

@@ -24,6 +24,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
     KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
+use ring::digest::{SHA256, digest};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
@@ -259,6 +260,25 @@ impl Authority {
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority").field("cluster", &self.cluster).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+// === impl Issued ===
+
+impl Issued {
+    /// The serial number of the certificate, 16 bytes.
+    ///
+    /// # Panics
+    /// Never for what an authority issued.
+    #[must_use]
+    pub fn serial(&self) -> Vec<u8> {
+        Facts::read(&self.chain[0]).expect("it was verified before it was given").serial.to_vec()
+    }
+
+    /// The SHA-256 of the certificate in DER.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        digest(&SHA256, &self.chain[0]).as_ref().try_into().expect("SHA-256 has 32 bytes")
     }
 }
 

@@ -80,6 +80,12 @@ impl MemberKey {
         Zeroizing::new(self.0.serialize_der())
     }
 
+    /// Returns it in PEM.
+    #[must_use]
+    pub fn to_pem(&self) -> Zeroizing<String> {
+        crate::pem::of_key(&self.to_pkcs8())
+    }
+
     /// Returns the public half, which needs no proof to who has both.
     #[must_use]
     pub fn public(&self) -> ProvenKey {

@@ -8,7 +8,7 @@ use std::fmt;
 use bytes::Bytes;
 use prost::Message;
 use quorate_proto::membership::v1;
-use quorate_types::{NodeId, Timestamp, rfc3339};
+use quorate_types::{Code, NodeId, Timestamp, rfc3339};
 
 use super::cipher::{self, Ephemeral, Nonce};
 use super::{APPLICATION_BYTES_MAX, Applicant, GRANT_BYTES_MAX, Grant, InvalidApplicant, VOTERS_MAX};
@@ -95,6 +95,34 @@ pub enum GrantError {
     /// The applicant's nonce is no key.
     #[error("the nonce of the application is no X25519 key")]
     Nonce,
+}
+
+// === impl JoinRefusal ===
+
+impl JoinRefusal {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Unknown => Code::Unauthenticated,
+            Self::Used { .. } | Self::Expired { .. } => Code::FailedPrecondition,
+            Self::Malformed | Self::Applicant(_) | Self::Request(_) => Code::InvalidArgument,
+        }
+    }
+}
+
+// === impl GrantError ===
+
+impl GrantError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::FeatureLevel { .. } => Code::FailedPrecondition,
+            Self::Nonce => Code::InvalidArgument,
+            Self::Voters { .. } | Self::TooLarge { .. } => Code::Internal,
+        }
+    }
 }
 
 // === impl TokenRecord ===

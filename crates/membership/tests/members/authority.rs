@@ -41,6 +41,8 @@ fn a_nodes_certificate_says_who_it_is_and_for_how_long() {
     assert_eq!((facts.not_before + BACKDATE, facts.not_after), (AT, AT + NODE_LIFETIME));
     assert_eq!((issued.not_after, issued.chain.len()), (facts.not_after, 2));
     assert_eq!((facts.serial.len(), facts.serial[0] & 0xc0), (16, 0x40));
+    assert_eq!(issued.serial(), facts.serial);
+    assert_eq!(issued.fingerprint(), ring::digest::digest(&ring::digest::SHA256, &issued.chain[0]).as_ref());
     let entity = webpki::EndEntityCert::try_from(&issued.chain[0]).unwrap();
     assert_eq!(entity.valid_dns_names().collect::<Vec<_>>(), ["node-1.example.com"]);
     for name in ["node-1.example.com", "127.0.0.1", "::1"] {
@@ -343,7 +345,5 @@ fn pem_to_der(pem: &str) -> Vec<u8> {
 }
 
 fn der_to_pem(der: &[u8]) -> String {
-    use base64::Engine;
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    quorate_membership::pem::of_certificates([&der.to_vec().into()])
 }

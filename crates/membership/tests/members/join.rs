@@ -16,7 +16,7 @@ use quorate_membership::root::RootKey;
 use quorate_membership::token::JoinToken;
 use quorate_membership::trust::Refusal;
 use quorate_proto::membership::v1::{JoinApplication, JoinRequest, JoinResponse};
-use quorate_types::{ClusterId, NodeId, ResourceName, Timestamp};
+use quorate_types::{ClusterId, Code, NodeId, ResourceName, Timestamp};
 
 use crate::world::{CLUSTER, DAY, bundle, certified, mint, now, shake};
 
@@ -144,6 +144,7 @@ fn a_token_that_is_forged_used_or_ended_opens_nothing() {
     assert_eq!(Application::open(&request, &cluster.record, at).map(drop), Err(JoinRefusal::Expired { at }));
     assert!(Application::open(&request, &cluster.record, Timestamp::from_millis(at.as_millis() - 1)).is_ok());
     // Who does not have the secret learns neither.
+    assert_eq!(JoinRefusal::Unknown.code(), Code::Unauthenticated);
     let forged = JoinRequest { proof: vec![0; 32].into(), ..request };
     for record in [&used, &TokenRecord { expires: Timestamp::from_millis(0), ..cluster.record.clone() }] {
         assert_eq!(Application::open(&forged, record, now()).map(drop), Err(JoinRefusal::Unknown));
