@@ -42,7 +42,7 @@ impl Backoff {
         }
     }
 
-    /// Notes that the peer's address is another one.
+    /// Notes that the peer's address is another one, or that the peer is there.
     pub(crate) fn moved(&mut self) {
         self.failures = 0;
     }

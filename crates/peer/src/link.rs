@@ -105,6 +105,8 @@ pub(crate) async fn keep(shared: Arc<Shared>, member: Arc<Member>) {
         tokio::select! {
             () = tokio::time::sleep(backoff.next(entropy())) => {}
             _ = addresses.changed() => backoff.moved(),
+            // It dialed us: whatever it was that failed is over. It has a back-off of its own.
+            () = member.came.notified() => backoff.moved(),
         }
     }
 }

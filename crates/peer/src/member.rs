@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_types::NodeId;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::answers::Answers;
@@ -25,6 +25,8 @@ pub(crate) struct Member {
     pub(crate) counters: Arc<Counters>,
     /// Cancelled when it is no member any more.
     pub(crate) removed: CancellationToken,
+    /// Told when a stream of it came while there is none to it: it is there.
+    pub(crate) came: Notify,
     link: watch::Sender<Link>,
     calls: Mutex<Option<Arc<Calls>>>,
     accepted: Mutex<Option<Accepted>>,
@@ -54,6 +56,7 @@ impl Member {
             address: watch::Sender::new(address),
             counters: Arc::default(),
             removed,
+            came: Notify::new(),
             link: watch::Sender::new(Link::Connecting),
             calls: Mutex::new(None),
             accepted: Mutex::new(None),
@@ -95,6 +98,9 @@ impl Member {
             old.ended.cancelled().await;
         }
         *lock(&self.accepted) = Some(accepted);
+        if !self.link.borrow().is_connected() {
+            self.came.notify_one();
+        }
     }
 
     /// Ends the streams of a peer that is no member any more, and tells it.

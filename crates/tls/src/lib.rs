@@ -2,9 +2,9 @@
 //!
 //! [`ServerTls`] encrypts accepted sockets with a certificate and key that may be replaced while
 //! connections are open, and knows clients by their certificates ([`ClientAuth`], [`PeerIdentity`]);
-//! [`ClientTls`] encrypts connections to backends, and may prove itself to them. In flow paths of PEM
-//! files, out flow streams. Both offer HTTP/2 and HTTP/1.1 by ALPN and use rustls with ring,
-//! passed explicitly: nothing depends on a process-wide default.
+//! [`ClientTls`] encrypts connections to backends, and may prove itself to them; [`NodeTls`] does both among
+//! the nodes of a cluster. In flow PEM files or texts, out flow streams. All use rustls with ring, passed
+//! explicitly: nothing depends on a process-wide default.
 //!
 //! **Invariant:** a private key is never printed; `Debug` shows paths and counts only. Errors
 //! name the file and the reason. TLS 1.2 and 1.3 (RFC 5246, RFC 8446).

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     is_cut: Arc<watch::Sender<bool>>,
+    target: Arc<watch::Sender<SocketAddr>>,
     _tasks: JoinSet<()>,
 }
 
@@ -22,19 +23,26 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let is_cut = Arc::new(watch::Sender::new(false));
         let mut tasks = JoinSet::new();
-        let cut = Arc::clone(&is_cut);
+        let target = Arc::new(watch::Sender::new(target));
+        let (cut, aim) = (Arc::clone(&is_cut), Arc::clone(&target));
         tasks.spawn(async move {
             let mut pipes = JoinSet::new();
             loop {
                 let (near, _) = listener.accept().await.unwrap();
                 // Whoever comes while it is cut finds a socket that says nothing.
+                let target = *aim.borrow();
                 let Ok(far) = TcpStream::connect(target).await else { continue };
                 let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
                 pipes.spawn(pipe(near_read, far_write, cut.subscribe()));
                 pipes.spawn(pipe(far_read, near_write, cut.subscribe()));
             }
         });
-        Self { address, is_cut, _tasks: tasks }
+        Self { address, is_cut, target, _tasks: tasks }
+    }
+
+    /// Forwards to another address from the next connection on.
+    pub(crate) fn aim(&self, target: SocketAddr) {
+        self.target.send_replace(target);
     }
 
     /// Forwards nothing more, and closes nothing.

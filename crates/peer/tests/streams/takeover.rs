@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quorate_peer::{CallError, Link, NodeId, Urgency};
+use quorate_peer::{CallError, DEFAULTS, Limits, Link, NodeId, Urgency};
 
 use super::proxy::Proxy;
 use super::world::{Authority, LANE, cluster, until};
@@ -111,4 +111,20 @@ async fn a_node_that_shuts_down_ends_its_streams_and_listens_no_more() {
     nodes[1].peers.shut_down().await;
     until("it is gone", || nodes[0].link(NodeId(2)).is_gone()).await;
     assert!(tokio::net::TcpStream::connect(nodes[1].peers.address()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_comes_back_is_dialed_as_soon_as_it_dials() {
+    let authority = Authority::new("one");
+    let mut start = authority.start(1);
+    let long = Duration::from_secs(600);
+    start.limits = Limits { backoff_min: long, backoff_max: long, ..DEFAULTS };
+    let (one, two) = (start.run(), authority.node(2));
+    let to_two = Proxy::to("127.0.0.1:1".parse().unwrap()).await;
+    one.knows_at([(two.id, to_two.address.into())]);
+    until("a dial failed", || !one.peers.observe().peers[0].failures.is_empty()).await;
+
+    to_two.aim(two.peers.address());
+    two.knows(&[&one]);
+    one.connects(&two).await;
 }
