@@ -128,3 +128,29 @@ async fn a_peer_that_comes_back_is_dialed_as_soon_as_it_dials() {
     two.knows(&[&one]);
     one.connects(&two).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_stream_of_a_peer_replaces_one_that_hangs() {
+    let authority = Authority::new("one");
+    let mut start = authority.start(2);
+    // It does not notice by itself.
+    start.limits = Limits { keepalive_interval: Duration::from_secs(600), ..DEFAULTS };
+    let (one, two) = (authority.node(1), start.run());
+    let proxy = Proxy::to(two.peers.address()).await;
+    one.knows_at([(two.id, proxy.address.into())]);
+    two.knows(&[&one]);
+    one.connects(&two).await;
+    two.asked.hold();
+    let first = one.peers.call(two.id, LANE, Bytes::from_static(b"1"), Urgency::Consensus);
+    until("it came", || two.asked.count() == 1).await;
+
+    proxy.cut();
+    one.knows(&[&two]);
+    until("the new stream is open", || one.peers.observe().peers[0].connects == 2).await;
+    assert_eq!(first.await, Err(CallError::Lost));
+    two.asked.release();
+    assert_eq!(one.ask(&two, "2").await, Ok(Bytes::from_static(b"2")));
+    proxy.heal();
+    assert!(two.peers.observe().peers[0].is_accepted);
+    assert_eq!(one.ask(&two, "3").await, Ok(Bytes::from_static(b"3")));
+}
