@@ -71,6 +71,14 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The node's own certificate does not prove who it is: every peer would turn it away.
+    #[error("the node's certificate has the URI names {found:?}; one has to be `{needed}`, and no other `quorate://`")]
+    Certificate {
+        /// The names of the certificate.
+        found: Vec<String>,
+        /// The name of this node.
+        needed: crate::name::NodeName,
+    },
     /// The operating system gives no randomness.
     #[error("no randomness: {0}")]
     Entropy(getrandom::Error),

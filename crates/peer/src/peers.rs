@@ -20,6 +20,7 @@ use crate::config::{Address, Config, PAYLOAD_BYTES_MAX};
 use crate::error::{CallError, StartError};
 use crate::hello::Identity;
 use crate::link::{self, Link};
+use crate::name::NodeName;
 use crate::observe::Observation;
 use crate::queue::Urgency;
 use crate::shared::Shared;
@@ -47,12 +48,16 @@ impl Peers {
     /// Listens for peers, on the current runtime. Nobody is a peer yet.
     ///
     /// # Errors
-    /// [`StartError`] when a value is not allowed, or the address cannot be bound.
+    /// [`StartError`] when a value is not allowed, the certificate is another node's, or the address cannot be bound.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(config: Config, handler: Arc<dyn Handler>) -> Result<Self, StartError> {
         config.check()?;
+        let (needed, found) = (NodeName { cluster: config.cluster, node: config.node }, config.tls.uris());
+        if NodeName::among(&found) != Ok(needed) {
+            return Err(StartError::Certificate { found, needed });
+        }
         let listen = |source| StartError::Listen { address: config.listen, source };
         let socket = std::net::TcpListener::bind(config.listen).map_err(listen)?;
         socket.set_nonblocking(true).map_err(listen)?;

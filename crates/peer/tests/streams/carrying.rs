@@ -243,4 +243,6 @@ async fn a_node_that_cannot_listen_or_has_bad_limits_does_not_start() {
     assert!(matches!(error, StartError::Listen { address, .. } if address == one.peers.address()), "{error}");
     let error = start(config(([127, 0, 0, 1], 0).into(), 1));
     assert_eq!(error.to_string(), "calls is 1; allowed is 8 to 1048576");
+    let of_three = Config { tls: authority.tls(3), ..config(([127, 0, 0, 1], 0).into(), 64) };
+    assert!(matches!(start(of_three), StartError::Certificate { needed, .. } if needed.node == NodeId(2)));
 }

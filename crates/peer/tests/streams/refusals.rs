@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use quorate_peer::{CallError, DialError, Link, NodeId, Refusal};
-use quorate_tls::NodeTls;
 use quorate_types::{ClusterId, Incarnation};
 
-use super::world::{Authority, Node, Start, cluster, until};
+use super::world::{Authority, CLUSTER, Node, Start, cluster, until};
 
 /// Waits until a node knows why its dial was refused.
 async fn reason(node: &Node, by: NodeId) -> Arc<DialError> {
@@ -123,7 +122,7 @@ async fn a_node_that_answers_for_another_is_refused_by_who_dialed() {
 async fn a_node_that_says_another_number_than_its_certificate_is_refused() {
     let authority = Authority::new("one");
     let mut second = authority.start(2);
-    second.tls = authority.tls(3);
+    second.credentials = authority.issue_node(CLUSTER, 3).credentials(&[&authority]);
     let first = authority.node(1);
     first.knows_at([(NodeId(3), "127.0.0.1:1".parse().unwrap())]);
     let second = second.run();
@@ -153,7 +152,7 @@ async fn a_certificate_of_another_cluster_of_the_same_authority_is_a_strangers()
     let authority = Authority::new("shared");
     let mut second = authority.start(2);
     second.cluster = ClusterId([9; 16]);
-    second.tls = NodeTls::new(authority.issue_node(ClusterId([9; 16]), 2).credentials(&[&authority]));
+    second.credentials = authority.issue_node(ClusterId([9; 16]), 2).credentials(&[&authority]);
     let (first, second) = (authority.node(1), second.run());
     first.knows(&[&second]);
 

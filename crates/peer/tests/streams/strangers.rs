@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_peer::{DEFAULTS, DialError, Limits, Link, NodeId, NodeName};
-use quorate_tls::{ClientOptions, ClientTls, NodeHandshakeError, NodeTls};
+use quorate_tls::{ClientOptions, ClientTls, NodeCredentials, NodeHandshakeError};
 use quorate_types::ClusterId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -14,9 +14,9 @@ const HOUR: i64 = 3600;
 
 /// Dials a node with certificates of this kind; waits until it was turned away for this reason, and the dialing node knows
 /// that its certificate was refused.
-async fn is_turned_away(first: &Node, tls: NodeTls, authority: &Authority, label: &str) {
+async fn is_turned_away(first: &Node, credentials: NodeCredentials, authority: &Authority, label: &str) {
     let mut second = authority.start(2);
-    second.tls = tls;
+    second.credentials = credentials;
     let second = second.run();
     second.knows(&[first]);
     until(label, || first.turned_away(label) > 0).await;
@@ -32,15 +32,15 @@ async fn certificates_that_prove_no_node_of_the_cluster_are_turned_away_by_reaso
     let name = |cluster, node| NodeName { cluster, node: NodeId(node) }.to_string();
 
     let foreign = theirs.issue_node(CLUSTER, 2).credentials(&[&ours, &theirs]);
-    is_turned_away(&first, NodeTls::new(foreign), &ours, "certificate_of_another_authority").await;
+    is_turned_away(&first, foreign, &ours, "certificate_of_another_authority").await;
     let expired = ours.issue(&[name(CLUSTER, 2)], -HOUR).credentials(&[&ours]);
-    is_turned_away(&first, NodeTls::new(expired), &ours, "certificate_expired").await;
+    is_turned_away(&first, expired, &ours, "certificate_expired").await;
     let other = ours.issue_node(ClusterId([9; 16]), 2).credentials(&[&ours]);
-    is_turned_away(&first, NodeTls::new(other), &ours, "other_cluster").await;
+    is_turned_away(&first, other, &ours, "other_cluster").await;
     let unnamed = ours.issue(&["spiffe://example.com/node/2".to_owned()], HOUR).credentials(&[&ours]);
-    is_turned_away(&first, NodeTls::new(unnamed), &ours, "no_node_name").await;
+    is_turned_away(&first, unnamed, &ours, "no_node_name").await;
     let twice = ours.issue(&[name(CLUSTER, 2), name(CLUSTER, 3)], HOUR).credentials(&[&ours]);
-    is_turned_away(&first, NodeTls::new(twice), &ours, "no_node_name").await;
+    is_turned_away(&first, twice, &ours, "no_node_name").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +48,7 @@ async fn a_node_whose_certificate_was_refused_knows_it() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let first = ours.node(1);
     let mut second = ours.start(2);
-    second.tls = NodeTls::new(theirs.issue_node(CLUSTER, 2).credentials(&[&ours]));
+    second.credentials = theirs.issue_node(CLUSTER, 2).credentials(&[&ours]);
     let second = second.run();
     second.knows(&[&first]);
 
@@ -65,7 +65,7 @@ async fn a_server_that_proves_no_node_of_the_cluster_gets_no_stream() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let one = ours.node(1);
     let mut impostor = ours.start(2);
-    impostor.tls = NodeTls::new(theirs.issue_node(CLUSTER, 2).credentials(&[&ours, &theirs]));
+    impostor.credentials = theirs.issue_node(CLUSTER, 2).credentials(&[&ours, &theirs]);
     let impostor = impostor.run();
     impostor.knows_at([(NodeId(1), "127.0.0.1:1".parse().unwrap())]);
     one.knows(&[&impostor]);

@@ -55,7 +55,8 @@ pub(crate) struct Start {
     pub(crate) levels: std::ops::RangeInclusive<u32>,
     pub(crate) listen: SocketAddr,
     pub(crate) limits: Limits,
-    pub(crate) tls: NodeTls,
+    /// Shown from the start on, whatever it says.
+    pub(crate) credentials: NodeCredentials,
 }
 
 /// What a node was asked; answers with what it was asked, unless it holds answers back.
@@ -122,7 +123,7 @@ impl Authority {
             levels: 1..=1,
             listen: ([127, 0, 0, 1], 0).into(),
             limits: DEFAULTS,
-            tls: self.tls(id),
+            credentials: self.issue_node(CLUSTER, id).credentials(&[self]),
         }
     }
 }
@@ -151,20 +152,24 @@ impl Start {
             .build()
             .expect("a runtime is made");
         let asked = Arc::new(Asked::default());
+        // A node does not start with a certificate that is not its own, but one may be replaced by such.
+        let right = Authority::new("of the start").issue_node(self.cluster, self.id);
+        let tls = NodeTls::new(right.credentials(&[&Authority::new("nobody")]));
         let config = Config {
             cluster: self.cluster,
             node: NodeId(self.id),
             incarnation: Incarnation(self.incarnation),
             levels: self.levels,
             listen: self.listen,
-            tls: self.tls.clone(),
+            tls: tls.clone(),
             limits: self.limits,
         };
         let peers = {
             let _inside = runtime.enter();
             Peers::start(config, Arc::clone(&asked) as Arc<dyn Handler>).expect("the node starts")
         };
-        Node { id: NodeId(self.id), peers, tls: self.tls, asked, runtime: Some(runtime) }
+        tls.replace(self.credentials);
+        Node { id: NodeId(self.id), peers, tls, asked, runtime: Some(runtime) }
     }
 }
 

@@ -55,6 +55,8 @@ struct Current {
     acceptor: TlsAcceptor,
     connector: TlsConnector,
     roots: usize,
+    /// The URI names of the own leaf.
+    uris: Vec<String>,
 }
 
 // === impl NodeTls ===
@@ -69,6 +71,12 @@ impl NodeTls {
     /// Uses other credentials for all handshakes from now on.
     pub fn replace(&self, credentials: NodeCredentials) {
         self.0.store(Arc::new(Current::new(credentials)));
+    }
+
+    /// Returns the URI names of the own leaf: who this node can prove to be.
+    #[must_use]
+    pub fn uris(&self) -> Vec<String> {
+        self.0.load().uris.clone()
     }
 
     /// Shakes hands on an accepted socket. There is no time limit: the caller has one.
@@ -147,6 +155,7 @@ impl Current {
     fn new(credentials: NodeCredentials) -> Self {
         let NodeCredentials { anchors, certified } = credentials;
         let roots = anchors.len();
+        let uris = certified.cert.first().and_then(uri_names).unwrap_or_default();
         let provider = Arc::new(ring::default_provider());
         let verifier = Arc::new(Anyone::new(anchors, provider.signature_verification_algorithms));
         let certified = Arc::new(SingleCertAndKey::from(certified));
@@ -171,7 +180,7 @@ impl Current {
         dialing.resumption = Resumption::disabled();
         dialing.enable_sni = false;
 
-        Self { acceptor: Arc::new(accepting).into(), connector: Arc::new(dialing).into(), roots }
+        Self { acceptor: Arc::new(accepting).into(), connector: Arc::new(dialing).into(), roots, uris }
     }
 }
 
