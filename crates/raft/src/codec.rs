@@ -60,6 +60,14 @@ pub enum DecodeError {
         /// The field.
         field: &'static str,
     },
+    /// A message is not the one that was asked for.
+    #[error("{field} is {kind}, which was not asked for")]
+    Unexpected {
+        /// The field.
+        field: &'static str,
+        /// Its kind.
+        kind: &'static str,
+    },
     /// A field has a value that cannot be.
     #[error("{field} is {value}, allowed is {allowed}")]
     Invalid {
@@ -230,6 +238,7 @@ impl Wire for AppendEntriesRequest<Types> {
             previous: self.prev_log_id.map(|previous| previous.to_message()),
             entries: self.entries.iter().map(Wire::to_message).collect(),
             committed: self.leader_commit.map(|committed| committed.to_message()),
+            stream: 0,
         }
     }
 

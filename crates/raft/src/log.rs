@@ -9,9 +9,10 @@
 //! entry is the note of the purge. Truncations and purges are not waited for: whatever is durable after them is so only
 //! together with them.
 //!
-//! A full queue is waited for and never reported: openraft stops a group at the first error of its log. Who proposes
-//! bounds what it has in flight, so that the wait is for a disk that is slower than its peers; one that does nothing at
-//! all is the business of the log's watchdog.
+//! A full queue, or a disk that became full, is waited for and never reported: openraft stops a group at the first error
+//! of its log. Who proposes or sends appends is asked to wait before that (`Wal::admits`), and bounds what it has in
+//! flight, so that the wait is for a disk that is slower than its peers; one that does nothing at all is the business of
+//! the log's watchdog.
 
 use std::fmt::Debug;
 use std::io;
@@ -107,8 +108,8 @@ impl Log {
             });
             match wal.submit(*group, ops.clone(), Some(callback)) {
                 Ok(()) => return Ok(()),
-                Err(SubmitError::QueueFull { bytes, max }) => {
-                    tracing::debug!(group = group.0, bytes, max, "the log's queue is full");
+                Err(error @ (SubmitError::QueueFull { .. } | SubmitError::DiskFull { .. })) => {
+                    tracing::debug!(group = group.0, %error, "the log waits");
                     tokio::time::sleep(RETRY).await;
                 }
                 Err(error) => return Err(io::Error::other(error)),

@@ -26,6 +26,7 @@ use quorate_wal::GroupId;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use crate::chain;
 use crate::machine::{Applied, Frozen, Machine, RestoreError};
 use crate::snapshot::{Meta, Snapshot, SnapshotError, Store};
 use crate::types::{Command, Entry, Epoch, LogId, SnapshotMeta, StoredMembership, Types};
@@ -325,12 +326,6 @@ fn restore(mut machine: Box<dyn Machine>, snapshot: &Snapshot) -> Result<(Box<dy
 
 fn of_openraft(snapshot: Snapshot) -> WithMeta {
     openraft::Snapshot { meta: snapshot.identity().meta.raft.clone(), snapshot }
-}
-
-/// An error with those that it comes from.
-fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
 fn message_of(panic: &(dyn std::any::Any + Send)) -> String {

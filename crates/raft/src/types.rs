@@ -103,8 +103,7 @@ impl Command {
     /// # Errors
     /// [`TooLarge`] when the body is larger than [`COMMAND_BYTES_MAX`].
     pub fn check(&self) -> Result<(), TooLarge> {
-        let bytes = self.body.len();
-        if bytes > COMMAND_BYTES_MAX { Err(TooLarge { bytes }) } else { Ok(()) }
+        TooLarge::check(self.body.len())
     }
 }
 
@@ -123,6 +122,15 @@ impl fmt::Display for Command {
     /// Leaves the body out: it may have secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "level {} at {}, {} bytes", self.level, self.time, self.body.len())
+    }
+}
+
+// === impl TooLarge ===
+
+impl TooLarge {
+    /// Checks the size of a command's body.
+    pub(crate) fn check(bytes: usize) -> Result<(), Self> {
+        if bytes > COMMAND_BYTES_MAX { Err(Self { bytes }) } else { Ok(()) }
     }
 }
 

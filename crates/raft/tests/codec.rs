@@ -196,6 +196,7 @@ fn a_message_that_consensus_would_not_survive_is_refused_by_name() {
     };
     let leader = v1::Vote { term: 3, node: 1, committed: true };
     let append = |vote, previous: (u64, u64), entries| v1::AppendEntries {
+        stream: 0,
         vote,
         previous: Some(v1::LogId { term: previous.0, index: previous.1 }),
         entries,

@@ -152,7 +152,7 @@ async fn a_full_disk_leaves_the_older_snapshot_and_without_one_it_is_an_error() 
     let disk = SimDisk::default();
     let mut made = state(disk.clone());
     apply(&mut made, 1, &[5]).await;
-    let full = Faults { is_full: true, ..Faults::default() };
+    let full = Faults { full_after: Some(0), full_for_writes: true, ..Faults::default() };
     disk.set_faults(full);
     assert!(build(&mut made).await.is_err());
 

@@ -1,0 +1,430 @@
+//! One group, as its users on this node see it: propose, read, lead, change.
+//!
+//! A proposal is counted in bytes before consensus hears of it, and its answer says whether it was committed, was not, or
+//! is not known. Whoever does not lead can have the leader propose ([`Group::propose_anywhere`]): one hop, never two.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use openraft::ChangeMembers;
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::raft::ReadPolicy;
+use quorate_peer::{CallError, Peers, Urgency};
+use quorate_proto::raft::v1;
+use quorate_proto::raft::v1::request::Kind as Ask;
+use quorate_proto::raft::v1::response::Kind as Told;
+use quorate_types::{NodeId, Timestamp};
+use quorate_wal::{GroupId, SubmitError, Wal};
+use tokio::sync::watch;
+
+use crate::Raft;
+use crate::budget::Budget;
+use crate::error::{ChangeError, ProposeError, ReadIndexError};
+use crate::network::{AskError, ask_peer};
+use crate::role::Role;
+use crate::snapshot::Store;
+use crate::state::Stopped;
+use crate::types::{Command, Epoch, LogId, TooLarge, Types};
+
+/// How long a proposal is waited for: longer than an election by far. What is not committed then is unknown.
+const PROPOSAL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an election is waited for by who needs a leader: several, so that one that fails is no error yet.
+const ELECTION_PATIENCE: Duration = Duration::from_secs(2);
+
+/// After which a full queue to a disk or a peer is worth another try.
+const QUEUE_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long a read waits for the leader, its quorum, and what is committed to arrive here.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a snapshot may take: 64 MiB on a disk that is slow and busy.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// A group of which this node has a replica; cheap to clone.
+#[derive(Clone)]
+pub struct Group {
+    shared: Arc<Shared>,
+}
+
+/// What was committed and applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposed {
+    /// The entry's index.
+    pub index: u64,
+    /// The term in which it was proposed.
+    pub epoch: u64,
+    /// What the group's machine answered.
+    pub answer: Bytes,
+}
+
+/// What a proposer asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// The feature level that a replica needs to apply it.
+    pub level: u32,
+    /// What the group's machine reads; at most [`crate::COMMAND_BYTES_MAX`].
+    pub body: Bytes,
+    /// The term in which it has to be proposed: a proposer that leads in it and then no more is refused.
+    pub epoch: Option<u64>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) id: GroupId,
+    pub(crate) node: NodeId,
+    pub(crate) raft: Raft,
+    pub(crate) peers: Peers,
+    pub(crate) budget: Budget,
+    pub(crate) role: watch::Receiver<Role>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) wal: Wal,
+    pub(crate) stopped: watch::Receiver<Option<Stopped>>,
+}
+
+// === impl Group ===
+
+impl Group {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Returns which group it is.
+    #[must_use]
+    pub fn id(&self) -> GroupId {
+        self.shared.id
+    }
+
+    /// Returns what this node is in the group, now and as it changes.
+    #[must_use]
+    pub fn role(&self) -> watch::Receiver<Role> {
+        self.shared.role.clone()
+    }
+
+    /// Returns why this replica stopped for good, if it did: what alarms look at.
+    #[must_use]
+    pub fn stopped(&self) -> watch::Receiver<Option<Stopped>> {
+        self.shared.stopped.clone()
+    }
+
+    /// Returns the entry up to which this replica's latest snapshot goes, and the hash of the machine's state there: the
+    /// same on all replicas that have a snapshot of this entry.
+    #[must_use]
+    pub fn snapshot_hash(&self) -> Option<(u64, u64)> {
+        let current = self.shared.store.current()?;
+        let meta = &current.identity().meta;
+        Some((meta.raft.last_log_id?.index, meta.state_hash))
+    }
+
+    /// Proposes a command, and waits until it is applied here.
+    ///
+    /// # Errors
+    /// [`ProposeError`] says whether it may be committed all the same.
+    pub async fn propose(&self, proposal: Proposal) -> Result<Proposed, ProposeError> {
+        let Proposal { level, body, epoch } = proposal;
+        let bytes = body.len();
+        let command = Command { level, time: now(), body };
+        command.check()?;
+        self.shared.wal.admits(self.shared.id).map_err(not_admitted)?;
+        let share = self.shared.budget.take(bytes).map_err(|retry_after| ProposeError::Overloaded { retry_after })?;
+        let began = Instant::now();
+        let proposed = match tokio::time::timeout(PROPOSAL_PATIENCE, self.write(command, epoch)).await {
+            Ok(proposed) => proposed,
+            Err(_) => Err(ProposeError::Unknown),
+        };
+        if proposed.is_ok() {
+            self.shared.budget.committed_in(began.elapsed());
+        }
+        drop(share);
+        proposed
+    }
+
+    /// Proposes a command where the group is led, and waits until it is applied there. An election is waited for.
+    ///
+    /// # Errors
+    /// As [`Self::propose`]; [`ProposeError::NotLeader`] only when nobody leads.
+    pub async fn propose_anywhere(&self, proposal: Proposal) -> Result<Proposed, ProposeError> {
+        let leader = match self.awaited_leader().await {
+            Some(leader) if leader != self.shared.node => leader,
+            Some(_) | None => return self.propose(proposal).await,
+        };
+        let Proposal { level, body, epoch } = proposal;
+        TooLarge::check(body.len())?;
+        let forward = v1::Forward { level, body, epoch: epoch.unwrap_or(0) };
+        // A little longer than the leader waits, so that its answer is heard.
+        let patience = PROPOSAL_PATIENCE + Duration::from_secs(1);
+        match tokio::time::timeout(patience, self.ask(leader, Ask::Forward(forward))).await {
+            Ok(Ok(Told::Forward(response))) => proposed(response),
+            // Such a call did not leave this node.
+            Ok(Err(AskError::Call(CallError::QueueFull { .. }))) => {
+                Err(ProposeError::Overloaded { retry_after: QUEUE_PATIENCE })
+            }
+            Ok(Err(AskError::Call(CallError::NotConnected | CallError::Unknown { .. }) | AskError::Refused(_))) => {
+                Err(ProposeError::NotLeader { leader: None })
+            }
+            Ok(Ok(_) | Err(_)) | Err(_) => Err(ProposeError::Unknown),
+        }
+    }
+
+    /// Waits until everything that was committed before is applied here, so that what is read then is no older.
+    ///
+    /// # Errors
+    /// [`ReadIndexError`] when that cannot be known.
+    pub async fn read_index(&self) -> Result<u64, ReadIndexError> {
+        let index = match self.awaited_leader().await {
+            Some(leader) if leader != self.shared.node => {
+                let asked = self.ask(leader, Ask::ReadIndex(v1::ReadIndex {}));
+                match tokio::time::timeout(READ_PATIENCE, asked).await {
+                    Ok(Ok(Told::ReadIndex(response))) => index_of(response)?,
+                    Ok(Ok(_) | Err(_)) | Err(_) => return Err(ReadIndexError::NoQuorum),
+                }
+            }
+            Some(_) | None => self.leader_s_index().await?,
+        };
+        self.applied(index).await?;
+        Ok(index)
+    }
+
+    /// Begins the group with these voters; the same on each of them, and only once in its life.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] when it has begun already.
+    pub async fn begin(&self, voters: BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        let members: std::collections::BTreeMap<NodeId, ()> = voters.into_iter().map(|node| (node, ())).collect();
+        self.shared.raft.initialize(members).await.map_err(|error| match error {
+            RaftError::APIError(error) => ChangeError::Refused { reason: error.to_string() },
+            RaftError::Fatal(fatal) => ChangeError::Stopped { reason: fatal.to_string() },
+        })
+    }
+
+    /// Makes a node a learner, without waiting for it to catch up.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn add_learner(&self, node: NodeId) -> Result<(), ChangeError> {
+        self.change(ChangeMembers::AddNodes([(node, ())].into()), true).await
+    }
+
+    /// Makes these the voters; each must be a learner that has caught up, or a voter. Those that were voters and are no
+    /// more leave the group.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        self.change(ChangeMembers::ReplaceAllVoters(voters), false).await
+    }
+
+    /// Takes a learner out of the group.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn remove_learner(&self, node: NodeId) -> Result<(), ChangeError> {
+        self.change(ChangeMembers::RemoveNodes([node].into()), true).await
+    }
+
+    /// Hands the leadership to a voter; done when it is asked, not when it leads ([`Self::role`] tells).
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn transfer_to(&self, node: NodeId) -> Result<(), ChangeError> {
+        if !self.shared.role.borrow().leads() {
+            return Err(ChangeError::NotLeader { leader: self.leader() });
+        }
+        let asked = self.shared.raft.trigger().transfer_leader(node).await;
+        asked.map_err(|fatal| ChangeError::Stopped { reason: fatal.to_string() })
+    }
+
+    /// Has this replica make a snapshot, and waits for it; done at once when nothing was applied since the last one.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn snapshot(&self) -> Result<(), ChangeError> {
+        let raft = &self.shared.raft;
+        let stopped = |fatal: openraft::errors::Fatal<Types>| ChangeError::Stopped { reason: fatal.to_string() };
+        let applied = raft.watch_apply_progress().get();
+        let mut made = raft.watch_snapshot_progress();
+        raft.trigger().snapshot().await.map_err(stopped)?;
+        match tokio::time::timeout(SNAPSHOT_PATIENCE, made.wait_until_ge(&applied)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ChangeError::Stopped { reason: "the group was closed".to_owned() }),
+            Err(_) => Err(ChangeError::Unknown),
+        }
+    }
+
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.shared.store
+    }
+
+    pub(crate) fn raft(&self) -> &Raft {
+        &self.shared.raft
+    }
+
+    /// Proposes what another node was asked to.
+    pub(crate) async fn take_forwarded(&self, forward: v1::Forward) -> v1::ForwardResponse {
+        use v1::forward_response::Outcome;
+        let v1::Forward { level, body, epoch } = forward;
+        let epoch = (epoch != 0).then_some(epoch);
+        let outcome = match self.propose(Proposal { level: level.max(1), body, epoch }).await {
+            Ok(Proposed { index, epoch, answer }) => {
+                let at = Some(v1::LogId { term: epoch, index });
+                Outcome::Proposed(v1::Proposed { at, answer })
+            }
+            Err(ProposeError::NotLeader { leader }) => Outcome::NotLeader(not_leader(leader)),
+            Err(ProposeError::Overloaded { retry_after }) => {
+                let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+                Outcome::Overloaded(v1::Overloaded { retry_after_ms })
+            }
+            Err(ProposeError::TooLarge(TooLarge { bytes })) => Outcome::TooLarge(v1::TooLarge { bytes: bytes as u64 }),
+            Err(ProposeError::DiskFull) => Outcome::DiskFull(v1::DiskFull {}),
+            Err(ProposeError::Unknown) => Outcome::Unknown(v1::Unknown {}),
+            Err(ProposeError::Stopped { reason }) => Outcome::Stopped(v1::Stopped { reason }),
+        };
+        v1::ForwardResponse { outcome: Some(outcome) }
+    }
+
+    pub(crate) async fn tell_read_index(&self) -> v1::ReadIndexResponse {
+        use v1::read_index_response::Outcome;
+        let outcome = match self.leader_s_index().await {
+            Ok(index) => Outcome::Index(index),
+            Err(ReadIndexError::NotLeader { leader }) => Outcome::NotLeader(not_leader(leader)),
+            Err(ReadIndexError::NoQuorum | ReadIndexError::Behind { .. }) => Outcome::NoQuorum(v1::NoQuorum {}),
+            Err(ReadIndexError::Stopped { reason }) => Outcome::Stopped(v1::Stopped { reason }),
+        };
+        v1::ReadIndexResponse { outcome: Some(outcome) }
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        self.shared.role.borrow().leader()
+    }
+
+    /// Who leads; waits for an election that goes on.
+    async fn awaited_leader(&self) -> Option<NodeId> {
+        let mut role = self.shared.role.clone();
+        let led = role.wait_for(|role| role.leader().is_some() || *role == Role::Stopped);
+        match tokio::time::timeout(ELECTION_PATIENCE, led).await {
+            Ok(Ok(role)) => role.leader(),
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+
+    fn ask(&self, node: NodeId, ask: Ask) -> impl Future<Output = Result<Told, AskError>> + Send + use<> {
+        ask_peer(&self.shared.peers, self.shared.id, node, ask, Urgency::Consensus)
+    }
+
+    async fn write(&self, command: Command, epoch: Option<u64>) -> Result<Proposed, ProposeError> {
+        let (responder, answered) = openraft::impls::OneshotResponder::new_pair();
+        let mut request = self.shared.raft.write(command).responder(responder);
+        if let Some(epoch) = epoch {
+            request = request.with_leader(Epoch::new(epoch));
+        }
+        let stopped = |fatal: openraft::errors::Fatal<Types>| ProposeError::Stopped { reason: fatal.to_string() };
+        request.await.map_err(stopped)?;
+        match answered.await {
+            Ok(Ok(response)) => {
+                let LogId { leader_id, index } = response.log_id;
+                Ok(Proposed { index, epoch: leader_id.term, answer: response.data })
+            }
+            Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
+                Err(ProposeError::NotLeader { leader: forward.leader_id })
+            }
+            // It was in the log here, and may be in another leader's.
+            Ok(Err(_)) | Err(_) => Err(ProposeError::Unknown),
+        }
+    }
+
+    /// What is committed now, if this node leads: a quorum is asked.
+    async fn leader_s_index(&self) -> Result<u64, ReadIndexError> {
+        let asked = self.shared.raft.get_read_log_id(ReadPolicy::ReadIndex);
+        match tokio::time::timeout(READ_PATIENCE, asked).await {
+            Ok(Ok((read, _))) => Ok(read.index()),
+            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
+                Err(ReadIndexError::NotLeader { leader: forward.leader_id })
+            }
+            Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))) | Err(_) => {
+                Err(ReadIndexError::NoQuorum)
+            }
+            Ok(Err(RaftError::Fatal(fatal))) => Err(ReadIndexError::Stopped { reason: fatal.to_string() }),
+        }
+    }
+
+    async fn applied(&self, index: u64) -> Result<(), ReadIndexError> {
+        let wait = self.shared.raft.wait(Some(READ_PATIENCE));
+        match wait.applied_index_at_least(Some(index), "a read").await {
+            Ok(_) => Ok(()),
+            Err(openraft::metrics::WaitError::Timeout(waited, _)) => Err(ReadIndexError::Behind { index, waited }),
+            Err(openraft::metrics::WaitError::ShuttingDown) => {
+                Err(ReadIndexError::Stopped { reason: "the node ends".to_owned() })
+            }
+        }
+    }
+
+    async fn change(&self, change: ChangeMembers<NodeId, ()>, keep: bool) -> Result<(), ChangeError> {
+        let changed = self.shared.raft.change_membership(change, keep);
+        match tokio::time::timeout(PROPOSAL_PATIENCE, changed).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))) => {
+                Err(ChangeError::NotLeader { leader: forward.leader_id })
+            }
+            Ok(Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error)))) => {
+                Err(ChangeError::Refused { reason: error.to_string() })
+            }
+            Ok(Err(RaftError::APIError(_))) | Err(_) => Err(ChangeError::Unknown),
+            Ok(Err(RaftError::Fatal(fatal))) => Err(ChangeError::Stopped { reason: fatal.to_string() }),
+        }
+    }
+}
+
+fn not_admitted(error: SubmitError) -> ProposeError {
+    match error {
+        SubmitError::DiskFull { .. } => ProposeError::DiskFull,
+        SubmitError::QueueFull { .. } => ProposeError::Overloaded { retry_after: QUEUE_PATIENCE },
+        failed => ProposeError::Stopped { reason: failed.to_string() },
+    }
+}
+
+fn not_leader(leader: Option<NodeId>) -> v1::NotLeader {
+    v1::NotLeader { leader: leader.map_or(0, |leader| leader.0) }
+}
+
+fn leader_of(told: v1::NotLeader) -> Option<NodeId> {
+    (told.leader != 0).then_some(NodeId(told.leader))
+}
+
+/// What the leader said of a forwarded proposal; something that it cannot have said leaves it unknown.
+fn proposed(response: v1::ForwardResponse) -> Result<Proposed, ProposeError> {
+    use v1::forward_response::Outcome;
+    match response.outcome {
+        Some(Outcome::Proposed(v1::Proposed { at: Some(at), answer })) => {
+            Ok(Proposed { index: at.index, epoch: at.term, answer })
+        }
+        Some(Outcome::NotLeader(told)) => Err(ProposeError::NotLeader { leader: leader_of(told) }),
+        Some(Outcome::Overloaded(told)) => {
+            Err(ProposeError::Overloaded { retry_after: Duration::from_millis(told.retry_after_ms) })
+        }
+        Some(Outcome::TooLarge(told)) => {
+            let bytes = usize::try_from(told.bytes).unwrap_or(usize::MAX);
+            Err(ProposeError::TooLarge(TooLarge { bytes }))
+        }
+        Some(Outcome::DiskFull(v1::DiskFull {})) => Err(ProposeError::DiskFull),
+        Some(Outcome::Stopped(v1::Stopped { reason })) => Err(ProposeError::Stopped { reason }),
+        Some(Outcome::Proposed(v1::Proposed { at: None, .. }) | Outcome::Unknown(_)) | None => {
+            Err(ProposeError::Unknown)
+        }
+    }
+}
+
+fn index_of(response: v1::ReadIndexResponse) -> Result<u64, ReadIndexError> {
+    use v1::read_index_response::Outcome;
+    match response.outcome {
+        Some(Outcome::Index(index)) => Ok(index),
+        Some(Outcome::NotLeader(told)) => Err(ReadIndexError::NotLeader { leader: leader_of(told) }),
+        Some(Outcome::NoQuorum(_)) | None => Err(ReadIndexError::NoQuorum),
+        Some(Outcome::Stopped(v1::Stopped { reason })) => Err(ReadIndexError::Stopped { reason }),
+    }
+}
+
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp::from_millis(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+}

@@ -1,0 +1,324 @@
+//! All groups of a node: opened, closed, and run apart from everything else.
+//!
+//! Consensus has a runtime of its own, with few threads: work on requests cannot starve its heartbeats. The streams to the
+//! peers run on it too. Which groups there shall be is the business of who uses this; a group that is opened goes on where
+//! its log says that it stood.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use openraft::errors::Fatal;
+use quorate_peer::{Address, Link, Peers};
+use quorate_types::NodeId;
+use quorate_wal::{Disk, Folder, GroupId, Op, Wal};
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinError;
+
+use crate::budget::Budget;
+use crate::group::{Group, Shared};
+use crate::log::{Commits, Log};
+use crate::machine::Machine;
+use crate::network::Factory;
+use crate::role::{self, Role};
+use crate::serve::Replicas;
+use crate::snapshot::{SnapshotError, Store};
+use crate::snapshots::{self, SnapshotMarks, Weighed};
+use crate::state::{self, State};
+use crate::takeover;
+use crate::timing::Timing;
+use crate::types::Types;
+use crate::{Raft, chain};
+
+/// Threads of consensus: one for the groups, one so that a big batch does not stop the others.
+const THREADS: usize = 2;
+
+/// The meta group: few writes, of which a node that is alone has to know all at once.
+const META: GroupId = GroupId(0);
+
+/// What a node's groups have in common.
+#[derive(Clone)]
+pub struct Config {
+    /// How long consensus waits.
+    pub timing: Timing,
+    /// When groups are snapshotted.
+    pub snapshots: SnapshotMarks,
+    /// The folder in which each group has one for its snapshots.
+    pub folder: PathBuf,
+    /// Bytes of proposals of all groups that may be under way. Default 64 MiB: about a second of what a disk takes.
+    pub proposal_bytes_max: usize,
+    /// The newest feature level whose commands this program can apply.
+    pub level_max: u32,
+    /// The node's log, which it has for all groups.
+    pub wal: Wal,
+}
+
+/// All groups of a node.
+pub struct Host {
+    config: Config,
+    node: NodeId,
+    raft_config: Arc<openraft::Config>,
+    peers: Peers,
+    replicas: Arc<Replicas>,
+    budget: Budget,
+    streams: Arc<AtomicU64>,
+    places: Arc<Semaphore>,
+    /// The peers whose links are watched.
+    watched: Mutex<BTreeSet<NodeId>>,
+    /// None once it has ended.
+    runtime: Option<Runtime>,
+}
+
+/// A node's groups cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The system gives no threads.
+    #[error("cannot start the threads of consensus")]
+    Runtime(#[source] io::Error),
+    /// The times do not fit together.
+    #[error("the times of consensus do not fit together")]
+    Timing(#[source] openraft::ConfigError),
+    /// The peers cannot be listened to.
+    #[error("cannot listen to peers")]
+    Peers(#[from] quorate_peer::StartError),
+}
+
+/// A group cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It is open.
+    #[error("{0} is open already")]
+    Twice(GroupId),
+    /// Its folder of snapshots cannot be used.
+    #[error("{folder} cannot be used")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Its snapshots are not what was written.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// Its log or its state cannot be what it says.
+    #[error("{group} cannot go on: {reason}")]
+    Replica {
+        /// The group.
+        group: GroupId,
+        /// Why.
+        reason: String,
+    },
+}
+
+// === impl Host ===
+
+impl Host {
+    /// Listens to peers, without any group.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(config: Config, peers: quorate_peer::Config) -> Result<Self, StartError> {
+        let raft_config = config
+            .timing
+            .config(peers.cluster.to_string(), config.snapshots.entries_kept)
+            .map_err(StartError::Timing)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("consensus")
+            .enable_all()
+            .build()
+            .map_err(StartError::Runtime)?;
+        let replicas = Arc::new(Replicas::new(runtime.handle().clone(), config.wal.clone()));
+        let node = peers.node;
+        // A follower tells streams apart by their numbers, also those of a leader that was started anew.
+        let streams = AtomicU64::new(peers.incarnation.0 << 32 | 1);
+        let peers = {
+            let _entered = runtime.enter();
+            Peers::start(peers, Arc::clone(&replicas) as Arc<dyn quorate_peer::Handler>)?
+        };
+        Ok(Self {
+            budget: Budget::new(config.proposal_bytes_max),
+            config,
+            node,
+            raft_config: Arc::new(raft_config),
+            peers,
+            replicas,
+            streams: Arc::new(streams),
+            places: snapshots::places(),
+            watched: Mutex::default(),
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Opens a group: it goes on where its log and its snapshot say that it stood. One that never was begun waits to be
+    /// begun ([`Group::begin`]), or for a leader that knows it.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(&self, group: GroupId, machine: Box<dyn Machine>) -> Result<Group, OpenError> {
+        if self.replicas.get(group).is_some() {
+            return Err(OpenError::Twice(group));
+        }
+        let store = self.store(group).await?;
+        let weighed = Arc::new(AtomicU64::new(0));
+        let machine = Box::new(Weighed { machine, bytes: Arc::clone(&weighed) });
+        let state = State::new(state::Config {
+            group,
+            machine,
+            store: Arc::clone(&store),
+            level_max: self.config.level_max,
+            skipped: BTreeSet::new(),
+        });
+        let stopped = state.stopped();
+        let commits = if group == META { Commits::AtOnce } else { Commits::WithTheNext };
+        let log = Log::new(self.config.wal.clone(), group, commits);
+        let network = Factory::new(group, self.peers.clone(), Arc::clone(&self.streams));
+        let (node, config) = (self.node, Arc::clone(&self.raft_config));
+        let raft = self.run(async move { Raft::new(node, config, network, log, state).await }).await;
+        let failed = |reason: String| OpenError::Replica { group, reason };
+        let raft = raft.map_err(|panic| failed(panic.to_string()))?;
+        let raft = raft.map_err(|fatal: Fatal<Types>| failed(chain(&fatal)))?;
+        let (role, observed) = watch::channel(Role::Learner { leader: None });
+        let runtime = self.runtime();
+        runtime.spawn(role::observe(raft.clone(), role));
+        let opened = Group::new(Shared {
+            id: group,
+            node,
+            raft,
+            peers: self.peers.clone(),
+            budget: self.budget.clone(),
+            role: observed,
+            store,
+            wal: self.config.wal.clone(),
+            stopped,
+        });
+        let (marks, places) = (self.config.snapshots, Arc::clone(&self.places));
+        runtime.spawn(snapshots::look_after(opened.clone(), weighed, marks, places));
+        self.replicas.add(opened.clone());
+        Ok(opened)
+    }
+
+    /// Closes a group. `forget` lets go of all that this node has of it: it was moved away.
+    ///
+    /// # Errors
+    /// [`OpenError::Replica`] when it could not be forgotten.
+    pub async fn close(&self, group: GroupId, forget: bool) -> Result<(), OpenError> {
+        let Some(replica) = self.replicas.remove(group) else { return Ok(()) };
+        let failed = |reason: String| OpenError::Replica { group, reason };
+        replica.group.raft().shutdown().await.map_err(|panic| failed(panic.to_string()))?;
+        if forget {
+            self.config.wal.submit(group, vec![Op::Forget], None).map_err(|error| failed(chain(&error)))?;
+            let folder = self.folder(group);
+            let removed = tokio::fs::remove_dir_all(&folder).await;
+            removed.map_err(|source| OpenError::Folder { folder, source })?;
+        }
+        Ok(())
+    }
+
+    /// Returns a group that is open.
+    #[must_use]
+    pub fn group(&self, group: GroupId) -> Option<Group> {
+        self.replicas.get(group).map(|replica| replica.group.clone())
+    }
+
+    /// Returns the groups that are open.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Group> {
+        self.replicas.all()
+    }
+
+    /// Returns the peers, for what is no consensus.
+    #[must_use]
+    pub fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// Bytes of proposals that are under way, and how many proposals were refused since the start.
+    #[must_use]
+    pub fn proposals(&self) -> (usize, u64) {
+        (self.budget.bytes(), self.budget.refused())
+    }
+
+    /// Says who the peers are, and where; this node may be among them.
+    pub fn set_peers(&self, peers: BTreeMap<NodeId, Address>) {
+        let ids: BTreeSet<NodeId> = peers.keys().copied().filter(|id| *id != self.node).collect();
+        let _entered = self.runtime().enter();
+        self.peers.set_peers(peers);
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids.difference(&watched) {
+            if let Some(link) = self.peers.link(*id) {
+                self.runtime().spawn(watch_link(*id, link, Arc::downgrade(&self.replicas)));
+            }
+        }
+        *watched = ids;
+    }
+
+    /// Ends all groups and streams.
+    pub async fn shut_down(mut self) {
+        let groups: HashMap<GroupId, Group> = self.groups().into_iter().map(|group| (group.id(), group)).collect();
+        for (id, group) in groups {
+            self.replicas.remove(id);
+            if let Err(panic) = group.raft().shutdown().await {
+                tracing::warn!(group = %id, %panic, "a group did not end as it should");
+            }
+        }
+        self.peers.shut_down().await;
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    async fn store(&self, group: GroupId) -> Result<Arc<Store>, OpenError> {
+        let folder = self.folder(group);
+        let opened = self.runtime().spawn_blocking(move || {
+            let disk: Arc<dyn Disk> = match Folder::new(&folder) {
+                Ok(disk) => Arc::new(disk),
+                Err(source) => return Err(OpenError::Folder { folder, source }),
+            };
+            Ok(Arc::new(Store::open(disk)?))
+        });
+        opened.await.map_err(|panic| OpenError::Replica { group, reason: panic.to_string() })?
+    }
+
+    fn folder(&self, group: GroupId) -> PathBuf {
+        self.config.folder.join(format!("group-{}", group.0))
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, JoinError> {
+        self.runtime().spawn(work).await
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("it ends with the host")
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Each group has the peers, which have all groups as what they hand requests to.
+        self.replicas.clear();
+        // Waiting for it here could block a thread that must not.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Watches the link to a peer as long as it is one: when its process is gone, the groups that it led are taken over.
+async fn watch_link(peer: NodeId, mut link: watch::Receiver<Link>, replicas: Weak<Replicas>) {
+    loop {
+        if matches!(*link.borrow_and_update(), Link::Gone) {
+            let Some(replicas) = replicas.upgrade() else { return };
+            for group in replicas.all() {
+                tokio::spawn(takeover::take_over(group, peer));
+            }
+        }
+        if link.changed().await.is_err() {
+            return;
+        }
+    }
+}

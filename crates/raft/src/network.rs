@@ -1,0 +1,272 @@
+//! How a replica reaches the other replicas of its group: openraft's network over the streams between nodes.
+//!
+//! Appends are pipelined: each is under way as soon as it is made, and the answers come in order. The requests of one such
+//! stream have its number, so that the follower ends them together when one of them does not fit ([`crate::serve`]).
+//! Heartbeats stand alone: they wait for nothing. Snapshots go as chunks of low urgency, from where the receiver stands.
+//!
+//! Knows nothing of connections: what is not connected is unreachable, and openraft tries again.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{self, BoxFuture};
+use futures_util::stream::{BoxStream, Stream, StreamExt as _};
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use prost::Message as _;
+use quorate_peer::{CallError, Lane, Peers, Protocol, Urgency};
+use quorate_proto::raft::v1;
+use quorate_proto::raft::v1::request::Kind as Ask;
+use quorate_proto::raft::v1::response::Kind as Told;
+use quorate_types::NodeId;
+use quorate_wal::GroupId;
+
+use crate::codec::{DecodeError, Wire};
+use crate::snapshot::Snapshot;
+use crate::state::WithMeta;
+use crate::transfer;
+use crate::types::{Types, Vote};
+
+/// What consensus is called on the streams between nodes.
+pub(crate) const PROTOCOL: Protocol = Protocol::RAFT;
+
+/// Appends of one stream that are under way at once: with batches of up to 1 MiB, more than a link of 10 Gbit/s holds in
+/// 20 ms. The follower takes twice as many, since an answer and the next request cross.
+pub(crate) const APPENDS_MAX: usize = 32;
+
+/// How long an answer to an append may take. The follower's disk is in it; a link that is dead is known earlier by its
+/// keepalive.
+const APPEND_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Makes the networks of one group.
+#[derive(Clone)]
+pub(crate) struct Factory {
+    group: GroupId,
+    peers: Peers,
+    /// The number of the next stream of appends, of all groups; 0 stands for none.
+    streams: Arc<AtomicU64>,
+}
+
+/// Reaches one replica of one group.
+pub(crate) struct Network {
+    factory: Factory,
+    target: NodeId,
+    /// Whether its appends stand alone.
+    beats: bool,
+}
+
+// === impl Factory ===
+
+impl Factory {
+    pub(crate) fn new(group: GroupId, peers: Peers, streams: Arc<AtomicU64>) -> Self {
+        Self { group, peers, streams }
+    }
+
+    fn network(&self, target: NodeId, beats: bool) -> Network {
+        Network { factory: self.clone(), target, beats }
+    }
+}
+
+impl RaftNetworkFactory<Types> for Factory {
+    type Network = Network;
+
+    async fn new_client(&mut self, target: NodeId, (): &()) -> Network {
+        self.network(target, false)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: NodeId, (): &()) -> Network {
+        self.network(target, true)
+    }
+}
+
+// === impl Network ===
+
+impl Network {
+    /// Asks; the request is in the queue when this returns, and the answer is what it gives.
+    pub(crate) fn ask(
+        &self,
+        ask: Ask,
+        urgency: Urgency,
+    ) -> impl Future<Output = Result<Told, RPCError<Types>>> + Send + use<> {
+        let asked = ask_peer(&self.factory.peers, self.factory.group, self.target, ask, urgency);
+        async move { asked.await.map_err(rpc_error) }
+    }
+
+    fn append(
+        &self,
+        stream: u64,
+        request: &AppendEntriesRequest<Types>,
+    ) -> impl Future<Output = Result<v1::AppendResponse, RPCError<Types>>> + Send + use<> {
+        let append = v1::AppendEntries { stream, ..request.to_message() };
+        let told = self.ask(Ask::Append(append), Urgency::Consensus);
+        async move {
+            match in_time(APPEND_PATIENCE, told).await? {
+                Told::Append(response) => Ok(response),
+                other => Err(unexpected(&other)),
+            }
+        }
+    }
+
+    async fn ask_for_vote(&self, ask: Ask, option: &RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        match in_time(option.soft_ttl(), self.ask(ask, Urgency::Consensus)).await? {
+            Told::Vote(response) => VoteResponse::from_message(response).map_err(|error| unreadable(&error)),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl RaftNetworkV2<Types> for Network {
+    type SnapshotData = Snapshot;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let response = self.append(0, &request).await?;
+        AppendEntriesResponse::from_message(response).map_err(|error| unreadable(&error))
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+    {
+        if self.beats {
+            return stream_append_sequential(self, input, option);
+        }
+        let stream = self.factory.streams.fetch_add(1, Ordering::Relaxed);
+        let network = &*self;
+        let appends = input.map(move |request| {
+            let response = network.append(stream, &request);
+            async move { StreamAppendResult::from_message(response.await?).map_err(|error| unreadable(&error)) }
+        });
+        // What comes behind an end is for nobody: the follower has ended the stream there too.
+        let until_end = appends.buffered(APPENDS_MAX).scan(false, |ended, result| {
+            let next = (!*ended).then(|| result.clone());
+            *ended = !matches!(result, Ok(Ok(_)));
+            future::ready(next)
+        });
+        Box::pin(future::ready(Ok(until_end.boxed())))
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: WithMeta,
+        cancelled: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        transfer::send(self, vote, snapshot.snapshot, cancelled).await
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask_for_vote(Ask::Vote(request.to_message()), &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask_for_vote(Ask::PreVote(request.to_message()), &option).await
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let ask = Ask::Transfer(request.to_message());
+        match in_time(option.soft_ttl(), self.ask(ask, Urgency::Consensus)).await? {
+            Told::Transfer(response) => {
+                TransferLeaderResponse::from_message(response).map_err(|error| unreadable(&error))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// Asks a replica of a group on another node; the request is in the queue when this returns.
+pub(crate) fn ask_peer(
+    peers: &Peers,
+    group: GroupId,
+    target: NodeId,
+    ask: Ask,
+    urgency: Urgency,
+) -> impl Future<Output = Result<Told, AskError>> + Send + use<> {
+    let lane = Lane { protocol: PROTOCOL, number: group.0 };
+    let called = peers.call(target, lane, v1::Request { kind: Some(ask) }.encode_to_vec().into(), urgency);
+    async move {
+        let answer: Bytes = called.await?;
+        match v1::Response::decode(answer).map_err(DecodeError::NotProtobuf)?.kind {
+            Some(Told::Refusal(refusal)) => Err(AskError::Refused(refusal.reason)),
+            Some(told) => Ok(told),
+            None => Err(DecodeError::Absent { field: "response.kind" }.into()),
+        }
+    }
+}
+
+/// Why a replica on another node did not answer what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    /// The request did not get there, or its answer not back.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// It does not have the group, or cannot answer now.
+    #[error("it refuses: {0}")]
+    Refused(String),
+    /// Its answer is none.
+    #[error("its answer cannot be read")]
+    Unreadable(#[from] DecodeError),
+    /// It took too long.
+    #[error("no answer in {0:?}")]
+    Late(Duration),
+}
+
+pub(crate) async fn in_time<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, RPCError<Types>>>,
+) -> Result<T, RPCError<Types>> {
+    match tokio::time::timeout(patience, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(rpc_error(AskError::Late(patience))),
+    }
+}
+
+/// All of these are worth another try, and none at once: openraft waits a little before it.
+fn rpc_error(error: AskError) -> RPCError<Types> {
+    RPCError::Unreachable(Unreachable::new(&error))
+}
+
+pub(crate) fn unreadable(error: &DecodeError) -> RPCError<Types> {
+    RPCError::Unreachable(Unreachable::new(error))
+}
+
+pub(crate) fn unexpected(told: &Told) -> RPCError<Types> {
+    let kind = match told {
+        Told::Append(_) => "append",
+        Told::Vote(_) => "vote",
+        Told::Snapshot(_) => "snapshot",
+        Told::Transfer(_) => "transfer",
+        Told::Forward(_) => "forward",
+        Told::ReadIndex(_) => "read_index",
+        Told::Refusal(_) => "refusal",
+    };
+    let field = DecodeError::Unexpected { field: "response.kind", kind };
+    RPCError::Unreachable(Unreachable::new(&field))
+}

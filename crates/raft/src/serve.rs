@@ -1,0 +1,214 @@
+//! What other nodes ask the replicas of this one.
+//!
+//! A request names its group by its lane. Requests of one stream of appends go into openraft in the order in which they
+//! came, and it ends the stream at the first that does not fit; later ones of that stream are refused. Everything else
+//! stands alone and is answered when it is done. How many requests are open is bounded by the peer's stream.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
+use prost::Message as _;
+use quorate_peer::{Handler, Lane, Reply};
+use quorate_proto::raft::v1;
+use quorate_proto::raft::v1::request::Kind as Ask;
+use quorate_proto::raft::v1::response::Kind as Told;
+use quorate_types::NodeId;
+use quorate_wal::{GroupId, Wal};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::Raft;
+use crate::codec::{DecodeError, Wire};
+use crate::group::Group;
+use crate::network::{APPENDS_MAX, PROTOCOL};
+use crate::transfer::Receiving;
+use crate::types::Types;
+
+/// The replicas of a node, as other nodes reach them.
+pub(crate) struct Replicas {
+    groups: RwLock<HashMap<GroupId, Arc<Replica>>>,
+    /// Where consensus runs.
+    runtime: Handle,
+    wal: Wal,
+}
+
+/// One replica, and what is under way to it.
+pub(crate) struct Replica {
+    pub(crate) group: Group,
+    /// The latest stream of appends of each node.
+    appends: Mutex<HashMap<NodeId, Appends>>,
+    receiving: Receiving,
+}
+
+/// A stream of appends.
+struct Appends {
+    number: u64,
+    requests: mpsc::Sender<(AppendEntriesRequest<Types>, Reply)>,
+}
+
+/// What a request is answered with.
+type Answer = Result<Told, String>;
+
+// === impl Replicas ===
+
+impl Replicas {
+    pub(crate) fn new(runtime: Handle, wal: Wal) -> Self {
+        Self { groups: RwLock::default(), runtime, wal }
+    }
+
+    pub(crate) fn add(&self, group: Group) {
+        let replica = Replica { appends: Mutex::default(), receiving: Receiving::default(), group };
+        let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
+        groups.insert(replica.group.id(), Arc::new(replica));
+    }
+
+    pub(crate) fn remove(&self, group: GroupId) -> Option<Arc<Replica>> {
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&group)
+    }
+
+    pub(crate) fn clear(&self) {
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    pub(crate) fn get(&self, group: GroupId) -> Option<Arc<Replica>> {
+        self.groups.read().unwrap_or_else(PoisonError::into_inner).get(&group).map(Arc::clone)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Group> {
+        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+        groups.values().map(|replica| replica.group.clone()).collect()
+    }
+
+    fn take(&self, from: NodeId, lane: Lane, payload: Bytes, reply: Reply) {
+        let group = GroupId(lane.number);
+        let Some(replica) = self.get(group) else {
+            return answer(reply, Err(format!("there is no replica of group {group} on this node")));
+        };
+        let ask = match read(payload) {
+            Ok(ask) => ask,
+            Err(error) => return answer(reply, Err(error.to_string())),
+        };
+        // Told before consensus hears of it, which stops a group whose log does not take an entry.
+        if has_entries(&ask)
+            && let Err(error) = self.wal.admits(group)
+        {
+            return answer(reply, Err(error.to_string()));
+        }
+        match ask {
+            Ask::Append(append) if append.stream != 0 => match stream_of(append) {
+                Ok((stream, request)) => replica.append(&self.runtime, from, stream, request, reply),
+                Err(error) => answer(reply, Err(error.to_string())),
+            },
+            ask => {
+                self.runtime.spawn(async move { answer(reply, replica.answer(ask).await) });
+            }
+        }
+    }
+}
+
+impl Handler for Replicas {
+    fn request(&self, from: NodeId, lane: Lane, payload: Bytes, reply: Reply) {
+        if lane.protocol == PROTOCOL {
+            self.take(from, lane, payload, reply);
+        } else {
+            answer(reply, Err(format!("this version does not speak protocol {}", lane.protocol.0)));
+        }
+    }
+}
+
+// === impl Replica ===
+
+impl Replica {
+    /// Puts a request into its stream of appends; one with another number than the node's latest stream begins a new one.
+    fn append(&self, runtime: &Handle, from: NodeId, number: u64, request: AppendEntriesRequest<Types>, reply: Reply) {
+        let mut streams = self.lock();
+        let begins = streams.get(&from).is_none_or(|stream| stream.number != number);
+        if begins {
+            let (requests, received) = mpsc::channel(2 * APPENDS_MAX);
+            runtime.spawn(follow(self.group.raft().clone(), received));
+            streams.insert(from, Appends { number, requests });
+        }
+        let stream = streams.get(&from).expect("it was there, or began");
+        if let Err(error) = stream.requests.try_send((request, reply)) {
+            let (reason, (_, reply)) = match error {
+                mpsc::error::TrySendError::Full(refused) => ("too many appends are under way", refused),
+                mpsc::error::TrySendError::Closed(refused) => ("the stream of appends has ended", refused),
+            };
+            answer(reply, Err(reason.to_owned()));
+        }
+    }
+
+    async fn answer(&self, ask: Ask) -> Answer {
+        let raft = self.group.raft();
+        match ask {
+            Ask::Append(append) => {
+                let request = AppendEntriesRequest::from_message(append).map_err(text)?;
+                raft.append_entries(request).await.map(|told| Told::Append(told.to_message())).map_err(text)
+            }
+            Ask::Vote(vote) => {
+                let request = VoteRequest::from_message(vote).map_err(text)?;
+                raft.vote(request).await.map(|told| Told::Vote(told.to_message())).map_err(text)
+            }
+            Ask::PreVote(vote) => {
+                let request = VoteRequest::from_message(vote).map_err(text)?;
+                raft.pre_vote(request).await.map(|told| Told::Vote(told.to_message())).map_err(text)
+            }
+            Ask::Transfer(transfer) => {
+                let request = TransferLeaderRequest::from_message(transfer).map_err(text)?;
+                raft.handle_transfer_leader(request).await.map(|told| Told::Transfer(told.to_message())).map_err(text)
+            }
+            Ask::Snapshot(chunk) => self.receiving.take(raft, self.group.store(), chunk).await.map(Told::Snapshot),
+            Ask::Forward(forward) => Ok(Told::Forward(self.group.take_forwarded(forward).await)),
+            Ask::ReadIndex(v1::ReadIndex {}) => Ok(Told::ReadIndex(self.group.tell_read_index().await)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Appends>> {
+        self.appends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Follows one stream of appends to its end: the first request that does not fit, or the next stream.
+async fn follow(raft: Raft, requests: mpsc::Receiver<(AppendEntriesRequest<Types>, Reply)>) {
+    let (replies, mut open) = mpsc::channel(2 * APPENDS_MAX);
+    let input = stream::unfold((requests, replies), |(mut requests, replies)| async move {
+        let (request, reply) = requests.recv().await?;
+        // Whoever answers is gone only when the stream has ended.
+        replies.send(reply).await.ok()?;
+        Some((request, (requests, replies)))
+    });
+    let mut results = std::pin::pin!(raft.stream_append(input));
+    while let Some(result) = results.next().await {
+        let Some(reply) = open.recv().await else { return };
+        match result {
+            Ok(result) => answer(reply, Ok(Told::Append(result.to_message()))),
+            Err(fatal) => answer(reply, Err(text(fatal))),
+        }
+    }
+}
+
+fn read(payload: Bytes) -> Result<Ask, DecodeError> {
+    let request = v1::Request::decode(payload).map_err(DecodeError::NotProtobuf)?;
+    request.kind.ok_or(DecodeError::Absent { field: "request.kind" })
+}
+
+fn has_entries(ask: &Ask) -> bool {
+    matches!(ask, Ask::Append(append) if !append.entries.is_empty())
+}
+
+fn answer(reply: Reply, answer: Answer) {
+    let kind = answer.unwrap_or_else(|reason| Told::Refusal(v1::Refusal { reason }));
+    reply.answer(v1::Response { kind: Some(kind) }.encode_to_vec().into());
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// The number of the stream that a request belongs to, and the request.
+fn stream_of(append: v1::AppendEntries) -> Result<(u64, AppendEntriesRequest<Types>), DecodeError> {
+    Ok((append.stream, AppendEntriesRequest::from_message(append)?))
+}

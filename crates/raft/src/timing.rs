@@ -1,0 +1,90 @@
+//! How long consensus waits: the settings of openraft, with the reasons.
+//!
+//! A new leader is there after at most the lease, the longest election timeout and an election; so all of them are short. A
+//! node that is busy for longer than that loses its leadership, so consensus has a runtime and a log of its own.
+
+use std::time::Duration;
+
+use openraft::{Config, ConfigError, SnapshotPolicy};
+
+/// How long consensus waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How often a leader that has nothing else to say tells that it leads.
+    pub heartbeat: Duration,
+    /// The shortest time without a leader after which a follower stands for election.
+    pub election_min: Duration,
+    /// The longest; also how long a vote is not given to another while a leader is heard.
+    pub election_max: Duration,
+}
+
+/// The default: measured with 16 to 256 groups to give a new leader in 0.7 s, and few elections on a loaded machine
+/// (`docs/src/numbers.md`).
+pub const TIMING: Timing = Timing {
+    heartbeat: Duration::from_millis(60),
+    election_min: Duration::from_millis(250),
+    election_max: Duration::from_millis(400),
+};
+
+/// Entries of one message. It is bounded by its bytes first ([`crate::log`]).
+const ENTRIES_MAX: u64 = 1024;
+
+/// How long a snapshot may take to be sent and installed, in milliseconds: 4 GiB at 10 MB/s.
+const SNAPSHOT_MILLIS_MAX: u64 = 450_000;
+
+/// Entries that a replica may be behind before it gets a snapshot instead: more than stay, so that only purging decides.
+const LAG_MAX: u64 = 100_000;
+
+// === impl Timing ===
+
+impl Timing {
+    /// Makes openraft's settings.
+    ///
+    /// # Errors
+    /// The times do not fit together.
+    pub(crate) fn config(&self, cluster: String, entries_kept: u64) -> Result<Config, ConfigError> {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let lease = millis(self.election_max);
+        let config = Config {
+            cluster_name: cluster,
+            heartbeat_interval: millis(self.heartbeat),
+            // An append is as good as a heartbeat.
+            heartbeat_min_interval: Some(millis(self.heartbeat)),
+            election_timeout_min: millis(self.election_min),
+            election_timeout_max: millis(self.election_max),
+            // A snapshot's pieces have times of their own (`transfer`).
+            install_snapshot_timeout: SNAPSHOT_MILLIS_MAX,
+            max_payload_entries: ENTRIES_MAX,
+            replication_lag_threshold: LAG_MAX,
+            // By size and age instead, see `snapshots`.
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: entries_kept,
+            // A leader without a quorum goes silent for as long as the others need to elect another.
+            quorum_loss_probe_interval: Some(2 * lease + millis(self.heartbeat)),
+            enable_pre_vote: Some(true),
+            // Who was the leader before a restart asks for votes as everybody.
+            enable_leader_restore: Some(false),
+            allow_log_reversion: Some(false),
+            backoff: "20ms 40ms 80ms ...500ms".to_owned(),
+            ..Config::default()
+        };
+        config.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_times_fit_together() {
+        assert!(TIMING.config("test".to_owned(), 1).is_ok());
+    }
+
+    #[test]
+    fn elections_that_are_shorter_than_heartbeats_are_refused() {
+        let timing = Timing { election_min: Duration::from_millis(60), ..TIMING };
+
+        assert!(timing.config("test".to_owned(), 1).is_err());
+    }
+}
