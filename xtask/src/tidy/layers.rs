@@ -73,6 +73,8 @@ const WITHIN: &[(&str, &str)] = &[
     ("quorate-llm", "quorate-jsonrpc"),
     ("quorate-openapi", "quorate-jsonrpc"),
     ("quorate-session", "quorate-jsonrpc"),
+    // The machine that says what is where asks the solver where it shall be.
+    ("quorate-catalog", "quorate-placement"),
     // Sockets with TLS.
     ("quorate-http", "quorate-tls"),
     ("quorate-peer", "quorate-tls"),
