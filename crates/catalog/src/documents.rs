@@ -118,7 +118,7 @@ impl Documents {
         }
     }
 
-    /// Puts documents and changes of a snapshot together; what does not fit is told.
+    /// Puts documents and changes of a snapshot together, for `check` to say whether they fit.
     pub(crate) fn restore(
         mut contents: Contents,
         current: Set,
@@ -140,9 +140,7 @@ impl Documents {
             return Err("a content that nothing holds");
         }
         let current = Arc::new(current);
-        let restored = Self { current, bytes, contents, history: Arc::new(history), history_bytes, revision };
-        restored.check()?;
-        Ok(restored)
+        Ok(Self { current, bytes, contents, history: Arc::new(history), history_bytes, revision })
     }
 
     /// Whether history leads to the documents of now.

@@ -155,7 +155,8 @@ fn read_frame(from: &mut dyn Read) -> io::Result<Frame> {
         Ok(size) if size <= RECORD_BYTES_MAX => size,
         Ok(_) | Err(_) => return invalid("a record that is longer than any"),
     };
-    let mut body = Vec::new();
+    // The limit of records is small enough to believe one length at a time.
+    let mut body = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
     from.take(size).read_to_end(&mut body)?;
     if (body.len() as u64) < size {
         return Err(io::ErrorKind::UnexpectedEof.into());
