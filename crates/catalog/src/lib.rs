@@ -59,7 +59,7 @@ pub use limits::{
 pub use list::{Page, Query};
 pub use moves::Move;
 pub use node::{Addresses, Certificate, Levels, Life, Node, NodeState};
-pub use plan::{StageId, commands};
+pub use plan::{StageId, commands, outcome};
 pub use refusal::Refusal;
 pub use revision::{Change, Revision};
 pub use shard::Shard;

@@ -1,4 +1,4 @@
-//! How a change becomes commands: one where it fits, else a stage of them.
+//! How a change becomes commands, one where it fits, else a stage of them, and what they came to.
 //!
 //! For whoever proposes. The machine takes any order of commands; this one is what makes a large change whole.
 
@@ -10,7 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::check::Hex;
 use crate::limits::{COMMAND_BYTES_MAX, STAGE_PART_BYTES_MAX};
-use crate::proto::{self, command};
+use crate::proto::{self, Reason, command, outcome};
+use crate::refusal::Refusal;
 
 /// The random id of a stage.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +40,22 @@ pub fn commands(level: u32, apply: proto::Apply, id: StageId) -> Vec<proto::Comm
     commands
 }
 
+/// Reads what a command came to.
+///
+/// # Errors
+/// The command was refused, or these bytes are no outcome that this version knows ([`Reason::Malformed`]).
+pub fn outcome(bytes: &[u8]) -> Result<outcome::Kind, Refusal> {
+    let outcome = proto::Outcome::decode(bytes).ok().and_then(|outcome| outcome.kind);
+    match outcome {
+        Some(outcome::Kind::Refusal(refusal)) => Err(refusal.into()),
+        Some(kind) => Ok(kind),
+        None => {
+            let value = format_args!("{} bytes", bytes.len());
+            Err(Refusal::new(Reason::Malformed, "outcome", value, "an outcome that is known here"))
+        }
+    }
+}
+
 // === impl StageId ===
 
 impl fmt::Display for StageId {
@@ -50,5 +67,25 @@ impl fmt::Display for StageId {
 impl fmt::Debug for StageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StageId({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_is_done_refused_or_not_known() {
+        let encoded = |kind| proto::Outcome { kind: Some(kind) }.encode_to_vec();
+        let done = outcome::Kind::Done(proto::Done {});
+        assert_eq!(outcome(&encoded(done.clone())), Ok(done));
+
+        let refusal = Refusal::invalid("to", 0, "1 or more");
+        let refused = encoded(outcome::Kind::Refusal(refusal.clone().into_proto()));
+        assert_eq!(outcome(&refused), Err(refusal));
+
+        for bytes in [&b""[..], b"\xff", b"\x7a\x00"] {
+            assert_eq!(outcome(bytes).map_err(|refusal| refusal.reason()), Err(Reason::Malformed));
+        }
     }
 }
