@@ -84,6 +84,8 @@ const WITHIN: &[(&str, &str)] = &[
     // The log and the wire under consensus.
     ("quorate-raft", "quorate-peer"),
     ("quorate-raft", "quorate-wal"),
+    // Its tests make nodes with certificates.
+    ("quorate-raft", "quorate-tls"),
     // Certificates are read as strictly as those of workloads, and the identity lies on a disk that tests can tear.
     ("quorate-membership", "quorate-tls"),
     ("quorate-membership", "quorate-wal"),

@@ -18,8 +18,13 @@ const INHERITED: &[&str] = &["version", "edition", "rust-version", "license", "p
 const DEPENDENCIES: &[&str] = &["dependencies", "dev-dependencies", "build-dependencies"];
 
 /// Packages outside `crates/`, by their folder.
-const ELSEWHERE: &[(&str, &str)] =
-    &[("xtask", "xtask"), ("tests", "quorate-tests"), ("cluster", "quorate-cluster"), ("chaos", "quorate-chaos")];
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("xtask", "xtask"),
+    ("tests", "quorate-tests"),
+    ("cluster", "quorate-cluster"),
+    ("chaos", "quorate-chaos"),
+    ("proto", "quorate-proto"),
+];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
