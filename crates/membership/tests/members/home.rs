@@ -153,9 +153,9 @@ fn a_start_that_is_not_durable_gives_nothing() {
     assert!(matches!(home.start(), Err(StartError::Disk(_))));
     assert_eq!(home.identity().incarnation, Incarnation(0));
 
-    disk.set_faults(Faults { is_full: true, ..Faults::default() });
+    disk.set_faults(Faults { full_after: Some(0), full_for_writes: true, ..Faults::default() });
     let full = SimDisk::default();
-    full.set_faults(Faults { is_full: true, ..Faults::default() });
+    full.set_faults(Faults { full_after: Some(0), full_for_writes: true, ..Faults::default() });
     let refused = begin(vacant(&full)).unwrap_err().to_string();
     assert!(refused.starts_with("cannot make `node.new`"), "{refused}");
 }
