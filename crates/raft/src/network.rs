@@ -2,7 +2,7 @@
 //!
 //! Appends are pipelined: each is under way as soon as it is made, and the answers come in order. The requests of one such
 //! stream have its number, so that the follower ends them together when one of them does not fit ([`crate::serve`]).
-//! Heartbeats stand alone: they wait for nothing. Snapshots go as chunks of low urgency, from where the receiver stands.
+//! Heartbeats stand alone: no append is before them. Snapshots go as chunks of low urgency, from where the receiver stands.
 //!
 //! Knows nothing of connections: what is not connected is unreachable, and openraft tries again.
 

@@ -18,8 +18,8 @@ pub struct Timing {
     pub election_max: Duration,
 }
 
-/// The default: measured with 16 to 256 groups to give a new leader in 0.7 s, and few elections on a loaded machine
-/// (`docs/src/numbers.md`).
+/// The default. An election takes at most the lease, the longest timeout and a heartbeat's age, 0.8 s, and some milliseconds
+/// for the votes. A heartbeat is given up after its interval, so that these are for links of up to 20 ms there and back.
 pub const TIMING: Timing = Timing {
     heartbeat: Duration::from_millis(60),
     election_min: Duration::from_millis(250),
@@ -29,7 +29,8 @@ pub const TIMING: Timing = Timing {
 /// Entries of one message. It is bounded by its bytes first ([`crate::log`]).
 const ENTRIES_MAX: u64 = 1024;
 
-/// How long a snapshot may take to be sent and installed, in milliseconds: 4 GiB at 10 MB/s.
+/// What openraft hands to the network as the time of a snapshot, in milliseconds: 4 GiB at 10 MB/s. The network has times of
+/// its own for each piece ([`crate::transfer`]) and does not look at it.
 const SNAPSHOT_MILLIS_MAX: u64 = 450_000;
 
 /// Entries that a replica may be behind before it gets a snapshot instead: more than stay, so that only purging decides.
