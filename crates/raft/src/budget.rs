@@ -7,11 +7,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
+use crate::types::Types;
+
 /// The shortest time after which a refused proposer should come again: about what a few commits take.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(20);
 
 /// The longest.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
+
+/// Answers a proposer, and holds its share as long as consensus has the command, whoever still waits for it.
+#[derive(Debug)]
+pub struct Responder<T> {
+    answer: oneshot::Sender<T>,
+    _share: Share,
+}
 
 /// Bytes that may be under way.
 #[derive(Clone, Debug)]
@@ -80,6 +91,22 @@ impl Budget {
     fn retry_after(&self) -> Duration {
         let latest = Duration::from_micros(self.shared.commit_micros.load(Ordering::Relaxed));
         latest.saturating_mul(2).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
+    }
+}
+
+// === impl Responder ===
+
+impl<T> Responder<T> {
+    pub(crate) fn new(share: Share) -> (Self, oneshot::Receiver<T>) {
+        let (answer, answered) = oneshot::channel();
+        (Self { answer, _share: share }, answered)
+    }
+}
+
+impl<T: Send + 'static> openraft::raft::responder::Responder<Types, T> for Responder<T> {
+    fn on_complete(self, result: T) {
+        // A proposer that has gone does not mind.
+        let _ = self.answer.send(result);
     }
 }
 

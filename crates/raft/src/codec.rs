@@ -108,6 +108,10 @@ impl Wire for LogId {
     }
 
     fn from_message(message: v1::LogId) -> Result<Self, DecodeError> {
+        if message.index == u64::MAX {
+            let (field, allowed) = ("log_id.index", "less than that: there is an index behind it");
+            return Err(DecodeError::Invalid { field, value: message.index, allowed });
+        }
         Ok(Self::new(Epoch::new(message.term), message.index))
     }
 }
@@ -322,11 +326,12 @@ impl Wire for VoteRequest<Types> {
     }
 
     fn from_message(message: v1::VoteRequest) -> Result<Self, DecodeError> {
-        Ok(Self {
-            vote: required("vote_request.vote", message.vote)?,
-            last_log_id: optional(message.last)?,
-            leadership_transfer: message.leader_transfer,
-        })
+        let vote: Vote = required("vote_request.vote", message.vote)?;
+        if vote.committed {
+            let (field, allowed) = ("vote_request.vote.committed", "false: who asks for votes has none");
+            return Err(DecodeError::Invalid { field, value: 1, allowed });
+        }
+        Ok(Self { vote, last_log_id: optional(message.last)?, leadership_transfer: message.leader_transfer })
     }
 }
 

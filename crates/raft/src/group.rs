@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use openraft::ChangeMembers;
+use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
-use quorate_peer::{CallError, Peers, Urgency};
+use quorate_peer::{CallError, Link, Peers, Urgency};
 use quorate_proto::raft::v1;
 use quorate_proto::raft::v1::request::Kind as Ask;
 use quorate_proto::raft::v1::response::Kind as Told;
@@ -20,13 +21,13 @@ use quorate_wal::{GroupId, SubmitError, Wal};
 use tokio::sync::watch;
 
 use crate::Raft;
-use crate::budget::Budget;
+use crate::budget::{Budget, Responder, Share};
 use crate::error::{ChangeError, ProposeError, ReadIndexError};
 use crate::network::{AskError, ask_peer};
 use crate::role::Role;
 use crate::snapshot::Store;
 use crate::state::Stopped;
-use crate::types::{Command, Epoch, LogId, TooLarge, Types};
+use crate::types::{COMMAND_BYTES_MAX, Command, ENTRY_BYTES_MAX, Epoch, LogId, TooLarge, Types};
 
 /// How long a proposal is waited for: longer than an election by far. What is not committed then is unknown.
 const PROPOSAL_PATIENCE: Duration = Duration::from_secs(10);
@@ -39,6 +40,9 @@ const QUEUE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long a read waits for the leader, its quorum, and what is committed to arrive here.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Entries that a replica may lack to vote: less than a busy group commits in a second.
+const CAUGHT_UP_ENTRIES: u64 = 1000;
 
 /// How long a snapshot may take: 64 MiB on a disk that is slow and busy.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
@@ -58,6 +62,20 @@ pub struct Proposed {
     pub epoch: u64,
     /// What the group's machine answered.
     pub answer: Bytes,
+}
+
+/// Who is in a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// Who votes; while a change goes on, who votes before or after it.
+    pub voters: BTreeSet<NodeId>,
+    /// Who follows without a vote.
+    pub learners: BTreeSet<NodeId>,
+    /// Whether a change goes on.
+    pub is_changing: bool,
+    /// The voters that a change was to end with that stands between its two halves: whoever began it is gone. It is ended by
+    /// [`Group::set_voters`] with these.
+    pub unfinished: Option<BTreeSet<NodeId>>,
 }
 
 /// What a proposer asks for.
@@ -123,20 +141,19 @@ impl Group {
     /// [`ProposeError`] says whether it may be committed all the same.
     pub async fn propose(&self, proposal: Proposal) -> Result<Proposed, ProposeError> {
         let Proposal { level, body, epoch } = proposal;
-        let bytes = body.len();
+        let bytes = body.len() + ENTRY_BYTES_MAX - COMMAND_BYTES_MAX;
         let command = Command { level, time: now(), body };
         command.check()?;
         self.shared.wal.admits(self.shared.id).map_err(not_admitted)?;
         let share = self.shared.budget.take(bytes).map_err(|retry_after| ProposeError::Overloaded { retry_after })?;
         let began = Instant::now();
-        let proposed = match tokio::time::timeout(PROPOSAL_PATIENCE, self.write(command, epoch)).await {
+        let proposed = match tokio::time::timeout(PROPOSAL_PATIENCE, self.write(command, epoch, share)).await {
             Ok(proposed) => proposed,
             Err(_) => Err(ProposeError::Unknown),
         };
         if proposed.is_ok() {
             self.shared.budget.committed_in(began.elapsed());
         }
-        drop(share);
         proposed
     }
 
@@ -151,13 +168,13 @@ impl Group {
         };
         let Proposal { level, body, epoch } = proposal;
         TooLarge::check(body.len())?;
-        let forward = v1::Forward { level, body, epoch: epoch.unwrap_or(0) };
+        let forward = v1::Forward { level, body, epoch };
         // A little longer than the leader waits, so that its answer is heard.
         let patience = PROPOSAL_PATIENCE + Duration::from_secs(1);
         match tokio::time::timeout(patience, self.ask(leader, Ask::Forward(forward))).await {
             Ok(Ok(Told::Forward(response))) => proposed(response),
             // Such a call did not leave this node.
-            Ok(Err(AskError::Call(CallError::QueueFull { .. }))) => {
+            Ok(Err(AskError::Call(CallError::QueueFull { .. } | CallError::TooManyCalls { .. }))) => {
                 Err(ProposeError::Overloaded { retry_after: QUEUE_PATIENCE })
             }
             Ok(Err(AskError::Call(CallError::NotConnected | CallError::Unknown { .. }) | AskError::Refused(_))) => {
@@ -186,6 +203,36 @@ impl Group {
         Ok(index)
     }
 
+    /// Returns who votes and who learns in the group, as this replica knows it.
+    #[must_use]
+    pub fn members(&self) -> Members {
+        let metrics = self.shared.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        Members {
+            voters: membership.voter_ids().collect(),
+            learners: membership.learner_ids().collect(),
+            is_changing: metrics.membership_config.log_id() != metrics.committed_membership_config.log_id(),
+            unfinished: match membership.get_joint_config().as_slice() {
+                [_, .., last] => Some(last.clone()),
+                [] | [_] => None,
+            },
+        }
+    }
+
+    /// Tells whether a node has what the others have, but for the latest entries: it can vote without holding them up.
+    /// Only the leader knows; elsewhere nobody has.
+    #[must_use]
+    pub fn has_caught_up(&self, node: NodeId) -> bool {
+        let metrics = self.shared.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let Some(matched) = metrics.replication.as_ref().and_then(|progress| progress.get(&node).copied()) else {
+            return false;
+        };
+        let next = |log_id: Option<LogId>| log_id.map_or(0, |log_id| log_id.index + 1);
+        next(matched) + CAUGHT_UP_ENTRIES >= metrics.last_log_index.map_or(0, |last| last + 1)
+    }
+
     /// Begins the group with these voters; the same on each of them, and only once in its life.
     ///
     /// # Errors
@@ -207,12 +254,21 @@ impl Group {
     }
 
     /// Makes these the voters; each must be a learner that has caught up, or a voter. Those that were voters and are no
-    /// more leave the group.
+    /// more become learners. A leader that is not among them hands over first, and whoever leads then is asked again.
     ///
     /// # Errors
-    /// [`ChangeError`].
+    /// [`ChangeError`]; [`ChangeError::NotLeader`] when it handed over.
     pub async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ChangeError> {
-        self.change(ChangeMembers::ReplaceAllVoters(voters), false).await
+        if !voters.contains(&self.shared.node) {
+            let mut heirs = self.members().voters.intersection(&voters).copied().collect::<Vec<_>>().into_iter();
+            let Some(heir) = heirs.find(|heir| self.can_follow(*heir)) else {
+                let reason = "this node leads and is not among them, and none of them can lead now".to_owned();
+                return Err(ChangeError::Refused { reason });
+            };
+            self.transfer_to(heir).await?;
+            return Err(ChangeError::NotLeader { leader: Some(heir) });
+        }
+        self.change(ChangeMembers::ReplaceAllVoters(voters), true).await
     }
 
     /// Takes a learner out of the group.
@@ -230,6 +286,13 @@ impl Group {
     pub async fn transfer_to(&self, node: NodeId) -> Result<(), ChangeError> {
         if !self.shared.role.borrow().leads() {
             return Err(ChangeError::NotLeader { leader: self.leader() });
+        }
+        // openraft takes it for granted, and a leader that has begun to hand over never leads again in its term.
+        if node == self.shared.node || !self.members().voters.contains(&node) {
+            return Err(ChangeError::Refused { reason: format!("node {node} is no other voter of the group") });
+        }
+        if !self.can_follow(node) {
+            return Err(ChangeError::Refused { reason: format!("node {node} is not there, or is behind") });
         }
         let asked = self.shared.raft.trigger().transfer_leader(node).await;
         asked.map_err(|fatal| ChangeError::Stopped { reason: fatal.to_string() })
@@ -264,7 +327,6 @@ impl Group {
     pub(crate) async fn take_forwarded(&self, forward: v1::Forward) -> v1::ForwardResponse {
         use v1::forward_response::Outcome;
         let v1::Forward { level, body, epoch } = forward;
-        let epoch = (epoch != 0).then_some(epoch);
         let outcome = match self.propose(Proposal { level: level.max(1), body, epoch }).await {
             Ok(Proposed { index, epoch, answer }) => {
                 let at = Some(v1::LogId { term: epoch, index });
@@ -312,8 +374,8 @@ impl Group {
         ask_peer(&self.shared.peers, self.shared.id, node, ask, Urgency::Consensus)
     }
 
-    async fn write(&self, command: Command, epoch: Option<u64>) -> Result<Proposed, ProposeError> {
-        let (responder, answered) = openraft::impls::OneshotResponder::new_pair();
+    async fn write(&self, command: Command, epoch: Option<u64>, share: Share) -> Result<Proposed, ProposeError> {
+        let (responder, answered) = Responder::new(share);
         let mut request = self.shared.raft.write(command).responder(responder);
         if let Some(epoch) = epoch {
             request = request.with_leader(Epoch::new(epoch));
@@ -359,7 +421,17 @@ impl Group {
         }
     }
 
+    /// Whether a node could lead next: it is there, and not far behind.
+    fn can_follow(&self, node: NodeId) -> bool {
+        let is_there = |link: watch::Receiver<Link>| matches!(*link.borrow(), Link::Connected { .. });
+        self.shared.peers.link(node).is_some_and(is_there) && self.has_caught_up(node)
+    }
+
     async fn change(&self, change: ChangeMembers<NodeId, ()>, keep: bool) -> Result<(), ChangeError> {
+        // openraft takes for granted that a leader that changes its group has a vote in it.
+        if !self.members().voters.contains(&self.shared.node) {
+            return Err(ChangeError::NotLeader { leader: None });
+        }
         let changed = self.shared.raft.change_membership(change, keep);
         match tokio::time::timeout(PROPOSAL_PATIENCE, changed).await {
             Ok(Ok(_)) => Ok(()),

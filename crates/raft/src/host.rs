@@ -15,7 +15,7 @@ use quorate_peer::{Address, Link, Peers};
 use quorate_types::NodeId;
 use quorate_wal::{Disk, Folder, GroupId, Op, Wal};
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinError;
 
 use crate::budget::Budget;
@@ -68,6 +68,8 @@ pub struct Host {
     places: Arc<Semaphore>,
     /// The peers whose links are watched.
     watched: Mutex<BTreeSet<NodeId>>,
+    /// The snapshots of groups that were opened: a group that is opened again has the same, whoever still holds it.
+    stores: Mutex<HashMap<GroupId, Arc<Store>>>,
     /// None once it has ended.
     runtime: Option<Runtime>,
 }
@@ -150,6 +152,7 @@ impl Host {
             streams: Arc::new(streams),
             places: snapshots::places(),
             watched: Mutex::default(),
+            stores: Mutex::default(),
             runtime: Some(runtime),
         })
     }
@@ -202,21 +205,42 @@ impl Host {
         Ok(opened)
     }
 
-    /// Closes a group. `forget` lets go of all that this node has of it: it was moved away.
+    /// Closes a group: its replica answers nobody any more, and goes on where it stood when it is opened again.
     ///
     /// # Errors
-    /// [`OpenError::Replica`] when it could not be forgotten.
-    pub async fn close(&self, group: GroupId, forget: bool) -> Result<(), OpenError> {
+    /// [`OpenError::Replica`] when it did not end as it should.
+    pub async fn close(&self, group: GroupId) -> Result<(), OpenError> {
         let Some(replica) = self.replicas.remove(group) else { return Ok(()) };
-        let failed = |reason: String| OpenError::Replica { group, reason };
-        replica.group.raft().shutdown().await.map_err(|panic| failed(panic.to_string()))?;
-        if forget {
-            self.config.wal.submit(group, vec![Op::Forget], None).map_err(|error| failed(chain(&error)))?;
-            let folder = self.folder(group);
-            let removed = tokio::fs::remove_dir_all(&folder).await;
-            removed.map_err(|source| OpenError::Folder { folder, source })?;
+        let ended = replica.group.raft().shutdown().await;
+        ended.map_err(|panic| OpenError::Replica { group, reason: panic.to_string() })
+    }
+
+    /// Lets go of all that this node has of a group that is closed: it was moved away. Never of one whose leader may still
+    /// count on what was said here.
+    ///
+    /// # Errors
+    /// [`OpenError`] when it is open, or the disk does not let go of it.
+    pub async fn forget(&self, group: GroupId) -> Result<(), OpenError> {
+        if self.replicas.get(group).is_some() {
+            return Err(OpenError::Twice(group));
         }
-        Ok(())
+        let failed = |reason: String| OpenError::Replica { group, reason };
+        // What is still being written for it ends in an error.
+        if let Some(store) = self.stores.lock().unwrap_or_else(PoisonError::into_inner).remove(&group) {
+            store.close();
+        }
+        // The log first, durably: a log without its snapshot could not be opened.
+        let (done, is_durable) = oneshot::channel();
+        let done = Box::new(|result: Result<(), quorate_wal::Failed>| drop(done.send(result)));
+        let submitted = self.config.wal.submit(group, vec![Op::Forget], Some(done));
+        submitted.map_err(|error| failed(chain(&error)))?;
+        let is_durable = is_durable.await.map_err(|_| failed("the log has ended".to_owned()))?;
+        is_durable.map_err(|error| failed(error.to_string()))?;
+        let folder = self.folder(group);
+        match tokio::fs::remove_dir_all(&folder).await {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(OpenError::Folder { folder, source }),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Returns a group that is open.
@@ -229,6 +253,12 @@ impl Host {
     #[must_use]
     pub fn groups(&self) -> Vec<Group> {
         self.replicas.all()
+    }
+
+    /// Returns the groups that this node's log has something of, and that are closed.
+    #[must_use]
+    pub fn closed(&self) -> Vec<GroupId> {
+        self.config.wal.groups().into_iter().filter(|group| self.replicas.get(*group).is_none()).collect()
     }
 
     /// Returns the peers, for what is no consensus.
@@ -273,6 +303,9 @@ impl Host {
     }
 
     async fn store(&self, group: GroupId) -> Result<Arc<Store>, OpenError> {
+        if let Some(store) = self.stores.lock().unwrap_or_else(PoisonError::into_inner).get(&group) {
+            return Ok(Arc::clone(store));
+        }
         let folder = self.folder(group);
         let opened = self.runtime().spawn_blocking(move || {
             let disk: Arc<dyn Disk> = match Folder::new(&folder) {
@@ -281,7 +314,10 @@ impl Host {
             };
             Ok(Arc::new(Store::open(disk)?))
         });
-        opened.await.map_err(|panic| OpenError::Replica { group, reason: panic.to_string() })?
+        let store: Arc<Store> =
+            opened.await.map_err(|panic| OpenError::Replica { group, reason: panic.to_string() })??;
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner).insert(group, Arc::clone(&store));
+        Ok(store)
     }
 
     fn folder(&self, group: GroupId) -> PathBuf {

@@ -9,10 +9,10 @@
 //! entry is the note of the purge. Truncations and purges are not waited for: whatever is durable after them is so only
 //! together with them.
 //!
-//! A full queue, or a disk that became full, is waited for and never reported: openraft stops a group at the first error
-//! of its log. Who proposes or sends appends is asked to wait before that (`Wal::admits`), and bounds what it has in
-//! flight, so that the wait is for a disk that is slower than its peers; one that does nothing at all is the business of
-//! the log's watchdog.
+//! openraft stops a group at the first error of its log, and does nothing else while an append waits: no vote, no
+//! heartbeat. So entries are admitted at the door (`Wal::admits`, asked by who proposes and who takes appends), and what
+//! consensus has accepted finds the room that votes find, also on a full disk. Only a queue that is twice full is waited
+//! for: a disk that does nothing at all, which is the business of the log's watchdog.
 
 use std::fmt::Debug;
 use std::io;
@@ -21,10 +21,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use quorate_wal::{Failed, GroupId, GroupState, Op, ReadError, Slot, SubmitError, Wal};
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 
 use crate::codec::Wire;
 use crate::types::{ENTRY_BYTES_MAX, Entry, LogId, Types, Vote};
@@ -106,9 +107,9 @@ impl Log {
                     done(result);
                 }
             });
-            match wal.submit(*group, ops.clone(), Some(callback)) {
+            match wal.submit_admitted(*group, ops.clone(), Some(callback)) {
                 Ok(()) => return Ok(()),
-                Err(error @ (SubmitError::QueueFull { .. } | SubmitError::DiskFull { .. })) => {
+                Err(error @ SubmitError::QueueFull { .. }) => {
                     tracing::debug!(group = group.0, %error, "the log waits");
                     tokio::time::sleep(RETRY).await;
                 }
@@ -172,7 +173,13 @@ impl RaftLogStorage<Types> for Log {
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let GroupState { first, next, .. } = self.reader.state();
         let from = last.map_or(first, |last| last.index + 1);
-        if from < next { self.submit(vec![Op::Truncate { from }], drop).await } else { Ok(()) }
+        if from >= next {
+            return Ok(());
+        }
+        // Durable before a snapshot that follows it: what was cut off would be behind the snapshot after a crash.
+        let (done, is_durable) = oneshot::channel();
+        self.submit(vec![Op::Truncate { from }], |result| drop(done.send(result))).await?;
+        is_durable.await.map_err(io::Error::other)?.map_err(io::Error::other)
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
@@ -212,6 +219,15 @@ impl Reader {
         Err(io::Error::other(format!("{}: entries {range:?} changed while they were read", self.group)))
     }
 
+    /// Reads as [`Self::read`]; what has to come from the disk is read on a thread that may block.
+    async fn read_apart(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        if range.is_empty() || self.wal.is_in_memory(self.group, range.start) {
+            return self.read(range, bytes_max);
+        }
+        let reader = self.clone();
+        spawn_blocking(move || reader.read(range, bytes_max)).await.map_err(io::Error::other)?
+    }
+
     /// Reads what there is of a range, in pieces.
     fn pieces(&self, range: Range<u64>) -> impl Iterator<Item = io::Result<Vec<Entry>>> + Send + use<> {
         let reader = self.clone();
@@ -235,8 +251,9 @@ impl RaftLogReader<Types> for Reader {
     where
         R: RangeBounds<u64> + Clone + Debug + Send,
     {
-        let pieces: io::Result<Vec<_>> = self.pieces(bounds(&range)).collect();
-        Ok(pieces?.concat())
+        let pieces = self.pieces(bounds(&range));
+        let read = spawn_blocking(move || pieces.collect::<io::Result<Vec<_>>>());
+        Ok(read.await.map_err(io::Error::other)??.concat())
     }
 
     /// Reads pieces as they are taken: what is to be applied may be much more than fits the memory.
@@ -244,11 +261,26 @@ impl RaftLogReader<Types> for Reader {
     where
         R: RangeBounds<u64> + Clone + Debug + Send,
     {
+        let reader = self.clone();
+        let pieces = stream::unfold(bounds(&range), move |mut range| {
+            let reader = reader.clone();
+            async move {
+                if range.is_empty() {
+                    return None;
+                }
+                let piece = reader.read_apart(range.clone(), READ_BYTES_MAX).await;
+                range.start = match piece.as_deref().map(<[Entry]>::last) {
+                    Ok(Some(last)) => last.log_id.index + 1,
+                    Ok(None) | Err(_) => range.end,
+                };
+                Some((piece, range))
+            }
+        });
         let entries = |piece: io::Result<Vec<Entry>>| match piece {
-            Ok(entries) => entries.into_iter().map(Ok).collect(),
-            Err(error) => vec![Err(error)],
+            Ok(entries) => stream::iter(entries.into_iter().map(Ok).collect::<Vec<_>>()),
+            Err(error) => stream::iter(vec![Err(error)]),
         };
-        stream::iter(self.pieces(bounds(&range)).flat_map(entries))
+        Box::pin(pieces.flat_map(entries))
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -256,7 +288,7 @@ impl RaftLogReader<Types> for Reader {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start..end, READ_BYTES_MAX)
+        self.read_apart(start..end, READ_BYTES_MAX).await
     }
 }
 

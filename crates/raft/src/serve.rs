@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
@@ -24,7 +25,7 @@ use crate::Raft;
 use crate::codec::{DecodeError, Wire};
 use crate::group::Group;
 use crate::network::{APPENDS_MAX, PROTOCOL};
-use crate::transfer::Receiving;
+use crate::transfer::{PIECE_PATIENCE, Receiving};
 use crate::types::Types;
 
 /// The replicas of a node, as other nodes reach them.
@@ -97,13 +98,23 @@ impl Replicas {
         {
             return answer(reply, Err(error.to_string()));
         }
+        if let Some(claimed) = speaker(&ask)
+            && claimed != from.0
+        {
+            return answer(reply, Err(format!("node {from} speaks for node {claimed}")));
+        }
         match ask {
             Ask::Append(append) if append.stream != 0 => match stream_of(append) {
                 Ok((stream, request)) => replica.append(&self.runtime, from, stream, request, reply),
                 Err(error) => answer(reply, Err(error.to_string())),
             },
             ask => {
-                self.runtime.spawn(async move { answer(reply, replica.answer(ask).await) });
+                self.runtime.spawn(async move {
+                    let patience = patience(&ask);
+                    let answered = tokio::time::timeout(patience, replica.answer(ask)).await;
+                    let late = |_| Err(format!("the group did not answer in {patience:?}"));
+                    answer(reply, answered.unwrap_or_else(late));
+                });
             }
         }
     }
@@ -125,7 +136,11 @@ impl Replica {
     /// Puts a request into its stream of appends; one with another number than the node's latest stream begins a new one.
     fn append(&self, runtime: &Handle, from: NodeId, number: u64, request: AppendEntriesRequest<Types>, reply: Reply) {
         let mut streams = self.lock();
-        let begins = streams.get(&from).is_none_or(|stream| stream.number != number);
+        let known = streams.get(&from).map(|stream| stream.number);
+        if known.is_some_and(|known| number < known) {
+            return answer(reply, Err("a later stream of appends has begun".to_owned()));
+        }
+        let begins = known != Some(number);
         if begins {
             let (requests, received) = mpsc::channel(2 * APPENDS_MAX);
             runtime.spawn(follow(self.group.raft().clone(), received));
@@ -193,6 +208,27 @@ async fn follow(raft: Raft, requests: mpsc::Receiver<(AppendEntriesRequest<Types
 fn read(payload: Bytes) -> Result<Ask, DecodeError> {
     let request = v1::Request::decode(payload).map_err(DecodeError::NotProtobuf)?;
     request.kind.ok_or(DecodeError::Absent { field: "request.kind" })
+}
+
+/// The node that a request says it is of, where it says so: nobody speaks for another.
+fn speaker(ask: &Ask) -> Option<u64> {
+    let vote = match ask {
+        Ask::Append(append) => &append.vote,
+        Ask::Vote(request) | Ask::PreVote(request) => &request.vote,
+        Ask::Snapshot(chunk) => &chunk.vote,
+        Ask::Transfer(transfer) => &transfer.from,
+        Ask::Forward(_) | Ask::ReadIndex(_) => return None,
+    };
+    vote.as_ref().map(|vote| vote.node)
+}
+
+/// How long a request may take: its sender has given up by then, and what is not answered keeps a place of the link.
+fn patience(ask: &Ask) -> Duration {
+    match ask {
+        Ask::Append(_) | Ask::Vote(_) | Ask::PreVote(_) | Ask::Transfer(_) => Duration::from_secs(2),
+        Ask::Forward(_) | Ask::ReadIndex(_) => Duration::from_secs(15),
+        Ask::Snapshot(_) => PIECE_PATIENCE,
+    }
 }
 
 fn has_entries(ask: &Ask) -> bool {

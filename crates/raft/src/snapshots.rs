@@ -22,13 +22,14 @@ pub struct SnapshotMarks {
     pub bytes: u64,
     /// Time since the last one, if anything was applied.
     pub age: Duration,
-    /// Entries that stay behind the latest snapshot, so that a replica that was away for a moment needs no snapshot.
+    /// Entries that stay behind the latest snapshot, so that a replica that was away for a moment needs no snapshot. They stay
+    /// in the log whatever they weigh: 256 MiB for each thousand at most.
     pub entries_kept: u64,
 }
 
 /// The default: a restart applies 64 MiB in about a second, and a group of few writes is bounded too.
 pub const SNAPSHOT_MARKS: SnapshotMarks =
-    SnapshotMarks { bytes: 64 << 20, age: Duration::from_secs(300), entries_kept: 10_000 };
+    SnapshotMarks { bytes: 64 << 20, age: Duration::from_secs(300), entries_kept: 1_000 };
 
 /// Snapshots that a node makes at once.
 const AT_ONCE_MAX: usize = 2;

@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -24,12 +25,15 @@ use openraft::{EntryPayload, OptionalSend};
 use quorate_types::{NodeId, Timestamp};
 use quorate_wal::GroupId;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, yield_now};
 
 use crate::chain;
 use crate::machine::{Applied, Frozen, Machine, RestoreError};
 use crate::snapshot::{Meta, Snapshot, SnapshotError, Store};
 use crate::types::{Command, Entry, Epoch, LogId, SnapshotMeta, StoredMembership, Types};
+
+/// How long entries are applied before the other groups of the node have a turn.
+const TURN: Duration = Duration::from_millis(1);
 
 /// What a replica's state is made of.
 pub struct Config {
@@ -132,10 +136,12 @@ pub enum Stopped {
 
 /// Makes a snapshot of a state as it was, while the state goes on.
 pub struct Builder {
+    group: GroupId,
     store: Arc<Store>,
     place: Place,
     /// Or why there is none.
     frozen: Result<Arc<dyn Frozen>, Stopped>,
+    stopped: watch::Sender<Option<Stopped>>,
 }
 
 // === impl State ===
@@ -197,15 +203,8 @@ impl State {
         Ok(answer)
     }
 
-    /// Stops the replica: the alarm, and the error that stops openraft. The first reason stays.
     fn stop(&self, stopped: Stopped) -> io::Error {
-        tracing::error!(group = self.group.0, error = &stopped as &dyn std::error::Error, "a replica stopped");
-        self.stopped.send_if_modified(|first| {
-            let is_first = first.is_none();
-            first.get_or_insert_with(|| stopped.clone());
-            is_first
-        });
-        io::Error::other(stopped)
+        stop(self.group, &self.stopped, stopped)
     }
 
     /// Checks and restores a snapshot, on a thread that may block, and keeps it.
@@ -246,7 +245,12 @@ impl RaftStateMachine<Types> for State {
     where
         S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
     {
+        let mut turn = Instant::now();
         while let Some(next) = entries.next().await {
+            if turn.elapsed() > TURN {
+                yield_now().await;
+                turn = Instant::now();
+            }
             let (entry, responder) = next?;
             let answer = self.apply_entry(entry).map_err(|stopped| self.stop(stopped))?;
             if let Some(responder) = responder {
@@ -258,8 +262,17 @@ impl RaftStateMachine<Types> for State {
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         let machine = self.machine.as_ref().ok_or(Stopped::Unknown { group: self.group });
-        let frozen = machine.map(|machine| Arc::from(machine.freeze()));
-        Builder { store: Arc::clone(&self.store), place: self.place.clone(), frozen }
+        let frozen = machine.and_then(|machine| {
+            let frozen = catch_unwind(AssertUnwindSafe(|| machine.freeze()));
+            frozen.map(Arc::from).map_err(|panic| panicked(self.group, &self.place, &*panic))
+        });
+        Builder {
+            group: self.group,
+            store: Arc::clone(&self.store),
+            place: self.place.clone(),
+            frozen,
+            stopped: self.stopped.clone(),
+        }
     }
 
     /// Called with what a peer sent, and by openraft's start with the newest snapshot.
@@ -277,28 +290,45 @@ impl RaftStateMachine<Types> for State {
 impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = Snapshot;
 
-    /// Makes the snapshot beside what is applied. When the disk does not take it and there is an older one, that one is
-    /// the answer, so that a full disk does not stop the group: the log is kept, and the next attempt may succeed.
+    /// Makes the snapshot beside what is applied. When the disk does not take it the older one is the answer, or one that
+    /// has nothing, so that a full disk does not stop the group: the log is kept, and the next attempt may succeed.
     async fn build_snapshot(&mut self) -> io::Result<WithMeta> {
-        let frozen = self.frozen.clone().map_err(io::Error::other)?;
+        let stop = |stopped| stop(self.group, &self.stopped, stopped);
+        let frozen = self.frozen.clone().map_err(stop)?;
         let Place { applied, membership, time } = self.place.clone();
         let store = Arc::clone(&self.store);
         let built = spawn_blocking(move || {
-            let raft = SnapshotMeta { last_log_id: applied, last_membership: membership };
-            store.build(Meta { raft, time, state_hash: frozen.hash() }, &*frozen)
+            catch_unwind(AssertUnwindSafe(|| {
+                let raft = SnapshotMeta { last_log_id: applied, last_membership: membership };
+                store.build(Meta { raft, time, state_hash: frozen.hash() }, &*frozen)
+            }))
         });
-        match (built.await.map_err(io::Error::other)?, self.store.current()) {
-            (Ok(snapshot), _) => Ok(of_openraft(snapshot)),
-            (Err(error), Some(older)) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "a snapshot was not made, the older one stays"
-                );
-                Ok(of_openraft(older))
+        let built = built.await.map_err(io::Error::other)?;
+        match built.map_err(|panic| stop(panicked(self.group, &self.place, &*panic)))? {
+            Ok(snapshot) => Ok(of_openraft(snapshot)),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(group = self.group.0, error, "a snapshot was not made, what was before stays");
+                Ok(of_openraft(self.store.current().unwrap_or_else(Snapshot::nothing)))
             }
-            (Err(error), None) => Err(io::Error::other(error)),
         }
     }
+}
+
+/// Stops a replica: the alarm, and the error that stops openraft. The first reason stays.
+fn stop(group: GroupId, alarm: &watch::Sender<Option<Stopped>>, stopped: Stopped) -> io::Error {
+    tracing::error!(group = group.0, error = &stopped as &dyn std::error::Error, "a replica stopped");
+    alarm.send_if_modified(|first| {
+        let is_first = first.is_none();
+        first.get_or_insert_with(|| stopped.clone());
+        is_first
+    });
+    io::Error::other(stopped)
+}
+
+fn panicked(group: GroupId, place: &Place, panic: &(dyn std::any::Any + Send)) -> Stopped {
+    let index = place.applied.map_or(0, |applied| applied.index);
+    Stopped::Panicked { group, index, message: message_of(panic) }
 }
 
 /// Why a snapshot was not restored.

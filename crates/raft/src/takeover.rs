@@ -43,8 +43,19 @@ pub(crate) async fn take_over(group: Group, gone: NodeId) {
     let mut role = group.role();
     let turn = TURN * u32::try_from(place).unwrap_or(u32::MAX);
     let led = async { role.wait_for(|role| role.leader().is_some_and(|leader| leader != gone)).await.is_ok() };
-    if !matches!(tokio::time::timeout(turn, led).await, Ok(true)) {
-        hand_over(&group, vote, node).await;
+    if matches!(tokio::time::timeout(turn, led).await, Ok(true)) {
+        return;
+    }
+    // The first in line has voted for itself in the term that this one would stand in, so that one term may not do.
+    for _ in 0..2 {
+        if let Err(fatal) = raft.trigger().elect(false).await {
+            tracing::warn!(group = %group.id(), %fatal, "no takeover: the replica has stopped");
+            return;
+        }
+        let led = async { role.wait_for(|role| role.leader().is_some_and(|leader| leader != gone)).await.is_ok() };
+        if matches!(tokio::time::timeout(TURN, led).await, Ok(true)) {
+            return;
+        }
     }
 }
 

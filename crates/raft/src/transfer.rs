@@ -28,7 +28,15 @@ use crate::{Raft, chain};
 const PIECE_BYTES: usize = 256 << 10;
 
 /// How long a piece may take; the last one is answered when up to 64 MiB of state are checked and restored.
-const PIECE_PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PIECE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Pieces in a row that bring nothing forward.
+const STALLED_MAX: u32 = 8;
+
+/// A receiver that takes pieces and has no more of the snapshot.
+#[derive(Debug, thiserror::Error)]
+#[error("the receiver of a snapshot takes pieces and does not get further")]
+struct Stalled;
 
 /// What a replica receives.
 #[derive(Default)]
@@ -48,6 +56,7 @@ pub(crate) async fn send(
         let file = snapshot.identity().to_message();
         let bytes = snapshot.identity().bytes;
         let mut offset = 0;
+        let mut stalled = 0;
         let mut piece = bytes::Bytes::new();
         loop {
             let chunk =
@@ -57,7 +66,13 @@ pub(crate) async fn send(
             if theirs > vote || response.installed {
                 return Ok(SnapshotResponse::new(theirs));
             }
-            offset = response.next_offset.min(bytes);
+            let next = response.next_offset.min(bytes);
+            // A piece that brings nothing forward may be one that was received before; many are a receiver that cannot.
+            stalled = if next > offset || offset == 0 { 0 } else { stalled + 1 };
+            if stalled > STALLED_MAX {
+                return Err(StreamingError::Unreachable(Unreachable::new(&Stalled)));
+            }
+            offset = next;
             let from = snapshot.clone();
             let read = spawn_blocking(move || from.read_at(offset, PIECE_BYTES)).await;
             // A snapshot that cannot be read here is no reason to end the group: the next one may be.
@@ -101,6 +116,11 @@ impl Receiving {
         let ours = raft.server_metrics().borrow_watched().vote;
         if ours > vote {
             return Ok(response(ours, 0, false));
+        }
+        // What the replica has applied already needs no installing: the leader did not hear of the end of the last attempt.
+        let applied = raft.watch_apply_progress().get().map(|applied| applied.index);
+        if applied >= identity.meta.raft.last_log_id.map(|last| last.index) {
+            return Ok(response(vote, identity.bytes, true));
         }
         let mut taken = match writer.take() {
             Some(writer) if *writer.identity() == identity => writer,

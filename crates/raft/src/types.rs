@@ -84,7 +84,7 @@ impl RaftTypeConfig for Types {
     type Entry = Entry;
     type AsyncRuntime = openraft::impls::TokioRuntime;
     type Responder<T>
-        = openraft::impls::OneshotResponder<Self, T>
+        = crate::budget::Responder<T>
     where
         T: Send + 'static;
     type Batch<T>

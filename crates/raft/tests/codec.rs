@@ -160,7 +160,8 @@ proptest! {
         votes in (votes(), votes()), last in (prop::option::of(log_ids()), prop::option::of(log_ids())),
         flag in any::<bool>(), node in any::<u64>(), spoil in spoils(),
     ) {
-        let mut request = VoteRequest::<Types>::new(votes.0, last.0);
+        let asked = Vote { committed: false, ..votes.0 };
+        let mut request = VoteRequest::<Types>::new(asked, last.0);
         request.leadership_transfer = flag;
         check(&request, &spoil)?;
         check(&VoteResponse::<Types>::new(votes.0, last.0, flag), &spoil)?;
@@ -212,7 +213,7 @@ fn a_message_that_consensus_would_not_survive_is_refused_by_name() {
         (append(Some(leader), (2, 1), vec![entry(2, 2), entry(1, 3)]), "entry 3 of term 1 is behind entry 2 of term 2"),
         (
             append(Some(leader), (1, u64::MAX), vec![entry(1, 0)]),
-            "entry 0 of term 1 is behind entry 18446744073709551615 of term 1",
+            "log_id.index is 18446744073709551615, allowed is less than that: there is an index behind it",
         ),
         (
             append(Some(leader), (1, 1), vec![v1::Entry { log_id: None, ..entry(1, 2) }]),
@@ -288,4 +289,13 @@ fn what_is_written_to_the_disk_has_the_bytes_of_the_first_version() {
         hex(SnapshotMeta { last_log_id: Some(log_id(3, 300)), last_membership: stored }.encode()),
         "0a05080310ac0212130a0408021009120b0a040a0201021203010204"
     );
+}
+
+/// openraft takes over such a vote as that of a leader: two could lead one term.
+#[test]
+fn who_asks_for_votes_has_none() {
+    let request = VoteRequest::<Types>::new(vote(3, 1, true), None);
+
+    let error = VoteRequest::<Types>::decode(request.encode()).unwrap_err();
+    assert!(error.to_string().starts_with("vote_request.vote.committed is 1"), "{error}");
 }

@@ -125,9 +125,22 @@ impl Wal {
     /// # Errors
     /// [`SubmitError`] says what cannot be; nothing of it was taken, and `done` is not called.
     pub fn submit(&self, group: GroupId, ops: Vec<Op>, done: Option<Done>) -> Result<(), SubmitError> {
+        let has_entries = ops.iter().any(|op| matches!(op, Op::Append { .. }));
+        self.take(group, ops, done, has_entries)
+    }
+
+    /// As [`Self::submit`], for entries that were admitted before ([`Self::admits`]) and cannot be refused any more, as by a
+    /// replica that has told others of them: they find what votes find. Who submits so bounds how many bytes are under way.
+    ///
+    /// # Errors
+    /// As [`Self::submit`], but never [`SubmitError::DiskFull`].
+    pub fn submit_admitted(&self, group: GroupId, ops: Vec<Op>, done: Option<Done>) -> Result<(), SubmitError> {
+        self.take(group, ops, done, false)
+    }
+
+    fn take(&self, group: GroupId, ops: Vec<Op>, done: Option<Done>, has_entries: bool) -> Result<(), SubmitError> {
         let config = &self.shared.config;
         let mut inner = self.shared.lock();
-        let has_entries = ops.iter().any(|op| matches!(op, Op::Append { .. }));
         inner.admit(group, has_entries, config)?;
         inner.logical.check(group, &ops, config.payload_bytes_max as usize)?;
         let records = ops.into_iter().map(|op| inner.logical.apply(group, op)).collect();
@@ -144,6 +157,13 @@ impl Wal {
     /// [`SubmitError::DiskFull`] and [`SubmitError::QueueFull`] pass by themselves, [`SubmitError::Failed`] does not.
     pub fn admits(&self, group: GroupId) -> Result<(), SubmitError> {
         self.shared.lock().admit(group, true, &self.shared.config)
+    }
+
+    /// Tells whether an entry can be read without the disk.
+    #[must_use]
+    pub fn is_in_memory(&self, group: GroupId, index: u64) -> bool {
+        let inner = self.shared.lock();
+        inner.logical.group(group).and_then(|found| found.payload(index)).flatten().is_some()
     }
 
     /// Returns what a group's log says; nothing of one that has none.

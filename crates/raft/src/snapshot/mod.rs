@@ -28,7 +28,7 @@ pub use self::receive::{ReceiveError, SnapshotWriter};
 pub use self::store::Store;
 
 use crate::codec::{DecodeError, Wire};
-use crate::types::{SnapshotMeta, Vote};
+use crate::types::{SnapshotMeta, StoredMembership, Vote};
 
 /// What a snapshot says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,9 @@ pub struct Snapshot {
     /// Removes the file of one that is not kept.
     _unfinished: Option<Arc<store::Unfinished>>,
 }
+
+/// The file of a snapshot that has nothing.
+struct NoFile;
 
 /// A snapshot cannot be made, kept or restored.
 #[derive(Debug, thiserror::Error)]
@@ -158,12 +161,40 @@ impl Wire for Identity {
     }
 }
 
+// === impl NoFile ===
+
+impl File for NoFile {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn read_at(&self, _buffer: &mut [u8], _offset: u64) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 // === impl Snapshot ===
 
 impl Snapshot {
     fn unfinished(identity: Identity, unfinished: store::Unfinished) -> Self {
         let (name, file) = (unfinished.name.clone(), Arc::clone(&unfinished.file));
         Self { identity, name, file, _unfinished: Some(Arc::new(unfinished)) }
+    }
+
+    /// A snapshot of before the first entry, of which there is no file.
+    pub(crate) fn nothing() -> Self {
+        let raft = SnapshotMeta { last_log_id: None, last_membership: StoredMembership::default() };
+        let meta = Meta { raft, time: Timestamp::default(), state_hash: 0 };
+        let identity = Identity { meta, bytes: 0, digest: [0; 32] };
+        Self { identity, name: "nothing".to_owned(), file: Arc::new(NoFile), _unfinished: None }
     }
 
     /// Which one it is.

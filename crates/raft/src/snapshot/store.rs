@@ -4,7 +4,7 @@
 //! goes, a whole one is there. What has the name of an unfinished one is removed when the folder is opened.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_wal::{Disk, File, write_all_at};
@@ -19,6 +19,8 @@ pub struct Store {
     current: Mutex<Option<Snapshot>>,
     /// Numbers what is not finished.
     unfinished: AtomicU64,
+    /// The folder is another's from now on.
+    is_closed: AtomicBool,
 }
 
 /// A file that is removed when nobody has it any more, unless it got another name.
@@ -64,13 +66,24 @@ impl Store {
             Ok(Snapshot { identity, name, file, _unfinished: None })
         };
         let current = newest.map(open).transpose()?;
-        Ok(Self { disk, current: Mutex::new(current), unfinished: AtomicU64::new(0) })
+        Ok(Self {
+            disk,
+            current: Mutex::new(current),
+            unfinished: AtomicU64::new(0),
+            is_closed: AtomicBool::new(false),
+        })
     }
 
     /// The newest snapshot.
     #[must_use]
     pub fn current(&self) -> Option<Snapshot> {
         self.lock().clone()
+    }
+
+    /// Lets nothing more into the folder: the group is forgotten, and what is still being made or received belongs to nobody.
+    pub(crate) fn close(&self) {
+        let _current = self.lock();
+        self.is_closed.store(true, Ordering::Relaxed);
     }
 
     /// Begins to receive a snapshot of another replica.
@@ -92,6 +105,10 @@ impl Store {
     /// this folder is copied into it.
     pub(crate) fn keep(&self, snapshot: Snapshot) -> Result<Snapshot, SnapshotError> {
         let mut current = self.lock();
+        if self.is_closed.load(Ordering::Relaxed) {
+            let reason = io::Error::other("the group was forgotten");
+            return Err(disk_error(&snapshot.name)(reason));
+        }
         if let Some(kept) = &*current
             && kept.identity.entries() >= snapshot.identity.entries()
         {

@@ -198,7 +198,9 @@ async fn a_group_that_was_moved_away_is_forgotten_and_can_come_back() {
     let host = world.host(node);
     assert!(matches!(host.open(GROUP, world.machine()).await, Err(OpenError::Twice(_))));
 
-    host.close(GROUP, true).await.expect("the disk works");
+    assert!(matches!(host.forget(GROUP).await, Err(OpenError::Twice(_))));
+    host.close(GROUP).await.expect("it ends");
+    host.forget(GROUP).await.expect("the disk works");
     assert!(host.group(GROUP).is_none());
     let again = host.open(GROUP, world.machine()).await.expect("there is nothing in its way");
 

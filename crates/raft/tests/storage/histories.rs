@@ -107,7 +107,7 @@ impl Model {
             let (vote, committed) = (reader.read_vote().await?, log.read_committed().await?);
             std::io::Result::Ok((Self { entries, purged, vote, committed }, last_log_id))
         };
-        let (model, last) = read.now_or_never().expect("it waits for nothing").map_err(fail)?;
+        let (model, last) = wait(read).map_err(fail)?;
         prop_assert_eq!(model.last(), last);
         Ok(model)
     }
@@ -145,9 +145,10 @@ impl World {
                 model.entries.truncate(kept);
                 let last = model.last();
                 if !is_none {
-                    self.submitted(model);
+                    self.acknowledged = self.submitted(model);
                 }
-                now(self.log.truncate_after(last))?;
+                let Self { log, writer, .. } = self;
+                drive(writer, log.truncate_after(last))?.map_err(fail)?;
             }
             Action::Purge(at) => {
                 // Also beyond the log, as after a snapshot that was received.
@@ -251,6 +252,12 @@ fn drive<T>(writer: &mut Writer, future: impl Future<Output = T>) -> Result<T, T
     Err(TestCaseError::fail("it does not end"))
 }
 
+/// Waits for what reads from the disk, on a thread that may.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("there are threads");
+    runtime.block_on(future)
+}
+
 fn now(future: impl Future<Output = std::io::Result<()>>) -> Result<(), TestCaseError> {
     future.now_or_never().expect("it waits for nothing").map_err(fail)
 }
@@ -288,7 +295,7 @@ fn what_is_read_at_once_for_a_follower_is_bounded_in_bytes() {
 
     let mut start = 0;
     while start < ENTRIES {
-        let read = reader.limited_get_log_entries(start, ENTRIES).now_or_never().unwrap().unwrap();
+        let read = wait(reader.limited_get_log_entries(start, ENTRIES)).unwrap();
         assert!(!read.is_empty() && read.len() < 300, "{}", read.len());
         assert_eq!(read[0].log_id.index, start);
         start += read.len() as u64;
