@@ -53,6 +53,7 @@ const PLACES: &[(&str, Layer)] = &[
     ("quorate-raft", Layer::World),
     ("quorate-telemetry", Layer::World),
     ("quorate-runtime", Layer::Runtime),
+    ("quorate-control", Layer::Runtime),
     ("quorate-gateway", Layer::Product),
     ("quorate-admin", Layer::Product),
     ("quorate-config", Layer::Product),
