@@ -2,9 +2,10 @@
 //!
 //! A killed process closes its sockets, and its host refuses a redial: the leader is gone for sure, and waiting for the
 //! election timeout would only be lost time. The followers' votes are freed at once, as by a leader that hands over, and one
-//! of them, the same in everybody's eyes, stands for election. The next one in line does so a moment later if nobody leads
-//! by then: the first may be gone too, or behind. Two candidates cost a term, never safety. Who is silent but not known to
-//! be gone is left to the election timeout.
+//! of them, the same in everybody's eyes, stands for election. The others stand in their turn, round and round, while nobody
+//! leads: the first may be gone too, or behind. Who has just seen another stand lets its turn pass, since a new leader that
+//! is not heard yet would be unseated. Two candidates cost a term, never safety. Who is silent but not known to be gone is
+//! left to the election timeout.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,13 +14,18 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::TransferLeaderRequest;
 use quorate_types::NodeId;
 use quorate_wal::GroupId;
+use tokio::time::Instant;
 
+use crate::Raft;
 use crate::group::Group;
 use crate::types::Vote;
 
-/// How long the next in line waits for the one before: an election on a loaded machine takes some milliseconds for the
-/// votes, and a sync of a slow disk.
-const TURN: Duration = Duration::from_millis(100);
+/// How long one in line has before it is the next one's turn: an election on a loaded machine takes some milliseconds for
+/// the votes, and a sync of a slow disk.
+const TURN: Duration = Duration::from_millis(80);
+
+/// How often one node stands. What that has not come to is left to the election timeout.
+const ROUNDS: u32 = 8;
 
 /// Takes over from a leader whose process is gone, if it led the group.
 pub(crate) async fn take_over(group: Group, gone: NodeId) {
@@ -36,25 +42,60 @@ pub(crate) async fn take_over(group: Group, gone: NodeId) {
     let node = *raft.node_id();
     let (Some(place), Some(first)) = (line.iter().position(|voter| *voter == node), line.first()) else { return };
     tracing::info!(group = %group.id(), %gone, %node, place, "the leader's process is gone: its followers take over");
+    let (place, length) = (u32::try_from(place).unwrap_or(u32::MAX), u32::try_from(line.len()).unwrap_or(u32::MAX));
+    let begun = Instant::now();
     hand_over(&group, vote, *first).await;
-    if place == 0 {
-        return;
-    }
-    let mut role = group.role();
-    let turn = TURN * u32::try_from(place).unwrap_or(u32::MAX);
-    let led = async { role.wait_for(|role| role.leader().is_some_and(|leader| leader != gone)).await.is_ok() };
-    if matches!(tokio::time::timeout(turn, led).await, Ok(true)) {
-        return;
-    }
-    // The first in line has voted for itself in the term that this one would stand in, so that one term may not do.
-    for _ in 0..2 {
-        if let Err(fatal) = raft.trigger().elect(false).await {
-            tracing::warn!(group = %group.id(), %fatal, "no takeover: the replica has stopped");
-            return;
+    let first_round = u32::from(place == 0);
+    for round in first_round..ROUNDS {
+        let turn = begun + TURN * (round * length + place);
+        let stood = match until(raft, gone, turn).await {
+            Until::Led => return,
+            Until::Turn { stood } => stood,
+        };
+        if stood.is_some_and(|stood| stood + TURN > turn) {
+            continue;
         }
-        let led = async { role.wait_for(|role| role.leader().is_some_and(|leader| leader != gone)).await.is_ok() };
-        if matches!(tokio::time::timeout(TURN, led).await, Ok(true)) {
-            return;
+        // Who was refused before has voted for itself in the term that this one stands in first.
+        for _ in 0..2 {
+            if let Err(fatal) = raft.trigger().elect(false).await {
+                tracing::warn!(group = %group.id(), %fatal, "no takeover: the replica has stopped");
+                return;
+            }
+        }
+    }
+}
+
+/// How the time until a turn ended.
+enum Until {
+    /// Somebody leads.
+    Led,
+    /// Nobody leads: it is the turn.
+    Turn {
+        /// When another was seen to stand for election last.
+        stood: Option<Instant>,
+    },
+}
+
+/// Waits for a turn, unless somebody leads before.
+async fn until(raft: &Raft, gone: NodeId, turn: Instant) -> Until {
+    let node = *raft.node_id();
+    let mut metrics = raft.server_metrics();
+    let (mut vote, mut stood) = (metrics.borrow_watched().vote, None);
+    loop {
+        {
+            let now = metrics.borrow_watched();
+            if now.current_leader.is_some_and(|leader| leader != gone) {
+                return Until::Led;
+            }
+            if now.vote != vote && now.vote.leader_id.voted_for != node {
+                stood = Some(Instant::now());
+            }
+            vote = now.vote;
+        }
+        match tokio::time::timeout_at(turn, metrics.changed()).await {
+            Ok(Ok(())) => {}
+            // A replica that has stopped says so when it is to stand.
+            Ok(Err(_)) | Err(_) => return Until::Turn { stood },
         }
     }
 }
