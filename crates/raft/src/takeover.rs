@@ -20,12 +20,13 @@ use crate::Raft;
 use crate::group::Group;
 use crate::types::Vote;
 
-/// How long one in line has before it is the next one's turn: an election on a loaded machine takes some milliseconds for
-/// the votes, and a sync of a slow disk.
+/// How long one in line has in the first round before it is the next one's turn: an election on a loaded machine takes some
+/// milliseconds for the votes, and two syncs of a slow disk. In each round it is twice as long as before, so that there is
+/// one in which an election ends in its turn.
 const TURN: Duration = Duration::from_millis(80);
 
-/// How often one node stands. What that has not come to is left to the election timeout.
-const ROUNDS: u32 = 8;
+/// How often it is one node's turn: the last has 2.6 s. What that has not come to is left to the election timeout.
+const ROUNDS: u32 = 6;
 
 /// Takes over from a leader whose process is gone, if it led the group.
 pub(crate) async fn take_over(group: Group, gone: NodeId) {
@@ -45,59 +46,61 @@ pub(crate) async fn take_over(group: Group, gone: NodeId) {
     let (place, length) = (u32::try_from(place).unwrap_or(u32::MAX), u32::try_from(line.len()).unwrap_or(u32::MAX));
     let begun = Instant::now();
     hand_over(&group, vote, *first).await;
-    let first_round = u32::from(place == 0);
-    for round in first_round..ROUNDS {
-        let turn = begun + TURN * (round * length + place);
-        let stood = match until(raft, gone, turn).await {
-            Until::Led => return,
-            Until::Turn { stood } => stood,
-        };
-        if stood.is_some_and(|stood| stood + TURN > turn) {
-            continue;
+    // The first has stood in its first turn.
+    for round in u32::from(place == 0)..ROUNDS {
+        let lasts = TURN * 2_u32.pow(round);
+        let turn = begun + starts(round, place, length);
+        // A leader may be one for a moment only: somebody stood against it who had not heard it yet. So that goes on.
+        match until(raft, vote, turn).await {
+            Until::Led => continue,
+            Until::Free { stood } if stood.is_some_and(|stood| stood + lasts > turn) => continue,
+            Until::Free { .. } => {}
         }
-        // Who was refused before has voted for itself in the term that this one stands in first.
-        for _ in 0..2 {
+        // Who refuses because it stood in that term itself, or in a later one, is asked in a term after it.
+        for attempt in 1..=2 {
             if let Err(fatal) = raft.trigger().elect(false).await {
                 tracing::warn!(group = %group.id(), %fatal, "no takeover: the replica has stopped");
                 return;
+            }
+            if matches!(until(raft, vote, turn + lasts * attempt / 2).await, Until::Led) {
+                break;
             }
         }
     }
 }
 
-/// How the time until a turn ended.
+/// When a turn starts: after those of the rounds before, and of who is before in line.
+fn starts(round: u32, place: u32, length: u32) -> Duration {
+    let lasts = TURN * 2_u32.pow(round);
+    (lasts - TURN) * length + lasts * place
+}
+
+/// How it is when a turn comes.
 enum Until {
     /// Somebody leads.
     Led,
-    /// Nobody leads: it is the turn.
-    Turn {
+    /// Nobody leads.
+    Free {
         /// When another was seen to stand for election last.
         stood: Option<Instant>,
     },
 }
 
-/// Waits for a turn, unless somebody leads before.
-async fn until(raft: &Raft, gone: NodeId, turn: Instant) -> Until {
+/// Waits for a turn; `before` is the vote of the leader that is gone.
+async fn until(raft: &Raft, before: Vote, turn: Instant) -> Until {
     let node = *raft.node_id();
     let mut metrics = raft.server_metrics();
     let (mut vote, mut stood) = (metrics.borrow_watched().vote, None);
-    loop {
-        {
-            let now = metrics.borrow_watched();
-            if now.current_leader.is_some_and(|leader| leader != gone) {
-                return Until::Led;
-            }
-            if now.vote != vote && now.vote.leader_id.voted_for != node {
-                stood = Some(Instant::now());
-            }
-            vote = now.vote;
+    // A replica that has stopped changes no more, and says so when it is to stand.
+    while let Ok(Ok(())) = tokio::time::timeout_at(turn, metrics.changed()).await {
+        let now = metrics.borrow_watched().vote;
+        if now != vote && now.leader_id.voted_for != node {
+            stood = Some(Instant::now());
         }
-        match tokio::time::timeout_at(turn, metrics.changed()).await {
-            Ok(Ok(())) => {}
-            // A replica that has stopped says so when it is to stand.
-            Ok(Err(_)) | Err(_) => return Until::Turn { stood },
-        }
+        vote = now;
     }
+    let now = metrics.borrow_watched();
+    if now.current_leader.is_some() && now.vote != before { Until::Led } else { Until::Free { stood } }
 }
 
 /// Acts as if the leader had handed over: frees this node's vote, and has it stand for election if it is the next.
@@ -133,6 +136,13 @@ mod tests {
     fn everybody_sees_the_same_line_without_the_one_that_is_gone() {
         assert_eq!(line(GroupId(4), &voters(&[3, 1, 2]), NodeId(2)), [NodeId(1), NodeId(3)]);
         assert_eq!(line(GroupId(4), &voters(&[1]), NodeId(1)), []);
+    }
+
+    #[test]
+    fn turns_follow_each_other_and_last_twice_as_long_each_round() {
+        let starts: Vec<_> = (0..2).flat_map(|round| (0..3).map(move |place| starts(round, place, 3) / 80)).collect();
+
+        assert_eq!(starts, [0, 1, 2, 3, 5, 7].map(Duration::from_millis));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf as _, Bytes};
+use quorate_peer::Link;
 use quorate_peer::NodeName;
 use quorate_raft::{
     Applied, Config, Frozen, Group, Host, Machine, Proposal, ProposeError, Proposed, RestoreError, Role,
@@ -127,8 +128,15 @@ impl World {
             world.nodes.insert(NodeId(id), node);
         }
         let ids: Vec<NodeId> = world.nodes.keys().copied().collect();
-        for id in ids {
-            world.start(id).await;
+        for id in &ids {
+            world.start(*id).await;
+        }
+        // An election may be the only one for a long time: it is not to be lost for want of a stream.
+        for (from, to) in
+            ids.iter().flat_map(|from| ids.iter().map(move |to| (*from, *to))).filter(|(from, to)| from != to)
+        {
+            let link = world.host(from).peers().link(to).expect("they know each other");
+            world.until("stream", || matches!(*link.borrow(), Link::Connected { .. }).then_some(())).await;
         }
         world
     }
