@@ -6,11 +6,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quorate_raft::{
-    ChangeError, OpenError, Proposal, ProposeError, Role, SNAPSHOT_MARKS, SnapshotMarks, TIMING, Timing,
-};
+use quorate_raft::{ChangeError, OpenError, Proposal, ProposeError, Role, SNAPSHOT_MARKS, SnapshotMarks, Timing};
 use quorate_types::NodeId;
-use world::{GROUP, PATIENCE, World};
+use world::{CALM, GROUP, PATIENCE, World};
 
 const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 
@@ -171,7 +169,7 @@ async fn who_led_in_another_term_cannot_propose() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_replaced_by_one_that_gets_a_snapshot() {
     let marks = SnapshotMarks { entries_kept: 10, ..SNAPSHOT_MARKS };
-    let world = World::with(1..=4, marks, TIMING).await;
+    let world = World::with(1..=4, marks, CALM).await;
     let leader = world.begin(1..=3).await;
     for n in 0..60 {
         world.propose(leader, vec![n; 64 << 10]).await.expect("nobody ended");
