@@ -57,7 +57,7 @@ async fn what_is_applied_anywhere_is_read_everywhere_also_when_the_leader_was_ki
     let leader = world.control(NodeId(1)).meta().role().borrow().leader().expect("somebody led");
     world.kill(leader).await;
     let through = world.running().next().expect("two are left");
-    world.command(through, apply("two")).await.expect("two are a quorum");
+    world.insist(through, apply("two")).await;
     world.start(leader).await;
 
     world.all("document on all nodes", |catalog| catalog.documents().len() == 2).await;

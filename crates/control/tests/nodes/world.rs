@@ -17,7 +17,7 @@ use quorate_control::{CommandError, Config, Control};
 use quorate_membership::authority::{Authority, MemberKey};
 use quorate_membership::pem;
 use quorate_peer::Address;
-use quorate_raft::{Applied, Frozen, Host, Machine, RestoreError, SNAPSHOT_MARKS, TIMING};
+use quorate_raft::{Applied, Frozen, Host, Machine, ProposeError, RestoreError, SNAPSHOT_MARKS, Timing};
 use quorate_tls::{NodeCredentials, NodeTls};
 use quorate_types::{ClusterId, Incarnation, NodeId, Timestamp};
 use quorate_wal::{Folder, Opened, Running, Wal};
@@ -25,6 +25,12 @@ use tempfile::TempDir;
 
 /// Longer than anything takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// A machine that is busy for a second is no dead leader.
+const CALM: Timing = Timing {
+    heartbeat: Duration::from_millis(200),
+    election_min: Duration::from_secs(3),
+    election_max: Duration::from_secs(5),
+};
 const LOOK: Duration = Duration::from_millis(20);
 const CLUSTER: ClusterId = ClusterId([7; 16]);
 const LOG: u128 = 7;
@@ -147,7 +153,7 @@ impl World {
         let Opened { wal, writer, .. } = opened.expect("it is whole");
         let writer = writer.spawn(|failed| eprintln!("{failed}")).expect("there are threads");
         let config = quorate_raft::Config {
-            timing: TIMING,
+            timing: CALM,
             snapshots: SNAPSHOT_MARKS,
             folder: node.folder.path().join("snapshots"),
             proposal_bytes_max: 64 << 20,
@@ -200,6 +206,19 @@ impl World {
 
     pub(crate) async fn command(&self, through: NodeId, command: Command) -> Result<Outcome, CommandError> {
         self.control(through).command(command).await
+    }
+
+    /// Has a command applied that may be applied twice: what is not known is asked again.
+    pub(crate) async fn insist(&self, through: NodeId, command: Command) -> Outcome {
+        let begun = Instant::now();
+        loop {
+            match self.command(through, command.clone()).await {
+                Ok(outcome) => return outcome,
+                Err(CommandError::Proposal(ProposeError::Unknown | ProposeError::NotLeader { .. }))
+                    if begun.elapsed() < PATIENCE => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     /// Waits until every running node has a catalog of which this holds.
