@@ -9,10 +9,9 @@
 pub mod baseline;
 pub mod http;
 pub mod interop;
-pub mod paths;
-pub mod process;
 pub mod raw;
 pub mod servers;
 pub mod suite;
 pub mod table;
-pub mod wait;
+
+pub use quorate_cluster::{paths, process, wait};
