@@ -1,10 +1,13 @@
 //! Clusters of real processes on one machine, for tests, chaos and demonstrations.
 //!
-//! The network between the nodes is [`Net`]: each way between two nodes can be cut, delayed, healed and dropped.
+//! A [`Cluster`] is nodes of the binary under test, which are started, stopped, killed, held still and asked as an operator
+//! does. The network between them is [`Net`]: each way between two nodes can be cut, delayed, healed and dropped.
 
+mod cluster;
 mod net;
 pub mod paths;
 pub mod process;
 pub mod wait;
 
+pub use cluster::{Cluster, Options, Said, leader, nodes};
 pub use net::{Net, Place, Port};
