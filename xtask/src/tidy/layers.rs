@@ -54,6 +54,7 @@ const PLACES: &[(&str, Layer)] = &[
     ("quorate-telemetry", Layer::World),
     ("quorate-runtime", Layer::Runtime),
     ("quorate-control", Layer::Runtime),
+    ("quorate-member", Layer::Runtime),
     ("quorate-gateway", Layer::Product),
     ("quorate-admin", Layer::Product),
     ("quorate-config", Layer::Product),
@@ -90,6 +91,8 @@ const WITHIN: &[(&str, &str)] = &[
     // Certificates are read as strictly as those of workloads, and the identity lies on a disk that tests can tear.
     ("quorate-membership", "quorate-tls"),
     ("quorate-membership", "quorate-wal"),
+    // A member of a cluster has a control plane.
+    ("quorate-member", "quorate-control"),
     // Validated resources, and what the admin address shows of the node.
     ("quorate-admin", "quorate-config"),
     ("quorate-admin", "quorate-gateway"),

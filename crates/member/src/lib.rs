@@ -1,0 +1,23 @@
+//! A data folder that is a member of a cluster, or can become one.
+//!
+//! ```text
+//! open ─┬▶ Waiting ── bootstrap | join ──▶ Member     (an empty folder becomes nothing by itself)
+//!       └▶ Member: log, groups, control plane; admits others, renews its certificate, watches its health
+//! ```
+//!
+//! **Invariants:** a folder becomes a node's only because an operator said so; a crash on the way leaves a folder that
+//! waits, or one that goes on. What is of another cluster, or older than the cluster remembers, is refused with the way
+//! out. Knows nothing of resources and of how operators ask.
+
+mod error;
+mod health;
+mod member;
+mod settings;
+mod waiting;
+
+pub use error::{AdmitError, BootstrapError, JoinError, OpenError};
+pub use health::{Finding, FindingKind, Health};
+pub use member::{Failure, IssuedToken, Member, OperatorCertificate, TokenTerms};
+pub use quorate_control::Machines;
+pub use settings::{BootstrapSettings, InvalidSettings, Settings};
+pub use waiting::{Opened, Waiting, open};
