@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use quorate_types::{NodeId, ResourceName, Timestamp};
 
 use crate::check::{self, Checked, Hex};
@@ -22,8 +23,8 @@ pub struct TokenId(pub [u8; 16]);
 pub struct Token {
     /// Its id.
     pub id: TokenId,
-    /// SHA-256 of its secret.
-    pub(crate) secret_hash: [u8; 32],
+    /// SHA-256 of its secret: as good as that to who wants to join, so it is shown to nobody.
+    pub secret_hash: [u8; 32],
     /// From when on it cannot be used.
     pub expires_at: Timestamp,
     /// Who asked for it.
@@ -36,6 +37,8 @@ pub struct Token {
     pub rack: Option<String>,
     /// What became of it.
     pub state: TokenState,
+    /// SHA-256 of what the node that used it asked with.
+    pub application: Option<[u8; 32]>,
 }
 
 /// What became of a token.
@@ -63,6 +66,7 @@ impl Token {
             rack: issue.rack.clone(),
             state: proto::TokenState::Usable.into(),
             used_by: 0,
+            application: Bytes::new(),
         })
     }
 
@@ -82,6 +86,7 @@ impl Token {
                 (proto::TokenState::Revoked, None) => TokenState::Revoked,
                 (state, _) => return Err(Refusal::invalid("state", state.as_str_name(), "a state of tokens")),
             },
+            application: application(&token.application)?,
         })
     }
 
@@ -101,6 +106,7 @@ impl Token {
             rack: self.rack.clone().unwrap_or_default(),
             state: state.into(),
             used_by,
+            application: self.application.map(|hash| hash.to_vec().into()).unwrap_or_default(),
         }
     }
 
@@ -125,6 +131,11 @@ impl fmt::Debug for Token {
             .field("state", &self.state)
             .finish_non_exhaustive()
     }
+}
+
+/// Reads what a node asked with; nothing when it is empty.
+pub(crate) fn application(hash: &[u8]) -> Checked<Option<[u8; 32]>> {
+    if hash.is_empty() { Ok(None) } else { check::array("application", hash).map(Some) }
 }
 
 // === impl TokenId ===

@@ -21,6 +21,9 @@ impl Catalog {
     pub(super) fn add_node(&mut self, add: &proto::AddNode, step: &mut Step) -> Answer {
         let new = add.node.as_ref().ok_or_else(|| Refusal::invalid("node", "nothing", "a node"))?;
         let within = |refusal: Refusal| refusal.within(format_args!("node"));
+        if let Some(before) = self.added_before(add, step.now)? {
+            return Ok(outcome::Kind::NodeAdded(proto::NodeAdded { node: before.0 }));
+        }
         let node = Node::new(NodeId(self.next_node), new, step.now).map_err(within)?;
         let token = self.usable_token(add, &node, step.now)?;
         if let Some(other) = self.living().find(|other| other.name == node.name) {
@@ -34,8 +37,8 @@ impl Catalog {
         }
 
         let id = node.id;
+        self.use_token(token, add, id, step)?;
         self.next_node += 1;
-        self.use_token(token, id, step);
         self.put_node(node, step);
         Ok(outcome::Kind::NodeAdded(proto::NodeAdded { node: id.0 }))
     }

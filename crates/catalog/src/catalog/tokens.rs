@@ -13,7 +13,7 @@ use crate::limits::{TOKENS_KEPT_MAX, TOKENS_MAX};
 use crate::node::Node;
 use crate::proto::{self, Reason};
 use crate::refusal::Refusal;
-use crate::token::{Token, TokenId, TokenState};
+use crate::token::{self, Token, TokenId, TokenState};
 
 // === impl Catalog ===
 
@@ -82,10 +82,29 @@ impl Catalog {
         Ok(id)
     }
 
+    /// The node that joined when the same was asked before: an answer may be lost, and its asker asks again.
+    pub(super) fn added_before(&self, add: &proto::AddNode, now: Timestamp) -> Checked<Option<NodeId>> {
+        let Some(application) = token::application(&add.application)? else { return Ok(None) };
+        let token = self.known_token(TokenId(check::array("token", &add.token)?), now)?;
+        let is_same = token.application == Some(application) && add.secret_hash == token.secret_hash.as_slice();
+        match token.state {
+            TokenState::Used(by) if is_same => self.living_node("token", by.0).map(|node| Some(node.id)),
+            TokenState::Used(_) | TokenState::Usable | TokenState::Revoked => Ok(None),
+        }
+    }
+
     /// Uses a token up that was found usable.
-    pub(super) fn use_token(&mut self, id: TokenId, node: NodeId, step: &mut Step) {
+    pub(super) fn use_token(
+        &mut self,
+        id: TokenId,
+        add: &proto::AddNode,
+        node: NodeId,
+        step: &mut Step,
+    ) -> Checked<()> {
         let token = self.tokens.get(&id).expect("it was found usable").clone();
-        self.put_token(Token { state: TokenState::Used(node), ..token }, step);
+        let application = token::application(&add.application)?;
+        self.put_token(Token { state: TokenState::Used(node), application, ..token }, step);
+        Ok(())
     }
 
     fn known_token(&self, id: TokenId, now: Timestamp) -> Checked<&Token> {

@@ -31,6 +31,24 @@ fn a_token_is_used_once_and_why_it_cannot_be_is_told() {
 }
 
 #[test]
+fn a_node_that_asks_again_with_the_same_is_answered_the_same_and_nobody_else_is() {
+    let mut world = World::new();
+    world.done(Kind::IssueToken(issue(TOKEN, world.now + 100)));
+    let asked = |name: &str, application: u8| {
+        Kind::AddNode(proto::AddNode { application: vec![application; 32].into(), ..add_node(name, TOKEN) })
+    };
+    let first = world.done(asked("n2", 1));
+    let before = world.catalog.hash();
+
+    assert_eq!(world.done(asked("n2", 1)), first);
+    assert_eq!(world.catalog.hash(), before, "and nothing changes");
+    assert_eq!(world.refused(asked("n2", 2)).reason(), Reason::TokenUsed);
+    assert_eq!(world.refused(add("n2")).reason(), Reason::TokenUsed);
+    world.done(Kind::RemoveNode(proto::RemoveNode { node: 2, force: false }));
+    assert_eq!(world.refused(asked("n2", 1)).reason(), Reason::Unknown, "the node is gone");
+}
+
+#[test]
 fn a_token_that_expired_or_was_revoked_is_told_for_a_while() {
     let mut world = World::new();
     let expires_at = world.now + 100;

@@ -162,7 +162,7 @@ pub fn issue(token: [u8; 16], expires_at: u64) -> proto::IssueToken {
 
 pub fn add_node(name: &str, token: [u8; 16]) -> proto::AddNode {
     let (node, secret_hash) = (Some(new_node(name)), secret_hash(token));
-    proto::AddNode { node, token: token.to_vec().into(), secret_hash }
+    proto::AddNode { node, token: token.to_vec().into(), secret_hash, application: Vec::new().into() }
 }
 
 pub fn key(kind: &str, name: &str) -> proto::DocumentKey {

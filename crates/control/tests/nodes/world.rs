@@ -121,7 +121,12 @@ impl World {
             ..proto::IssueToken::default()
         };
         self.command(through, Command::IssueToken(issue)).await.expect("it is free");
-        let add = proto::AddNode { node: Some(self.says(id)), token: token.into(), secret_hash: secret_hash.into() };
+        let add = proto::AddNode {
+            node: Some(self.says(id)),
+            token: token.into(),
+            secret_hash: secret_hash.into(),
+            ..proto::AddNode::default()
+        };
         match self.command(through, Command::AddNode(add)).await {
             Ok(Outcome::NodeAdded(added)) => assert_eq!(added.node, id.0, "nodes join in the order of their numbers"),
             other => panic!("{other:?}"),
