@@ -54,7 +54,6 @@ pub struct Proven<S> {
 struct Current {
     acceptor: TlsAcceptor,
     connector: TlsConnector,
-    roots: usize,
     /// The URI names of the own leaf.
     uris: Vec<String>,
 }
@@ -66,6 +65,14 @@ impl NodeTls {
     #[must_use]
     pub fn new(credentials: NodeCredentials) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(Current::new(credentials))))
+    }
+
+    /// Shakes hands as these configurations say, which are of who has the URI names `uris`. They prove both sides, speak
+    /// [`crate::ALPN_H2`], and may change by themselves what they show and whom they take.
+    #[must_use]
+    pub fn of_configs(server: Arc<ServerConfig>, client: Arc<ClientConfig>, uris: Vec<String>) -> Self {
+        let current = Current { acceptor: server.into(), connector: client.into(), uris };
+        Self(Arc::new(ArcSwap::from_pointee(current)))
     }
 
     /// Uses other credentials for all handshakes from now on.
@@ -119,7 +126,7 @@ impl NodeTls {
 
 impl fmt::Debug for NodeTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NodeTls").field("roots", &self.0.load().roots).finish_non_exhaustive()
+        f.debug_struct("NodeTls").field("uris", &self.0.load().uris).finish_non_exhaustive()
     }
 }
 
@@ -154,7 +161,6 @@ impl<S> fmt::Debug for Proven<S> {
 impl Current {
     fn new(credentials: NodeCredentials) -> Self {
         let NodeCredentials { anchors, certified } = credentials;
-        let roots = anchors.len();
         let uris = certified.cert.first().and_then(uri_names).unwrap_or_default();
         let provider = Arc::new(ring::default_provider());
         let verifier = Arc::new(Anyone::new(anchors, provider.signature_verification_algorithms));
@@ -180,7 +186,7 @@ impl Current {
         dialing.resumption = Resumption::disabled();
         dialing.enable_sni = false;
 
-        Self { acceptor: Arc::new(accepting).into(), connector: Arc::new(dialing).into(), roots, uris }
+        Self { acceptor: Arc::new(accepting).into(), connector: Arc::new(dialing).into(), uris }
     }
 }
 
