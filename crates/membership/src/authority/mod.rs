@@ -138,7 +138,8 @@ impl Authority {
         path.map_err(AuthorityError::Unusable)
     }
 
-    /// Issues the certificate of a node, for both sides of its connections and for the hosts under which it is reached.
+    /// Issues the certificate of a node, for both sides of its connections and for the hosts under which it is reached. It
+    /// lives for [`NODE_LIFETIME`].
     ///
     /// # Errors
     /// [`IssueError`] when the authority ended or may not, or something is out of bounds.
@@ -149,9 +150,24 @@ impl Authority {
         key: &ProvenKey,
         now: Timestamp,
     ) -> Result<Issued, IssueError> {
+        self.issue_node_for(NODE_LIFETIME, node, hosts, key, now)
+    }
+
+    /// Issues the certificate of a node that lives for `lifetime`, at most [`NODE_LIFETIME`].
+    ///
+    /// # Errors
+    /// As [`Self::issue_node`].
+    pub fn issue_node_for(
+        &self,
+        lifetime: Duration,
+        node: NodeId,
+        hosts: &[Host],
+        key: &ProvenKey,
+        now: Timestamp,
+    ) -> Result<Issued, IssueError> {
         let identity = PeerIdentity::Node { cluster: self.cluster, node };
         let usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        self.issue(&Order { identity, hosts, lifetime: NODE_LIFETIME, usages }, key, now)
+        self.issue(&Order { identity, hosts, lifetime: lifetime.min(NODE_LIFETIME), usages }, key, now)
     }
 
     /// Issues the certificate of an operator, which opens connections only.

@@ -27,11 +27,16 @@ pub const FILE: &str = "node";
 /// The folder of the log, which makes a folder without identity suspect.
 pub const LOG_FOLDER: &str = "wal";
 
+/// The file with what a node knows of its cluster before it has the catalog; kept by who opens folders.
+pub const CLUSTER_FILE: &str = "cluster";
+
 /// Where the file is made, before it has its name.
 const DRAFT: &str = "node.new";
 /// What may be there before a node begins: the folder's lock, a draft of a start that crashed, what is kept before (the
-/// root key, and the certificate of a node that joined) and drafts of that, and what file systems put at their root.
-const BEFORE: [&str; 5] = ["lock", DRAFT, crate::root::FILE, crate::kept::FILE, "lost+found"];
+/// root key, the certificate, and what is known of the cluster) and drafts of that, what a node that waits has (its audit
+/// log and its socket), and what file systems put at their root.
+const BEFORE: [&str; 8] =
+    ["lock", DRAFT, crate::root::FILE, crate::kept::FILE, CLUSTER_FILE, "audit", "admin.sock", "lost+found"];
 
 /// Whose a folder is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,8 +197,9 @@ impl Vacant {
         if names.iter().any(|name| name == FILE) {
             return Err(BeginError::Taken);
         }
-        let is_draft =
-            |name: &str| name.ends_with(".new") && ["root.", "node.pem."].iter().any(|of| name.starts_with(of));
+        let is_draft = |name: &str| {
+            name.ends_with(".new") && ["root.", "node.pem.", "cluster."].iter().any(|of| name.starts_with(of))
+        };
         if let Some(name) = names.iter().find(|name| !BEFORE.contains(&name.as_str()) && !is_draft(name)) {
             return Err(BeginError::OtherData { name: name.clone() });
         }
