@@ -138,9 +138,17 @@ impl Host {
         let node = peers.node;
         // A follower tells streams apart by their numbers, also those of a leader that was started anew.
         let streams = AtomicU64::new(peers.incarnation.0 << 32 | 1);
-        let peers = {
+        let started = {
             let _entered = runtime.enter();
-            Peers::start(peers, Arc::clone(&replicas) as Arc<dyn quorate_peer::Handler>)?
+            Peers::start(peers, Arc::clone(&replicas) as Arc<dyn quorate_peer::Handler>)
+        };
+        let peers = match started {
+            Ok(peers) => peers,
+            Err(error) => {
+                // Dropped, it would be waited for, and who starts a host may be on a thread that must not wait.
+                runtime.shutdown_background();
+                return Err(error.into());
+            }
         };
         Ok(Self {
             budget: Budget::new(config.proposal_bytes_max),
