@@ -151,6 +151,12 @@ impl Control {
         &self.meta
     }
 
+    /// Ends what makes the node what the catalog says, so that its groups can be closed. Reads and commands go on.
+    pub fn end(&self) {
+        let mut loops = self.loops.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        loops.drain(..).for_each(|task| task.abort());
+    }
+
     async fn command_at(&self, level: u32, kind: proto::command::Kind) -> Result<Kind, CommandError> {
         let body: Bytes = proto::Command { level, kind: Some(kind) }.encode_to_vec().into();
         let proposal = Proposal { level, body, epoch: None };
