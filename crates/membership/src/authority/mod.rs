@@ -262,13 +262,28 @@ impl Authority {
         version: u64,
         sealed: &[u8],
     ) -> Result<Self, NotOpened> {
-        let plain = root.open(Material { purpose: PURPOSE, id: &id.to_string(), version }, sealed)?;
+        let authority = Self::open_named(root, cluster, &id.to_string(), version, sealed)?;
+        if authority.id == id { Ok(authority) } else { Err(NotOpened) }
+    }
+
+    /// Opens what [`Self::seal`] made of the authority of this cluster whose id is written as `name`, as the same version.
+    ///
+    /// # Errors
+    /// [`NotOpened`] for everything else.
+    pub fn open_named(
+        root: &RootKey,
+        cluster: ClusterId,
+        name: &str,
+        version: u64,
+        sealed: &[u8],
+    ) -> Result<Self, NotOpened> {
+        let plain = root.open(Material { purpose: PURPOSE, id: name, version }, sealed)?;
         let message = v1::AuthorityKey::decode(Bytes::from_owner(plain)).map_err(|_| NotOpened)?;
         let key = PrivateKeyDer::Pkcs8(message.key.as_ref().into());
         let key = KeyPair::try_from(&key).map_err(|_| NotOpened)?;
         let chain = message.chain.iter().map(|certificate| CertificateDer::from(certificate.to_vec())).collect();
         let authority = Self::assemble(cluster, chain, key).map_err(|_| NotOpened)?;
-        let is_meant = authority.id == id && message.cluster == cluster.0.as_slice();
+        let is_meant = authority.id.to_string() == name && message.cluster == cluster.0.as_slice();
         if is_meant { Ok(authority) } else { Err(NotOpened) }
     }
 }
