@@ -3,6 +3,25 @@
 //! One enum per operation. Readers are operators: each message says what was found and what can be done. Nothing here has
 //! anything of a key or a token.
 
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use quorate_catalog::Refusal;
+use quorate_control::CommandError;
+use quorate_membership::authority::{AuthorityError, IssueError};
+use quorate_membership::handshake::InvalidCredentials;
+use quorate_membership::home::{self, BeginError, ForeignCluster};
+use quorate_membership::identity::InvalidIdentity;
+use quorate_membership::join::{self, GrantError, JoinRefusal};
+use quorate_membership::kept::KeptError;
+use quorate_membership::root::{FileError, NotOpened};
+use quorate_membership::token::InvalidToken;
+use quorate_membership::trust::InvalidBundle;
+use quorate_raft::{ProposeError, ReadIndexError};
+use quorate_types::Code;
+
+use crate::known::KnownError;
 use crate::settings::InvalidSettings;
 
 /// A data folder cannot be opened.
@@ -11,6 +30,87 @@ pub enum OpenError {
     /// A setting is not allowed.
     #[error(transparent)]
     Settings(#[from] InvalidSettings),
+    /// Another process has the folder.
+    #[error("another process uses the data folder {}: end it, or name another folder", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder cannot be used.
+    #[error("the data folder {} cannot be used: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Whose the folder is cannot be told.
+    #[error(transparent)]
+    Home(#[from] home::OpenError),
+    /// The folder is another cluster's.
+    #[error(transparent)]
+    Foreign(#[from] ForeignCluster),
+    /// A part of the folder is not there.
+    #[error(
+        "the data folder is a node's and has no `{name}`: restore the folder whole, or start the node with an empty one \
+         and let it replace this node"
+    )]
+    Incomplete {
+        /// What it lacks.
+        name: &'static str,
+    },
+    /// Parts of the folder are of different nodes.
+    #[error(
+        "the data folder has parts of different nodes: `{name}` is of {found}, and the folder of {expected}. Restore the \
+         folder whole, or start the node with an empty one and let it replace this node"
+    )]
+    Mixed {
+        /// Which part.
+        name: &'static str,
+        /// Whose it is.
+        found: String,
+        /// Whose the folder is.
+        expected: String,
+    },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+    /// The certificate does not say whose it is.
+    #[error("the certificate of the data folder: {0}")]
+    Certificate(#[from] InvalidIdentity),
+    /// The certificate and its key do not belong together.
+    #[error("the certificate of the data folder: {0}")]
+    Credentials(#[from] InvalidCredentials),
+    /// The root key cannot be used.
+    #[error(transparent)]
+    Root(#[from] FileError),
+    /// What is known of the cluster cannot be used.
+    #[error(transparent)]
+    Known(#[from] KnownError),
+    /// The log cannot be used.
+    #[error("the log of the data folder cannot be used: {0}")]
+    Log(#[from] quorate_wal::OpenError),
+    /// The log was there and is not.
+    #[error(
+        "the data folder is a node's that was started before, and its log (`wal`) is gone: restore the folder whole, or \
+         start the node with an empty one and let it replace this node. A node without its log must not vote"
+    )]
+    LogMissing,
+    /// The next life of the node could not begin.
+    #[error(transparent)]
+    Start(#[from] home::StartError),
+    /// The groups cannot be run.
+    #[error("{what}: {source}")]
+    Host {
+        /// What was tried.
+        what: &'static str,
+        /// Why not, with its causes.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The cluster that was begun here cannot be finished.
+    #[error("the cluster that was begun in the data folder is not finished: {0}")]
+    Beginning(#[from] CommandError),
 }
 
 /// A folder that waits was not made a new cluster.
@@ -19,6 +119,23 @@ pub enum BootstrapError {
     /// It is a member by now.
     #[error("this node is a member of a cluster already")]
     Member,
+    /// Somebody asked for something else, which goes on.
+    #[error("this node is being bootstrapped, or is joining, right now")]
+    Busy,
+    /// A value is not allowed.
+    #[error(transparent)]
+    Settings(#[from] InvalidSettings),
+    /// There is no authority.
+    #[error("the authority of the cluster cannot be made: {0}")]
+    Authority(#[from] AuthorityError),
+    /// The folder did not take it.
+    #[error(transparent)]
+    Begin(#[from] BeginError),
+    /// The cluster is there, and its first operator has no certificate.
+    #[error(
+        "the cluster is there, and the certificate of its first operator could not be made: {0}. Ask for another one"
+    )]
+    Operator(#[from] AdmitError),
     /// It could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -30,15 +147,165 @@ pub enum JoinError {
     /// It is a member by now.
     #[error("this node is a member of a cluster already")]
     Member,
+    /// Somebody asked for something else, which goes on.
+    #[error("this node is being bootstrapped, or is joining, right now")]
+    Busy,
+    /// The folder has the root key of somebody else.
+    #[error(
+        "the data folder has a root key (`root.key`) of its own, and a node has its cluster's: name an empty folder, or \
+         move the file away if nothing that was sealed under it is needed"
+    )]
+    RootKey,
+    /// No member could be asked.
+    #[error("no member of the cluster answers: {}", tried.join("; "))]
+    Unreachable {
+        /// Each address of the token, and what happened there.
+        tried: Vec<String>,
+    },
+    /// The cluster says no.
+    #[error("the cluster does not take this node: {reason}")]
+    Refused {
+        /// What it says.
+        reason: String,
+    },
+    /// The answer is none.
+    #[error(transparent)]
+    Answer(#[from] join::JoinError),
+    /// The folder did not take it.
+    #[error(
+        "the node was taken in, and its folder does not take it: {0}. Make a new token, and remove the node that never came"
+    )]
+    Begin(#[from] BeginError),
     /// It could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// It is a node of the cluster, and does not serve yet.
+    #[error("the node is in the cluster, and is not active after {} s: it goes on; `quorate cluster status` tells", waited.as_secs())]
+    Inactive {
+        /// How long it was waited for.
+        waited: Duration,
+    },
 }
 
-/// A node that asks to join is not taken in.
+/// A member does not do what it is asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AdmitError {
     /// The request cannot be read.
     #[error("the request to join cannot be read")]
     Malformed,
+    /// The request is refused.
+    #[error(transparent)]
+    Join(#[from] JoinRefusal),
+    /// The catalog refuses it.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The catalog cannot be read with what was changed last.
+    #[error(transparent)]
+    Read(#[from] ReadIndexError),
+    /// A token is not allowed.
+    #[error(transparent)]
+    Terms(#[from] InvalidSettings),
+    /// A token cannot be made.
+    #[error(transparent)]
+    Token(#[from] InvalidToken),
+    /// The authority cannot be opened.
+    #[error("the key of the cluster's authority: {0}")]
+    NotOpened(#[from] NotOpened),
+    /// There is no authority.
+    #[error("the catalog has no key of an authority: certificates come from files, and nodes cannot join by tokens")]
+    NoAuthority,
+    /// The authorities of the catalog are none.
+    #[error(transparent)]
+    Bundle(#[from] InvalidBundle),
+    /// The authority does not issue a certificate.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    /// There is no authority to be made.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The answer cannot be made.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+    /// The certificate cannot be kept.
+    #[error("{0}")]
+    Keep(String),
+    /// A step of a rotation is not taken.
+    #[error(transparent)]
+    Rotation(#[from] quorate_membership::rotation::Rejected),
+}
+
+// === impl BootstrapError ===
+
+impl BootstrapError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Member | Self::Begin(_) => Code::FailedPrecondition,
+            Self::Busy => Code::Unavailable,
+            Self::Settings(_) => Code::InvalidArgument,
+            Self::Operator(error) => error.code(),
+            Self::Open(OpenError::Beginning(error)) => of_command(error),
+            Self::Authority(_) | Self::Open(_) => Code::Internal,
+        }
+    }
+}
+
+// === impl JoinError ===
+
+impl JoinError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Member | Self::RootKey | Self::Refused { .. } | Self::Begin(_) => Code::FailedPrecondition,
+            Self::Busy | Self::Unreachable { .. } => Code::Unavailable,
+            Self::Inactive { .. } => Code::DeadlineExceeded,
+            Self::Answer(_) | Self::Open(_) => Code::Internal,
+        }
+    }
+}
+
+// === impl AdmitError ===
+
+impl AdmitError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Malformed | Self::Terms(_) => Code::InvalidArgument,
+            Self::Join(refusal) => refusal.code(),
+            Self::Command(error) => of_command(error),
+            Self::Read(_) => Code::Unavailable,
+            Self::NoAuthority | Self::Rotation(_) => Code::FailedPrecondition,
+            Self::Issue(IssueError::Lifetime { .. } | IssueError::Hosts { .. }) => Code::InvalidArgument,
+            Self::Grant(error) => error.code(),
+            Self::Keep(_)
+            | Self::Token(_)
+            | Self::NotOpened(_)
+            | Self::Bundle(_)
+            | Self::Issue(_)
+            | Self::Authority(_) => Code::Internal,
+        }
+    }
+
+    /// What the catalog says, when it is the catalog that refuses.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Command(CommandError::Refused(refusal)) => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
+fn of_command(error: &CommandError) -> Code {
+    match error {
+        CommandError::Refused(refusal) => refusal.code(),
+        CommandError::Proposal(ProposeError::Overloaded { .. } | ProposeError::DiskFull) => Code::ResourceExhausted,
+        CommandError::Proposal(ProposeError::TooLarge(_)) => Code::InvalidArgument,
+        CommandError::Proposal(ProposeError::Unknown) => Code::Aborted,
+        CommandError::Proposal(ProposeError::NotLeader { .. } | ProposeError::Stopped { .. }) => Code::Unavailable,
+        CommandError::Outcome => Code::Internal,
+    }
 }

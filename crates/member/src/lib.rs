@@ -9,15 +9,29 @@
 //! waits, or one that goes on. What is of another cluster, or older than the cluster remembers, is refused with the way
 //! out. Knows nothing of resources and of how operators ask.
 
+mod admit;
+mod authorities;
+mod bootstrap;
+mod clock;
 mod error;
 mod health;
+mod join;
+mod known;
 mod member;
+mod nothing;
+mod sender;
 mod settings;
+mod shunned;
+mod start;
+mod upkeep;
 mod waiting;
 
+pub use admit::RotationStep;
 pub use error::{AdmitError, BootstrapError, JoinError, OpenError};
-pub use health::{Finding, FindingKind, Health};
+pub use health::{FindingKind, Health};
+pub use known::KnownError;
 pub use member::{Failure, IssuedToken, Member, OperatorCertificate, TokenTerms};
+pub use nothing::nothing;
 pub use quorate_control::Machines;
 pub use settings::{BootstrapSettings, InvalidSettings, Settings};
 pub use waiting::{Opened, Waiting, open};

@@ -1,34 +1,60 @@
 //! The handle of a member: what the rest of the node has of its place in the cluster.
 //!
-//! Cheap to clone. The member ends with [`Member::shutdown`], or with its last clone.
+//! Cheap to clone. The member ends with [`Member::shutdown`], or at once with its last clone, as when its process is killed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use quorate_control::{CommandError, Control};
+use quorate_control::Control;
 use quorate_membership::handshake::{Credentials, Trust};
-use quorate_membership::home::Identity;
-use quorate_membership::identity::Role;
+use quorate_membership::home::{Home, Identity};
 use quorate_membership::root::RootKey;
 use quorate_membership::token::{JoinToken, TokenId};
-use quorate_types::{ResourceName, Timestamp};
+use quorate_raft::Group;
+use quorate_types::{NodeId, ResourceName, Timestamp};
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
-use crate::error::AdmitError;
-use crate::health::Health;
+use crate::authorities::Authorities;
+use crate::health::{Beats, FindingKind, Findings, Health, Pulse, Watched};
+use crate::known::Known;
+use crate::start::{Ground, Log};
+use crate::upkeep;
+
+/// How long a node that ends tries to hand over what it leads: elections take as long.
+const HAND_OVER: Duration = Duration::from_secs(2);
+/// How often it looks whether it was taken.
+const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
 
 /// A member of a cluster.
 #[derive(Clone)]
-pub struct Member(Arc<Inner>);
+pub struct Member(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
-    control: Arc<Control>,
-    trust: Trust,
-    credentials: Credentials,
-    root: RootKey,
-    identity: Identity,
-    health: watch::Receiver<Health>,
-    failed: watch::Receiver<Option<Failure>>,
+    /// The folder's lock among it.
+    pub(crate) ground: Ground,
+    pub(crate) control: Arc<Control>,
+    pub(crate) trust: Trust,
+    pub(crate) credentials: Credentials,
+    pub(crate) root: RootKey,
+    pub(crate) authorities: Authorities,
+    pub(crate) identity: Identity,
+    pub(crate) known: Mutex<Known>,
+    pub(crate) findings: Findings,
+    failed: watch::Sender<Option<Failure>>,
+    log: Mutex<Option<Log>>,
+    pulse: Mutex<Option<Pulse>>,
+    loops: Mutex<Vec<AbortHandle>>,
+    /// The file with the identity.
+    _home: Home,
+}
+
+/// What was made when the node was started.
+pub(crate) struct Started {
+    pub(crate) trust: Trust,
+    pub(crate) credentials: Credentials,
+    pub(crate) root: RootKey,
+    pub(crate) known: Known,
 }
 
 /// Why a node has to end.
@@ -40,12 +66,21 @@ pub enum Failure {
         /// What happened.
         reason: String,
     },
+    /// Its threads do not work.
+    #[error("work on requests is not scheduled any more")]
+    Runtime,
     /// The cluster takes it no more.
-    #[error("the cluster does not take this node: {reason}")]
+    #[error(
+        "the cluster does not take this node: {reason}. If its disk is an older copy, start the node with an empty folder, \
+         and let it replace this node"
+    )]
     Refused {
         /// What the cluster says.
         reason: String,
     },
+    /// It was removed from the cluster.
+    #[error("this node was removed from the cluster: to have it back, let it join with an empty folder")]
+    Removed,
 }
 
 /// What a token is good for.
@@ -56,7 +91,7 @@ pub struct TokenTerms {
     /// The name that the node must have.
     pub name: Option<ResourceName>,
     /// The rack that it must be in.
-    pub rack: Option<ResourceName>,
+    pub rack: Option<String>,
     /// Who asks for it, and why: at most 256 bytes.
     pub created_by: String,
 }
@@ -87,6 +122,58 @@ pub struct OperatorCertificate {
 // === impl Member ===
 
 impl Member {
+    /// Takes over a node that was started, and looks after it from now on.
+    pub(crate) fn new(
+        ground: &Ground,
+        home: Home,
+        control: Arc<Control>,
+        log: Log,
+        started: Started,
+        failed: watch::Sender<Option<Failure>>,
+    ) -> Self {
+        let Started { trust, credentials, root, known } = started;
+        let findings = Findings::new();
+        let beats = Beats::default();
+        let watched = Watched {
+            wal: log.wal.clone(),
+            folder: ground.disk.path().to_owned(),
+            beats: beats.clone(),
+            findings: findings.clone(),
+            failed: failed.clone(),
+            ends_process: ground.settings.ends_process,
+        };
+        let pulse = match Pulse::begin(watched) {
+            Ok(pulse) => Some(pulse),
+            Err(error) => {
+                let message = format!("there is no thread that watches over this node: {error}");
+                findings.set(FindingKind::Runtime, Some(message));
+                None
+            }
+        };
+        let identity = home.identity().clone();
+        tracing::info!(%identity, peers = %control.host().peers().address(), "a member of its cluster");
+        let inner = Arc::new(Inner {
+            authorities: Authorities::new(identity.cluster, root.clone()),
+            ground: ground.clone(),
+            control,
+            trust,
+            credentials,
+            root,
+            identity,
+            known: Mutex::new(known),
+            findings,
+            failed,
+            log: Mutex::new(Some(log)),
+            pulse: Mutex::new(pulse),
+            loops: Mutex::default(),
+            _home: home,
+        });
+        let loops = [tokio::spawn(beats.beat()), tokio::spawn(upkeep::run(Arc::downgrade(&inner)))];
+        *inner.loops.lock().unwrap_or_else(PoisonError::into_inner) =
+            loops.iter().map(tokio::task::JoinHandle::abort_handle).collect();
+        Self(inner)
+    }
+
     /// The catalog, and commands that change it.
     #[must_use]
     pub fn control(&self) -> &Arc<Control> {
@@ -117,48 +204,108 @@ impl Member {
         &self.0.identity
     }
 
-    /// Takes a node in: the other side of [`crate::Waiting::join`]. In and out are `quorate.membership.v1.JoinRequest` and
-    /// `JoinResponse`, encoded.
-    ///
-    /// # Errors
-    /// [`AdmitError`] says why not.
-    pub async fn admit(&self, _request: &[u8]) -> Result<Vec<u8>, AdmitError> {
-        Err(AdmitError::Malformed)
-    }
-
-    /// Makes a token with which one node can join, once.
-    ///
-    /// # Errors
-    /// [`IssueError`](crate::AdmitError) when the terms are not allowed, or the catalog does not take it.
-    pub async fn issue_token(&self, _terms: TokenTerms) -> Result<IssuedToken, CommandError> {
-        Err(CommandError::Outcome)
-    }
-
-    /// Makes a certificate of an operator.
-    ///
-    /// # Errors
-    /// [`AdmitError`] when the authority cannot be opened, or does not issue it.
-    pub async fn issue_operator(
-        &self,
-        _name: ResourceName,
-        _role: Role,
-        _lifetime: Duration,
-    ) -> Result<OperatorCertificate, AdmitError> {
-        Err(AdmitError::Malformed)
-    }
-
     /// How the node does.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
-        self.0.health.clone()
+        self.0.findings.watch()
     }
 
-    /// Tells that the node has to end, and why.
+    /// Tells that the node has to end, and why. Whoever runs it ends it then, with [`Self::shutdown`] or without.
     #[must_use]
     pub fn failed(&self) -> watch::Receiver<Option<Failure>> {
-        self.0.failed.clone()
+        self.0.failed.subscribe()
     }
 
-    /// Ends the member: hands over what it leads, and closes the log.
-    pub async fn shutdown(self) {}
+    /// Ends the member: hands over what it leads, ends its groups and closes the log. Commands and reads that need the
+    /// others fail from now on; the catalog can be read as it was.
+    pub async fn shutdown(self) {
+        let inner = &self.0;
+        if inner.failed.borrow().is_none() {
+            hand_over(&inner.control).await;
+        }
+        inner.end_loops();
+        inner.control.end();
+        for group in inner.control.host().groups() {
+            if let Err(error) = inner.control.host().close(group.id()).await {
+                tracing::warn!(group = %group.id(), %error, "a group did not end as it should");
+            }
+        }
+        inner.control.host().peers().shut_down().await;
+        let log = inner.log.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(log) = log {
+            log.close().await;
+        }
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    pub(crate) fn fail(&self, failure: Failure) {
+        self.failed.send_if_modified(|failed| {
+            let is_first = failed.is_none();
+            if is_first {
+                tracing::error!("{failure}");
+            }
+            failed.get_or_insert(failure);
+            is_first
+        });
+    }
+
+    fn end_loops(&self) {
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|task| task.abort());
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end_loops();
+        let log = self.log.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = log.take() {
+            // Its writer ends by itself.
+            log.wal.close();
+        }
+    }
+}
+
+/// Hands over what this node leads, as far as others take it in time.
+async fn hand_over(control: &Arc<Control>) {
+    let handing = async {
+        loop {
+            if shed(control).await == 0 {
+                return;
+            }
+            tokio::time::sleep(HAND_OVER_LOOK).await;
+        }
+    };
+    if tokio::time::timeout(HAND_OVER, handing).await.is_err() {
+        tracing::info!("not all groups were taken over in {HAND_OVER:?}: the others elect their leaders");
+    }
+}
+
+/// Asks others to lead what this node leads; says how many groups have somebody who could.
+pub(crate) async fn shed(control: &Arc<Control>) -> usize {
+    let me = control.host().peers().address();
+    let mut led = 0;
+    for group in control.host().groups() {
+        if !group.role().borrow().leads() {
+            continue;
+        }
+        let Some(heir) = heir(&group) else { continue };
+        led += 1;
+        if let Err(error) = group.transfer_to(heir).await {
+            // It is asked again, or elected.
+            tracing::debug!(group = %group.id(), %heir, %error, "a group was not handed over");
+        }
+    }
+    tracing::debug!(%me, led, "groups were handed over");
+    led
+}
+
+/// The voter that could lead best: one that has what this node has.
+fn heir(group: &Group) -> Option<NodeId> {
+    let own = group.role().borrow().leader();
+    let voters = group.members().voters;
+    voters.into_iter().find(|node| Some(*node) != own && group.has_caught_up(*node))
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quorate_membership::address::Address;
+use quorate_membership::address::{Address, Host};
 use quorate_raft::Timing;
 use quorate_types::{ClusterId, ResourceName};
 
@@ -35,11 +35,15 @@ pub struct Settings {
     pub certificate_lifetime: Duration,
     /// The cluster that the folder must be of, when that is said.
     pub cluster: Option<ClusterId>,
+    /// Whether a node that has to end and cannot is ended with its process. Not where a process has several.
+    pub ends_process: bool,
 }
 
 /// What a new cluster is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootstrapSettings {
+    /// What the first node is called, when it is not what its own settings say.
+    pub name: Option<ResourceName>,
     /// Shard groups, for good: 1 to 256.
     pub shards: u32,
     /// Replicas of a shard, where there are nodes enough: 1 to 9.
@@ -79,5 +83,15 @@ impl Settings {
             return Err(invalid());
         }
         listen.to_string().parse().map_err(|_| invalid())
+    }
+
+    /// The hosts under which the node is reached, each once: its certificate is for them.
+    pub(crate) fn hosts(&self) -> Result<Vec<Host>, InvalidSettings> {
+        let peer = self.peer_address()?;
+        let mut hosts = vec![peer.host().clone(), self.admin_address.host().clone()];
+        hosts.extend(self.data_address.as_ref().map(|address| address.host().clone()));
+        hosts.sort();
+        hosts.dedup();
+        Ok(hosts)
     }
 }

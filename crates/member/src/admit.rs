@@ -1,0 +1,236 @@
+//! What a member gives to others: a place in the cluster, tokens for it, and certificates of operators.
+//!
+//! ```text
+//! JoinRequest ─▶ token of the catalog ─▶ proof ─▶ AddNode (uses the token) ─▶ certificate ─▶ SetCertificates ─▶ grant
+//! ```
+//!
+//! Any member does it, because any can open the authority's key. **Invariant:** nothing is granted before the cluster
+//! committed that the token is used by this very application, so that two members that are asked at once give one place.
+
+use std::time::Duration;
+
+use prost::Message;
+use quorate_catalog::proto::command::Kind as Command;
+use quorate_catalog::proto::outcome::Kind as Outcome;
+use quorate_catalog::{Catalog, NodeState, Token, TokenState, proto};
+use quorate_control::CommandError;
+use quorate_membership::address::{Address, Host};
+use quorate_membership::authority::{Authority, MemberKey};
+use quorate_membership::identity::Role;
+use quorate_membership::join::{Application, Grant, JoinRefusal, TokenRecord, VOTERS_MAX};
+use quorate_membership::pem;
+use quorate_membership::root::Material;
+use quorate_membership::rotation::{Phase, Step};
+use quorate_membership::token::{ADDRESSES_MAX, JoinToken, TokenId};
+use quorate_membership::trust::AuthorityId;
+use quorate_proto::membership::v1;
+use quorate_types::{NodeId, ResourceName, Timestamp};
+use ring::digest::{SHA256, digest};
+
+use crate::authorities::{Authorities, PURPOSE};
+use crate::bootstrap::{AUTHORITY_VERSION, certificate};
+use crate::clock::now;
+use crate::error::AdmitError;
+use crate::member::{IssuedToken, Member, OperatorCertificate, TokenTerms};
+use crate::settings::InvalidSettings;
+use crate::upkeep;
+
+/// The shortest life of a token: what it takes to carry it to another machine.
+const TOKEN_LIFETIME_MIN: Duration = Duration::from_secs(60);
+/// The longest: a week, for machines that are being made.
+const TOKEN_LIFETIME_MAX: Duration = Duration::from_hours(7 * 24);
+
+// === impl Member ===
+
+impl Member {
+    /// Takes a node in: the other side of [`crate::Waiting::join`]. In and out are `quorate.membership.v1.JoinRequest` and
+    /// `JoinResponse`, encoded. Asked again with the same request it gives the same place, with another certificate.
+    ///
+    /// # Errors
+    /// [`AdmitError`] says why not.
+    pub async fn admit(&self, request: &[u8]) -> Result<Vec<u8>, AdmitError> {
+        let request = v1::JoinRequest::decode(request).map_err(|_| AdmitError::Malformed)?;
+        let catalog = self.control().latest().await?;
+        let asked: [u8; 32] = digest(&SHA256, &request.application).as_ref().try_into().expect("SHA-256 has 32 bytes");
+        let record = record(&catalog, Application::token(&request)?, &asked)?;
+        let application = Application::open(&request, &record, now())?;
+        // Before the token is used: what cannot be granted costs none.
+        let authority = self.0.authorities.signing(&catalog)?;
+        let applicant = application.applicant();
+        let add = proto::AddNode {
+            node: Some(proto::NewNode {
+                name: applicant.name.as_str().to_owned(),
+                peer_address: applicant.peer.to_string(),
+                admin_address: applicant.admin.to_string(),
+                rack: applicant.rack.as_ref().map(|rack| rack.as_str().to_owned()).unwrap_or_default(),
+                level_min: *applicant.features.start(),
+                level_max: *applicant.features.end(),
+                ..proto::NewNode::default()
+            }),
+            token: record.id.0.to_vec().into(),
+            secret_hash: record.secret_hash.to_vec().into(),
+            application: asked.to_vec().into(),
+        };
+        let node = match self.control().command(Command::AddNode(add)).await? {
+            Outcome::NodeAdded(added) => NodeId(added.node),
+            _ => return Err(CommandError::Outcome.into()),
+        };
+        let hosts: [Host; 2] = [&applicant.peer, &applicant.admin].map(|address| address.host().clone());
+        let hosts = if hosts[0] == hosts[1] { &hosts[..1] } else { &hosts };
+        let lifetime = self.0.ground.settings.certificate_lifetime;
+        let issued = authority.issue_node_for(lifetime, node, hosts, application.key(), now())?;
+        let certificates = certificate(&issued.chain[0]).into_iter().collect();
+        let told = proto::SetCertificates { node: node.0, certificates };
+        self.control().command(Command::SetCertificates(told)).await?;
+        let grant = self.grant(node, issued.chain)?;
+        tracing::info!(%node, name = applicant.name.as_str(), token = %record.id, "a node was taken in");
+        Ok(application.grant(&grant)?.encode_to_vec())
+    }
+
+    /// What a node of the cluster has, as the catalog is now.
+    fn grant(&self, node: NodeId, chain: Vec<rustls::pki_types::CertificateDer<'static>>) -> Result<Grant, AdmitError> {
+        let catalog = self.control().catalog();
+        let voters = self.control().meta().members().voters;
+        let address = |id: NodeId| Some((id, catalog.node(id)?.addresses.peer.parse().ok()?));
+        let mut voters: Vec<(NodeId, Address)> = voters.into_iter().filter_map(address).take(VOTERS_MAX).collect();
+        if voters.is_empty() {
+            voters.extend(address(self.identity().node));
+        }
+        Ok(Grant {
+            cluster: self.identity().cluster,
+            node,
+            chain,
+            bundle: self.0.authorities.bundle(&catalog)?,
+            root_key: self.root_key().clone(),
+            voters,
+            feature_level: catalog.cluster().map_or(0, |cluster| cluster.level),
+        })
+    }
+
+    /// Makes a token with which one node can join, once. It names up to three members, this one first.
+    ///
+    /// # Errors
+    /// [`AdmitError`] when the terms are not allowed, or the catalog does not take it.
+    pub async fn issue_token(&self, terms: TokenTerms) -> Result<IssuedToken, AdmitError> {
+        if !(TOKEN_LIFETIME_MIN..=TOKEN_LIFETIME_MAX).contains(&terms.valid_for) {
+            let value = format!("{:?}", terms.valid_for);
+            return Err(InvalidSettings { field: "valid_for", value, allowed: "1 minute to 7 days" }.into());
+        }
+        let catalog = self.control().catalog();
+        let authorities = self.0.authorities.bundle(&catalog)?.authorities();
+        let token = JoinToken::draw(authorities, self.admin_addresses(&catalog))?;
+        let expires = now() + terms.valid_for;
+        let issue = proto::IssueToken {
+            token: token.id().0.to_vec().into(),
+            secret_hash: token.secret_hash().to_vec().into(),
+            expires_at: expires.as_millis(),
+            created_by: terms.created_by,
+            node_name: terms.name.map(|name| name.as_str().to_owned()).unwrap_or_default(),
+            rack: terms.rack.unwrap_or_default(),
+        };
+        self.control().command(Command::IssueToken(issue)).await?;
+        Ok(IssuedToken { id: token.id(), token, expires })
+    }
+
+    /// Where members take requests of nodes that want to join.
+    fn admin_addresses(&self, catalog: &Catalog) -> Vec<Address> {
+        let own = self.0.ground.settings.admin_address.clone();
+        let active = catalog.nodes().filter(|node| node.state == NodeState::Active && node.id != self.identity().node);
+        let others = active.filter_map(|node| node.addresses.admin.as_ref()?.parse().ok());
+        [own].into_iter().chain(others).take(ADDRESSES_MAX).collect()
+    }
+
+    /// Makes a certificate of an operator, which lives for an hour to a year. Nothing revokes it.
+    ///
+    /// # Errors
+    /// [`AdmitError`] when the authority cannot be opened, or does not issue it.
+    pub async fn issue_operator(
+        &self,
+        name: ResourceName,
+        role: Role,
+        lifetime: Duration,
+    ) -> Result<OperatorCertificate, AdmitError> {
+        let catalog = self.control().catalog();
+        let authority = self.0.authorities.signing(&catalog)?;
+        let bundle = self.0.authorities.bundle(&catalog)?;
+        let key = MemberKey::draw();
+        let issued = authority.issue_operator(name, role, lifetime, &key.public(), now())?;
+        Ok(OperatorCertificate {
+            certificate: pem::of_certificates(&issued.chain),
+            key: key.to_pem(),
+            bundle: pem::of_certificates(&bundle.certificates().cloned().collect::<Vec<_>>()),
+            expires: issued.not_after,
+        })
+    }
+
+    /// Takes the next step of replacing the cluster's authority by a new one, when all members are ready for it: announce,
+    /// switch, retire; or cancels what was announced. Returns where the rotation is then.
+    ///
+    /// # Errors
+    /// [`AdmitError::Rotation`] names the nodes that are waited for, or the step that is not the next one.
+    pub async fn rotate_authority(&self, step: RotationStep) -> Result<Phase, AdmitError> {
+        let catalog = self.control().latest().await?;
+        let before = self.0.authorities.rotation(&catalog)?.ok_or(AdmitError::NoAuthority)?;
+        let mut rotation = before;
+        let minted = match step {
+            RotationStep::Announce => Some(Authority::mint(self.identity().cluster, now())?),
+            RotationStep::Cancel | RotationStep::Switch | RotationStep::Retire => None,
+        };
+        let step = match (step, &minted) {
+            (RotationStep::Cancel, _) => Step::Cancel,
+            (RotationStep::Switch, _) => Step::Switch,
+            (RotationStep::Announce, Some(minted)) => Step::Announce(minted.id()),
+            (RotationStep::Retire, _) | (RotationStep::Announce, None) => Step::Retire,
+        };
+        let members = catalog.nodes().filter(|node| node.lives()).map(|node| node.id).collect();
+        let reports = upkeep::reports(self.control(), &members);
+        rotation.step(step, &members, &reports)?;
+        if let Some(minted) = &minted {
+            let sealed = minted.seal(self.root_key(), AUTHORITY_VERSION);
+            self.control().command(Command::RotateKey(Authorities::put(minted.id(), sealed))).await?;
+        }
+        let put = self.0.authorities.put_rotation(&catalog, &rotation);
+        self.control().command(Command::RotateKey(put)).await?;
+        for gone in before.trusted().difference(&rotation.trusted()) {
+            self.destroy(*gone).await?;
+        }
+        Ok(rotation.phase)
+    }
+
+    /// Throws the key of an authority away that nobody trusts any more: nothing takes its place.
+    async fn destroy(&self, authority: AuthorityId) -> Result<(), AdmitError> {
+        let (id, version) = (authority.to_string(), AUTHORITY_VERSION + 1);
+        let sealed = self.root_key().seal(Material { purpose: PURPOSE, id: &id, version }, b"").into();
+        let expected_version = u32::try_from(AUTHORITY_VERSION).expect("it is small");
+        let rotate = proto::RotateKey { purpose: PURPOSE.to_owned(), id: id.clone(), expected_version, sealed };
+        self.control().command(Command::RotateKey(rotate)).await?;
+        let retire = proto::RetireKey { purpose: PURPOSE.to_owned(), id, version: expected_version };
+        self.control().command(Command::RetireKey(retire)).await?;
+        Ok(())
+    }
+}
+
+/// A step of replacing the authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotationStep {
+    /// Makes a new authority, which is trusted from now on.
+    Announce,
+    /// Does not, after all.
+    Cancel,
+    /// Signs with the new one.
+    Switch,
+    /// Trusts the old one no more, and throws its key away.
+    Retire,
+}
+
+/// What the catalog has of a token. One that this very application used may be used by it again; what became of a revoked
+/// one is told by the catalog, to who proves its secret.
+fn record(catalog: &Catalog, id: TokenId, asked: &[u8; 32]) -> Result<TokenRecord, JoinRefusal> {
+    let time: Timestamp = now();
+    let token: &Token = catalog.tokens(time).find(|token| token.id.0 == id.0).ok_or(JoinRefusal::Unknown)?;
+    let used_by = match token.state {
+        TokenState::Used(by) if token.application != Some(*asked) => Some(by),
+        TokenState::Used(_) | TokenState::Usable | TokenState::Revoked => None,
+    };
+    Ok(TokenRecord { id, secret_hash: token.secret_hash, expires: token.expires_at, used_by })
+}

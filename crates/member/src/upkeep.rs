@@ -1,0 +1,289 @@
+//! Keeps a member what it has to be while it runs: its trust, its certificate, what the catalog has of it, its alarms.
+//!
+//! Reconciled: what is compared with what shall be, when the catalog or the health changes and every few seconds; what
+//! failed is found again at the next look. The certificate is renewed by the node itself, which can open the authority: also
+//! without the others, from its own copy of the catalog, so that a node that was away until its certificate ended comes back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use quorate_catalog::proto::command::Kind as Command;
+use quorate_catalog::{Catalog, NodeState, proto};
+use quorate_control::Control;
+use quorate_membership::authority::MemberKey;
+use quorate_membership::kept::Kept;
+use quorate_membership::rotation::Report;
+use quorate_membership::trust::AuthorityId;
+use quorate_tls::x509::Facts;
+use quorate_types::{NodeId, Timestamp, rfc3339};
+
+use crate::bootstrap::certificate;
+use crate::clock::now;
+use crate::error::AdmitError;
+use crate::health::FindingKind;
+use crate::member::{Failure, Inner, shed};
+use crate::shunned::Shunned;
+
+/// How often a member looks without a reason.
+const LOOK: Duration = Duration::from_secs(2);
+/// The pause between two looks: changes that come together are looked at once.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Where a node says on the board how far it is with the authorities.
+const REPORT: &str = "member.authority";
+const REPORT_BYTES: usize = 8 + 32;
+
+/// Looks as long as the member is there.
+pub(crate) async fn run(member: Weak<Inner>) {
+    let Some((mut changed, mut health, mut refused)) =
+        member.upgrade().map(|inner| (inner.control.changed(), inner.findings.watch(), inner.control.refused()))
+    else {
+        return;
+    };
+    let (began, mut shunned) = (Instant::now(), Shunned::default());
+    loop {
+        changed.borrow_and_update();
+        health.borrow_and_update();
+        refused.borrow_and_update();
+        let Some(inner) = member.upgrade() else { return };
+        let links: Vec<_> = inner.control.host().peers().observe().peers.into_iter().map(|peer| peer.link).collect();
+        if let Some(failure) = shunned.judge(began.elapsed(), &links) {
+            inner.fail(failure);
+        }
+        look(&inner).await;
+        drop(inner);
+        tokio::time::sleep(PAUSE).await;
+        tokio::select! {
+            // The end of a sender is the end of the member, which is found above.
+            _ = changed.changed() => {}
+            _ = health.changed() => {}
+            _ = refused.changed() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+async fn look(inner: &Arc<Inner>) {
+    if let Some(refusal) = inner.control.refused().borrow().clone() {
+        inner.fail(Failure::Refused { reason: refusal.to_string() });
+    }
+    let catalog = inner.control.catalog();
+    if catalog.cluster().is_none() {
+        return;
+    }
+    let stopped = |group: quorate_raft::Group| group.stopped().borrow().is_some().then(|| group.id().to_string());
+    let stopped: Vec<String> = inner.control.host().groups().into_iter().filter_map(stopped).collect();
+    let message = (!stopped.is_empty()).then(|| {
+        format!(
+            "groups stopped on this node: {}. The log says why; this version does not go on with them",
+            stopped.join(", ")
+        )
+    });
+    inner.findings.set(FindingKind::Group, message);
+    note_log(inner);
+    follow_trust(inner, &catalog);
+    if let Err(reason) = renew(inner, &catalog) {
+        tracing::debug!(%reason, "the certificate is not renewed");
+    }
+    report(inner, &catalog);
+    if inner.findings.watch().borrow().sheds {
+        shed(&inner.control).await;
+    }
+    let Some(node) = catalog.node(inner.identity.node) else { return };
+    if node.state == NodeState::Removed {
+        inner.fail(Failure::Removed);
+        return;
+    }
+    for command in overdue(inner, &catalog) {
+        if let Err(error) = inner.control.command(command).await {
+            // It is found again.
+            tracing::debug!(%error, "the catalog was not told");
+            return;
+        }
+    }
+}
+
+/// Notes that the log was written, which it is when there is a catalog: from now on the node is refused without it.
+fn note_log(inner: &Inner) {
+    let mut known = inner.known.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.has_log {
+        return;
+    }
+    known.has_log = true;
+    if let Err(error) = known.keep(inner.ground.disk.path()) {
+        known.has_log = false;
+        tracing::error!(%error, "it cannot be noted that the log was written");
+    }
+}
+
+/// Trusts whom the catalog says, and keeps it for the next start.
+fn follow_trust(inner: &Inner, catalog: &Catalog) {
+    let bundle = match inner.authorities.bundle(catalog) {
+        Ok(bundle) => bundle,
+        // Certificates come from files, or the cluster is being made.
+        Err(AdmitError::NoAuthority) => return,
+        Err(error) => return tracing::error!(%error, "whom the cluster trusts cannot be read: it stays as it was"),
+    };
+    if *inner.trust.bundle() == bundle {
+        return;
+    }
+    let mut known = inner.known.lock().unwrap_or_else(PoisonError::into_inner);
+    known.bundle = bundle.clone();
+    // Kept first: what is trusted now is trusted after a restart.
+    if let Err(error) = known.keep(inner.ground.disk.path()) {
+        return tracing::error!(%error, "whom the cluster trusts cannot be kept");
+    }
+    tracing::info!(?bundle, "the cluster trusts others");
+    inner.trust.replace(bundle);
+}
+
+/// Renews the certificate when it is time, or when another authority signs.
+fn renew(inner: &Inner, catalog: &Catalog) -> Result<(), AdmitError> {
+    let settings = &inner.ground.settings;
+    let chain = inner.credentials.chain();
+    let leaf = chain.first().expect("credentials have a certificate");
+    let Ok(Facts { not_after, .. }) = Facts::read(leaf) else { return Ok(()) };
+    let authority = inner.authorities.signing(catalog)?;
+    let is_of_it = signer(&chain) == Some(authority.id());
+    if is_of_it && now() < renewal_at(leaf, not_after, settings.certificate_lifetime) {
+        inner.findings.set(FindingKind::Certificate, None);
+        return Ok(());
+    }
+    let key = MemberKey::draw();
+    let hosts = settings.hosts()?;
+    let issued =
+        authority.issue_node_for(settings.certificate_lifetime, inner.identity.node, &hosts, &key.public(), now());
+    let kept = issued.map_err(AdmitError::from).and_then(|issued| {
+        let kept = Kept { chain: issued.chain, key };
+        let error = kept.keep(inner.ground.disk.path()).map_err(|error| error.to_string());
+        error.map(|()| kept).map_err(AdmitError::Keep)
+    });
+    match kept {
+        Ok(kept) => {
+            tracing::info!(node = %inner.identity.node, "the certificate of this node is renewed");
+            inner.credentials.replace(kept.chain, &kept.key).expect("they were made for each other");
+            inner.findings.set(FindingKind::Certificate, None);
+            Ok(())
+        }
+        Err(error) => {
+            let ends = rfc3339::format(not_after);
+            let message = format!("the certificate of this node ends at {ends} and cannot be renewed: {error}");
+            inner.findings.set(FindingKind::Certificate, Some(message));
+            Err(error)
+        }
+    }
+}
+
+/// When a certificate is renewed: a third of its life before its end, and up to a tenth earlier, so that nodes that joined
+/// together do not all renew at once. The same at each look.
+fn renewal_at(leaf: &[u8], not_after: Timestamp, lifetime: Duration) -> Timestamp {
+    let share = u32::from(crc32fast::hash(leaf) as u8);
+    let before = lifetime / 3 + lifetime / 10 * share / 255;
+    Timestamp::from_millis(not_after.as_millis().saturating_sub(u64::try_from(before.as_millis()).unwrap_or(u64::MAX)))
+}
+
+/// Who signed the first certificate of a chain: the second.
+fn signer(chain: &[rustls::pki_types::CertificateDer<'static>]) -> Option<AuthorityId> {
+    chain.get(1).and_then(|authority| AuthorityId::of_certificate(authority).ok())
+}
+
+/// Says how far this node is with the authorities.
+fn report(inner: &Inner, catalog: &Catalog) {
+    let Ok(Some(rotation)) = inner.authorities.rotation(catalog) else { return };
+    // What is not trusted yet was not seen yet.
+    if inner.trust.bundle().authorities() != rotation.trusted() {
+        return;
+    }
+    let Some(signer) = signer(&inner.credentials.chain()) else { return };
+    let mut said = [0; REPORT_BYTES];
+    said[..8].copy_from_slice(&rotation.revision.to_be_bytes());
+    said[8..].copy_from_slice(&signer.0);
+    let board = inner.control.host().peers().board();
+    if board.get(inner.identity.node, REPORT).is_none_or(|posted| posted.value != said.as_slice()) {
+        // It fits: it has 40 bytes.
+        let _ = board.put(REPORT, said.to_vec());
+    }
+}
+
+/// What the nodes said of themselves.
+pub(crate) fn reports(control: &Control, members: &BTreeSet<NodeId>) -> BTreeMap<NodeId, Report> {
+    let board = control.host().peers().board();
+    let read = |node: &NodeId| {
+        let posted = board.get(*node, REPORT)?;
+        let (revision, signer) = posted.value.split_first_chunk::<8>()?;
+        let certified_by = AuthorityId(signer.try_into().ok()?);
+        Some((*node, Report { revision: u64::from_be_bytes(*revision), certified_by }))
+    };
+    members.iter().filter_map(read).collect()
+}
+
+/// What the catalog has otherwise of this node than it is.
+fn overdue(inner: &Inner, catalog: &Catalog) -> Vec<Command> {
+    let settings = &inner.ground.settings;
+    let Some(node) = catalog.node(inner.identity.node) else { return Vec::new() };
+    let mut commands = Vec::new();
+    let rack = settings.rack.as_ref().map(|rack| rack.as_str().to_owned());
+    let data = settings.data_address.as_ref().map(ToString::to_string);
+    if let Ok(peer) = settings.peer_address() {
+        let (peer, admin) = (peer.to_string(), settings.admin_address.to_string());
+        let is_known = node.addresses.peer == peer
+            && node.addresses.admin.as_ref() == Some(&admin)
+            && node.addresses.data == data
+            && node.rack == rack;
+        if !is_known {
+            commands.push(Command::UpdateNode(proto::UpdateNode {
+                node: node.id.0,
+                peer_address: peer,
+                admin_address: admin,
+                data_address: data.unwrap_or_default(),
+                rack: rack.unwrap_or_default(),
+            }));
+        }
+    }
+    let chain = inner.credentials.chain();
+    if let Some(shown) = chain.first().and_then(|leaf| certificate(leaf)) {
+        let is_told = node.certificates.iter().any(|known| known.fingerprint == shown.fingerprint.as_ref());
+        if !is_told {
+            let told = proto::SetCertificates { node: node.id.0, certificates: vec![shown] };
+            commands.push(Command::SetCertificates(told));
+        }
+    }
+    commands.extend(alarms(node.id, &inner.findings.watch().borrow().findings, catalog));
+    commands
+}
+
+/// What the alarms of a node have to become, so that they are what is found.
+fn alarms(node: NodeId, found: &BTreeMap<FindingKind, String>, catalog: &Catalog) -> Vec<Command> {
+    let standing: BTreeMap<&str, &str> = catalog
+        .alarms()
+        .filter(|alarm| alarm.node == node)
+        .map(|alarm| (alarm.kind.as_str(), alarm.message.as_str()))
+        .collect();
+    let change = |kind: FindingKind| {
+        let name = kind.as_str();
+        match (found.get(&kind), standing.get(name)) {
+            (Some(message), standing) if standing.is_none_or(|standing| message != standing) => {
+                let (kind, message) = (name.to_owned(), message.clone());
+                Some(Command::RaiseAlarm(proto::RaiseAlarm { node: node.0, kind, message }))
+            }
+            (None, Some(_)) => Some(Command::ClearAlarm(proto::ClearAlarm { node: node.0, kind: name.to_owned() })),
+            (Some(_) | None, _) => None,
+        }
+    };
+    FindingKind::ALL.into_iter().filter_map(change).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_renewed_a_third_before_its_end_and_up_to_a_tenth_earlier() {
+        let (end, life) = (Timestamp::from_millis(1_000_000), Duration::from_millis(300_000));
+
+        let all: Vec<u64> = (0..200_u8).map(|leaf| renewal_at(&[leaf], end, life).as_millis()).collect();
+        assert!(all.iter().all(|at| (870_000..=900_000).contains(at)), "{all:?}");
+        assert!(all.iter().min() < Some(&875_000) && all.iter().max() > Some(&895_000), "spread: {all:?}");
+        assert_eq!(renewal_at(b"a", end, life), renewal_at(b"a", end, life));
+    }
+}

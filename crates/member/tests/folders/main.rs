@@ -1,0 +1,5 @@
+//! What a data folder becomes, and what it never becomes: real sockets, real disks, the cluster's own certificates.
+
+mod joining;
+mod lasting;
+mod world;
