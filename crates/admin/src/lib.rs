@@ -10,6 +10,7 @@
 //! Served on an address of its own, so that who may scrape is decided by who can reach it; it
 //! never shows payloads, credentials or session ids.
 
+pub mod api;
 mod keys;
 
 use std::net::SocketAddr;
