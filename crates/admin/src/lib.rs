@@ -1,4 +1,4 @@
-//! What operators ask a node: health, readiness, metrics and API keys over plain HTTP.
+//! What operators ask a node: health, readiness, metrics and API keys over plain HTTP, and everything else over gRPC.
 //!
 //! | Path | Answer |
 //! |---|---|
@@ -6,6 +6,8 @@
 //! | `/readyz` | 200 `ready` when requests should be sent here, else 503 and why not |
 //! | `/metrics` | every metric in the text format of Prometheus |
 //! | `/keys` | API keys and when each was used last, to callers on the node's machine alone |
+//!
+//! On the same address, connections that begin with a TLS handshake are those of the API that operators use ([`mod@api`]).
 //!
 //! Served on an address of its own, so that who may scrape is decided by who can reach it; it
 //! never shows payloads, credentials or session ids.
@@ -20,16 +22,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use quorate_gateway::node::Gateway;
+use quorate_http::observe::limit;
 use quorate_http::server::{BindError, Limits, Listener, Peer, Server};
 use quorate_http::{Observer, RequestBody, ResponseBody};
 use quorate_telemetry::Metrics;
 use quorate_telemetry::metrics::RENDER_CONTENT_TYPE;
 use quorate_types::Timestamp;
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// Connections at once: a few scrapers and probes.
+use crate::api::Api;
+
+/// Connections of plain HTTP at once: a few scrapers and probes.
 const CONNECTIONS_MAX: usize = 64;
+/// Sockets at once, whatever they speak: those connections, those of the API, and some that have not said yet.
+const SOCKETS_MAX: usize = 320;
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -39,6 +47,7 @@ pub struct Admin {
     local: SocketAddr,
     server: Server,
     source: Source,
+    api: Option<Api>,
 }
 
 /// What is shown.
@@ -49,6 +58,15 @@ struct Source {
     drain: CancellationToken,
     /// When the node was started, give or take.
     since: Timestamp,
+}
+
+/// What accepted sockets are served by.
+struct Accepting {
+    server: Server,
+    source: Source,
+    api: Option<Api>,
+    scrapers: Semaphore,
+    stop: CancellationToken,
 }
 
 struct LimitCounter(Metrics);
@@ -80,7 +98,13 @@ impl Admin {
         let listener = Listener::bind(address, Arc::clone(&observer))?;
         let local = listener.local_address().map_err(|source| BindError { address, source })?;
         let server = Server::new(Limits::default(), None, observer).expect("the default limits are valid");
-        Ok(Self { listener, local, server, source: Source { gateway, metrics, drain, since: now() } })
+        Ok(Self { listener, local, server, source: Source { gateway, metrics, drain, since: now() }, api: None })
+    }
+
+    /// Serves the API too, on connections that begin with a TLS handshake.
+    #[must_use]
+    pub fn with_api(self, api: Api) -> Self {
+        Self { api: Some(api), ..self }
     }
 
     /// The address that is listened on, with its real port.
@@ -91,24 +115,69 @@ impl Admin {
 
     /// Answers until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) {
-        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let sockets = Arc::new(Semaphore::new(SOCKETS_MAX));
+        let accepting = Arc::new(Accepting {
+            server: self.server,
+            source: self.source,
+            api: self.api,
+            scrapers: Semaphore::new(CONNECTIONS_MAX),
+            stop: stop.clone(),
+        });
         loop {
             let permit = tokio::select! {
-                permit = Arc::clone(&permits).acquire_owned() => permit.expect("the semaphore is never closed"),
+                permit = Arc::clone(&sockets).acquire_owned() => permit.expect("the semaphore is never closed"),
                 () = stop.cancelled() => return,
             };
             let (stream, peer) = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = stop.cancelled() => return,
             };
-            let (server, source, stop) = (self.server.clone(), self.source.clone(), stop.clone());
+            let accepting = Arc::clone(&accepting);
             tokio::spawn(async move {
                 let _permit = permit;
-                let handler = move |request, peer| answer(source.clone(), request, peer);
-                if let Err(error) = server.serve(stream, peer, &stop, handler).await {
-                    tracing::debug!(%peer, %error, "an admin connection ended badly");
-                }
+                accepting.serve(stream, peer).await;
             });
+        }
+    }
+}
+
+// === impl Accepting ===
+
+impl Accepting {
+    /// Serves a socket: its first byte says what it speaks.
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        if let Some(api) = &self.api {
+            match self.begins_handshake(&stream).await {
+                Some(true) => {
+                    if let Err(error) = api.serve_tls(stream, peer, &self.stop).await {
+                        tracing::debug!(%peer, %error, "a connection of the API ended badly");
+                    }
+                    return;
+                }
+                Some(false) => {}
+                None => return,
+            }
+        }
+        let Ok(_place) = self.scrapers.acquire().await else { return };
+        let source = self.source.clone();
+        let handler = move |request, peer| answer(source.clone(), request, peer);
+        if let Err(error) = self.server.serve(stream, peer, &self.stop, handler).await {
+            tracing::debug!(%peer, %error, "an admin connection ended badly");
+        }
+    }
+
+    /// Looks at the first byte; none when there is none in time.
+    async fn begins_handshake(&self, stream: &TcpStream) -> Option<bool> {
+        let mut first = [0];
+        let looking = tokio::time::timeout(self.server.limits().header_read_timeout, stream.peek(&mut first));
+        let looked = self.stop.run_until_cancelled(looking).await?;
+        match looked {
+            Ok(Ok(1..)) => Some(first[0] == api::HANDSHAKE),
+            Ok(Ok(0) | Err(_)) => None,
+            Err(_elapsed) => {
+                self.source.metrics.limit_hit(limit::HEADER_READ_TIMEOUT);
+                None
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Reads are local and always answered; how old they are is said. Commands go to the leader of the meta group, wherever it is,
 //! and their outcome says what became of them: taken, refused with the reason, not known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use quorate_wal::GroupId;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::levelling;
 use crate::meta::{Meta, Shared};
 use crate::reconcile;
 
@@ -137,6 +138,14 @@ impl Control {
     #[must_use]
     pub fn refused(&self) -> watch::Receiver<Option<Refusal>> {
         self.refused.subscribe()
+    }
+
+    /// Returns which shards each node leads, as it last said itself: what may be wrong for the time of an election.
+    #[must_use]
+    pub fn led(&self) -> BTreeMap<NodeId, BTreeSet<GroupId>> {
+        let board = self.host.peers().board();
+        let said = |id| board.get(id, levelling::KEY).map(|posted| levelling::hear(posted.value));
+        self.catalog().nodes().filter_map(|node| Some((node.id, said(node.id)?))).collect()
     }
 
     /// Returns the node's groups.

@@ -78,6 +78,17 @@ pub struct Members {
     pub unfinished: Option<BTreeSet<NodeId>>,
 }
 
+/// How far a replica is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The latest term that it knows.
+    pub term: u64,
+    /// The entry up to which it knows that all is committed; 0 for none.
+    pub committed: u64,
+    /// The entry up to which its machine has applied all; 0 for none.
+    pub applied: u64,
+}
+
 /// What a proposer asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
@@ -218,6 +229,17 @@ impl Group {
                 [] | [_] => None,
             },
         }
+    }
+
+    /// Returns how far this replica is.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let metrics = self.shared.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let index = |log_id: Option<LogId>| log_id.map_or(0, |log_id| log_id.index);
+        let (committed, applied) =
+            (index(metrics.cluster_committed.max(metrics.local_committed)), index(metrics.last_applied));
+        Progress { term: metrics.current_term, committed, applied }
     }
 
     /// Tells whether a node has what the others have, but for the latest entries: it can vote without holding them up.

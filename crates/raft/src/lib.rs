@@ -29,7 +29,7 @@ mod transfer;
 pub mod types;
 
 pub use error::{ChangeError, ProposeError, ReadIndexError};
-pub use group::{Group, Members, Proposal, Proposed};
+pub use group::{Group, Members, Progress, Proposal, Proposed};
 pub use host::{Config, Host, OpenError, StartError};
 pub use machine::{Applied, Frozen, Machine, RestoreError};
 pub use role::Role;

@@ -16,6 +16,7 @@ use quorate_control::Control;
 use quorate_membership::handshake::{Credentials, Trust};
 use quorate_membership::identity::Role;
 use quorate_membership::root::RootKey;
+use quorate_proto::admin::v1;
 use quorate_types::{ResourceName, Timestamp};
 use tokio::sync::watch;
 use tonic::{Status, async_trait};
@@ -147,6 +148,22 @@ pub trait Membership: Send + Sync + 'static {
         role: Role,
         valid_for: Duration,
     ) -> Result<OperatorCertificate, Status>;
+}
+
+/// What a cluster begins with, and what else is read as documents are written.
+#[async_trait]
+pub trait Documents: Send + Sync + 'static {
+    /// Checks documents as far as that is possible without a cluster.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT with every problem.
+    async fn check(&self, documents: &[v1::Document]) -> Result<(), Status>;
+
+    /// Applies the first documents of a cluster, as `author`.
+    ///
+    /// # Errors
+    /// What the caller is told.
+    async fn apply(&self, member: &dyn Membership, documents: Vec<v1::Document>, author: &str) -> Result<(), Status>;
 }
 
 // === impl Node ===

@@ -1,0 +1,222 @@
+//! What a node knows of its cluster, as one message.
+//!
+//! Made of the node's own copy of the catalog, of the groups that it has a replica of, and of what the others say on the board.
+//! How old that can be is said with it. Nothing here waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use quorate_catalog::{Catalog, Node as Known, NodeState, Shard};
+use quorate_control::{Control, META};
+use quorate_peer::Link;
+use quorate_proto::admin::v1;
+use quorate_types::{NodeId, Timestamp};
+use quorate_wal::GroupId;
+
+use super::super::node::{Membership, Standing};
+use super::seen::{Seen, VERSION};
+
+/// The key on the board under which a node says which revision of the documents it has active: 8 bytes, little-endian.
+pub const ACTIVE: &str = "resources.active";
+
+/// The status of a node that is in no cluster.
+pub(super) fn outside(standing: &Standing) -> v1::GetStatusResponse {
+    let mode = match standing {
+        Standing::Alone => v1::NodeMode::Alone,
+        Standing::Waiting(_) | Standing::Member(_) => v1::NodeMode::Waiting,
+    };
+    v1::GetStatusResponse { mode: mode.into(), ..v1::GetStatusResponse::default() }
+}
+
+/// The status of a member; `staleness` is how old its catalog can be.
+pub(super) fn of(
+    member: &dyn Membership,
+    catalog: &Catalog,
+    seen: &Seen,
+    staleness: Option<Duration>,
+) -> v1::GetStatusResponse {
+    let control = member.control();
+    let led = control.led();
+    let view = View { member, control, catalog, seen, led: &led };
+    let cluster = catalog.cluster();
+    v1::GetStatusResponse {
+        cluster_id: member.trust().cluster().to_string(),
+        feature_level: cluster.map_or(0, |cluster| cluster.level),
+        node: member.id().0,
+        mode: v1::NodeMode::Member.into(),
+        nodes: catalog.nodes().filter(|node| node.lives()).map(|node| view.node(node)).collect(),
+        meta: Some(view.meta()),
+        shards: catalog.shards().map(|shard| view.shard(shard)).collect(),
+        active_revision: view.active(member.id()),
+        alarms: catalog.alarms().map(alarm).collect(),
+        staleness: staleness.map(duration),
+    }
+}
+
+/// Whether two answers tell an operator the same: times go on by themselves.
+pub(super) fn says_the_same(one: &v1::GetStatusResponse, other: &v1::GetStatusResponse) -> bool {
+    let timeless = |status: &v1::GetStatusResponse| {
+        let mut status = status.clone();
+        status.staleness = None;
+        status.nodes.iter_mut().for_each(|node| node.last_heard = None);
+        if let Some(meta) = &mut status.meta {
+            (meta.committed, meta.applied) = (0, 0);
+        }
+        status
+    };
+    timeless(one) == timeless(other)
+}
+
+/// What the parts of a status are made of.
+struct View<'a> {
+    member: &'a dyn Membership,
+    control: &'a Control,
+    catalog: &'a Catalog,
+    seen: &'a Seen,
+    led: &'a BTreeMap<NodeId, BTreeSet<GroupId>>,
+}
+
+// === impl View ===
+
+impl View<'_> {
+    fn node(&self, node: &Known) -> v1::Node {
+        let (health, findings) = self.health(node.id);
+        let placed = self.catalog.shards().filter(|shard| shard.nodes().any(|id| id == node.id)).count();
+        let led = self.led.get(&node.id).map_or(0, |led| led.iter().filter(|group| **group != META).count());
+        let ends = node.certificates.iter().map(|certificate| certificate.not_after).max();
+        v1::Node {
+            id: node.id.0,
+            name: node.name.as_str().to_owned(),
+            state: state(node.state).into(),
+            incarnation: node.life.as_ref().map_or(0, |life| life.incarnation.0),
+            peer_address: node.addresses.peer.clone(),
+            admin_address: node.addresses.admin.clone().unwrap_or_default(),
+            data_address: node.addresses.data.clone().unwrap_or_default(),
+            rack: node.rack.clone().unwrap_or_default(),
+            version: self.version(node.id),
+            feature_level_min: node.levels.min,
+            feature_level_max: node.levels.max,
+            health: health.into(),
+            findings,
+            groups: count(placed),
+            groups_led: count(led),
+            active_revision: self.active(node.id),
+            joined_at: Some(timestamp(node.joined_at)),
+            last_heard: self.seen.heard(node.id).map(timestamp),
+            certificate_expires: ends.map(timestamp),
+        }
+    }
+
+    /// How a node does: of itself it knows, of others whether they are reached and what alarms say.
+    fn health(&self, id: NodeId) -> (v1::NodeHealth, Vec<String>) {
+        let mut findings: Vec<String> =
+            self.catalog.alarms().filter(|alarm| alarm.node == id).map(|alarm| alarm.message.clone()).collect();
+        if id == self.member.id() {
+            for finding in self.member.findings() {
+                if !findings.contains(&finding) {
+                    findings.push(finding);
+                }
+            }
+        } else if !is_reached(self.control, id) {
+            findings.insert(0, format!("node {} does not reach it", self.member.id()));
+            return (v1::NodeHealth::Unreachable, findings);
+        }
+        let health = if findings.is_empty() { v1::NodeHealth::Healthy } else { v1::NodeHealth::Degraded };
+        (health, findings)
+    }
+
+    fn meta(&self) -> v1::MetaStatus {
+        let meta = self.control.meta();
+        let (members, progress) = (meta.members(), meta.progress());
+        v1::MetaStatus {
+            leader: meta.role().borrow().leader().map_or(0, |leader| leader.0),
+            term: progress.term,
+            voters: numbers(&members.voters),
+            learners: numbers(&members.learners),
+            committed: progress.committed,
+            applied: progress.applied,
+        }
+    }
+
+    /// A shard as its group is here, else as the map has it.
+    fn shard(&self, shard: &Shard) -> v1::ShardStatus {
+        let id = GroupId(shard.number);
+        let said = || self.led.iter().find(|(_, led)| led.contains(&id)).map_or(0, |(node, _)| node.0);
+        let mut target = shard.voters.clone();
+        if let Some(pending) = shard.pending {
+            target.extend(pending.to);
+            pending.from.map(|from| target.remove(&from));
+        }
+        let (leader, term, voters, learners) = match self.control.host().group(id) {
+            Some(group) => {
+                let members = group.members();
+                let leader = group.role().borrow().leader().map_or_else(said, |leader| leader.0);
+                (leader, group.progress().term, members.voters, members.learners)
+            }
+            None => (said(), 0, shard.voters.clone(), shard.learners.clone()),
+        };
+        // A group that is just opened knows nobody yet.
+        let voters = if voters.is_empty() { shard.voters.clone() } else { voters };
+        let target = if target == voters { Vec::new() } else { numbers(&target) };
+        let (voters, learners) = (numbers(&voters), numbers(&learners));
+        v1::ShardStatus { shard: shard.number, leader, term, voters, learners, target }
+    }
+
+    fn active(&self, id: NodeId) -> u64 {
+        let posted = self.control.host().peers().board().get(id, ACTIVE);
+        posted.and_then(|posted| posted.value.as_ref().try_into().ok()).map_or(0, u64::from_le_bytes)
+    }
+
+    fn version(&self, id: NodeId) -> String {
+        let posted = self.control.host().peers().board().get(id, VERSION);
+        posted.and_then(|posted| String::from_utf8(posted.value.to_vec()).ok()).unwrap_or_default()
+    }
+}
+
+/// Whether the stream to a node is there.
+pub(super) fn is_reached(control: &Control, id: NodeId) -> bool {
+    control.host().peers().link(id).is_some_and(|link| matches!(*link.borrow(), Link::Connected { .. }))
+}
+
+fn alarm(alarm: &quorate_catalog::Alarm) -> v1::Alarm {
+    v1::Alarm {
+        node: alarm.node.0,
+        kind: alarm.kind.as_str().to_owned(),
+        message: alarm.message.clone(),
+        since: Some(timestamp(alarm.since)),
+    }
+}
+
+fn state(state: NodeState) -> v1::NodeState {
+    match state {
+        NodeState::Joining => v1::NodeState::Joining,
+        NodeState::Active => v1::NodeState::Active,
+        NodeState::Draining => v1::NodeState::Draining,
+        NodeState::Leaving => v1::NodeState::Leaving,
+        NodeState::Removed => v1::NodeState::Removed,
+    }
+}
+
+fn numbers(nodes: &BTreeSet<NodeId>) -> Vec<u64> {
+    nodes.iter().map(|node| node.0).collect()
+}
+
+fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// A time as protobuf has it.
+#[must_use]
+pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    let millis = at.as_millis();
+    let seconds = i64::try_from(millis / 1000).unwrap_or(i64::MAX);
+    let nanos = i32::try_from(millis % 1000 * 1_000_000).expect("it is less than a second");
+    prost_types::Timestamp { seconds, nanos }
+}
+
+/// A duration as protobuf has it.
+fn duration(of: Duration) -> prost_types::Duration {
+    let seconds = i64::try_from(of.as_secs()).unwrap_or(i64::MAX);
+    let nanos = i32::try_from(of.subsec_nanos()).expect("it is less than a second");
+    prost_types::Duration { seconds, nanos }
+}

@@ -1,0 +1,318 @@
+//! The way of a call to its service: which method, who calls, may it, until when; and the record of it.
+//!
+//! ```text
+//! request ─▶ row of the table ─▶ certificate still trusted? ─▶ may it? ─▶ deadline ─▶ service ─▶ record ─▶ answer
+//! ```
+//!
+//! A call that changes something runs to its end also when its caller leaves, because what it began is done and has to be
+//! recorded. Calls that were refused are recorded too, at the rates of the audit log. Unknown here: sockets, and what
+//! services do.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HeaderName;
+use http::{HeaderMap, Request, Response};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::{Code, Status};
+use tower_service::Service as _;
+
+use super::caller::{Caller, Note};
+use super::errors;
+use super::node::{Node, Standing};
+use super::record::{self, Origin};
+use super::roles::{self, CALL_PATIENCE, LONG_PATIENCE, Method, Pace};
+
+const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// Takes calls to their services; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    node: Node,
+    routes: Routes,
+}
+
+/// A connection, as its calls see it.
+pub(crate) struct Connection {
+    pub(crate) caller: Caller,
+    pub(crate) origin: Origin,
+    pub(crate) busy: Arc<Busy>,
+}
+
+/// How many calls of a connection are open, and since when there are none.
+pub(crate) struct Busy {
+    open: AtomicUsize,
+    since: Mutex<Instant>,
+}
+
+/// A call that is open.
+struct Open(Arc<Busy>);
+
+/// The body of an answer: it ends when the time is up, and keeps its connection busy until then.
+struct Answer {
+    body: Body,
+    until: Option<Pin<Box<Sleep>>>,
+    is_over: bool,
+    _open: Open,
+}
+
+// === impl Gate ===
+
+impl Gate {
+    pub(crate) fn new(node: Node, routes: Routes) -> Self {
+        Self { node, routes: routes.prepare() }
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Answers a call.
+    pub(crate) async fn answer(self, connection: Arc<Connection>, request: Request<Incoming>) -> Response<Body> {
+        let open = Busy::enter(&connection.busy);
+        let Some(method) = roles::method(request.uri().path()) else {
+            let message = format!("{:.120} is not served here", request.uri().path());
+            return errors::error(Code::Unimplemented, "NO_METHOD", message).into_http();
+        };
+        if let Err(status) = roles::permit(&connection.caller, method, &self.cluster()) {
+            record::refused(self.node.audit(), &connection.caller, &connection.origin, method, &status);
+            return status.into_http();
+        }
+        let until = match deadline(request.headers(), method.pace) {
+            Ok(until) => until,
+            Err(status) => return status.into_http(),
+        };
+        if method.changes {
+            // Not a part of the connection: what was begun is recorded whoever leaves.
+            let (gate, at) = (self.clone(), Arc::clone(&connection));
+            let running = tokio::spawn(async move { gate.run_recorded(&at, method, request, until).await });
+            return match running.await {
+                Ok(response) => over(response, until, open),
+                Err(_panicked) => {
+                    errors::error(Code::Internal, "PANIC", "the node failed to do it: see its log").into_http()
+                }
+            };
+        }
+        over(self.run(&connection, Note::default(), method, request, until).await, until, open)
+    }
+
+    async fn run_recorded(
+        &self,
+        connection: &Connection,
+        method: &'static Method,
+        request: Request<Incoming>,
+        until: Option<Instant>,
+    ) -> Response<Body> {
+        let note = Note::default();
+        let response = self.run(connection, note.clone(), method, request, until).await;
+        if let Some(about) = note.read() {
+            let status = Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok);
+            let (audit, caller) = (self.node.audit(), &connection.caller);
+            record::changed(audit, caller, &connection.origin, method, &about, status.as_ref());
+        }
+        response
+    }
+
+    /// Has the service answer, in time.
+    async fn run(
+        &self,
+        connection: &Connection,
+        note: Note,
+        method: &Method,
+        mut request: Request<Incoming>,
+        until: Option<Instant>,
+    ) -> Response<Body> {
+        request.extensions_mut().insert(connection.caller.clone());
+        request.extensions_mut().insert(note);
+        let mut routes = self.routes.clone();
+        let answering = routes.call(request);
+        let answered = match until {
+            Some(until) => tokio::time::timeout_at(until, answering).await,
+            None => Ok(answering.await),
+        };
+        match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(infallible)) => {
+                let never: Infallible = infallible;
+                match never {}
+            }
+            Err(_elapsed) => late(method.changes).into_http(),
+        }
+    }
+
+    fn cluster(&self) -> String {
+        match self.node.standing() {
+            Standing::Member(member) => member.trust().cluster().to_string(),
+            Standing::Waiting(_) | Standing::Alone => String::new(),
+        }
+    }
+}
+
+fn late(changes: bool) -> Status {
+    let message = match changes {
+        true => "the time is up, and it is not known whether it was done: look before doing it again",
+        false => "the time is up",
+    };
+    errors::error(Code::DeadlineExceeded, "DEADLINE", message)
+}
+
+fn over(response: Response<Body>, until: Option<Instant>, open: Open) -> Response<Body> {
+    let until = until.map(|until| Box::pin(tokio::time::sleep_until(until)));
+    response.map(|body| Body::new(Answer { body, until, is_over: false, _open: open }))
+}
+
+/// Until when a call may run: as its caller says, else as its pace says.
+fn deadline(headers: &HeaderMap, pace: Pace) -> Result<Option<Instant>, Status> {
+    let now = Instant::now();
+    let longest = match pace {
+        Pace::Call => Some(CALL_PATIENCE),
+        Pace::Long => Some(LONG_PATIENCE),
+        Pace::Watch => None,
+    };
+    let asked = match headers.get(TIMEOUT) {
+        None => None,
+        Some(value) => Some(value.to_str().ok().and_then(timeout).ok_or_else(|| {
+            errors::invalid("grpc-timeout", format_args!("{value:?}"), "1 to 8 digits and one of `HMSmun`")
+        })?),
+    };
+    // Nobody waits ten minutes and more for what has a limit of its own.
+    let most = asked.map(|asked| asked.min(LONG_PATIENCE)).or(longest);
+    let most = if pace == Pace::Watch { asked } else { most };
+    Ok(most.and_then(|most| now.checked_add(most)))
+}
+
+/// Reads a timeout as gRPC writes it (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
+fn timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+// === impl Busy ===
+
+impl Busy {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), since: Mutex::new(Instant::now()) })
+    }
+
+    fn enter(busy: &Arc<Self>) -> Open {
+        busy.open.fetch_add(1, Ordering::SeqCst);
+        Open(Arc::clone(busy))
+    }
+
+    /// How long no call has been open.
+    pub(crate) fn idle(&self) -> Duration {
+        if self.open.load(Ordering::SeqCst) > 0 {
+            return Duration::ZERO;
+        }
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        *self.0.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+// === impl Answer ===
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let answer = self.get_mut();
+        if answer.is_over {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = Pin::new(&mut answer.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        match answer.until.as_mut().map(|until| until.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) => {
+                answer.is_over = true;
+                let mut trailers = HeaderMap::new();
+                let told = late(false).add_header(&mut trailers);
+                Poll::Ready(told.is_ok().then(|| Ok(Frame::trailers(trailers))))
+            }
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_grpc_writes_them() {
+        let cases = [
+            ("1S", Some(Duration::from_secs(1))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("7u", Some(Duration::from_micros(7))),
+            ("7n", Some(Duration::from_nanos(7))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("", None),
+            ("S", None),
+            ("1", None),
+            ("123456789S", None),
+            ("-1S", None),
+            ("1.5S", None),
+            ("1s", None),
+            ("1é", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(timeout(text), expected, "{text:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_without_a_timeout_has_one_and_a_long_one_is_cut_to_the_longest() {
+        let until = |text: Option<&str>, pace| {
+            let mut headers = HeaderMap::new();
+            if let Some(text) = text {
+                headers.insert(TIMEOUT, text.parse().expect("it is a header"));
+            }
+            deadline(&headers, pace).map(|until| until.map(|until| until.duration_since(Instant::now())))
+        };
+
+        assert_eq!(until(None, Pace::Call).expect("none is taken"), Some(CALL_PATIENCE));
+        assert_eq!(until(None, Pace::Long).expect("none is taken"), Some(LONG_PATIENCE));
+        assert_eq!(until(None, Pace::Watch).expect("none is taken"), None);
+        assert_eq!(until(Some("5S"), Pace::Call).expect("it is one"), Some(Duration::from_secs(5)));
+        assert_eq!(until(Some("90H"), Pace::Call).expect("it is one"), Some(LONG_PATIENCE));
+        assert_eq!(until(Some("90H"), Pace::Watch).expect("it is one"), Some(Duration::from_secs(90 * 3600)));
+        assert_eq!(until(Some("soon"), Pace::Call).expect_err("it is none").code(), Code::InvalidArgument);
+    }
+}
