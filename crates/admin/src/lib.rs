@@ -16,7 +16,7 @@ pub mod api;
 mod keys;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -38,6 +38,9 @@ use crate::api::Api;
 const CONNECTIONS_MAX: usize = 64;
 /// Sockets at once, whatever they speak: those connections, those of the API, and some that have not said yet.
 const SOCKETS_MAX: usize = 320;
+/// What is answered by a node that is in no cluster yet.
+const WAITING: &str =
+    "waits for `quorate cluster init` or `quorate cluster join` on its data folder: it is in no cluster\n";
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -53,7 +56,8 @@ pub struct Admin {
 /// What is shown.
 #[derive(Clone)]
 struct Source {
-    gateway: Gateway,
+    /// None while the node waits for a cluster.
+    gateway: Arc<OnceLock<Gateway>>,
     metrics: Metrics,
     drain: CancellationToken,
     /// When the node was started, give or take.
@@ -94,11 +98,33 @@ impl Admin {
         metrics: Metrics,
         drain: CancellationToken,
     ) -> Result<Self, BindError> {
+        let admin = Self::bind_waiting(address, metrics, drain)?;
+        let is_first = admin.source.gateway.set(gateway).is_ok();
+        debug_assert!(is_first, "nobody else has it yet");
+        Ok(admin)
+    }
+
+    /// Binds the admin address of a node that has no gateway before it is in a cluster: it is not ready until
+    /// [`Admin::gateway`] has one.
+    ///
+    /// # Errors
+    /// [`BindError`] with the address and the system's reason.
+    ///
+    /// # Panics
+    /// Never: the default limits are valid.
+    pub fn bind_waiting(address: SocketAddr, metrics: Metrics, drain: CancellationToken) -> Result<Self, BindError> {
         let observer: Arc<dyn Observer> = Arc::new(LimitCounter(metrics.clone()));
         let listener = Listener::bind(address, Arc::clone(&observer))?;
         let local = listener.local_address().map_err(|source| BindError { address, source })?;
         let server = Server::new(Limits::default(), None, observer).expect("the default limits are valid");
-        Ok(Self { listener, local, server, source: Source { gateway, metrics, drain, since: now() }, api: None })
+        let source = Source { gateway: Arc::default(), metrics, drain, since: now() };
+        Ok(Self { listener, local, server, source, api: None })
+    }
+
+    /// Where the gateway is put when there is one.
+    #[must_use]
+    pub fn gateway(&self) -> Arc<OnceLock<Gateway>> {
+        Arc::clone(&self.source.gateway)
     }
 
     /// Serves the API too, on connections that begin with a TLS handshake.
@@ -208,7 +234,10 @@ fn api_keys(source: &Source, request: &Request<RequestBody>, peer: &Peer) -> Res
     }
     match keys::after(request.uri().query()) {
         Ok(after) => {
-            let found = source.gateway.api_keys(after, keys::PAGE_KEYS_MAX + 1);
+            let Some(gateway) = source.gateway.get() else {
+                return text(StatusCode::SERVICE_UNAVAILABLE, WAITING);
+            };
+            let found = gateway.api_keys(after, keys::PAGE_KEYS_MAX + 1);
             let mut response = text(StatusCode::OK, &keys::page(found, source.since));
             response.headers_mut().insert(CONTENT_TYPE, JSON);
             response
@@ -226,7 +255,10 @@ async fn readiness(source: &Source) -> Response<ResponseBody> {
     if source.drain.is_cancelled() {
         return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
-    if source.gateway.is_ready().await {
+    let Some(gateway) = source.gateway.get() else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, WAITING);
+    };
+    if gateway.is_ready().await {
         text(StatusCode::OK, "ready\n")
     } else {
         text(StatusCode::SERVICE_UNAVAILABLE, "probing tool servers\n")

@@ -121,7 +121,8 @@ impl Operators {
     #[must_use]
     pub fn decide(&self, name: &str, role: OperatorRole, action: AdminAction, cluster: &str) -> Option<String> {
         let (operator, on) = (uid("Operator", name), uid("Cluster", cluster));
-        let request = Request::new(operator.clone(), uid("Action", action.as_str()), on.clone(), Context::empty(), None);
+        let request =
+            Request::new(operator.clone(), uid("Action", action.as_str()), on.clone(), Context::empty(), None);
         let request = request.expect("without a schema nothing is checked");
         let entities = entities(operator, role, on);
         let response = self.authorizer.is_authorized(&request, &self.policies, &entities);

@@ -16,6 +16,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use http::{HeaderName, HeaderValue};
 use quorate_mcp::Level;
+use quorate_membership::address::Address;
 use quorate_runtime::upstream::{EraSetting, TransportSetting};
 use quorate_types::ResourceName;
 use quorate_types::units::parse_duration;
@@ -99,11 +100,13 @@ pub(crate) struct UpArgs {
 pub(crate) struct ServeArgs {
     /// Resource files: a file or a directory (repeatable). They are watched; a bad change leaves
     /// the running set in place.
-    #[arg(short = 'f', long = "file", value_name = "FILE|DIR", required = true)]
+    #[arg(short = 'f', long = "file", value_name = "FILE|DIR", required_unless_present = "peer_listen")]
     pub(crate) files: Vec<PathBuf>,
-    /// Where health, readiness and metrics are served. Default: nowhere.
+    /// Where health, readiness and metrics are served, and the API of a member of a cluster. Default: nowhere.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) peers: PeerArgs,
     /// Give callers on loopback a fixed development identity, at listeners on loopback only.
     /// Default: off; nobody is identified, so every request is refused.
     #[arg(long)]
@@ -113,6 +116,24 @@ pub(crate) struct ServeArgs {
     pub(crate) allow_all: bool,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
+}
+
+/// Flags of a node that is, or can become, a member of a cluster.
+#[derive(Debug, Args)]
+pub(crate) struct PeerArgs {
+    /// Where other nodes reach this one, over TLS. The node is a member of the cluster that its data folder is of; with an
+    /// empty one it waits for `quorate cluster init` or `quorate cluster join`. Default: the node is alone.
+    #[arg(long, value_name = "ADDRESS", requires = "data_dir", requires = "admin")]
+    pub(crate) peer_listen: Option<SocketAddr>,
+    /// The address under which other nodes reach this one, as HOST:PORT. Default: what it listens on.
+    #[arg(long, value_name = "HOST:PORT", requires = "peer_listen")]
+    pub(crate) peer_advertise: Option<Address>,
+    /// What the node is called, unique in its cluster. Default: the name of the host.
+    #[arg(long, value_name = "NAME", requires = "peer_listen", value_parser = ResourceName::new)]
+    pub(crate) node_name: Option<ResourceName>,
+    /// What fails together with the node: replicas are spread over racks. Default: none.
+    #[arg(long, value_name = "NAME", requires = "peer_listen", value_parser = ResourceName::new)]
+    pub(crate) rack: Option<ResourceName>,
 }
 
 /// Flags of every node.

@@ -12,6 +12,7 @@ mod exit;
 mod key;
 mod keys;
 mod output;
+mod peers;
 mod policy;
 mod ports;
 mod probe;

@@ -14,10 +14,12 @@ use quorate_config::{Errors, ResourceSet, Watcher};
 use quorate_gateway::authenticate::Development;
 use quorate_gateway::node::{Config, Gateway};
 use quorate_identity::api_key::MacKey;
+use quorate_member::Member;
 use quorate_stdio::Guard;
 use quorate_telemetry::{LogFormat, Otlp};
 use quorate_tls::ClientOptions;
 use quorate_types::Sealer;
+use quorate_types::seal::KEY_BYTES;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +51,19 @@ pub(crate) struct Running {
     patience: Duration,
     drain: CancellationToken,
     stopped: CancellationToken,
+    /// The member that the node is, when it has peers.
+    member: Option<Member>,
+}
+
+/// What a node has before its gateway: what is told of it, what its ids are sealed with, and how it is ended.
+pub(crate) struct Base {
+    pub(crate) guard: quorate_telemetry::Guard,
+    pub(crate) key: [u8; KEY_BYTES],
+    /// Whether keys that were made under `key` are known after a restart.
+    pub(crate) is_kept: bool,
+    pub(crate) audit: Audit,
+    pub(crate) drain: CancellationToken,
+    pub(crate) stopped: CancellationToken,
 }
 
 /// Starts a node; `load` gives its resources, now and after each change of the files.
@@ -58,24 +73,46 @@ pub(crate) struct Running {
 pub(crate) async fn start(plan: Plan, load: &impl Fn() -> Result<ResourceSet, Failure>) -> Result<Running, Failure> {
     let guard = telemetry(&plan.node)?;
     allow_files();
-    let mut watcher = Watcher::new(&plan.files, Timing::DEFAULTS);
-    let resources = load()?;
-    watcher.also(resources.named_files());
-    let (key, mac_key, audit) = match &plan.node.data_dir {
+    // Before anything is made for it: a bad file leaves nothing behind.
+    load()?;
+    let (key, is_kept, audit) = match &plan.node.data_dir {
         Some(dir) => {
             let root = key::of_data_dir(dir)?;
             let audit = open_audit(dir)?;
             if root.is_new {
                 audit.record(root_key_made(dir));
             }
-            (root.key, Some(MacKey::of_root(&root.key)), audit)
+            (root.key, true, audit)
         }
-        None => (quorate_runtime::entropy::secret(), None, Audit::disabled()),
+        None => (quorate_runtime::entropy::secret(), false, Audit::disabled()),
     };
+    let (drain, stopped) = (CancellationToken::new(), CancellationToken::new());
+    let admin = plan.admin;
+    let mut running = start_gateway(plan, Base { guard, key, is_kept, audit, drain, stopped }, load).await?;
+    if let Some(address) = admin {
+        let Running { gateway, guard, drain, stopped, .. } = &running;
+        running.admin = Some(serve_admin(address, gateway, guard, drain, stopped)?);
+    }
+    Ok(running)
+}
+
+/// Starts the gateway of a node, with its first resources.
+///
+/// # Errors
+/// [`Failure`] with what to do about it.
+pub(crate) async fn start_gateway(
+    plan: Plan,
+    base: Base,
+    load: &impl Fn() -> Result<ResourceSet, Failure>,
+) -> Result<Running, Failure> {
+    let Base { guard, key, is_kept, audit, drain, stopped } = base;
+    let mut watcher = Watcher::new(&plan.files, Timing::DEFAULTS);
+    let resources = load()?;
+    watcher.also(resources.named_files());
     let config = Config {
         development: plan.development,
         allow_all: plan.allow_all,
-        mac_key,
+        mac_key: is_kept.then(|| MacKey::of_root(&key)),
         audit: audit.clone(),
         sealer: Sealer::new(&key),
         metrics: guard.metrics().clone(),
@@ -90,13 +127,17 @@ pub(crate) async fn start(plan: Plan, load: &impl Fn() -> Result<ResourceSet, Fa
     for (listener, address) in gateway.addresses().await {
         ports::warn_of(listener.as_str(), address);
     }
-    let (drain, stopped) = (CancellationToken::new(), CancellationToken::new());
-    let admin = match plan.admin {
-        Some(address) => Some(serve_admin(address, &gateway, &guard, &drain, &stopped)?),
-        None => None,
-    };
     let patience = plan.node.drain_timeout;
-    Ok(Running { gateway, admin, guard, watcher, audit, patience, drain, stopped })
+    Ok(Running { gateway, admin: None, guard, watcher, audit, patience, drain, stopped, member: None })
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Ends the member with the node, and the node when the member has to end.
+    pub(crate) fn with_member(self, member: Member, admin: std::net::SocketAddr) -> Self {
+        Self { member: Some(member), admin: Some(admin), ..self }
+    }
 }
 
 /// Runs until a signal or a failure, then drains.
@@ -109,10 +150,17 @@ pub(crate) async fn until_stopped(
 ) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let failed = running.gateway.failed().clone();
+    let member_failed = member_failed(running.member.clone());
+    tokio::pin!(member_failed);
+    let mut failure = None;
     let has_failed = loop {
         tokio::select! {
             () = stop.signalled() => break false,
             () = failed.cancelled() => break true,
+            reason = &mut member_failed => {
+                failure = Some(reason);
+                break true;
+            }
             () = running.watcher.changed(), if !running.watcher.is_idle() => reload(&mut running, load).await,
         }
     };
@@ -122,12 +170,18 @@ pub(crate) async fn until_stopped(
         cut = running.gateway.drain() => Some(cut),
         () = stop.signalled() => None,
     };
+    if let Some(member) = running.member.take() {
+        member.shutdown().await;
+    }
     running.stopped.cancel();
     running.guard.shutdown().await;
     let audit = running.audit.clone();
     let closed = tokio::task::spawn_blocking(move || audit.close(AUDIT_PATIENCE)).await;
     if !closed.unwrap_or(false) {
         tracing::error!("the last records of the audit log could not be written in time");
+    }
+    if let Some(failure) = failure {
+        return Err(Failure::new(Exit::Failure, failure.to_string()));
     }
     if has_failed {
         return Err(Failure::new(Exit::Failure, "the node failed: see the log"));
@@ -158,21 +212,31 @@ async fn reload(running: &mut Running, load: &impl Fn() -> Result<ResourceSet, F
     }
 }
 
+/// Waits until a member has to end; for ever where there is none.
+async fn member_failed(member: Option<Member>) -> quorate_member::Failure {
+    let Some(mut failed) = member.map(|member| member.failed()) else { return std::future::pending().await };
+    let found = failed.wait_for(Option::is_some).await.ok().and_then(|failure| failure.clone());
+    match found {
+        Some(failure) => failure,
+        None => std::future::pending().await,
+    }
+}
+
 /// The first signal drains, the second one ends.
-struct Stop {
+pub(crate) struct Stop {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Stop {
-    fn new() -> Result<Self, Failure> {
+    pub(crate) fn new() -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::new(Exit::Failure, format!("cannot watch for signals: {error}"));
         let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let terminate = signal(SignalKind::terminate()).map_err(failed)?;
         Ok(Self { interrupt, terminate })
     }
 
-    async fn signalled(&mut self) {
+    pub(crate) async fn signalled(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -182,7 +246,7 @@ impl Stop {
 
 /// Lets the node have as many files open as the system allows it: each connection and each process of a tool server
 /// needs some, and the usual soft limit of 1,024 is there for programs that `select`.
-fn allow_files() {
+pub(crate) fn allow_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let limit = getrlimit(Resource::Nofile);
@@ -194,7 +258,7 @@ fn allow_files() {
     }
 }
 
-fn telemetry(args: &NodeArgs) -> Result<quorate_telemetry::Guard, Failure> {
+pub(crate) fn telemetry(args: &NodeArgs) -> Result<quorate_telemetry::Guard, Failure> {
     let log_format = match args.telemetry.log_format {
         cli::LogFormat::Human if std::io::IsTerminal::is_terminal(&std::io::stderr()) => LogFormat::HumanColored,
         cli::LogFormat::Human => LogFormat::Human,
@@ -246,7 +310,7 @@ pub(crate) fn of_gateway(error: quorate_gateway::node::Error) -> Failure {
 }
 
 /// Opens the audit log of a data directory.
-fn open_audit(dir: &Path) -> Result<Audit, Failure> {
+pub(crate) fn open_audit(dir: &Path) -> Result<Audit, Failure> {
     let node = rustix::system::uname();
     let node = node.nodename().to_string_lossy().into_owned();
     let opened = Audit::open(&quorate_audit::Config::new(dir.join(AUDIT_FOLDER), &node));

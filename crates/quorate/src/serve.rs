@@ -2,7 +2,7 @@
 //!
 //! Nothing is assumed or opened that a resource or a flag does not ask for. Without an identity
 //! source and a policy every request is refused, and the log says at start which flag would
-//! change that.
+//! change that. With `--peer-listen` the node is, or can become, a member of a cluster ([`peers`]).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,6 +11,7 @@ use quorate_gateway::authenticate::Development;
 
 use crate::cli::ServeArgs;
 use crate::exit::Failure;
+use crate::peers;
 use crate::run::{Plan, of_config, start, until_stopped};
 
 /// Runs the command.
@@ -25,6 +26,9 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         let mut loader = loader.lock().unwrap_or_else(PoisonError::into_inner);
         loader.load(&files).map_err(|errors| of_config(&errors))
     };
+    if args.peers.peer_listen.is_some() {
+        return peers::run(args, development, &load).await;
+    }
     let plan = Plan { node: args.node, development, allow_all: args.allow_all, admin: args.admin, files: args.files };
     let running = start(plan, &load).await?;
     let resources = load()?;

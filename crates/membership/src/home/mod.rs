@@ -198,7 +198,9 @@ impl Vacant {
             return Err(BeginError::Taken);
         }
         let is_draft = |name: &str| {
-            name.ends_with(".new") && ["root.", "node.pem.", "cluster."].iter().any(|of| name.starts_with(of))
+            let is_kept = ["root.", "node.pem.", "cluster."].iter().any(|of| name.starts_with(of));
+            // The folder in which the socket of a process that crashed was made.
+            name.ends_with(".new") && is_kept || name.starts_with(".admin.sock-")
         };
         if let Some(name) = names.iter().find(|name| !BEFORE.contains(&name.as_str()) && !is_draft(name)) {
             return Err(BeginError::OtherData { name: name.clone() });

@@ -1,0 +1,191 @@
+//! `quorate serve --peer-listen`: a node that is a member of a cluster, or waits to become one.
+//!
+//! ```text
+//! open the data folder ─▶ admin address and socket ─▶ (waits: not ready) ─▶ member ─▶ gateway with the cluster's root key
+//! ```
+//!
+//! Health is served from the first moment; the gateway begins when the node is in a cluster, because ids that it hands out
+//! are sealed under the cluster's key. The services of the API are those of `quorate_admin`; what they need of a node is
+//! given to them by [`adapt`].
+
+mod adapt;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_admin::Admin;
+use quorate_admin::api::{Api, Node, Socket, Standing, TIMES};
+use quorate_config::ResourceSet;
+use quorate_gateway::authenticate::Development;
+use quorate_member::{Member, Opened, Settings, Waiting, nothing};
+use quorate_membership::address::Address;
+use quorate_membership::authority::NODE_LIFETIME;
+use quorate_raft::TIMING;
+use quorate_types::ResourceName;
+use tokio_util::sync::CancellationToken;
+
+use self::adapt::{InCluster, NoDocuments, ToBe};
+use crate::cli::{PeerArgs, ServeArgs};
+use crate::exit::{Exit, Failure};
+use crate::run::{Base, Plan, Stop, allow_files, open_audit, start_gateway, telemetry, until_stopped};
+
+/// The feature levels that this program can work at.
+const LEVELS: (u32, u32) = (1, 1);
+/// How long the last records of the audit log may take when the node never came to serve.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs the node.
+///
+/// # Errors
+/// [`Failure`] with what to do about it.
+pub(crate) async fn run(
+    args: ServeArgs,
+    development: Development,
+    load: &impl Fn() -> Result<ResourceSet, Failure>,
+) -> Result<(), Failure> {
+    let guard = telemetry(&args.node)?;
+    allow_files();
+    // A bad file is told before anything waits for an operator.
+    load()?;
+    let settings = settings(&args)?;
+    let dir = settings.data_dir.clone();
+    let opened = quorate_member::open(settings, nothing()).await.map_err(|error| of_member(&error))?;
+    let audit = open_audit(&dir)?;
+    let (drain, stopped) = (CancellationToken::new(), CancellationToken::new());
+    let opened = match opened {
+        Opened::Waiting(waiting) => Err(Arc::new(waiting)),
+        Opened::Member(member) => Ok(member),
+    };
+    let standing = match &opened {
+        Err(waiting) => Standing::Waiting(Arc::new(ToBe(Arc::clone(waiting)))),
+        Ok(member) => Standing::Member(Arc::new(InCluster(member.clone()))),
+    };
+    let node = Node::new(standing, audit.clone());
+    let address = args.admin.expect("the command line requires it");
+    let admin = Admin::bind_waiting(address, guard.metrics().clone(), drain.clone()).map_err(|error| {
+        Failure::new(Exit::Failure, format!("admin address: {error}: {}", error.source))
+            .advise("choose another one with `--admin`")
+    })?;
+    let api = Api::new(node.clone(), Arc::new(NoDocuments), tonic::service::Routes::default(), TIMES);
+    let socket = Socket::bind(&dir).map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
+    let (slot, local) = (admin.gateway(), admin.local());
+    tokio::spawn(admin.with_api(api.clone()).run(stopped.clone()));
+    let ending = stopped.clone();
+    tokio::spawn(async move { api.serve_socket(socket, ending).await });
+    tracing::info!(address = %local, "serving health, readiness, metrics and the API");
+    let member = match opened {
+        Ok(member) => Some(member),
+        Err(waiting) => until_member(&waiting, &dir).await?,
+    };
+    let Some(member) = member else {
+        stopped.cancel();
+        guard.shutdown().await;
+        let _ = tokio::task::spawn_blocking(move || audit.close(AUDIT_PATIENCE)).await;
+        return Ok(());
+    };
+    // Also when whoever asked was not answered.
+    node.became(Arc::new(InCluster(member.clone())));
+    let key = *member.root_key().expose();
+    let plan = Plan { node: args.node, development, allow_all: args.allow_all, admin: None, files: args.files };
+    let base = Base { guard, key, is_kept: true, audit, drain, stopped };
+    let running = start_gateway(plan, base, load).await?.with_member(member, local);
+    let is_first = slot.set(running.gateway.clone()).is_ok();
+    debug_assert!(is_first, "nobody else puts a gateway there");
+    for (listener, address) in running.gateway.addresses().await {
+        tracing::info!(%listener, %address, "serving");
+    }
+    until_stopped(running, load).await
+}
+
+/// Waits until a folder became a member's; none when the node is told to stop before.
+async fn until_member(waiting: &Waiting, dir: &Path) -> Result<Option<Member>, Failure> {
+    let mut became = waiting.member();
+    let mut stop = Stop::new()?;
+    let dir = dir.display();
+    tracing::warn!(
+        "this node is in no cluster and waits: make a new one with `quorate cluster init --data-dir {dir}`, or have it join \
+         one with `quorate cluster join --data-dir {dir} TOKEN`, where a member of the cluster made the token with `quorate \
+         cluster token new`"
+    );
+    tokio::select! {
+        became = became.wait_for(Option::is_some) => {
+            let became = became.map_err(|_| Failure::new(Exit::Failure, "nobody holds the data folder any more"))?;
+            Ok(became.clone())
+        }
+        () = stop.signalled() => Ok(None),
+    }
+}
+
+fn settings(args: &ServeArgs) -> Result<Settings, Failure> {
+    let ServeArgs { peers, node, admin, .. } = args;
+    let data_dir = node.data_dir.clone().expect("the command line requires it");
+    let peer_listen = peers.peer_listen.expect("it was asked for");
+    let settings = Settings {
+        data_dir,
+        name: name(peers)?,
+        rack: peers.rack.clone(),
+        peer_listen,
+        peer_advertise: peers.peer_advertise.clone(),
+        admin_address: peers.peer_advertise.clone().unwrap_or_else(|| of_socket(peer_listen)),
+        data_address: None,
+        levels: LEVELS,
+        timing: TIMING,
+        certificate_lifetime: NODE_LIFETIME,
+        cluster: None,
+        ends_process: true,
+    };
+    let peer = settings.peer_address().map_err(|error| {
+        Failure::new(Exit::Usage, error.to_string()).advise("name an address with `--peer-advertise HOST:PORT`")
+    })?;
+    let admin = admin.expect("the command line requires it");
+    // Where the admin address is every one of the machine, it is reached under the host that peers reach.
+    let admin_address = if admin.ip().is_unspecified() {
+        let (host, _) = peer
+            .to_string()
+            .rsplit_once(':')
+            .map(|(host, port)| (host.to_owned(), port.to_owned()))
+            .expect("an address has a port");
+        format!("{host}:{}", admin.port())
+    } else {
+        admin.to_string()
+    };
+    let admin_address = admin_address.parse().map_err(|_| {
+        Failure::new(Exit::Usage, format!("`--admin {admin}` is no address that others can reach"))
+            .advise("a member of a cluster needs an admin address with a port")
+    })?;
+    Ok(Settings { admin_address, ..settings })
+}
+
+/// The name of the node: as the flag says, or the host's as far as it is a name.
+fn name(peers: &PeerArgs) -> Result<ResourceName, Failure> {
+    if let Some(name) = &peers.node_name {
+        return Ok(name.clone());
+    }
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy().to_lowercase();
+    let host = host.split('.').next().unwrap_or_default();
+    ResourceName::new(host).map_err(|error| {
+        Failure::new(Exit::Usage, format!("the name of the host, {host:?}, is no name of a node: {error}"))
+            .advise("name the node with `--node-name`")
+    })
+}
+
+fn of_socket(address: SocketAddr) -> Address {
+    let loopback = SocketAddr::from(([127, 0, 0, 1], address.port().max(1)));
+    address.to_string().parse().unwrap_or_else(|_| loopback.to_string().parse().expect("it is an address"))
+}
+
+fn of_member(error: &quorate_member::OpenError) -> Failure {
+    use std::error::Error as _;
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if !text.contains(&error.to_string()) {
+            text = format!("{text}: {error}");
+        }
+        cause = error.source();
+    }
+    Failure::new(Exit::Failure, text)
+}
