@@ -87,8 +87,9 @@ impl Gate {
             record::refused(self.node.audit(), &connection.caller, &connection.origin, method, &status);
             return status.into_http();
         }
-        let until = match deadline(request.headers(), method.pace) {
-            Ok(until) => until,
+        let until = match patience(request.headers(), method.pace) {
+            // What a clock cannot count to never comes.
+            Ok(patience) => patience.and_then(|patience| Instant::now().checked_add(patience)),
             Err(status) => return status.into_http(),
         };
         if method.changes {
@@ -170,24 +171,19 @@ fn over(response: Response<Body>, until: Option<Instant>, open: Open) -> Respons
     response.map(|body| Body::new(Answer { body, until, is_over: false, _open: open }))
 }
 
-/// Until when a call may run: as its caller says, else as its pace says.
-fn deadline(headers: &HeaderMap, pace: Pace) -> Result<Option<Instant>, Status> {
-    let now = Instant::now();
-    let longest = match pace {
-        Pace::Call => Some(CALL_PATIENCE),
-        Pace::Long => Some(LONG_PATIENCE),
-        Pace::Watch => None,
-    };
+/// How long a call may run: as its caller says, else as its pace says. Nobody waits longer than the longest for one answer.
+fn patience(headers: &HeaderMap, pace: Pace) -> Result<Option<Duration>, Status> {
     let asked = match headers.get(TIMEOUT) {
         None => None,
         Some(value) => Some(value.to_str().ok().and_then(timeout).ok_or_else(|| {
             errors::invalid("grpc-timeout", format_args!("{value:?}"), "1 to 8 digits and one of `HMSmun`")
         })?),
     };
-    // Nobody waits ten minutes and more for what has a limit of its own.
-    let most = asked.map(|asked| asked.min(LONG_PATIENCE)).or(longest);
-    let most = if pace == Pace::Watch { asked } else { most };
-    Ok(most.and_then(|most| now.checked_add(most)))
+    Ok(match pace {
+        Pace::Call => Some(asked.map_or(CALL_PATIENCE, |asked| asked.min(LONG_PATIENCE))),
+        Pace::Long => Some(asked.map_or(LONG_PATIENCE, |asked| asked.min(LONG_PATIENCE))),
+        Pace::Watch => asked,
+    })
 }
 
 /// Reads a timeout as gRPC writes it (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
@@ -297,22 +293,22 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_call_without_a_timeout_has_one_and_a_long_one_is_cut_to_the_longest() {
-        let until = |text: Option<&str>, pace| {
+    #[test]
+    fn a_call_without_a_timeout_has_one_and_a_long_one_is_cut_to_the_longest() {
+        let patience = |text: Option<&str>, pace| {
             let mut headers = HeaderMap::new();
             if let Some(text) = text {
                 headers.insert(TIMEOUT, text.parse().expect("it is a header"));
             }
-            deadline(&headers, pace).map(|until| until.map(|until| until.duration_since(Instant::now())))
+            patience(&headers, pace)
         };
 
-        assert_eq!(until(None, Pace::Call).expect("none is taken"), Some(CALL_PATIENCE));
-        assert_eq!(until(None, Pace::Long).expect("none is taken"), Some(LONG_PATIENCE));
-        assert_eq!(until(None, Pace::Watch).expect("none is taken"), None);
-        assert_eq!(until(Some("5S"), Pace::Call).expect("it is one"), Some(Duration::from_secs(5)));
-        assert_eq!(until(Some("90H"), Pace::Call).expect("it is one"), Some(LONG_PATIENCE));
-        assert_eq!(until(Some("90H"), Pace::Watch).expect("it is one"), Some(Duration::from_secs(90 * 3600)));
-        assert_eq!(until(Some("soon"), Pace::Call).expect_err("it is none").code(), Code::InvalidArgument);
+        assert_eq!(patience(None, Pace::Call).expect("none is taken"), Some(CALL_PATIENCE));
+        assert_eq!(patience(None, Pace::Long).expect("none is taken"), Some(LONG_PATIENCE));
+        assert_eq!(patience(None, Pace::Watch).expect("none is taken"), None);
+        assert_eq!(patience(Some("5S"), Pace::Call).expect("it is one"), Some(Duration::from_secs(5)));
+        assert_eq!(patience(Some("90H"), Pace::Call).expect("it is one"), Some(LONG_PATIENCE));
+        assert_eq!(patience(Some("90H"), Pace::Watch).expect("it is one"), Some(Duration::from_secs(90 * 3600)));
+        assert_eq!(patience(Some("soon"), Pace::Call).expect_err("it is none").code(), Code::InvalidArgument);
     }
 }

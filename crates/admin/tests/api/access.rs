@@ -1,0 +1,153 @@
+//! Who may call what: every method, for every kind of caller.
+
+use std::sync::Arc;
+
+use quorate_admin::api::roles::{Access, METHODS, Pace};
+use quorate_membership::authority::{Authority, MemberKey};
+use quorate_membership::handshake::{self, Credentials};
+use quorate_membership::identity::Role;
+use quorate_policy::OperatorRole;
+use quorate_types::{ClusterId, NodeId};
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use crate::client;
+use crate::world::{CLUSTER, Place, World, now, operator, trust};
+
+/// What a role may by what stands in a certificate.
+fn rank(role: Role) -> OperatorRole {
+    match role {
+        Role::Viewer => OperatorRole::Viewer,
+        Role::Operator => OperatorRole::Operator,
+        Role::Admin => OperatorRole::Admin,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_method_is_refused_to_a_role_that_lacks_it_and_says_which_one_it_takes() {
+    let world = World::bootstrapped(2).await;
+    for role in [Role::Viewer, Role::Operator, Role::Admin] {
+        let sender = client::member_sender(world.place(1), &world.authority, &world.operator(role)).await;
+        for method in METHODS {
+            let expected = match method.access {
+                Access::Anyone => None,
+                Access::Local => Some("LOCAL_ONLY"),
+                Access::Permitted(action) => (rank(role) < action.least()).then_some("ROLE"),
+            };
+            let waits = method.pace != Pace::Watch;
+            let answered = client::call(&sender, method.path, waits).await;
+            let refused = answered.err().filter(|status| status.code() == Code::PermissionDenied);
+            let info = refused.as_ref().and_then(|status| status.get_details_error_info());
+            assert_eq!(info.as_ref().map(|info| info.reason.as_str()), expected, "{role} calls {}", method.path);
+            if let (Some(info), Access::Permitted(action)) = (info, method.access) {
+                assert_eq!(info.metadata["role"], action.least().as_str(), "{}", method.path);
+                assert_eq!(info.metadata["action"], action.as_str(), "{}", method.path);
+            }
+        }
+    }
+    let refused = |line: &str| line.contains("\"denied\"") && line.contains("operator ana (viewer)");
+    let records = world.place(1).records(refused, 15).await;
+    assert!(records.iter().any(|line| line.contains("admin:backup") && line.contains("Cluster/Backup")), "{records:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_certificate_only_joining_and_health_are_served() {
+    let world = World::bootstrapped(1).await;
+    let sender = client::nobody(world.place(1), &world.authority).await;
+    for method in METHODS {
+        let answered = client::call(&sender, method.path, method.pace != Pace::Watch).await;
+        match method.access {
+            Access::Permitted(_) => {
+                let status = answered.expect_err(method.path);
+                assert_eq!(status.code(), Code::Unauthenticated, "{} {status}", method.path);
+            }
+            Access::Local => {
+                let status = answered.expect_err(method.path);
+                assert_eq!(status.code(), Code::PermissionDenied, "{} {status}", method.path);
+            }
+            Access::Anyone if method.path.ends_with("/Join") => {
+                let status = answered.expect_err("it has no token");
+                assert_eq!(status.get_details_error_info().expect("it says why").reason, "TOKEN_UNKNOWN", "{status}");
+            }
+            Access::Anyone => assert!(answered.is_ok(), "{} {answered:?}", method.path),
+        }
+    }
+    let mut joining = client::client(sender);
+    let please = quorate_proto::admin::v1::JoinRequest { request: b"please".to_vec().into() };
+    let answer = joining.join(please).await.expect("it is taken in").into_inner();
+    assert_eq!(&answer.response[..], b"welcome");
+    world.place(1).records(|line| line.contains("no_certificate"), 1).await;
+    world.place(1).records(|line| line.contains("Cluster/Join") && line.contains("nobody"), 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_another_cluster_ends_in_the_handshake() {
+    let world = World::bootstrapped(1).await;
+    // Another cluster; another authority that says it is this cluster's; this authority, long ago.
+    let other = Authority::mint(ClusterId([8; 16]), now()).expect("a root is made");
+    let forged = Authority::mint(CLUSTER, now()).expect("a root is made");
+    for (what, authority) in [("another cluster's", &other), ("a forged one", &forged)] {
+        let shown = operator(authority, Role::Admin);
+        let config = handshake::client(&shown, &trust(&world.authority), Some(NodeId(1)));
+        let sender = match client::tls(world.place(1).admin, config).await {
+            Ok(sender) => sender,
+            Err(_alert) => continue,
+        };
+        let called = client::call(&sender, "/grpc.health.v1.Health/Check", true).await;
+        assert!(called.is_err(), "{what} is taken");
+    }
+    world.place(1).records(|line| line.contains("certificate_refused"), 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_the_cluster_is_no_operator() {
+    let world = World::bootstrapped(1).await;
+    let key = MemberKey::draw();
+    let issued = world.authority.issue_node(NodeId(9), &[], &key.public(), now()).expect("it is issued");
+    let shown = Credentials::new(issued.chain, &key).expect("they belong together");
+    let sender = client::member_sender(world.place(1), &world.authority, &shown).await;
+
+    let status = client::call(&sender, "/quorate.admin.v1.Cluster/GetStatus", true).await.expect_err("it is a node");
+    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    assert!(status.message().contains("node 9"), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_without_a_row_is_not_served() {
+    let world = World::bootstrapped(1).await;
+    let sender = client::local(world.place(1).folder.path()).await;
+
+    let status = client::call(&sender, "/quorate.admin.v1.Cluster/Explode", true).await.expect_err("there is none");
+    assert_eq!(status.code(), Code::Unimplemented, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_waits_tells_its_status_on_its_socket_and_nothing_else() {
+    let authority = Arc::new(Authority::mint(CLUSTER, now()).expect("a root is made"));
+    let place = Place::waiting(&authority).await;
+    let sender = client::local(place.folder.path()).await;
+
+    client::call(&sender, "/quorate.admin.v1.Cluster/GetStatus", true).await.expect("it waits, and says so");
+    for path in METHODS.iter().map(|method| method.path).filter(|path| path.contains(".Cluster/")) {
+        if path.ends_with("Status") || path.ends_with("/Bootstrap") || path.ends_with("/JoinCluster") {
+            continue;
+        }
+        let status = client::call(&sender, path, true).await.expect_err(path);
+        let info = status.get_details_error_info().expect("it says why");
+        assert_eq!((status.code(), info.reason.as_str()), (Code::FailedPrecondition, "WAITING"), "{path} {status}");
+    }
+    // TLS has nothing to show yet: the connection ends.
+    assert!(client::exchange(place.admin, &[0x16, 3, 1, 0, 1, 0]).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_alone_says_how_it_gets_a_cluster() {
+    let place = Place::alone().await;
+    let mut local = client::client(client::local(place.folder.path()).await);
+
+    let status = local.get_status(quorate_proto::admin::v1::GetStatusRequest::default()).await.expect("it is alone");
+    assert_eq!(status.get_ref().mode(), quorate_proto::admin::v1::NodeMode::Alone);
+    let refused =
+        local.bootstrap(quorate_proto::admin::v1::BootstrapRequest::default()).await.expect_err("it is alone");
+    assert!(refused.message().contains("--peer-listen"), "{refused}");
+}

@@ -1,0 +1,8 @@
+//! What the API promises to who operates a cluster, and to everybody else who connects: over real sockets, with real clients.
+
+mod access;
+mod client;
+mod connections;
+mod nodes;
+mod operators;
+mod world;

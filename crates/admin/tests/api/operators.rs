@@ -1,0 +1,177 @@
+//! Clusters that begin, tokens, and certificates of operators.
+
+use std::sync::Arc;
+
+use quorate_admin::api::Standing;
+use quorate_membership::authority::Authority;
+use quorate_membership::identity::Role;
+use quorate_membership::identity::peer_identity;
+use quorate_proto::admin::v1;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use crate::client;
+use crate::world::{CLUSTER, Place, World, now};
+
+fn document(kind: &str) -> v1::Document {
+    v1::Document {
+        kind: kind.to_owned(),
+        name: "first".to_owned(),
+        json: b"{}".to_vec().into(),
+        ..v1::Document::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_waits_is_bootstrapped_once_and_tells_the_first_operators_certificate() {
+    let authority = Arc::new(Authority::mint(CLUSTER, now()).expect("a root is made"));
+    let place = Place::waiting(&authority).await;
+    let mut local = client::client(client::local(place.folder.path()).await);
+    let waits = local.get_status(v1::GetStatusRequest::default()).await.expect("it waits").into_inner();
+    assert_eq!((waits.mode(), waits.cluster_id.as_str()), (v1::NodeMode::Waiting, ""));
+
+    let bad = [
+        ("shards", v1::BootstrapRequest { shards: 257, ..v1::BootstrapRequest::default() }),
+        ("replicas", v1::BootstrapRequest { replicas: 10, ..v1::BootstrapRequest::default() }),
+        ("node_name", v1::BootstrapRequest { node_name: "No Name".to_owned(), ..v1::BootstrapRequest::default() }),
+        (
+            "documents.kind",
+            v1::BootstrapRequest { documents: vec![document("None")], ..v1::BootstrapRequest::default() },
+        ),
+    ];
+    for (field, request) in bad {
+        let refused = local.bootstrap(request).await.expect_err(field);
+        assert_eq!(refused.get_details_bad_request().expect("it names it").field_violations[0].field, field);
+    }
+    assert!(matches!(place.node.standing(), Standing::Waiting(_)), "it still waits");
+
+    let documents = vec![document("Toolset")];
+    let request = v1::BootstrapRequest { node_name: "alpha".to_owned(), shards: 2, replicas: 3, documents };
+    let made = local.bootstrap(request.clone()).await.expect("it waits").into_inner();
+    assert_eq!((made.cluster_id, made.node, made.warnings), ("07".repeat(16), 1, Vec::<String>::new()));
+    assert!(made.operator_certificate_pem.contains("BEGIN CERTIFICATE"));
+    assert!(made.operator_key_pem.contains("PRIVATE KEY"));
+    let status = local.get_status(v1::GetStatusRequest::default()).await.expect("it is a member").into_inner();
+    assert_eq!((status.mode(), status.nodes[0].name.as_str()), (v1::NodeMode::Member, "alpha"));
+    let member = place.node.member().expect("it is one");
+    assert_eq!(member.control().catalog().documents().len(), 1);
+
+    let twice = local.bootstrap(request).await.expect_err("it is a member");
+    assert_eq!(twice.get_details_error_info().expect("it says why").reason, "BOOTSTRAPPED");
+    let joins = local.join_cluster(v1::JoinClusterRequest::default()).await.expect_err("it is a member");
+    assert_eq!(joins.get_details_error_info().expect("it says why").reason, "BOOTSTRAPPED");
+    let records = place.records(|line| line.contains("Cluster/Bootstrap"), 6).await;
+    assert!(records.iter().any(|line| line.contains("applied") && line.contains("local user")), "{records:?}");
+    assert!(records.iter().all(|line| !line.contains("PRIVATE")), "{records:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_waits_joins_by_a_token_and_says_what_is_wrong_with_one() {
+    let authority = Arc::new(Authority::mint(CLUSTER, now()).expect("a root is made"));
+    let place = Place::waiting(&authority).await;
+    let mut local = client::client(client::local(place.folder.path()).await);
+
+    let none =
+        local.join_cluster(v1::JoinClusterRequest { token: "secret-token".to_owned() }).await.expect_err("it is none");
+    assert_eq!(none.code(), Code::InvalidArgument, "{none}");
+    assert!(!none.message().contains("secret-token"), "{none}");
+    let records = place.records(|line| line.contains("Cluster/JoinCluster"), 1).await;
+    assert!(records[0].contains("refused") && !records[0].contains("secret-token"), "{records:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_made_listed_in_pages_and_revoked() {
+    let world = World::bootstrapped(1).await;
+    let mut admin = client::member(world.place(1), &world.authority, &world.operator(Role::Admin)).await;
+    let mut made = Vec::new();
+    for rack in ["a", "b", "c"] {
+        let request = v1::CreateJoinTokenRequest {
+            rack: rack.to_owned(),
+            node_name: "beta".to_owned(),
+            ..v1::CreateJoinTokenRequest::default()
+        };
+        made.push(admin.create_join_token(request).await.expect("it is an admin").into_inner());
+    }
+    assert!(made.iter().all(|token| token.token.starts_with("qj1_") && token.id.len() == 32));
+
+    let page = |page_token: String| v1::ListJoinTokensRequest { page_size: 2, page_token };
+    let first = admin.list_join_tokens(page(String::new())).await.expect("it is an admin").into_inner();
+    let second = admin.list_join_tokens(page(first.next_page_token.clone())).await.expect("it is a page").into_inner();
+    assert_eq!((first.tokens.len(), second.tokens.len(), second.next_page_token.as_str()), (2, 1, ""));
+    let mut ids: Vec<_> = first.tokens.iter().chain(&second.tokens).map(|token| token.id.clone()).collect();
+    assert!(ids.is_sorted());
+    let mut known: Vec<_> = made.iter().map(|token| token.id.clone()).collect();
+    known.sort();
+    ids.sort();
+    assert_eq!(ids, known);
+    assert_eq!(
+        (first.tokens[0].created_by.as_str(), first.tokens[0].node_name.as_str()),
+        ("operator ana (admin)", "beta")
+    );
+
+    admin.revoke_join_token(v1::RevokeJoinTokenRequest { id: made[0].id.clone() }).await.expect("it can be used");
+    let left = admin.list_join_tokens(v1::ListJoinTokensRequest::default()).await.expect("it is an admin").into_inner();
+    assert_eq!(left.tokens.len(), 2);
+    let unknown =
+        admin.revoke_join_token(v1::RevokeJoinTokenRequest { id: "f".repeat(32) }).await.expect_err("there is none");
+    assert_eq!(unknown.get_details_error_info().expect("it says why").reason, "TOKEN_UNKNOWN");
+    let bad = [
+        ("id", admin.revoke_join_token(v1::RevokeJoinTokenRequest { id: "x".to_owned() }).await.err()),
+        (
+            "page_size",
+            admin.list_join_tokens(v1::ListJoinTokensRequest { page_size: 1_001, ..Default::default() }).await.err(),
+        ),
+        (
+            "rack",
+            admin
+                .create_join_token(v1::CreateJoinTokenRequest { rack: "r".repeat(64), ..Default::default() })
+                .await
+                .err(),
+        ),
+        (
+            "comment",
+            admin
+                .create_join_token(v1::CreateJoinTokenRequest { comment: "a\nb".to_owned(), ..Default::default() })
+                .await
+                .err(),
+        ),
+    ];
+    for (field, refused) in bad {
+        let refused = refused.expect(field);
+        assert_eq!(refused.get_details_bad_request().expect("it names it").field_violations[0].field, field);
+    }
+    let records = world.place(1).records(|line| line.contains("JoinToken"), 7).await;
+    assert!(records.iter().all(|line| !line.contains("qj1_")), "a token is in the records");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_gets_a_certificate_for_a_name_a_role_and_a_time() {
+    let world = World::bootstrapped(1).await;
+    let mut admin = client::member(world.place(1), &world.authority, &world.operator(Role::Admin)).await;
+    let order = |name: &str, role: v1::Role, seconds: Option<i64>| v1::CreateOperatorRequest {
+        name: name.to_owned(),
+        role: role.into(),
+        valid_for: seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
+    };
+
+    let made =
+        admin.create_operator(order("bo", v1::Role::Viewer, Some(3600))).await.expect("it is an admin").into_inner();
+    let chain: Vec<CertificateDer<'_>> =
+        CertificateDer::pem_slice_iter(made.certificate_pem.as_bytes()).map(|der| der.expect("it is PEM")).collect();
+    let identity = peer_identity(&chain[0]).expect("it is an operator's");
+    assert_eq!(identity.to_string(), format!("quorate://{CLUSTER}/operator/bo/viewer"));
+    assert!(made.key_pem.contains("PRIVATE KEY") && made.trust_bundle_pem.contains("BEGIN CERTIFICATE"));
+
+    for (field, request) in [
+        ("name", order("Bo", v1::Role::Viewer, None)),
+        ("role", order("bo", v1::Role::Unspecified, None)),
+        ("valid_for", order("bo", v1::Role::Viewer, Some(60))),
+    ] {
+        let refused = admin.create_operator(request).await.expect_err(field);
+        assert_eq!(refused.get_details_bad_request().expect("it names it").field_violations[0].field, field);
+    }
+    let records = world.place(1).records(|line| line.contains("CreateOperator operator bo (viewer)"), 1).await;
+    assert!(records.iter().all(|line| !line.contains("PRIVATE")), "{records:?}");
+}
