@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::error::{Place, Problem, Reason, shown};
+use crate::inline::Inline;
 use crate::node::{Node, Path};
 use crate::report::Report;
 use crate::resource::{ApiKey, Issuer, Kind, Listener, Policy, Tenant, ToolServer, Toolset};
@@ -66,15 +67,24 @@ struct Head {
     tenant: TenantId,
 }
 
-/// Where a spec stands: its key path, and the folder that relative paths begin at.
+/// Where a document lives, which says what a path in it means.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Home<'a> {
+    /// In a file of this folder, where relative paths begin.
+    Folder(&'a FilePath),
+    /// In a cluster, where a path is one on each node, and texts of files that came along are put into this folder.
+    Cluster(&'a FilePath),
+}
+
+/// Where a spec stands: its key path, and where its document lives.
 #[derive(Clone, Debug)]
 struct Site<'a> {
     at: Path,
-    folder: &'a FilePath,
+    home: Home<'a>,
 }
 
 /// Compiles one document; what is wrong is added to `problems`.
-pub(crate) fn compile(node: &Node, mut place: Place, problems: &mut Vec<Problem>) -> Compiled {
+pub(crate) fn compile(node: &Node, mut place: Place, home: Home<'_>, problems: &mut Vec<Problem>) -> Compiled {
     let before = problems.len();
     let given_name = node.get("name").and_then(Node::as_text);
     place.name = given_name.map(str::to_owned);
@@ -83,13 +93,12 @@ pub(crate) fn compile(node: &Node, mut place: Place, problems: &mut Vec<Problem>
         return Compiled { place, identity: None, resource: None };
     };
     place.kind = Some(kind);
-    let folder = place.file.as_deref().and_then(FilePath::parent).map(FilePath::to_path_buf).unwrap_or_default();
 
     let mut report = Report::new(place.clone(), node, problems);
     let rest = shape::check(node, schema::of_kind(kind), &Path::default(), &mut report);
     let name = rest.as_ref().and_then(|rest| text_key(rest, "name", ResourceName::new, &mut report));
     let tenant = rest.as_ref().and_then(|rest| tenant_of(rest, &mut report));
-    let site = Site { at: Path::default().key("spec"), folder: &folder };
+    let site = Site { at: Path::default().key("spec"), home };
     let spec = rest.and_then(|mut rest| rest.get_mut("spec").map(Json::take)).filter(Json::is_object);
     let compiled = spec.and_then(|spec| {
         // The spec is checked even when the head is not valid, under a name that goes nowhere.
@@ -123,7 +132,7 @@ fn kind_of(node: &Node, report: &mut Report<'_>) -> Option<Kind> {
         return None;
     };
     let text = given.as_text().unwrap_or_default();
-    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == text);
+    let kind = Kind::of(text);
     if kind.is_none() {
         let suggestion = nearest(text, words).map(str::to_owned);
         let allowed = words.map(str::to_owned).to_vec();
@@ -157,20 +166,27 @@ fn names(given: &[Option<String>], at: &Path, report: &mut Report<'_>) -> Vec<Re
     texts.filter_map(|(index, text)| report.accept(&at.index(index), parsed(text, ResourceName::new))).collect()
 }
 
-/// Parses where a file is; a relative path begins at the folder of the document's file.
+/// Parses where a file is: one that stays where it is, such as a private key.
 fn file(text: &str, site: &Site<'_>) -> Result<PathBuf, Reason> {
-    if text.is_empty() {
-        let message = "a file name must not be empty".to_owned();
-        return Err(Reason::Invalid { value: shown(text), message });
-    }
-    // An absolute path replaces the folder.
-    Ok(site.folder.join(text))
+    site.home.path(text).map_err(|message| Reason::Invalid { value: shown(text), message: message.to_owned() })
 }
 
-/// Parses a list of files; those that are none are reported.
+/// Parses where a file is whose text may be in the document itself ([`crate::inline`]).
+fn content(text: &str, site: &Site<'_>) -> Result<PathBuf, Reason> {
+    let Home::Cluster(folder) = site.home else { return file(text, site) };
+    match Inline::of(text) {
+        Some(inline) => {
+            let refuse = |message: &str| Reason::Invalid { value: shown(text), message: message.to_owned() };
+            Ok(folder.join(inline.map_err(refuse)?.file_name()))
+        }
+        None => file(text, site),
+    }
+}
+
+/// Parses a list of files, as [`content`] does; those that are none are reported.
 fn files(given: Option<&[Option<String>]>, at: &Path, site: &Site<'_>, report: &mut Report<'_>) -> Vec<PathBuf> {
     let texts = given.into_iter().flatten().enumerate().filter_map(|(index, text)| Some((index, text.as_deref()?)));
-    texts.filter_map(|(index, text)| report.accept(&at.index(index), file(text, site))).collect()
+    texts.filter_map(|(index, text)| report.accept(&at.index(index), content(text, site))).collect()
 }
 
 /// Two times of which the first must not be longer than the second.
@@ -178,6 +194,23 @@ struct Order<'a> {
     lesser: &'static str,
     greater: &'static str,
     at: &'a Path,
+}
+
+// === impl Home ===
+
+impl Home<'_> {
+    /// Finds out which file a path means.
+    pub(crate) fn path(self, text: &str) -> Result<PathBuf, &'static str> {
+        if text.is_empty() {
+            return Err("a file name must not be empty");
+        }
+        match self {
+            // An absolute path replaces the folder.
+            Home::Folder(folder) => Ok(folder.join(text)),
+            Home::Cluster(_) if FilePath::new(text).is_absolute() => Ok(PathBuf::from(text)),
+            Home::Cluster(_) => Err("in a cluster a path must be absolute: each node reads its own file there"),
+        }
+    }
 }
 
 // === impl Order ===

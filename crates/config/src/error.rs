@@ -225,6 +225,22 @@ impl Errors {
         (!problems.is_empty()).then_some(Self { problems })
     }
 
+    /// Returns the same errors, in documents that come from where `origin` says: it is shown as their file.
+    #[must_use]
+    pub fn from_origins(mut self, origin: impl Fn(&Place) -> Option<PathBuf>) -> Self {
+        for problem in self.problems.iter_mut().filter(|problem| problem.place.file.is_none()) {
+            problem.place.file = origin(&problem.place);
+        }
+        self
+    }
+
+    /// Puts others behind these.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        self.problems.extend(others.problems);
+        self
+    }
+
     /// Returns the problems.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {

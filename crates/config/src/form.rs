@@ -152,6 +152,7 @@ pub(crate) struct OutgoingTlsForm {
     /// A PEM file with the private key of `certificate`.
     pub(crate) key: Option<String>,
     /// A PEM file with the certificates that the server's is held against, instead of the system's.
+    #[schemars(extend("x-file" = true))]
     pub(crate) ca: Option<String>,
 }
 
@@ -161,7 +162,7 @@ pub(crate) struct OutgoingTlsForm {
 pub(crate) struct OpenApiForm {
     /// The file with the document, OpenAPI 3.0 or 3.1; `.json` is read as JSON, everything else as YAML. A relative
     /// path begins at the folder of this file.
-    #[schemars(required)]
+    #[schemars(required, extend("x-file" = true))]
     pub(crate) document: Option<String>,
     /// The URL that all requests go to, instead of the servers that the document names.
     pub(crate) server: Option<String>,

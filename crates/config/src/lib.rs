@@ -9,11 +9,15 @@
 //! [`ResourceSet`] resolve. Deliberately unknown here: whether an address can be bound, a
 //! certificate file be read or a server be reached.
 //!
+//! A cluster keeps documents instead of files: [`document`] makes them of files, a [`Compiler`] makes the set of them.
+//!
 //! Keys are camelCase, values of choices kebab-case.
 
 pub mod access;
 pub mod credential;
+pub mod document;
 pub mod error;
+pub mod inline;
 pub mod limits;
 pub mod openapi;
 pub mod resource;
@@ -23,6 +27,7 @@ pub mod stdio;
 pub mod watch;
 
 mod compile;
+mod compiler;
 mod form;
 mod node;
 mod read;
@@ -33,7 +38,9 @@ mod suggest;
 
 pub use access::{Hosts, Origins};
 pub use compile::check_url;
+pub use compiler::{Compiled, Compiler};
 pub use credential::{ClientAuth, ClientCredentials, Credential, HeaderSource};
+pub use document::Document;
 pub use error::{Errors, Problem, Reason};
 pub use limits::{HealthConfig, ListenerLimits, StdioLimits, ToolServerLimits};
 pub use openapi::OpenApiConnection;
@@ -43,7 +50,7 @@ pub use resource::{
     Naming, OutgoingTls, Policy, Requires, Tenant, TlsFiles, ToolServer, Toolset, Toolsets, Transport, TrustedIssuers,
     Version, identity,
 };
-pub use schema::schema;
+pub use schema::{is_secret, schema};
 pub use secret::SecretSource;
 pub use set::{Difference, ResourceSet, Resources};
 pub use stdio::{Isolation, StdioConnection};

@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 use quorate_types::{ByteSize, TenantId};
 
-use crate::compile::{self, Compiled, Resource};
+use crate::compile::{self, Compiled, Home, Resource};
 use crate::error::{Errors, Place, Problem, Reason};
 use crate::node::{self, Format, Node, SyntaxError};
 use crate::resource::Kind;
-use crate::set::{Declared, ResourceSet, Resources};
+use crate::set::{Declared, LineOf, ResourceSet, Resources};
 
 /// The largest file: one with the most API keys, each as `quorate keys new` writes it (230 to 320 bytes).
 pub const FILE_BYTES_MAX: ByteSize = ByteSize::mib(32);
@@ -83,7 +83,7 @@ struct Known {
 
 /// The documents of a file, or of all.
 #[derive(Clone, Default)]
-struct Documents {
+pub(crate) struct Documents {
     resources: Resources,
     declared: Vec<Declared>,
     /// How many there are, those beyond the bounds included.
@@ -93,9 +93,9 @@ struct Documents {
 
 /// What has been read of a set.
 #[derive(Default)]
-struct Read {
-    documents: Documents,
-    problems: Vec<Problem>,
+pub(crate) struct Read {
+    pub(crate) documents: Documents,
+    pub(crate) problems: Vec<Problem>,
 }
 
 /// Finds lines in the files of a set.
@@ -149,7 +149,7 @@ impl fmt::Debug for Loader {
 // === impl Documents ===
 
 impl Documents {
-    fn append(&mut self, other: Self) {
+    pub(crate) fn append(&mut self, other: Self) {
         self.resources.append(other.resources);
         self.declared.extend(other.declared);
         self.api_keys += other.api_keys;
@@ -164,27 +164,43 @@ impl Read {
     fn source(&mut self, source: &Source) -> Option<Documents> {
         let (problems, mut documents) = (self.problems.len(), Documents::default());
         let mut count = 0;
+        let folder = source.file.parent().unwrap_or(FilePath::new(""));
         node::each(&source.text, format_of(&source.file), |document| {
             count += 1;
             let place = Place { file: Some(source.file.clone()), document: Some(count), ..Place::default() };
-            self.document(document, place, &mut documents);
+            self.document(document, place, Home::Folder(folder), &mut documents);
         });
-        let fits = self.documents.api_keys + documents.api_keys <= API_KEYS_MAX
-            && self.documents.others + documents.others <= DOCUMENTS_MAX;
         // What was counted only is not known: with fewer documents elsewhere there may be room for it.
-        let read = (fits && self.problems.len() == problems).then(|| documents.clone());
+        let read = (self.fits(&documents) && self.problems.len() == problems).then(|| documents.clone());
         self.documents.append(documents);
         read
     }
 
-    fn document(&mut self, document: Result<Node, SyntaxError>, place: Place, documents: &mut Documents) {
-        let node = match document {
-            Ok(node) => node,
+    /// Whether these, too, are within the bounds.
+    pub(crate) fn fits(&self, documents: &Documents) -> bool {
+        self.documents.api_keys + documents.api_keys <= API_KEYS_MAX
+            && self.documents.others + documents.others <= DOCUMENTS_MAX
+    }
+
+    /// Reads one document, where it is one.
+    fn document(
+        &mut self,
+        document: Result<Node, SyntaxError>,
+        place: Place,
+        home: Home<'_>,
+        documents: &mut Documents,
+    ) {
+        match document {
+            Ok(node) => self.node(&node, place, home, documents),
             Err(error) => {
                 let place = Place { document: Some(error.document), line: error.line, ..place };
-                return self.problems.push(problem(place, Reason::Syntax { message: error.message }));
+                self.problems.push(problem(place, Reason::Syntax { message: error.message }));
             }
-        };
+        }
+    }
+
+    /// Adds what is in a tree to the documents.
+    pub(crate) fn node(&mut self, node: &Node, place: Place, home: Home<'_>, documents: &mut Documents) {
         let is_api_key = node.get("kind").and_then(Node::as_text) == Some(Kind::ApiKey.as_str());
         let (count, before, max) = if is_api_key {
             (&mut documents.api_keys, self.documents.api_keys, API_KEYS_MAX)
@@ -196,7 +212,7 @@ impl Read {
         if before + *count > max {
             return;
         }
-        let compiled = compile::compile(&node, place, &mut self.problems);
+        let compiled = compile::compile(node, place, home, &mut self.problems);
         documents.declared.extend(declared(&compiled));
         if let Some(resource) = compiled.resource {
             put(&mut documents.resources, resource);
@@ -204,14 +220,23 @@ impl Read {
     }
 
     /// Checks the whole set.
-    fn finish(mut self, sources: &[Source]) -> Result<ResourceSet, Errors> {
-        self.check_counts();
-        let Self { documents: Documents { resources, declared, .. }, mut problems } = self;
+    fn finish(self, sources: &[Source]) -> Result<ResourceSet, Errors> {
         let lines = Lines { sources, parsed: RefCell::default() };
         let line_of = |place: &Place, path: &node::Path, within: Option<usize>| lines.find(place, path, within);
-        let mut checked = resources.check(&declared, &line_of);
+        self.finish_by(&line_of, |problem| order(problem, sources))
+    }
+
+    /// Checks the whole set, and tells of its problems in an order.
+    pub(crate) fn finish_by<K: Ord>(
+        mut self,
+        line_of: &LineOf<'_>,
+        order: impl FnMut(&Problem) -> K,
+    ) -> Result<ResourceSet, Errors> {
+        self.check_counts();
+        let Self { documents: Documents { resources, declared, .. }, mut problems } = self;
+        let mut checked = resources.check(&declared, line_of);
         problems.append(&mut checked.problems);
-        problems.sort_by_cached_key(|problem| order(problem, sources));
+        problems.sort_by_cached_key(order);
         checked.problems = problems;
         ResourceSet::of_checked(resources, checked)
     }
@@ -278,7 +303,7 @@ fn put(resources: &mut Resources, resource: Resource) {
 }
 
 /// Reads what the paths lead to; what cannot be read is reported.
-fn read_all(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<Source> {
+pub(crate) fn read_all(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<Source> {
     let files = find_files(paths, problems);
     let mut total = 0;
     let mut sources = Vec::new();
@@ -360,7 +385,7 @@ pub(crate) fn read_file(path: &FilePath) -> Result<String, Reason> {
     Ok(text)
 }
 
-fn format_of(path: &FilePath) -> Format {
+pub(crate) fn format_of(path: &FilePath) -> Format {
     if path.extension().is_some_and(|extension| extension == "json") { Format::Json } else { Format::Yaml }
 }
 
@@ -369,6 +394,6 @@ fn unreadable(error: std::io::Error) -> Reason {
     Reason::Unreadable { message: error.to_string() }
 }
 
-fn problem(place: Place, reason: Reason) -> Problem {
+pub(crate) fn problem(place: Place, reason: Reason) -> Problem {
     Problem { place, path: String::new(), reason }
 }

@@ -209,6 +209,12 @@ impl Kind {
     pub const ALL: [Self; 7] =
         [Self::Listener, Self::ToolServer, Self::Toolset, Self::Issuer, Self::ApiKey, Self::Tenant, Self::Policy];
 
+    /// Returns the kind that this text of `kind` in a document means.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
     /// Returns the text of `kind` in a document.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

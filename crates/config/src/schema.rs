@@ -3,7 +3,8 @@
 //! [`schema()`] is what `quorate schema` prints and editors use (draft 2020-12, everything inline).
 //! The same schema of one kind drives [`crate::shape`], so an editor and the loader agree on keys,
 //! types, choices and list lengths. Beyond the standard, `x-unit`, `x-minimum` and `x-maximum`
-//! say the range of sizes and times, and `x-secret` marks values that no error may show.
+//! say the range of sizes and times, `x-secret` marks values that no error may show, and `x-file` those that name a file
+//! whose text a cluster keeps ([`crate::inline`]).
 
 use std::sync::LazyLock;
 
@@ -26,6 +27,33 @@ pub fn schema() -> Value {
         "description": "One document of a resource file.",
         "oneOf": Kind::ALL.map(of_kind),
     })
+}
+
+/// Whether what is at a place of a document of this kind is secret, by its JSON pointer (RFC 6901). What no schema knows is.
+#[must_use]
+pub fn is_secret(kind: &str, pointer: &str) -> bool {
+    let Some(kind) = Kind::of(kind) else { return true };
+    let mut here = vec![of_kind(kind)];
+    for step in pointer.split('/').skip(1) {
+        if here.iter().any(|schema| schema["x-secret"] == true) {
+            return true;
+        }
+        let key = step.replace("~1", "/").replace("~0", "~");
+        here = here.into_iter().flat_map(|schema| below(schema, &key)).collect();
+    }
+    here.is_empty() || here.iter().any(|schema| schema["x-secret"] == true)
+}
+
+/// The schemas of a member or item of what has a schema.
+fn below<'a>(schema: &'a Value, key: &str) -> Vec<&'a Value> {
+    if let Some(options) = schema["anyOf"].as_array() {
+        return options.iter().flat_map(|option| below(option, key)).collect();
+    }
+    if schema["items"].is_object() {
+        return vec![&schema["items"]];
+    }
+    let others = Some(&schema["additionalProperties"]).filter(|others| others.is_object());
+    schema["properties"].get(key).or(others).into_iter().collect()
 }
 
 /// Returns the schema of the documents of one kind.
@@ -160,6 +188,36 @@ mod tests {
             assert!(!object.contains_key("$ref"), "{path} is not inline");
         });
         assert!(properties_seen > 40, "only {properties_seen} keys");
+    }
+
+    #[test]
+    fn secrets_are_known_by_their_place() {
+        for (kind, pointer) in [
+            ("ToolServer", "/spec/headers/x-key"),
+            ("ToolServer", "/spec/headers"),
+            ("ToolServer", "/spec/credential/header/value"),
+            ("ToolServer", "/spec/credential/clientCredentials/clientSecret"),
+            ("ToolServer", "/spec/stdio/env/TOKEN"),
+            ("ToolServer", "/spec/openapi/auth/a~1b/token"),
+            ("Issuer", "/spec/introspection/clientSecret"),
+            ("ApiKey", "/spec/keys/0/hmac"),
+            ("ToolServer", "/spec/nothing"),
+            ("Unheard", "/name"),
+        ] {
+            assert!(is_secret(kind, pointer), "{kind} {pointer}");
+        }
+        for (kind, pointer) in [
+            ("ToolServer", ""),
+            ("ToolServer", "/spec"),
+            ("ToolServer", "/spec/urls/0"),
+            ("ToolServer", "/spec/credential"),
+            ("ToolServer", "/spec/credential/header/name"),
+            ("ApiKey", "/spec/keys/0/id"),
+            ("Toolset", "/spec/servers/1"),
+            ("Policy", "/spec/cedar"),
+        ] {
+            assert!(!is_secret(kind, pointer), "{kind} {pointer}");
+        }
     }
 
     #[test]

@@ -192,7 +192,7 @@ fn type_of(node: &Node) -> &'static str {
 }
 
 /// A value of any type, which has no shape to be held against.
-fn as_it_is(node: &Node) -> Json {
+pub(crate) fn as_it_is(node: &Node) -> Json {
     match &node.value {
         Value::Null => Json::Null,
         Value::Bool(value) => Json::Bool(*value),

@@ -136,7 +136,7 @@ fn curated(toolset: &Toolset) {
     assert!((search.keeps_instructions, weather.keeps_instructions) == (false, true) && toolset.instructions.is_some());
     let [rule, of_version] = &toolset.rules.tools[..] else { panic!("two rules") };
     let fixed = &rule.changes.arguments["options"];
-    assert_eq!(fixed, &ArgumentChange::Fix(r#"{"safe":true,"ratio":1.5,"none":null,"list":[1]}"#.to_owned()));
+    assert_eq!(fixed, &ArgumentChange::Fix(r#"{"list":[1],"none":null,"ratio":1.5,"safe":true}"#.to_owned()));
     assert_eq!((rule.changes.concurrency, rule.changes.replayable), (Some(4), Some(true)));
     assert_eq!(of_version.subject.version.as_ref().map(|name| name.as_str()), Some("search-next"));
     assert_eq!(toolset.rules.resources[0].changes.annotations["audience"], r#"["user","assistant"]"#);

@@ -5,7 +5,7 @@
 
 use url::Url;
 
-use super::{Site, parsed, secret, trusted_url};
+use super::{Site, content, parsed, secret, trusted_url};
 use crate::credential::{ClientCredentials, Credential, HeaderSource};
 use crate::error::{Reason, shown};
 use crate::form::credential::{
@@ -97,14 +97,7 @@ fn client(
     let audience = form.audience.as_deref().and_then(|given| report.accept(&at.key("audience"), parsed(given, text)));
     let resource =
         form.resource.as_deref().and_then(|given| report.accept(&at.key("resource"), parsed(given, resource)));
-    let tls_ca = form.tls_ca.as_deref().and_then(|given| {
-        report.accept(
-            &at.key("tlsCa"),
-            parsed(given, |given| {
-                if given.is_empty() { Err("a file name must not be empty") } else { Ok(site.folder.join(given)) }
-            }),
-        )
-    });
+    let tls_ca = form.tls_ca.as_deref().and_then(|given| report.accept(&at.key("tlsCa"), content(given, site)));
     let token_url = token_url?;
     if tls_ca.is_some() && token_url.scheme() != "https" {
         let message = "tlsCa is for a tokenUrl that is https".to_owned();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use quorate_types::TenantId;
 
-use super::{Head, Site, file, files, parsed, secret, trusted_url};
+use super::{Head, Site, content, files, parsed, secret, trusted_url};
 use crate::error::{Reason, shown};
 use crate::form::IssuerForm;
 use crate::form::issuer::{
@@ -96,7 +96,7 @@ fn keys(form: &OidcForm, at: &Path, site: &Site<'_>, report: &mut Report<'_>) ->
         }
     }
     match (&form.jwks_file, &form.jwks_url) {
-        (Some(text), _) => report.accept(&at.key("jwksFile"), file(text, site)).map(KeySource::File),
+        (Some(text), _) => report.accept(&at.key("jwksFile"), content(text, site)).map(KeySource::File),
         (None, Some(text)) => report.accept(&at.key("jwksUrl"), trusted_url::confidential(text)).map(KeySource::Url),
         (None, None) => Some(KeySource::Discovery),
     }
@@ -148,7 +148,7 @@ fn token_prefix(text: &str) -> Result<String, Reason> {
 }
 
 fn ca(given: Option<&str>, at: &Path, site: &Site<'_>, report: &mut Report<'_>) -> Option<PathBuf> {
-    report.accept(&at.key("ca"), file(given?, site))
+    report.accept(&at.key("ca"), content(given?, site))
 }
 
 fn tokens(form: &TokensForm, tenant: &TenantId, at: &Path, report: &mut Report<'_>) -> Option<Tokens> {

@@ -9,7 +9,7 @@ use http::Method;
 use quorate_openapi::{Pattern, Rule, Selection, Server};
 
 use super::tool_server::check_url;
-use super::{Site, secret};
+use super::{Site, content, secret};
 use crate::credential::HeaderSource;
 use crate::error::Reason;
 use crate::form::{AuthForm, MethodForm, OpenApiForm, RuleForm, SERVER_INDEX_MAX};
@@ -30,15 +30,7 @@ pub(super) fn compile(
         exclude: rules(form.exclude.as_deref(), &at.key("exclude"), report),
     };
     let auth = auth(form.auth.as_ref(), site, &at.key("auth"), report);
-    let document = match form.document.as_deref()? {
-        "" => {
-            let message = "a file name must not be empty".to_owned();
-            report.push(&at.key("document"), Reason::Invalid { value: "\"\"".to_owned(), message });
-            return None;
-        }
-        // An absolute path replaces the folder.
-        text => site.folder.join(text),
-    };
+    let document = report.accept(&at.key("document"), content(form.document.as_deref()?, site))?;
     let variables = form.variables.clone().unwrap_or_default();
     let strict = form.strict.unwrap_or(false);
     Some(OpenApiConnection { document, server, variables, selection, auth, strict, headers })

@@ -53,11 +53,11 @@ pub(super) fn source(text: &str, site: &Site<'_>) -> Result<SecretSource, Reason
         };
     }
     if let Some(path) = text.strip_prefix(FILE) {
-        return if path.is_empty() {
-            Err(hidden("a file name must follow file:"))
-        } else {
-            Ok(SecretSource::File(site.folder.join(path)))
-        };
+        if path.is_empty() {
+            return Err(hidden("a file name must follow file:"));
+        }
+        let refuse = |message: &str| Reason::Invalid { value: shown(text), message: message.to_owned() };
+        return site.home.path(path).map(SecretSource::File).map_err(refuse);
     }
     if text.is_empty() { Err(hidden("it is empty")) } else { Ok(SecretSource::literal(text)) }
 }

@@ -5,7 +5,7 @@
 //! does, is not checked here: it may come and go while the node runs. Values of variables are never shown.
 
 use std::collections::BTreeMap;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::PathBuf;
 
 use quorate_types::Secret;
 
@@ -57,8 +57,10 @@ fn command(given: Vec<Option<String>>, at: &Path, site: &Site<'_>, report: &mut 
     }
     let mut command = given.into_iter().collect::<Option<Vec<String>>>()?;
     let program = command.first_mut()?;
-    if program.contains('/') {
-        *program = path(program, site).ok()?.into_os_string().into_string().ok()?;
+    // One with a NUL was told of.
+    if program.contains('/') && !program.contains('\0') {
+        let found = path(program, site).map_err(|message| invalid(program, message));
+        *program = report.accept(&at.index(0), found)?.into_os_string().into_string().ok()?;
     }
     Some(command)
 }
@@ -130,7 +132,7 @@ fn path(text: &str, site: &Site<'_>) -> Result<PathBuf, &'static str> {
     if text.is_empty() || text.contains('\0') {
         return Err("it is not a path");
     }
-    std::path::absolute(site.folder.join(FilePath::new(text))).map_err(|_| "there is no current folder to begin at")
+    std::path::absolute(site.home.path(text)?).map_err(|_| "there is no current folder to begin at")
 }
 
 fn limits(form: &StdioForm, at: &Path, report: &mut Report<'_>) -> StdioLimits {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use url::Url;
 
-use super::{Head, Order, Site, credential, file, openapi, secret, stdio};
+use super::{Head, Order, Site, content, credential, file, openapi, secret, stdio};
 use crate::credential::{Credential, HeaderSource};
 use crate::error::{Reason, shown};
 use crate::form::{OutgoingTlsForm, ToolServerForm, URLS_MAX};
@@ -106,8 +106,9 @@ fn http(
 
 fn tls(form: &OutgoingTlsForm, site: &Site<'_>, report: &mut Report<'_>) -> OutgoingTls {
     let at = site.at.key("tls");
+    let ca = form.ca.as_deref().and_then(|text| report.accept(&at.key("ca"), content(text, site)));
     let mut one = |key: &str, text: &Option<String>| report.accept(&at.key(key), file(text.as_deref()?, site));
-    let (ca, certificate, key) = (one("ca", &form.ca), one("certificate", &form.certificate), one("key", &form.key));
+    let (certificate, key) = (one("certificate", &form.certificate), one("key", &form.key));
     let conflict = |message: &str| Reason::Conflict { message: message.to_owned() };
     match (&form.certificate, &form.key) {
         (Some(_), None) => report.push(&at.key("key"), conflict("a certificate is nothing without its key: name both")),

@@ -81,6 +81,7 @@ pub(crate) struct ClientCredentialsForm {
     pub(crate) auth: Option<ClientAuthForm>,
     /// A PEM file of certificate authorities that the token endpoint is held against, beside the system's. A relative
     /// path begins at the folder of this file.
+    #[schemars(extend("x-file" = true))]
     pub(crate) tls_ca: Option<String>,
 }
 

@@ -63,6 +63,7 @@ pub(crate) struct OidcForm {
     /// The URL of its keys (JWKS). By default its metadata says it.
     pub(crate) jwks_url: Option<String>,
     /// A file with its keys (JWKS), so that nothing is fetched. A relative path begins at the folder of this file.
+    #[schemars(extend("x-file" = true))]
     pub(crate) jwks_file: Option<String>,
     /// The signature algorithms that are taken. By default all of them, which are asymmetric.
     #[schemars(extend("minItems" = 1, "maxItems" = Algorithm::ALL.len(), "uniqueItems" = true))]
@@ -84,6 +85,7 @@ pub(crate) struct OidcForm {
     #[schemars(schema_with = "outage", extend("default" = default_of(OUTAGE)))]
     pub(crate) outage: Option<String>,
     /// A PEM file with the certificates that the issuer's server is held against, instead of the system's.
+    #[schemars(extend("x-file" = true))]
     pub(crate) ca: Option<String>,
     #[serde(flatten)]
     pub(crate) tokens: TokensForm,
@@ -119,6 +121,7 @@ pub(crate) struct IntrospectionForm {
     #[schemars(schema_with = "ttl", extend("default" = default_of(TTL)))]
     pub(crate) ttl: Option<String>,
     /// A PEM file with the certificates that the issuer's server is held against, instead of the system's.
+    #[schemars(extend("x-file" = true))]
     pub(crate) ca: Option<String>,
     #[serde(flatten)]
     pub(crate) tokens: TokensForm,
@@ -180,10 +183,10 @@ pub(crate) struct SpiffeForm {
     pub(crate) trust_domain: Option<String>,
     /// PEM files with the certificates of its authorities. They are loaded again when they change. A relative path
     /// begins at the folder of this file.
-    #[schemars(required, extend("minItems" = 1, "maxItems" = BUNDLES_MAX, "uniqueItems" = true))]
+    #[schemars(required, extend("minItems" = 1, "maxItems" = BUNDLES_MAX, "uniqueItems" = true, "x-file" = true))]
     pub(crate) bundle: Option<Vec<Option<String>>>,
     /// PEM files with revocation lists of its authorities, loaded again when they change.
-    #[schemars(extend("default" = [], "maxItems" = CRLS_MAX, "uniqueItems" = true))]
+    #[schemars(extend("default" = [], "maxItems" = CRLS_MAX, "uniqueItems" = true, "x-file" = true))]
     pub(crate) crls: Option<Vec<Option<String>>>,
     /// Refuse certificates whose issuer has no list here, as those whose issuer's list is too old are refused in any case.
     /// By default an issuer without a list is taken to revoke nothing.

@@ -370,6 +370,9 @@ fn fixed(value: &Value, is_text: bool) -> Result<ArgumentChange, Reason> {
     if is_text && !value.is_string() {
         return Err(invalid("arguments of prompts are texts: put it in quotes".to_owned()));
     }
+    // Keys have no order: the same value is the same text, whatever way the document took.
+    let mut value = value.clone();
+    value.sort_all_objects();
     let json = value.to_string();
     if json.len() > FIXED_BYTES_MAX {
         return Err(invalid(format!(
