@@ -58,6 +58,7 @@ const PLACES: &[(&str, Layer)] = &[
     ("quorate-gateway", Layer::Product),
     ("quorate-admin", Layer::Product),
     ("quorate-config", Layer::Product),
+    ("quorate-follow", Layer::Product),
     ("quorate", Layer::Programs),
     ("quorate-cluster", Layer::Programs),
     ("quorate-chaos", Layer::Programs),
@@ -96,7 +97,9 @@ const WITHIN: &[(&str, &str)] = &[
     // Validated resources, and what the admin address shows of the node.
     ("quorate-admin", "quorate-config"),
     ("quorate-admin", "quorate-gateway"),
-    ("quorate-admin", "quorate-gateway"),
+    // What operators apply is compiled as it is where it runs.
+    ("quorate-admin", "quorate-follow"),
+    ("quorate-follow", "quorate-config"),
     ("quorate-gateway", "quorate-config"),
     // Nodes in a process for tests of clusters.
     ("quorate-cluster", "quorate"),
