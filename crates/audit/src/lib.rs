@@ -20,6 +20,7 @@ mod limiter;
 mod log;
 mod note;
 mod open;
+mod read;
 mod record;
 mod scan;
 mod suppressed;
@@ -35,6 +36,7 @@ pub use event::{Change, Class, Decision, Event, Failure, NAMES_MAX, Names, Origi
 pub use limiter::{Rate, Rates};
 pub use log::Volume;
 pub use open::Opened;
+pub use read::records;
 pub use record::{Hash, InvalidHash};
 pub use scan::Fault;
 pub use suppressed::Cause;
