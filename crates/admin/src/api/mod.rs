@@ -9,15 +9,18 @@
 //! Every service holds a [`Node`] and answers with errors of [`mod@errors`]; who calls and whether it may is decided before a
 //! service hears of a call. A service that is added needs a row for each of its methods in [`mod@roles`].
 
+pub mod audit;
 pub mod caller;
 mod cluster;
 pub mod errors;
 mod gate;
 mod health;
+pub mod keys;
 pub mod node;
 pub mod paging;
 pub mod propose;
 mod record;
+pub mod resources;
 pub mod roles;
 mod server;
 pub mod service;
@@ -32,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 pub use caller::{Caller, Note};
-pub use cluster::{ACTIVE, timestamp};
+pub use cluster::timestamp;
 pub use health::CLUSTER as HEALTH_CLUSTER;
 pub use node::{Documents, Node, Standing};
 pub(crate) use server::HANDSHAKE;

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
 pub(crate) use self::seen::Seen;
-pub use self::status::{ACTIVE, timestamp};
+pub use self::status::timestamp;
 use super::caller::{Caller, Note};
 use super::errors;
 use super::node::{Beginning, Documents, Node, Standing};

@@ -16,9 +16,6 @@ use quorate_wal::GroupId;
 use super::super::node::{Membership, Standing};
 use super::seen::{Seen, VERSION};
 
-/// The key on the board under which a node says which revision of the documents it has active: 8 bytes, little-endian.
-pub const ACTIVE: &str = "resources.active";
-
 /// The status of a node that is in no cluster.
 pub(super) fn outside(standing: &Standing) -> v1::GetStatusResponse {
     let mode = match standing {
@@ -121,6 +118,9 @@ impl View<'_> {
             findings.insert(0, format!("node {} does not reach it", self.member.id()));
             return (v1::NodeHealth::Unreachable, findings);
         }
+        if let Some(refused) = quorate_follow::node(self.control, id).refused {
+            findings.push(format!("revision {} is not active there: {}", refused.revision, refused.reason));
+        }
         let health = if findings.is_empty() { v1::NodeHealth::Healthy } else { v1::NodeHealth::Degraded };
         (health, findings)
     }
@@ -163,8 +163,7 @@ impl View<'_> {
     }
 
     fn active(&self, id: NodeId) -> u64 {
-        let posted = self.control.host().peers().board().get(id, ACTIVE);
-        posted.and_then(|posted| posted.value.as_ref().try_into().ok()).map_or(0, u64::from_le_bytes)
+        quorate_follow::node(self.control, id).active.unwrap_or_default()
     }
 
     fn version(&self, id: NodeId) -> String {
