@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use quorate_types::{NodeId, Timestamp};
 
 use super::{Credentials, InvalidCredentials, Shown, Trust, certify};
+use crate::identity::PeerIdentity;
 use crate::pem::{PemError, read_certificates, read_key};
 use crate::trust::{Bundle, InvalidBundle, Refusal, Side};
 
@@ -26,8 +27,14 @@ pub enum FilesError {
     #[error(transparent)]
     Credentials(#[from] InvalidCredentials),
     /// Peers would refuse the certificate.
-    #[error("peers would refuse the node's own certificate: {0}")]
+    #[error("peers would refuse the certificate: {0}")]
     Refused(#[from] Refusal),
+    /// The certificate is a node's.
+    #[error("{identity} is no operator: a node's certificate is for the node alone")]
+    NoOperator {
+        /// Who it is.
+        identity: Box<PeerIdentity>,
+    },
 }
 
 impl Bundle {
@@ -57,6 +64,25 @@ impl Credentials {
             }
         }
         Ok(Self(Arc::new(Shown(ArcSwap::from_pointee(certify(chain, key)?)))))
+    }
+
+    /// Reads what an operator shows: files as of [`Self::of_files`], with an operator's certificate that who trusts `trust`
+    /// takes as of `now`. Returns also who that is.
+    ///
+    /// # Errors
+    /// [`FilesError`] names the file, or says why nodes would refuse the certificate.
+    pub fn of_operator_files(
+        trust: &Trust,
+        chain: &Path,
+        key: &Path,
+        now: Timestamp,
+    ) -> Result<(Self, PeerIdentity), FilesError> {
+        let (chain, key) = (read_certificates(chain)?, read_key(key)?);
+        let identity = trust.verify(&chain, Side::Client, now)?;
+        if identity.node().is_some() {
+            return Err(FilesError::NoOperator { identity: Box::new(identity) });
+        }
+        Ok((Self(Arc::new(Shown(ArcSwap::from_pointee(certify(chain, key)?)))), identity))
     }
 
     /// Shows what another one shows, from now on: for files that were replaced.

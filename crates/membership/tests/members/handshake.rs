@@ -5,6 +5,7 @@
 use quorate_membership::authority::{Authority, MemberKey, OPERATOR_LIFETIME_MIN};
 use quorate_membership::handshake::{Accept, Credentials, InvalidCredentials, Trust, client, server};
 use quorate_membership::identity::{PeerIdentity, Role};
+use quorate_membership::pem::of_certificates;
 use quorate_membership::rotation::{Phase, Report, Rotation, Step};
 use quorate_membership::trust::{Bundle, Refusal, Side};
 use quorate_types::{ClusterId, NodeId, ResourceName};
@@ -235,5 +236,29 @@ async fn a_cluster_without_an_authority_takes_certificates_from_files() {
     assert!(Bundle::of_file(&path("1.pem")).unwrap_err().to_string().contains("lack"));
     let other = Trust::new(CLUSTER, bundle(&[&mint()]));
     let refused = Credentials::of_files(&other, NodeId(1), &path("1.pem"), &path("1.key"), now()).unwrap_err();
-    assert!(refused.to_string().starts_with("peers would refuse the node's own certificate"), "{refused}");
+    assert!(refused.to_string().starts_with("peers would refuse the certificate"), "{refused}");
+}
+
+#[test]
+fn an_operator_shows_files_of_its_own_and_never_a_nodes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let authority = mint();
+    let trust = Trust::new(CLUSTER, bundle(&[&authority]));
+    let (key, name) = (MemberKey::draw(), ResourceName::new("ana").unwrap());
+    let ana =
+        authority.issue_operator(name.clone(), Role::Viewer, OPERATOR_LIFETIME_MIN, &key.public(), now()).unwrap();
+    let one = authority.issue_node(NodeId(1), &[], &key.public(), now()).unwrap();
+    std::fs::write(path("ana.pem"), of_certificates(&ana.chain)).unwrap();
+    std::fs::write(path("1.pem"), of_certificates(&one.chain)).unwrap();
+    std::fs::write(path("key.pem"), key.to_pem().as_str()).unwrap();
+    let load =
+        |trust: &Trust, chain: &str| Credentials::of_operator_files(trust, &path(chain), &path("key.pem"), now());
+
+    let (_, shown) = load(&trust, "ana.pem").unwrap();
+    assert_eq!(shown, PeerIdentity::Operator { cluster: CLUSTER, name, role: Role::Viewer });
+    let node = load(&trust, "1.pem").unwrap_err().to_string();
+    assert!(node.contains("node/1 is no operator"), "{node}");
+    let other = Trust::new(CLUSTER, bundle(&[&mint()]));
+    assert!(load(&other, "ana.pem").unwrap_err().to_string().contains("not trusted"));
 }
