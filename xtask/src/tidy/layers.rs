@@ -48,6 +48,7 @@ const PLACES: &[(&str, Layer)] = &[
     ("quorate-peer", Layer::World),
     ("quorate-wal", Layer::World),
     ("quorate-membership", Layer::World),
+    ("quorate-client", Layer::World),
     ("quorate-audit", Layer::World),
     ("quorate-identity", Layer::World),
     ("quorate-raft", Layer::World),
@@ -94,6 +95,9 @@ const WITHIN: &[(&str, &str)] = &[
     ("quorate-membership", "quorate-wal"),
     // A member of a cluster has a control plane.
     ("quorate-member", "quorate-control"),
+    // An operator shows a certificate of the cluster.
+    ("quorate-client", "quorate-membership"),
+    ("quorate-client", "quorate-tls"),
     // Validated resources, and what the admin address shows of the node.
     ("quorate-admin", "quorate-config"),
     ("quorate-admin", "quorate-gateway"),

@@ -1,0 +1,381 @@
+//! Context files: where a cluster is, and what an operator shows there.
+//!
+//! ```yaml
+//! cluster: 000102030405060708090a0b0c0d0eff
+//! endpoints: ["node-1:4191", "node-2:4191"]
+//! ca: ca.pem
+//! certificate: operator.pem
+//! key: operator-key.pem
+//! ```
+//!
+//! Paths are relative to the file. A key that others can read is refused, as ssh does it. What is written is new: no file of
+//! another context is replaced, and the key is nobody else's from its first byte on.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use quorate_membership::address::{Address, InvalidAddress};
+use quorate_membership::handshake::{Credentials, FilesError, Trust};
+use quorate_membership::identity::PeerIdentity;
+use quorate_membership::trust::Bundle;
+use quorate_tls::x509::Facts;
+use quorate_types::{ClusterId, Timestamp};
+use serde::Deserialize;
+
+use crate::connection::Operator;
+
+/// Bytes of a context file; one has some hundred.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+/// Endpoints of a context: as many as a cluster has nodes that one would name.
+pub const ENDPOINTS_MAX: usize = 64;
+/// The files beside a context that is written.
+const NAMES: [&str; 3] = ["ca.pem", "operator.pem", "operator-key.pem"];
+
+/// A context, its paths resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// The file that it was read from.
+    pub file: PathBuf,
+    /// The cluster; nodes of others are refused.
+    pub cluster: ClusterId,
+    /// Admin addresses of nodes, tried in turn; one at least.
+    pub endpoints: Vec<Address>,
+    /// The authorities of the cluster, in PEM.
+    pub ca: PathBuf,
+    /// The operator's certificate, in PEM.
+    pub certificate: PathBuf,
+    /// Its key, in PEM; readable by its owner alone.
+    pub key: PathBuf,
+}
+
+/// What a new context is made of; a key is in it, so that it has no `Debug`.
+pub struct Material<'a> {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Admin addresses of nodes.
+    pub endpoints: &'a [Address],
+    /// The authorities of the cluster, in PEM.
+    pub ca_pem: &'a str,
+    /// The operator's certificate, in PEM.
+    pub certificate_pem: &'a str,
+    /// Its key, in PEM.
+    pub key_pem: &'a str,
+}
+
+/// A place where a context can be written.
+#[derive(Debug)]
+pub struct Draft {
+    file: PathBuf,
+    folder: PathBuf,
+}
+
+/// A context cannot be used or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ContextError {
+    /// There is none.
+    #[error("there is no context file {}", file.display())]
+    Missing {
+        /// Where it was looked for.
+        file: PathBuf,
+    },
+    /// It cannot be read.
+    #[error("cannot read {}: {source}", file.display())]
+    Read {
+        /// Which file.
+        file: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// It is none.
+    #[error("{}: {reason}", file.display())]
+    Invalid {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Its key can be read by others.
+    #[error("{} can be read by others (mode {mode:03o}), and must be 600", file.display())]
+    Exposed {
+        /// The file with the key.
+        file: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Its certificate, key or authorities cannot be used.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// A file is there already.
+    #[error("{} is there already and is not replaced", file.display())]
+    Exists {
+        /// Which file.
+        file: PathBuf,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", file.display())]
+    Write {
+        /// Which file.
+        file: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    cluster: String,
+    endpoints: Vec<String>,
+    ca: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+// === impl Context ===
+
+impl Context {
+    /// Reads a context file.
+    ///
+    /// # Errors
+    /// [`ContextError`] names the file and what is wrong with it.
+    pub fn read(file: &Path) -> Result<Self, ContextError> {
+        let failed = |source| ContextError::Read { file: file.to_owned(), source };
+        let invalid = |reason: String| ContextError::Invalid { file: file.to_owned(), reason };
+        let opened = File::open(file).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ContextError::Missing { file: file.to_owned() },
+            _ => failed(error),
+        })?;
+        let mut text = String::new();
+        opened.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+        if text.len() as u64 > FILE_BYTES_MAX {
+            return Err(invalid(format!("it is larger than {FILE_BYTES_MAX} bytes")));
+        }
+        let Written { cluster, endpoints, ca, certificate, key } = parse(&text).map_err(invalid)?;
+        let cluster =
+            cluster.parse().map_err(|_| invalid(format!("cluster is {cluster:?}, and must be 32 hex digits")))?;
+        if endpoints.is_empty() || endpoints.len() > ENDPOINTS_MAX {
+            return Err(invalid(format!("endpoints are {}, and must be 1 to {ENDPOINTS_MAX}", endpoints.len())));
+        }
+        let address = |text: &String| {
+            text.parse().map_err(|error: InvalidAddress| invalid(format!("endpoints has {text:?}: {error}")))
+        };
+        let endpoints = endpoints.iter().map(address).collect::<Result<_, _>>()?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let at = |path: PathBuf| folder.join(path);
+        Ok(Self { file: file.to_owned(), cluster, endpoints, ca: at(ca), certificate: at(certificate), key: at(key) })
+    }
+
+    /// Reads what the operator shows, and whom to trust.
+    pub(crate) fn operator(&self) -> Result<Operator, ContextError> {
+        self.identity().map(|(operator, _)| operator)
+    }
+
+    /// Returns who the certificate of the context is for.
+    ///
+    /// # Errors
+    /// [`ContextError`] when its files cannot be used.
+    pub fn who(&self) -> Result<PeerIdentity, ContextError> {
+        self.identity().map(|(_, identity)| identity)
+    }
+
+    /// When the certificate of the context ends; none when it cannot be read.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        let (operator, _) = self.identity().ok()?;
+        Facts::read(operator.credentials.chain().first()?).ok().map(|facts| facts.not_after)
+    }
+
+    fn identity(&self) -> Result<(Operator, PeerIdentity), ContextError> {
+        // What cannot be looked at cannot be read either, and that is said with its name.
+        if let Ok(metadata) = fs::metadata(&self.key)
+            && metadata.mode() & 0o077 != 0
+        {
+            return Err(ContextError::Exposed { file: self.key.clone(), mode: metadata.mode() & 0o777 });
+        }
+        let trust = Trust::new(self.cluster, Bundle::of_file(&self.ca)?);
+        let (credentials, identity) = Credentials::of_operator_files(&trust, &self.certificate, &self.key, now())?;
+        Ok((Operator { credentials, trust }, identity))
+    }
+}
+
+// === impl Draft ===
+
+impl Draft {
+    /// Makes sure that a context can be written to a file: before what goes into it is made, because it is made once.
+    ///
+    /// # Errors
+    /// [`ContextError`] when a file is there already, or none can be written.
+    pub fn new(file: &Path) -> Result<Self, ContextError> {
+        let folder = match file.parent() {
+            Some(folder) if folder != Path::new("") => folder.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let failed = |file: &Path, source| ContextError::Write { file: file.to_owned(), source };
+        fs::create_dir_all(&folder).map_err(|error| failed(&folder, error))?;
+        let draft = Self { file: file.to_owned(), folder };
+        for file in draft.files() {
+            // A link that leads nowhere is something, too.
+            if fs::symlink_metadata(&file).is_ok() {
+                return Err(ContextError::Exists { file });
+            }
+        }
+        let probe = draft.folder.join(format!(".quorate-{}", std::process::id()));
+        create(&probe, 0o600).map_err(|error| failed(&probe, error))?;
+        fs::remove_file(&probe).map_err(|error| failed(&probe, error))?;
+        Ok(draft)
+    }
+
+    /// Writes the context and what belongs to it.
+    ///
+    /// # Errors
+    /// [`ContextError`] names the file that cannot be written.
+    pub fn write(self, material: &Material<'_>) -> Result<Context, ContextError> {
+        let endpoints: Vec<String> = material.endpoints.iter().map(|address| format!("\"{address}\"")).collect();
+        let text = format!(
+            "cluster: \"{}\"\nendpoints: [{}]\nca: {}\ncertificate: {}\nkey: {}\n",
+            material.cluster,
+            endpoints.join(", "),
+            NAMES[0],
+            NAMES[1],
+            NAMES[2],
+        );
+        let [file, ca, certificate, key] = self.files();
+        // The context is last: whoever finds it finds all of it.
+        let contents = [
+            (&key, material.key_pem, 0o600),
+            (&certificate, material.certificate_pem, 0o644),
+            (&ca, material.ca_pem, 0o644),
+            (&file, text.as_str(), 0o600),
+        ];
+        for (file, content, mode) in contents {
+            let written = create(file, mode).and_then(|mut opened| {
+                opened.write_all(content.as_bytes())?;
+                opened.sync_all()
+            });
+            written.map_err(|source| match source.kind() {
+                io::ErrorKind::AlreadyExists => ContextError::Exists { file: file.clone() },
+                _ => ContextError::Write { file: file.clone(), source },
+            })?;
+        }
+        Context::read(&self.file)
+    }
+
+    fn files(&self) -> [PathBuf; 4] {
+        let [ca, certificate, key] = NAMES.map(|name| self.folder.join(name));
+        [self.file.clone(), ca, certificate, key]
+    }
+}
+
+fn create(file: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(file)
+}
+
+fn parse(text: &str) -> Result<Written, String> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| error.render_with_formatter(&serde_saphyr::UserMessageFormatter))
+}
+
+fn now() -> Timestamp {
+    // A clock before 1970 makes every certificate one of the future, which is said then.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use quorate_membership::authority::{Authority, MemberKey, OPERATOR_LIFETIME_MIN};
+    use quorate_membership::identity::Role;
+    use quorate_membership::pem::of_certificates;
+    use quorate_types::ResourceName;
+
+    use super::*;
+
+    const CLUSTER: ClusterId = ClusterId([7; 16]);
+
+    fn write(file: &Path) -> Result<Context, ContextError> {
+        let authority = Authority::mint(CLUSTER, now()).unwrap();
+        let (key, name) = (MemberKey::draw(), ResourceName::new("ana").unwrap());
+        let issued = authority.issue_operator(name, Role::Admin, OPERATOR_LIFETIME_MIN, &key.public(), now()).unwrap();
+        let endpoints = ["127.0.0.1:4191".parse().unwrap(), "node-2:4191".parse().unwrap()];
+        let material = Material {
+            cluster: CLUSTER,
+            endpoints: &endpoints,
+            ca_pem: &of_certificates([authority.anchor()]),
+            certificate_pem: &of_certificates(&issued.chain),
+            key_pem: &key.to_pem(),
+        };
+        Draft::new(file)?.write(&material)
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_and_shows_who_it_is_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("new/context.yaml");
+
+        let context = write(&file).unwrap();
+
+        assert_eq!(Context::read(&file).unwrap(), context);
+        assert_eq!((context.cluster, context.endpoints.len()), (CLUSTER, 2));
+        let left = context.expires().unwrap().since(now());
+        assert!(left <= OPERATOR_LIFETIME_MIN && left * 2 > OPERATOR_LIFETIME_MIN, "{left:?}");
+        assert_eq!(context.who().unwrap().to_string(), format!("quorate://{CLUSTER}/operator/ana/admin"));
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!((mode(&context.key), mode(&file)), (0o600, 0o600));
+    }
+
+    #[test]
+    fn no_file_of_another_context_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("context.yaml");
+        fs::write(folder.path().join("operator-key.pem"), "another one's").unwrap();
+
+        let refused = write(&file).unwrap_err();
+
+        assert!(matches!(&refused, ContextError::Exists { file } if file.ends_with("operator-key.pem")), "{refused}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else was made");
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = write(&folder.path().join("context.yaml")).unwrap();
+        fs::set_permissions(&context.key, fs::Permissions::from_mode(0o640)).unwrap();
+
+        let refused = context.who().unwrap_err();
+
+        assert!(matches!(refused, ContextError::Exposed { mode: 0o640, .. }), "{refused}");
+    }
+
+    #[test]
+    fn what_is_no_context_says_what_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("context.yaml");
+        let rest = "ca: a\ncertificate: b\nkey: c\n";
+        let cases = [
+            (format!("cluster: x\nendpoints: [\"a:1\"]\n{rest}"), "32 hex digits"),
+            (format!("cluster: \"{CLUSTER}\"\nendpoints: []\n{rest}"), "endpoints are 0, and must be 1 to 64"),
+            (format!("cluster: \"{CLUSTER}\"\nendpoints: [\"a\"]\n{rest}"), "an address ends with `:PORT`"),
+            (format!("cluster: \"{CLUSTER}\"\n{rest}"), "endpoints"),
+            (format!("cluster: \"{CLUSTER}\"\nendpoints: [\"a:1\"]\nextra: 1\n{rest}"), "extra"),
+            ("]".to_owned(), "context.yaml"),
+        ];
+        for (text, expected) in cases {
+            fs::write(&file, &text).unwrap();
+            let error = Context::read(&file).unwrap_err().to_string();
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+        let missing = Context::read(&folder.path().join("none.yaml")).unwrap_err();
+        assert!(matches!(missing, ContextError::Missing { .. }));
+    }
+}
