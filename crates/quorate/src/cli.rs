@@ -5,8 +5,10 @@
 //! code 2 before anything starts.
 
 pub(crate) mod audit;
+pub(crate) mod cluster;
 pub(crate) mod keys;
 pub(crate) mod policy;
+pub(crate) mod resources;
 pub(crate) mod wal;
 
 use std::net::SocketAddr;
@@ -32,6 +34,9 @@ pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:4290/mcp";
 #[derive(Debug, Parser)]
 #[command(name = "quorate", version, after_help = Exit::table(), propagate_version = true, arg_required_else_help = true)]
 pub(crate) struct Cli {
+    /// The context: which cluster is talked to, and as whom. Default: ~/.config/quorate/context.yaml.
+    #[arg(long, global = true, value_name = "FILE", env = "QUORATE_CONTEXT")]
+    pub(crate) context: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -63,6 +68,44 @@ pub(crate) enum Command {
     /// Look into the log of a stopped node of a cluster.
     #[command(subcommand)]
     Wal(wal::WalCommand),
+    /// Make, grow, show and mend a cluster.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
+    /// Make the resources of a cluster what files say.
+    Apply(resources::ApplyArgs),
+    /// Show what applying files would change; exit code 1 when something would.
+    Diff(resources::DiffArgs),
+    /// Show resources of a cluster; as YAML they can be applied again.
+    Get(resources::GetArgs),
+    /// Delete a resource of a cluster.
+    Delete(resources::DeleteArgs),
+    /// Show what was changed in a cluster, when and by whom.
+    History(resources::HistoryArgs),
+    /// Make all resources of a cluster what they were at a revision.
+    Rollback(resources::RollbackArgs),
+    /// Ask every node of a cluster, and say what is wrong and what to do; exit code 1 when something is wrong.
+    Check(cluster::CheckArgs),
+    /// Print the script that completes this command line in a shell.
+    Completion(CompletionArgs),
+}
+
+/// Flags of `quorate completion`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// A shell that command lines can be completed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// source <(quorate completion bash)
+    Bash,
+    /// source <(quorate completion zsh)
+    Zsh,
+    /// quorate completion fish | source
+    Fish,
 }
 
 /// Flags of `quorate up`.
@@ -91,6 +134,10 @@ pub(crate) struct UpArgs {
     /// Resource files to serve as well: a file or a directory (repeatable). Default: none.
     #[arg(short = 'f', long = "file", value_name = "FILE|DIR")]
     pub(crate) files: Vec<PathBuf>,
+    /// Start a cluster of so many nodes on this machine instead, each a process of its own: 1, 3 or 5. The first one has
+    /// the addresses above, the others free ports. Default: one node without a cluster.
+    #[arg(long, value_name = "COUNT", value_parser = parse_nodes)]
+    pub(crate) nodes: Option<u8>,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }
@@ -102,6 +149,9 @@ pub(crate) struct ServeArgs {
     /// the running set in place.
     #[arg(short = 'f', long = "file", value_name = "FILE|DIR", required_unless_present = "peer_listen")]
     pub(crate) files: Vec<PathBuf>,
+    /// Serve MCP here as well, in plain text on loopback, besides the listeners of the resources. Default: only those.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
     /// Where health, readiness and metrics are served, and the API of a member of a cluster. Default: nowhere.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<SocketAddr>,
@@ -416,6 +466,13 @@ fn parse_patience(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn parse_nodes(text: &str) -> Result<u8, String> {
+    match text.parse() {
+        Ok(count @ (1 | 3 | 5)) => Ok(count),
+        Ok(_) | Err(_) => Err("must be 1, 3 or 5: with 3 one node may fail, with 5 two".to_owned()),
+    }
+}
+
 fn parse_ratio(text: &str) -> Result<f64, String> {
     let ratio: f64 = text.parse().map_err(|_| "write a number from 0 to 1".to_owned())?;
     if (0.0..=1.0).contains(&ratio) { Ok(ratio) } else { Err("must be from 0 to 1".to_owned()) }
@@ -505,5 +562,7 @@ mod tests {
         }
         assert!(parse_patience("0s").is_err());
         assert!(parse_ratio("1.5").is_err());
+        assert_eq!(["1", "3", "5"].map(parse_nodes), [Ok(1), Ok(3), Ok(5)]);
+        assert!(["0", "2", "4", "x"].iter().all(|text| parse_nodes(text).is_err()));
     }
 }

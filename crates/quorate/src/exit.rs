@@ -18,7 +18,7 @@ pub(crate) enum Exit {
     Usage,
     /// A configuration file is invalid.
     Config,
-    /// No MCP server answers at the address.
+    /// No server, or no node of the cluster, answers at the address.
     Unreachable,
     /// The tool ran and reports an error (`isError`).
     Tool,
@@ -53,10 +53,10 @@ pub(crate) struct Failure {
 impl Exit {
     /// All failures with the meaning that `--help` shows.
     pub(crate) const ALL: [(Self, &'static str); 8] = [
-        (Self::Failure, "failure not named below"),
+        (Self::Failure, "failure not named below; differences (`diff`), or something is wrong (`check`)"),
         (Self::Usage, "wrong command line"),
         (Self::Config, "invalid configuration"),
-        (Self::Unreachable, "no MCP server answers at the address"),
+        (Self::Unreachable, "no server or node answers at the address"),
         (Self::Tool, "the tool reports an error"),
         (Self::Refused, "the server refused the request (unknown tool, wrong arguments, no permission)"),
         (Self::OutcomeUnknown, "the call was sent but no answer came: it may have run"),
@@ -98,6 +98,11 @@ impl From<Exit> for ExitCode {
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), advice: None }
+    }
+
+    /// Ends with exit code 1 and says nothing: what there is to say was printed.
+    pub(crate) fn silent() -> Self {
+        Self::new(Exit::Failure, "")
     }
 
     /// Adds what to do about it.

@@ -1,5 +1,5 @@
 //! `quorate keys new` and `quorate keys rotate`: API keys and their documents, without a node; `quorate keys list`: those of
-//! a running one.
+//! a running one. With a context they are made, listed and revoked by the cluster ([`remote`]).
 //!
 //! The key is shown once and kept nowhere; what goes into a file is its HMAC, made with the nodes' root key. Whatever is
 //! printed was looked up in a table of its own first, as a node would do it. The order matters: the key is put where it
@@ -7,6 +7,7 @@
 
 mod document;
 mod list;
+mod remote;
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -21,7 +22,7 @@ use self::document::{Document, Key};
 use crate::cli::keys::{KeyArgs, KeysCommand, NewArgs, RootArgs, RotateArgs};
 use crate::exit::{Exit, Failure};
 use crate::run::shown;
-use crate::{key, output};
+use crate::{key, output, target};
 
 /// The largest file that is read: as large as a node reads one.
 const FILE_BYTES_MAX: u64 = quorate_config::FILE_BYTES_MAX.0;
@@ -31,11 +32,20 @@ const FILE_BYTES_MAX: u64 = quorate_config::FILE_BYTES_MAX.0;
 /// # Errors
 /// [`Failure`] when there is no root key, the document is none or cannot have another key, a file cannot be written,
 /// or the node to list those of does not answer.
-pub(crate) async fn run(command: &KeysCommand) -> Result<(), Failure> {
+pub(crate) async fn run(context: Option<&Path>, command: &KeysCommand) -> Result<(), Failure> {
     match command {
-        KeysCommand::New(args) => new(args),
+        KeysCommand::New(args) if args.key.root.is_given() => new(args),
+        KeysCommand::New(args) => match target::context_if_any(context)? {
+            Some(context) => remote::new(&context, args).await,
+            None => new(args),
+        },
         KeysCommand::Rotate(args) => rotate(args),
-        KeysCommand::List(args) => list::run(args).await,
+        KeysCommand::List(args) if args.admin.is_some() => list::run(args).await,
+        KeysCommand::List(args) => match target::context_if_any(context)? {
+            Some(context) => remote::list(&context, args).await,
+            None => list::run(args).await,
+        },
+        KeysCommand::Revoke(args) => remote::revoke(&target::context(context)?, args).await,
     }
 }
 
@@ -68,6 +78,13 @@ fn rotate(args: &RotateArgs) -> Result<(), Failure> {
         output::note(&format!("the key {id} had ended and is removed"));
     }
     if args.write { replace(&args.file, &document.to_yaml()) } else { output::print(&document.to_yaml()) }
+}
+
+impl RootArgs {
+    /// Tells whether one is named.
+    fn is_given(&self) -> bool {
+        self.data_dir.is_some() || self.key_file.is_some()
+    }
 }
 
 type RootKey = [u8; quorate_types::seal::KEY_BYTES];
@@ -106,26 +123,31 @@ impl Made {
 
     /// Shows the key, or puts it into a file.
     fn hand_out(&self, args: &KeyArgs) -> Result<(), Failure> {
-        let Some(path) = &args.secret_out else {
-            output::note("the API key, shown this once (its document has no secret):");
-            output::note(self.fresh.expose());
-            return Ok(());
-        };
-        let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).and_then(|mut file| {
-            writeln!(file, "{}", self.fresh.expose())?;
-            file.sync_all()
-        });
-        match written {
-            Ok(()) => {
-                output::note(&format!("the API key is in {} and nowhere else", shown(path)));
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                Err(Failure::new(Exit::Failure, format!("{} is there already and is not replaced", shown(path)))
-                    .advise("name another file with `--secret-out`"))
-            }
-            Err(error) => Err(Failure::new(Exit::Failure, format!("cannot write {}: {error}", shown(path)))),
+        hand_out(self.fresh.expose(), args.secret_out.as_deref())
+    }
+}
+
+/// Shows a key, or puts it into a file that is not there yet.
+fn hand_out(key: &str, file: Option<&Path>) -> Result<(), Failure> {
+    let Some(path) = file else {
+        output::note("the API key, shown this once (its document has no secret):");
+        output::note(key);
+        return Ok(());
+    };
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).and_then(|mut file| {
+        writeln!(file, "{key}")?;
+        file.sync_all()
+    });
+    match written {
+        Ok(()) => {
+            output::note(&format!("the API key is in {} and nowhere else", shown(path)));
+            Ok(())
         }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Err(Failure::new(Exit::Failure, format!("{} is there already and is not replaced", shown(path)))
+                .advise("name another file with `--secret-out`"))
+        }
+        Err(error) => Err(Failure::new(Exit::Failure, format!("cannot write {}: {error}", shown(path)))),
     }
 }
 
@@ -159,7 +181,11 @@ fn present_root(args: &RootArgs) -> Result<RootKey, Failure> {
             }
         }
         (None, Some(file)) => key::of_file(file),
-        (None, None) => Err(Failure::new(Exit::Usage, "there is no root key: name one with `--data-dir`")),
+        (None, None) => {
+            Err(Failure::new(Exit::Usage, "there is no root key: name one with `--data-dir` or `--key-file`").advise(
+                "`quorate keys new` and `keys list` work with a cluster when there is a context (`--context FILE`)",
+            ))
+        }
     }
 }
 

@@ -3,21 +3,30 @@
 //! Parses the command line, gives each command a runtime that suits it, and turns its failure into
 //! a message and an exit code (see [`exit`]). What the commands do is in their modules.
 
+mod answer;
 mod audit;
 mod call;
+mod check;
 mod cli;
+mod cluster;
+mod completion;
 mod connect;
 mod demo;
+mod documents;
 mod exit;
 mod key;
 mod keys;
+mod local;
 mod output;
 mod peers;
 mod policy;
 mod ports;
 mod probe;
+mod resources;
 mod run;
 mod serve;
+mod table;
+mod target;
 mod tools;
 mod up;
 mod validate;
@@ -37,7 +46,7 @@ fn main() -> ExitCode {
     if let Some(done) = quorate_stdio::guard::main_if_asked() {
         return done;
     }
-    match run(Cli::parse().command) {
+    match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::report(&failure);
@@ -46,18 +55,31 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn run(Cli { context, command }: Cli) -> Result<(), Failure> {
+    let context = context.as_deref();
     match command {
-        Command::Up(args) => node()?.block_on(up::run(args)),
+        Command::Up(args) => match args.nodes {
+            Some(count) => client()?.block_on(local::run(args, count)),
+            None => node()?.block_on(up::run(args)),
+        },
         Command::Serve(args) => node()?.block_on(serve::run(args)),
         Command::Validate(args) => client()?.block_on(validate::run(&args)),
         Command::Schema(args) => validate::schema(&args),
         Command::Tools(args) => client()?.block_on(tools::run(args)),
         Command::Call(args) => client()?.block_on(call::run(args)),
-        Command::Keys(command) => client()?.block_on(keys::run(&command)),
+        Command::Keys(command) => client()?.block_on(keys::run(context, &command)),
         Command::Policy(command) => policy::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Wal(command) => wal::run(&command),
+        Command::Cluster(command) => client()?.block_on(cluster::run(context, &command)),
+        Command::Apply(args) => client()?.block_on(resources::apply(context, &args)),
+        Command::Diff(args) => client()?.block_on(resources::diff(context, &args)),
+        Command::Get(args) => client()?.block_on(resources::get(context, &args)),
+        Command::Delete(args) => client()?.block_on(resources::delete(context, &args)),
+        Command::History(args) => client()?.block_on(resources::history(context, &args)),
+        Command::Rollback(args) => client()?.block_on(resources::rollback(context, &args)),
+        Command::Check(args) => client()?.block_on(check::run(context, &args)),
+        Command::Completion(args) => completion::run(&args),
     }
 }
 

@@ -37,6 +37,9 @@ pub(crate) fn note(text: &str) {
 
 /// Reports why the command failed.
 pub(crate) fn report(failure: &Failure) {
+    if failure.message.is_empty() {
+        return;
+    }
     note(&format!("error: {}", visible(&failure.message)));
     if let Some(advice) = &failure.advice {
         note(&format!("  try: {}", visible(advice).replace('\n', "\n       ")));

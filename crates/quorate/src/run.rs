@@ -4,13 +4,14 @@
 //! the node is told to stop or fails. A bad change of files leaves the running set in place and
 //! says why; SIGINT and SIGTERM drain, a second one ends the process at once.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quorate_admin::Admin;
 use quorate_audit::{Audit, Change, Event, Names};
 use quorate_config::watch::Timing;
-use quorate_config::{Errors, ResourceSet, Watcher};
+use quorate_config::{Errors, Listener, ResourceSet, Watcher};
 use quorate_gateway::authenticate::Development;
 use quorate_gateway::node::{Config, Gateway};
 use quorate_identity::api_key::MacKey;
@@ -18,8 +19,8 @@ use quorate_member::Member;
 use quorate_stdio::Guard;
 use quorate_telemetry::{LogFormat, Otlp};
 use quorate_tls::ClientOptions;
-use quorate_types::Sealer;
 use quorate_types::seal::KEY_BYTES;
+use quorate_types::{ResourceName, Sealer};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +29,9 @@ use crate::exit::{Exit, Failure};
 use crate::{key, ports};
 
 /// The folder of the audit log in the data directory.
-const AUDIT_FOLDER: &str = "audit";
+pub(crate) const AUDIT_FOLDER: &str = "audit";
+/// The listener that a node has by a flag.
+const LISTENER: &str = "data";
 /// How long the last records of the audit log may take to be on disk.
 const AUDIT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -37,14 +40,14 @@ pub(crate) struct Plan {
     pub(crate) node: NodeArgs,
     pub(crate) development: Development,
     pub(crate) allow_all: bool,
-    pub(crate) admin: Option<std::net::SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
     pub(crate) files: Vec<PathBuf>,
 }
 
 /// A node whose first resources are in place.
 pub(crate) struct Running {
     pub(crate) gateway: Gateway,
-    pub(crate) admin: Option<std::net::SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
     guard: quorate_telemetry::Guard,
     watcher: Watcher,
     audit: Audit,
@@ -135,7 +138,7 @@ pub(crate) async fn start_gateway(
 
 impl Running {
     /// Ends the member with the node, and the node when the member has to end.
-    pub(crate) fn with_member(self, member: Member, admin: std::net::SocketAddr) -> Self {
+    pub(crate) fn with_member(self, member: Member, admin: SocketAddr) -> Self {
         Self { member: Some(member), admin: Some(admin), ..self }
     }
 }
@@ -276,12 +279,12 @@ pub(crate) fn telemetry(args: &NodeArgs) -> Result<quorate_telemetry::Guard, Fai
 }
 
 fn serve_admin(
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     gateway: &Gateway,
     guard: &quorate_telemetry::Guard,
     drain: &CancellationToken,
     stopped: &CancellationToken,
-) -> Result<std::net::SocketAddr, Failure> {
+) -> Result<SocketAddr, Failure> {
     let admin = Admin::bind(address, gateway.clone(), guard.metrics().clone(), drain.clone()).map_err(|error| {
         Failure::new(Exit::Failure, format!("admin address: {error}: {}", error.source))
             .advise("choose another one with `--admin`")
@@ -341,6 +344,19 @@ fn root_key_made(dir: &Path) -> Event {
 /// [`Failure`] with every problem of every file.
 pub(crate) fn load_files(files: &[PathBuf]) -> Result<ResourceSet, Failure> {
     quorate_config::load(files).map_err(|errors| of_config(&errors))
+}
+
+/// Adds the node's own listener to a set, unless the set has one at that address.
+///
+/// # Errors
+/// [`Failure`] when the set has another listener of its name.
+pub(crate) fn with_listener(set: ResourceSet, listen: SocketAddr) -> Result<ResourceSet, Failure> {
+    let mut resources = set.into_resources();
+    if !resources.listeners.iter().any(|listener| listener.address == listen) {
+        let name = ResourceName::new(LISTENER).expect("it is a valid name");
+        resources.listeners.push(Listener::new(name, listen));
+    }
+    ResourceSet::new(resources).map_err(|errors| of_config(&errors))
 }
 
 pub(crate) fn of_config(errors: &Errors) -> Failure {

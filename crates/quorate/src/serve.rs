@@ -10,21 +10,32 @@ use quorate_config::Loader;
 use quorate_gateway::authenticate::Development;
 
 use crate::cli::ServeArgs;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::peers;
-use crate::run::{Plan, of_config, start, until_stopped};
+use crate::run::{Plan, of_config, start, until_stopped, with_listener};
 
 /// Runs the command.
 ///
 /// # Errors
 /// [`Failure`] with what to do about it.
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
+    if let Some(listen) = args.listen.filter(|listen| !listen.ip().is_loopback()) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("--listen {listen} is not on loopback, and would be plain text"),
+        )
+        .advise("write a Listener document with `tls` for an address that others reach"));
+    }
     let development = if args.development_identity { Development::Loopback } else { Development::Off };
-    let (files, loader) = (args.files.clone(), Mutex::new(Loader::default()));
+    let (files, listen, loader) = (args.files.clone(), args.listen, Mutex::new(Loader::default()));
     let load = move || {
         // A loader that somebody panicked over only knows fewer files.
         let mut loader = loader.lock().unwrap_or_else(PoisonError::into_inner);
-        loader.load(&files).map_err(|errors| of_config(&errors))
+        let set = loader.load(&files).map_err(|errors| of_config(&errors))?;
+        match listen {
+            Some(listen) => with_listener(set, listen),
+            None => Ok(set),
+        }
     };
     if args.peers.peer_listen.is_some() {
         return peers::run(args, development, &load).await;

@@ -6,9 +6,7 @@
 
 use std::net::SocketAddr;
 
-use quorate_config::{
-    Connection, Listener, Naming, OpenApiConnection, ResourceSet, StdioConnection, ToolServer, Toolset,
-};
+use quorate_config::{Connection, Naming, OpenApiConnection, ResourceSet, StdioConnection, ToolServer, Toolset};
 use quorate_gateway::authenticate::{DEVELOPMENT_AGENT, Development};
 use quorate_types::ResourceName;
 use tokio_util::sync::CancellationToken;
@@ -18,20 +16,16 @@ use crate::cli::{NamedCommand, NamingArg, UpArgs};
 use crate::demo::Demo;
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::run::{Plan, Running, load_files, of_config, start, until_stopped};
+use crate::run::{Plan, Running, load_files, of_config, start, until_stopped, with_listener};
 
-const DEMO: &str = "demo";
-const LISTENER: &str = "data";
+pub(crate) const DEMO: &str = "demo";
 
 /// Runs the command.
 ///
 /// # Errors
 /// [`Failure`] with what to do about it.
 pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
-    if !args.listen.ip().is_loopback() {
-        return Err(Failure::new(Exit::Usage, format!("{} is not on loopback", args.listen))
-            .advise("`up` gives every caller a development identity; use `quorate serve -f` for other addresses"));
-    }
+    expect_loopback(args.listen)?;
     let stop = CancellationToken::new();
     let _stop_demo = stop.clone().drop_guard();
     let mut servers = servers(&args)?;
@@ -52,6 +46,15 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     let running = start(plan, &load).await?;
     output::print(&greeting(&running, listen, &load()?, is_demo).await)?;
     until_stopped(running, &load).await
+}
+
+/// Refuses an address that others than this machine reach.
+pub(crate) fn expect_loopback(listen: SocketAddr) -> Result<(), Failure> {
+    if listen.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Usage, format!("{listen} is not on loopback"))
+        .advise("`up` gives every caller a development identity; use `quorate serve -f` for other addresses"))
 }
 
 /// The tool servers of the flags. Programs work in the present folder, as if they had been started there by hand.
@@ -80,10 +83,7 @@ fn resources(
     files: &[std::path::PathBuf],
 ) -> Result<ResourceSet, Failure> {
     let of_files = if files.is_empty() { ResourceSet::default() } else { load_files(files)? };
-    let mut resources = of_files.into_resources();
-    if !resources.listeners.iter().any(|listener| listener.address == listen) {
-        resources.listeners.push(Listener::new(name(LISTENER), listen));
-    }
+    let mut resources = with_listener(of_files, listen)?.into_resources();
     if !servers.is_empty() {
         resources.tool_servers.extend(servers.iter().cloned());
         let names = servers.iter().map(|server| server.name.clone()).collect();
@@ -133,7 +133,7 @@ async fn greeting(running: &Running, listen: SocketAddr, resources: &ResourceSet
     )
 }
 
-fn demo_url(demo: &Demo) -> Result<Url, Failure> {
+pub(crate) fn demo_url(demo: &Demo) -> Result<Url, Failure> {
     demo.url().parse().map_err(|error| Failure::new(Exit::Failure, format!("the demo server's address: {error}")))
 }
 

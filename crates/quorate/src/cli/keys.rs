@@ -15,23 +15,41 @@ use super::parse_patience;
 /// What to do about API keys.
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Make an API key: its document goes to stdout, and the key, this once, to stderr.
+    /// Make an API key: its document goes to stdout, and the key, this once, to stderr. With a context, and without
+    /// `--data-dir` and `--key-file`, the cluster makes it and applies its document.
     New(NewArgs),
     /// Give a document another key, and its present keys an end.
     Rotate(RotateArgs),
-    /// List the API keys of a running node, and when each was used last.
+    /// List the API keys of a cluster, or of a running node, and when each was used last.
     List(ListArgs),
+    /// Make a key of a cluster good for nothing, on all nodes.
+    Revoke(RevokeArgs),
 }
 
 /// Flags of `quorate keys list`.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// The admin address of the node, on this machine.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4291")]
-    pub(crate) admin: SocketAddr,
+    /// The admin address of one node, on this machine. Default: the cluster of the context, or 127.0.0.1:4291 where there
+    /// is no context.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin: Option<SocketAddr>,
     /// Print one JSON object. Default: a table.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Flags of `quorate keys revoke`.
+#[derive(Debug, Args)]
+pub(crate) struct RevokeArgs {
+    /// The name of the document.
+    #[arg(value_name = "NAME", value_parser = ResourceName::new)]
+    pub(crate) name: ResourceName,
+    /// The tenant of the agent.
+    #[arg(long, value_name = "TENANT", default_value = TenantId::DEFAULT, value_parser = TenantId::new)]
+    pub(crate) tenant: TenantId,
+    /// How long the answer may take.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_patience)]
+    pub(crate) timeout: Duration,
 }
 
 /// Flags of `quorate keys new`.
@@ -86,9 +104,9 @@ pub(crate) struct KeyArgs {
     pub(crate) root: RootArgs,
 }
 
-/// Where the root key of the nodes is that will take the key.
+/// Where the root key of the nodes is that will take the key; `keys rotate` needs one of both.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub(crate) struct RootArgs {
     /// The data directory of a node, where its root key is. `keys new` makes both if they are not there, and says so.
     #[arg(long, value_name = "DIR")]

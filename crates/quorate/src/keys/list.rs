@@ -23,6 +23,9 @@ const PAGE_BYTES_MAX: usize = 8 << 20;
 /// How long a page may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where `quorate up` has its admin address.
+const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4291);
+
 const TITLES: [&str; 7] = ["NAME", "TENANT", "AGENT", "KEY", "SCOPES", "EXPIRES", "LAST USED"];
 
 /// A page of a node, and all of them together.
@@ -55,7 +58,7 @@ struct Key {
 /// # Errors
 /// [`Failure`] when no node answers at the address, or not with keys.
 pub(super) async fn run(args: &ListArgs) -> Result<(), Failure> {
-    let mut all = fetch(args.admin).await?;
+    let mut all = fetch(args.admin.unwrap_or(ADMIN)).await?;
     all.keys.sort_by(|a, b| (&a.tenant, &a.name, &a.id).cmp(&(&b.tenant, &b.name, &b.id)));
     if args.json {
         let json = serde_json::to_string(&all).expect("texts and lists are JSON");

@@ -21,12 +21,15 @@ mod order;
 mod supervise;
 mod tree;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 pub(crate) use launch::{Launched, launch};
 pub(crate) use order::{Order, read_report};
 pub(crate) use supervise::TERM_GRACE;
+
+use crate::program::Resources;
 
 /// The first argument by which a program is asked to be a guard.
 const ASKED_TO_GUARD: &str = "__stdio-guard";
@@ -57,6 +60,19 @@ impl Guard {
     pub fn at(program: PathBuf) -> Self {
         Self { program }
     }
+}
+
+/// Makes a command that runs a program which dies with the thread that starts it, whatever that dies of (SIGKILL). The program
+/// is not guarded: what it starts itself is its own affair. It has a session of its own, so that Ctrl-C reaches only who
+/// started it, gains no privileges and leaves no core. This program's `main` begins with [`main_if_asked`].
+///
+/// Elsewhere than on Linux it does not die with the thread.
+///
+/// # Errors
+/// Where the system does not tell what runs.
+pub fn bound(argv: &[OsString]) -> std::io::Result<Command> {
+    let this = i32::try_from(std::process::id()).map_err(std::io::Error::other)?;
+    exec::command(argv, Resources::default(), this)
 }
 
 /// Does the work of a guard when this process was started to be one, and returns how to end.

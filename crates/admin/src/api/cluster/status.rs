@@ -14,6 +14,7 @@ use quorate_types::{NodeId, Timestamp};
 use quorate_wal::GroupId;
 
 use super::super::node::{Membership, Standing};
+use super::super::server::now;
 use super::seen::{Seen, VERSION};
 
 /// The status of a node that is in no cluster.
@@ -47,6 +48,7 @@ pub(super) fn of(
         active_revision: view.active(member.id()),
         alarms: catalog.alarms().map(alarm).collect(),
         staleness: staleness.map(duration),
+        time: Some(timestamp(now())),
     }
 }
 
@@ -54,7 +56,7 @@ pub(super) fn of(
 pub(super) fn says_the_same(one: &v1::GetStatusResponse, other: &v1::GetStatusResponse) -> bool {
     let timeless = |status: &v1::GetStatusResponse| {
         let mut status = status.clone();
-        status.staleness = None;
+        (status.staleness, status.time) = (None, None);
         status.nodes.iter_mut().for_each(|node| node.last_heard = None);
         if let Some(meta) = &mut status.meta {
             (meta.committed, meta.applied) = (0, 0);
