@@ -15,9 +15,12 @@ use crate::document::{key_of, node_of};
 use crate::error::{Errors, Place, Problem, Reason};
 use crate::inline::{self, File};
 use crate::read::{Documents, Read, problem};
-use crate::resource::Kind;
+use crate::resource::{Connection, Kind};
 use crate::schema;
 use crate::set::ResourceSet;
+
+/// The most problems of an API that are told: of a document of another kind everything is wrong.
+const API_PROBLEMS_MAX: usize = 20;
 
 /// Compiles the documents of a cluster again and again.
 pub struct Compiler {
@@ -99,15 +102,29 @@ fn look(key: &DocumentKey, version: &Version, folder: &FilePath, read: &mut Read
     read.node(&node, Place::default(), Home::Cluster(folder), &mut documents);
     if let Some(found) = found.filter(|found| found != key) {
         let message = format!("the document of {key} says that it is {found}");
-        read.problems.push(Problem { place, path: String::new(), reason: Reason::Conflict { message } });
+        read.problems.push(Problem { place: place.clone(), path: String::new(), reason: Reason::Conflict { message } });
     }
+    let files =
+        Kind::of(key.kind()).map(|kind| inline::files(&node, schema::of_kind(kind), folder)).unwrap_or_default();
+    check_apis(&documents, &files, &place, &mut read.problems);
     if read.problems.len() > before || !read.fits(&documents) {
         read.documents.append(documents);
         return None;
     }
-    let kind = Kind::of(key.kind())?;
-    let files = inline::files(&node, schema::of_kind(kind), folder);
     Some(Known { content: version.content.digest(), documents, files })
+}
+
+/// Whether APIs can be made of the documents that came along: nobody has to run them to know.
+fn check_apis(documents: &Documents, files: &[File], place: &Place, problems: &mut Vec<Problem>) {
+    for server in &documents.resources.tool_servers {
+        let Connection::OpenApi(api) = &server.connection else { continue };
+        let Some(file) = files.iter().find(|file| file.path == api.document) else { continue };
+        for found in api.check(&file.text).err().into_iter().flatten().take(API_PROBLEMS_MAX) {
+            let path = "spec.openapi.document".to_owned();
+            let reason = Reason::Conflict { message: found.to_string() };
+            problems.push(Problem { place: place.clone(), path, reason });
+        }
+    }
 }
 
 /// Tells of problems by kind and name, those of the whole set first.

@@ -135,6 +135,15 @@ impl OpenApiConnection {
     pub fn read(&self) -> Result<Material, ReadError> {
         let text = read_bounded(&self.document, DEFAULTS.document_bytes_max as u64)
             .map_err(|message| ReadError::Document { file: self.document.clone(), message })?;
+        self.read_with(text)
+    }
+
+    /// Whether an API can be made of a document with this text. Where its secrets cannot be read here, nothing is known.
+    pub(crate) fn check(&self, text: &str) -> Result<(), Vec<Problem>> {
+        self.read_with(text.to_owned()).map_or(Ok(()), |material| material.compile().map(drop))
+    }
+
+    fn read_with(&self, text: String) -> Result<Material, ReadError> {
         let mut credentials = BTreeMap::new();
         for (scheme, auth) in &self.auth {
             let credential = auth.read().map_err(|source| ReadError::Secret { scheme: scheme.clone(), source })?;

@@ -84,7 +84,7 @@ struct Known {
 /// The documents of a file, or of all.
 #[derive(Clone, Default)]
 pub(crate) struct Documents {
-    resources: Resources,
+    pub(crate) resources: Resources,
     declared: Vec<Declared>,
     /// How many there are, those beyond the bounds included.
     api_keys: usize,

@@ -41,7 +41,10 @@ pub fn is_secret(kind: &str, pointer: &str) -> bool {
         let key = step.replace("~1", "/").replace("~0", "~");
         here = here.into_iter().flat_map(|schema| below(schema, &key)).collect();
     }
-    here.is_empty() || here.iter().any(|schema| schema["x-secret"] == true)
+    // Of a map or list of secrets everything in it is one; its keys are not.
+    let is_secret =
+        |schema: &&Value| schema["x-secret"] == true && schema["type"] != "object" && schema["type"] != "array";
+    here.is_empty() || here.iter().any(is_secret)
 }
 
 /// The schemas of a member or item of what has a schema.
@@ -194,7 +197,6 @@ mod tests {
     fn secrets_are_known_by_their_place() {
         for (kind, pointer) in [
             ("ToolServer", "/spec/headers/x-key"),
-            ("ToolServer", "/spec/headers"),
             ("ToolServer", "/spec/credential/header/value"),
             ("ToolServer", "/spec/credential/clientCredentials/clientSecret"),
             ("ToolServer", "/spec/stdio/env/TOKEN"),
@@ -210,6 +212,8 @@ mod tests {
             ("ToolServer", ""),
             ("ToolServer", "/spec"),
             ("ToolServer", "/spec/urls/0"),
+            ("ToolServer", "/spec/headers"),
+            ("ToolServer", "/spec/stdio/env"),
             ("ToolServer", "/spec/credential"),
             ("ToolServer", "/spec/credential/header/name"),
             ("ApiKey", "/spec/keys/0/id"),

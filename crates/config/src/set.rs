@@ -25,6 +25,8 @@ pub use difference::Difference;
 
 /// The most names that an error lists.
 const NAMES_SHOWN_MAX: usize = 10;
+/// The most problems of a set that come with a name that may have been meant: each is compared with all that there are.
+const SUGGESTIONS_MAX: usize = 100;
 
 /// Resources that fit together.
 #[derive(Clone, Debug)]
@@ -352,7 +354,9 @@ impl<'a> Links<'a> {
         let (kind, name) = reference.to;
         let Some(target) = self.find(kind, name) else {
             let known = self.named.get(&kind).into_iter().flatten().map(|(name, _)| name.as_str());
-            let suggestion = nearest(name.as_str(), known.clone()).map(str::to_owned);
+            // Of a set whose servers were forgotten thousands lead nowhere, and nobody reads on.
+            let is_read = self.problems.len() < SUGGESTIONS_MAX;
+            let suggestion = is_read.then(|| nearest(name.as_str(), known.clone())).flatten().map(str::to_owned);
             let known = known.take(NAMES_SHOWN_MAX).map(str::to_owned).collect();
             let reason = Reason::UnknownReference { kind, name: name.to_string(), suggestion, known };
             return self.push(reference.from, &reference.path, reason);

@@ -1,7 +1,7 @@
 //! The service `Keys`: API keys of agents, as documents of the cluster.
 //!
-//! A key is drawn on the node that is asked, and is in its answer and nowhere else; its document has an HMAC under a key that
-//! every node derives from the root key. A key is refused on a node from the moment on which the node runs the revision
+//! A key is drawn on the node that is asked, and is in its answer and nowhere else; its document has an HMAC under a key
+//! that every node derives from the root key. A key is refused on a node from the moment on which the node runs the revision
 //! without it: that is when it has caught up, whether or not there is a quorum.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
