@@ -16,6 +16,7 @@ pub mod errors;
 mod gate;
 mod health;
 pub mod keys;
+mod member;
 pub mod node;
 pub mod paging;
 pub mod propose;

@@ -33,7 +33,7 @@ impl Origin {
     }
 }
 
-/// Records a call that was done, or was refused by what it is about.
+/// Records a call that was done, or was refused by its service.
 pub(crate) fn changed(
     audit: &Audit,
     caller: &Caller,
@@ -42,6 +42,11 @@ pub(crate) fn changed(
     about: &str,
     status: Option<&Status>,
 ) {
+    if *caller == Caller::Nobody && status.is_some() {
+        // What strangers cause has a rate of its own, and pushes no change of an operator out.
+        failed(audit, origin, "join_refused", "token");
+        return;
+    }
     let from = match origin {
         Origin::Local => "admin.sock".to_owned(),
         Origin::Remote(peer) => peer.to_string(),

@@ -88,7 +88,7 @@ struct Waits {
 }
 
 /// Takes documents of the kind `Toolset` alone.
-struct Toolsets;
+pub(crate) struct Toolsets;
 
 /// Counts commands.
 struct Counter(u64);
@@ -508,7 +508,7 @@ fn peer_tls(authority: &Authority, id: NodeId) -> NodeTls {
     NodeTls::new(credentials.expect("they are good"))
 }
 
-async fn gateway() -> Gateway {
+pub(crate) async fn gateway() -> Gateway {
     let config = quorate_gateway::node::Config {
         development: Development::Off,
         allow_all: false,
@@ -529,7 +529,7 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_millis(u64::try_from(since.as_millis()).expect("it is this century"))
 }
 
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a port");
     probe.local_addr().expect("it is bound")
 }
