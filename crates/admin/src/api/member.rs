@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use quorate_audit::Audit;
 use quorate_catalog::{GROUPS_DEFAULT, REPLICATION_DEFAULT};
-use quorate_control::{CommandError, Control};
+use quorate_control::Control;
 use quorate_member::{AdmitError, BootstrapError, BootstrapSettings, JoinError, Member, Opened, TokenTerms, Waiting};
 use quorate_membership::handshake::{Credentials, Trust};
 use quorate_membership::identity::Role;

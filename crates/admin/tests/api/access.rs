@@ -78,7 +78,7 @@ async fn without_a_certificate_only_joining_and_health_are_served() {
     assert_eq!(&answer.response[..], b"welcome");
     world.place(1).records(|line| line.contains("no_certificate"), 1).await;
     world.place(1).records(|line| line.contains("join_refused"), 1).await;
-    let records = world.place(1).records(|line| line.contains("Cluster/Join"), 1).await;
+    let records = world.place(1).records(|line| line.contains("Cluster/Join 127"), 1).await;
     assert!(records[0].contains("\"applied\"") && records[0].contains("nobody"), "{records:?}");
 }
 

@@ -174,9 +174,9 @@ async fn groups_are_snapshotted_when_an_operator_says_so() {
 async fn a_backup_puts_documents_back_in_another_cluster_and_nothing_else() {
     let world = World::bootstrapped(1).await;
     let mut admin = client::member(world.place(1), &world.authority, &world.operator(Role::Admin)).await;
-    // More than one command takes, so that it is put back in parts.
-    let large = format!("{{\"text\":\"{}\"}}", "x".repeat(200 << 10));
+    // Together more than one command takes, so that they are put back in parts; different, since a text is kept once.
     for name in ["one", "two", "three"] {
+        let large = format!("{{\"text\":\"{}\"}}", name.repeat(40 << 10));
         let apply = proto::Apply {
             upserts: vec![upsert(name, large.as_bytes())],
             author: "a test".to_owned(),
