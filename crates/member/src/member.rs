@@ -23,8 +23,8 @@ use crate::upkeep;
 
 /// How long a node that ends tries to hand over what it leads: elections take as long.
 const HAND_OVER: Duration = Duration::from_secs(2);
-/// How often it looks whether it was taken.
-const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
+/// How often it asks again: longer than a hand-over takes, which one more question would begin anew.
+const HAND_OVER_LOOK: Duration = Duration::from_millis(200);
 
 /// A member of a cluster.
 #[derive(Clone)]
@@ -286,7 +286,6 @@ async fn hand_over(control: &Arc<Control>) {
 
 /// Asks others to lead what this node leads; says how many groups have somebody who could.
 pub(crate) async fn shed(control: &Arc<Control>) -> usize {
-    let me = control.host().peers().address();
     let mut led = 0;
     for group in control.host().groups() {
         if !group.role().borrow().leads() {
@@ -299,7 +298,6 @@ pub(crate) async fn shed(control: &Arc<Control>) -> usize {
             tracing::debug!(group = %group.id(), %heir, %error, "a group was not handed over");
         }
     }
-    tracing::debug!(%me, led, "groups were handed over");
     led
 }
 

@@ -11,28 +11,38 @@
 mod adapt;
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use quorate_admin::Admin;
-use quorate_admin::api::{Api, Node, Socket, Standing, TIMES};
-use quorate_config::ResourceSet;
+use quorate_admin::api::keys::LastUsed;
+use quorate_admin::api::resources::First;
+use quorate_admin::api::{Api, Documents, Node, Socket, Standing, TIMES, audit, keys, resources};
+use quorate_config::{ResourceSet, Resources};
+use quorate_follow::{Config, Follower, Run, Sets};
 use quorate_gateway::authenticate::Development;
+use quorate_gateway::node::Gateway;
 use quorate_member::{Member, Opened, Settings, Waiting, nothing};
 use quorate_membership::address::Address;
 use quorate_membership::authority::NODE_LIFETIME;
+use quorate_proto::admin::v1;
 use quorate_raft::TIMING;
-use quorate_types::ResourceName;
+use quorate_types::{NodeId, ResourceName};
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 
-use self::adapt::{InCluster, NoDocuments, ToBe};
+use self::adapt::{InCluster, ToBe};
 use crate::cli::{PeerArgs, ServeArgs};
 use crate::exit::{Exit, Failure};
-use crate::run::{Base, Plan, Stop, allow_files, open_audit, start_gateway, telemetry, until_stopped};
+use crate::run::{
+    AUDIT_FOLDER, Base, Plan, Stop, allow_files, of_config, open_audit, start_gateway, telemetry, until_stopped,
+};
 
 /// The feature levels that this program can work at.
 const LEVELS: (u32, u32) = (1, 1);
+/// The folder of the files that documents bring with them.
+const INLINE_FOLDER: &str = "inline";
 /// How long the last records of the audit log may take when the node never came to serve.
 const AUDIT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -47,8 +57,10 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let guard = telemetry(&args.node)?;
     allow_files();
-    // A bad file is told before anything waits for an operator.
-    load()?;
+    if !args.files.is_empty() {
+        // A bad file is told before anything waits for an operator.
+        load()?;
+    }
     let settings = settings(&args)?;
     let dir = settings.data_dir.clone();
     let opened = quorate_member::open(settings, nothing()).await.map_err(|error| of_member(&error))?;
@@ -68,16 +80,19 @@ pub(crate) async fn run(
         Failure::new(Exit::Failure, format!("admin address: {error}: {}", error.source))
             .advise("choose another one with `--admin`")
     })?;
-    let api = Api::new(node.clone(), Arc::new(NoDocuments), tonic::service::Routes::default(), TIMES);
+    let slot = admin.gateway();
+    let sets = Sets::new(dir.join(INLINE_FOLDER));
+    let documents: Arc<dyn Documents> = Arc::new(First::new(sets.clone()));
+    let api = Api::new(node.clone(), Arc::clone(&documents), routes(&node, &sets, &slot, &dir), TIMES);
     let socket = Socket::bind(&dir).map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
-    let (slot, local) = (admin.gateway(), admin.local());
+    let local = admin.local();
     tokio::spawn(admin.with_api(api.clone()).run(stopped.clone()));
     let ending = stopped.clone();
     tokio::spawn(async move { api.serve_socket(socket, ending).await });
     tracing::info!(address = %local, "serving health, readiness, metrics and the API");
-    let member = match opened {
-        Ok(member) => Some(member),
-        Err(waiting) => until_member(&waiting, &dir).await?,
+    let (member, is_new) = match opened {
+        Ok(member) => (Some(member), false),
+        Err(waiting) => (until_member(&waiting, &dir).await?, true),
     };
     let Some(member) = member else {
         stopped.cancel();
@@ -87,16 +102,65 @@ pub(crate) async fn run(
     };
     // Also when whoever asked was not answered.
     node.became(Arc::new(InCluster(member.clone())));
-    let key = *member.root_key().expose();
-    let plan = Plan { node: args.node, development, allow_all: args.allow_all, admin: None, files: args.files };
-    let base = Base { guard, key, is_kept: true, audit, drain, stopped };
-    let running = start_gateway(plan, base, load).await?.with_member(member, local);
-    let is_first = slot.set(running.gateway.clone()).is_ok();
-    debug_assert!(is_first, "nobody else puts a gateway there");
-    for (listener, address) in running.gateway.addresses().await {
-        tracing::info!(%listener, %address, "serving");
+    if is_new {
+        begin_with(&args.files, &member, &*documents).await?;
+    } else if !args.files.is_empty() {
+        tracing::info!(
+            "the files of `-f` are those that a new cluster begins with: `quorate apply` changes what there is"
+        );
     }
-    until_stopped(running, load).await
+    let key = *member.root_key().expose();
+    let plan = Plan { node: args.node, development, allow_all: args.allow_all, admin: None, files: Vec::new() };
+    let base = Base { guard, key, is_kept: true, audit, drain, stopped };
+    let nothing_yet = || Ok(ResourceSet::default());
+    let running = start_gateway(plan, base, &nothing_yet).await?;
+    let gateway = running.gateway.clone();
+    let is_first = slot.set(gateway.clone()).is_ok();
+    debug_assert!(is_first, "nobody else puts a gateway there");
+    let control = Arc::clone(member.control());
+    let run: Run = Arc::new(move |set| {
+        let gateway = gateway.clone();
+        Box::pin(async move { gateway.apply(&set).await.map_err(|error| error.to_string()) })
+    });
+    let config = Config { control, sets, local: Resources::default(), run, timing: quorate_follow::TIMING };
+    let follower = Follower::spawn(config);
+    let ended = until_stopped(running.with_member(member, local), &nothing_yet).await;
+    drop(follower);
+    ended
+}
+
+/// The services of the API beside those of `quorate_admin` itself.
+fn routes(node: &Node, sets: &Sets, gateway: &Arc<OnceLock<Gateway>>, dir: &Path) -> Routes {
+    let gateway = Arc::clone(gateway);
+    let last_used: LastUsed = Arc::new(move || {
+        let observed = gateway.get().map(|gateway| gateway.api_keys(None, usize::MAX)).unwrap_or_default();
+        observed.into_iter().filter_map(|key| Some((key.id, key.last_used?))).collect()
+    });
+    Routes::new(resources::server(node.clone(), sets.clone()))
+        .add_service(keys::server(node.clone(), sets.clone(), last_used))
+        .add_service(audit::server(Some(dir.join(AUDIT_FOLDER))))
+}
+
+/// Applies the files of `-f` to a cluster that this node just made, and that has no documents yet.
+async fn begin_with(files: &[PathBuf], member: &Member, documents: &dyn Documents) -> Result<(), Failure> {
+    let is_first = member.identity().node == NodeId(1) && member.control().catalog().revision() == 0;
+    if files.is_empty() || !is_first {
+        return Ok(());
+    }
+    let read = quorate_config::document::read(files).map_err(|errors| of_config(&errors))?;
+    let document = |document: quorate_config::document::Document| v1::Document {
+        kind: document.key.kind().to_owned(),
+        tenant: document.key.tenant().as_str().to_owned(),
+        name: document.key.name().as_str().to_owned(),
+        json: document.content,
+        origin: document.origin,
+    };
+    let first: Vec<v1::Document> = read.into_iter().map(document).collect();
+    let in_cluster = InCluster(member.clone());
+    documents.apply(&in_cluster, first, "the files of the first node").await.map_err(|status| {
+        Failure::new(Exit::Config, format!("the files of `-f` are not taken by the new cluster: {}", status.message()))
+            .advise("the cluster is there: `quorate apply` them when they are right")
+    })
 }
 
 /// Waits until a folder became a member's; none when the node is told to stop before.

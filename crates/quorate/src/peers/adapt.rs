@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_admin::api::errors;
-use quorate_admin::api::node::{
-    Beginning, Candidate, Documents, IssuedToken, Membership, OperatorCertificate, TokenOrder,
-};
+use quorate_admin::api::node::{Beginning, Candidate, IssuedToken, Membership, OperatorCertificate, TokenOrder};
 use quorate_catalog::{GROUPS_DEFAULT, REPLICATION_DEFAULT};
 use quorate_control::{CommandError, Control};
 use quorate_member::{AdmitError, BootstrapSettings, Member, TokenTerms, Waiting};
@@ -16,7 +14,6 @@ use quorate_membership::handshake::{Credentials, Trust};
 use quorate_membership::identity::Role;
 use quorate_membership::root::RootKey;
 use quorate_membership::token::JoinToken;
-use quorate_proto::admin::v1;
 use quorate_types::{Code, NodeId, ResourceName};
 use tonic::{Status, async_trait};
 
@@ -28,9 +25,6 @@ pub(super) struct ToBe(pub(super) Arc<Waiting>);
 
 /// A node that is in a cluster.
 pub(super) struct InCluster(pub(super) Member);
-
-/// Takes no documents with a new cluster: they are applied once it is there.
-pub(super) struct NoDocuments;
 
 #[async_trait]
 impl Candidate for ToBe {
@@ -103,24 +97,6 @@ impl Membership for InCluster {
     ) -> Result<OperatorCertificate, Status> {
         let issued = self.0.issue_operator(name, role, valid_for).await;
         issued.map(certificate).map_err(|error| of_admit(&error))
-    }
-}
-
-#[async_trait]
-impl Documents for NoDocuments {
-    async fn check(&self, documents: &[v1::Document]) -> Result<(), Status> {
-        if documents.is_empty() {
-            return Ok(());
-        }
-        Err(errors::invalid(
-            "documents",
-            format!("{} documents", documents.len()),
-            "none: apply them to the new cluster",
-        ))
-    }
-
-    async fn apply(&self, _member: &dyn Membership, documents: Vec<v1::Document>, _author: &str) -> Result<(), Status> {
-        self.check(&documents).await
     }
 }
 
