@@ -114,19 +114,22 @@ pub(crate) async fn run(
     let base = Base { guard, key, is_kept: true, audit, drain, stopped };
     let nothing_yet = || Ok(ResourceSet::default());
     let running = start_gateway(plan, base, &nothing_yet).await?;
-    let gateway = running.gateway.clone();
-    let is_first = slot.set(gateway.clone()).is_ok();
+    let is_first = slot.set(running.gateway.clone()).is_ok();
     debug_assert!(is_first, "nobody else puts a gateway there");
+    let follower = follow(&member, running.gateway.clone(), sets);
+    let ended = until_stopped(running.with_member(member, local), &nothing_yet).await;
+    drop(follower);
+    ended
+}
+
+/// Makes the gateway run what the catalog's documents say, as long as the handle lives.
+fn follow(member: &Member, gateway: Gateway, sets: Sets) -> Follower {
     let control = Arc::clone(member.control());
     let run: Run = Arc::new(move |set| {
         let gateway = gateway.clone();
         Box::pin(async move { gateway.apply(&set).await.map_err(|error| error.to_string()) })
     });
-    let config = Config { control, sets, local: Resources::default(), run, timing: quorate_follow::TIMING };
-    let follower = Follower::spawn(config);
-    let ended = until_stopped(running.with_member(member, local), &nothing_yet).await;
-    drop(follower);
-    ended
+    Follower::spawn(Config { control, sets, local: Resources::default(), run, timing: quorate_follow::TIMING })
 }
 
 /// The services of the API beside those of `quorate_admin` itself.
