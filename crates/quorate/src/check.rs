@@ -203,7 +203,7 @@ mod tests {
 
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(text.starts_with("\nproblem  node 2 (ber-2)"), "{text}");
-        assert!(text.contains("\n         reaches it\n"), "{text}");
+        assert!(text.contains("no other\n         node reaches it\n"), "{text}");
         assert!(text.ends_with("→ start it again\n"), "{text}");
     }
 

@@ -179,7 +179,7 @@ fn command(program: &Path, args: &UpArgs, dir: &Path, node: &Planned) -> Vec<OsS
     flag("--admin", node.admin.to_string().into());
     flag("--listen", node.listen.to_string().into());
     flag("--drain-timeout", format!("{}ms", args.node.drain_timeout.as_millis()).into());
-    flag("--log", args.node.telemetry.log.clone().into());
+    flag("--log", log_filter(&args.node.telemetry.log).into());
     let format = match args.node.telemetry.log_format {
         LogFormat::Human => "human",
         LogFormat::Json => "json",
@@ -191,6 +191,11 @@ fn command(program: &Path, args: &UpArgs, dir: &Path, node: &Planned) -> Vec<OsS
     }
     command.extend(["--development-identity".into(), "--allow-all".into()]);
     command
+}
+
+/// What nodes log: consensus tells of every vote of every group, which nobody wants of three nodes on one terminal.
+fn log_filter(filter: &str) -> String {
+    if filter.contains("openraft") { filter.to_owned() } else { format!("{filter},openraft=error") }
 }
 
 /// Makes the nodes a cluster with these resources, as far as they are not one yet.

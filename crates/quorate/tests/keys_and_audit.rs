@@ -19,7 +19,14 @@ use quorate_types::{ResourceName, TenantId, Timestamp, rfc3339};
 const NOW: Timestamp = Timestamp::from_millis(1_000_000_000_000);
 
 fn quorate(dir: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_quorate")).current_dir(dir).args(arguments).output().unwrap()
+    // No context of whoever runs this.
+    Command::new(env!("CARGO_BIN_EXE_quorate"))
+        .current_dir(dir)
+        .env("HOME", dir)
+        .env_remove("QUORATE_CONTEXT")
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 fn succeed(dir: &Path, arguments: &[&str]) -> (String, String) {
@@ -202,7 +209,7 @@ fn what_makes_no_good_key_hands_out_none() {
     fs::set_permissions(dir.path().join("open.key"), fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(dir.path().join("other.yaml"), "kind: Toolset\nname: ci\nspec: {servers: []}\n").unwrap();
     let cases: [(&[&str], i32, &str); 9] = [
-        (&["new", "--name=ci"], 2, "--data-dir <DIR>|--key-file <FILE>"),
+        (&["new", "--name=ci"], 2, "name one with `--data-dir` or `--key-file`"),
         (&["new", "--name=CI", "--data-dir=data"], 2, "is not allowed"),
         (&["new", "--name=ci", "--data-dir=data", "--scope=a b"], 2, "a scope has 1 to 256"),
         (&["new", "--name=ci", "--data-dir=data", "--expires=0s"], 2, "must be longer than 0"),

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_proto::admin::v1::{Node, NodeHealth, NodeMode, NodeState, ShardStatus};
+use quorate_proto::admin::v1::{Alarm, Node, NodeHealth, NodeMode, NodeState, ShardStatus};
 use serde::Serialize;
 
 use super::report::Reports;
@@ -347,16 +347,32 @@ fn health(reports: &Reports, findings: &mut Findings) {
 
 fn alarms(reports: &Reports, findings: &mut Findings) {
     let Some(status) = reports.best() else { return };
+    // Nodes that say the same are one finding.
+    let mut said: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
     for alarm in &status.alarms {
-        let name = status.nodes.iter().find(|node| node.id == alarm.node).map_or("", |node| node.name.as_str());
-        let since = answer::time(alarm.since.as_ref())
-            .map(|since| format!(" (since {})", answer::span(reports.now.since(since))))
-            .unwrap_or_default();
-        let of =
-            if alarm.node == 0 { "the cluster".to_owned() } else { format!("node {}", answer::node(alarm.node, name)) };
-        let what = format!("{of}: {}{since}", alarm.message);
-        let nodes: &[u64] = if alarm.node == 0 { &[] } else { &[alarm.node] };
-        findings.add(Severity::Problem, "alarm", nodes, what, remedy(&alarm.kind, alarm.node));
+        said.entry((&alarm.kind, &alarm.message)).or_default().push(alarm.node);
+    }
+    for ((kind, message), nodes) in said {
+        let of: Vec<&Alarm> = status.alarms.iter().filter(|one| one.kind == kind && one.message == message).collect();
+        let since = of.iter().filter_map(|alarm| answer::time(alarm.since.as_ref())).min();
+        let since =
+            since.map(|since| format!(" (since {})", answer::span(reports.now.since(since)))).unwrap_or_default();
+        let name =
+            |number: u64| status.nodes.iter().find(|node| node.id == number).map_or("", |node| node.name.as_str());
+        let who = match nodes.as_slice() {
+            [0] => "the cluster".to_owned(),
+            [one] => format!("node {}", answer::node(*one, name(*one))),
+            many => format!("nodes {}", listed(many)),
+        };
+        let nodes: Vec<u64> = nodes.into_iter().filter(|node| *node != 0).collect();
+        let what = format!("{who}: {message}{since}");
+        findings.add(
+            Severity::Problem,
+            "alarm",
+            &nodes,
+            what,
+            remedy(kind, nodes.first().copied().unwrap_or_default()),
+        );
     }
 }
 

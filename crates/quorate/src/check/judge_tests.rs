@@ -3,7 +3,7 @@
 //! Each case changes the healthy reports in one way and expects one finding: its severity, its kind, and words of it and of
 //! its advice. So a rule that tells effects beside the cause fails here.
 
-use quorate_proto::admin::v1::{Alarm, GetStatusResponse, MetaStatus};
+use quorate_proto::admin::v1::{GetStatusResponse, MetaStatus};
 use quorate_types::Timestamp;
 
 use super::super::report::{Report, Sample};
@@ -230,6 +230,18 @@ fn alarms_and_findings_of_nodes_come_with_what_to_do() {
     check(alarm("log"), Severity::Problem, "alarm", "node 2", "quorate cluster drain 2");
     check(alarm("group"), Severity::Problem, "alarm", "node 2", "quorate cluster replace 2 --by NEW");
     check(alarm("something-new"), Severity::Problem, "alarm", "node 2", "its log says more");
+    let everywhere_full = |reports: &mut Reports| {
+        for node in 1..=3 {
+            let alarm = Alarm {
+                node,
+                kind: "disk".into(),
+                message: "nearly full".into(),
+                since: Some(at(-1_000 * i64::try_from(node).unwrap())),
+            };
+            everywhere(reports, |status| status.alarms.push(alarm.clone()));
+        }
+    };
+    check(everywhere_full, Severity::Problem, "alarm", "nodes 1, 2, 3: nearly full (since 3.0 s)", "make room");
     let degraded = |reports: &mut Reports| {
         of_node(reports, 3, |node| {
             node.health = NodeHealth::Degraded.into();

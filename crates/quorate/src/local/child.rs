@@ -141,7 +141,9 @@ impl Shared {
         drop(command);
         let prefix = name.to_owned();
         let passing = thread::Builder::new().name(format!("{name} output")).spawn(move || pass_on(&prefix, output));
-        if let Some(pid) = self.lock().pid {
+        // Taken out first: a guard in the condition would be held for the child's whole life.
+        let pid = self.lock().pid;
+        if let Some(pid) = pid {
             // Seen to have ended, and not yet waited for: its number stays its own.
             let _ended = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         }
