@@ -26,6 +26,9 @@ use crate::{
 /// Longer than anything that a cluster does takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Replicas of a shard where there are nodes enough.
+const REPLICAS: usize = 3;
+
 /// How long a node may take to end when it is asked to.
 const END: Duration = Duration::from_secs(60);
 
@@ -114,7 +117,8 @@ impl Said {
 // === impl Cluster ===
 
 impl Cluster {
-    /// Makes a cluster and waits until all of its nodes are active.
+    /// Makes a cluster and waits until all of its nodes are active, and everything is placed: until then the loss of a node
+    /// can be the loss of a quorum.
     ///
     /// # Errors
     ///
@@ -125,6 +129,7 @@ impl Cluster {
         for place in 1..cluster.nodes.len() {
             cluster.join(place)?;
         }
+        cluster.settled(0)?;
         Ok(cluster)
     }
 
@@ -223,6 +228,24 @@ impl Cluster {
         let token = self.token()?;
         self.local(place, &["cluster", "join", &token])?.success()?;
         self.is_active(place)
+    }
+
+    /// Waits until a node says that the meta group and every shard have three voters, or one on each node of a smaller
+    /// cluster, and that nothing is on its way.
+    ///
+    /// # Errors
+    ///
+    /// It takes too long; the error has the last status.
+    pub fn settled(&self, place: Place) -> anyhow::Result<()> {
+        let count = |list: &Value| list.as_array().map_or(0, Vec::len);
+        self.until("everything is placed", place, |status| {
+            let active = nodes(status).filter(|node| node["state"] == "active").count().min(REPLICAS);
+            let shards = status["shards"].as_array().map_or(&[][..], Vec::as_slice);
+            let is_placed = |shard: &Value| {
+                count(&shard["voters"]) == active && count(&shard["learners"]) == 0 && count(&shard["target"]) == 0
+            };
+            !shards.is_empty() && shards.iter().all(is_placed) && count(&status["meta"]["voters"]) >= active
+        })
     }
 
     /// Makes a token with which one node can join.

@@ -1,0 +1,124 @@
+//! Clusters of real processes, made and operated by the command line, and what happens to them: kills, pauses, cuts.
+//!
+//! Each test has a cluster of its own. A node is killed as a lost machine is, and what was acknowledged before must be there
+//! after: nothing here knows how. Tests wait for what nodes say, and never for a time.
+
+mod faults;
+mod world;
+
+use std::fs;
+
+use anyhow::{Context as _, ensure};
+use quorate_cluster::{Cluster, Options, nodes};
+use serde_json::Value;
+
+use crate::world::{Source, applied, document, names};
+
+#[test]
+fn three_nodes_become_a_cluster_that_keeps_its_resources_over_a_restart_of_all() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start(Options::default())?;
+    let status = cluster.status(1)?;
+    ensure!(names(&status) == ["node-1", "node-2", "node-3"], "{status:#}");
+
+    document(&cluster, "one")?;
+    for place in cluster.places() {
+        applied(&cluster, place, &["one"])?;
+    }
+    for place in cluster.places() {
+        cluster.stop(place)?;
+    }
+    for place in cluster.places() {
+        cluster.begin(place)?;
+    }
+    cluster.leader()?;
+    for place in cluster.places() {
+        applied(&cluster, place, &["one"])?;
+    }
+    document(&cluster, "two")?;
+    for place in cluster.places() {
+        applied(&cluster, place, &["one", "two"])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_node_that_is_gone_for_good_is_replaced_by_a_new_one() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start(Options { nodes: 4, ..Options::default() })?;
+    document(&cluster, "one")?;
+    cluster.kill(0);
+    cluster.leader()?;
+
+    cluster.local(1, &["cluster", "replace", "node-1", "--by", "node-4"])?.success()?;
+
+    cluster.until("the old node is gone", 1, |status| {
+        nodes(status).all(|node| node["name"] != "node-1" || node["state"] == "removed" || node["state"] == "leaving")
+            && status["shards"].as_array().is_some_and(|shards| {
+                shards.iter().all(|shard| shard["voters"].as_array().is_some_and(|voters| voters.len() == 3))
+            })
+    })?;
+    applied(&cluster, 3, &["one"])?;
+    Ok(())
+}
+
+#[test]
+fn a_token_is_good_for_one_node_and_for_its_time() -> anyhow::Result<()> {
+    let mut cluster = Cluster::waiting(Options { nodes: 3, ..Options::default() })?;
+    cluster.init(0)?;
+    let token = cluster.token()?;
+    cluster.local(1, &["cluster", "join", &token])?.success()?;
+
+    let used = cluster.local(2, &["cluster", "join", &token])?.failure()?;
+    ensure!(used.contains("used"), "{used}");
+
+    let forged = format!("{}{}", &token[..token.len() - 4], "aaaa");
+    let refused = cluster.local(2, &["cluster", "join", &forged])?.failure()?;
+    ensure!(!refused.contains("panicked"), "{refused}");
+
+    let revoked = cluster.token()?;
+    let listed = cluster.operate(&["cluster", "token", "list", "-o", "json"])?.success()?;
+    let listed: Value = serde_json::from_str(&listed)?;
+    let id = listed["tokens"][0]["id"].as_str().with_context(|| format!("{listed}"))?.to_owned();
+    cluster.operate(&["cluster", "token", "revoke", &id])?.success()?;
+    let refused = cluster.local(2, &["cluster", "join", &revoked])?.failure()?;
+    ensure!(refused.contains("revoked") || refused.contains("token"), "{refused}");
+
+    cluster.join(2)
+}
+
+#[test]
+fn an_operator_of_another_cluster_is_a_stranger() -> anyhow::Result<()> {
+    let one = Cluster::start(Options { nodes: 1, shards: 1, ..Options::default() })?;
+    let other = Cluster::start(Options { nodes: 1, shards: 1, ..Options::default() })?;
+    let context = fs::read_to_string(one.context())?;
+    let (mine, theirs) = (one.admin(0).to_string(), other.admin(0).to_string());
+    ensure!(context.contains(&mine), "{context}");
+    let crossed = one.folder().join("crossed.yaml");
+    fs::write(&crossed, context.replace(&mine, &theirs))?;
+
+    let crossed = crossed.to_str().context("it is UTF-8")?;
+    let refused = one.quorate(&["--context", crossed, "cluster", "status"])?.failure()?;
+
+    ensure!(refused.contains("certificate") || refused.contains("another cluster"), "{refused}");
+    Ok(())
+}
+
+#[test]
+fn of_two_operators_who_apply_at_once_one_is_told_of_the_other() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Options { nodes: 1, shards: 1, ..Options::default() })?;
+    document(&cluster, "one")?;
+    let source = Source::of(&cluster);
+    let files = [source.file(&["two"])?, source.file(&["three"])?];
+    let revision = cluster.status(0)?["activeRevision"].clone();
+    let revision = revision.as_str().map_or_else(|| revision.to_string(), str::to_owned);
+
+    let apply = |file: &str| source.operator.run(&["apply", "-f", file, "--expected-revision", &revision]);
+    let said = std::thread::scope(|scope| {
+        let applies: Vec<_> = files.iter().map(|file| scope.spawn(|| apply(file))).collect();
+        applies.into_iter().map(|apply| apply.join().expect("it does not panic")).collect::<anyhow::Result<Vec<_>>>()
+    })?;
+
+    let (won, lost): (Vec<_>, Vec<_>) = said.into_iter().partition(|said| said.status.success());
+    ensure!(won.len() == 1, "{won:?} {lost:?}");
+    ensure!(lost[0].errors.contains("revision"), "{lost:?}");
+    Ok(())
+}
