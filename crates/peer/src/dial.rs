@@ -5,6 +5,7 @@
 //! at once.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -14,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use quorate_proto::peer::v1 as proto;
 use quorate_proto::peer::v1::frame::Kind;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -55,7 +56,7 @@ struct Sender(SendRequest<Body>);
 pub(crate) async fn dial(shared: &Shared, member: &Member, address: &Address) -> Result<Established, DialError> {
     let limit = shared.config.limits.dial_timeout;
     let dialing = async {
-        let socket = connect(address).await?;
+        let socket = connect(address, shared.config.listen.ip()).await?;
         let mut proven = shared.config.tls.connect(socket).await.map_err(DialError::Tls)?;
         let name = NodeName::among(&proven.uris).map_err(|_| DialError::Stranger)?;
         if name.cluster != shared.identity.cluster {
@@ -72,11 +73,11 @@ pub(crate) async fn dial(shared: &Shared, member: &Member, address: &Address) ->
 }
 
 /// Connects to one of the addresses of a name.
-async fn connect(address: &Address) -> Result<TcpStream, DialError> {
+async fn connect(address: &Address, own: IpAddr) -> Result<TcpStream, DialError> {
     let resolved = tokio::net::lookup_host(address.as_str()).await.map_err(DialError::Resolve)?;
     let mut failure = None;
     for target in resolved.take(ADDRESSES_MAX) {
-        match TcpStream::connect(target).await {
+        match socket_to(target, own)?.connect(target).await {
             Ok(socket) => {
                 socket.set_nodelay(true).map_err(DialError::Connect)?;
                 return Ok(socket);
@@ -89,6 +90,17 @@ async fn connect(address: &Address) -> Result<TcpStream, DialError> {
         }
     }
     Err(failure.unwrap_or_else(|| DialError::Resolve(io::Error::other("the name has no address"))))
+}
+
+/// Makes a socket to an address. Nodes of one machine are told apart by where they dial from, as their harnesses need it: a
+/// node that listens on a loopback address of its own dials others of the machine from there. Elsewhere the way decides.
+fn socket_to(target: SocketAddr, own: IpAddr) -> Result<TcpSocket, DialError> {
+    let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.map_err(DialError::Connect)?;
+    if own.is_loopback() && target.ip().is_loopback() && own.is_ipv4() == target.is_ipv4() {
+        socket.bind(SocketAddr::new(own, 0)).map_err(DialError::Connect)?;
+    }
+    Ok(socket)
 }
 
 /// Opens the stream, and lets both sides say who they are.
