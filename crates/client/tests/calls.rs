@@ -2,6 +2,8 @@
 //!
 //! The nodes here answer one call, `GetStatus`, and one that changes something, `DrainNode`, as each test says.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails in a helper is a failed test")]
+
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::path::Path;

@@ -2,6 +2,7 @@
 //!
 //! Each tells on stderr what was begun and how to see it end: the cluster does the work by itself.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use quorate_proto::admin::v1 as proto;
@@ -65,11 +66,39 @@ pub(super) async fn replace(context: Option<&Path>, args: &ReplaceArgs) -> Resul
 pub(super) async fn transfer(context: Option<&Path>, args: &TransferArgs) -> Result<(), Failure> {
     let client = target::client(context, &args.target)?;
     let node = node(&client, &args.to).await?;
-    let request = proto::TransferLeaderRequest { to: node.id, groups: args.groups.clone() };
-    let moved = client.call(request).await.map_err(target::of_client)?;
-    answer::print::<proto::TransferLeaderRequest>(args.output.output, &moved, |answer| {
+    let status = client.call(proto::GetStatusRequest::default()).await.map_err(target::of_client)?;
+    let mut all = proto::TransferLeaderResponse::default();
+    // A node hands over what it leads: each leader is asked, at its own address. A socket is of one node.
+    for (leader, groups) in by_leader(&status, &args.groups) {
+        let request = proto::TransferLeaderRequest { to: node.id, groups };
+        let address = status.nodes.iter().find(|one| one.id == leader).and_then(|one| one.admin_address.parse().ok());
+        let moved = match address {
+            Some(address) if !client.is_local() => client.at(&address).call(request).await,
+            Some(_) | None => client.call(request).await,
+        };
+        all.moved.extend(moved.map_err(target::of_client)?.moved);
+    }
+    answer::print::<proto::TransferLeaderRequest>(args.output.output, &all, |answer| {
         groups(&format!("node {} leads now", answer::node(node.id, &node.name)), &answer.moved)
     })
+}
+
+/// The groups with the nodes that lead them; all that the asked node leads when none is named.
+fn by_leader(status: &proto::GetStatusResponse, groups: &[u32]) -> BTreeMap<u64, Vec<u32>> {
+    if groups.is_empty() {
+        return BTreeMap::from([(status.node, Vec::new())]);
+    }
+    let mut by_leader: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+    for group in groups {
+        let leader = match group {
+            0 => status.meta.as_ref().map(|meta| meta.leader),
+            _ => status.shards.iter().find(|shard| shard.shard == *group).map(|shard| shard.leader),
+        };
+        // Where nobody leads, the asked node says so.
+        let leader = leader.filter(|leader| *leader != 0).unwrap_or(status.node);
+        by_leader.entry(leader).or_default().push(*group);
+    }
+    by_leader
 }
 
 pub(super) async fn snapshot(context: Option<&Path>, args: &SnapshotArgs) -> Result<(), Failure> {
@@ -95,6 +124,22 @@ fn groups(what: &str, groups: &[u32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_leader_is_asked_for_what_it_leads() {
+        let shard = |shard, leader| proto::ShardStatus { shard, leader, ..proto::ShardStatus::default() };
+        let status = proto::GetStatusResponse {
+            node: 1,
+            meta: Some(proto::MetaStatus { leader: 2, ..proto::MetaStatus::default() }),
+            shards: vec![shard(1, 3), shard(2, 2), shard(3, 0)],
+            ..proto::GetStatusResponse::default()
+        };
+
+        let asked = by_leader(&status, &[0, 1, 2, 3]);
+
+        assert_eq!(asked, BTreeMap::from([(1, vec![3]), (2, vec![0, 2]), (3, vec![1])]));
+        assert_eq!(by_leader(&status, &[]), BTreeMap::from([(1, vec![])]));
+    }
 
     #[test]
     fn groups_are_named_and_none_is_said() {
