@@ -57,6 +57,7 @@ pub struct Cluster {
     options: Options,
     folder: TempDir,
     program: PathBuf,
+    context: PathBuf,
 }
 
 /// One node, in any of its lives.
@@ -130,6 +131,12 @@ impl Cluster {
             cluster.join(place)?;
         }
         cluster.settled(0)?;
+        // The first context knows the first node alone.
+        let out = cluster.folder.path().join("operator");
+        cluster
+            .operate(&["cluster", "operator", "new", "--name", "harness", "--role", "admin", "--out", path(&out)?])?
+            .success()?;
+        cluster.context = out.join("context.yaml");
         Ok(cluster)
     }
 
@@ -143,7 +150,8 @@ impl Cluster {
         let net = if options.net { Some(Net::new(options.nodes)?) } else { None };
         let program = paths::binary("quorate")?;
         let count = options.nodes;
-        let mut cluster = Self { nodes: Vec::new(), net, options, folder, program };
+        let context = folder.path().join("context.yaml");
+        let mut cluster = Self { nodes: Vec::new(), net, options, folder, program, context };
         for _ in 0..count {
             cluster.grow()?;
         }
@@ -357,10 +365,10 @@ impl Cluster {
         self.nodes[place].process.as_mut().expect("it runs")
     }
 
-    /// The context of the first operator, an admin.
+    /// The context of an operator, an admin, which knows all nodes that were there at the start.
     #[must_use]
     pub fn context(&self) -> PathBuf {
-        self.folder.path().join("context.yaml")
+        self.context.clone()
     }
 
     /// A folder for what a test writes; it ends with the cluster.

@@ -2,7 +2,7 @@
 //!
 //! Endpoints are tried in turn, beginning with the one that answered last. A call goes to the next one while nothing was
 //! sent; after that only when it changes nothing ([`Safety::Reads`]), or when the node itself says that it did nothing and
-//! that trying again helps (`RetryInfo`). Everything together ends with the deadline, which is told to the node as well.
+//! that trying again helps (`RetryInfo`): the next one is asked then. Everything together ends with the deadline, which is told to the node as well.
 
 use std::path::Path;
 use std::time::Duration;
@@ -147,6 +147,8 @@ impl Client {
                     if Instant::now() + after >= deadline {
                         return Err(error);
                     }
+                    // It may be this node alone that cannot: it is cut off, or knows no leader yet.
+                    self.leave(at).await;
                     sleep(after).await;
                 }
             }

@@ -25,8 +25,9 @@ use crate::reconcile;
 /// The meta group.
 pub const META: GroupId = GroupId(0);
 
-/// How long a command waits for a leader that takes it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a command waits for a leader that takes it: some elections. A node that knows none for longer may be cut off, and
+/// whoever asks can ask another one.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Makes the machine of a shard.
 pub type Machines = Arc<dyn Fn(GroupId) -> Box<dyn Machine> + Send + Sync>;
