@@ -192,7 +192,8 @@ impl Wire for Command {
     type Message = v1::Command;
 
     fn to_message(&self) -> v1::Command {
-        v1::Command { level: self.level, time_ms: self.time.as_millis(), body: self.body.clone() }
+        let Self { level, time, body, is_mark } = self;
+        v1::Command { level: *level, time_ms: time.as_millis(), body: body.clone(), is_mark: *is_mark }
     }
 
     fn from_message(message: v1::Command) -> Result<Self, DecodeError> {
@@ -203,7 +204,11 @@ impl Wire for Command {
         if message.body.len() > COMMAND_BYTES_MAX {
             return invalid("the size of command.body", message.body.len() as u64, "at most 262144");
         }
-        Ok(Self { level: message.level, time: Timestamp::from_millis(message.time_ms), body: message.body })
+        if message.is_mark && !message.body.is_empty() {
+            return invalid("the size of a mark's command.body", message.body.len() as u64, "0");
+        }
+        let v1::Command { level, time_ms, body, is_mark } = message;
+        Ok(Self { level, time: Timestamp::from_millis(time_ms), body, is_mark })
     }
 }
 

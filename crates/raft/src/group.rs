@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,10 +24,12 @@ use tokio::sync::watch;
 use crate::Raft;
 use crate::budget::{Budget, Responder, Share};
 use crate::error::{ChangeError, ProposeError, ReadIndexError};
+use crate::marks::{self, Marks};
 use crate::network::{AskError, ask_peer};
-use crate::role::Role;
+use crate::role::{self, Role};
 use crate::snapshot::Store;
-use crate::state::Stopped;
+use crate::snapshots::Weights;
+use crate::state::{Alarm, Stopped};
 use crate::types::{COMMAND_BYTES_MAX, Command, ENTRY_BYTES_MAX, Epoch, LogId, TooLarge, Types};
 
 /// How long a proposal is waited for: longer than an election by far. What is not committed then is unknown.
@@ -107,9 +110,18 @@ pub(crate) struct Shared {
     pub(crate) peers: Peers,
     pub(crate) budget: Budget,
     pub(crate) role: watch::Receiver<Role>,
+    /// The last term in which this node began to hand over.
+    pub(crate) handed_over: watch::Sender<u64>,
+    /// Whether votes are given although the node was started a moment ago.
+    pub(crate) is_free: AtomicBool,
+    /// How long this node may act as a leader on what a quorum has acknowledged.
+    pub(crate) lease: Duration,
     pub(crate) store: Arc<Store>,
     pub(crate) wal: Wal,
     pub(crate) stopped: watch::Receiver<Option<Stopped>>,
+    pub(crate) alarm: Alarm,
+    pub(crate) marks: Arc<Marks>,
+    pub(crate) weights: Arc<Weights>,
 }
 
 // === impl Group ===
@@ -129,6 +141,16 @@ impl Group {
     #[must_use]
     pub fn role(&self) -> watch::Receiver<Role> {
         self.shared.role.clone()
+    }
+
+    /// Returns the term in which this node leads and may act now, by the clock: everything that was committed before is applied
+    /// here, and nobody else can lead before its lease ends. What is asked right before acting, or before reading the machine;
+    /// [`Self::role`] tells the same a little later. Does not ask anybody.
+    #[must_use]
+    pub fn serves(&self) -> Option<u64> {
+        let epoch = self.shared.role.borrow().serves()?;
+        let until = role::acts_until(&self.shared.raft, self.shared.lease)?;
+        (until > tokio::time::Instant::now() && *self.shared.handed_over.borrow() != epoch).then_some(epoch)
     }
 
     /// Returns why this replica stopped for good, if it did: what alarms look at.
@@ -153,7 +175,7 @@ impl Group {
     pub async fn propose(&self, proposal: Proposal) -> Result<Proposed, ProposeError> {
         let Proposal { level, body, epoch } = proposal;
         let bytes = body.len() + ENTRY_BYTES_MAX - COMMAND_BYTES_MAX;
-        let command = Command { level, time: now(), body };
+        let command = Command { level, time: now(), body, is_mark: false };
         command.check()?;
         self.shared.wal.admits(self.shared.id).map_err(not_admitted)?;
         let share = self.shared.budget.take(bytes).map_err(|retry_after| ProposeError::Overloaded { retry_after })?;
@@ -306,9 +328,9 @@ impl Group {
     /// # Errors
     /// [`ChangeError`].
     pub async fn transfer_to(&self, node: NodeId) -> Result<(), ChangeError> {
-        if !self.shared.role.borrow().leads() {
+        let Role::Leader { epoch, .. } = *self.shared.role.borrow() else {
             return Err(ChangeError::NotLeader { leader: self.leader() });
-        }
+        };
         // openraft takes it for granted, and a leader that has begun to hand over never leads again in its term.
         if node == self.shared.node || !self.members().voters.contains(&node) {
             return Err(ChangeError::Refused { reason: format!("node {node} is no other voter of the group") });
@@ -316,6 +338,8 @@ impl Group {
         if !self.can_follow(node) {
             return Err(ChangeError::Refused { reason: format!("node {node} is not there, or is behind") });
         }
+        // The next leader does not wait for the lease of this one.
+        self.shared.handed_over.send_replace(epoch);
         let asked = self.shared.raft.trigger().transfer_leader(node).await;
         asked.map_err(|fatal| ChangeError::Stopped { reason: fatal.to_string() })
     }
@@ -331,10 +355,68 @@ impl Group {
         let mut made = raft.watch_snapshot_progress();
         raft.trigger().snapshot().await.map_err(stopped)?;
         match tokio::time::timeout(SNAPSHOT_PATIENCE, made.wait_until_ge(&applied)).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(_)) => {
+                // openraft keeps a number of entries, whatever they weigh, and nothing that is not in the snapshot is dropped.
+                match self.shared.weights.droppable() {
+                    Some(upto) => raft.trigger().purge_log(upto).await.map_err(stopped),
+                    None => Ok(()),
+                }
+            }
             Ok(Err(_)) => Err(ChangeError::Stopped { reason: "the group was closed".to_owned() }),
             Err(_) => Err(ChangeError::Unknown),
         }
+    }
+
+    /// Has every replica hash its state at the same entry, and holds the hashes against each other: who differs stops, and says
+    /// so ([`Self::stopped`]). Done by itself with each snapshot of the leader; does nothing on other nodes.
+    pub async fn compare(&self) {
+        marks::compare(self, &self.shared.marks).await;
+    }
+
+    /// Marks the log, if this node leads; returns where.
+    pub(crate) async fn mark(&self) -> Option<u64> {
+        self.shared.role.borrow().serves()?;
+        let share = self.shared.budget.take(ENTRY_BYTES_MAX - COMMAND_BYTES_MAX).ok()?;
+        let marked = tokio::time::timeout(PROPOSAL_PATIENCE, self.write(Command::mark(now()), None, share)).await;
+        marked.ok()?.ok().map(|proposed| proposed.index)
+    }
+
+    /// The hash of this replica's state at a mark.
+    pub(crate) fn hash_at(&self, index: u64) -> Option<u64> {
+        self.shared.marks.at(index)
+    }
+
+    /// Stops this replica for good when its state at a mark is not that of the others.
+    pub(crate) async fn stop_if_differs(&self, index: u64, expected: u64) {
+        let Some(found) = self.hash_at(index).filter(|found| *found != expected) else { return };
+        let at = format!("entry {index}");
+        self.shared.alarm.stop(Stopped::Diverged { group: self.shared.id, at, expected, found });
+        if let Err(panic) = self.shared.raft.shutdown().await {
+            tracing::warn!(group = %self.shared.id, %panic, "a replica that differs did not end as it should");
+        }
+    }
+
+    /// Whether this replica's log has an entry, or had it before a snapshot, durable or not.
+    pub(crate) fn has_entry(&self, index: Option<u64>) -> bool {
+        index.is_none_or(|index| self.shared.wal.group(self.shared.id).next > index)
+    }
+
+    /// Gives votes from now on: whoever this node may have acknowledged in its last life is gone.
+    pub(crate) fn free_votes(&self) {
+        self.shared.is_free.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether votes are given although the node was started a moment ago.
+    pub(crate) fn has_free_votes(&self) -> bool {
+        self.shared.is_free.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn node(&self) -> NodeId {
+        self.shared.node
+    }
+
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.shared.peers
     }
 
     pub(crate) fn store(&self) -> &Arc<Store> {
@@ -501,7 +583,8 @@ fn proposed(response: v1::ForwardResponse) -> Result<Proposed, ProposeError> {
             Err(ProposeError::TooLarge(TooLarge { bytes }))
         }
         Some(Outcome::DiskFull(v1::DiskFull {})) => Err(ProposeError::DiskFull),
-        Some(Outcome::Stopped(v1::Stopped { reason })) => Err(ProposeError::Stopped { reason }),
+        // The leader's replica has stopped, which is no reason to stop here: the others elect another.
+        Some(Outcome::Stopped(_)) => Err(ProposeError::NotLeader { leader: None }),
         Some(Outcome::Proposed(v1::Proposed { at: None, .. }) | Outcome::Unknown(_)) | None => {
             Err(ProposeError::Unknown)
         }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use openraft::errors::Fatal;
@@ -22,11 +22,13 @@ use crate::budget::Budget;
 use crate::group::{Group, Shared};
 use crate::log::{Commits, Log};
 use crate::machine::Machine;
+use crate::marks::Marks;
 use crate::network::Factory;
+use crate::pulse;
 use crate::role::{self, Role};
 use crate::serve::Replicas;
 use crate::snapshot::{SnapshotError, Store};
-use crate::snapshots::{self, SnapshotMarks, Weighed};
+use crate::snapshots::{self, SnapshotMarks, Weighed, Weights};
 use crate::state::{self, State};
 use crate::takeover;
 use crate::timing::Timing;
@@ -134,7 +136,8 @@ impl Host {
             .enable_all()
             .build()
             .map_err(StartError::Runtime)?;
-        let replicas = Arc::new(Replicas::new(runtime.handle().clone(), config.wal.clone()));
+        let replicas = Arc::new(Replicas::new(runtime.handle().clone(), config.wal.clone(), &config.timing));
+        runtime.spawn(pulse::beat(Arc::downgrade(&replicas), config.timing.heartbeat));
         let node = peers.node;
         // A follower tells streams apart by their numbers, also those of a leader that was started anew.
         let streams = AtomicU64::new(peers.incarnation.0 << 32 | 1);
@@ -176,15 +179,18 @@ impl Host {
         }
         let store = self.store(group).await?;
         let weighed = Arc::new(AtomicU64::new(0));
-        let machine = Box::new(Weighed { machine, bytes: Arc::clone(&weighed) });
+        let compared = Arc::new(Marks::default());
+        let weights = Arc::new(Weights::new(self.config.snapshots.bytes_kept));
+        let machine = Box::new(Weighed { machine, bytes: Arc::clone(&weighed), weights: Arc::clone(&weights) });
         let state = State::new(state::Config {
             group,
             machine,
             store: Arc::clone(&store),
             level_max: self.config.level_max,
             skipped: BTreeSet::new(),
+            marks: Arc::clone(&compared),
         });
-        let stopped = state.stopped();
+        let (stopped, alarm) = (state.stopped(), state.alarm());
         let commits = if group == META { Commits::AtOnce } else { Commits::WithTheNext };
         let log = Log::new(self.config.wal.clone(), group, commits);
         let network = Factory::new(group, self.peers.clone(), Arc::clone(&self.streams));
@@ -193,9 +199,13 @@ impl Host {
         let failed = |reason: String| OpenError::Replica { group, reason };
         let raft = raft.map_err(|panic| failed(panic.to_string()))?;
         let raft = raft.map_err(|fatal: Fatal<Types>| failed(chain(&fatal)))?;
+        // The node's pulse has them all beat at once.
+        raft.runtime_config().heartbeat(false);
         let (role, observed) = watch::channel(Role::Learner { leader: None });
         let runtime = self.runtime();
-        runtime.spawn(role::observe(raft.clone(), role));
+        let (handed_over, is_handed_over) = watch::channel(0);
+        let lease = self.config.timing.lease();
+        runtime.spawn(role::Observer { raft: raft.clone(), role, handed_over: is_handed_over, lease }.run());
         let opened = Group::new(Shared {
             id: group,
             node,
@@ -203,9 +213,15 @@ impl Host {
             peers: self.peers.clone(),
             budget: self.budget.clone(),
             role: observed,
+            handed_over,
+            is_free: AtomicBool::new(false),
+            lease,
             store,
             wal: self.config.wal.clone(),
             stopped,
+            alarm,
+            marks: compared,
+            weights,
         });
         let (marks, places) = (self.config.snapshots, Arc::clone(&self.places));
         runtime.spawn(snapshots::look_after(opened.clone(), weighed, marks, places));

@@ -265,6 +265,8 @@ pub(crate) fn unexpected(told: &Told) -> RPCError<Types> {
         Told::Transfer(_) => "transfer",
         Told::Forward(_) => "forward",
         Told::ReadIndex(_) => "read_index",
+        Told::StateHash(_) => "state_hash",
+        Told::Differs(_) => "differs",
         Told::Refusal(_) => "refusal",
     };
     let field = DecodeError::Unexpected { field: "response.kind", kind };

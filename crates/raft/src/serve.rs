@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
-use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
 use prost::Message as _;
 use quorate_peer::{Handler, Lane, Reply};
 use quorate_proto::raft::v1;
@@ -25,6 +26,8 @@ use crate::Raft;
 use crate::codec::{DecodeError, Wire};
 use crate::group::Group;
 use crate::network::{APPENDS_MAX, PROTOCOL};
+use crate::pulse::Heard;
+use crate::timing::Timing;
 use crate::transfer::{PIECE_PATIENCE, Receiving};
 use crate::types::Types;
 
@@ -34,6 +37,9 @@ pub(crate) struct Replicas {
     /// Where consensus runs.
     runtime: Handle,
     wal: Wal,
+    /// Before this no votes are given.
+    votes_from: Instant,
+    beat_patience: Duration,
 }
 
 /// One replica, and what is under way to it.
@@ -42,6 +48,9 @@ pub(crate) struct Replica {
     /// The latest stream of appends of each node.
     appends: Mutex<HashMap<NodeId, Appends>>,
     receiving: Receiving,
+    pub(crate) heard: Arc<Heard>,
+    /// How long a heartbeat waits for the disk before it is answered without it.
+    beat_patience: Duration,
 }
 
 /// A stream of appends.
@@ -56,12 +65,23 @@ type Answer = Result<Told, String>;
 // === impl Replicas ===
 
 impl Replicas {
-    pub(crate) fn new(runtime: Handle, wal: Wal) -> Self {
-        Self { groups: RwLock::default(), runtime, wal }
+    /// Makes it without any group.
+    pub(crate) fn new(runtime: Handle, wal: Wal, timing: &Timing) -> Self {
+        let votes_from = Instant::now() + timing.silence();
+        // A third, so that the answer is back in time over a link that takes as long.
+        let beat_patience = timing.heartbeat / 3;
+        Self { groups: RwLock::default(), runtime, wal, votes_from, beat_patience }
     }
 
     pub(crate) fn add(&self, group: Group) {
-        let replica = Replica { appends: Mutex::default(), receiving: Receiving::default(), group };
+        let heard = Arc::new(Heard::never());
+        let replica = Replica {
+            appends: Mutex::default(),
+            receiving: Receiving::default(),
+            heard,
+            beat_patience: self.beat_patience,
+            group,
+        };
         let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
         groups.insert(replica.group.id(), Arc::new(replica));
     }
@@ -78,9 +98,12 @@ impl Replicas {
         self.groups.read().unwrap_or_else(PoisonError::into_inner).get(&group).map(Arc::clone)
     }
 
+    pub(crate) fn replicas(&self) -> Vec<Arc<Replica>> {
+        self.groups.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+    }
+
     pub(crate) fn all(&self) -> Vec<Group> {
-        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
-        groups.values().map(|replica| replica.group.clone()).collect()
+        self.replicas().iter().map(|replica| replica.group.clone()).collect()
     }
 
     fn take(&self, from: NodeId, lane: Lane, payload: Bytes, reply: Reply) {
@@ -103,6 +126,9 @@ impl Replicas {
         {
             return answer(reply, Err(format!("node {from} speaks for node {claimed}")));
         }
+        if is_for_a_vote(&ask) && Instant::now() < self.votes_from && replica.is_silent() {
+            return answer(reply, Err("this node was started a moment ago, and gives no votes yet".to_owned()));
+        }
         match ask {
             Ask::Append(append) if append.stream != 0 => match stream_of(append) {
                 Ok((stream, request)) => replica.append(&self.runtime, from, stream, request, reply),
@@ -111,7 +137,7 @@ impl Replicas {
             ask => {
                 self.runtime.spawn(async move {
                     let patience = patience(&ask);
-                    let answered = tokio::time::timeout(patience, replica.answer(ask)).await;
+                    let answered = tokio::time::timeout(patience, replica.answer(from, ask)).await;
                     let late = |_| Err(format!("the group did not answer in {patience:?}"));
                     answer(reply, answered.unwrap_or_else(late));
                 });
@@ -143,7 +169,7 @@ impl Replica {
         let begins = known != Some(number);
         if begins {
             let (requests, received) = mpsc::channel(2 * APPENDS_MAX);
-            runtime.spawn(follow(self.group.raft().clone(), received));
+            runtime.spawn(follow(self.group.raft().clone(), received, Arc::clone(&self.heard)));
             streams.insert(from, Appends { number, requests });
         }
         let stream = streams.get(&from).expect("it was there, or began");
@@ -156,12 +182,22 @@ impl Replica {
         }
     }
 
-    async fn answer(&self, ask: Ask) -> Answer {
+    /// Whether somebody may have led the group before, and may do so still.
+    fn is_silent(&self) -> bool {
+        let has_heard_of_a_term = self.group.raft().server_metrics().borrow_watched().vote.leader_id.term > 0;
+        has_heard_of_a_term && !self.group.has_free_votes()
+    }
+
+    async fn answer(&self, from: NodeId, ask: Ask) -> Answer {
         let raft = self.group.raft();
         match ask {
             Ask::Append(append) => {
                 let request = AppendEntriesRequest::from_message(append).map_err(text)?;
-                raft.append_entries(request).await.map(|told| Told::Append(told.to_message())).map_err(text)
+                let told = self.append_alone(request).await?;
+                if told.is_success() {
+                    self.heard.now();
+                }
+                Ok(Told::Append(told.to_message()))
             }
             Ask::Vote(vote) => {
                 let request = VoteRequest::from_message(vote).map_err(text)?;
@@ -177,8 +213,38 @@ impl Replica {
             }
             Ask::Snapshot(chunk) => self.receiving.take(raft, self.group.store(), chunk).await.map(Told::Snapshot),
             Ask::Forward(forward) => Ok(Told::Forward(self.group.take_forwarded(forward).await)),
+            Ask::StateHash(v1::StateHash { index }) => {
+                Ok(Told::StateHash(v1::StateHashResponse { hash: self.group.hash_at(index) }))
+            }
+            Ask::Differs(v1::Differs { index, expected }) => {
+                if self.group.role().borrow().leader() != Some(from) {
+                    return Err(format!("node {from} does not lead the group"));
+                }
+                self.group.stop_if_differs(index, expected).await;
+                Ok(Told::Differs(v1::DiffersResponse {}))
+            }
             Ask::ReadIndex(v1::ReadIndex {}) => Ok(Told::ReadIndex(self.group.tell_read_index().await)),
         }
+    }
+
+    /// Takes an append that belongs to no stream. A heartbeat is answered without the disk when that takes its time: the leader
+    /// asks whether this node still follows, and gives up soon. What it waits for is on its way to the disk already.
+    async fn append_alone(&self, request: AppendEntriesRequest<Types>) -> Result<AppendEntriesResponse<Types>, String> {
+        let raft = self.group.raft();
+        let is_heartbeat = request.entries.is_empty();
+        let (vote, previous) = (request.vote, request.prev_log_id);
+        let mut appended = std::pin::pin!(raft.append_entries(request));
+        if is_heartbeat && let Ok(told) = tokio::time::timeout(self.beat_patience, &mut appended).await {
+            return told.map_err(text);
+        }
+        if is_heartbeat && self.group.has_entry(previous.map(|previous| previous.index)) {
+            // Consensus took the heartbeat before it is asked this: a vote for another would have come before it.
+            let follows = raft.with_raft_state(move |state| *state.vote_ref() == vote).await.map_err(text)?;
+            if follows {
+                return Ok(AppendEntriesResponse::Success);
+            }
+        }
+        appended.await.map_err(text)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Appends>> {
@@ -187,7 +253,7 @@ impl Replica {
 }
 
 /// Follows one stream of appends to its end: the first request that does not fit, or the next stream.
-async fn follow(raft: Raft, requests: mpsc::Receiver<(AppendEntriesRequest<Types>, Reply)>) {
+async fn follow(raft: Raft, requests: mpsc::Receiver<(AppendEntriesRequest<Types>, Reply)>, heard: Arc<Heard>) {
     let (replies, mut open) = mpsc::channel(2 * APPENDS_MAX);
     let input = stream::unfold((requests, replies), |(mut requests, replies)| async move {
         let (request, reply) = requests.recv().await?;
@@ -199,7 +265,12 @@ async fn follow(raft: Raft, requests: mpsc::Receiver<(AppendEntriesRequest<Types
     while let Some(result) = results.next().await {
         let Some(reply) = open.recv().await else { return };
         match result {
-            Ok(result) => answer(reply, Ok(Told::Append(result.to_message()))),
+            Ok(result) => {
+                if result.is_ok() {
+                    heard.now();
+                }
+                answer(reply, Ok(Told::Append(result.to_message())));
+            }
             Err(fatal) => answer(reply, Err(text(fatal))),
         }
     }
@@ -217,7 +288,7 @@ fn speaker(ask: &Ask) -> Option<u64> {
         Ask::Vote(request) | Ask::PreVote(request) => &request.vote,
         Ask::Snapshot(chunk) => &chunk.vote,
         Ask::Transfer(transfer) => &transfer.from,
-        Ask::Forward(_) | Ask::ReadIndex(_) => return None,
+        Ask::Forward(_) | Ask::ReadIndex(_) | Ask::StateHash(_) | Ask::Differs(_) => return None,
     };
     vote.as_ref().map(|vote| vote.node)
 }
@@ -225,10 +296,17 @@ fn speaker(ask: &Ask) -> Option<u64> {
 /// How long a request may take: its sender has given up by then, and what is not answered keeps a place of the link.
 fn patience(ask: &Ask) -> Duration {
     match ask {
-        Ask::Append(_) | Ask::Vote(_) | Ask::PreVote(_) | Ask::Transfer(_) => Duration::from_secs(2),
+        Ask::Append(_) | Ask::Vote(_) | Ask::PreVote(_) | Ask::Transfer(_) | Ask::StateHash(_) | Ask::Differs(_) => {
+            Duration::from_secs(2)
+        }
         Ask::Forward(_) | Ask::ReadIndex(_) => Duration::from_secs(15),
         Ask::Snapshot(_) => PIECE_PATIENCE,
     }
+}
+
+/// Whether it asks for a vote while others may lead: a leader that hands over counts on nobody any more.
+fn is_for_a_vote(ask: &Ask) -> bool {
+    matches!(ask, Ask::Vote(request) | Ask::PreVote(request) if !request.leader_transfer)
 }
 
 fn has_entries(ask: &Ask) -> bool {

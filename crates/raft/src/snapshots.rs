@@ -4,12 +4,14 @@
 //! for each group, another one each time, so that the groups of a node do not all write theirs at once; at most two do.
 //! openraft's own policy counts entries, whatever they weigh. Pure but for the loop.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use crate::group::Group;
 use crate::machine::{Applied, Frozen, Machine, RestoreError};
@@ -22,14 +24,19 @@ pub struct SnapshotMarks {
     pub bytes: u64,
     /// Time since the last one, if anything was applied.
     pub age: Duration,
-    /// Entries that stay behind the latest snapshot, so that a replica that was away for a moment needs no snapshot. They stay
-    /// in the log whatever they weigh: 256 MiB for each thousand at most.
+    /// Entries that stay behind the latest snapshot, so that a replica that was away for a moment needs no snapshot.
     pub entries_kept: u64,
+    /// Bytes of commands beyond which fewer entries stay.
+    pub bytes_kept: u64,
 }
 
-/// The default: a restart applies 64 MiB in about a second, and a group of few writes is bounded too.
+/// The default: a restart applies 64 MiB in about a second, and a group of few writes is bounded too. What stays is 256 KiB for
+/// groups of small commands, and half a gigabyte of a node's disk for 33 groups of large ones.
 pub const SNAPSHOT_MARKS: SnapshotMarks =
-    SnapshotMarks { bytes: 64 << 20, age: Duration::from_secs(300), entries_kept: 1_000 };
+    SnapshotMarks { bytes: 64 << 20, age: Duration::from_secs(300), entries_kept: 1_000, bytes_kept: 16 << 20 };
+
+/// Places in the log that are noted for each [`SnapshotMarks::bytes_kept`]: so exact is what stays.
+const STEPS: u64 = 16;
 
 /// Snapshots that a node makes at once.
 const AT_ONCE_MAX: usize = 2;
@@ -41,6 +48,15 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Weighed {
     pub(crate) machine: Box<dyn Machine>,
     pub(crate) bytes: Arc<AtomicU64>,
+    pub(crate) weights: Arc<Weights>,
+}
+
+/// How much was applied up to some of the latest entries.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    bytes_kept: u64,
+    /// Indexes with the bytes up to them, in ascending order.
+    steps: Mutex<VecDeque<(u64, u64)>>,
 }
 
 /// What was applied to a group since its last snapshot.
@@ -57,8 +73,9 @@ pub(crate) struct Since {
 
 impl Machine for Weighed {
     fn apply(&mut self, context: &Applied, command: &[u8]) -> Bytes {
-        let bytes = command.len() + ENTRY_BYTES_MAX - COMMAND_BYTES_MAX;
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let bytes = (command.len() + ENTRY_BYTES_MAX - COMMAND_BYTES_MAX) as u64;
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.weights.note(context.index, before, before + bytes);
         self.machine.apply(context, command)
     }
 
@@ -68,6 +85,35 @@ impl Machine for Weighed {
 
     fn restore(&mut self, from: &mut dyn std::io::Read) -> Result<(), RestoreError> {
         self.machine.restore(from)
+    }
+}
+
+// === impl Weights ===
+
+impl Weights {
+    pub(crate) fn new(bytes_kept: u64) -> Self {
+        Self { bytes_kept, steps: Mutex::default() }
+    }
+
+    /// Notes an entry when it ends a step.
+    fn note(&self, index: u64, before: u64, after: u64) {
+        let step = (self.bytes_kept / STEPS).max(1);
+        if before / step != after / step {
+            let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+            steps.push_back((index, after));
+            // The one before the front is enough to keep less than is allowed.
+            while steps.get(1).is_some_and(|(_, weight)| after - weight >= self.bytes_kept) {
+                steps.pop_front();
+            }
+        }
+    }
+
+    /// The last entry that need not stay: behind it are as many bytes as shall be kept. None when there are not so many.
+    pub(crate) fn droppable(&self) -> Option<u64> {
+        let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, latest) = steps.back()?;
+        let is_droppable = |(_, weight): &&(u64, u64)| latest - weight >= self.bytes_kept;
+        steps.iter().take_while(is_droppable).last().map(|(index, _)| *index)
     }
 }
 
@@ -98,6 +144,7 @@ impl Since {
 pub(crate) async fn look_after(group: Group, weighed: Arc<AtomicU64>, marks: SnapshotMarks, places: Arc<Semaphore>) {
     let mut since = Since::new(weighed, Instant::now());
     let mut role = group.role();
+    let mut comparing: Option<JoinHandle<()>> = None;
     loop {
         let closed = async { role.wait_for(|role| *role == crate::Role::Stopped).await };
         if tokio::time::timeout(LOOK, closed).await.is_ok() {
@@ -112,6 +159,11 @@ pub(crate) async fn look_after(group: Group, weighed: Arc<AtomicU64>, marks: Sna
             tracing::debug!(group = %group.id(), %error, "no snapshot");
         }
         drop(place);
+        // Comparing waits for who is away, and the next snapshot does not wait for that.
+        if comparing.as_ref().is_none_or(JoinHandle::is_finished) {
+            let group = group.clone();
+            comparing = Some(tokio::spawn(async move { group.compare().await }));
+        }
     }
 }
 
@@ -135,7 +187,8 @@ fn lower(mark: u64, jitter: u32) -> u64 {
 mod tests {
     use super::*;
 
-    const MARKS: SnapshotMarks = SnapshotMarks { bytes: 1 << 20, age: Duration::from_secs(100), entries_kept: 0 };
+    const MARKS: SnapshotMarks =
+        SnapshotMarks { bytes: 1 << 20, age: Duration::from_secs(100), entries_kept: 0, bytes_kept: 1 << 20 };
 
     fn since(begin: Instant) -> (Arc<AtomicU64>, Since) {
         let weighed = Arc::new(AtomicU64::new(0));
@@ -165,6 +218,24 @@ mod tests {
         assert!(since.is_due(MARKS, 1, later));
         weighed.store(2, Ordering::Relaxed);
         assert!(!since.is_due(MARKS, 1, later + MARKS.age / 2));
+    }
+
+    #[test]
+    fn what_stays_has_about_the_bytes_that_are_allowed_whatever_entries_weigh() {
+        for (bytes, kept) in [(100, 1_600), (1_000, 1_600), (7, 1_000), (1, 16)] {
+            let weights = Weights::new(kept);
+            let mut weight = 0;
+            for index in 0..1_000 {
+                weights.note(index, weight, weight + bytes);
+                weight += bytes;
+            }
+
+            let behind = (999 - weights.droppable().expect("there is more than stays")) * bytes;
+            let step = kept / STEPS + bytes;
+            assert!((kept..=kept + 2 * step).contains(&behind), "{behind} of {kept} stay, entries of {bytes}");
+            assert!(weights.steps.lock().unwrap().len() as u64 <= STEPS + 2);
+        }
+        assert_eq!(Weights::new(10).droppable(), None);
     }
 
     #[test]

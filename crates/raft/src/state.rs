@@ -29,6 +29,7 @@ use tokio::task::{spawn_blocking, yield_now};
 
 use crate::chain;
 use crate::machine::{Applied, Frozen, Machine, RestoreError};
+use crate::marks::Marks;
 use crate::snapshot::{Meta, Snapshot, SnapshotError, Store};
 use crate::types::{Command, Entry, Epoch, LogId, SnapshotMeta, StoredMembership, Types};
 
@@ -48,6 +49,8 @@ pub struct Config {
     /// Indexes of commands that an operator had skipped, by a command that the cluster committed: the same on all
     /// replicas. They are answered with nothing.
     pub skipped: BTreeSet<u64>,
+    /// Where the hashes at marks go.
+    pub marks: Arc<Marks>,
 }
 
 /// One replica's state.
@@ -59,7 +62,15 @@ pub struct State {
     store: Arc<Store>,
     level_max: u32,
     skipped: BTreeSet<u64>,
-    stopped: watch::Sender<Option<Stopped>>,
+    marks: Arc<Marks>,
+    stopped: Alarm,
+}
+
+/// Says why a replica has stopped for good; the first reason stays.
+#[derive(Clone, Debug)]
+pub(crate) struct Alarm {
+    group: GroupId,
+    reason: watch::Sender<Option<Stopped>>,
 }
 
 /// A snapshot as openraft hands it around.
@@ -113,17 +124,17 @@ pub enum Stopped {
     },
     /// Two replicas have different states at the same index.
     #[error(
-        "{group}: the state of {file} has hash {found:016x}, and the replica that made it had {expected:016x}: remove \
+        "{group}: the state at {at} has hash {found:016x}, and other replicas had {expected:016x} there: remove \
          this node's replica of the group, and let it join again as a learner"
     )]
     Diverged {
         /// The group.
         group: GroupId,
-        /// The snapshot.
-        file: String,
-        /// What the snapshot says.
+        /// The snapshot, or the entry.
+        at: String,
+        /// What the snapshot says, or the others.
         expected: u64,
-        /// What was restored.
+        /// What this one has.
         found: u64,
     },
     /// It stopped before.
@@ -141,7 +152,7 @@ pub struct Builder {
     place: Place,
     /// Or why there is none.
     frozen: Result<Arc<dyn Frozen>, Stopped>,
-    stopped: watch::Sender<Option<Stopped>>,
+    stopped: Alarm,
 }
 
 // === impl State ===
@@ -150,15 +161,20 @@ impl State {
     /// Makes a state that nothing was applied to.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let Config { group, machine, store, level_max, skipped } = config;
-        let (place, stopped) = (Place::default(), watch::Sender::new(None));
-        Self { group, machine: Some(machine), place, store, level_max, skipped, stopped }
+        let Config { group, machine, store, level_max, skipped, marks } = config;
+        let (place, stopped) = (Place::default(), Alarm { group, reason: watch::Sender::new(None) });
+        Self { group, machine: Some(machine), place, store, level_max, skipped, marks, stopped }
     }
 
     /// Tells when the replica stops, and why: what alarms look at.
     #[must_use]
     pub fn stopped(&self) -> watch::Receiver<Option<Stopped>> {
-        self.stopped.subscribe()
+        self.stopped.reason.subscribe()
+    }
+
+    /// Returns what says that it has stopped.
+    pub(crate) fn alarm(&self) -> Alarm {
+        self.stopped.clone()
     }
 
     /// Applies an entry; returns the answer for who proposed it.
@@ -184,6 +200,10 @@ impl State {
             self.place.time = time;
             return Ok(Bytes::new());
         }
+        if command.is_mark {
+            self.place.time = time;
+            return self.hash_at(index).map(|()| Bytes::new());
+        }
         if command.level > self.level_max {
             return Err(Stopped::Level { group, index, level: command.level, known: self.level_max });
         }
@@ -203,8 +223,22 @@ impl State {
         Ok(answer)
     }
 
+    /// Has the state hashed as it is now, beside what is applied from here on.
+    fn hash_at(&self, index: u64) -> Result<(), Stopped> {
+        let machine = self.machine.as_ref().ok_or(Stopped::Unknown { group: self.group })?;
+        let frozen = catch_unwind(AssertUnwindSafe(|| machine.freeze()));
+        let frozen = frozen.map_err(|panic| panicked(self.group, &self.place, &*panic))?;
+        let (marks, group) = (Arc::clone(&self.marks), self.group);
+        spawn_blocking(move || match catch_unwind(AssertUnwindSafe(|| frozen.hash())) {
+            Ok(hash) => marks.add(index, hash),
+            // Its next snapshot stops the replica by the same panic; nobody counts it as equal until then.
+            Err(panic) => tracing::error!(%group, index, message = message_of(&*panic), "hashing a state panicked"),
+        });
+        Ok(())
+    }
+
     fn stop(&self, stopped: Stopped) -> io::Error {
-        stop(self.group, &self.stopped, stopped)
+        self.stopped.stop(stopped)
     }
 
     /// Checks and restores a snapshot, on a thread that may block, and keeps it.
@@ -224,7 +258,7 @@ impl State {
         let restored: Result<_, NotRestored> = restored.await.map_err(|panic| not_restored(panic.to_string()))?;
         let (machine, found, meta) = restored.map_err(|error| not_restored(chain(&error)))?;
         if found != meta.state_hash {
-            return Err(Stopped::Diverged { group, file, expected: meta.state_hash, found });
+            return Err(Stopped::Diverged { group, at: file, expected: meta.state_hash, found });
         }
         self.machine = Some(machine);
         let SnapshotMeta { last_log_id: applied, last_membership: membership } = meta.raft;
@@ -293,7 +327,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
     /// Makes the snapshot beside what is applied. When the disk does not take it the older one is the answer, or one that
     /// has nothing, so that a full disk does not stop the group: the log is kept, and the next attempt may succeed.
     async fn build_snapshot(&mut self) -> io::Result<WithMeta> {
-        let stop = |stopped| stop(self.group, &self.stopped, stopped);
+        let stop = |stopped| self.stopped.stop(stopped);
         let frozen = self.frozen.clone().map_err(stop)?;
         let Place { applied, membership, time } = self.place.clone();
         let store = Arc::clone(&self.store);
@@ -315,15 +349,19 @@ impl RaftSnapshotBuilder<Types> for Builder {
     }
 }
 
-/// Stops a replica: the alarm, and the error that stops openraft. The first reason stays.
-fn stop(group: GroupId, alarm: &watch::Sender<Option<Stopped>>, stopped: Stopped) -> io::Error {
-    tracing::error!(group = group.0, error = &stopped as &dyn std::error::Error, "a replica stopped");
-    alarm.send_if_modified(|first| {
-        let is_first = first.is_none();
-        first.get_or_insert_with(|| stopped.clone());
-        is_first
-    });
-    io::Error::other(stopped)
+// === impl Alarm ===
+
+impl Alarm {
+    /// Says that the replica stops; returns the error that stops openraft.
+    pub(crate) fn stop(&self, stopped: Stopped) -> io::Error {
+        tracing::error!(group = self.group.0, error = &stopped as &dyn std::error::Error, "a replica stopped");
+        self.reason.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert_with(|| stopped.clone());
+            is_first
+        });
+        io::Error::other(stopped)
+    }
 }
 
 fn panicked(group: GroupId, place: &Place, panic: &(dyn std::any::Any + Send)) -> Stopped {

@@ -44,6 +44,7 @@ pub(crate) async fn take_over(group: Group, gone: NodeId) {
     let (Some(place), Some(first)) = (line.iter().position(|voter| *voter == node), line.first()) else { return };
     tracing::info!(group = %group.id(), %gone, %node, place, "the leader's process is gone: its followers take over");
     let (place, length) = (u32::try_from(place).unwrap_or(u32::MAX), u32::try_from(line.len()).unwrap_or(u32::MAX));
+    group.free_votes();
     let begun = Instant::now();
     hand_over(&group, vote, *first).await;
     // The first has stood in its first turn.

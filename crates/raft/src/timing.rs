@@ -39,6 +39,17 @@ const LAG_MAX: u64 = 100_000;
 // === impl Timing ===
 
 impl Timing {
+    /// How long a leader may act on what a quorum has acknowledged: nobody who did votes for another for as long as
+    /// [`Self::election_max`]. A tenth less, by which clocks of two nodes may differ in their pace.
+    pub(crate) fn lease(&self) -> Duration {
+        self.election_max - self.election_max / 10
+    }
+
+    /// How long a node that was started gives no votes: its last life may have acknowledged a leader, who counts on it.
+    pub(crate) fn silence(&self) -> Duration {
+        self.election_max
+    }
+
     /// Makes openraft's settings.
     ///
     /// # Errors
@@ -49,8 +60,8 @@ impl Timing {
         let config = Config {
             cluster_name: cluster,
             heartbeat_interval: millis(self.heartbeat),
-            // An append is as good as a heartbeat.
-            heartbeat_min_interval: Some(millis(self.heartbeat)),
+            // An append is as good as a heartbeat; half, so that one that comes a little early is not left out (`pulse`).
+            heartbeat_min_interval: Some(millis(self.heartbeat) / 2),
             election_timeout_min: millis(self.election_min),
             election_timeout_max: millis(self.election_max),
             // A snapshot's pieces have times of their own (`transfer`).

@@ -51,6 +51,8 @@ pub struct Command {
     pub time: Timestamp,
     /// What the machine reads; at most [`COMMAND_BYTES_MAX`].
     pub body: Bytes,
+    /// Whether it is no command but a mark, at which each replica hashes its state ([`crate`]).
+    pub is_mark: bool,
 }
 
 /// A command cannot be proposed.
@@ -97,6 +99,11 @@ impl RaftTypeConfig for Types {
 // === impl Command ===
 
 impl Command {
+    /// Makes a mark.
+    pub(crate) fn mark(time: Timestamp) -> Self {
+        Self { level: 1, time, body: Bytes::new(), is_mark: true }
+    }
+
     /// Checks that it fits an entry: what a proposer asks before it proposes, since a log that refuses an entry stops
     /// its group.
     ///
@@ -139,7 +146,7 @@ mod tests {
     use super::*;
 
     fn command(bytes: usize) -> Command {
-        Command { level: 1, time: Timestamp::from_millis(5), body: Bytes::from(vec![b's'; bytes]) }
+        Command { level: 1, time: Timestamp::from_millis(5), body: Bytes::from(vec![b's'; bytes]), is_mark: false }
     }
 
     #[test]

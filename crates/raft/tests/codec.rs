@@ -51,8 +51,10 @@ fn stored_memberships() -> impl Strategy<Value = StoredMembership> {
 }
 
 fn payloads() -> impl Strategy<Value = Payload> {
-    let command = (1..=u32::MAX, any::<u64>(), prop::collection::vec(any::<u8>(), 0..200))
-        .prop_map(|(level, time, body)| Command { level, time: Timestamp::from_millis(time), body: body.into() });
+    let command =
+        (1..=u32::MAX, any::<u64>(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(level, time, body)| {
+            Command { level, time: Timestamp::from_millis(time), body: body.into(), is_mark: false }
+        });
     prop_oneof![
         Just(EntryPayload::Blank),
         command.prop_map(EntryPayload::Normal),
@@ -183,7 +185,7 @@ proptest! {
         term in any::<u64>(), index in any::<u64>(), time in any::<u64>(),
     ) {
         let body = Bytes::from(vec![7; COMMAND_BYTES_MAX]);
-        let command = Command { level: u32::MAX, time: Timestamp::from_millis(time), body };
+        let command = Command { level: u32::MAX, time: Timestamp::from_millis(time), body, is_mark: false };
         let entry = Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(command) };
         prop_assert!(entry.encode().len() <= ENTRY_BYTES_MAX);
     }
@@ -263,7 +265,7 @@ fn a_membership_whose_voter_is_no_member_or_whose_voters_are_none_is_refused() {
 #[test]
 fn a_command_of_no_level_or_of_too_many_bytes_is_refused() {
     for (level, bytes, field) in [(0, 1, "command.level"), (1, COMMAND_BYTES_MAX + 1, "the size of command.body")] {
-        let message = v1::Command { level, time_ms: 1, body: vec![0; bytes].into() };
+        let message = v1::Command { level, time_ms: 1, body: vec![0; bytes].into(), is_mark: false };
         let refused = Command::from_message(message);
         assert!(matches!(refused, Err(DecodeError::Invalid { field: found, .. }) if found == field), "{refused:?}");
     }
@@ -274,7 +276,8 @@ fn a_command_of_no_level_or_of_too_many_bytes_is_refused() {
 fn what_is_written_to_the_disk_has_the_bytes_of_the_first_version() {
     let hex = |bytes: Bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let entry = |payload| hex(Entry { log_id: log_id(3, 300), payload }.encode());
-    let command = Command { level: 1, time: Timestamp::from_millis(1_000), body: Bytes::from_static(b"abc") };
+    let command =
+        Command { level: 1, time: Timestamp::from_millis(1_000), body: Bytes::from_static(b"abc"), is_mark: false };
     let nodes = |nodes: &[u64]| nodes.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
     let members: BTreeMap<_, _> = nodes(&[1, 2, 4]).into_iter().map(|node| (node, ())).collect();
     let membership = Membership::new(vec![nodes(&[1, 2])], members).unwrap();

@@ -1,12 +1,15 @@
 //! What a group promises, over real sockets, certificates and disks: what was answered stays, whoever ends.
 
+mod stalls;
 mod world;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quorate_raft::{ChangeError, OpenError, Proposal, ProposeError, Role, SNAPSHOT_MARKS, SnapshotMarks, Timing};
+use quorate_raft::{
+    ChangeError, OpenError, Proposal, ProposeError, Role, SNAPSHOT_MARKS, SnapshotMarks, Stopped, Timing,
+};
 use quorate_types::NodeId;
 use world::{CALM, GROUP, PATIENCE, World};
 
@@ -131,6 +134,144 @@ async fn without_a_quorum_nothing_is_committed_and_a_read_says_so() {
     let refused = world.group(leader).propose(proposal).await.expect_err("there is no quorum");
     assert!(matches!(refused, ProposeError::Unknown | ProposeError::NotLeader { .. }), "{refused}");
     assert_eq!(world.tape(leader), [Bytes::from_static(&[1])]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_no_quorum_hears_serves_no_longer_than_its_lease_and_again_when_the_quorum_is_back() {
+    let mut world = World::new(1..=3).await;
+    let leader = world.begin(1..=3).await;
+    assert!(world.group(leader).serves().is_some());
+    for id in others(leader) {
+        world.kill(id).await;
+    }
+
+    world.role(leader, "end of its lease", |role| role.serves().is_none()).await;
+    assert_eq!(world.group(leader).serves(), None);
+
+    for id in others(leader) {
+        world.start(id).await;
+    }
+    let next = world.leader().await;
+    world.until("lease", || world.group(next).serves()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_in_which_nothing_happens_keeps_its_leader() {
+    let world = World::new(1..=3).await;
+    let leader = world.begin(1..=3).await;
+    let epoch = world.group(leader).serves();
+    assert!(epoch.is_some());
+    let mut role = world.group(leader).role();
+    role.mark_unchanged();
+
+    // Longer than a lease and the longest election timeout. A stall of a busy machine may let a lease end: it comes back.
+    let ended = role.wait_for(|role| !role.leads());
+    let ended = tokio::time::timeout(CALM.election_min + CALM.election_max, ended).await;
+
+    assert!(ended.is_err(), "{:?}", world.group(leader).role().borrow());
+    world.until("lease", || (world.group(leader).serves() == epoch).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_followers_wait_for_their_disks_stays_the_leader() {
+    let world = World::new(1..=3).await;
+    let leader = world.begin(1..=3).await;
+    world.propose(leader, vec![1]).await.expect("nobody ends");
+    let epoch = world.group(leader).serves();
+    for id in others(leader) {
+        world.disk(id).begin();
+    }
+
+    // It is on the followers' queues to the disk, and each heartbeat is behind it.
+    let proposed = async { world.propose(leader, vec![2]).await };
+    let stalled = async {
+        let mut role = world.group(leader).role();
+        let ended = role.wait_for(|role| !role.leads());
+        let ended = tokio::time::timeout(CALM.election_min + CALM.election_max, ended).await.is_ok();
+        let still = world.group(leader).role().borrow().clone();
+        let acked = tokio::time::timeout(PATIENCE, async {
+            while world.group(leader).serves() != epoch {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let acked = acked.await.is_ok();
+        for id in others(leader) {
+            world.disk(id).end();
+        }
+        (ended, acked, still)
+    };
+    let (proposed, (ended, acked, still)) = tokio::join!(proposed, stalled);
+
+    assert!(!ended && acked, "it is {still:?}");
+    proposed.expect("the disks go on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stays_behind_a_snapshot_is_bounded_in_bytes() {
+    let marks = SnapshotMarks { bytes_kept: 512 << 10, ..SNAPSHOT_MARKS };
+    let world = World::with(1..=3, marks, CALM).await;
+    let leader = world.begin(1..=3).await;
+    for n in 0..40 {
+        world.propose(leader, vec![n; 64 << 10]).await.expect("nobody ended");
+    }
+    assert_eq!(world.first(leader), 0);
+
+    world.group(leader).snapshot().await.expect("the disk works");
+
+    // Some entries are the group's own; eight or nine of the commands stay.
+    world.until("purge", || (world.first(leader) > 30).then_some(())).await;
+    world.propose(leader, vec![99]).await.expect("nobody ended");
+    assert_eq!(world.agree(41).await.len(), 41);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_with_another_state_than_the_others_says_so_and_stops() {
+    for is_leader in [false, true] {
+        let world = World::new(1..=3).await;
+        let leader = world.begin(1..=3).await;
+        world.propose(leader, vec![1]).await.expect("nobody ends");
+        world.agree(1).await;
+        world.group(leader).compare().await;
+        assert!(NODES.iter().all(|id| world.group(*id).stopped().borrow().is_none()), "they are equal");
+
+        let broken = if is_leader { leader } else { others(leader)[0] };
+        world.tamper(broken);
+        world.group(leader).compare().await;
+
+        let alarm = world.group(broken).stopped().borrow().clone();
+        assert!(matches!(alarm, Some(Stopped::Diverged { .. })), "{alarm:?}");
+        world.role(broken, "end of it", |role| *role == Role::Stopped).await;
+        let whole = others(broken);
+        assert!(whole.iter().all(|id| world.group(*id).stopped().borrow().is_none()), "the others are equal");
+        world.propose(whole[0], vec![2]).await.expect("two are a quorum");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hands_over_serves_no_more() {
+    let world = World::new(1..=3).await;
+    let leader = world.begin(1..=3).await;
+    let next = others(leader)[0];
+    world.until("follower that has everything", || world.group(leader).has_caught_up(next).then_some(())).await;
+
+    world.group(leader).transfer_to(next).await.expect("it leads");
+
+    assert_eq!(world.group(leader).serves(), None);
+    world.role(next, "new leader", |role| role.serves().is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_one_serves_as_long_as_it_runs() {
+    let world = World::new(1..=1).await;
+    let leader = world.begin([1]).await;
+    let mut role = world.group(leader).role();
+    role.mark_unchanged();
+
+    // Longer than the lease.
+    let changed = tokio::time::timeout(CALM.election_max, role.changed()).await;
+
+    assert!(changed.is_err(), "{:?}", world.group(leader).role().borrow());
+    assert!(world.group(leader).serves().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,8 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
+use super::stalls::{Stall, Stalling};
+
 /// For tests that are not about elections: a machine that is busy for a second is no dead leader.
 pub(crate) const CALM: Timing = Timing {
     heartbeat: Duration::from_millis(200),
@@ -61,6 +63,7 @@ struct Node {
     folder: TempDir,
     address: SocketAddr,
     incarnation: u64,
+    stall: Stall,
     running: Option<Live>,
 }
 
@@ -131,7 +134,7 @@ impl World {
         let mut world = Self { authority, nodes: BTreeMap::new(), marks, timing };
         for id in nodes {
             let folder = tempfile::tempdir().expect("there is a disk");
-            let node = Node { folder, address: free_address(), incarnation: 0, running: None };
+            let node = Node { folder, address: free_address(), incarnation: 0, stall: Stall::default(), running: None };
             world.nodes.insert(NodeId(id), node);
         }
         let ids: Vec<NodeId> = world.nodes.keys().copied().collect();
@@ -155,7 +158,8 @@ impl World {
         let (marks, timing) = (self.marks, self.timing);
         let node = self.nodes.get_mut(&id).expect("it is there");
         node.incarnation += 1;
-        let disk = Arc::new(Folder::new(node.folder.path().join("wal")).expect("nobody else has it"));
+        let folder = Folder::new(node.folder.path().join("wal")).expect("nobody else has it");
+        let disk = Arc::new(Stalling { folder, stall: node.stall.clone() });
         let Opened { wal, writer, .. } =
             quorate_wal::open(disk, quorate_wal::DEFAULTS, LOG, false).expect("it is whole");
         let writer = writer.spawn(|failed| panic!("{failed}")).expect("there are threads");
@@ -214,6 +218,21 @@ impl World {
 
     pub(crate) fn tape(&self, id: NodeId) -> Vec<Bytes> {
         self.live(id).tape.lock().expect("nobody panics").clone()
+    }
+
+    /// The index of the first entry in a node's log.
+    pub(crate) fn first(&self, id: NodeId) -> u64 {
+        self.live(id).wal.group(GROUP).first
+    }
+
+    /// The disk of a node, as far as it syncs.
+    pub(crate) fn disk(&self, id: NodeId) -> &Stall {
+        &self.nodes[&id].stall
+    }
+
+    /// Changes a node's state behind consensus' back, as a broken memory does.
+    pub(crate) fn tamper(&self, id: NodeId) {
+        self.live(id).tape.lock().expect("nobody panics").push(Bytes::from_static(b"never committed"));
     }
 
     /// Begins the group with these voters.

@@ -94,7 +94,7 @@ pub(crate) fn log_id(term: u64, index: u64) -> LogId {
 
 pub(crate) fn command(time: u64, body: impl AsRef<[u8]>) -> Command {
     let body = Bytes::copy_from_slice(body.as_ref());
-    Command { level: LEVEL, time: Timestamp::from_millis(time), body }
+    Command { level: LEVEL, time: Timestamp::from_millis(time), body, is_mark: false }
 }
 
 pub(crate) fn entry(term: u64, index: u64, command: Command) -> Entry {
@@ -108,6 +108,7 @@ pub(crate) fn config(disk: impl Disk) -> Config {
         store: Arc::new(Store::open(Arc::new(disk)).expect("the folder is good")),
         level_max: LEVEL,
         skipped: [].into(),
+        marks: Arc::default(),
     }
 }
 
