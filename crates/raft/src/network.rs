@@ -37,9 +37,13 @@ use crate::types::{Types, Vote};
 /// What consensus is called on the streams between nodes.
 pub(crate) const PROTOCOL: Protocol = Protocol::RAFT;
 
-/// Appends of one stream that are under way at once: with batches of up to 1 MiB, more than a link of 10 Gbit/s holds in
-/// 20 ms. The follower takes twice as many, since an answer and the next request cross.
-pub(crate) const APPENDS_MAX: usize = 32;
+/// Appends of one stream that are under way at once. While the follower's disk syncs one, the next is on its way, and what is
+/// proposed meanwhile gathers for the one behind: an append costs much the same whatever is in it, and with more of them
+/// under way each has less. Measured (three nodes on two cores, 64 writers over a socket): 0.09 ms of CPU an entry against
+/// 0.18 ms with 32, and 1.3 times as many entries a second. On a link of 20 ms it is 75 MB/s a group, in batches of
+/// [`READ_BYTES_MAX`](crate::log::READ_BYTES_MAX). The follower takes twice as many, since an answer and the next request
+/// cross.
+pub(crate) const APPENDS_MAX: usize = 2;
 
 /// How long an answer to an append may take. The follower's disk is in it; a link that is dead is known earlier by its
 /// keepalive.
