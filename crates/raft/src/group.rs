@@ -32,6 +32,10 @@ use crate::snapshots::Weights;
 use crate::state::{Alarm, Stopped};
 use crate::types::{COMMAND_BYTES_MAX, Command, ENTRY_BYTES_MAX, Epoch, LogId, TooLarge, Types};
 
+/// After how long without an acknowledgement of a quorum a leader is held to be cut off: some elections, so that a machine
+/// that is busy is not.
+const CUT_OFF: Duration = Duration::from_secs(2);
+
 /// How long a proposal is waited for: longer than an election by far. What is not committed then is unknown.
 const PROPOSAL_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -178,6 +182,9 @@ impl Group {
         let command = Command { level, time: now(), body, is_mark: false };
         command.check()?;
         self.shared.wal.admits(self.shared.id).map_err(not_admitted)?;
+        if self.is_cut_off() {
+            return Err(ProposeError::NotLeader { leader: None });
+        }
         let share = self.shared.budget.take(bytes).map_err(|retry_after| ProposeError::Overloaded { retry_after })?;
         let began = Instant::now();
         let proposed = match tokio::time::timeout(PROPOSAL_PATIENCE, self.write(command, epoch, share)).await {
@@ -499,8 +506,17 @@ impl Group {
         }
     }
 
+    /// Whether this node takes itself for the leader, and no quorum has heard it for a while: it is held to be cut off, and
+    /// whoever asks it can ask another node. What it takes all the same is safe, and only waits.
+    fn is_cut_off(&self) -> bool {
+        self.shared.role.borrow().leads() && role::is_cut_off(&self.shared.raft, CUT_OFF)
+    }
+
     /// What is committed now, if this node leads: a quorum is asked.
     async fn leader_s_index(&self) -> Result<u64, ReadIndexError> {
+        if self.is_cut_off() {
+            return Err(ReadIndexError::NoQuorum);
+        }
         let asked = self.shared.raft.get_read_log_id(ReadPolicy::ReadIndex);
         match tokio::time::timeout(READ_PATIENCE, asked).await {
             Ok(Ok((read, _))) => Ok(read.index()),

@@ -90,6 +90,13 @@ pub(crate) fn acts_until(raft: &Raft, lease: Duration) -> Option<Instant> {
     acked.map(|acked| now + lease.saturating_sub(acked.elapsed()))
 }
 
+/// Whether a leader has not been acknowledged by a quorum for so long. One that was never acknowledged is new.
+pub(crate) fn is_cut_off(raft: &Raft, since: Duration) -> bool {
+    let acked = raft.data_metrics().borrow_watched().last_quorum_acked;
+    acked.is_some_and(|acked| acked.elapsed() > since)
+        && acts_until(raft, since).is_some_and(|until| until <= Instant::now())
+}
+
 /// What is needed to tell the role of a replica.
 pub(crate) struct Observer {
     pub(crate) raft: Raft,
