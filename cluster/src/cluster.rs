@@ -7,7 +7,7 @@
 use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Command, ExitStatus, Output},
+    process::{Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
 
@@ -71,6 +71,13 @@ struct Node {
     admin: SocketAddr,
 }
 
+/// Runs commands as an operator of a cluster, also while others have the cluster.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    program: PathBuf,
+    context: PathBuf,
+}
+
 /// What a command said.
 #[derive(Debug)]
 pub struct Said {
@@ -112,6 +119,19 @@ impl Said {
     pub fn failure(self) -> anyhow::Result<String> {
         ensure!(!self.status.success(), "it succeeded: {}{}", self.output, self.errors);
         Ok(self.errors)
+    }
+}
+
+// === impl Operator ===
+
+impl Operator {
+    /// Runs a command.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be run.
+    pub fn run(&self, args: &[&str]) -> anyhow::Result<Said> {
+        said(&self.program, &[&["--context", path(&self.context)?], args].concat())
     }
 }
 
@@ -377,14 +397,34 @@ impl Cluster {
         self.folder.path()
     }
 
+    /// The first operator, an admin.
+    #[must_use]
+    pub fn operator(&self) -> Operator {
+        Operator { program: self.program.clone(), context: self.context() }
+    }
+
     /// Runs a command as the first operator.
     ///
     /// # Errors
     ///
     /// It cannot be run.
     pub fn operate(&self, args: &[&str]) -> anyhow::Result<Said> {
-        let context = self.context();
-        self.program_with(&[&["--context", path(&context)?], args].concat())
+        self.operator().run(args)
+    }
+
+    /// Runs a command as it is.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be run.
+    pub fn quorate(&self, args: &[&str]) -> anyhow::Result<Said> {
+        said(&self.program, args)
+    }
+
+    /// The admin address of a node.
+    #[must_use]
+    pub fn admin(&self, place: Place) -> SocketAddr {
+        self.nodes[place].admin
     }
 
     /// Runs a command over a node's Unix socket.
@@ -393,7 +433,7 @@ impl Cluster {
     ///
     /// It cannot be run.
     pub fn local(&self, place: Place, args: &[&str]) -> anyhow::Result<Said> {
-        self.program_with(&[&["--data-dir", path(&self.nodes[place].data)?], args].concat())
+        said(&self.program, &[args, &["--data-dir", path(&self.nodes[place].data)?]].concat())
     }
 
     /// What a node says of the cluster.
@@ -451,15 +491,13 @@ impl Cluster {
     pub fn leader(&self) -> anyhow::Result<Place> {
         self.leader_among(&self.running().collect::<Vec<_>>())
     }
+}
 
-    fn program_with(&self, args: &[&str]) -> anyhow::Result<Said> {
-        let Output { status, stdout, stderr } = Command::new(&self.program)
-            .args(args)
-            .output()
-            .with_context(|| format!("cannot run {}", self.program.display()))?;
-        let text = |bytes| String::from_utf8(bytes).context("the program says text");
-        Ok(Said { status, output: text(stdout)?, errors: text(stderr)? })
-    }
+fn said(program: &Path, args: &[&str]) -> anyhow::Result<Said> {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let Output { status, stdout, stderr } = output.with_context(|| format!("cannot run {}", program.display()))?;
+    let text = |bytes| String::from_utf8(bytes).context("the program says text");
+    Ok(Said { status, output: text(stdout)?, errors: text(stderr)? })
 }
 
 /// The nodes of a status.

@@ -9,5 +9,5 @@ pub mod paths;
 pub mod process;
 pub mod wait;
 
-pub use cluster::{Cluster, Options, Said, leader, nodes};
+pub use cluster::{Cluster, Operator, Options, Said, leader, nodes};
 pub use net::{Net, Place, Port};

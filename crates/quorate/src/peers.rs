@@ -37,6 +37,7 @@ use crate::cli::{PeerArgs, ServeArgs};
 use crate::exit::{Exit, Failure};
 use crate::run::{
     AUDIT_FOLDER, Base, Plan, Stop, allow_files, of_config, open_audit, start_gateway, telemetry, until_stopped,
+    with_listener,
 };
 
 /// The feature levels that this program can work at.
@@ -61,6 +62,11 @@ pub(crate) async fn run(
         // A bad file is told before anything waits for an operator.
         load()?;
     }
+    // The listener of the flag is this node's alone, beside what the cluster has.
+    let local_resources = match args.listen {
+        Some(listen) => with_listener(ResourceSet::default(), listen)?.into_resources(),
+        None => Resources::default(),
+    };
     let settings = settings(&args)?;
     let dir = settings.data_dir.clone();
     let opened = quorate_member::open(settings, nothing()).await.map_err(|error| of_member(&error))?;
@@ -116,20 +122,20 @@ pub(crate) async fn run(
     let running = start_gateway(plan, base, &nothing_yet).await?;
     let is_first = slot.set(running.gateway.clone()).is_ok();
     debug_assert!(is_first, "nobody else puts a gateway there");
-    let follower = follow(&member, running.gateway.clone(), sets);
+    let follower = follow(&member, running.gateway.clone(), sets, local_resources);
     let ended = until_stopped(running.with_member(member, local), &nothing_yet).await;
     drop(follower);
     ended
 }
 
 /// Makes the gateway run what the catalog's documents say, as long as the handle lives.
-fn follow(member: &Member, gateway: Gateway, sets: Sets) -> Follower {
+fn follow(member: &Member, gateway: Gateway, sets: Sets, local: Resources) -> Follower {
     let control = Arc::clone(member.control());
     let run: Run = Arc::new(move |set| {
         let gateway = gateway.clone();
         Box::pin(async move { gateway.apply(&set).await.map_err(|error| error.to_string()) })
     });
-    Follower::spawn(Config { control, sets, local: Resources::default(), run, timing: quorate_follow::TIMING })
+    Follower::spawn(Config { control, sets, local, run, timing: quorate_follow::TIMING })
 }
 
 /// The services of the API beside those of `quorate_admin` itself.
