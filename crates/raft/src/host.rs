@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -35,8 +36,13 @@ use crate::timing::Timing;
 use crate::types::Types;
 use crate::{Raft, chain};
 
-/// Threads of consensus: one for the groups, one so that a big batch does not stop the others.
-const THREADS: usize = 2;
+/// Cores for each thread of consensus. On few cores one thread is quicker than two, which wake each other for every task of a
+/// commit (measured on two cores: a lone writer's p50 1.0 ms against 1.3 ms): disks are read and written elsewhere, and who
+/// applies much lets others go first.
+const CORES_PER_THREAD: usize = 4;
+
+/// Threads of consensus, at most: one for the groups, one so that a big batch does not stop the others.
+const THREADS_MAX: usize = 2;
 
 /// The meta group: few writes, of which a node that is alone has to know all at once.
 const META: GroupId = GroupId(0);
@@ -130,8 +136,9 @@ impl Host {
             .timing
             .config(peers.cluster.to_string(), config.snapshots.entries_kept)
             .map_err(StartError::Timing)?;
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
+            .worker_threads((cores / CORES_PER_THREAD).clamp(1, THREADS_MAX))
             .thread_name("consensus")
             .enable_all()
             .build()
