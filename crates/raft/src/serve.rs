@@ -27,6 +27,7 @@ use crate::codec::{DecodeError, Wire};
 use crate::group::Group;
 use crate::network::{APPENDS_MAX, PROTOCOL};
 use crate::pulse::Heard;
+use crate::takeover;
 use crate::timing::Timing;
 use crate::transfer::{PIECE_PATIENCE, Receiving};
 use crate::types::Types;
@@ -200,8 +201,13 @@ impl Replica {
                 Ok(Told::Append(told.to_message()))
             }
             Ask::Vote(vote) => {
-                let request = VoteRequest::from_message(vote).map_err(text)?;
-                raft.vote(request).await.map(|told| Told::Vote(told.to_message())).map_err(text)
+                let request: VoteRequest<Types> = VoteRequest::from_message(vote).map_err(text)?;
+                let (is_handed_over, last) = (request.leadership_transfer, request.last_log_id);
+                let told = raft.vote(request).await.map_err(text)?;
+                if is_handed_over && !told.vote_granted && told.last_log_id > last {
+                    takeover::stand_instead(raft).await;
+                }
+                Ok(Told::Vote(told.to_message()))
             }
             Ask::PreVote(vote) => {
                 let request = VoteRequest::from_message(vote).map_err(text)?;

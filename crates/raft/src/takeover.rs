@@ -70,6 +70,16 @@ pub(crate) async fn take_over(group: Group, gone: NodeId) {
     }
 }
 
+/// Stands instead of one that this node had to refuse although the leader is gone or handed over, because it lacks what this
+/// one has: it cannot win, and its turn would pass in vain. The refused one has its own vote in the next term, so that it is asked in the one after it.
+pub(crate) async fn stand_instead(raft: &Raft) {
+    for _ in 0..2 {
+        if let Err(fatal) = raft.trigger().elect(false).await {
+            tracing::warn!(%fatal, "no takeover: the replica has stopped");
+        }
+    }
+}
+
 /// When a turn starts: after those of the rounds before, and of who is before in line.
 fn starts(round: u32, place: u32, length: u32) -> Duration {
     let lasts = TURN * 2_u32.pow(round);
