@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::Raft;
 use crate::budget::{Budget, Responder, Share};
 use crate::error::{ChangeError, ProposeError, ReadIndexError};
+use crate::forward;
 use crate::marks::{self, Marks};
 use crate::network::{AskError, ask_peer};
 use crate::role::{self, Role};
@@ -212,7 +213,7 @@ impl Group {
         // A little longer than the leader waits, so that its answer is heard.
         let patience = PROPOSAL_PATIENCE + Duration::from_secs(1);
         match tokio::time::timeout(patience, self.ask(leader, Ask::Forward(forward))).await {
-            Ok(Ok(Told::Forward(response))) => proposed(response),
+            Ok(Ok(Told::Forward(response))) => forward::of_response(response),
             // Such a call did not leave this node.
             Ok(Err(AskError::Call(CallError::QueueFull { .. } | CallError::TooManyCalls { .. }))) => {
                 Err(ProposeError::Overloaded { retry_after: QUEUE_PATIENCE })
@@ -233,7 +234,7 @@ impl Group {
             Some(leader) if leader != self.shared.node => {
                 let asked = self.ask(leader, Ask::ReadIndex(v1::ReadIndex {}));
                 match tokio::time::timeout(READ_PATIENCE, asked).await {
-                    Ok(Ok(Told::ReadIndex(response))) => index_of(response)?,
+                    Ok(Ok(Told::ReadIndex(response))) => forward::of_index_response(response)?,
                     Ok(Ok(_) | Err(_)) | Err(_) => return Err(ReadIndexError::NoQuorum),
                 }
             }
@@ -436,35 +437,12 @@ impl Group {
 
     /// Proposes what another node was asked to.
     pub(crate) async fn take_forwarded(&self, forward: v1::Forward) -> v1::ForwardResponse {
-        use v1::forward_response::Outcome;
         let v1::Forward { level, body, epoch } = forward;
-        let outcome = match self.propose(Proposal { level: level.max(1), body, epoch }).await {
-            Ok(Proposed { index, epoch, answer }) => {
-                let at = Some(v1::LogId { term: epoch, index });
-                Outcome::Proposed(v1::Proposed { at, answer })
-            }
-            Err(ProposeError::NotLeader { leader }) => Outcome::NotLeader(not_leader(leader)),
-            Err(ProposeError::Overloaded { retry_after }) => {
-                let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-                Outcome::Overloaded(v1::Overloaded { retry_after_ms })
-            }
-            Err(ProposeError::TooLarge(TooLarge { bytes })) => Outcome::TooLarge(v1::TooLarge { bytes: bytes as u64 }),
-            Err(ProposeError::DiskFull) => Outcome::DiskFull(v1::DiskFull {}),
-            Err(ProposeError::Unknown) => Outcome::Unknown(v1::Unknown {}),
-            Err(ProposeError::Stopped { reason }) => Outcome::Stopped(v1::Stopped { reason }),
-        };
-        v1::ForwardResponse { outcome: Some(outcome) }
+        forward::to_response(self.propose(Proposal { level: level.max(1), body, epoch }).await)
     }
 
     pub(crate) async fn tell_read_index(&self) -> v1::ReadIndexResponse {
-        use v1::read_index_response::Outcome;
-        let outcome = match self.leader_s_index().await {
-            Ok(index) => Outcome::Index(index),
-            Err(ReadIndexError::NotLeader { leader }) => Outcome::NotLeader(not_leader(leader)),
-            Err(ReadIndexError::NoQuorum | ReadIndexError::Behind { .. }) => Outcome::NoQuorum(v1::NoQuorum {}),
-            Err(ReadIndexError::Stopped { reason }) => Outcome::Stopped(v1::Stopped { reason }),
-        };
-        v1::ReadIndexResponse { outcome: Some(outcome) }
+        forward::to_index_response(self.leader_s_index().await)
     }
 
     fn leader(&self) -> Option<NodeId> {
@@ -572,48 +550,6 @@ fn not_admitted(error: SubmitError) -> ProposeError {
         SubmitError::DiskFull { .. } => ProposeError::DiskFull,
         SubmitError::QueueFull { .. } => ProposeError::Overloaded { retry_after: QUEUE_PATIENCE },
         failed => ProposeError::Stopped { reason: failed.to_string() },
-    }
-}
-
-fn not_leader(leader: Option<NodeId>) -> v1::NotLeader {
-    v1::NotLeader { leader: leader.map_or(0, |leader| leader.0) }
-}
-
-fn leader_of(told: v1::NotLeader) -> Option<NodeId> {
-    (told.leader != 0).then_some(NodeId(told.leader))
-}
-
-/// What the leader said of a forwarded proposal; something that it cannot have said leaves it unknown.
-fn proposed(response: v1::ForwardResponse) -> Result<Proposed, ProposeError> {
-    use v1::forward_response::Outcome;
-    match response.outcome {
-        Some(Outcome::Proposed(v1::Proposed { at: Some(at), answer })) => {
-            Ok(Proposed { index: at.index, epoch: at.term, answer })
-        }
-        Some(Outcome::NotLeader(told)) => Err(ProposeError::NotLeader { leader: leader_of(told) }),
-        Some(Outcome::Overloaded(told)) => {
-            Err(ProposeError::Overloaded { retry_after: Duration::from_millis(told.retry_after_ms) })
-        }
-        Some(Outcome::TooLarge(told)) => {
-            let bytes = usize::try_from(told.bytes).unwrap_or(usize::MAX);
-            Err(ProposeError::TooLarge(TooLarge { bytes }))
-        }
-        Some(Outcome::DiskFull(v1::DiskFull {})) => Err(ProposeError::DiskFull),
-        // The leader's replica has stopped, which is no reason to stop here: the others elect another.
-        Some(Outcome::Stopped(_)) => Err(ProposeError::NotLeader { leader: None }),
-        Some(Outcome::Proposed(v1::Proposed { at: None, .. }) | Outcome::Unknown(_)) | None => {
-            Err(ProposeError::Unknown)
-        }
-    }
-}
-
-fn index_of(response: v1::ReadIndexResponse) -> Result<u64, ReadIndexError> {
-    use v1::read_index_response::Outcome;
-    match response.outcome {
-        Some(Outcome::Index(index)) => Ok(index),
-        Some(Outcome::NotLeader(told)) => Err(ReadIndexError::NotLeader { leader: leader_of(told) }),
-        Some(Outcome::NoQuorum(_)) | None => Err(ReadIndexError::NoQuorum),
-        Some(Outcome::Stopped(v1::Stopped { reason })) => Err(ReadIndexError::Stopped { reason }),
     }
 }
 

@@ -13,6 +13,7 @@
 mod budget;
 pub mod codec;
 mod error;
+mod forward;
 mod group;
 mod host;
 pub mod log;
