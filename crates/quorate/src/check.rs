@@ -1,7 +1,7 @@
 //! `quorate check`: asks every node of a cluster, and says in plain words what is wrong and what to do.
 //!
 //! The first node that answers tells who the others are; each is asked at its own admin address, twice, so that what changes
-//! all the time shows. What the answers mean is decided by [`judge`]; the exit code is 1 when somebody has to do something.
+//! all the time shows. What the answers mean is decided by [`judge()`]; the exit code is 1 when somebody has to do something.
 
 mod judge;
 mod report;
