@@ -43,7 +43,7 @@ mod token;
 pub use quorate_proto::catalog::v1 as proto;
 
 pub use alarm::Alarm;
-pub use catalog::{Applied, Catalog};
+pub use catalog::{Applied, Catalog, Recovery};
 pub use cluster::Cluster;
 pub use content::{Content, Digest};
 pub use diff::{Changed, Diff, Edit, HIDDEN};

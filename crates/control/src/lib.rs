@@ -17,7 +17,9 @@ mod control;
 mod levelling;
 mod meta;
 mod reconcile;
+mod recover;
 mod step;
 mod voters;
 
 pub use control::{CommandError, Config, Control, META, Machines};
+pub use recover::{Survey, SurveyError};

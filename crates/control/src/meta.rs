@@ -34,6 +34,12 @@ impl Shared {
         self.lock().clone()
     }
 
+    /// Puts another catalog in its place.
+    pub(crate) fn replace(&self, catalog: Catalog) {
+        *self.lock() = catalog;
+        self.changed.send_modify(|changes| *changes += 1);
+    }
+
     /// The number of changes that this node has seen.
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
@@ -62,8 +68,7 @@ impl Machine for Meta {
 
     fn restore(&mut self, from: &mut dyn Read) -> Result<(), RestoreError> {
         let restored = Catalog::restore(from).map_err(|error| RestoreError::Invalid { reason: error.to_string() })?;
-        *self.0.lock() = restored;
-        self.0.changed.send_modify(|changes| *changes += 1);
+        self.0.replace(restored);
         Ok(())
     }
 }

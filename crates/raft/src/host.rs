@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -352,7 +352,7 @@ impl Host {
     }
 
     fn folder(&self, group: GroupId) -> PathBuf {
-        self.config.folder.join(format!("group-{}", group.0))
+        folder_of(&self.config.folder, group)
     }
 
     async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, JoinError> {
@@ -373,6 +373,11 @@ impl Drop for Host {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Where a group has its snapshots.
+pub(crate) fn folder_of(folder: &Path, group: GroupId) -> PathBuf {
+    folder.join(format!("group-{}", group.0))
 }
 
 /// Watches the link to a peer as long as it is one: when its process is gone, the groups that it led are taken over.

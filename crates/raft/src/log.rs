@@ -57,11 +57,11 @@ pub enum Commits {
 }
 
 /// The slots of a group.
-mod slots {
+pub(crate) mod slots {
     use super::Slot;
 
-    pub(super) const VOTE: Slot = Slot(0);
-    pub(super) const COMMITTED: Slot = Slot(1);
+    pub(crate) const VOTE: Slot = Slot(0);
+    pub(crate) const COMMITTED: Slot = Slot(1);
 }
 
 /// Bytes of entries in one message to a follower, at most, and of what is read at once: below 1 MiB with all that is

@@ -177,6 +177,17 @@ impl State {
         self.stopped.clone()
     }
 
+    /// The time of the log at the last entry that was applied.
+    pub(crate) fn time(&self) -> Timestamp {
+        self.place.time
+    }
+
+    /// Makes snapshots of this state in another store, as of a group with other members.
+    pub(crate) async fn builder_for(&mut self, store: Arc<Store>, membership: StoredMembership) -> Builder {
+        let builder = self.get_snapshot_builder().await;
+        Builder { store, place: Place { membership, ..builder.place.clone() }, ..builder }
+    }
+
     /// Applies an entry; returns the answer for who proposed it.
     fn apply_entry(&mut self, entry: Entry) -> Result<Bytes, Stopped> {
         let at = entry.log_id;

@@ -13,11 +13,13 @@ mod cluster;
 mod keys;
 mod nodes;
 mod reads;
+mod recover;
 mod resources;
 mod shards;
 mod tokens;
 
 pub(crate) use keys::key_id;
+pub use recover::Recovery;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

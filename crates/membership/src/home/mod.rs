@@ -189,8 +189,16 @@ impl Vacant {
         name: ResourceName,
         created: Timestamp,
     ) -> Result<Home, BeginError> {
+        self.begin_as(Identity { cluster, node, incarnation: Incarnation(0), created, name })
+    }
+
+    /// Makes the folder that of a node which had lives elsewhere, up to that of the identity: its next one is later.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn begin_as(self, identity: Identity) -> Result<Home, BeginError> {
         let Self { disk } = self;
-        if node.0 == 0 {
+        if identity.node.0 == 0 {
             return Err(BeginError::Node);
         }
         let names = disk.names().map_err(failed("list", FILE))?;
@@ -208,7 +216,6 @@ impl Vacant {
         if names.iter().any(|name| name == DRAFT) {
             disk.remove(DRAFT).map_err(failed("remove", DRAFT))?;
         }
-        let identity = Identity { cluster, node, incarnation: Incarnation(0), created, name };
         let file = disk.create(DRAFT, 2 * SLOT_BYTES as u64).map_err(failed("make", DRAFT))?;
         let mut home = Home { file, identity, next: 0, is_in_doubt: false };
         let bytes = slot::encode(&home.identity);
