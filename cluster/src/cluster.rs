@@ -5,6 +5,7 @@
 //! no process outlives it.
 
 use std::{
+    ffi::OsString,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output, Stdio},
@@ -58,6 +59,8 @@ pub struct Cluster {
     folder: TempDir,
     program: PathBuf,
     context: PathBuf,
+    /// Contexts that were made.
+    contexts: usize,
 }
 
 /// One node, in any of its lives.
@@ -69,6 +72,7 @@ struct Node {
     listen: SocketAddr,
     advertise: SocketAddr,
     admin: SocketAddr,
+    environment: Vec<(String, OsString)>,
 }
 
 /// Runs commands as an operator of a cluster, also while others have the cluster.
@@ -152,12 +156,22 @@ impl Cluster {
         }
         cluster.settled(0)?;
         // The first context knows the first node alone.
-        let out = cluster.folder.path().join("operator");
-        cluster
-            .operate(&["cluster", "operator", "new", "--name", "harness", "--role", "admin", "--out", path(&out)?])?
-            .success()?;
-        cluster.context = out.join("context.yaml");
+        cluster.operate_from(0)?;
         Ok(cluster)
+    }
+
+    /// Takes a new context, which knows all nodes that a node knows, for what is operated from now on.
+    ///
+    /// # Errors
+    ///
+    /// The node gives none.
+    pub fn operate_from(&mut self, place: Place) -> anyhow::Result<()> {
+        self.contexts += 1;
+        let out = self.folder.path().join(format!("operator-{}", self.contexts));
+        let new = ["cluster", "operator", "new", "--name", "harness", "--role", "admin", "--out", path(&out)?];
+        self.local(place, &new)?.success()?;
+        self.context = out.join("context.yaml");
+        Ok(())
     }
 
     /// Starts nodes that wait to be told what to do.
@@ -171,7 +185,7 @@ impl Cluster {
         let program = paths::binary("quorate")?;
         let count = options.nodes;
         let context = folder.path().join("context.yaml");
-        let mut cluster = Self { nodes: Vec::new(), net, options, folder, program, context };
+        let mut cluster = Self { nodes: Vec::new(), net, options, folder, program, context, contexts: 0 };
         for _ in 0..count {
             cluster.grow()?;
         }
@@ -201,7 +215,8 @@ impl Cluster {
         };
         let name = format!("node-{}", place + 1);
         let data = self.folder.path().join(&name);
-        self.nodes.push(Node { name, process: None, data, listen, advertise, admin: free_address()? });
+        let environment = Vec::new();
+        self.nodes.push(Node { name, process: None, data, listen, advertise, admin: free_address()?, environment });
         self.begin(place)?;
         Ok(place)
     }
@@ -212,6 +227,35 @@ impl Cluster {
     ///
     /// It runs, or does not answer; the error shows its log.
     pub fn begin(&mut self, place: Place) -> anyhow::Result<()> {
+        let mut process = self.launch(place)?;
+        process.ready("answer on its socket", PATIENCE, || {
+            self.local(place, &["cluster", "status", "-o", "json"])?.success()
+        })?;
+        self.nodes[place].process = Some(process);
+        Ok(())
+    }
+
+    /// Gives the later lives of a node a variable of the environment.
+    pub fn set_environment(&mut self, place: Place, name: &str, value: impl Into<OsString>) {
+        self.nodes[place].environment.push((name.to_owned(), value.into()));
+    }
+
+    /// Starts a node that does not start on what is in its data directory, and returns what it says.
+    ///
+    /// # Errors
+    ///
+    /// It runs already, or it does not end, or it ends as if all were well.
+    pub fn refused(&mut self, place: Place) -> anyhow::Result<String> {
+        let mut process = self.launch(place)?;
+        let status = process.end(PATIENCE)?;
+        if let Some(net) = &mut self.net {
+            net.down(place);
+        }
+        ensure!(!status.success(), "it ended well{}", process.said());
+        Ok(process.said())
+    }
+
+    fn launch(&mut self, place: Place) -> anyhow::Result<Process> {
         if let Some(net) = &mut self.net {
             net.up(place)?;
         }
@@ -221,15 +265,11 @@ impl Cluster {
         command.args(["serve", "--node-name", &node.name]).arg("--data-dir").arg(&node.data);
         command.args(["--peer-listen", &node.listen.to_string(), "--peer-advertise", &node.advertise.to_string()]);
         command.args(["--admin", &node.admin.to_string()]).args(&self.options.flags);
+        command.envs(node.environment.iter().map(|(name, value)| (name, value)));
         for file in self.options.files.iter().filter(|_| place == 0) {
             command.arg("-f").arg(file);
         }
-        let mut process = Process::start(&node.name, &mut command)?;
-        process.ready("answer on its socket", PATIENCE, || {
-            self.local(place, &["cluster", "status", "-o", "json"])?.success()
-        })?;
-        self.nodes[place].process = Some(process);
-        Ok(())
+        Process::start(&node.name, &mut command)
     }
 
     /// Makes a cluster of a node alone.

@@ -4,6 +4,7 @@
 //! after: nothing here knows how. Tests wait for what nodes say, and never for a time.
 
 mod faults;
+mod recovery;
 mod world;
 
 use std::fs;

@@ -145,7 +145,7 @@ fn check(asked: &BootstrapSettings) -> Result<(), InvalidSettings> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::net::TcpListener;
     use std::path::Path;
     use std::time::Duration;
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
     use crate::waiting::{Opened, open};
 
-    fn settings(folder: &Path) -> Settings {
+    pub(crate) fn settings(folder: &Path) -> Settings {
         let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         Settings {
             data_dir: folder.to_owned(),
@@ -194,7 +194,7 @@ mod tests {
         (folder, identity)
     }
 
-    async fn opened(folder: &Path) -> Opened {
+    pub(crate) async fn opened(folder: &Path) -> Opened {
         let begun = std::time::Instant::now();
         loop {
             match open(settings(folder), crate::nothing()).await {

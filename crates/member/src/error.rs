@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use quorate_catalog::Refusal;
-use quorate_control::CommandError;
+use quorate_control::{CommandError, SurveyError};
 use quorate_membership::authority::{AuthorityError, IssueError};
 use quorate_membership::handshake::InvalidCredentials;
 use quorate_membership::home::{self, BeginError, ForeignCluster};
@@ -97,6 +97,15 @@ pub enum OpenError {
          start the node with an empty one and let it replace this node. A node without its log must not vote"
     )]
     LogMissing,
+    /// A recovery was begun and not finished.
+    #[error(
+        "the data folder is being made a new cluster's, which was not finished (`{name}`): run `quorate recover --unsafe` \
+         again, which goes on with it"
+    )]
+    Recovering {
+        /// What is left of it.
+        name: String,
+    },
     /// The next life of the node could not begin.
     #[error(transparent)]
     Start(#[from] home::StartError),
@@ -184,6 +193,65 @@ pub enum JoinError {
     Inactive {
         /// How long it was waited for.
         waited: Duration,
+    },
+}
+
+/// No new cluster was made of what a folder has.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The folder is nobody's.
+    #[error("{} is not the data folder of a node of a cluster: there is nothing to recover in it", path.display())]
+    NotMember {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Its cluster was never finished.
+    #[error(
+        "the cluster that was begun in the data folder is not finished, and lost nothing: start the node, which goes on"
+    )]
+    Unfinished,
+    /// The folder, or a part of it, cannot be used or trusted.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// What the node has of its groups cannot be recovered.
+    #[error(transparent)]
+    Survey(#[from] SurveyError),
+    /// The cluster is at a level that this program cannot work at.
+    #[error("the cluster is at feature level {level}, and this program can work at {} to {}: use a newer one", known.0, known.1)]
+    Level {
+        /// The cluster's.
+        level: u32,
+        /// The program's.
+        known: (u32, u32),
+    },
+    /// The node has an address that cannot be in a certificate.
+    #[error("the catalog has {address} as an address of this node, for which no certificate can be made")]
+    Address {
+        /// What it has.
+        address: String,
+    },
+    /// The new cluster has no authority.
+    #[error("the authority of the new cluster cannot be made: {0}")]
+    Authority(#[from] AuthorityError),
+    /// The new folder did not take it.
+    #[error(transparent)]
+    Begin(#[from] BeginError),
+    /// Something has the place where the old data is to be kept.
+    #[error("{} is in the way: move it elsewhere, and run the command again", path.display())]
+    InTheWay {
+        /// What it is.
+        path: PathBuf,
+    },
+    /// The disk does not take it.
+    #[error("cannot {action} {}: {source}", path.display())]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
     },
 }
 

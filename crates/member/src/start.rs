@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quorate_control::{Control, Machines};
@@ -34,7 +35,7 @@ use crate::settings::Settings;
 /// Bytes of proposals that may be under way: about a second of what a disk takes.
 const PROPOSAL_BYTES_MAX: usize = 64 << 20;
 /// The folder with the snapshots of the groups.
-const SNAPSHOTS: &str = "snapshots";
+pub(crate) const SNAPSHOTS: &str = "snapshots";
 
 /// What a folder is opened with.
 #[derive(Clone)]
@@ -68,7 +69,8 @@ impl Ground {
         }
         let contents = self.read(home.identity())?;
         let (failed, _) = watch::channel(None);
-        let log = self.open_log(home.identity(), contents.known.has_log, failed.clone()).await?;
+        let path = self.disk.path().join(LOG_FOLDER);
+        let log = Log::open(path, home.identity(), contents.known.has_log, failed.clone()).await?;
         match self.run(&mut home, contents, &log.wal).await {
             Ok((control, started)) => Ok(Member::new(self, home, control, log, started, failed)),
             Err(error) => {
@@ -80,53 +82,7 @@ impl Ground {
 
     /// Reads what the folder has, and whether it is all of one node.
     pub(crate) fn read(&self, identity: &Identity) -> Result<Contents, OpenError> {
-        let folder = self.disk.path();
-        let kept = Kept::read(folder)?.ok_or(OpenError::Incomplete { name: kept::FILE })?;
-        let expected = PeerIdentity::Node { cluster: identity.cluster, node: identity.node };
-        let shown = kept.chain.first().map(|leaf| peer_identity(leaf)).transpose()?;
-        if let Some(shown) = shown.filter(|shown| *shown != expected) {
-            let (found, expected) = (shown.to_string(), expected.to_string());
-            return Err(OpenError::Mixed { name: kept::FILE, found, expected });
-        }
-        let known = Known::read(folder)?.ok_or(OpenError::Incomplete { name: CLUSTER_FILE })?;
-        if known.cluster != identity.cluster {
-            let (found, expected) = (known.cluster.to_string(), identity.cluster.to_string());
-            return Err(OpenError::Mixed { name: CLUSTER_FILE, found, expected });
-        }
-        let path = folder.join(root::FILE);
-        if !path.exists() {
-            return Err(OpenError::Incomplete { name: root::FILE });
-        }
-        Ok(Contents { kept, root: RootKey::of_file(&path)?, known })
-    }
-
-    async fn open_log(
-        &self,
-        identity: &Identity,
-        must_exist: bool,
-        failed: watch::Sender<Option<Failure>>,
-    ) -> Result<Log, OpenError> {
-        let path = self.disk.path().join(LOG_FOLDER);
-        // The id of the log: a log of another node of the cluster is refused as one of another cluster is.
-        let id = u128::from_be_bytes(identity.cluster.0) ^ u128::from(identity.node.0);
-        let open = move || {
-            let disk = Folder::new(&path).map_err(|source| of_folder(path, source))?;
-            let opened = quorate_wal::open(Arc::new(disk), quorate_wal::DEFAULTS, id, must_exist);
-            let opened = opened.map_err(|error| match error {
-                quorate_wal::OpenError::Missing => OpenError::LogMissing,
-                error => OpenError::Log(error),
-            })?;
-            let on_failed = move |log: &quorate_wal::Failed| {
-                failed.send_if_modified(|failure| {
-                    let is_first = failure.is_none();
-                    failure.get_or_insert_with(|| Failure::Log { reason: log.reason.clone() });
-                    is_first
-                });
-            };
-            let spawned = opened.writer.spawn(on_failed).map_err(|error| of_host("the writer of the log", error))?;
-            Ok(Log { wal: opened.wal, writer: spawned })
-        };
-        tokio::task::spawn_blocking(open).await.map_err(|error| of_host("opening the log", error))?
+        Contents::read(self.disk.path(), identity)
     }
 
     /// Begins the next life: peers, groups, control plane.
@@ -174,9 +130,63 @@ impl Ground {
     }
 }
 
+// === impl Contents ===
+
+impl Contents {
+    /// Reads what the folder has, and whether it is all of one node.
+    pub(crate) fn read(folder: &Path, identity: &Identity) -> Result<Self, OpenError> {
+        let kept = Kept::read(folder)?.ok_or(OpenError::Incomplete { name: kept::FILE })?;
+        let expected = PeerIdentity::Node { cluster: identity.cluster, node: identity.node };
+        let shown = kept.chain.first().map(|leaf| peer_identity(leaf)).transpose()?;
+        if let Some(shown) = shown.filter(|shown| *shown != expected) {
+            let (found, expected) = (shown.to_string(), expected.to_string());
+            return Err(OpenError::Mixed { name: kept::FILE, found, expected });
+        }
+        let known = Known::read(folder)?.ok_or(OpenError::Incomplete { name: CLUSTER_FILE })?;
+        if known.cluster != identity.cluster {
+            let (found, expected) = (known.cluster.to_string(), identity.cluster.to_string());
+            return Err(OpenError::Mixed { name: CLUSTER_FILE, found, expected });
+        }
+        let path = folder.join(root::FILE);
+        if !path.exists() {
+            return Err(OpenError::Incomplete { name: root::FILE });
+        }
+        Ok(Self { kept, root: RootKey::of_file(&path)?, known })
+    }
+}
+
 // === impl Log ===
 
 impl Log {
+    /// Opens the log of a node, and begins to write it.
+    pub(crate) async fn open(
+        path: PathBuf,
+        identity: &Identity,
+        must_exist: bool,
+        failed: watch::Sender<Option<Failure>>,
+    ) -> Result<Self, OpenError> {
+        // The id of the log: a log of another node of the cluster is refused as one of another cluster is.
+        let id = u128::from_be_bytes(identity.cluster.0) ^ u128::from(identity.node.0);
+        let open = move || {
+            let disk = Folder::new(&path).map_err(|source| of_folder(path, source))?;
+            let opened = quorate_wal::open(Arc::new(disk), quorate_wal::DEFAULTS, id, must_exist);
+            let opened = opened.map_err(|error| match error {
+                quorate_wal::OpenError::Missing => OpenError::LogMissing,
+                error => OpenError::Log(error),
+            })?;
+            let on_failed = move |log: &quorate_wal::Failed| {
+                failed.send_if_modified(|failure| {
+                    let is_first = failure.is_none();
+                    failure.get_or_insert_with(|| Failure::Log { reason: log.reason.clone() });
+                    is_first
+                });
+            };
+            let spawned = opened.writer.spawn(on_failed).map_err(|error| of_host("the writer of the log", error))?;
+            Ok(Self { wal: opened.wal, writer: spawned })
+        };
+        tokio::task::spawn_blocking(open).await.map_err(|error| of_host("opening the log", error))?
+    }
+
     /// Closes the log, and waits until its last batch is written.
     pub(crate) async fn close(self) {
         self.wal.close();
@@ -198,7 +208,7 @@ fn seeds(known: &Known) -> BTreeMap<NodeId, PeerAddress> {
     known.members.iter().filter_map(seed).collect()
 }
 
-pub(crate) fn of_folder(path: std::path::PathBuf, source: io::Error) -> OpenError {
+pub(crate) fn of_folder(path: PathBuf, source: io::Error) -> OpenError {
     if source.kind() == io::ErrorKind::WouldBlock {
         OpenError::Locked { path }
     } else {

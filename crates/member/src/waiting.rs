@@ -18,6 +18,7 @@ use crate::bootstrap;
 use crate::error::{BootstrapError, JoinError, OpenError};
 use crate::join;
 use crate::member::{Member, OperatorCertificate};
+use crate::recover;
 use crate::settings::{BootstrapSettings, Settings};
 use crate::start::{Ground, of_folder};
 
@@ -50,6 +51,7 @@ pub async fn open(settings: Settings, machines: Machines) -> Result<Opened, Open
     settings.peer_address()?;
     let path = settings.data_dir.clone();
     let disk = Folder::new(&path).map_err(|source| of_folder(path, source))?;
+    recover::check(&disk)?;
     let ground = Ground { disk: Arc::new(disk), settings: Arc::new(settings), machines };
     match Home::open(Arc::clone(&ground.disk) as Arc<_>)? {
         home::Opened::Joined(home) => Ok(Opened::Member(ground.start(home).await?)),

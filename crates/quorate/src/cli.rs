@@ -8,6 +8,7 @@ pub(crate) mod audit;
 pub(crate) mod cluster;
 pub(crate) mod keys;
 pub(crate) mod policy;
+pub(crate) mod recover;
 pub(crate) mod resources;
 pub(crate) mod wal;
 
@@ -71,6 +72,8 @@ pub(crate) enum Command {
     /// Make, grow, show and mend a cluster.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Make a new cluster of what one node has, when a majority of its cluster is gone for good. May lose data.
+    Recover(recover::RecoverArgs),
     /// Make the resources of a cluster what files say.
     Apply(resources::ApplyArgs),
     /// Show what applying files would change; exit code 1 when something would.

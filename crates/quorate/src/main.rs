@@ -22,6 +22,7 @@ mod peers;
 mod policy;
 mod ports;
 mod probe;
+mod recover;
 mod resources;
 mod run;
 mod serve;
@@ -72,6 +73,7 @@ fn run(Cli { context, command }: Cli) -> Result<(), Failure> {
         Command::Audit(command) => audit::run(&command),
         Command::Wal(command) => wal::run(&command),
         Command::Cluster(command) => client()?.block_on(cluster::run(context, &command)),
+        Command::Recover(args) => client()?.block_on(recover::run(&args)),
         Command::Apply(args) => client()?.block_on(resources::apply(context, &args)),
         Command::Diff(args) => client()?.block_on(resources::diff(context, &args)),
         Command::Get(args) => client()?.block_on(resources::get(context, &args)),

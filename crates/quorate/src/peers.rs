@@ -41,7 +41,7 @@ use crate::run::{
 };
 
 /// The feature levels that this program can work at.
-const LEVELS: (u32, u32) = (1, 1);
+pub(crate) const LEVELS: (u32, u32) = (1, 1);
 /// The folder of the files that documents bring with them.
 const INLINE_FOLDER: &str = "inline";
 /// How long the last records of the audit log may take when the node never came to serve.
@@ -69,7 +69,7 @@ pub(crate) async fn run(
     };
     let settings = settings(&args)?;
     let dir = settings.data_dir.clone();
-    let opened = quorate_member::open(settings, nothing()).await.map_err(|error| of_member(&error))?;
+    let opened = quorate_member::open(settings, nothing()).await.map_err(|error| of_error(&error))?;
     let audit = open_audit(&dir)?;
     let (drain, stopped) = (CancellationToken::new(), CancellationToken::new());
     let opened = match opened {
@@ -250,8 +250,8 @@ fn of_socket(address: SocketAddr) -> Address {
     address.to_string().parse().unwrap_or_else(|_| loopback.to_string().parse().expect("it is an address"))
 }
 
-fn of_member(error: &quorate_member::OpenError) -> Failure {
-    use std::error::Error as _;
+/// Makes a failure of an error with its causes.
+pub(crate) fn of_error(error: &dyn std::error::Error) -> Failure {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

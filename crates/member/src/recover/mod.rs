@@ -1,0 +1,279 @@
+//! Makes a new cluster, with a new id, of what one node of a lost one has.
+//!
+//! ```text
+//! recover ─┬▶ Survivor: read, nothing changed ── draft in `recovery.new` ── renamed ─┐
+//!          └▶ Halfway: an attempt that was renamed and not finished ─────────────────┴▶ its parts take their places
+//! ```
+//!
+//! **Invariants:** until the draft is whole the folder is the old node's; from its renaming on it is refused by everybody
+//! ([`check`]) until the new parts have their places, which an attempt after a crash goes on with. What was there before is
+//! kept beside it. The new cluster has an authority of its own, so that no certificate of the old one is believed in it.
+
+mod swap;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use quorate_catalog::{Catalog, Node, NodeState, Recovery, Refusal, outcome, proto};
+use quorate_control::{Machines, Survey};
+use quorate_membership::address::{Address, Host};
+use quorate_membership::authority::{Authority, AuthorityError, MemberKey};
+use quorate_membership::home::{self, Home, Identity, LOG_FOLDER};
+use quorate_membership::kept::Kept;
+use quorate_membership::root::RootKey;
+use quorate_membership::trust::Bundle;
+use quorate_raft::Found;
+use quorate_types::{ClusterId, NodeId, ResourceName};
+use quorate_wal::{Disk as _, Folder, GroupId};
+use tokio::sync::watch;
+
+use crate::authorities::{Authorities, PURPOSE, ROTATION};
+use crate::bootstrap::{AUTHORITY_VERSION, certificate};
+use crate::clock::{draw, now};
+use crate::error::{OpenError, RecoverError};
+use crate::known::Known;
+use crate::start::{Contents, Log, SNAPSHOTS, of_folder};
+
+/// Where the new folder is made.
+const DRAFT: &str = "recovery.new";
+
+/// What a folder can be recovered from.
+pub enum Recoverable {
+    /// A node of a cluster that lost most of its nodes.
+    Survivor(Box<Survivor>),
+    /// A recovery that was not finished.
+    Halfway(Halfway),
+}
+
+/// What a node has of its cluster. The folder is held, and nothing in it was changed.
+pub struct Survivor {
+    disk: Folder,
+    identity: Identity,
+    root: RootKey,
+    survey: Survey,
+    certificate_lifetime: Duration,
+}
+
+/// A folder whose new parts are whole and have not all taken their places.
+pub struct Halfway {
+    disk: Folder,
+    old: ClusterId,
+}
+
+/// A new cluster of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The cluster that was lost.
+    pub old: ClusterId,
+    /// Whose the folder is now.
+    pub identity: Identity,
+    /// Where everything is that was replaced: of use to nobody but for an inquiry, and as secret as before.
+    pub kept: PathBuf,
+}
+
+/// Looks what can be recovered of the folder of a node that does not run.
+///
+/// # Errors
+/// [`RecoverError`] when it is no node's, another process has it, or something in it is not what was written.
+pub async fn recover(
+    path: PathBuf,
+    machines: Machines,
+    levels: (u32, u32),
+    certificate_lifetime: Duration,
+) -> Result<Recoverable, RecoverError> {
+    // A folder that is not there is not made.
+    if !path.is_dir() {
+        return Err(RecoverError::NotMember { path });
+    }
+    let disk = Folder::new(&path).map_err(|source| of_folder(path.clone(), source))?;
+    let names = disk.names().map_err(|source| of_folder(path.clone(), source))?;
+    if let Some(old) = names.iter().find_map(|name| swap::old_of(name)) {
+        return Ok(Recoverable::Halfway(Halfway { disk, old }));
+    }
+    let home = match Home::open(Arc::new(disk.clone())).map_err(OpenError::from)? {
+        home::Opened::Joined(home) => home,
+        home::Opened::Empty(_) => return Err(RecoverError::NotMember { path }),
+    };
+    let identity = home.identity().clone();
+    let Contents { root, known, .. } = Contents::read(&path, &identity)?;
+    if known.beginning.is_some() {
+        return Err(RecoverError::Unfinished);
+    }
+    let (failed, _) = watch::channel(None);
+    let log = Log::open(path.join(LOG_FOLDER), &identity, known.has_log, failed).await?;
+    let survey = Survey::read(&log.wal, &path.join(SNAPSHOTS), &machines, levels.1).await;
+    log.close().await;
+    let survey = survey?;
+    let level = survey.catalog().cluster().map_or(0, |cluster| cluster.level);
+    if !(levels.0..=levels.1).contains(&level) {
+        return Err(RecoverError::Level { level, known: levels });
+    }
+    Ok(Recoverable::Survivor(Box::new(Survivor { disk, identity, root, survey, certificate_lifetime })))
+}
+
+/// Refuses a folder with a recovery that was not finished.
+pub(crate) fn check(disk: &Folder) -> Result<(), OpenError> {
+    let names = disk.names().map_err(|source| of_folder(disk.path().to_owned(), source))?;
+    match names.into_iter().find(|name| swap::old_of(name).is_some()) {
+        Some(name) => Err(OpenError::Recovering { name }),
+        None => Ok(()),
+    }
+}
+
+// === impl Survivor ===
+
+impl Survivor {
+    /// Whose the folder is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The catalog, as far as the node has it.
+    #[must_use]
+    pub fn catalog(&self) -> Catalog {
+        self.survey.catalog()
+    }
+
+    /// How far each replica is: the meta group, then the shards by number.
+    pub fn found(&self) -> impl Iterator<Item = &Found> {
+        self.survey.found()
+    }
+
+    /// The shards that the node has no replica of: they begin empty.
+    #[must_use]
+    pub fn missing(&self) -> BTreeSet<GroupId> {
+        self.survey.missing()
+    }
+
+    /// The nodes of the cluster that are not in the new one.
+    #[must_use]
+    pub fn others(&self) -> Vec<(NodeId, ResourceName)> {
+        let catalog = self.catalog();
+        let lives = |node: &&Node| node.id != self.identity.node && node.state != NodeState::Removed;
+        catalog.nodes().filter(lives).map(|node| (node.id, node.name.clone())).collect()
+    }
+
+    /// Makes the folder that of a new cluster of this node alone.
+    ///
+    /// # Errors
+    /// [`RecoverError`]; the folder is the old node's then, or says that it is halfway and goes on with the next attempt.
+    pub async fn make(self) -> Result<Recovered, RecoverError> {
+        self.draft().await?.finish()
+    }
+
+    /// Makes the new parts, all of them, and has them be what the folder is.
+    pub(crate) async fn draft(self) -> Result<Halfway, RecoverError> {
+        let folder = self.disk.path().to_owned();
+        let draft = folder.join(DRAFT);
+        remove(&draft)?;
+        let made = fs::DirBuilder::new().mode(0o700).create(&draft);
+        made.map_err(|source| RecoverError::System { action: "make", path: draft.clone(), source })?;
+        let (disk, old) = (self.disk.clone(), self.identity.cluster);
+        if let Err(error) = self.write(&draft).await {
+            // What it took of a full disk is given back; what matters is why it could not be made.
+            let _ = remove(&draft);
+            return Err(error);
+        }
+        swap::commit(&folder, DRAFT, old)?;
+        Ok(Halfway { disk, old })
+    }
+
+    async fn write(self, draft: &Path) -> Result<(), RecoverError> {
+        let Self { identity, root, survey, certificate_lifetime, disk: _held } = self;
+        let cluster = ClusterId(draw());
+        let authority = Authority::mint(cluster, now())?;
+        let (hosts, peer) = addresses(&survey.catalog(), identity.node)?;
+        let key = MemberKey::draw();
+        let issued = authority.issue_node_for(certificate_lifetime, identity.node, &hosts, &key.public(), now());
+        let kept = Kept { chain: issued.map_err(AuthorityError::from)?.chain, key };
+        let certificates = kept.chain.first().and_then(|leaf| certificate(leaf)).into_iter().collect();
+        let identity = Identity { cluster, created: now(), ..identity };
+        let vacant = match Home::open(Arc::new(folder(draft)?)).map_err(OpenError::from)? {
+            home::Opened::Empty(vacant) => vacant,
+            home::Opened::Joined(_) => return Err(RecoverError::InTheWay { path: draft.to_owned() }),
+        };
+        drop(vacant.begin_as(identity.clone())?);
+        kept.keep(draft).map_err(OpenError::from)?;
+        let bundle = Bundle::new([authority.anchor().clone()]).expect("an authority that was minted is one");
+        let members = BTreeMap::from([(identity.node, peer)]);
+        let known = Known { cluster, bundle, members, beginning: None, has_log: true };
+        known.keep(draft).map_err(OpenError::from)?;
+
+        let ended = [PURPOSE, ROTATION].map(|purpose| ResourceName::new(purpose).expect("it is a name")).into();
+        let recovery = Recovery { cluster, node: identity.node, certificates, ended, at: now() };
+        let put = Authorities::put(authority.id(), authority.seal(&root, AUTHORITY_VERSION));
+        let (failed, _) = watch::channel(None);
+        let log = Log::open(draft.join(LOG_FOLDER), &identity, false, failed).await?;
+        let snapshots = draft.join(SNAPSHOTS);
+        let written = survey.write(&recovery, |catalog| apply(catalog, put), &log.wal, &snapshots).await;
+        log.close().await;
+        written?;
+        swap::sync(&snapshots)?;
+        swap::sync(draft)
+    }
+}
+
+// === impl Halfway ===
+
+impl Halfway {
+    /// The cluster that was lost.
+    #[must_use]
+    pub fn old(&self) -> ClusterId {
+        self.old
+    }
+
+    /// Gives the new parts their places.
+    ///
+    /// # Errors
+    /// [`RecoverError`]; the next attempt goes on.
+    pub fn finish(self) -> Result<Recovered, RecoverError> {
+        let Self { disk, old } = self;
+        let kept = swap::finish(disk.path(), old)?;
+        match Home::open(Arc::new(disk.clone())).map_err(OpenError::from)? {
+            home::Opened::Joined(home) => Ok(Recovered { old, identity: home.identity().clone(), kept }),
+            home::Opened::Empty(_) => Err(RecoverError::NotMember { path: disk.path().to_owned() }),
+        }
+    }
+}
+
+/// Gives a catalog the authority of its cluster.
+fn apply(catalog: &mut Catalog, put: proto::RotateKey) -> Result<(), Refusal> {
+    let level = catalog.cluster().map_or(0, |cluster| cluster.level);
+    let command = proto::Command { level, kind: Some(proto::command::Kind::RotateKey(put)) };
+    let applied = catalog.apply(catalog.time(), &command.encode_to_vec());
+    outcome(&applied.outcome).map(drop)
+}
+
+/// Where a node is reached, as the catalog says: the hosts of its certificate, and its address for other nodes.
+fn addresses(catalog: &Catalog, node: NodeId) -> Result<(Vec<Host>, Address), RecoverError> {
+    let known = catalog.node(node).map(|node| node.addresses.clone());
+    let known = known.ok_or(RecoverError::Survey(quorate_control::SurveyError::NoCatalog))?;
+    let parse = |text: &String| text.parse().map_err(|_| RecoverError::Address { address: text.clone() });
+    let peer: Address = parse(&known.peer)?;
+    let others = known.admin.iter().chain(&known.data).map(parse).collect::<Result<Vec<Address>, _>>()?;
+    let hosts: BTreeSet<Host> = others.iter().chain([&peer]).map(|address| address.host().clone()).collect();
+    Ok((hosts.into_iter().collect(), peer))
+}
+
+fn folder(path: &Path) -> Result<Folder, RecoverError> {
+    Folder::new(path).map_err(|source| of_folder(path.to_owned(), source).into())
+}
+
+/// Removes what is left of an attempt that did not come to its end.
+fn remove(draft: &Path) -> Result<(), RecoverError> {
+    match fs::remove_dir_all(draft) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(RecoverError::System { action: "remove", path: draft.to_owned(), source })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
