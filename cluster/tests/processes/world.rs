@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
-use std::{fs, iter};
+use std::{env, fs, iter};
 
 use anyhow::{Context as _, ensure};
 use quorate_cluster::{Cluster, Operator, nodes, wait};
@@ -74,4 +75,27 @@ pub(crate) fn there(cluster: &Cluster, place: usize) -> anyhow::Result<BTreeSet<
         .filter_map(|document| document["name"].as_str().or_else(|| document["document"]["name"].as_str()))
         .map(str::to_owned)
         .collect())
+}
+
+/// Runs a test again, alone and in a namespace of mounts that ends with it. True in there; false once it has passed there.
+pub(crate) fn apart(test: &str) -> anyhow::Result<bool> {
+    const INSIDE: &str = "QUORATE_TEST_APART";
+    if env::var_os(INSIDE).is_some() {
+        return Ok(true);
+    }
+    let can = |flags: &[&str]| {
+        let tried = Command::new("unshare").args(flags).arg("true").stderr(Stdio::null()).status();
+        tried.is_ok_and(|status| status.success())
+    };
+    // Root can; others can where the system lets them be root of a namespace.
+    let ways: [&[&str]; 2] = [&["--mount"], &["--mount", "--map-root-user"]];
+    let flags = ways.into_iter().find(|flags| can(flags));
+    let flags = flags.context("this test mounts a file system: run it as root, or allow user namespaces")?;
+    let mut inner = Command::new("unshare");
+    inner.args(flags).arg(env::current_exe()?).args(["--exact", test, "--nocapture"]).env(INSIDE, "1");
+    let output = inner.output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(said.contains("1 passed"), "{test} is not the name of a test: {said}");
+    Ok(false)
 }

@@ -149,6 +149,23 @@ impl Control {
         self.catalog().nodes().filter_map(|node| Some((node.id, said(node.id)?))).collect()
     }
 
+    /// Says whether this node should lead nothing now: the others hand nothing over to it as long as it does.
+    pub fn say_sheds(&self, sheds: bool) {
+        let board = self.host.peers().board();
+        let said = [u8::from(sheds)];
+        let is_said = board.get(self.config.node, levelling::SHEDS).map(|posted| posted.value);
+        if is_said.map_or(sheds, |is_said| is_said != said.as_slice()) {
+            // It fits: it has one byte.
+            let _ = board.put(levelling::SHEDS, Bytes::copy_from_slice(&said));
+        }
+    }
+
+    /// Tells whether a node said that it should lead nothing.
+    #[must_use]
+    pub fn sheds(&self, node: NodeId) -> bool {
+        self.host.peers().board().get(node, levelling::SHEDS).is_some_and(|posted| posted.value == [1].as_slice())
+    }
+
     /// Returns the node's groups.
     #[must_use]
     pub fn host(&self) -> &Arc<Host> {

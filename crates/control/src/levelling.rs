@@ -13,6 +13,9 @@ use quorate_wal::GroupId;
 /// The key on the board under which a node says what it leads.
 pub(crate) const KEY: &str = "raft.leads";
 
+/// The key on the board under which a node says whether it should lead nothing: one byte, 1 for that.
+pub(crate) const SHEDS: &str = "raft.sheds";
+
 /// Groups that a node hands over at once: what the others take in the time of a few elections.
 const AT_ONCE_MAX: usize = 8;
 

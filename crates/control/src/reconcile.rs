@@ -226,7 +226,8 @@ impl Looks {
             id == me
                 || control.host.peers().link(id).is_some_and(|link| matches!(*link.borrow(), Link::Connected { .. }))
         };
-        let can_lead = |id| catalog.node(id).is_some_and(|node| node.state == NodeState::Active) && is_there(id);
+        let is_active = |id| catalog.node(id).is_some_and(|node| node.state == NodeState::Active);
+        let can_lead = |id| is_active(id) && is_there(id) && !control.sheds(id);
         for (id, to) in levelling::handed_over(me, &voters, &leads, can_lead) {
             if let Some(group) = control.host.group(id) {
                 told(id, group.transfer_to(to).await);

@@ -291,7 +291,7 @@ pub(crate) async fn shed(control: &Arc<Control>) -> usize {
         if !group.role().borrow().leads() {
             continue;
         }
-        let Some(heir) = heir(&group) else { continue };
+        let Some(heir) = heir(control, &group) else { continue };
         led += 1;
         if let Err(error) = group.transfer_to(heir).await {
             // It is asked again, or elected.
@@ -301,9 +301,9 @@ pub(crate) async fn shed(control: &Arc<Control>) -> usize {
     led
 }
 
-/// The voter that could lead best: one that has what this node has.
-fn heir(group: &Group) -> Option<NodeId> {
+/// The voter that could lead best: one that has what this node has, and does not shed what it leads itself.
+fn heir(control: &Control, group: &Group) -> Option<NodeId> {
     let own = group.role().borrow().leader();
     let voters = group.members().voters;
-    voters.into_iter().find(|node| Some(*node) != own && group.has_caught_up(*node))
+    voters.into_iter().find(|node| Some(*node) != own && group.has_caught_up(*node) && !control.sheds(*node))
 }

@@ -86,7 +86,9 @@ async fn look(inner: &Arc<Inner>) {
         tracing::debug!(%reason, "the certificate is not renewed");
     }
     report(inner, &catalog);
-    if inner.findings.watch().borrow().sheds {
+    let sheds = inner.findings.watch().borrow().sheds;
+    inner.control.say_sheds(sheds);
+    if sheds {
         shed(&inner.control).await;
     }
     let Some(node) = catalog.node(inner.identity.node) else { return };

@@ -28,7 +28,7 @@ pub struct Health {
     pub findings: BTreeMap<FindingKind, String>,
     /// Whether the node has no room for what is new: sessions, keys, documents. What there is goes on, and is never deleted.
     pub is_full: bool,
-    /// Whether the node should lead nothing now: its disk or its threads are slow.
+    /// Whether the node should lead nothing now: its disk or its threads are slow, or its log takes nothing new.
     pub sheds: bool,
 }
 

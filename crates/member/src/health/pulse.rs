@@ -1,8 +1,9 @@
 //! Watches over a node on a thread of its own, which nothing of the node can hold up.
 //!
-//! Each tick asks the log's watchdog and the runtime's canary, each second the disk and the clock. A disk or a runtime
-//! that is slow makes the node shed what it leads; one that does not answer at all ends it ([`Failure`]). A node that was
-//! to end and is still there is ended with its process, where that is wanted: what would end it may be what is stalled.
+//! Each tick asks the log's watchdog and the runtime's canary, each second the disk and the clock. A disk or a runtime that
+//! is slow, and a log that takes nothing new, make the node shed what it leads; a disk or a runtime that does not answer at
+//! all ends it ([`Failure`]). A node that was to end and is still there is ended with its process, where that is wanted:
+//! what would end it may be what is stalled.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,6 +56,8 @@ struct Looks {
     canary: Canary,
     wall: Wall,
     room: Room,
+    /// Whether the log has no room for what is new.
+    is_log_short: bool,
     looked: Option<Duration>,
     /// When it was found that the node has to end.
     ending: Option<Duration>,
@@ -89,6 +92,7 @@ impl Pulse {
             canary: Canary::new(),
             wall: Wall::default(),
             room: Room::Enough,
+            is_log_short: false,
             looked: None,
             ending: None,
         };
@@ -142,7 +146,8 @@ impl Looks {
             Lag::Stalled => Some("work on requests is not scheduled any more: this node ends"),
         };
         findings.set(FindingKind::Runtime, message.map(str::to_owned));
-        findings.set_sheds(log != Verdict::Fine || lag != Lag::Fine);
+        // Who leads and takes nothing stops the group for all, while others may have room.
+        findings.set_sheds(log != Verdict::Fine || lag != Lag::Fine || self.is_log_short);
         if let Verdict::Stalled { .. } = log {
             self.fail(Failure::Log { reason: "its disk does not answer".to_owned() });
         }
@@ -157,8 +162,8 @@ impl Looks {
             // A disk that does not answer is the log's to find.
             Err(error) => tracing::debug!(%error, "the file system does not say what room it has"),
         }
-        let is_log_short = self.watched.wal.observe().space != Space::Roomy;
-        let room = if is_log_short { Room::Full } else { self.room };
+        self.is_log_short = self.watched.wal.observe().space != Space::Roomy;
+        let room = if self.is_log_short { Room::Full } else { self.room };
         self.watched.findings.set(FindingKind::Disk, room.message());
         self.watched.findings.set_full(room == Room::Full);
     }

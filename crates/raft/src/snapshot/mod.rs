@@ -71,8 +71,8 @@ struct NoFile;
 pub enum SnapshotError {
     /// Its bytes are not those that were written.
     #[error(
-        "{file} is damaged at byte {offset}: {what}. It is never restored: remove this node's replica of the group, \
-         and let it join again as a learner, which gets the state from the others"
+        "{file} is damaged at byte {offset}: {what}. It is never restored: keep the folder for an inquiry, start the node \
+         with an empty one, and let it join again as a learner, which gets the state from the others"
     )]
     Damaged {
         /// The file.
