@@ -363,6 +363,12 @@ impl Gateway {
         &self.shared.services.sessions
     }
 
+    /// Says whether the node has room for new sessions: without it they are refused with 503 and a limit's error, and those
+    /// that are open go on.
+    pub fn set_full(&self, is_full: bool) {
+        self.shared.services.sessions.set_full(is_full);
+    }
+
     /// Is cancelled when the node has failed and the process should end.
     #[must_use]
     pub fn failed(&self) -> &CancellationToken {

@@ -23,12 +23,13 @@ use quorate_config::{ResourceSet, Resources};
 use quorate_follow::{Config, Follower, Run, Sets};
 use quorate_gateway::authenticate::Development;
 use quorate_gateway::node::Gateway;
-use quorate_member::{Member, Opened, Settings, Waiting, nothing};
+use quorate_member::{Health, Member, Opened, Settings, Waiting, nothing};
 use quorate_membership::address::Address;
 use quorate_membership::authority::NODE_LIFETIME;
 use quorate_proto::admin::v1;
 use quorate_raft::TIMING;
 use quorate_types::{NodeId, ResourceName};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -122,10 +123,21 @@ pub(crate) async fn run(
     let running = start_gateway(plan, base, &nothing_yet).await?;
     let is_first = slot.set(running.gateway.clone()).is_ok();
     debug_assert!(is_first, "nobody else puts a gateway there");
+    tokio::spawn(follow_room(member.health(), running.gateway.clone()));
     let follower = follow(&member, running.gateway.clone(), sets, local_resources);
     let ended = until_stopped(running.with_member(member, local), &nothing_yet).await;
     drop(follower);
     ended
+}
+
+/// Has the gateway open no new sessions as long as the node's disk has no room for them; ends with the member.
+async fn follow_room(mut health: watch::Receiver<Health>, gateway: Gateway) {
+    loop {
+        gateway.set_full(health.borrow_and_update().is_full);
+        if health.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Makes the gateway run what the catalog's documents say, as long as the handle lives.

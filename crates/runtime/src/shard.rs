@@ -12,7 +12,7 @@
 //! 404 and opens another.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -86,6 +86,9 @@ pub enum Error {
         /// The limit.
         max: usize,
     },
+    /// The disk of the node has no room for what is new.
+    #[error("the disk of the node is nearly full, and it opens no new sessions: those that are open go on")]
+    Full,
     /// The actor did not start.
     #[error("the session's actor did not start: {reason}")]
     Spawn {
@@ -111,6 +114,8 @@ pub enum Unknown {
 struct Shared {
     stripes: [RwLock<HashMap<u128, Handle>>; STRIPES],
     count: AtomicUsize,
+    /// Whether nothing new is taken.
+    is_full: AtomicBool,
     /// What each principal has; nobody is there without a session.
     owned: Mutex<HashMap<PrincipalDigest, Owned>>,
     limits: Limits,
@@ -160,6 +165,7 @@ impl Sessions {
         let shared = Shared {
             stripes: Default::default(),
             count: AtomicUsize::new(0),
+            is_full: AtomicBool::new(false),
             owned: Mutex::default(),
             limits,
             config,
@@ -182,10 +188,16 @@ impl Sessions {
         Ok(cell)
     }
 
+    /// Says whether the node has room for new sessions; those that are open go on either way.
+    pub fn set_full(&self, is_full: bool) {
+        self.shared.is_full.store(is_full, Ordering::Relaxed);
+    }
+
     /// Opens a session.
     ///
     /// # Errors
-    /// [`Error::TooMany`] at the node's limit, [`Error::TooManyOfPrincipal`] at the principal's, [`Error::Spawn`] when the actor does not start.
+    /// [`Error::Full`] when there is no room for new ones, [`Error::TooMany`] at the node's limit,
+    /// [`Error::TooManyOfPrincipal`] at the principal's, [`Error::Spawn`] when the actor does not start.
     pub async fn open(&self, open: Open) -> Result<Handle, Error> {
         let place = self.take_place(open.principal)?;
         let key = u128::from_be_bytes(entropy::secret());
@@ -298,6 +310,10 @@ impl Sessions {
     }
 
     fn take_place(&self, principal: PrincipalDigest) -> Result<Place, Error> {
+        if self.shared.is_full.load(Ordering::Relaxed) {
+            self.shared.metrics.limit_hit("disk");
+            return Err(Error::Full);
+        }
         let Limits { sessions_max, principal_sessions_max, .. } = self.shared.limits;
         let mut owned = self.shared.owned.lock().unwrap_or_else(PoisonError::into_inner);
         if owned.get(&principal).is_some_and(|owned| owned.sessions >= principal_sessions_max) {
@@ -476,6 +492,21 @@ mod tests {
     /// About 150 bytes.
     fn answer() -> Answer {
         Answer::Result(format!("{:?}", "x".repeat(110)).into())
+    }
+
+    #[test]
+    fn a_full_node_opens_no_session_until_there_is_room() {
+        let sessions = sessions(Limits { sessions_max: 3, principal_sessions_max: 2, principal_unread_bytes_max: 0 });
+        let principal = PrincipalDigest([1; 16]);
+        let open = sessions.take_place(principal).expect("there is room");
+
+        sessions.set_full(true);
+        assert!(matches!(sessions.take_place(principal), Err(Error::Full)));
+        assert_eq!(sessions.count(), 1, "what is open stays");
+
+        sessions.set_full(false);
+        assert!(sessions.take_place(principal).is_ok());
+        drop(open);
     }
 
     #[test]

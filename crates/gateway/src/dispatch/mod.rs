@@ -114,7 +114,7 @@ impl Error {
     pub fn class(&self) -> Code {
         match self {
             Self::Rejected(rejected) => rejected.fault.class(),
-            Self::Open(shard::Error::TooMany { .. } | shard::Error::TooManyOfPrincipal { .. }) => {
+            Self::Open(shard::Error::TooMany { .. } | shard::Error::TooManyOfPrincipal { .. } | shard::Error::Full) => {
                 Code::ResourceExhausted
             }
             Self::Open(shard::Error::Spawn { .. }) => Code::Internal,
