@@ -124,3 +124,33 @@ fn of_two_operators_who_apply_at_once_one_is_told_of_the_other() -> anyhow::Resu
     ensure!(lost[0].errors.contains("revision"), "{lost:?}");
     Ok(())
 }
+
+#[test]
+fn a_document_that_no_entry_can_hold_is_refused_by_name_and_a_set_that_is_larger_is_taken() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Options::default())?;
+    let source = Source::of(&cluster);
+    let policy = |name: &str, bytes: usize| {
+        let comment = "x".repeat(bytes);
+        format!(
+            "kind: Policy\nname: {name}\nspec:\n  cedar: |\n    // {comment}\n    permit (principal, action, resource);\n"
+        )
+    };
+    let apply = |text: String| {
+        let file = cluster.folder().join("policies.yaml");
+        fs::write(&file, text)?;
+        source.operator.run(&["apply", "-f", file.to_str().context("it is UTF-8")?])
+    };
+
+    let refused = apply(policy("large", 300_000))?.failure()?;
+    ensure!(refused.contains("Policy/large") && refused.contains("262144"), "{refused}");
+
+    let set = ["a", "b", "c"].map(|name| policy(name, 200_000));
+    apply(set.join("---\n"))?.success()?;
+    document(&cluster, "one")?;
+    for place in cluster.places() {
+        applied(&cluster, place, &["one"])?;
+        let policies = cluster.local(place, &["get", "policy", "-o", "json"])?.success()?;
+        ensure!(["a", "b", "c"].iter().all(|name| policies.contains(&format!("\"{name}\""))), "{}", policies.len());
+    }
+    Ok(())
+}
