@@ -119,7 +119,8 @@ impl Member {
         let catalog = self.control().catalog();
         let authorities = self.0.authorities.bundle(&catalog)?.authorities();
         let token = JoinToken::draw(authorities, self.admin_addresses(&catalog))?;
-        let expires = now() + terms.valid_for;
+        // By the log's time, which is what it is held against: it is ahead of the clocks when one of them ran ahead.
+        let expires = now().max(catalog.time()) + terms.valid_for;
         let issue = proto::IssueToken {
             token: token.id().0.to_vec().into(),
             secret_hash: token.secret_hash().to_vec().into(),
