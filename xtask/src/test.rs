@@ -2,7 +2,7 @@
 //!
 //! | area        | what runs                                                        | what it installs |
 //! |-------------|------------------------------------------------------------------|------------------|
-//! | unit        | every test of the workspace but the suites below, doc tests  | nothing |
+//! | unit        | every test of the workspace but the suites below, doc tests  | Debian's faketime |
 //! | fuzz        | each fuzz target for some seconds                                | cargo-fuzz |
 //! | interop     | clients and servers that nobody here wrote                       | npm and PyPI packages |
 //! | conformance | the official suite, directly and through the gateway             | npm packages |
@@ -17,7 +17,13 @@ use std::{collections::BTreeSet, path::PathBuf};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::{fuzz, packages, repo::Repo, run::Cmd, steps::Steps};
+use crate::{
+    fuzz, packages,
+    repo::Repo,
+    run::Cmd,
+    steps::Steps,
+    system::{self, FAKETIME},
+};
 
 /// The integration tests that are areas of their own: they need installed packages and running binaries.
 const SUITES: [&str; 4] = ["interop", "conformance", "openapi", "identity"];
@@ -109,6 +115,7 @@ fn build(repo: &Repo) -> Result<()> {
 
 fn unit(repo: &Repo, steps: &mut Steps) {
     let tests = integration_tests(repo);
+    steps.run("unit: a clock for tests", || system::ensure(FAKETIME));
     steps.run("unit: tests", || {
         let named = tests.iter().flat_map(|test| ["--test", test]);
         cargo_test(repo).args(["--lib", "--bins", "--examples"]).args(named).run()
