@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Paths are relative to the file. A key that others can read is refused, as ssh does it. What is written is new: no file of
-//! another context is replaced, and the key is nobody else's from its first byte on.
+//! another context is replaced, and the key is nobody else's from its first byte on. Only the list of endpoints changes later:
+//! a context learns where the nodes are.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -126,7 +127,7 @@ pub enum ContextError {
     },
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 struct Written {
     cluster: String,
@@ -168,6 +169,36 @@ impl Context {
         let folder = file.parent().unwrap_or(Path::new(""));
         let at = |path: PathBuf| folder.join(path);
         Ok(Self { file: file.to_owned(), cluster, endpoints, ca: at(ca), certificate: at(certificate), key: at(key) })
+    }
+
+    /// Learns where the nodes of the cluster are, and writes that to its file, in one step: new addresses are tried after
+    /// those that are there, and addresses of nodes that are gone no more. What else stands in the file stays as it is. A
+    /// list of endpoints that is written over several lines is somebody's own, and is left alone.
+    ///
+    /// # Errors
+    /// [`ContextError`] when the file cannot be read or replaced; it is then as it was.
+    pub fn learn(&self, members: &[Address], gone: &[Address]) -> Result<(), ContextError> {
+        let endpoints = learned(&self.endpoints, members, gone);
+        if endpoints == self.endpoints {
+            return Ok(());
+        }
+        let failed = |source| ContextError::Write { file: self.file.clone(), source };
+        let text = fs::read_to_string(&self.file).map_err(failed)?;
+        let Some(text) = with_endpoints(&text, &endpoints) else { return Ok(()) };
+        // A link leads to the file that is meant.
+        let file = fs::canonicalize(&self.file).map_err(failed)?;
+        let mode = fs::metadata(&file).map_err(failed)?.mode() & 0o777;
+        let draft = file.with_file_name(format!(".quorate-context-{}", std::process::id()));
+        let written = create(&draft, mode).and_then(|mut opened| {
+            opened.write_all(text.as_bytes())?;
+            opened.sync_all()
+        });
+        let replaced = written.and_then(|()| fs::rename(&draft, &file));
+        if replaced.is_err() {
+            // It may never have been there.
+            let _gone = fs::remove_file(&draft);
+        }
+        replaced.map_err(failed)
     }
 
     /// Reads what the operator shows, and whom to trust.
@@ -235,11 +266,10 @@ impl Draft {
     /// # Errors
     /// [`ContextError`] names the file that cannot be written.
     pub fn write(self, material: &Material<'_>) -> Result<Context, ContextError> {
-        let endpoints: Vec<String> = material.endpoints.iter().map(|address| format!("\"{address}\"")).collect();
         let text = format!(
-            "cluster: \"{}\"\nendpoints: [{}]\nca: {}\ncertificate: {}\nkey: {}\n",
+            "cluster: \"{}\"\nendpoints: {}\nca: {}\ncertificate: {}\nkey: {}\n",
             material.cluster,
-            endpoints.join(", "),
+            listed(material.endpoints),
             NAMES[0],
             NAMES[1],
             NAMES[2],
@@ -269,6 +299,34 @@ impl Draft {
         let [ca, certificate, key] = NAMES.map(|name| self.folder.join(name));
         [self.file.clone(), ca, certificate, key]
     }
+}
+
+/// Addresses to try: those that are known first, as they are.
+fn learned(known: &[Address], members: &[Address], gone: &[Address]) -> Vec<Address> {
+    let stays = |address: &&Address| members.contains(address) || !gone.contains(address);
+    let mut endpoints: Vec<Address> = known.iter().filter(stays).cloned().collect();
+    let new = members.iter().filter(|address| !known.contains(address));
+    endpoints.extend(new.cloned());
+    endpoints.truncate(ENDPOINTS_MAX);
+    // Somebody has to be asked.
+    if endpoints.is_empty() { known.to_vec() } else { endpoints }
+}
+
+/// A context with other endpoints and nothing else changed; none when that cannot be done by changing one line.
+fn with_endpoints(text: &str, endpoints: &[Address]) -> Option<String> {
+    let list = listed(endpoints);
+    let is_list = |line: &&str| line.starts_with("endpoints: [") && line.trim_end().ends_with(']');
+    let line = text.lines().find(is_list)?;
+    let changed = text.replacen(line, &format!("endpoints: {list}"), 1);
+    let (before, after) = (parse(text).ok()?, parse(&changed).ok()?);
+    let told = endpoints.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let is_same = Written { endpoints: told, ..before } == after;
+    is_same.then_some(changed)
+}
+
+fn listed(endpoints: &[Address]) -> String {
+    let quoted: Vec<String> = endpoints.iter().map(|address| format!("\"{address}\"")).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 fn create(file: &Path, mode: u32) -> io::Result<File> {
@@ -332,6 +390,45 @@ mod tests {
         assert_eq!(context.who().unwrap().to_string(), format!("quorate://{CLUSTER}/operator/ana/admin"));
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         assert_eq!((mode(&context.key), mode(&file)), (0o600, 0o600));
+    }
+
+    #[test]
+    fn a_context_learns_where_nodes_are_and_keeps_all_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = write(&folder.path().join("context.yaml")).unwrap();
+        let address = |text: &str| text.parse::<Address>().unwrap();
+        let text = fs::read_to_string(&context.file).unwrap();
+        fs::write(&context.file, format!("# Ana's own.\n{text}")).unwrap();
+        let before = fs::read(&context.key).unwrap();
+
+        context.learn(&[address("node-3:4191"), address("node-2:4191")], &[address("127.0.0.1:4191")]).unwrap();
+
+        let after = Context::read(&context.file).unwrap();
+        assert_eq!(after.endpoints, [address("node-2:4191"), address("node-3:4191")]);
+        assert_eq!(after, Context { endpoints: after.endpoints.clone(), ..context.clone() });
+        assert!(fs::read_to_string(&context.file).unwrap().starts_with("# Ana's own.\n"));
+        assert_eq!(fs::read(&context.key).unwrap(), before);
+        assert_eq!(fs::metadata(&context.file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(after.who().is_ok());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "nothing is left over");
+    }
+
+    #[test]
+    fn endpoints_that_somebody_wrote_in_another_form_stay() {
+        let addresses = ["b:1".parse().unwrap()];
+        let rest = format!("cluster: \"{CLUSTER}\"\nca: a\ncertificate: b\nkey: c\n");
+
+        assert_eq!(with_endpoints(&format!("endpoints:\n  - \"a:1\"\n{rest}"), &addresses), None);
+        let one_line = format!("endpoints: [\"a:1\"]\n{rest}");
+        assert_eq!(with_endpoints(&one_line, &addresses), Some(one_line.replace("a:1", "b:1")));
+    }
+
+    #[test]
+    fn a_context_whose_nodes_are_all_gone_keeps_whom_it_knows() {
+        let [a, b]: [Address; 2] = ["a:1", "b:1"].map(|text| text.parse().unwrap());
+
+        assert_eq!(learned(std::slice::from_ref(&a), &[], std::slice::from_ref(&a)), [a.clone()]);
+        assert_eq!(learned(std::slice::from_ref(&a), std::slice::from_ref(&b), &[]), [a, b]);
     }
 
     #[test]
