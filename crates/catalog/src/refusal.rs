@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use quorate_types::Code;
+use quorate_types::{Code, Timestamp, rfc3339};
 
 use crate::proto::{self, Reason};
 
@@ -145,7 +145,8 @@ impl fmt::Display for Refusal {
         write!(f, "{field} {value:?}: {what}: {allowed}")?;
         match conflict {
             Some(proto::Conflict { revision, author, at }) => {
-                write!(f, " (revision {revision} is by {author:?}, at {at} ms)")
+                let at = rfc3339::format(Timestamp::from_millis(*at));
+                write!(f, " (revision {revision} is by {author:?}, at {at})")
             }
             None => Ok(()),
         }

@@ -66,7 +66,7 @@ fn who_applies_second_is_told_who_was_faster_and_when() {
 
     let conflict = proto::Conflict { revision: 1, author: "alice".to_owned(), at };
     assert_eq!((refusal.reason(), refusal.conflict()), (Reason::Conflict, Some(&conflict)));
-    let message = "expected_revision \"0\": changed meanwhile: 1 (revision 1 is by \"alice\", at 1000000 ms)";
+    let message = "expected_revision \"0\": changed meanwhile: 1 (revision 1 is by \"alice\", at 1970-01-01T00:16:40Z)";
     assert_eq!(refusal.to_string(), message);
 }
 
