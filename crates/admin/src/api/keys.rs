@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quorate_catalog::{Catalog, DocumentKey, PAGE_MAX, Query, proto};
 use quorate_follow::Sets;
-use quorate_identity::api_key::{Fresh, Id, MacKey};
+use quorate_identity::api_key::{Fresh, Id, MacKey, PREFIX};
 use quorate_proto::admin::v1 as wire;
 use quorate_types::{Timestamp, rfc3339};
 use serde_json::{Value, json};
@@ -183,7 +183,7 @@ fn shown(key: &DocumentKey, content: &[u8], used: &HashMap<Id, Timestamp>) -> Ve
         name: key.name().to_string(),
         tenant: key.tenant().to_string(),
         agent: agent.to_owned(),
-        prefix: text(&kept["id"]),
+        prefix: format!("{PREFIX}{}", text(&kept["id"])),
         scopes: scopes.iter().cloned().collect(),
         expires: kept["expires"].as_str().and_then(|text| rfc3339::parse(text).ok()).map(timestamp),
         last_used: text(&kept["id"]).parse().ok().and_then(|id: Id| used.get(&id).copied()).map(timestamp),

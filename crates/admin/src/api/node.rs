@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_audit::Audit;
+use quorate_catalog::{Catalog, proto};
 use quorate_control::Control;
 use quorate_membership::handshake::{Credentials, Trust};
 use quorate_membership::identity::Role;
@@ -164,7 +165,17 @@ pub trait Documents: Send + Sync + 'static {
     /// # Errors
     /// What the caller is told.
     async fn apply(&self, member: &dyn Membership, documents: Vec<v1::Document>, author: &str) -> Result<(), Status>;
+
+    /// Makes a change that follows from the documents that there are, when the set that comes of it is valid; tells how much
+    /// of it was new.
+    ///
+    /// # Errors
+    /// What the caller is told; then nothing has changed, unless it says that this is not known.
+    async fn change(&self, member: &dyn Membership, wish: Wish<'_>) -> Result<proto::Applied, Status>;
 }
+
+/// A change, of the documents that there are.
+pub type Wish<'a> = &'a (dyn Fn(&Catalog) -> proto::Apply + Send + Sync);
 
 // === impl Node ===
 

@@ -14,11 +14,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use quorate_admin::Admin;
 use quorate_admin::api::node::{
-    Beginning, Candidate, Documents, IssuedToken, Membership, OperatorCertificate, TokenOrder,
+    Beginning, Candidate, Documents, IssuedToken, Membership, OperatorCertificate, TokenOrder, Wish,
 };
 use quorate_admin::api::{Api, Node, Socket, Standing, TIMES, Times, errors};
 use quorate_audit::Audit;
 use quorate_catalog::proto::command::Kind as Command;
+use quorate_catalog::proto::outcome::Kind as Outcome;
 use quorate_catalog::{Catalog, NodeState, proto};
 use quorate_control::{Config, Control};
 use quorate_gateway::authenticate::Development;
@@ -366,8 +367,16 @@ impl Documents for Toolsets {
     async fn apply(&self, member: &dyn Membership, documents: Vec<v1::Document>, by: &str) -> Result<(), Status> {
         let upserts = documents.iter().map(|document| upsert(&document.name, &document.json)).collect();
         let apply = proto::Apply { upserts, author: by.to_owned(), ..proto::Apply::default() };
-        let applied = quorate_admin::api::propose::apply(member.control(), apply).await;
-        applied.map(drop).map_err(|error| errors::command(&error))
+        self.change(member, &|_| apply.clone()).await.map(drop)
+    }
+
+    async fn change(&self, member: &dyn Membership, wish: Wish<'_>) -> Result<proto::Applied, Status> {
+        let apply = wish(&member.control().catalog());
+        match member.control().command(Command::Apply(apply)).await {
+            Ok(Outcome::Applied(applied)) => Ok(applied),
+            Ok(other) => panic!("an applied set is told as one: {other:?}"),
+            Err(error) => Err(errors::command(&error)),
+        }
     }
 }
 

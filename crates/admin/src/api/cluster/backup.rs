@@ -16,8 +16,8 @@ use tonic::{Code, Status, Streaming};
 
 use super::super::caller::Caller;
 use super::super::errors;
-use super::super::node::Membership;
-use super::super::propose;
+use super::super::latest::latest;
+use super::super::node::{Documents, Membership};
 
 /// Bytes of a part that is sent.
 const PART_BYTES: usize = 256 << 10;
@@ -41,7 +41,7 @@ struct Source {
 pub(super) async fn write(
     member: &dyn Membership,
 ) -> Result<impl Stream<Item = Result<v1::BackupChunk, Status>> + Send + use<>, Status> {
-    let catalog = member.control().latest().await.map_err(|error| errors::read(&error))?;
+    let catalog = latest(member.control()).await.map_err(|error| errors::read(&error))?;
     let (sender, parts) = mpsc::channel(PARTS_MAX);
     let writing = tokio::task::spawn_blocking(move || {
         let mut to = BufWriter::with_capacity(PART_BYTES, Sink(sender));
@@ -65,6 +65,7 @@ pub(super) async fn write(
 /// Puts the documents of a backup back, as `caller`.
 pub(super) async fn restore(
     member: &dyn Membership,
+    documents: &dyn Documents,
     caller: &Caller,
     mut chunks: Streaming<v1::RestoreChunk>,
 ) -> Result<v1::RestoreResponse, Status> {
@@ -99,13 +100,13 @@ pub(super) async fn restore(
     let backup = read.map_err(|error| {
         errors::invalid("data", format_args!("of {total} bytes"), format_args!("a backup: {error}"))
     })?;
-    put_back(member, caller, &backup).await
+    let applied = documents.change(member, &|now| put_back(now, &backup, caller)).await?;
+    let proto::Applied { revision, added, changed, deleted, .. } = applied;
+    Ok(v1::RestoreResponse { revision, added, changed, deleted })
 }
 
-/// Makes the documents of the cluster those of a backup.
-async fn put_back(member: &dyn Membership, caller: &Caller, backup: &Catalog) -> Result<v1::RestoreResponse, Status> {
-    let control = member.control();
-    let now = control.latest().await.map_err(|error| errors::read(&error))?;
+/// What makes documents those of a backup.
+fn put_back(now: &Catalog, backup: &Catalog, caller: &Caller) -> proto::Apply {
     let wanted = backup.documents();
     let upserts = wanted.iter().map(|(key, version)| proto::Upsert {
         key: Some(key.to_proto()),
@@ -114,17 +115,14 @@ async fn put_back(member: &dyn Membership, caller: &Caller, backup: &Catalog) ->
     });
     let gone = now.documents().keys().filter(|key| !wanted.contains_key(*key)).map(DocumentKey::to_proto);
     let of = backup.cluster().map_or_else(String::new, |cluster| format!(" of cluster {}", cluster.id));
-    let apply = proto::Apply {
-        expected_revision: Some(now.revision()),
+    proto::Apply {
+        expected_revision: None,
         upserts: upserts.collect(),
         deletes: gone.collect(),
         prune_source: None,
         author: caller.to_string(),
         message: format!("restored from a backup{of}, revision {}", backup.revision()),
-    };
-    let applied = propose::apply(control, apply).await.map_err(|error| errors::command(&error))?;
-    let proto::Applied { revision, added, changed, deleted, .. } = applied;
-    Ok(v1::RestoreResponse { revision, added, changed, deleted })
+    }
 }
 
 fn label((name, value): (&str, &str)) -> proto::Label {

@@ -22,6 +22,7 @@ pub(crate) use self::seen::Seen;
 pub use self::status::timestamp;
 use super::caller::{Caller, Note};
 use super::errors;
+use super::latest::latest;
 use super::node::{Beginning, Documents, Node, Standing};
 use super::service::cluster_server;
 
@@ -70,7 +71,7 @@ impl cluster_server::Cluster for Cluster {
             return Ok(Response::new(self.status()));
         }
         let member = self.node.member()?;
-        let catalog = member.control().latest().await.map_err(|error| errors::read(&error))?;
+        let catalog = latest(member.control()).await.map_err(|error| errors::read(&error))?;
         Ok(Response::new(status::of(&*member, &catalog, &self.seen, Some(Duration::ZERO))))
     }
 
@@ -259,7 +260,7 @@ impl cluster_server::Cluster for Cluster {
         request: Request<Streaming<v1::RestoreChunk>>,
     ) -> Result<Response<v1::RestoreResponse>, Status> {
         let (caller, note) = (Caller::of(&request), Note::of(&request));
-        let restored = backup::restore(&*self.node.member()?, &caller, request.into_inner()).await?;
+        let restored = backup::restore(&*self.node.member()?, &*self.documents, &caller, request.into_inner()).await?;
         note.about(format_args!("revision {}", restored.revision));
         Ok(Response::new(restored))
     }

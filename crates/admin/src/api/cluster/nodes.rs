@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 
 use super::super::caller;
 use super::super::errors;
+use super::super::latest::latest;
 use super::super::node::Membership;
 
 /// How long a group may take to be led by another node.
@@ -48,23 +49,29 @@ pub(super) async fn set_state(member: &dyn Membership, node: u64, state: NodeSta
     command(member, Command::SetNodeState(set)).await
 }
 
-/// Has a node take the place of another one.
+/// Has a node take the place of another one, which is removed when everything is moved away.
 pub(super) async fn replace(member: &dyn Membership, old: u64, new: u64) -> Result<(), Status> {
-    command(member, Command::ReplaceNode(proto::ReplaceNode { old, new })).await
+    command(member, Command::ReplaceNode(proto::ReplaceNode { old, new })).await?;
+    remove_when_empty(member, old).await
 }
 
 /// Takes a node out of the cluster: at once, or when everything is moved away.
 pub(super) async fn remove(member: &dyn Membership, node: u64, force: bool) -> Result<(), Status> {
-    let remove = Command::RemoveNode(proto::RemoveNode { node, force });
     if force {
-        return command(member, remove).await;
+        return command(member, Command::RemoveNode(proto::RemoveNode { node, force })).await;
     }
     let control = member.control();
-    let catalog = control.latest().await.map_err(|error| errors::read(&error))?;
+    let catalog = latest(control).await.map_err(|error| errors::read(&error))?;
     if catalog.nodes().filter(|node| node.lives()).count() <= 1 {
         return Err(errors::precondition("STATE", "node", "the last node of a cluster cannot be removed"));
     }
     set_state(member, node, NodeState::Leaving).await?;
+    remove_when_empty(member, node).await
+}
+
+/// Waits until everything is moved away from a node that leaves, and removes it.
+async fn remove_when_empty(member: &dyn Membership, node: u64) -> Result<(), Status> {
+    let control = member.control();
     let mut changed = control.changed();
     loop {
         changed.borrow_and_update();
@@ -74,7 +81,7 @@ pub(super) async fn remove(member: &dyn Membership, node: u64, force: bool) -> R
         // A change is looked at at once; the end of the control plane is the end of the node.
         let _is_over = tokio::time::timeout(LOOK, changed.changed()).await;
     }
-    command(member, remove).await
+    command(member, Command::RemoveNode(proto::RemoveNode { node, force: false })).await
 }
 
 /// Whether nothing is placed on a node, and it has no vote in the meta group.

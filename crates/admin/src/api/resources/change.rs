@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prost::Message as _;
 use quorate_catalog::proto::command::Kind as Command;
@@ -24,18 +24,15 @@ use quorate_config::error::Place;
 use quorate_config::{Errors, Kind};
 use quorate_control::{CommandError, Control};
 use quorate_follow::Sets;
-use quorate_raft::{ProposeError, ReadIndexError};
+use quorate_raft::ProposeError;
 use tonic::Status;
 
 use super::show;
 use crate::api::errors;
+use crate::api::latest::latest;
 
 /// How often a change is tried: more operators than that do not apply at the same moment.
 const TRIES: usize = 8;
-/// How long a leader is looked for: longer than an election takes.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is looked for.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What is wanted.
 #[derive(Clone)]
@@ -62,6 +59,9 @@ pub(crate) struct Changer {
 
 /// What a change has to find, beside valid documents.
 pub(crate) type Condition<'a> = &'a (dyn Fn(&Catalog) -> Result<(), Status> + Send + Sync);
+
+/// What is wanted, of the documents that there are.
+pub(crate) type Wish<'a> = &'a (dyn Fn(&Catalog) -> Wanted + Send + Sync);
 
 // === impl Wanted ===
 
@@ -123,16 +123,25 @@ impl Changer {
     /// # Errors
     /// What the caller is told; then nothing has changed, unless it says that this is not known.
     pub(crate) async fn make(&self, wanted: Wanted, condition: Condition<'_>) -> Result<Preview, Status> {
+        self.make_of(&|_| wanted.clone(), condition).await
+    }
+
+    /// Makes a change that follows from what there is: when somebody else was faster, it is another one.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub(crate) async fn make_of(&self, wish: Wish<'_>, condition: Condition<'_>) -> Result<Preview, Status> {
         // What was proposed, and is not known to be committed.
         let mut pending: Option<Preview> = None;
         for _ in 0..TRIES {
-            let before = self.latest().await.map_err(|error| {
+            let before = latest(&self.control).await.map_err(|error| {
                 let unknown = || errors::command(&CommandError::Proposal(ProposeError::Unknown));
                 pending.as_ref().map_or_else(|| errors::read(&error), |_| unknown())
             })?;
             if let Some(made) = pending.take_if(|preview| is_made(&before, preview)) {
                 return Ok(made);
             }
+            let wanted = wish(&before);
             if let Some(made) = was_made(&before, &wanted) {
                 return Ok(made);
             }
@@ -145,7 +154,7 @@ impl Changer {
             match self.propose(wanted.expecting(Some(now))).await {
                 Ok(()) => return Ok(preview),
                 Err(CommandError::Refused(refusal)) if is_conflict(&refusal) => {
-                    let now = self.latest().await.map_err(|error| errors::read(&error))?;
+                    let now = latest(&self.control).await.map_err(|error| errors::read(&error))?;
                     if is_made(&now, &preview) {
                         return Ok(preview);
                     }
@@ -159,19 +168,6 @@ impl Changer {
         }
         let message = "others change the documents all the time";
         Err(errors::retry(tonic::Code::Aborted, "CONFLICT", message, Duration::from_secs(1)))
-    }
-
-    /// The catalog with all that was changed before, also when a leader has to be found first.
-    async fn latest(&self) -> Result<Catalog, ReadIndexError> {
-        let begun = Instant::now();
-        loop {
-            match self.control.latest().await {
-                Err(error @ ReadIndexError::Stopped { .. }) => return Err(error),
-                Err(error) if begun.elapsed() >= PATIENCE => return Err(error),
-                Err(_) => tokio::time::sleep(LOOK).await,
-                Ok(catalog) => return Ok(catalog),
-            }
-        }
     }
 
     async fn preview_on(&self, before: Catalog, wanted: Wanted) -> Result<Preview, Status> {

@@ -25,7 +25,7 @@ use tonic::{Code, Request, Response, Status, async_trait};
 pub(crate) use self::change::{Changer, Wanted};
 pub(crate) use self::show::key;
 use super::caller::{Caller, Note};
-use super::node::{Documents, Membership};
+use super::node::{Documents, Membership, Wish};
 use super::paging::Paging;
 use super::service::resources_server::ResourcesServer;
 use super::{Node, errors, service};
@@ -87,6 +87,22 @@ impl Documents for First {
         let apply = proto::Apply { upserts: taken.upserts, author, message, ..proto::Apply::default() };
         let changer = Changer { control: member.control().clone(), sets: self.sets.clone(), origins: taken.origins };
         changer.make(Wanted::Apply(apply), &|_| Ok(())).await.map(drop)
+    }
+
+    async fn change(&self, member: &dyn Membership, wish: Wish<'_>) -> Result<proto::Applied, Status> {
+        let (control, sets) = (Arc::clone(member.control()), self.sets.clone());
+        let changer = Changer { control, sets, origins: BTreeMap::new() };
+        let preview = changer.make_of(&|now| Wanted::Apply(wish(now)), &|_| Ok(())).await?;
+        let mut applied = proto::Applied { revision: preview.after.revision(), ..proto::Applied::default() };
+        for change in show::changed(&preview.before, &preview.after) {
+            match change.action() {
+                wire::change::Action::Add => applied.added += 1,
+                wire::change::Action::Change => applied.changed += 1,
+                wire::change::Action::Delete => applied.deleted += 1,
+                wire::change::Action::Unspecified => {}
+            }
+        }
+        Ok(applied)
     }
 }
 
