@@ -43,6 +43,7 @@ pub(crate) async fn run(context: Option<&std::path::Path>, args: &CheckArgs) -> 
     let client = target::client(context, &args.target)?;
     let timeout = NODE_TIMEOUT.min(args.target.timeout);
     let first = client.call(GetStatusRequest::default()).await.map_err(target::of_client)?;
+    target::learn_as(context, &args.target, &first);
     let operator_expires = match &args.target.data_dir {
         Some(_) => None,
         None => target::context(context).as_ref().ok().and_then(Context::expires),
@@ -143,6 +144,11 @@ fn print(output: Output, reports: &Reports, findings: &[Finding]) -> Result<(), 
 fn text(reports: &Reports, findings: &[Finding]) -> String {
     let answered = reports.nodes.iter().filter(|report| report.last().is_some()).count();
     let mut text = format!("asked {}, {answered} answered\n", counted(reports.nodes.len(), "node"));
+    if !reports.is_complete && reports.members().len() > 1 {
+        text.push_str(
+            "a data directory leads to its own node alone: with a context (`--context`) all nodes are asked\n",
+        );
+    }
     text.push_str(&list(findings));
     if !is_ill(findings) {
         text.push_str("\nnothing is wrong\n");
@@ -214,5 +220,15 @@ mod tests {
         let text = text(&Reports::of_one(&status, clock::now()), &[]);
 
         assert_eq!(text, "asked 1 node, 1 answered\n\nnothing is wrong\n");
+    }
+
+    #[test]
+    fn that_one_node_was_asked_for_all_of_them_is_said() {
+        let nodes = [1, 2].map(|id| Node { id, state: NodeState::Active.into(), ..Node::default() }).to_vec();
+        let status = GetStatusResponse { cluster_id: "a".into(), node: 1, nodes, ..GetStatusResponse::default() };
+        let alone = Reports::of_one(&status, clock::now());
+
+        assert!(text(&alone, &[]).contains("with a context (`--context`) all nodes are asked"));
+        assert!(!text(&Reports { is_complete: true, ..alone }, &[]).contains("--context"));
     }
 }

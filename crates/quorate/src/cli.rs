@@ -25,6 +25,7 @@ use quorate_types::ResourceName;
 use quorate_types::units::parse_duration;
 use url::Url;
 
+use self::cluster::SHARDS;
 use crate::exit::Exit;
 use crate::words;
 
@@ -141,6 +142,10 @@ pub(crate) struct UpArgs {
     /// the addresses above, the others free ports. Default: one node without a cluster.
     #[arg(long, value_name = "COUNT", value_parser = parse_nodes)]
     pub(crate) nodes: Option<u8>,
+    /// How many shards a new cluster of `--nodes` has, for good: 1 to 256. Fewer cost less on a small machine.
+    #[arg(long, value_name = "COUNT", requires = "nodes", default_value = SHARDS,
+          value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) shards: u32,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }
@@ -206,8 +211,8 @@ pub(crate) struct NodeArgs {
 /// Flags of logs, traces and metrics.
 #[derive(Debug, Args)]
 pub(crate) struct TelemetryArgs {
-    /// What is logged, in the syntax of tracing's EnvFilter.
-    #[arg(long, value_name = "FILTER", env = "QUORATE_LOG", default_value = "info")]
+    /// What is logged, in the syntax of tracing's EnvFilter. The default leaves out what consensus says of each vote.
+    #[arg(long, value_name = "FILTER", env = "QUORATE_LOG", default_value = "info,openraft=error")]
     pub(crate) log: String,
     /// How it is logged, on stderr.
     #[arg(long, value_enum, default_value_t = LogFormat::Human)]

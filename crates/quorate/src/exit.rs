@@ -22,7 +22,7 @@ pub(crate) enum Exit {
     Unreachable,
     /// The tool ran and reports an error (`isError`).
     Tool,
-    /// The server refused the request: unknown tool, wrong arguments, no permission.
+    /// The server refused the request: unknown tool, wrong arguments, no permission. Or a cluster refused this node.
     Refused,
     /// The call was sent, but no answer came: it may have run.
     OutcomeUnknown,
@@ -58,7 +58,10 @@ impl Exit {
         (Self::Config, "invalid configuration"),
         (Self::Unreachable, "no server or node answers at the address"),
         (Self::Tool, "the tool reports an error"),
-        (Self::Refused, "the server refused the request (unknown tool, wrong arguments, no permission)"),
+        (
+            Self::Refused,
+            "the server refused the request (unknown tool, wrong arguments, no permission), or its cluster a node",
+        ),
         (Self::OutcomeUnknown, "the call was sent but no answer came: it may have run"),
         (Self::Broken, "the audit log does not verify"),
     ];

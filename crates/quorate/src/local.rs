@@ -79,7 +79,7 @@ pub(crate) async fn run(args: UpArgs, count: u8) -> Result<(), Failure> {
     let plan = Plan::of_dir(&home.dir, count, args.listen, args.admin)?;
     let children = Children::start(&args, &home.dir, &plan)?;
     let up = tokio::select! {
-        up = bring_up(&home.dir, &plan, documents) => up,
+        up = bring_up(&home.dir, &plan, args.shards, documents) => up,
         () = stop.signalled() => return children.end(&args, &mut stop).await,
     };
     if let Err(failure) = up {
@@ -199,14 +199,26 @@ fn log_filter(filter: &str) -> String {
 }
 
 /// Makes the nodes a cluster with these resources, as far as they are not one yet.
-async fn bring_up(dir: &Path, plan: &Plan, documents: Vec<proto::Document>) -> Result<(), Failure> {
+async fn bring_up(dir: &Path, plan: &Plan, shards: u32, documents: Vec<proto::Document>) -> Result<(), Failure> {
     let clients: Vec<Client> = plan.nodes.iter().map(|node| target::local(&node.data_dir(dir), CALL_TIMEOUT)).collect();
     let deadline = Instant::now() + START_TIMEOUT;
     let (Some(first), Some(planned)) = (clients.first(), plan.nodes.first()) else {
         return Err(Failure::new(Exit::Config, "a cluster has one node at least"));
     };
-    begin(first, dir, planned, usize::from(plan.nodes.len() > 1), deadline).await?;
+    let new = proto::BootstrapRequest {
+        node_name: planned.name.clone(),
+        shards,
+        replicas: if plan.nodes.len() == 1 { 1 } else { 3 },
+        documents: Vec::new(),
+    };
+    begin(first, dir, planned, new, deadline).await?;
+    let known = answered(first, &planned.name, deadline).await?.nodes;
+    let mut removed = 0;
     for (client, node) in clients.iter().zip(&plan.nodes).skip(1) {
+        if is_removed(&known, &node.name) {
+            removed += 1;
+            continue;
+        }
         if answered(client, &node.name, deadline).await?.mode() == proto::NodeMode::Waiting {
             let request = proto::CreateJoinTokenRequest {
                 valid_for: Some(to_proto(TOKEN_LIFE)),
@@ -218,7 +230,8 @@ async fn bring_up(dir: &Path, plan: &Plan, documents: Vec<proto::Document>) -> R
             join_node(client, token).await?;
         }
     }
-    all_active(first, plan.nodes.len(), deadline).await?;
+    let status = all_active(first, plan.nodes.len() - removed, deadline).await?;
+    target::learn(&dir.join(CONTEXT), &status);
     let request = proto::ApplyRequest {
         documents,
         source: SOURCE.to_owned(),
@@ -230,17 +243,18 @@ async fn bring_up(dir: &Path, plan: &Plan, documents: Vec<proto::Document>) -> R
 }
 
 /// Makes the first node a cluster, or has a new context of the one that it is in.
-async fn begin(first: &Client, dir: &Path, node: &Planned, others: usize, deadline: Instant) -> Result<(), Failure> {
+async fn begin(
+    first: &Client,
+    dir: &Path,
+    node: &Planned,
+    new: proto::BootstrapRequest,
+    deadline: Instant,
+) -> Result<(), Failure> {
     let file = dir.join(CONTEXT);
     let status = answered(first, &node.name, deadline).await?;
     if status.mode() == proto::NodeMode::Waiting {
         let draft = Draft::new(&file).map_err(target::of_context)?;
-        let request = proto::BootstrapRequest {
-            node_name: node.name.clone(),
-            replicas: if others == 0 { 1 } else { 3 },
-            ..proto::BootstrapRequest::default()
-        };
-        return init_node(first, request, draft, &node.data_dir(dir)).await.map(drop);
+        return init_node(first, new, draft, &node.data_dir(dir)).await.map(drop);
     }
     if file.exists() {
         return Ok(());
@@ -262,6 +276,12 @@ async fn begin(first: &Client, dir: &Path, node: &Planned, others: usize, deadli
     draft.write(&material).map(drop).map_err(target::of_context)
 }
 
+/// Whether the cluster had a node of this name, and has it no more: its process will end by itself.
+fn is_removed(known: &[proto::Node], name: &str) -> bool {
+    let mut named = known.iter().filter(|node| node.name == name).peekable();
+    named.peek().is_some() && named.all(|node| node.state() == proto::NodeState::Removed)
+}
+
 /// Waits until a node answers.
 async fn answered(client: &Client, name: &str, deadline: Instant) -> Result<proto::GetStatusResponse, Failure> {
     loop {
@@ -278,12 +298,12 @@ async fn answered(client: &Client, name: &str, deadline: Instant) -> Result<prot
 }
 
 /// Waits until all nodes are active and one leads.
-async fn all_active(first: &Client, count: usize, deadline: Instant) -> Result<(), Failure> {
+async fn all_active(first: &Client, count: usize, deadline: Instant) -> Result<proto::GetStatusResponse, Failure> {
     loop {
         let status = first.call(proto::GetStatusRequest::default()).await.map_err(target::of_client)?;
         let active = status.nodes.iter().filter(|node| node.state() == proto::NodeState::Active).count();
         if active >= count && status.meta.as_ref().is_some_and(|meta| meta.leader != 0) {
-            return Ok(());
+            return Ok(status);
         }
         if Instant::now() >= deadline {
             let message = format!("{active} of {count} nodes became active within {} s", START_TIMEOUT.as_secs());
@@ -324,4 +344,24 @@ fn greeting(args: &UpArgs, home: &Home, plan: &Plan, is_demo: bool) -> String {
         version = env!("CARGO_PKG_VERSION"),
         count = crate::answer::counted(plan.nodes.len(), "node"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_whose_every_life_was_removed_is_not_waited_for() {
+        let node = |name: &str, state: proto::NodeState| proto::Node {
+            name: name.to_owned(),
+            state: state.into(),
+            ..proto::Node::default()
+        };
+        let (removed, active) = (proto::NodeState::Removed, proto::NodeState::Active);
+        let known = [node("a", active), node("b", removed), node("c", removed), node("c", active)];
+
+        let gone: Vec<_> = ["a", "b", "c", "d"].into_iter().filter(|name| is_removed(&known, name)).collect();
+
+        assert_eq!(gone, ["b"]);
+    }
 }

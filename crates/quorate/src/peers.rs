@@ -5,10 +5,8 @@
 //! ```
 //!
 //! Health is served from the first moment; the gateway begins when the node is in a cluster, because ids that it hands out
-//! are sealed under the cluster's key. The services of the API are those of `quorate_admin`; what they need of a node is
-//! given to them by [`adapt`].
-
-mod adapt;
+//! are sealed under the cluster's key. The services of the API are those of `quorate_admin`, over the data folder that was
+//! opened.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,12 +16,12 @@ use std::time::Duration;
 use quorate_admin::Admin;
 use quorate_admin::api::keys::LastUsed;
 use quorate_admin::api::resources::First;
-use quorate_admin::api::{Api, Documents, Node, Socket, Standing, TIMES, audit, keys, resources};
+use quorate_admin::api::{Api, Documents, Node, Socket, TIMES, audit, keys, resources};
 use quorate_config::{ResourceSet, Resources};
 use quorate_follow::{Config, Follower, Run, Sets};
 use quorate_gateway::authenticate::Development;
 use quorate_gateway::node::Gateway;
-use quorate_member::{Health, Member, Opened, Settings, Waiting, nothing};
+use quorate_member::{Health, Member, Opened, Settings, nothing};
 use quorate_membership::address::Address;
 use quorate_membership::authority::NODE_LIFETIME;
 use quorate_proto::admin::v1;
@@ -33,7 +31,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use self::adapt::{InCluster, ToBe};
 use crate::cli::{PeerArgs, ServeArgs};
 use crate::exit::{Exit, Failure};
 use crate::run::{
@@ -73,15 +70,11 @@ pub(crate) async fn run(
     let opened = quorate_member::open(settings, nothing()).await.map_err(|error| of_error(&error))?;
     let audit = open_audit(&dir)?;
     let (drain, stopped) = (CancellationToken::new(), CancellationToken::new());
-    let opened = match opened {
-        Opened::Waiting(waiting) => Err(Arc::new(waiting)),
-        Opened::Member(member) => Ok(member),
+    let begun = match &opened {
+        Opened::Waiting(waiting) => Err(waiting.member()),
+        Opened::Member(member) => Ok(member.clone()),
     };
-    let standing = match &opened {
-        Err(waiting) => Standing::Waiting(Arc::new(ToBe(Arc::clone(waiting)))),
-        Ok(member) => Standing::Member(Arc::new(InCluster(member.clone()))),
-    };
-    let node = Node::new(standing, audit.clone());
+    let node = Node::of_folder(opened, audit.clone());
     let address = args.admin.expect("the command line requires it");
     let admin = Admin::bind_waiting(address, guard.metrics().clone(), drain.clone()).map_err(|error| {
         Failure::new(Exit::Failure, format!("admin address: {error}: {}", error.source))
@@ -97,9 +90,9 @@ pub(crate) async fn run(
     let ending = stopped.clone();
     tokio::spawn(async move { api.serve_socket(socket, ending).await });
     tracing::info!(address = %local, "serving health, readiness, metrics and the API");
-    let (member, is_new) = match opened {
+    let (member, is_new) = match begun {
         Ok(member) => (Some(member), false),
-        Err(waiting) => (until_member(&waiting, &dir).await?, true),
+        Err(became) => (until_member(became, &dir).await?, true),
     };
     let Some(member) = member else {
         stopped.cancel();
@@ -107,8 +100,6 @@ pub(crate) async fn run(
         let _ = tokio::task::spawn_blocking(move || audit.close(AUDIT_PATIENCE)).await;
         return Ok(());
     };
-    // Also when whoever asked was not answered.
-    node.became(Arc::new(InCluster(member.clone())));
     if is_new {
         begin_with(&args.files, &member, &*documents).await?;
     } else if !args.files.is_empty() {
@@ -177,16 +168,14 @@ async fn begin_with(files: &[PathBuf], member: &Member, documents: &dyn Document
         origin: document.origin,
     };
     let first: Vec<v1::Document> = read.into_iter().map(document).collect();
-    let in_cluster = InCluster(member.clone());
-    documents.apply(&in_cluster, first, "the files of the first node").await.map_err(|status| {
+    documents.apply(member, first, "the files of the first node").await.map_err(|status| {
         Failure::new(Exit::Config, format!("the files of `-f` are not taken by the new cluster: {}", status.message()))
             .advise("the cluster is there: `quorate apply` them when they are right")
     })
 }
 
 /// Waits until a folder became a member's; none when the node is told to stop before.
-async fn until_member(waiting: &Waiting, dir: &Path) -> Result<Option<Member>, Failure> {
-    let mut became = waiting.member();
+async fn until_member(mut became: watch::Receiver<Option<Member>>, dir: &Path) -> Result<Option<Member>, Failure> {
     let mut stop = Stop::new()?;
     let dir = dir.display();
     tracing::warn!(

@@ -184,7 +184,7 @@ pub(crate) async fn until_stopped(
         tracing::error!("the last records of the audit log could not be written in time");
     }
     if let Some(failure) = failure {
-        return Err(Failure::new(Exit::Failure, failure.to_string()));
+        return Err(of_member_failure(&failure));
     }
     if has_failed {
         return Err(Failure::new(Exit::Failure, "the node failed: see the log"));
@@ -223,6 +223,15 @@ async fn member_failed(member: Option<Member>) -> quorate_member::Failure {
         Some(failure) => failure,
         None => std::future::pending().await,
     }
+}
+
+/// A node that its cluster takes no more is told apart: starting it again does not help.
+fn of_member_failure(failure: &quorate_member::Failure) -> Failure {
+    let exit = match failure {
+        quorate_member::Failure::Refused { .. } | quorate_member::Failure::Removed => Exit::Refused,
+        quorate_member::Failure::Log { .. } | quorate_member::Failure::Runtime => Exit::Failure,
+    };
+    Failure::new(exit, failure.to_string())
 }
 
 /// The first signal drains, the second one ends.

@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quorate_client::{Client, Context, ContextError, Error};
+use quorate_membership::address::Address;
+use quorate_proto::admin::v1 as proto;
 use tonic::Code;
 
 use crate::cli::cluster::TargetArgs;
 use crate::exit::{Exit, Failure};
+use crate::output;
 use crate::run::shown;
 
 /// The socket of a node in its data directory.
@@ -61,6 +64,34 @@ pub(crate) fn context_if_any(named: Option<&Path>) -> Result<Option<Context>, Fa
     match context_file(named) {
         Ok(file) if named.is_some() || file.exists() => Context::read(&file).map_err(of_context).map(Some),
         Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+/// Has the context, where a command is for one, know the nodes of the cluster.
+pub(crate) fn learn_as(named: Option<&Path>, args: &TargetArgs, status: &proto::GetStatusResponse) {
+    if args.data_dir.is_none()
+        && let Ok(file) = context_file(named)
+    {
+        learn(&file, status);
+    }
+}
+
+/// Has a context know the nodes of its cluster; one that cannot be written stays as it is, which is told.
+pub(crate) fn learn(file: &Path, status: &proto::GetStatusResponse) {
+    let of = |is_wanted: &dyn Fn(proto::NodeState) -> bool| -> Vec<Address> {
+        let nodes = status.nodes.iter().filter(|node| is_wanted(node.state()));
+        nodes.filter_map(|node| node.admin_address.parse().ok()).collect()
+    };
+    let is_member = |state| matches!(state, proto::NodeState::Active | proto::NodeState::Draining);
+    let learned = Context::read(file).and_then(|context| {
+        // What answers is of the context's cluster over TLS; a status could be of another one all the same.
+        if context.cluster.to_string() != status.cluster_id {
+            return Ok(());
+        }
+        context.learn(&of(&is_member), &of(&|state| state == proto::NodeState::Removed))
+    });
+    if let Err(error) = learned {
+        output::note(&format!("the context does not know all nodes: {error}"));
     }
 }
 

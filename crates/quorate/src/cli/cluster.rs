@@ -12,7 +12,7 @@ use quorate_types::ResourceName;
 use super::parse_patience;
 
 /// The shards of a cluster that says nothing of them, and the most.
-const SHARDS: &str = "32";
+pub(super) const SHARDS: &str = "32";
 /// The replicas of each shard where there are nodes enough.
 const REPLICAS: &str = "3";
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use quorate_proto::admin::v1 as proto;
 
@@ -12,6 +13,9 @@ use crate::answer;
 use crate::cli::cluster::{NodeOnlyArgs, RemoveArgs, ReplaceArgs, SnapshotArgs, TransferArgs};
 use crate::exit::Failure;
 use crate::{output, target};
+
+/// How long moving everything away from a node may take: what a node gives it at most. The cluster goes on afterwards, too.
+const MOVING_TIMEOUT: Duration = Duration::from_secs(600);
 
 const SEE: &str = "`quorate cluster status --watch` shows it";
 
@@ -33,33 +37,35 @@ pub(super) async fn undrain(context: Option<&Path>, args: &NodeOnlyArgs) -> Resu
 
 /// As [`remove`] of a node that runs: it moves away what it holds first.
 pub(super) async fn leave(context: Option<&Path>, args: &NodeOnlyArgs) -> Result<(), Failure> {
-    let client = target::client(context, &args.target)?;
+    let client = target::client(context, &args.target)?.within(MOVING_TIMEOUT);
     let node = node(&client, &args.node).await?;
+    say(&node, &format!("is leaving: what it holds moves away first ({SEE})"));
     client.call(proto::RemoveNodeRequest { node: node.id, forced: false }).await.map_err(target::of_client)?;
-    say(&node, &format!("is leaving: what it holds moves away first, then it is removed ({SEE})"));
+    say(&node, "is removed; its data directory is worth nothing any more");
     Ok(())
 }
 
 pub(super) async fn remove(context: Option<&Path>, args: &RemoveArgs) -> Result<(), Failure> {
-    let client = target::client(context, &args.target)?;
+    let client = target::client(context, &args.target)?.within(MOVING_TIMEOUT);
     let node = node(&client, &args.node).await?;
     let request = proto::RemoveNodeRequest { node: node.id, forced: args.force };
     client.call(request).await.map_err(target::of_client)?;
     if args.force {
         say(&node, "is removed; its data directory is worth nothing any more and must not be started again");
     } else {
-        say(&node, &format!("is leaving: what it holds moves away first, then it is removed ({SEE})"));
+        say(&node, "is removed; its data directory is worth nothing any more");
     }
     Ok(())
 }
 
 pub(super) async fn replace(context: Option<&Path>, args: &ReplaceArgs) -> Result<(), Failure> {
-    let client = target::client(context, &args.target)?;
+    let client = target::client(context, &args.target)?.within(MOVING_TIMEOUT);
     let (old, new) = (node(&client, &args.node).await?, node(&client, &args.by).await?);
     let request = proto::ReplaceNodeRequest { node: old.id, by: new.id };
-    client.call(request).await.map_err(target::of_client)?;
     let by = answer::node(new.id, &new.name);
-    say(&old, &format!("is being replaced by node {by}, and leaves then ({SEE})"));
+    say(&old, &format!("is being replaced by node {by} ({SEE})"));
+    client.call(request).await.map_err(target::of_client)?;
+    say(&old, "is removed; its data directory is worth nothing any more");
     Ok(())
 }
 

@@ -33,6 +33,7 @@ pub(super) async fn run(context: Option<&Path>, args: &StatusArgs) -> Result<(),
     }
     let request = GetStatusRequest { linearizable: args.linearizable };
     let status = client.call(request).await.map_err(target::of_client)?;
+    target::learn_as(context, &args.target, &status);
     answer::print::<GetStatusRequest>(args.output.output, &status, |status| text(status, clock::now()))
 }
 

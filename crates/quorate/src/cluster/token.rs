@@ -35,6 +35,10 @@ async fn new(context: Option<&Path>, args: &TokenNewArgs) -> Result<(), Failure>
         rack: name(&args.rack),
     };
     let made = client.call(request).await.map_err(target::of_client)?;
+    // Whoever makes a cluster grow asks for tokens: so its context comes to know more than the first node.
+    if let Ok(status) = client.call(proto::GetStatusRequest::default()).await {
+        target::learn_as(context, &args.target, &status);
+    }
     if args.output.output == Output::Table {
         output::note(&format!(
             "token {} lets one node join, once, until {}; it is shown this once. On the node that waits:\n  \

@@ -1,4 +1,5 @@
-//! A node of a local cluster as a child process: its output with its name, started again when it ends.
+//! A node of a local cluster as a child process: its output with its name, started again when it ends, unless the cluster
+//! takes it no more.
 //!
 //! ```text
 //! thread of the child:   start ─▶ wait for its end ─▶ say so ─▶ pause ─▶ start …
@@ -19,6 +20,7 @@ use std::time::Duration;
 use quorate_stdio::guard;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
+use crate::exit::Exit;
 use crate::output;
 
 /// The pause before a child that ended is started again: an operator sees in `cluster status` that it is gone.
@@ -98,6 +100,10 @@ impl Shared {
             match self.run(name, command) {
                 Ok(status) => {
                     if self.lock().is_stopping {
+                        return;
+                    }
+                    if status.code() == Some(Exit::Refused.code().into()) {
+                        output::note(&format!("{name} is no node of the cluster any more, and is not started again"));
                         return;
                     }
                     let pause = PAUSE.as_secs();
