@@ -47,6 +47,8 @@ pub struct Options {
     pub files: Vec<PathBuf>,
     /// More flags of each node.
     pub flags: Vec<String>,
+    /// More flags of `cluster init`.
+    pub init: Vec<String>,
 }
 
 /// Nodes that run, and those that do not.
@@ -98,7 +100,7 @@ pub struct Said {
 impl Default for Options {
     /// Three nodes that reach each other directly, with eight shards and no resources.
     fn default() -> Self {
-        Self { nodes: 3, shards: 8, net: false, files: Vec::new(), flags: Vec::new() }
+        Self { nodes: 3, shards: 8, net: false, files: Vec::new(), flags: Vec::new(), init: Vec::new() }
     }
 }
 
@@ -283,6 +285,7 @@ impl Cluster {
         for file in &self.options.files {
             args.extend(["-f", path(file)?]);
         }
+        args.extend(self.options.init.iter().map(String::as_str));
         self.local(place, &args)?.success()?;
         self.is_active(place)
     }

@@ -14,6 +14,7 @@ use std::fs;
 
 use anyhow::{Context as _, ensure};
 use quorate_cluster::{Cluster, Options, nodes};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use serde_json::Value;
 
 use crate::world::{Source, applied, document, names};
@@ -104,6 +105,44 @@ fn an_operator_of_another_cluster_is_a_stranger() -> anyhow::Result<()> {
 
     ensure!(refused.contains("certificate") || refused.contains("another cluster"), "{refused}");
     Ok(())
+}
+
+#[test]
+fn an_authority_that_an_enterprise_signed_is_that_of_the_cluster() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (chain, key) = (folder.path().join("authority.pem"), folder.path().join("authority.key"));
+    let (certificate, private) = enterprise()?;
+    fs::write(&chain, &certificate)?;
+    fs::write(&key, enterprise()?.1)?;
+    let flags = [&chain, &key].map(|file| file.to_str().expect("it is UTF-8").to_owned());
+    let init = vec!["--authority-certificate".to_owned(), flags[0].clone(), "--authority-key".to_owned(), flags[1].clone()];
+    let mut cluster = Cluster::waiting(Options { nodes: 2, shards: 1, init, ..Options::default() })?;
+    let refused = cluster.init(0).expect_err("the key is another's").to_string();
+    ensure!(refused.contains("does not belong to the first certificate"), "{refused}");
+    ensure!(!refused.contains("PRIVATE KEY"), "{refused}");
+
+    fs::write(&key, private)?;
+    cluster.init(0)?;
+    cluster.join(1)?;
+
+    // What operators show ends with it, and nodes are trusted by it.
+    let shown = fs::read_dir(cluster.folder())?.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    ensure!(shown.filter(|text| text.contains(certificate.trim())).count() >= 2, "{:?}", cluster.folder());
+    Ok(())
+}
+
+/// What an enterprise signs for a cluster: a certificate and its key.
+fn enterprise() -> anyhow::Result<(String, String)> {
+    let authority = |name: &str, below| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params
+    };
+    let root = CertifiedIssuer::self_signed(authority("Example Root", 1), KeyPair::generate()?)?;
+    let key = KeyPair::generate()?;
+    Ok((authority("Example Quorate", 0).signed_by(&key, &root)?.pem(), key.serialize_pem()))
 }
 
 #[test]

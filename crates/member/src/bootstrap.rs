@@ -3,7 +3,7 @@
 //! | Step | After a crash behind it |
 //! |---|---|
 //! | the root key, unless the folder has one | the folder waits |
-//! | the node's certificate, of a new authority | the folder waits; the next attempt makes others |
+//! | the node's certificate, of a new authority or the one that was given | the folder waits; the next attempt makes others |
 //! | the cluster file, with the sealed authority and what was asked for | the folder waits; the next attempt makes others |
 //! | the identity: from now on it is a node | the node goes on with all that follows when it is started |
 //! | the meta group, the cluster, the authority's key in the catalog | as before: each is done once |
@@ -45,7 +45,10 @@ pub(crate) fn begin(ground: &Ground, vacant: Vacant, asked: &BootstrapSettings) 
     let (folder, settings) = (ground.disk.path(), &ground.settings);
     let cluster = ClusterId(draw());
     let root = keep_root_key(ground)?;
-    let authority = Authority::mint(cluster, now())?;
+    let authority = match &asked.authority {
+        Some(given) => Authority::of_pem(cluster, given, now())?,
+        None => Authority::mint(cluster, now())?,
+    };
     let key = MemberKey::draw();
     let hosts = settings.hosts().map_err(OpenError::from)?;
     let issued = authority.issue_node_for(settings.certificate_lifetime, FIRST, &hosts, &key.public(), now());
@@ -58,7 +61,7 @@ pub(crate) fn begin(ground: &Ground, vacant: Vacant, asked: &BootstrapSettings) 
         authority: authority.id(),
         sealed: authority.seal(&root, AUTHORITY_VERSION),
     };
-    let bundle = Bundle::new([authority.anchor().clone()]).expect("an authority that was minted is one");
+    let bundle = Bundle::new([authority.anchor().clone()]).expect("an authority was checked to be one");
     let members = [(FIRST, settings.peer_address().map_err(OpenError::from)?)].into();
     let known = Known { cluster, bundle, members, beginning: Some(beginning), has_log: false };
     known.keep(folder).map_err(OpenError::from)?;
@@ -189,7 +192,8 @@ pub(crate) mod tests {
         let Ok(home::Opened::Empty(vacant)) = Home::open(Arc::clone(&ground.disk) as Arc<_>) else {
             panic!("it is new")
         };
-        let home = begin(&ground, vacant, &BootstrapSettings { name: None, shards: 2, replicas: 1 }).unwrap();
+        let home =
+            begin(&ground, vacant, &BootstrapSettings { name: None, shards: 2, replicas: 1, authority: None }).unwrap();
         let identity = home.identity().clone();
         (folder, identity)
     }
@@ -231,7 +235,7 @@ pub(crate) mod tests {
             std::fs::write(folder.path().join("cluster.1.new"), "of a crash").unwrap();
 
             let Opened::Waiting(waiting) = opened(folder.path()).await else { panic!("it became a node by itself") };
-            let asked = BootstrapSettings { name: None, shards: 2, replicas: 1 };
+            let asked = BootstrapSettings { name: None, shards: 2, replicas: 1, authority: None };
             let (member, _) = waiting.bootstrap(asked).await.unwrap();
             assert_ne!(member.identity().cluster, abandoned.cluster);
             let identity = member.identity().clone();
@@ -265,7 +269,7 @@ pub(crate) mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         settings.peer_listen = taken.local_addr().unwrap();
         let Opened::Waiting(waiting) = open(settings, crate::nothing()).await.unwrap() else { panic!("it is new") };
-        let asked = BootstrapSettings { name: None, shards: 2, replicas: 1 };
+        let asked = BootstrapSettings { name: None, shards: 2, replicas: 1, authority: None };
         let failed = waiting.bootstrap(asked.clone()).await.map(drop).unwrap_err().to_string();
         assert!(failed.contains("cannot listen for peers on"), "{failed}");
         let begun = Known::read(folder.path()).unwrap().unwrap();

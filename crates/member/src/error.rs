@@ -311,10 +311,10 @@ impl BootstrapError {
         match self {
             Self::Member | Self::Begin(_) => Code::FailedPrecondition,
             Self::Busy => Code::Unavailable,
-            Self::Settings(_) => Code::InvalidArgument,
             Self::Operator(error) => error.code(),
             Self::Open(OpenError::Beginning(error)) => of_command(error),
-            Self::Authority(_) | Self::Open(_) => Code::Internal,
+            Self::Authority(AuthorityError::Issue(_)) | Self::Open(_) => Code::Internal,
+            Self::Settings(_) | Self::Authority(_) => Code::InvalidArgument,
         }
     }
 }

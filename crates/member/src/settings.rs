@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use quorate_membership::address::{Address, Host};
+use quorate_membership::authority::AuthorityPem;
 use quorate_raft::Timing;
 use quorate_types::{ClusterId, ResourceName};
 
@@ -48,6 +49,8 @@ pub struct BootstrapSettings {
     pub shards: u32,
     /// Replicas of a shard, where there are nodes enough: 1 to 9.
     pub replicas: u32,
+    /// What signs its certificates, when an enterprise's authority signed it for the cluster; one of its own otherwise.
+    pub authority: Option<AuthorityPem>,
 }
 
 /// A value is not allowed.

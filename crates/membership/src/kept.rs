@@ -76,7 +76,7 @@ impl Kept {
             _ => None,
         };
         let what = "has a private key that is not ecdsa on p-256 in pkcs #8";
-        let key = key.ok_or(PemError::Content { path, what })?;
+        let key = key.ok_or(PemError::Content { name: path.display().to_string(), what })?;
         Ok(Some(Self { chain, key }))
     }
 

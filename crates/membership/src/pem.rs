@@ -32,10 +32,10 @@ pub enum PemError {
         source: io::Error,
     },
     /// It has not what it should have.
-    #[error("{} {what}", path.display())]
+    #[error("{name} {what}")]
     Content {
-        /// The file.
-        path: PathBuf,
+        /// The file, or what was given in its place.
+        name: String,
         /// What it lacks.
         what: &'static str,
     },
@@ -43,8 +43,13 @@ pub enum PemError {
 
 /// Reads all certificates of a file; there is one at least.
 pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
-    let content = |what| PemError::Content { path: path.to_owned(), what };
+    parse_certificates(&path.display().to_string(), &read(path)?)
+}
+
+/// Reads all certificates of a text that errors call `name`; there is one at least.
+pub(crate) fn parse_certificates(name: &str, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    let content = |what| PemError::Content { name: name.to_owned(), what };
     let certificates = certificates.map_err(|_| content("is not valid pem"))?;
     if certificates.is_empty() {
         return Err(content("has no certificate (`-----BEGIN CERTIFICATE-----`)"));
@@ -54,8 +59,13 @@ pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
 
 /// Reads the key of a file.
 pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
+    parse_key(&path.display().to_string(), &read(path)?)
+}
+
+/// Reads the key of a text that errors call `name`.
+pub(crate) fn parse_key(name: &str, text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
     let what = "has no unencrypted private key (`-----BEGIN PRIVATE KEY-----`)";
-    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| PemError::Content { path: path.to_owned(), what })
+    PrivateKeyDer::from_pem_slice(text).map_err(|_| PemError::Content { name: name.to_owned(), what })
 }
 
 /// Writes certificates in DER as PEM, in their order.
@@ -92,7 +102,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PemError> {
     let mut bytes = Zeroizing::new(Vec::new());
     File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(failed)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(PemError::Content { path: path.to_owned(), what: "has more than 256 KiB" });
+        return Err(PemError::Content { name: path.display().to_string(), what: "has more than 256 KiB" });
     }
     Ok(bytes)
 }

@@ -10,6 +10,7 @@ use quorate_audit::Audit;
 use quorate_catalog::{GROUPS_DEFAULT, REPLICATION_DEFAULT};
 use quorate_control::Control;
 use quorate_member::{AdmitError, BootstrapError, BootstrapSettings, JoinError, Member, Opened, TokenTerms, Waiting};
+use quorate_membership::authority::AuthorityError;
 use quorate_membership::handshake::{Credentials, Trust};
 use quorate_membership::identity::Role;
 use quorate_membership::root::RootKey;
@@ -56,12 +57,13 @@ impl Node {
 #[async_trait]
 impl Candidate for Folder {
     async fn bootstrap(&self, beginning: Beginning) -> Result<(Arc<dyn Membership>, OperatorCertificate), Status> {
-        let Beginning { node_name, shards, replicas } = beginning;
+        let Beginning { node_name, shards, replicas, authority } = beginning;
         let or = |value, default| if value == 0 { default } else { value };
         let asked = BootstrapSettings {
             name: node_name,
             shards: or(shards, GROUPS_DEFAULT),
             replicas: or(replicas, REPLICATION_DEFAULT),
+            authority,
         };
         let (member, operator) = self.0.bootstrap(asked).await.map_err(|error| of_bootstrap(&error))?;
         Ok((Arc::new(member), of_operator(operator)))
@@ -144,7 +146,11 @@ fn of_bootstrap(error: &BootstrapError) -> Status {
             let inner = of_admit(admit);
             errors::error(inner.code(), "NO_OPERATOR", message)
         }
-        BootstrapError::Authority(_) | BootstrapError::Begin(_) | BootstrapError::Open(_) => {
+        BootstrapError::Authority(AuthorityError::Issue(_)) => {
+            errors::error(of_code(error.code()), "BOOTSTRAP", message)
+        }
+        BootstrapError::Authority(given) => errors::invalid("authority", "(not shown)", given),
+        BootstrapError::Begin(_) | BootstrapError::Open(_) => {
             errors::error(of_code(error.code()), "BOOTSTRAP", message)
         }
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use quorate_audit::Audit;
 use quorate_catalog::{Catalog, proto};
 use quorate_control::Control;
+use quorate_membership::authority::AuthorityPem;
 use quorate_membership::handshake::{Credentials, Trust};
 use quorate_membership::identity::Role;
 use quorate_membership::root::RootKey;
@@ -51,6 +52,8 @@ pub struct Beginning {
     pub shards: u32,
     /// Replicas of a shard, 1 to 9; the default when 0.
     pub replicas: u32,
+    /// What signs its certificates; an authority of its own when there is none.
+    pub authority: Option<AuthorityPem>,
 }
 
 /// What a node gives who asks for a token.

@@ -48,7 +48,8 @@ async fn a_node_that_waits_is_bootstrapped_once_and_tells_the_first_operators_ce
     assert!(matches!(place.node.standing(), Standing::Waiting(_)), "it still waits");
 
     let documents = vec![document("Toolset")];
-    let request = v1::BootstrapRequest { node_name: "alpha".to_owned(), shards: 2, replicas: 3, documents };
+    let request =
+        v1::BootstrapRequest { node_name: "alpha".to_owned(), shards: 2, replicas: 3, documents, authority: None };
     let made = local.bootstrap(request.clone()).await.expect("it waits").into_inner();
     assert_eq!((made.cluster_id, made.node, made.warnings), ("07".repeat(16), 1, Vec::<String>::new()));
     assert!(made.operator_certificate_pem.contains("BEGIN CERTIFICATE"));

@@ -5,13 +5,16 @@ use std::time::Duration;
 use quorate_catalog::proto::command::Kind as Command;
 use quorate_catalog::{NodeState, proto};
 use quorate_member::{BootstrapError, BootstrapSettings, JoinError, OpenError, TokenTerms};
+use quorate_membership::authority::AuthorityPem;
 use quorate_membership::identity::{PeerIdentity, Role, peer_identity};
 use quorate_membership::token::JoinToken;
+use quorate_membership::trust::{Bundle, Side};
 use quorate_types::{NodeId, ResourceName};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 
 use crate::world::{Place, is_active, now, sees, token, until};
 
-const ONE: BootstrapSettings = BootstrapSettings { name: None, shards: 2, replicas: 3 };
+const ONE: BootstrapSettings = BootstrapSettings { name: None, shards: 2, replicas: 3, authority: None };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_folder_waits_and_stays_what_it_is_until_it_is_told() {
@@ -54,6 +57,56 @@ async fn a_folder_is_bootstrapped_once_and_its_first_operator_is_an_admin() {
     assert!(waiting.member().borrow().is_some());
     assert!(matches!(waiting.bootstrap(ONE).await, Err(BootstrapError::Member)));
     assert!(matches!(waiting.join(token(&member).await).await, Err(JoinError::Member)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_enterprise_signed_signs_for_all_nodes_and_operators_also_after_a_restart() {
+    let (root, given) = enterprise();
+    let places = ["one", "two"].map(Place::new);
+    let asked = BootstrapSettings { authority: Some(given), ..ONE };
+    let (member, operator) = places[0].waiting().await.bootstrap(asked).await.expect("it is made");
+    let cluster = member.identity().cluster;
+    let above = Bundle::new([root]).unwrap();
+    assert!(above.verify(cluster, &pem_certificates(&operator.certificate), Side::Client, now()).is_ok());
+    member.shutdown().await;
+    drop(member);
+
+    let first = places[0].member().await;
+    let second = places[1].join(token(&first).await).await;
+
+    for member in [&first, &second] {
+        assert!(above.verify(cluster, &member.credentials().chain(), Side::Server, now()).is_ok());
+    }
+    sees(&second, "two active nodes", |catalog| (1..=2).all(|node| is_active(catalog, node))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_cannot_sign_makes_no_cluster_and_the_folder_waits_on() {
+    let place = Place::new("node-1");
+    let waiting = place.waiting().await;
+    let ((_, given), (_, other)) = (enterprise(), enterprise());
+    let mixed = AuthorityPem { key: other.key, ..given.clone() };
+
+    let refused = waiting.bootstrap(BootstrapSettings { authority: Some(mixed), ..ONE }).await.map(drop).unwrap_err();
+
+    assert!(refused.to_string().contains("does not belong to the first certificate"), "{refused}");
+    assert_eq!(refused.code(), quorate_types::Code::InvalidArgument);
+    assert!(waiting.bootstrap(BootstrapSettings { authority: Some(given), ..ONE }).await.is_ok());
+}
+
+/// The root of an enterprise, and what it signed for a cluster.
+fn enterprise() -> (rustls::pki_types::CertificateDer<'static>, AuthorityPem) {
+    let authority = |name: &str, below| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params
+    };
+    let root = CertifiedIssuer::self_signed(authority("Example Root", 1), KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let chain = authority("Example Quorate", 0).signed_by(&key, &root).unwrap().pem();
+    (root.der().clone(), AuthorityPem { chain, key: key.serialize_pem().into() })
 }
 
 #[tokio::test(flavor = "multi_thread")]

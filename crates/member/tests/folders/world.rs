@@ -120,7 +120,7 @@ impl Place {
 
     /// A cluster of this node alone.
     pub(crate) async fn bootstrap(&self, shards: u32) -> (Live, OperatorCertificate) {
-        let asked = BootstrapSettings { name: None, shards, replicas: 3 };
+        let asked = BootstrapSettings { name: None, shards, replicas: 3, authority: None };
         let (member, operator) = self.waiting().await.bootstrap(asked).await.expect("it is made");
         (self.with_door(member).await, operator)
     }

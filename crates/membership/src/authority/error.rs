@@ -1,6 +1,6 @@
 //! Why there is no authority, or no certificate of it.
 //!
-//! Readers are people who have files of their enterprise's authority at hand: each message says which certificate, what it
+//! Readers are people who have what their enterprise's authority signed at hand: each message says which certificate, what it
 //! lacks and what is needed. No message has anything of a key.
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::trust::CHAIN_MAX;
 /// Certificates and a key are no authority of a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// A file cannot be used.
+    /// What was given is no PEM of a certificate or of a key.
     #[error(transparent)]
     Pem(#[from] PemError),
     /// There are none, or more than can be sent along.

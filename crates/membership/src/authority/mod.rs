@@ -1,6 +1,6 @@
 //! The authority of a cluster: signs the certificates of its nodes and operators.
 //!
-//! Either the cluster's own (a root that nobody else knows) or one that an enterprise's authority signed, from files. A
+//! Either the cluster's own (a root that nobody else knows) or one that an enterprise's authority signed for it. A
 //! cluster without one takes certificates from files, per node, and needs none of this. Certificates live 90 days and are
 //! renewed after two thirds of that; nothing is revoked, nodes are removed.
 //!
@@ -8,7 +8,7 @@
 //! private key leaves sealed under the root key only ([`Authority::seal`]).
 
 mod error;
-mod files;
+mod given;
 mod name;
 mod request;
 
@@ -29,6 +29,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 pub use self::error::{AuthorityError, IssueError};
+pub use self::given::AuthorityPem;
 pub use self::request::{InvalidKey, InvalidRequest, MemberKey, ProvenKey, REQUEST_BYTES_MAX};
 use crate::address::Host;
 use crate::entropy;

@@ -3,13 +3,12 @@
 //! Certificates are read by x509 of `tls` and verified as peers do; a file of an enterprise is made here as its own
 //! authority would make it, right and wrong.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use quorate_membership::address::{Address, Host};
 use quorate_membership::authority::{
-    Authority, AuthorityError, BACKDATE, HOSTS_MAX, IssueError, MemberKey, NODE_LIFETIME, OPERATOR_LIFETIME_MAX,
-    OPERATOR_LIFETIME_MIN, ROOT_LIFETIME, renewal_at,
+    Authority, AuthorityError, AuthorityPem, BACKDATE, HOSTS_MAX, IssueError, MemberKey, NODE_LIFETIME,
+    OPERATOR_LIFETIME_MAX, OPERATOR_LIFETIME_MIN, ROOT_LIFETIME, renewal_at,
 };
 use quorate_membership::identity::{PeerIdentity, Role, peer_identity};
 use quorate_membership::root::{NotOpened, RootKey};
@@ -155,7 +154,6 @@ fn a_bundle_has_authorities_only() {
 /// An enterprise with an authority of its own.
 struct Enterprise {
     root: CertifiedIssuer<'static, KeyPair>,
-    folder: tempfile::TempDir,
 }
 
 impl Enterprise {
@@ -163,7 +161,7 @@ impl Enterprise {
         let mut params = authority_params("Example Root");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
         let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        Self { root, folder: tempfile::tempdir().unwrap() }
+        Self { root }
     }
 
     /// Signs an authority for the cluster.
@@ -175,14 +173,8 @@ impl Enterprise {
     }
 
     fn load(&self, chain: &str, key: &str) -> Result<Authority, AuthorityError> {
-        let (chain_path, key_path) = self.paths();
-        std::fs::write(&chain_path, chain).unwrap();
-        std::fs::write(&key_path, key).unwrap();
-        Authority::of_files(CLUSTER, &chain_path, &key_path, now())
-    }
-
-    fn paths(&self) -> (PathBuf, PathBuf) {
-        (self.folder.path().join("chain.pem"), self.folder.path().join("key.pem"))
+        let given = AuthorityPem { chain: chain.to_owned(), key: key.to_owned().into() };
+        Authority::of_pem(CLUSTER, &given, now())
     }
 
     fn refusal(&self, change: impl FnOnce(&mut CertificateParams)) -> String {
@@ -239,25 +231,22 @@ fn what_else_an_enterprise_signed_is_not_taken() {
 }
 
 #[test]
-fn files_that_are_no_authority_of_the_cluster_are_refused_with_the_reason() {
+fn what_is_no_authority_of_the_cluster_is_refused_with_the_reason() {
     let enterprise = Enterprise::new(1);
-    let missing = Authority::of_files(CLUSTER, &enterprise.paths().0, &enterprise.paths().1, now()).map(drop);
-    assert!(missing.unwrap_err().to_string().contains("chain.pem cannot be read"));
-
     let (good, key) = enterprise.sign(|_| {});
     let pem = key.serialize_pem();
     let other = KeyPair::generate().unwrap().serialize_pem();
     let root = enterprise.root.pem();
     let leaf = Enterprise::new(1).sign(|params| params.is_ca = IsCa::NoCa).0;
     let cases = [
-        (good.as_str(), "none", "key.pem has no unencrypted private key"),
-        ("none", pem.as_str(), "chain.pem has no certificate"),
+        (good.as_str(), "none", "the key of the authority has no unencrypted private key"),
+        ("none", pem.as_str(), "the chain of the authority has no certificate"),
         (&good.repeat(7), &pem, "the chain of the authority has 7 certificates"),
         (&good, &other, "does not belong to the first certificate"),
         (&(root.clone() + &good), &pem, "does not belong to the first certificate"),
         (&(good.clone() + &leaf), &pem, "certificate 2 of the chain is not an authority's: its basic constraints"),
         (&(good.clone() + &Enterprise::new(1).root.pem()), &pem, "would be refused by the nodes"),
-        (&"-----BEGIN CERTIFICATE-----\nAA".repeat(2), &pem, "chain.pem is not valid pem"),
+        (&"-----BEGIN CERTIFICATE-----\nAA".repeat(2), &pem, "the chain of the authority is not valid pem"),
     ];
     for (chain, key, expected) in cases {
         let error = enterprise.load(chain, key).map(drop).unwrap_err().to_string();

@@ -97,6 +97,13 @@ pub(crate) struct InitArgs {
     /// The first resources: a file or a directory (repeatable). Default: none.
     #[arg(short = 'f', long = "file", value_name = "FILE|DIR")]
     pub(crate) files: Vec<PathBuf>,
+    /// The certificate, and those above it, of an authority that an enterprise's own one signed for this cluster (PEM).
+    /// Default: the cluster makes an authority of its own.
+    #[arg(long, value_name = "FILE", requires = "authority_key")]
+    pub(crate) authority_certificate: Option<PathBuf>,
+    /// The key of that authority (PEM, PKCS #8). The cluster keeps it, sealed.
+    #[arg(long, value_name = "FILE", requires = "authority_certificate")]
+    pub(crate) authority_key: Option<PathBuf>,
     /// Where to write the context of the first operator; its certificate and key go beside it. Nothing is replaced.
     /// Default: the context that `--context` names, or ~/.config/quorate/context.yaml.
     #[arg(long, value_name = "FILE")]

@@ -3,6 +3,7 @@
 //! Both go through the node's Unix socket, which is the only way into a node that waits. The context of a new cluster's
 //! first operator is prepared before the cluster is made: its key is shown once.
 
+use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -21,6 +22,8 @@ use crate::{documents, output, target};
 
 /// Bytes of a token; one has some hundred.
 const TOKEN_BYTES_MAX: u64 = 16 << 10;
+/// Bytes of a file with certificates or a key: a chain of six large certificates has 100 KiB.
+const PEM_BYTES_MAX: u64 = 256 << 10;
 
 /// A cluster that was just made.
 pub(crate) struct Initialized {
@@ -37,8 +40,13 @@ pub(super) async fn init(context: Option<&Path>, args: &InitArgs) -> Result<(), 
     let draft = Draft::new(&file).map_err(target::of_context)?;
     let documents = documents::read(&args.files)?;
     let client = target::local(&args.data_dir, args.timeout);
-    let request =
-        proto::BootstrapRequest { node_name: String::new(), shards: args.shards, replicas: args.replicas, documents };
+    let request = proto::BootstrapRequest {
+        node_name: String::new(),
+        shards: args.shards,
+        replicas: args.replicas,
+        documents,
+        authority: authority(args)?,
+    };
     let made = init_node(&client, request, draft, &args.data_dir).await?;
     let text = || {
         let proto::BootstrapResponse { cluster_id, node, .. } = &made.answer;
@@ -66,6 +74,22 @@ pub(super) async fn init(context: Option<&Path>, args: &InitArgs) -> Result<(), 
             answer::print_value(output, &value)
         }
     }
+}
+
+/// The authority of the command line, if it has one. What it must be is for the node to say.
+fn authority(args: &InitArgs) -> Result<Option<proto::AuthorityPem>, Failure> {
+    let (Some(certificate), Some(key)) = (&args.authority_certificate, &args.authority_key) else { return Ok(None) };
+    Ok(Some(proto::AuthorityPem { chain: pem(certificate)?, key: pem(key)? }))
+}
+
+fn pem(file: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = File::open(file).and_then(|file| file.take(PEM_BYTES_MAX + 1).read_to_string(&mut text));
+    read.map_err(|error| Failure::new(Exit::Config, format!("cannot read {}: {error}", shown(file))))?;
+    if text.len() as u64 > PEM_BYTES_MAX {
+        return Err(Failure::new(Exit::Config, format!("{} has more than 256 KiB", shown(file))));
+    }
+    Ok(text)
 }
 
 /// Makes a cluster of the node behind a socket, and writes the first operator's context.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use quorate_membership::authority::AuthorityPem;
 use quorate_proto::admin::v1;
 use tokio::sync::Semaphore;
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
@@ -116,14 +117,15 @@ impl cluster_server::Cluster for Cluster {
             Standing::Alone => return Err(errors::alone()),
         };
         let (caller, note) = (Caller::of(&request), Note::of(&request));
-        let v1::BootstrapRequest { node_name, shards, replicas, documents } = request.into_inner();
+        let v1::BootstrapRequest { node_name, shards, replicas, documents, authority } = request.into_inner();
         let node_name = nodes::optional_name("node_name", &node_name)?;
         nodes::check_count("shards", shards, quorate_catalog::GROUPS_MAX)?;
         nodes::check_count("replicas", replicas, quorate_catalog::REPLICATION_MAX)?;
+        let authority = authority.map(|given| AuthorityPem { chain: given.chain, key: given.key.into() });
         if !documents.is_empty() {
             self.documents.check(&documents).await?;
         }
-        let (member, operator) = candidate.bootstrap(Beginning { node_name, shards, replicas }).await?;
+        let (member, operator) = candidate.bootstrap(Beginning { node_name, shards, replicas, authority }).await?;
         self.node.became(Arc::clone(&member));
         note.about(format_args!("cluster {}", member.trust().cluster()));
         let mut warnings = Vec::new();
