@@ -11,7 +11,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use quorate_catalog::proto::outcome::Kind;
 use quorate_catalog::{Catalog, Refusal, outcome, proto};
-use quorate_peer::Address;
+use quorate_peer::{Address, Link};
 use quorate_raft::{Group, Host, Machine, OpenError, Proposal, ProposeError, ReadIndexError};
 use quorate_types::{Incarnation, NodeId};
 use quorate_wal::GroupId;
@@ -21,6 +21,7 @@ use tokio::task::AbortHandle;
 use crate::levelling;
 use crate::meta::{Meta, Shared};
 use crate::reconcile;
+use crate::unopened::Unopened;
 
 /// The meta group.
 pub const META: GroupId = GroupId(0);
@@ -55,6 +56,7 @@ pub struct Control {
     pub(crate) shared: Shared,
     pub(crate) machines: Machines,
     pub(crate) refused: watch::Sender<Option<Refusal>>,
+    pub(crate) unopened: Unopened,
     loops: std::sync::Mutex<Vec<AbortHandle>>,
 }
 
@@ -85,7 +87,16 @@ impl Control {
         host.set_peers(config.seeds.clone());
         let meta = host.open(META, Box::new(Meta(shared.clone()))).await?;
         let refused = watch::Sender::new(None);
-        let control = Self { config, host, meta, shared, machines, refused, loops: std::sync::Mutex::default() };
+        let control = Self {
+            config,
+            host,
+            meta,
+            shared,
+            machines,
+            refused,
+            unopened: Unopened::default(),
+            loops: std::sync::Mutex::default(),
+        };
         let control = Arc::new(control);
         let loops = reconcile::spawn(&control);
         *control.loops.lock().expect("nobody else has it yet") = loops;
@@ -133,6 +144,18 @@ impl Control {
     pub async fn command(&self, kind: proto::command::Kind) -> Result<Kind, CommandError> {
         let level = self.catalog().cluster().map_or(self.config.levels.0, |cluster| cluster.level);
         self.command_at(level, kind).await
+    }
+
+    /// Whether a node is connected with this one, or is this one.
+    pub(crate) fn is_there(&self, node: NodeId) -> bool {
+        let is_connected = |link: watch::Receiver<Link>| link.borrow().is_connected();
+        node == self.config.node || self.host.peers().link(node).is_some_and(is_connected)
+    }
+
+    /// The groups that are placed on this node and cannot be opened, each with the reason.
+    #[must_use]
+    pub fn unopened(&self) -> Vec<(GroupId, String)> {
+        self.unopened.reasons()
     }
 
     /// Tells why the cluster takes this node no more: its disk is a copy of an older one. The node has to end.

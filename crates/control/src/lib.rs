@@ -19,6 +19,7 @@ mod meta;
 mod reconcile;
 mod recover;
 mod step;
+mod unopened;
 mod voters;
 
 pub use control::{CommandError, Config, Control, META, Machines};

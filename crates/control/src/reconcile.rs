@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use quorate_catalog::proto::command::Kind as Command;
 use quorate_catalog::{Catalog, Node, NodeState, Shard, proto};
-use quorate_peer::{Address, Link};
+use quorate_peer::Address;
 use quorate_raft::{ChangeError, Group};
 use quorate_types::NodeId;
 use quorate_wal::GroupId;
@@ -132,7 +132,11 @@ impl Looks {
         let placed: BTreeSet<GroupId> = catalog.shards().filter(here).map(|shard| GroupId(shard.number)).collect();
         let open: BTreeSet<GroupId> = control.host.groups().iter().map(Group::id).filter(|id| *id != META).collect();
         let alone = [control.config.node].into();
-        for group in placed.difference(&open) {
+        control.unopened.retain(|group| placed.contains(&group) && !open.contains(&group));
+        let now = Instant::now();
+        let mut is_opening = false;
+        for group in placed.difference(&open).filter(|group| control.unopened.is_due(**group, now)) {
+            is_opening = true;
             // The first node of a cluster begins its shards; everybody else gets them from those that have them.
             let begins = catalog.shard(group.0).is_some_and(|shard| shard.version <= 1 && shard.voters == alone);
             self.busy.run(*group, open_group(Arc::clone(control), *group, begins));
@@ -143,7 +147,7 @@ impl Looks {
         for group in &gone {
             self.busy.run(*group, forget_group(Arc::clone(control), *group));
         }
-        !gone.is_empty() || placed != open
+        !gone.is_empty() || is_opening
     }
 
     /// What the leader of the meta group does: who votes in it, and which shards move.
@@ -152,7 +156,8 @@ impl Looks {
             return false;
         }
         let meta = control.meta.clone();
-        let step = voters::next(catalog, &meta.members(), |node| meta.has_caught_up(node));
+        let step =
+            voters::next(catalog, &meta.members(), |node| meta.can_follow(node), |node| control.is_there(node));
         let is_stepping = step.is_some() || meta.members().is_changing;
         if let Some(step) = step {
             self.busy.run(META, async move {
@@ -195,7 +200,7 @@ impl Looks {
             if group.role().borrow().serves().is_none() {
                 continue;
             }
-            let next = step::next(shard, &group.members(), |node| group.has_caught_up(node));
+            let next = next_step(control, &group, shard);
             busy |= next.is_some() || shard.pending.is_some() || group.members().is_changing;
             if let Some(next) = next {
                 self.busy.run(group.id(), take_step(Arc::clone(control), group, next));
@@ -222,12 +227,8 @@ impl Looks {
         let heard = |id| board.get(id, levelling::KEY).map(|posted| levelling::hear(posted.value));
         let leads = catalog.nodes().filter_map(|node| Some((node.id, heard(node.id)?))).collect();
         let voters = catalog.shards().map(|shard| (GroupId(shard.number), shard.voters.clone())).collect();
-        let is_there = |id: NodeId| {
-            id == me
-                || control.host.peers().link(id).is_some_and(|link| matches!(*link.borrow(), Link::Connected { .. }))
-        };
         let is_active = |id| catalog.node(id).is_some_and(|node| node.state == NodeState::Active);
-        let can_lead = |id| is_active(id) && is_there(id) && !control.sheds(id);
+        let can_lead = |id| is_active(id) && control.is_there(id) && !control.sheds(id);
         for (id, to) in levelling::handed_over(me, &voters, &leads, can_lead) {
             if let Some(group) = control.host.group(id) {
                 told(id, group.transfer_to(to).await);
@@ -273,7 +274,11 @@ async fn open_group(control: Arc<Control>, id: GroupId, begins: bool) {
             }
         }
         Ok(_) => {}
-        Err(error) => tracing::error!(group = %id, %error, "a replica cannot be opened"),
+        Err(error) => {
+            if control.unopened.failed(id, error.to_string(), Instant::now()) {
+                tracing::error!(group = %id, %error, "a replica cannot be opened");
+            }
+        }
     }
 }
 
@@ -295,7 +300,17 @@ async fn forget_group(control: Arc<Control>, id: GroupId) {
     }
 }
 
+fn next_step(control: &Control, group: &Group, shard: &Shard) -> Option<Step> {
+    step::next(shard, &group.members(), |node| group.can_follow(node), |node| control.is_there(node))
+}
+
+/// Takes a step, when the newest map asks for it too: the one here may be older, and what it asks for be undone since.
 async fn take_step(control: Arc<Control>, group: Group, next: Step) {
+    let Ok(latest) = control.latest().await else { return };
+    let Some(shard) = latest.shard(group.id().0) else { return };
+    if next_step(&control, &group, shard).as_ref() != Some(&next) {
+        return;
+    }
     tracing::info!(group = %group.id(), step = ?next, "a shard changes");
     match next {
         Step::Learn(node) => told(group.id(), group.add_learner(node).await),

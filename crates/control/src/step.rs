@@ -23,8 +23,20 @@ pub(crate) enum Step {
     Tell(proto::SetReplicas),
 }
 
-/// Finds the next step; none when all is done, or something has to be waited for.
-pub(crate) fn next(shard: &Shard, members: &Members, has_caught_up: impl Fn(NodeId) -> bool) -> Option<Step> {
+/// Whether most of a group's new voters are there. With fewer of them the change would never be committed, and no other one
+/// could follow it.
+pub(crate) fn is_safe(voters: &BTreeSet<NodeId>, is_there: impl Fn(NodeId) -> bool) -> bool {
+    voters.iter().filter(|node| is_there(**node)).count() > voters.len() / 2
+}
+
+/// Finds the next step; none when all is done, or something has to be waited for. `can_vote` says who has what the others
+/// have and is there, and `is_there` who is there at all.
+pub(crate) fn next(
+    shard: &Shard,
+    members: &Members,
+    can_vote: impl Fn(NodeId) -> bool,
+    is_there: impl Fn(NodeId) -> bool,
+) -> Option<Step> {
     if members.is_changing {
         return None;
     }
@@ -39,8 +51,8 @@ pub(crate) fn next(shard: &Shard, members: &Members, has_caught_up: impl Fn(Node
         return Some(Step::Learn(node));
     }
     if members.voters != voters {
-        let ready = voters.iter().all(|node| members.voters.contains(node) || has_caught_up(*node));
-        return ready.then_some(Step::Vote(voters));
+        let ready = voters.iter().all(|node| members.voters.contains(node) || can_vote(*node));
+        return (ready && is_safe(&voters, is_there)).then_some(Step::Vote(voters));
     }
     let stays = |node: &NodeId| shard.learners.contains(node) && !voters.contains(node);
     if let Some(node) = members.learners.iter().copied().find(|node| !stays(node)) {
@@ -100,27 +112,38 @@ mod tests {
     fn a_replica_learns_votes_and_then_another_leaves() {
         let map = shard(&[1, 2, 3], 2, 4);
 
-        assert_eq!(next(&map, &members(&[1, 2, 3], &[]), |_| false), Some(Step::Learn(NodeId(4))));
-        assert_eq!(next(&map, &members(&[1, 2, 3], &[4]), |_| false), None, "it has not caught up");
-        assert_eq!(next(&map, &members(&[1, 2, 3], &[4]), |_| true), Some(Step::Vote(nodes([1, 3, 4]))));
-        assert_eq!(next(&map, &members(&[1, 3, 4], &[2]), |_| true), Some(Step::Leave(NodeId(2))));
+        assert_eq!(next(&map, &members(&[1, 2, 3], &[]), |_| false, |_| true), Some(Step::Learn(NodeId(4))));
+        assert_eq!(next(&map, &members(&[1, 2, 3], &[4]), |_| false, |_| true), None, "it has not caught up");
+        assert_eq!(next(&map, &members(&[1, 2, 3], &[4]), |_| true, |_| true), Some(Step::Vote(nodes([1, 3, 4]))));
+        assert_eq!(next(&map, &members(&[1, 3, 4], &[2]), |_| true, |_| true), Some(Step::Leave(NodeId(2))));
         let told = settled(&map, &nodes([1, 3, 4]));
-        assert_eq!(next(&map, &members(&[1, 3, 4], &[]), |_| true), Some(Step::Tell(told)));
-        assert_eq!(next(&shard(&[1, 3, 4], 0, 0), &members(&[1, 3, 4], &[]), |_| true), None, "all is done");
+        assert_eq!(next(&map, &members(&[1, 3, 4], &[]), |_| true, |_| true), Some(Step::Tell(told)));
+        assert_eq!(next(&shard(&[1, 3, 4], 0, 0), &members(&[1, 3, 4], &[]), |_| true, |_| true), None, "all is done");
+    }
+
+    #[test]
+    fn voters_of_whom_most_are_gone_are_never_asked_for() {
+        let (map, group) = (shard(&[1], 0, 2), members(&[1], &[2]));
+
+        assert_eq!(next(&map, &group, |_| true, |node| node == NodeId(1)), None, "two need both");
+        assert_eq!(next(&map, &group, |_| true, |_| true), Some(Step::Vote(nodes([1, 2]))));
+        let (map, group) = (shard(&[1, 2], 0, 3), members(&[1, 2], &[3]));
+        let without_two = |node: NodeId| node != NodeId(2);
+        assert_eq!(next(&map, &group, |_| true, without_two), Some(Step::Vote(nodes([1, 2, 3]))), "two of three are there");
     }
 
     #[test]
     fn nothing_is_begun_while_a_change_goes_on() {
         let members = Members { is_changing: true, ..members(&[1], &[]) };
 
-        assert_eq!(next(&shard(&[1], 0, 2), &members, |_| true), None);
+        assert_eq!(next(&shard(&[1], 0, 2), &members, |_| true, |_| true), None);
     }
 
     #[test]
     fn a_change_that_nobody_finishes_is_ended_first() {
         let members = Members { unfinished: Some(nodes([1, 2])), ..members(&[1, 2, 3], &[]) };
 
-        assert_eq!(next(&shard(&[1, 2, 3], 0, 4), &members, |_| true), Some(Step::Vote(nodes([1, 2]))));
+        assert_eq!(next(&shard(&[1, 2, 3], 0, 4), &members, |_| true, |_| true), Some(Step::Vote(nodes([1, 2]))));
     }
 
     /// The group and the map as a leader's steps change them, whatever they are at first.
@@ -164,11 +187,11 @@ mod tests {
             let follows: BTreeSet<NodeId> = map.learners.difference(&asked).copied().collect();
 
             for _ in 0..40 {
-                let Some(step) = next(&map, &group, |_| true) else { break };
+                let Some(step) = next(&map, &group, |_| true, |_| true) else { break };
                 carry_out(step, &mut map, &mut group);
             }
 
-            prop_assert_eq!(next(&map, &group, |_| true), None, "it comes to an end");
+            prop_assert_eq!(next(&map, &group, |_| true, |_| true), None, "it comes to an end");
             prop_assert_eq!(&group.voters, &asked);
             prop_assert_eq!(&group.learners, &follows);
             prop_assert_eq!((map.voters, map.pending), (asked, None));

@@ -9,6 +9,8 @@ use quorate_catalog::{Catalog, Node, NodeState};
 use quorate_raft::Members;
 use quorate_types::NodeId;
 
+use crate::step::is_safe;
+
 /// What the meta group's leader does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -22,7 +24,15 @@ pub(crate) enum Step {
 const FIVE_FROM: usize = 7;
 
 /// Finds the next step of the meta group; none when it is as it shall be, or something has to be waited for.
-pub(crate) fn next(catalog: &Catalog, members: &Members, has_caught_up: impl Fn(NodeId) -> bool) -> Option<Step> {
+///
+/// `can_vote` says who has what the others have and is there, and `is_there` who is there at all: voters of whom most are not
+/// there would never be taken, and nobody could take them back.
+pub(crate) fn next(
+    catalog: &Catalog,
+    members: &Members,
+    can_vote: impl Fn(NodeId) -> bool,
+    is_there: impl Fn(NodeId) -> bool,
+) -> Option<Step> {
     if members.is_changing {
         return None;
     }
@@ -35,8 +45,8 @@ pub(crate) fn next(catalog: &Catalog, members: &Members, has_caught_up: impl Fn(
     if let Some(id) = nodes.keys().copied().find(|id| is_member(id) && !known(id)) {
         return Some(Step::Learn(id));
     }
-    let voters = voters(&nodes, members, &has_caught_up);
-    if voters != members.voters && !voters.is_empty() {
+    let voters = voters(&nodes, members, &can_vote, &is_there);
+    if voters != members.voters && is_safe(&voters, &is_there) {
         return Some(Step::Vote(voters));
     }
     members.learners.iter().copied().find(|id| !is_member(id)).map(Step::Leave)
@@ -46,7 +56,8 @@ pub(crate) fn next(catalog: &Catalog, members: &Members, has_caught_up: impl Fn(
 fn voters(
     nodes: &BTreeMap<NodeId, &Node>,
     members: &Members,
-    has_caught_up: impl Fn(NodeId) -> bool,
+    can_vote: impl Fn(NodeId) -> bool,
+    is_there: impl Fn(NodeId) -> bool,
 ) -> BTreeSet<NodeId> {
     let stays =
         |id: &NodeId| nodes.get(id).is_some_and(|node| matches!(node.state, NodeState::Active | NodeState::Draining));
@@ -61,7 +72,7 @@ fn voters(
         None => 0,
     };
     let mut candidates: Vec<NodeId> = nodes.keys().copied().filter(|id| stays(id) && !voters.contains(id)).collect();
-    candidates.retain(|id| has_caught_up(*id));
+    candidates.retain(|id| can_vote(*id));
     let leaves = voters.iter().copied().find(|id| !stays(id));
     if voters.len() < wanted || (leaves.is_some() && voters.len() == wanted) {
         let best = candidates.into_iter().min_by_key(|id| (crowd(&voters, id), *id));
@@ -73,10 +84,70 @@ fn voters(
             voters.remove(&id);
         }
         Some(_) | None if voters.len() > wanted => {
-            let most = voters.iter().copied().max_by_key(|id| (crowd(&voters, id), *id));
+            let most = voters.iter().copied().max_by_key(|id| (!is_there(*id), crowd(&voters, id), *id));
             most.map(|id| voters.remove(&id));
         }
         Some(_) | None => {}
     }
     voters
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_catalog::{Addresses, Levels};
+    use quorate_types::{ResourceName, Timestamp};
+
+    use super::*;
+
+    fn ids(ids: impl IntoIterator<Item = u64>) -> BTreeSet<NodeId> {
+        ids.into_iter().map(NodeId).collect()
+    }
+
+    /// The voters after each step that is safe, until there is none.
+    fn steps(active: u64, voters: &[u64], gone: &[u64]) -> Vec<BTreeSet<NodeId>> {
+        let node = |id| Node {
+            id: NodeId(id),
+            name: ResourceName::new(format!("node-{id}")).expect("it is a name"),
+            addresses: Addresses { peer: format!("10.0.0.{id}:4192"), admin: None, data: None },
+            rack: None,
+            levels: Levels { min: 1, max: 1 },
+            life: None,
+            state: NodeState::Active,
+            joined_at: Timestamp::from_millis(0),
+            certificates: Vec::new(),
+            replaces: None,
+        };
+        let all: Vec<Node> = (1..=active).map(node).collect();
+        let nodes: BTreeMap<NodeId, &Node> = all.iter().map(|node| (node.id, node)).collect();
+        let is_there = |id: NodeId| !gone.contains(&id.0);
+        let mut members = Members { voters: ids(voters.iter().copied()), ..Members::default() };
+        let mut steps = Vec::new();
+        while steps.len() < 10 {
+            let next = super::voters(&nodes, &members, is_there, is_there);
+            if next == members.voters || !is_safe(&next, is_there) {
+                break;
+            }
+            steps.push(next.clone());
+            members.voters = next;
+        }
+        steps
+    }
+
+    #[test]
+    fn a_cluster_that_grows_has_one_three_and_five_voters() {
+        assert_eq!(steps(2, &[1], &[]), Vec::new());
+        assert_eq!(steps(3, &[1], &[]), [ids([1, 2]), ids([1, 2, 3])]);
+        assert_eq!(steps(7, &[1, 2, 3], &[]), [ids(1..=4), ids(1..=5)]);
+    }
+
+    #[test]
+    fn a_node_that_is_gone_never_begins_to_vote() {
+        assert_eq!(steps(3, &[1], &[2]), [ids([1, 3])], "and no step follows that would need it");
+        assert_eq!(steps(3, &[1], &[2, 3]), Vec::new());
+    }
+
+    #[test]
+    fn who_is_gone_stops_voting_first() {
+        assert_eq!(steps(6, &[1, 2, 3, 4, 5], &[1, 2]), [ids([1, 3, 4, 5]), ids([3, 4, 5])]);
+    }
 }

@@ -14,5 +14,5 @@ mod sets;
 mod standing;
 
 pub use follower::{Config, Follower, Run, TIMING, Timing};
-pub use sets::{Sets, WriteError};
+pub use sets::{CompileError, Sets, WriteError};
 pub use standing::{KEY, Refused, Standing, node, nodes};

@@ -27,6 +27,17 @@ pub struct WriteError {
     source: io::Error,
 }
 
+/// Documents were not compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// They are not valid.
+    #[error(transparent)]
+    Documents(Errors),
+    /// This version of the program fails at them. Tried again it may know better: it looks at all of them anew.
+    #[error("this version of the program fails at these documents, which is a fault of it: its log says where")]
+    Panicked,
+}
+
 // === impl Sets ===
 
 impl Sets {
@@ -41,8 +52,8 @@ impl Sets {
     /// Compiles and checks the documents that a catalog has now.
     ///
     /// # Errors
-    /// [`Errors`] has every problem of every document.
-    pub async fn compile(&self, catalog: Catalog) -> Result<Compiled, Errors> {
+    /// [`CompileError::Documents`] has every problem of every document.
+    pub async fn compile(&self, catalog: Catalog) -> Result<Compiled, CompileError> {
         let compiler = Arc::clone(&self.compiler);
         let compile = move || {
             // One that somebody panicked over has forgotten documents, and looks at them again.
@@ -50,7 +61,7 @@ impl Sets {
             compiler.compile(catalog.documents())
         };
         let compiled = tokio::task::spawn_blocking(compile).await;
-        compiled.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        compiled.map_err(|_| CompileError::Panicked)?.map_err(CompileError::Documents)
     }
 
     /// Writes the files of a set, those that are not there yet.
@@ -60,14 +71,17 @@ impl Sets {
     pub async fn write(&self, files: Vec<File>) -> Result<(), WriteError> {
         let folder = Arc::clone(&self.folder);
         let written = tokio::task::spawn_blocking(move || write_all(&folder, &files)).await;
-        written.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        let failed = |error| WriteError { path: self.folder.to_path_buf(), source: io::Error::other(error) };
+        written.map_err(failed)?
     }
 
     /// Removes the files in the folder that a set does not have, when it runs. What cannot be removed stays.
     pub async fn prune(&self, kept: Vec<File>) {
         let folder = Arc::clone(&self.folder);
         let pruned = tokio::task::spawn_blocking(move || prune(&folder, &kept)).await;
-        pruned.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        if let Err(error) = pruned {
+            tracing::error!(%error, "files that no document has any more were not removed");
+        }
     }
 }
 

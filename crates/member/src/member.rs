@@ -223,7 +223,8 @@ impl Member {
         if inner.failed.borrow().is_none() {
             hand_over(&inner.control).await;
         }
-        inner.end_loops();
+        // What watches over the node stays until the last batch is written: what ends it may be what is stalled.
+        inner.end_tasks();
         inner.control.end();
         for group in inner.control.host().groups() {
             if let Err(error) = inner.control.host().close(group.id()).await {
@@ -235,6 +236,7 @@ impl Member {
         if let Some(log) = log {
             log.close().await;
         }
+        inner.end_loops();
     }
 }
 
@@ -252,8 +254,12 @@ impl Inner {
         });
     }
 
-    fn end_loops(&self) {
+    fn end_tasks(&self) {
         self.loops.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|task| task.abort());
+    }
+
+    fn end_loops(&self) {
+        self.end_tasks();
         self.pulse.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
@@ -301,9 +307,12 @@ pub(crate) async fn shed(control: &Arc<Control>) -> usize {
     led
 }
 
-/// The voter that could lead best: one that has what this node has, and does not shed what it leads itself.
+/// A voter that could lead now; another one for each group, so that what a node led goes to all others.
 fn heir(control: &Control, group: &Group) -> Option<NodeId> {
     let own = group.role().borrow().leader();
-    let voters = group.members().voters;
-    voters.into_iter().find(|node| Some(*node) != own && group.has_caught_up(*node) && !control.sheds(*node))
+    let voters = group.members().voters.into_iter();
+    let heirs: Vec<NodeId> =
+        voters.filter(|node| Some(*node) != own && group.can_follow(*node) && !control.sheds(*node)).collect();
+    let turn = usize::try_from(group.id().0).unwrap_or_default().checked_rem(heirs.len())?;
+    heirs.get(turn).copied()
 }

@@ -17,6 +17,7 @@ use quorate_membership::rotation::Report;
 use quorate_membership::trust::AuthorityId;
 use quorate_tls::x509::Facts;
 use quorate_types::{NodeId, Timestamp, rfc3339};
+use quorate_wal::GroupId;
 
 use crate::bootstrap::certificate;
 use crate::clock::now;
@@ -73,13 +74,7 @@ async fn look(inner: &Arc<Inner>) {
     }
     let stopped = |group: quorate_raft::Group| group.stopped().borrow().is_some().then(|| group.id().to_string());
     let stopped: Vec<String> = inner.control.host().groups().into_iter().filter_map(stopped).collect();
-    let message = (!stopped.is_empty()).then(|| {
-        format!(
-            "groups stopped on this node: {}. The log says why; this version does not go on with them",
-            stopped.join(", ")
-        )
-    });
-    inner.findings.set(FindingKind::Group, message);
+    inner.findings.set(FindingKind::Group, of_groups(&stopped, &inner.control.unopened()));
     note_log(inner);
     follow_trust(inner, &catalog);
     if let Err(reason) = renew(inner, &catalog) {
@@ -103,6 +98,23 @@ async fn look(inner: &Arc<Inner>) {
             return;
         }
     }
+}
+
+/// What is wrong with groups: those that stopped, and those that cannot be opened.
+fn of_groups(stopped: &[String], unopened: &[(GroupId, String)]) -> Option<String> {
+    let stopped = (!stopped.is_empty()).then(|| {
+        format!("groups stopped on this node: {}. The log says why; this version does not go on with them", stopped.join(", "))
+    });
+    // One reason stands for all: they have it in common, or the next is seen when it is mended.
+    let unopened = unopened.first().map(|(group, reason)| {
+        let more = if unopened.len() > 1 { format!(" and {} more", unopened.len() - 1) } else { String::new() };
+        format!(
+            "group {group}{more} cannot be opened on this node, and has a replica less: {reason}. Replace the node \
+             (`quorate cluster replace`) if its disk is damaged"
+        )
+    });
+    let found: Vec<String> = stopped.into_iter().chain(unopened).collect();
+    (!found.is_empty()).then(|| found.join("; "))
 }
 
 /// Notes that the log was written, which it is when there is a catalog: from now on the node is refused without it.
@@ -144,12 +156,28 @@ fn renew(inner: &Inner, catalog: &Catalog) -> Result<(), AdmitError> {
     let settings = &inner.ground.settings;
     let chain = inner.credentials.chain();
     let leaf = chain.first().expect("credentials have a certificate");
-    let Ok(Facts { not_after, .. }) = Facts::read(leaf) else { return Ok(()) };
+    let Ok(Facts { not_before, not_after, .. }) = Facts::read(leaf) else { return Ok(()) };
     let authority = inner.authorities.signing(catalog)?;
-    let is_of_it = signer(&chain) == Some(authority.id());
-    if is_of_it && now() < renewal_at(leaf, not_after, settings.certificate_lifetime) {
-        inner.findings.set(FindingKind::Certificate, None);
-        return Ok(());
+    let due = Due {
+        not_before,
+        not_after,
+        at: renewal_at(leaf, not_before, not_after),
+        authority_ends: authority.not_after(),
+        is_of_authority: signer(&chain) == Some(authority.id()),
+        jumped: inner.findings.watch().borrow().findings.contains_key(&FindingKind::Clock),
+    };
+    match due.judge(now()) {
+        Judged::Later => {
+            inner.findings.set(FindingKind::Certificate, None);
+            return Ok(());
+        }
+        Judged::Never => {
+            let ends = rfc3339::format(authority.not_after());
+            let message = format!("the authority of the cluster ends at {ends}, and all certificates with it: replace it");
+            inner.findings.set(FindingKind::Certificate, Some(message));
+            return Ok(());
+        }
+        Judged::Now => {}
     }
     let key = MemberKey::draw();
     let hosts = settings.hosts()?;
@@ -176,9 +204,48 @@ fn renew(inner: &Inner, catalog: &Catalog) -> Result<(), AdmitError> {
     }
 }
 
+/// What decides whether a certificate is renewed.
+struct Due {
+    not_before: Timestamp,
+    not_after: Timestamp,
+    /// When it is to be renewed.
+    at: Timestamp,
+    /// No certificate of this authority ends later.
+    authority_ends: Timestamp,
+    is_of_authority: bool,
+    /// Whether the clock jumped lately: what it says may be taken back.
+    jumped: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Judged {
+    Now,
+    Later,
+    /// Another certificate would end no later, because the authority does.
+    Never,
+}
+
+impl Due {
+    fn judge(&self, now: Timestamp) -> Judged {
+        // A new one is good at once: this one is not, or is not taken much longer. One that was made while the clock was ahead
+        // begins later than now.
+        let is_of_no_use = now < self.not_before || now >= self.not_after || !self.is_of_authority;
+        if is_of_no_use {
+            return Judged::Now;
+        }
+        if now < self.at || self.jumped {
+            return Judged::Later;
+        }
+        // Ends are told in whole seconds.
+        let gains = self.authority_ends.since(self.not_after) > Duration::from_secs(1);
+        if gains { Judged::Now } else { Judged::Never }
+    }
+}
+
 /// When a certificate is renewed: a third of its life before its end, and up to a tenth earlier, so that nodes that joined
 /// together do not all renew at once. The same at each look.
-fn renewal_at(leaf: &[u8], not_after: Timestamp, lifetime: Duration) -> Timestamp {
+fn renewal_at(leaf: &[u8], not_before: Timestamp, not_after: Timestamp) -> Timestamp {
+    let lifetime = not_after.since(not_before);
     let share = u32::from(crc32fast::hash(leaf) as u8);
     let before = lifetime / 3 + lifetime / 10 * share / 255;
     Timestamp::from_millis(not_after.as_millis().saturating_sub(u64::try_from(before.as_millis()).unwrap_or(u64::MAX)))
@@ -281,11 +348,44 @@ mod tests {
 
     #[test]
     fn a_certificate_is_renewed_a_third_before_its_end_and_up_to_a_tenth_earlier() {
-        let (end, life) = (Timestamp::from_millis(1_000_000), Duration::from_millis(300_000));
+        let (begin, end) = (Timestamp::from_millis(700_000), Timestamp::from_millis(1_000_000));
 
-        let all: Vec<u64> = (0..200_u8).map(|leaf| renewal_at(&[leaf], end, life).as_millis()).collect();
+        let all: Vec<u64> = (0..200_u8).map(|leaf| renewal_at(&[leaf], begin, end).as_millis()).collect();
         assert!(all.iter().all(|at| (870_000..=900_000).contains(at)), "{all:?}");
         assert!(all.iter().min() < Some(&875_000) && all.iter().max() > Some(&895_000), "spread: {all:?}");
-        assert_eq!(renewal_at(b"a", end, life), renewal_at(b"a", end, life));
+        assert_eq!(renewal_at(b"a", begin, end), renewal_at(b"a", begin, end));
+    }
+
+    #[test]
+    fn a_certificate_is_renewed_when_that_helps() {
+        let at = |seconds| Timestamp::from_millis(seconds * 1000);
+        let due = || Due {
+            not_before: at(100),
+            not_after: at(400),
+            at: at(300),
+            authority_ends: at(9000),
+            is_of_authority: true,
+            jumped: false,
+        };
+        let cases = [
+            ("it is young", due(), 200, Judged::Later),
+            ("it is old", due(), 300, Judged::Now),
+            ("the clock went back after it was made", due(), 99, Judged::Now),
+            ("the clock jumped and may come back", Due { jumped: true, ..due() }, 350, Judged::Later),
+            ("it ended, whatever the clock did", Due { jumped: true, ..due() }, 400, Judged::Now),
+            ("another authority signs", Due { is_of_authority: false, ..due() }, 200, Judged::Now),
+            ("the authority ends with it", Due { authority_ends: at(400), ..due() }, 350, Judged::Never),
+            ("the authority ends later", Due { authority_ends: at(500), ..due() }, 350, Judged::Now),
+        ];
+        for (case, due, now, expected) in cases {
+            assert_eq!(due.judge(at(now)), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_groups_is_said_with_the_way_out() {
+        assert_eq!(of_groups(&[], &[]), None);
+        let both = of_groups(&["2".to_owned()], &[(GroupId(3), "no".to_owned()), (GroupId(4), "no".to_owned())]).unwrap();
+        assert!(both.contains("stopped on this node: 2") && both.contains("group 3 and 1 more cannot be opened"), "{both}");
     }
 }

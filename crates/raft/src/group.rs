@@ -278,11 +278,11 @@ impl Group {
     pub fn has_caught_up(&self, node: NodeId) -> bool {
         let metrics = self.shared.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let Some(matched) = metrics.replication.as_ref().and_then(|progress| progress.get(&node).copied()) else {
+        // Who has nothing yet is behind, also in a log that is short.
+        let Some(matched) = metrics.replication.as_ref().and_then(|progress| progress.get(&node).copied().flatten()) else {
             return false;
         };
-        let next = |log_id: Option<LogId>| log_id.map_or(0, |log_id| log_id.index + 1);
-        next(matched) + CAUGHT_UP_ENTRIES >= metrics.last_log_index.map_or(0, |last| last + 1)
+        matched.index + CAUGHT_UP_ENTRIES >= metrics.last_log_index.unwrap_or_default()
     }
 
     /// Begins the group with these voters; the same on each of them, and only once in its life.
@@ -519,8 +519,9 @@ impl Group {
         }
     }
 
-    /// Whether a node could lead next: it is there, and not far behind.
-    fn can_follow(&self, node: NodeId) -> bool {
+    /// Whether a node could vote, or lead next: it is there, and not far behind. Only the leader knows.
+    #[must_use]
+    pub fn can_follow(&self, node: NodeId) -> bool {
         let is_there = |link: watch::Receiver<Link>| matches!(*link.borrow(), Link::Connected { .. });
         self.shared.peers.link(node).is_some_and(is_there) && self.has_caught_up(node)
     }

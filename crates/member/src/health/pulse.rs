@@ -26,6 +26,8 @@ use crate::member::Failure;
 const SLOW_LOOK: Duration = Duration::from_secs(1);
 /// How long a node may take to end by itself: what a drain takes, and some.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a node may take whose threads do nothing any more: nothing will end it, and it leads until it ends.
+const STALLED_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is watched.
 pub(crate) struct Watched {
@@ -185,12 +187,17 @@ impl Looks {
 
     /// Ends the process when the node was to end and has not.
     fn end(&mut self, now: Duration) {
-        if !self.watched.ends_process || self.watched.failed.borrow().is_none() {
+        let timeout = match &*self.watched.failed.borrow() {
+            Some(Failure::Runtime) => STALLED_TIMEOUT,
+            Some(_) => END_TIMEOUT,
+            None => return,
+        };
+        if !self.watched.ends_process {
             return;
         }
         let since = *self.ending.get_or_insert(now);
-        if now.saturating_sub(since) >= END_TIMEOUT {
-            tracing::error!("the node failed and did not end in {END_TIMEOUT:?}: its process is ended");
+        if now.saturating_sub(since) >= timeout {
+            tracing::error!("the node failed and did not end in {timeout:?}: its process is ended");
             std::process::abort();
         }
     }
