@@ -47,6 +47,8 @@ pub struct Options {
     pub files: Vec<PathBuf>,
     /// More flags of each node.
     pub flags: Vec<String>,
+    /// The nodes' election timeout, as the flag has it: where a test is not about how fast one is, machines may be slow.
+    pub election_timeout: &'static str,
     /// More flags of `cluster init`.
     pub init: Vec<String>,
 }
@@ -100,7 +102,15 @@ pub struct Said {
 impl Default for Options {
     /// Three nodes that reach each other directly, with eight shards and no resources.
     fn default() -> Self {
-        Self { nodes: 3, shards: 8, net: false, files: Vec::new(), flags: Vec::new(), init: Vec::new() }
+        Self {
+            nodes: 3,
+            shards: 8,
+            net: false,
+            files: Vec::new(),
+            flags: Vec::new(),
+            init: Vec::new(),
+            election_timeout: "1500ms",
+        }
     }
 }
 
@@ -266,7 +276,8 @@ impl Cluster {
         ensure!(node.process.is_none(), "{} runs", node.name);
         command.args(["serve", "--node-name", &node.name]).arg("--data-dir").arg(&node.data);
         command.args(["--peer-listen", &node.listen.to_string(), "--peer-advertise", &node.advertise.to_string()]);
-        command.args(["--admin", &node.admin.to_string()]).args(&self.options.flags);
+        command.args(["--admin", &node.admin.to_string()]).args(["--election-timeout", self.options.election_timeout]);
+        command.args(&self.options.flags);
         command.envs(node.environment.iter().map(|(name, value)| (name, value)));
         for file in self.options.files.iter().filter(|_| place == 0) {
             command.arg("-f").arg(file);

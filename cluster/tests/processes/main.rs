@@ -115,7 +115,8 @@ fn an_authority_that_an_enterprise_signed_is_that_of_the_cluster() -> anyhow::Re
     fs::write(&chain, &certificate)?;
     fs::write(&key, enterprise()?.1)?;
     let flags = [&chain, &key].map(|file| file.to_str().expect("it is UTF-8").to_owned());
-    let init = vec!["--authority-certificate".to_owned(), flags[0].clone(), "--authority-key".to_owned(), flags[1].clone()];
+    let init =
+        vec!["--authority-certificate".to_owned(), flags[0].clone(), "--authority-key".to_owned(), flags[1].clone()];
     let mut cluster = Cluster::waiting(Options { nodes: 2, shards: 1, init, ..Options::default() })?;
     let refused = cluster.init(0).expect_err("the key is another's").to_string();
     ensure!(refused.contains("does not belong to the first certificate"), "{refused}");

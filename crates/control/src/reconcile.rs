@@ -156,8 +156,7 @@ impl Looks {
             return false;
         }
         let meta = control.meta.clone();
-        let step =
-            voters::next(catalog, &meta.members(), |node| meta.can_follow(node), |node| control.is_there(node));
+        let step = voters::next(catalog, &meta.members(), |node| meta.can_follow(node), |node| control.is_there(node));
         let is_stepping = step.is_some() || meta.members().is_changing;
         if let Some(step) = step {
             self.busy.run(META, async move {
@@ -171,6 +170,13 @@ impl Looks {
                     },
                 );
             });
+        }
+        let left = catalog.nodes().find(|node| node.state == NodeState::Leaving && has_left(control, catalog, node.id));
+        if let Some(node) = left.map(|node| node.id.0) {
+            self.busy.run(
+                META,
+                tell_map(Arc::clone(control), Command::RemoveNode(proto::RemoveNode { node, force: false })),
+            );
         }
         let moves = catalog.moves();
         let is_moving = !moves.is_empty();
@@ -189,7 +195,7 @@ impl Looks {
             });
             self.busy.run(GroupId(next.shard), tell_map(Arc::clone(control), command));
         }
-        is_stepping || is_moving
+        is_stepping || is_moving || left.is_some()
     }
 
     /// What this node does for the shards that it leads.
@@ -237,8 +243,13 @@ impl Looks {
     }
 }
 
-// === impl Busy ===
+/// Whether nothing is placed any more on a node that leaves, and it has no vote in the meta group.
+fn has_left(control: &Control, catalog: &Catalog, node: NodeId) -> bool {
+    let is_placed = catalog.shards().any(|shard| shard.nodes().any(|id| id == node));
+    !is_placed && !control.meta.members().voters.contains(&node)
+}
 
+// === impl Busy ===
 impl Busy {
     /// Does something for a group, unless something is done for it already.
     fn run(self: &Arc<Self>, group: GroupId, work: impl Future<Output = ()> + Send + 'static) {

@@ -129,7 +129,11 @@ mod tests {
         assert_eq!(next(&map, &group, |_| true, |_| true), Some(Step::Vote(nodes([1, 2]))));
         let (map, group) = (shard(&[1, 2], 0, 3), members(&[1, 2], &[3]));
         let without_two = |node: NodeId| node != NodeId(2);
-        assert_eq!(next(&map, &group, |_| true, without_two), Some(Step::Vote(nodes([1, 2, 3]))), "two of three are there");
+        assert_eq!(
+            next(&map, &group, |_| true, without_two),
+            Some(Step::Vote(nodes([1, 2, 3]))),
+            "two of three are there"
+        );
     }
 
     #[test]

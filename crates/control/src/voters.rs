@@ -107,7 +107,7 @@ mod tests {
     fn steps(active: u64, voters: &[u64], gone: &[u64]) -> Vec<BTreeSet<NodeId>> {
         let node = |id| Node {
             id: NodeId(id),
-            name: ResourceName::new(format!("node-{id}")).expect("it is a name"),
+            name: ResourceName::new(&format!("node-{id}")).expect("it is a name"),
             addresses: Addresses { peer: format!("10.0.0.{id}:4192"), admin: None, data: None },
             rack: None,
             levels: Levels { min: 1, max: 1 },

@@ -11,11 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use quorate_catalog::Catalog;
 use quorate_config::inline::File;
 use quorate_config::{Compiled, Compiler, Errors};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Compiles documents, off the threads that serve requests. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Sets {
     compiler: Arc<Mutex<Compiler>>,
+    previews: Arc<Semaphore>,
     folder: Arc<Path>,
 }
 
@@ -46,7 +48,8 @@ impl Sets {
     pub fn new(folder: PathBuf) -> Self {
         // Without a current folder a relative path leads nowhere, and writing says so.
         let folder = std::path::absolute(&folder).unwrap_or(folder);
-        Self { folder: folder.as_path().into(), compiler: Arc::new(Mutex::new(Compiler::new(folder))) }
+        let compiler = Arc::new(Mutex::new(Compiler::new(folder.clone())));
+        Self { folder: folder.as_path().into(), compiler, previews: Arc::new(Semaphore::new(1)) }
     }
 
     /// Compiles and checks the documents that a catalog has now.
@@ -54,11 +57,28 @@ impl Sets {
     /// # Errors
     /// [`CompileError::Documents`] has every problem of every document.
     pub async fn compile(&self, catalog: Catalog) -> Result<Compiled, CompileError> {
+        self.compile_in(None, catalog).await
+    }
+
+    /// Compiles and checks what documents would become, one after another: whoever asks for many, and does not wait for them,
+    /// never has more than one in the way of what this node is to run.
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub async fn preview(&self, catalog: Catalog) -> Result<Compiled, CompileError> {
+        let turn = Arc::clone(&self.previews).acquire_owned().await.expect("it is never closed");
+        self.compile_in(Some(turn), catalog).await
+    }
+
+    /// The turn lasts until the work is done, also when nobody waits for it any more.
+    async fn compile_in(&self, turn: Option<OwnedSemaphorePermit>, catalog: Catalog) -> Result<Compiled, CompileError> {
         let compiler = Arc::clone(&self.compiler);
         let compile = move || {
             // One that somebody panicked over has forgotten documents, and looks at them again.
             let mut compiler = compiler.lock().unwrap_or_else(PoisonError::into_inner);
-            compiler.compile(catalog.documents())
+            let compiled = compiler.compile(catalog.documents());
+            drop(turn);
+            compiled
         };
         let compiled = tokio::task::spawn_blocking(compile).await;
         compiled.map_err(|_| CompileError::Panicked)?.map_err(CompileError::Documents)

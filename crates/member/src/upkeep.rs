@@ -103,7 +103,10 @@ async fn look(inner: &Arc<Inner>) {
 /// What is wrong with groups: those that stopped, and those that cannot be opened.
 fn of_groups(stopped: &[String], unopened: &[(GroupId, String)]) -> Option<String> {
     let stopped = (!stopped.is_empty()).then(|| {
-        format!("groups stopped on this node: {}. The log says why; this version does not go on with them", stopped.join(", "))
+        format!(
+            "groups stopped on this node: {}. The log says why; this version does not go on with them",
+            stopped.join(", ")
+        )
     });
     // One reason stands for all: they have it in common, or the next is seen when it is mended.
     let unopened = unopened.first().map(|(group, reason)| {
@@ -173,7 +176,8 @@ fn renew(inner: &Inner, catalog: &Catalog) -> Result<(), AdmitError> {
         }
         Judged::Never => {
             let ends = rfc3339::format(authority.not_after());
-            let message = format!("the authority of the cluster ends at {ends}, and all certificates with it: replace it");
+            let message =
+                format!("the authority of the cluster ends at {ends}, and all certificates with it: replace it");
             inner.findings.set(FindingKind::Certificate, Some(message));
             return Ok(());
         }
@@ -358,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_certificate_is_renewed_when_that_helps() {
-        let at = |seconds| Timestamp::from_millis(seconds * 1000);
+        let at = |seconds: u64| Timestamp::from_millis(seconds * 1000);
         let due = || Due {
             not_before: at(100),
             not_after: at(400),
@@ -385,7 +389,11 @@ mod tests {
     #[test]
     fn what_is_wrong_with_groups_is_said_with_the_way_out() {
         assert_eq!(of_groups(&[], &[]), None);
-        let both = of_groups(&["2".to_owned()], &[(GroupId(3), "no".to_owned()), (GroupId(4), "no".to_owned())]).unwrap();
-        assert!(both.contains("stopped on this node: 2") && both.contains("group 3 and 1 more cannot be opened"), "{both}");
+        let both =
+            of_groups(&["2".to_owned()], &[(GroupId(3), "no".to_owned()), (GroupId(4), "no".to_owned())]).unwrap();
+        assert!(
+            both.contains("stopped on this node: 2") && both.contains("group 3 and 1 more cannot be opened"),
+            "{both}"
+        );
     }
 }

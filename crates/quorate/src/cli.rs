@@ -20,6 +20,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use http::{HeaderName, HeaderValue};
 use quorate_mcp::Level;
 use quorate_membership::address::Address;
+use quorate_raft::Timing;
 use quorate_runtime::upstream::{EraSetting, TransportSetting};
 use quorate_types::ResourceName;
 use quorate_types::units::parse_duration;
@@ -192,6 +193,10 @@ pub(crate) struct PeerArgs {
     /// What fails together with the node: replicas are spread over racks. Default: none.
     #[arg(long, value_name = "NAME", requires = "peer_listen", value_parser = ResourceName::new)]
     pub(crate) rack: Option<ResourceName>,
+    /// After how long without a leader at the latest another one is elected: 250ms to 30s, the same on every node of a
+    /// cluster. Longer where nodes are far from each other, or on machines that are often busy for longer.
+    #[arg(long, value_name = "DURATION", requires = "peer_listen", default_value = "400ms", value_parser = parse_election)]
+    pub(crate) election_timeout: Timing,
 }
 
 /// Flags of every node.
@@ -472,6 +477,11 @@ fn parse_patience(text: &str) -> Result<Duration, String> {
         Ok(duration) => Ok(duration),
         Err(error) => Err(error.to_string()),
     }
+}
+
+fn parse_election(text: &str) -> Result<Timing, String> {
+    let timeout = parse_duration(text).map_err(|error| error.to_string())?;
+    Timing::of_election_timeout(timeout).ok_or_else(|| "must be from 250ms to 30s".to_owned())
 }
 
 fn parse_nodes(text: &str) -> Result<u8, String> {

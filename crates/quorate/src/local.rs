@@ -210,6 +210,7 @@ async fn bring_up(dir: &Path, plan: &Plan, shards: u32, documents: Vec<proto::Do
         shards,
         replicas: if plan.nodes.len() == 1 { 1 } else { 3 },
         documents: Vec::new(),
+        authority: None,
     };
     begin(first, dir, planned, new, deadline).await?;
     let known = answered(first, &planned.name, deadline).await?.nodes;

@@ -25,7 +25,6 @@ use quorate_member::{Health, Member, Opened, Settings, nothing};
 use quorate_membership::address::Address;
 use quorate_membership::authority::NODE_LIFETIME;
 use quorate_proto::admin::v1;
-use quorate_raft::TIMING;
 use quorate_types::{NodeId, ResourceName};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -205,7 +204,7 @@ fn settings(args: &ServeArgs) -> Result<Settings, Failure> {
         admin_address: peers.peer_advertise.clone().unwrap_or_else(|| of_socket(peer_listen)),
         data_address: None,
         levels: LEVELS,
-        timing: TIMING,
+        timing: peers.election_timeout,
         certificate_lifetime: NODE_LIFETIME,
         cluster: None,
         ends_process: true,

@@ -279,7 +279,8 @@ impl Group {
         let metrics = self.shared.raft.metrics();
         let metrics = metrics.borrow_watched();
         // Who has nothing yet is behind, also in a log that is short.
-        let Some(matched) = metrics.replication.as_ref().and_then(|progress| progress.get(&node).copied().flatten()) else {
+        let Some(matched) = metrics.replication.as_ref().and_then(|progress| progress.get(&node).copied().flatten())
+        else {
             return false;
         };
         matched.index + CAUGHT_UP_ENTRIES >= metrics.last_log_index.unwrap_or_default()

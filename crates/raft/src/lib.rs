@@ -41,7 +41,7 @@ pub use recover::{Found, RecoverError, Survivor};
 pub use role::Role;
 pub use snapshots::{SNAPSHOT_MARKS, SnapshotMarks};
 pub use state::Stopped;
-pub use timing::{TIMING, Timing};
+pub use timing::{ELECTION_TIMEOUT_MAX, ELECTION_TIMEOUT_MIN, TIMING, Timing};
 pub use types::{COMMAND_BYTES_MAX, TooLarge};
 
 /// One replica in openraft's hands.

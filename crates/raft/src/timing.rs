@@ -36,9 +36,22 @@ const SNAPSHOT_MILLIS_MAX: u64 = 450_000;
 /// Entries that a replica may be behind before it gets a snapshot instead: more than stay, so that only purging decides.
 const LAG_MAX: u64 = 100_000;
 
+/// The shortest election timeout that can be chosen: with a shorter one heartbeats come too late on a link of 20 ms.
+pub const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(250);
+/// The longest: who needs that long to notice a leader's end had better be told by somebody.
+pub const ELECTION_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+
 // === impl Timing ===
 
 impl Timing {
+    /// The times that fit to an election timeout, in the proportions of [`TIMING`]: longer ones for nodes that are far from each
+    /// other, or on machines that are often busy for longer. None out of [`ELECTION_TIMEOUT_MIN`] to [`ELECTION_TIMEOUT_MAX`].
+    #[must_use]
+    pub fn of_election_timeout(timeout: Duration) -> Option<Self> {
+        let is_allowed = (ELECTION_TIMEOUT_MIN..=ELECTION_TIMEOUT_MAX).contains(&timeout);
+        is_allowed.then(|| Self { heartbeat: timeout * 3 / 20, election_min: timeout * 5 / 8, election_max: timeout })
+    }
+
     /// How long a leader may act on what a quorum has acknowledged: nobody who did votes for another for as long as
     /// [`Self::election_max`]. A tenth less, by which clocks of two nodes may differ in their pace.
     pub(crate) fn lease(&self) -> Duration {
@@ -91,6 +104,18 @@ mod tests {
     #[test]
     fn the_default_times_fit_together() {
         assert!(TIMING.config("test".to_owned(), 1).is_ok());
+    }
+
+    #[test]
+    fn the_times_of_every_election_timeout_fit_together() {
+        assert_eq!(Timing::of_election_timeout(TIMING.election_max), Some(TIMING));
+        for millis in (250..=30_000).step_by(50) {
+            let timing = Timing::of_election_timeout(Duration::from_millis(millis)).expect("it is allowed");
+            assert!(timing.config("test".to_owned(), 1).is_ok(), "{timing:?}");
+        }
+        for millis in [0, 249, 30_001] {
+            assert_eq!(Timing::of_election_timeout(Duration::from_millis(millis)), None);
+        }
     }
 
     #[test]

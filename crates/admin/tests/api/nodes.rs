@@ -148,9 +148,7 @@ async fn a_node_takes_the_place_of_another_and_the_last_one_stays() {
     world.join(NodeId(2)).await;
     world.join(NodeId(3)).await;
     admin.replace_node(v1::ReplaceNodeRequest { node: 2, by: 3 }).await.expect("it has joined");
-    world
-        .all("node that was replaced", |catalog| catalog.node(NodeId(2)).is_none_or(|node| !node.lives()))
-        .await;
+    world.all("node that was replaced", |catalog| catalog.node(NodeId(2)).is_none_or(|node| !node.lives())).await;
     let same = admin.replace_node(v1::ReplaceNodeRequest { node: 1, by: 1 }).await.expect_err("it is the same");
     assert_eq!(same.code(), Code::InvalidArgument, "{same}");
     admin.remove_node(v1::RemoveNodeRequest { node: 3, forced: true }).await.expect("by force");

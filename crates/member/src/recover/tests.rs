@@ -47,7 +47,7 @@ async fn member(folder: &Path) -> Member {
 async fn ended() -> (tempfile::TempDir, Identity) {
     let folder = tempfile::tempdir().unwrap();
     let waiting = waiting(folder.path()).await;
-    let asked = BootstrapSettings { name: None, shards: 2, replicas: 1 };
+    let asked = BootstrapSettings { name: None, shards: 2, replicas: 1, authority: None };
     let (member, _) = waiting.bootstrap(asked).await.unwrap();
     let upsert =
         proto::Upsert { key: Some(key().to_proto()), labels: Vec::new(), content: Bytes::from_static(b"{\"a\":1}") };

@@ -69,7 +69,6 @@ async fn what_an_enterprise_signed_signs_for_all_nodes_and_operators_also_after_
     let above = Bundle::new([root]).unwrap();
     assert!(above.verify(cluster, &pem_certificates(&operator.certificate), Side::Client, now()).is_ok());
     member.shutdown().await;
-    drop(member);
 
     let first = places[0].member().await;
     let second = places[1].join(token(&first).await).await;
@@ -103,9 +102,10 @@ fn enterprise() -> (rustls::pki_types::CertificateDer<'static>, AuthorityPem) {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         params
     };
-    let root = CertifiedIssuer::self_signed(authority("Example Root", 1), KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let chain = authority("Example Quorate", 0).signed_by(&key, &root).unwrap().pem();
+    let root = CertifiedIssuer::self_signed(authority("Example Root", 1), KeyPair::generate().expect("it can be made"))
+        .expect("it can be made");
+    let key = KeyPair::generate().expect("it can be made");
+    let chain = authority("Example Quorate", 0).signed_by(&key, &root).expect("it can be made").pem();
     (root.der().clone(), AuthorityPem { chain, key: key.serialize_pem().into() })
 }
 

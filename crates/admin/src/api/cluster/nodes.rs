@@ -52,7 +52,7 @@ pub(super) async fn set_state(member: &dyn Membership, node: u64, state: NodeSta
 /// Has a node take the place of another one, which is removed when everything is moved away.
 pub(super) async fn replace(member: &dyn Membership, old: u64, new: u64) -> Result<(), Status> {
     command(member, Command::ReplaceNode(proto::ReplaceNode { old, new })).await?;
-    remove_when_empty(member, old).await
+    removed(member, old).await
 }
 
 /// Takes a node out of the cluster: at once, or when everything is moved away.
@@ -66,28 +66,22 @@ pub(super) async fn remove(member: &dyn Membership, node: u64, force: bool) -> R
         return Err(errors::precondition("STATE", "node", "the last node of a cluster cannot be removed"));
     }
     set_state(member, node, NodeState::Leaving).await?;
-    remove_when_empty(member, node).await
+    removed(member, node).await
 }
 
-/// Waits until everything is moved away from a node that leaves, and removes it.
-async fn remove_when_empty(member: &dyn Membership, node: u64) -> Result<(), Status> {
+/// Waits until everything is moved away from a node that leaves, and whoever leads the cluster has removed it: also without
+/// the node that was asked.
+async fn removed(member: &dyn Membership, node: u64) -> Result<(), Status> {
     let control = member.control();
     let mut changed = control.changed();
     loop {
         changed.borrow_and_update();
-        if is_empty(member, &control.catalog(), NodeId(node)) {
-            break;
+        if control.catalog().node(NodeId(node)).is_none_or(|node| !node.lives()) {
+            return Ok(());
         }
         // A change is looked at at once; the end of the control plane is the end of the node.
         let _is_over = tokio::time::timeout(LOOK, changed.changed()).await;
     }
-    command(member, Command::RemoveNode(proto::RemoveNode { node, force: false })).await
-}
-
-/// Whether nothing is placed on a node, and it has no vote in the meta group.
-fn is_empty(member: &dyn Membership, catalog: &Catalog, node: NodeId) -> bool {
-    let placed = catalog.shards().any(|shard| shard.nodes().any(|id| id == node));
-    !placed && !member.control().meta().members().voters.contains(&node)
 }
 
 /// Hands groups that this node leads to another one; returns those that it leads then.

@@ -23,9 +23,9 @@ use quorate_catalog::{Catalog, DocumentKey, Refusal, Revision, StageId, commands
 use quorate_config::error::Place;
 use quorate_config::{Errors, Kind};
 use quorate_control::{CommandError, Control};
-use quorate_follow::Sets;
+use quorate_follow::{CompileError, Sets};
 use quorate_raft::ProposeError;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::show;
 use crate::api::errors;
@@ -167,7 +167,7 @@ impl Changer {
             }
         }
         let message = "others change the documents all the time";
-        Err(errors::retry(tonic::Code::Aborted, "CONFLICT", message, Duration::from_secs(1)))
+        Err(errors::retry(Code::Aborted, "CONFLICT", message, Duration::from_secs(1)))
     }
 
     async fn preview_on(&self, before: Catalog, wanted: Wanted) -> Result<Preview, Status> {
@@ -211,9 +211,12 @@ pub(crate) async fn check(
     let made = tokio::task::spawn_blocking(move || wanted.on(&before).map(|after| Preview { before, after })).await;
     let made = made.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     let preview = made.map_err(|refusal| errors::refusal(&refusal))?;
-    match sets.compile(preview.after.clone()).await {
+    match sets.preview(preview.after.clone()).await {
         Ok(_) => Ok(preview),
-        Err(problems) => Err(show::problems(&problems.from_origins(|place| origin(place, origins)))),
+        Err(error @ CompileError::Panicked) => Err(errors::error(Code::Internal, "PANIC", error.to_string())),
+        Err(CompileError::Documents(problems)) => {
+            Err(show::problems(&problems.from_origins(|place| origin(place, origins))))
+        }
     }
 }
 
