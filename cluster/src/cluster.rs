@@ -51,6 +51,10 @@ pub struct Options {
     pub election_timeout: &'static str,
     /// More flags of `cluster init`.
     pub init: Vec<String>,
+    /// The program of the nodes. By default the one under test ([`paths::binary`]).
+    pub program: Option<PathBuf>,
+    /// The folder in which that of the cluster is made. By default that for temporary files.
+    pub place: Option<PathBuf>,
 }
 
 /// Nodes that run, and those that do not.
@@ -110,6 +114,8 @@ impl Default for Options {
             flags: Vec::new(),
             init: Vec::new(),
             election_timeout: "1500ms",
+            program: None,
+            place: None,
         }
     }
 }
@@ -192,9 +198,15 @@ impl Cluster {
     ///
     /// A node does not start; the error shows its log.
     pub fn waiting(options: Options) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir().context("there is no folder for temporary files")?;
+        let folder = match &options.place {
+            Some(place) => tempfile::tempdir_in(place).with_context(|| place.display().to_string())?,
+            None => tempfile::tempdir().context("there is no folder for temporary files")?,
+        };
         let net = if options.net { Some(Net::new(options.nodes)?) } else { None };
-        let program = paths::binary("quorate")?;
+        let program = match &options.program {
+            Some(program) => program.clone(),
+            None => paths::binary("quorate")?,
+        };
         let count = options.nodes;
         let context = folder.path().join("context.yaml");
         let mut cluster = Self { nodes: Vec::new(), net, options, folder, program, context, contexts: 0 };
