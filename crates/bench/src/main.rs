@@ -1,6 +1,8 @@
 //! What a request through the mesh costs, beside a direct connection, in one run.
 //!
-//! One binary, five kinds of process, so that nothing measures itself: `backend` is a tool server
+//! And what consensus costs beside etcd (`cluster`, which has nodes and writers of its own).
+//!
+//! One binary, several kinds of process, so that nothing measures itself: `backend` is a tool server
 //! that does next to nothing, `stdio` is the same as a program, `load` sends requests and checks every answer, `flood` sends
 //! those of strangers, and `run` starts them and a gateway, reads the gateway's CPU time and memory from the kernel, and prints the table.
 //! Everything is on loopback, and bounded in count and time. The method is in docs/src/numbers.md.
@@ -8,6 +10,7 @@
 mod api;
 mod backend;
 mod client;
+mod cluster;
 mod load;
 mod message;
 mod run;
@@ -31,6 +34,12 @@ struct Cli {
 enum Command {
     /// Measure everything and print the table; ends with 1 when a number is below its floor.
     Run(run::Args),
+    /// Measure consensus beside etcd and print the table; ends with 1 when a number is below its floor.
+    Cluster(cluster::Args),
+    /// Be a node of consensus alone, until the standard input ends.
+    Node(cluster::NodeArgs),
+    /// Put values, into a node or into etcd; waits for a line on the standard input before those that count.
+    Writers(cluster::WritersArgs),
     /// Be the tool server behind the gateway, until the standard input ends.
     Backend(backend::Args),
     /// Be the tool server as a program, on the standard streams.
@@ -57,6 +66,9 @@ fn main() -> ExitCode {
     };
     let done = match command {
         Command::Run(args) => runtime.block_on(run::run(args)),
+        Command::Cluster(args) => runtime.block_on(cluster::run(args)),
+        Command::Node(args) => runtime.block_on(cluster::node(args)),
+        Command::Writers(args) => runtime.block_on(cluster::writers(args)),
         Command::Backend(args) => runtime.block_on(backend::run(args)),
         Command::Load(args) => runtime.block_on(load::run(args)),
         Command::Flood(args) => runtime.block_on(load::flood::run(args)),

@@ -108,6 +108,8 @@ const WITHIN: &[(&str, &str)] = &[
     // Nodes in a process for tests of clusters.
     ("quorate-cluster", "quorate"),
     ("quorate-chaos", "quorate-cluster"),
+    // The network between nodes, to cut leaders off.
+    ("quorate-bench", "quorate-cluster"),
     ("quorate-tests", "quorate-cluster"),
     ("quorate-tests", "quorate-fixtures"),
 ];

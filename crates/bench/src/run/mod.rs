@@ -4,13 +4,13 @@
 //! latency on a second one. The run as a whole has a time limit, and a signal ends it: either way
 //! its children are killed with it.
 
-mod child;
+pub(crate) mod child;
 mod gateway;
 mod guarded;
 mod identity;
 mod keys;
 mod memory;
-mod process;
+pub(crate) mod process;
 mod programs;
 mod report;
 mod resources;
