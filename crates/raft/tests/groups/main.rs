@@ -11,6 +11,7 @@ use quorate_raft::{
     ChangeError, OpenError, Proposal, ProposeError, Role, SNAPSHOT_MARKS, SnapshotMarks, Stopped, Timing,
 };
 use quorate_types::NodeId;
+use quorate_wal::{Verdict, WATCHDOG_DEFAULTS, Watchdog};
 use world::{CALM, GROUP, PATIENCE, World};
 
 const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
@@ -204,6 +205,33 @@ async fn a_leader_whose_followers_wait_for_their_disks_stays_the_leader() {
 
     assert!(!ended && acked, "it is {still:?}");
     proposed.expect("the disks go on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_disk_stalls_is_found_out_and_hands_over_while_its_disk_still_does_not_answer() {
+    let world = World::new(1..=3).await;
+    let leader = world.begin(1..=3).await;
+    world.propose(leader, vec![1]).await.expect("nobody ends");
+    let next = others(leader)[0];
+    world.until("follower that has everything", || world.group(leader).has_caught_up(next).then_some(())).await;
+    world.disk(leader).begin();
+    let proposal = Proposal { level: 1, body: Bytes::from_static(&[2]), epoch: None };
+    let (group, began) = (world.group(leader).clone(), Instant::now());
+    let proposed = tokio::spawn(async move { group.propose(proposal).await });
+
+    let mut dog = Watchdog::new(WATCHDOG_DEFAULTS);
+    while !matches!(dog.tick(began.elapsed(), world.disk_busy(leader)), Verdict::Slow { .. }) {
+        assert!(began.elapsed() < PATIENCE, "the disk counts as fine");
+        tokio::time::sleep(WATCHDOG_DEFAULTS.tick).await;
+    }
+    world.group(leader).transfer_to(next).await.expect("it leads");
+
+    world.role(next, "new leader", |role| role.serves().is_some()).await;
+    world.propose(next, vec![3]).await.expect("two disks are a quorum");
+    world.disk(leader).end();
+    let committed = proposed.await.expect("it does not panic").is_ok();
+    let tape = world.agree(2 + usize::from(committed)).await;
+    assert_eq!((tape.first(), tape.last()), (Some(&Bytes::from_static(&[1])), Some(&Bytes::from_static(&[3]))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

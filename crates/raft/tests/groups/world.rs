@@ -230,6 +230,11 @@ impl World {
         &self.nodes[&id].stall
     }
 
+    /// For how long a node's disk has been busy with one write or sync.
+    pub(crate) fn disk_busy(&self, id: NodeId) -> Duration {
+        self.live(id).wal.disk_busy()
+    }
+
     /// Changes a node's state behind consensus' back, as a broken memory does.
     pub(crate) fn tamper(&self, id: NodeId) {
         self.live(id).tape.lock().expect("nobody panics").push(Bytes::from_static(b"never committed"));
@@ -315,6 +320,8 @@ impl World {
 impl Drop for World {
     /// Ends everything before the disks go.
     fn drop(&mut self) {
+        // A test that fails meanwhile must not wait for a disk.
+        self.nodes.values().for_each(|node| node.stall.end());
         for Live { host, wal, writer, group, .. } in self.nodes.values_mut().filter_map(|node| node.running.take()) {
             drop((host, group));
             wal.close();
