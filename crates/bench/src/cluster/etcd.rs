@@ -112,7 +112,8 @@ async fn find(folder: &Path) -> Result<PathBuf> {
     }
     eprintln!("quorate-bench: there is no etcd here: fetching Debian's package {PACKAGE} with apt-get");
     let mut fetch = Command::new("apt-get");
-    fetch.args(["-q", "download", PACKAGE]).current_dir(folder);
+    // The folder is this user's alone: apt's own user cannot write there.
+    fetch.args(["-q", "-o", "APT::Sandbox::User=root", "download", PACKAGE]).current_dir(folder);
     let fetched = tokio::time::timeout(FETCH_PATIENCE, run(&mut fetch)).await.context("apt-get does not end")?;
     fetched.with_context(|| format!("fetch {PACKAGE}; --etcd names a program that is there"))?;
     let mut files = std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));

@@ -24,12 +24,21 @@ const NODES: [u64; 4] = [1, 3, 5, 7];
 const REST: Duration = Duration::from_secs(2);
 /// Writers, within the nodes and dealt out to all groups.
 const WRITERS: u32 = 64;
+/// How long all of it may take before the machine counts as too small for so many: all processes are on one.
+const CELL_PATIENCE: Duration = Duration::from_secs(45);
 
-/// What was found with so many nodes and groups.
+/// So many nodes and groups.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Cell {
     nodes: u64,
     groups: u32,
+    /// None when not all groups had a leader in time.
+    found: Option<Found>,
+}
+
+/// What was found with them.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Found {
     /// Percent of a core, of one node.
     idle: f64,
     /// Resident memory of one node, in MB.
@@ -48,8 +57,12 @@ pub(super) async fn grid(args: &Args, place: &Path, report: &mut Report) -> Resu
     let mut cells = Vec::new();
     for nodes in NODES {
         for groups in GROUPS {
-            let cell =
-                cell(args, place, nodes, groups).await.with_context(|| format!("{nodes} nodes, {groups} groups"))?;
+            let measured = tokio::time::timeout(CELL_PATIENCE, cell(args, place, nodes, groups)).await;
+            let found = match measured {
+                Ok(found) => Some(found.with_context(|| format!("{nodes} nodes, {groups} groups"))?),
+                Err(_) => None,
+            };
+            let cell = Cell { nodes, groups, found };
             say(&format!("{cell:?}"))?;
             cells.push(cell);
         }
@@ -63,7 +76,7 @@ pub(super) async fn grid(args: &Args, place: &Path, report: &mut Report) -> Resu
     Ok(())
 }
 
-async fn cell(args: &Args, place: &Path, nodes: u64, groups: u32) -> Result<Cell> {
+async fn cell(args: &Args, place: &Path, nodes: u64, groups: u32) -> Result<Found> {
     let mut trio = Trio::start(place, nodes, groups + 1, false).await?;
     tokio::time::sleep(REST).await;
     let (before, began) = (trio.cpu_ms()?, Instant::now());
@@ -85,7 +98,7 @@ async fn cell(args: &Args, place: &Path, nodes: u64, groups: u32) -> Result<Cell
     }
     let commands = commands as f64;
     let cpu_ms = (trio.cpu_ms()? - before) / commands;
-    Ok(Cell { nodes, groups, idle, memory_mb, rate: commands / seconds, cpu_ms })
+    Ok(Found { idle, memory_mb, rate: commands / seconds, cpu_ms })
 }
 
 /// A table of all cells: a row for each number of nodes.
@@ -94,17 +107,23 @@ pub(super) fn table(cells: &[Cell]) -> String {
         "| Nodes | Groups | Idle node, share of a core | Memory of a node | Entries a second, 64 writers within | CPU per \
          entry, all nodes |\n|---|---|---|---|---|---|\n",
     );
-    for Cell { nodes, groups, idle, memory_mb, rate, cpu_ms } in cells {
+    for Cell { nodes, groups, found } in cells {
+        let found = match found {
+            Some(Found { idle, memory_mb, rate, cpu_ms }) => {
+                format!("{idle:.1}% | {memory_mb:.0} MB | {rate:.0}/s | {cpu_ms:.3} ms")
+            }
+            None => "not all groups had a leader in time | – | – | –".to_owned(),
+        };
         // A string takes everything.
-        let _ =
-            writeln!(text, "| {nodes} | {groups} | {idle:.1}% | {memory_mb:.0} MB | {rate:.0}/s | {cpu_ms:.3} ms |");
+        let _ = writeln!(text, "| {nodes} | {groups} | {found} |");
     }
     text
 }
 
 fn drawn(cells: &[Cell]) -> String {
-    let panel = |title: &str, of: fn(&Cell) -> f64| {
-        let found: BTreeMap<(u64, u32), f64> = cells.iter().map(|cell| ((cell.nodes, cell.groups), of(cell))).collect();
+    let panel = |title: &str, of: fn(&Found) -> f64| {
+        let found = cells.iter().filter_map(|cell| Some(((cell.nodes, cell.groups), of(cell.found.as_ref()?))));
+        let found: BTreeMap<(u64, u32), f64> = found.collect();
         let line = |nodes: u64| Line {
             name: if nodes == 1 { "1 node".to_owned() } else { format!("{nodes} nodes") },
             numbers: GROUPS.iter().map(|groups| found.get(&(nodes, *groups)).copied()).collect(),
@@ -114,9 +133,27 @@ fn drawn(cells: &[Cell]) -> String {
     plot::svg(
         "groups",
         &[
-            panel("Idle node, % of a core", |cell| cell.idle),
-            panel("CPU per entry, all nodes, ms", |cell| cell.cpu_ms),
-            panel("Memory of a node, MB", |cell| cell.memory_mb),
+            panel("Idle node, % of a core", |found| found.idle),
+            panel("CPU per entry, all nodes, ms", |found| found.cpu_ms),
+            panel("Memory of a node, MB", |found| found.memory_mb),
         ],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_settle_is_told_and_is_not_drawn() {
+        let found = Found { idle: 1.25, memory_mb: 40.0, rate: 1234.0, cpu_ms: 0.0321 };
+        let cells = [Cell { nodes: 3, groups: 8, found: Some(found) }, Cell { nodes: 3, groups: 16, found: None }];
+
+        let table = table(&cells);
+
+        assert!(table.contains("| 3 | 8 | 1.2% | 40 MB | 1234/s | 0.032 ms |"), "{table}");
+        assert!(table.contains("| 3 | 16 | not all groups had a leader in time |"), "{table}");
+        // One point in each of three panels.
+        assert_eq!(drawn(&cells).matches("<circle").count(), 3);
+    }
 }

@@ -190,7 +190,12 @@ impl Trio {
             if serves.len() == self.groups as usize && seen.iter().all(|leaders| *leaders == serves) {
                 return Ok(serves);
             }
-            ensure!(begun.elapsed() < PATIENCE, "the nodes do not agree who leads: {serves:?}, {seen:?}");
+            let (led, known) = (serves.len(), seen.iter().map(BTreeMap::len).collect::<Vec<_>>());
+            ensure!(
+                begun.elapsed() < PATIENCE,
+                "of {} groups {led} are served, and nodes know the leaders of {known:?}",
+                self.groups
+            );
             tokio::time::sleep(LOOK).await;
         }
     }
