@@ -184,7 +184,11 @@ impl Accepting {
                 None => return,
             }
         }
-        let Ok(_place) = self.scrapers.acquire().await else { return };
+        // Whoever waited would hold a place of the API's.
+        let Ok(_place) = self.scrapers.try_acquire() else {
+            self.source.metrics.limit_hit("connections");
+            return;
+        };
         let source = self.source.clone();
         let handler = move |request, peer| answer(source.clone(), request, peer);
         if let Err(error) = self.server.serve(stream, peer, &self.stop, handler).await {

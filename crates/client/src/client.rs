@@ -325,7 +325,16 @@ fn next(safety: Safety, attempt: Attempt, endpoint: &str, timeout: Duration) -> 
     }
     match (status.code(), safety) {
         (Code::DeadlineExceeded, Safety::Reads) => Next::End(Error::TimedOut { endpoint, after: timeout }),
-        (Code::DeadlineExceeded, Safety::Changes) => unknown(refused.to_string()),
+        // Codes with which a node says that it failed, and not that it refused: something may have been done.
+        (
+            Code::DeadlineExceeded
+            | Code::Unknown
+            | Code::Internal
+            | Code::OutOfRange
+            | Code::DataLoss
+            | Code::Cancelled,
+            Safety::Changes,
+        ) => unknown(refused.to_string()),
         (Code::Unavailable | Code::ResourceExhausted, _) if refused.retry_after.is_some() => {
             let after = refused.retry_after.unwrap_or_default();
             Next::Wait(after, Error::Refused { endpoint, refused })

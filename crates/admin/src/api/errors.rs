@@ -28,6 +28,9 @@ pub const DOMAIN: &str = "quorate";
 /// When to try again where a leader is being found: an election takes less.
 const ELECTION: Duration = Duration::from_secs(1);
 
+/// Bytes of a value that an error shows: its beginning says which one it was, and errors go into headers.
+const VALUE_BYTES_MAX: usize = 120;
+
 /// An error with a reason for programs.
 #[must_use]
 pub fn error(code: Code, reason: &str, message: impl Into<String>) -> Status {
@@ -37,17 +40,37 @@ pub fn error(code: Code, reason: &str, message: impl Into<String>) -> Status {
 /// A field of a request that is not valid: its path, what it was, and what is allowed.
 #[must_use]
 pub fn invalid(field: &str, value: impl std::fmt::Display, allowed: impl std::fmt::Display) -> Status {
-    let mut details = details("INVALID", []);
-    details.add_bad_request_violation(field, format!("{value:.120} is not valid: {allowed}"));
-    with(Code::InvalidArgument, format!("{field} {value:.120}: {allowed}"), details)
+    let (mut details, value) = (details("INVALID", []), shown(value));
+    details.add_bad_request_violation(field, format!("{value} is not valid: {allowed}"));
+    with(Code::InvalidArgument, format!("{field} {value}: {allowed}"), details)
 }
 
 /// Something that is not there.
 #[must_use]
 pub fn not_found(field: &str, value: impl std::fmt::Display, allowed: impl std::fmt::Display) -> Status {
-    let mut details = details("UNKNOWN", []);
-    details.add_bad_request_violation(field, format!("{value:.120}: {allowed}"));
-    with(Code::NotFound, format!("{field} {value:.120}: there is no such one: {allowed}"), details)
+    let (mut details, value) = (details("UNKNOWN", []), shown(value));
+    details.add_bad_request_violation(field, format!("{value}: {allowed}"));
+    with(Code::NotFound, format!("{field} {value}: there is no such one: {allowed}"), details)
+}
+
+/// As much of a value as an error shows. Not by a precision, which formatted arguments do not heed.
+fn shown(value: impl std::fmt::Display) -> String {
+    let mut shown = Shown(String::new());
+    // It ends with an error when there is no room for more.
+    let _ = std::fmt::write(&mut shown, format_args!("{value}"));
+    shown.0
+}
+
+/// Takes what fits.
+struct Shown(String);
+
+impl std::fmt::Write for Shown {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let room = VALUE_BYTES_MAX - self.0.len();
+        let fits = text.floor_char_boundary(room);
+        self.0.push_str(&text[..fits]);
+        if fits == text.len() { Ok(()) } else { Err(std::fmt::Error) }
+    }
 }
 
 /// Something that has to be done first.
@@ -184,4 +207,20 @@ pub(crate) fn details(reason: &str, metadata: impl IntoIterator<Item = (&'static
 
 pub(crate) fn with(code: Code, message: impl Into<String>, details: ErrorDetails) -> Status {
     Status::with_error_details(code, message, details)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_any_length_is_shown_with_its_beginning() {
+        let long = "é".repeat(1 << 20);
+        for value in [format_args!("{long}"), format_args!("{long:?}")] {
+            let status = invalid("page_token", value, "none");
+            assert!(status.message().len() < 200 && status.message().contains("éé"), "{}", status.message().len());
+            assert!(status.details().len() < 1000);
+        }
+        assert!(not_found("node", 7, "a node").message().starts_with("node 7: "));
+    }
 }

@@ -30,7 +30,7 @@ use super::caller::{Caller, Note};
 use super::errors;
 use super::node::{Node, Standing};
 use super::record::{self, Origin};
-use super::roles::{self, CALL_PATIENCE, LONG_PATIENCE, Method, Pace};
+use super::roles::{self, Access, CALL_PATIENCE, LONG_PATIENCE, Method, Pace};
 
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
@@ -87,7 +87,7 @@ impl Gate {
             record::refused(self.node.audit(), &connection.caller, &connection.origin, method, &status);
             return status.into_http();
         }
-        let until = match patience(request.headers(), method.pace) {
+        let until = match patience(request.headers(), method.pace, longest(method)) {
             // What a clock cannot count to never comes.
             Ok(patience) => patience.and_then(|patience| Instant::now().checked_add(patience)),
             Err(status) => return status.into_http(),
@@ -171,8 +171,13 @@ fn over(response: Response<Body>, until: Option<Instant>, open: Open) -> Respons
     response.map(|body| Body::new(Answer { body, until, is_over: false, _open: open }))
 }
 
+/// How long a call may run whose caller says so: those of strangers no longer than they would by themselves.
+fn longest(method: &Method) -> Duration {
+    if matches!(method.access, Access::Anyone) { CALL_PATIENCE } else { LONG_PATIENCE }
+}
+
 /// How long a call may run: as its caller says, else as its pace says. Nobody waits longer than the longest for one answer.
-fn patience(headers: &HeaderMap, pace: Pace) -> Result<Option<Duration>, Status> {
+fn patience(headers: &HeaderMap, pace: Pace, longest: Duration) -> Result<Option<Duration>, Status> {
     let asked = match headers.get(TIMEOUT) {
         None => None,
         Some(value) => Some(value.to_str().ok().and_then(timeout).ok_or_else(|| {
@@ -180,7 +185,7 @@ fn patience(headers: &HeaderMap, pace: Pace) -> Result<Option<Duration>, Status>
         })?),
     };
     Ok(match pace {
-        Pace::Call => Some(asked.map_or(CALL_PATIENCE, |asked| asked.min(LONG_PATIENCE))),
+        Pace::Call => Some(asked.map_or(CALL_PATIENCE, |asked| asked.min(longest))),
         Pace::Long => Some(asked.map_or(LONG_PATIENCE, |asked| asked.min(LONG_PATIENCE))),
         Pace::Watch => asked,
     })

@@ -20,7 +20,7 @@ use quorate_admin::api::{Api, Node, Socket, Standing, TIMES, Times, errors};
 use quorate_audit::Audit;
 use quorate_catalog::proto::command::Kind as Command;
 use quorate_catalog::proto::outcome::Kind as Outcome;
-use quorate_catalog::{Catalog, NodeState, proto};
+use quorate_catalog::{Catalog, NodeState, StageId, commands, proto};
 use quorate_control::{Config, Control};
 use quorate_gateway::authenticate::Development;
 use quorate_gateway::node::Gateway;
@@ -372,11 +372,17 @@ impl Documents for Toolsets {
 
     async fn change(&self, member: &dyn Membership, wish: Wish<'_>) -> Result<proto::Applied, Status> {
         let apply = wish(&member.control().catalog());
-        match member.control().command(Command::Apply(apply)).await {
-            Ok(Outcome::Applied(applied)) => Ok(applied),
-            Ok(other) => panic!("an applied set is told as one: {other:?}"),
-            Err(error) => Err(errors::command(&error)),
+        let mut applied = None;
+        // As many as a large set takes.
+        for command in commands(1, apply, StageId([7; 16])) {
+            let kind = command.kind.expect("it is of some kind");
+            match member.control().command(kind).await.map_err(|error| errors::command(&error))? {
+                Outcome::Applied(last) => applied = Some(last),
+                Outcome::Refusal(refusal) => return Err(errors::refusal(&refusal.into())),
+                _ => {}
+            }
         }
+        Ok(applied.expect("the last of them applies the set"))
     }
 }
 
