@@ -29,6 +29,9 @@ const LOOK_BUSY: Duration = Duration::from_millis(50);
 /// How often leaders are levelled: seldom enough that the board has told everybody what the last time came to.
 const LEVEL: Duration = Duration::from_secs(3);
 
+/// What the removal of a node is done for: no group has this number, and a step of the meta group is not in its way.
+const REMOVAL: GroupId = GroupId(u32::MAX);
+
 /// What goes on.
 #[derive(Default)]
 struct Busy(Mutex<BTreeSet<GroupId>>);
@@ -81,7 +84,13 @@ impl Looks {
 
     /// Who there is, and where.
     fn know_peers(&mut self, control: &Control, catalog: &Catalog) {
-        let living: Vec<_> = catalog.nodes().filter(|node| node.state != NodeState::Removed).collect();
+        // Who was removed is spoken with until it has heard of it.
+        let members = control.meta.members();
+        let is_known = |node: &&Node| {
+            let id = node.id;
+            node.state != NodeState::Removed || members.learners.contains(&id) || members.voters.contains(&id)
+        };
+        let living: Vec<_> = catalog.nodes().filter(is_known).collect();
         let address = |node: &&Node| Some((node.id, node.addresses.peer.parse().ok()?));
         let mut peers: BTreeMap<NodeId, Address> = living.iter().filter_map(address).collect();
         if !peers.contains_key(&control.config.node) {
@@ -156,7 +165,12 @@ impl Looks {
             return false;
         }
         let meta = control.meta.clone();
-        let step = voters::next(catalog, &meta.members(), |node| meta.can_follow(node), |node| control.is_there(node));
+        let seen = voters::Seen {
+            can_vote: &|node| meta.can_follow(node),
+            is_there: &|node| control.is_there(node),
+            has_all: &|node| meta.has_all(node),
+        };
+        let step = voters::next(catalog, &meta.members(), &seen);
         let is_stepping = step.is_some() || meta.members().is_changing;
         if let Some(step) = step {
             self.busy.run(META, async move {
@@ -173,10 +187,8 @@ impl Looks {
         }
         let left = catalog.nodes().find(|node| node.state == NodeState::Leaving && has_left(control, catalog, node.id));
         if let Some(node) = left.map(|node| node.id.0) {
-            self.busy.run(
-                META,
-                tell_map(Arc::clone(control), Command::RemoveNode(proto::RemoveNode { node, force: false })),
-            );
+            let remove = Command::RemoveNode(proto::RemoveNode { node, force: false });
+            self.busy.run(REMOVAL, tell_map(Arc::clone(control), remove));
         }
         let moves = catalog.moves();
         let is_moving = !moves.is_empty();

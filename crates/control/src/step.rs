@@ -51,6 +51,8 @@ pub(crate) fn next(
         return Some(Step::Learn(node));
     }
     if members.voters != voters {
+        // Somebody who votes now has to lead the next step.
+        let voters = if voters.is_disjoint(&members.voters) { &voters | &members.voters } else { voters };
         let ready = voters.iter().all(|node| members.voters.contains(node) || can_vote(*node));
         return (ready && is_safe(&voters, is_there)).then_some(Step::Vote(voters));
     }
@@ -134,6 +136,14 @@ mod tests {
             Some(Step::Vote(nodes([1, 2, 3]))),
             "two of three are there"
         );
+    }
+
+    #[test]
+    fn a_lone_voter_leaves_when_another_one_votes() {
+        let map = shard(&[1], 1, 2);
+
+        assert_eq!(next(&map, &members(&[1], &[2]), |_| true, |_| true), Some(Step::Vote(nodes([1, 2]))));
+        assert_eq!(next(&map, &members(&[1, 2], &[]), |_| true, |_| true), Some(Step::Vote(nodes([2]))));
     }
 
     #[test]

@@ -19,20 +19,25 @@ pub(crate) enum Step {
     Leave(NodeId),
 }
 
+/// What the leader sees of the others.
+pub(crate) struct Seen<'a> {
+    /// Who is there, and has what the others have but for the latest entries.
+    pub(crate) can_vote: &'a dyn Fn(NodeId) -> bool,
+    /// Who is there.
+    pub(crate) is_there: &'a dyn Fn(NodeId) -> bool,
+    /// Who has everything that is committed.
+    pub(crate) has_all: &'a dyn Fn(NodeId) -> bool,
+}
+
 /// From how many nodes on five vote: two may be gone then (reference: etcd's advice, and three of six already stand the
 /// loss of one).
 const FIVE_FROM: usize = 7;
 
 /// Finds the next step of the meta group; none when it is as it shall be, or something has to be waited for.
 ///
-/// `can_vote` says who has what the others have and is there, and `is_there` who is there at all: voters of whom most are not
-/// there would never be taken, and nobody could take them back.
-pub(crate) fn next(
-    catalog: &Catalog,
-    members: &Members,
-    can_vote: impl Fn(NodeId) -> bool,
-    is_there: impl Fn(NodeId) -> bool,
-) -> Option<Step> {
+/// Voters of whom most are not there would never be taken, and nobody could take them back: they are not asked for. A node that
+/// was removed learns on until it has heard of it, if it is there.
+pub(crate) fn next(catalog: &Catalog, members: &Members, seen: &Seen<'_>) -> Option<Step> {
     if members.is_changing {
         return None;
     }
@@ -45,11 +50,12 @@ pub(crate) fn next(
     if let Some(id) = nodes.keys().copied().find(|id| is_member(id) && !known(id)) {
         return Some(Step::Learn(id));
     }
-    let voters = voters(&nodes, members, &can_vote, &is_there);
-    if voters != members.voters && is_safe(&voters, &is_there) {
+    let voters = voters(&nodes, members, seen.can_vote, seen.is_there);
+    if voters != members.voters && is_safe(&voters, seen.is_there) {
         return Some(Step::Vote(voters));
     }
-    members.learners.iter().copied().find(|id| !is_member(id)).map(Step::Leave)
+    let is_gone = |id: &NodeId| !is_member(id) && ((seen.has_all)(*id) || !(seen.is_there)(*id));
+    members.learners.iter().copied().find(is_gone).map(Step::Leave)
 }
 
 /// The voters that there are, or with one of them changed.
@@ -80,7 +86,8 @@ fn voters(
     }
     match leaves {
         // Whoever leaves is replaced in one step, where there is somebody.
-        Some(id) if voters.len() > 1 => {
+        // The last one leaves when another one votes, who can lead that step.
+        Some(id) if members.voters.len() > 1 => {
             voters.remove(&id);
         }
         Some(_) | None if voters.len() > wanted => {
@@ -105,6 +112,10 @@ mod tests {
 
     /// The voters after each step that is safe, until there is none.
     fn steps(active: u64, voters: &[u64], gone: &[u64]) -> Vec<BTreeSet<NodeId>> {
+        steps_with(active, voters, gone, &[])
+    }
+
+    fn steps_with(active: u64, voters: &[u64], gone: &[u64], leaving: &[u64]) -> Vec<BTreeSet<NodeId>> {
         let node = |id| Node {
             id: NodeId(id),
             name: ResourceName::new(&format!("node-{id}")).expect("it is a name"),
@@ -112,7 +123,7 @@ mod tests {
             rack: None,
             levels: Levels { min: 1, max: 1 },
             life: None,
-            state: NodeState::Active,
+            state: if leaving.contains(&id) { NodeState::Leaving } else { NodeState::Active },
             joined_at: Timestamp::from_millis(0),
             certificates: Vec::new(),
             replaces: None,
@@ -144,6 +155,12 @@ mod tests {
     fn a_node_that_is_gone_never_begins_to_vote() {
         assert_eq!(steps(3, &[1], &[2]), [ids([1, 3])], "and no step follows that would need it");
         assert_eq!(steps(3, &[1], &[2, 3]), Vec::new());
+    }
+
+    #[test]
+    fn who_leaves_is_replaced_in_one_step_and_the_last_voter_in_two() {
+        assert_eq!(steps_with(4, &[1, 2, 3], &[], &[2]), [ids([1, 3, 4])]);
+        assert_eq!(steps_with(2, &[1], &[], &[1]), [ids([1, 2]), ids([2])]);
     }
 
     #[test]
