@@ -312,7 +312,13 @@ async fn forget_group(control: Arc<Control>, id: GroupId) {
         tracing::error!(group = %id, %error, "a replica cannot be closed");
         return;
     }
-    let Ok(latest) = control.latest().await else { return };
+    let known = control.catalog();
+    let latest = match control.latest().await {
+        Ok(latest) => latest,
+        // A node that was removed is answered no more, and nothing is ever placed on it again.
+        Err(_) if known.node(control.config.node).is_some_and(|node| node.state == NodeState::Removed) => known,
+        Err(_) => return,
+    };
     let here = |shard: &Shard| shard.nodes().any(|node| node == control.config.node);
     if latest.shard(id.0).is_some_and(here) {
         return;

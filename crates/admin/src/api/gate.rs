@@ -305,7 +305,7 @@ mod tests {
             if let Some(text) = text {
                 headers.insert(TIMEOUT, text.parse().expect("it is a header"));
             }
-            patience(&headers, pace)
+            patience(&headers, pace, LONG_PATIENCE)
         };
 
         assert_eq!(patience(None, Pace::Call).expect("none is taken"), Some(CALL_PATIENCE));
@@ -315,5 +315,15 @@ mod tests {
         assert_eq!(patience(Some("90H"), Pace::Call).expect("it is one"), Some(LONG_PATIENCE));
         assert_eq!(patience(Some("90H"), Pace::Watch).expect("it is one"), Some(Duration::from_secs(90 * 3600)));
         assert_eq!(patience(Some("soon"), Pace::Call).expect_err("it is none").code(), Code::InvalidArgument);
+    }
+
+    #[test]
+    fn a_stranger_has_the_time_that_a_call_has_by_itself_and_no_more() {
+        let headers = HeaderMap::from_iter([(TIMEOUT, http::HeaderValue::from_static("90H"))]);
+        for method in roles::METHODS {
+            let is_open = method.access == Access::Anyone;
+            assert_eq!(longest(method), if is_open { CALL_PATIENCE } else { LONG_PATIENCE }, "{}", method.path);
+        }
+        assert_eq!(patience(&headers, Pace::Call, CALL_PATIENCE).expect("it is one"), Some(CALL_PATIENCE));
     }
 }
