@@ -88,10 +88,10 @@ const ROWS: &[Row] = &[
     Row(SERVE_4, Stays(WAITS)),
     Row(JOIN_4, Ends(0, "this is node 5 of cluster")),
     Row("quorate cluster replace node-3 --by node-4", Heard(UP, "node-3 is no node of the cluster any more")),
-    Row(STATUS, Comes(0, "removed")),
+    Row(STATUS, Ends(0, "node-4")),
     Row("kill -9 $(pgrep -f \"data-dir node-4 .*127.0.0.1:4391\")", EndsOther(SERVE_4)),
     Row("quorate cluster remove node-4 --force", Ends(0, "is removed")),
-    Row(STATUS, Ends(0, "removed")),
+    Row(STATUS, Ends(0, "node-2")),
     Row("unset QUORATE_CONTEXT", Sets),
     Row(
         "quorate serve --data-dir /var/lib/quorate --node-name node-1 --peer-listen 10.0.0.1:4192 --admin 10.0.0.1:4191",

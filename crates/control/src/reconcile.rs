@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use quorate_catalog::proto::command::Kind as Command;
 use quorate_catalog::{Catalog, Node, NodeState, Shard, proto};
 use quorate_peer::Address;
@@ -29,6 +30,12 @@ const LOOK_BUSY: Duration = Duration::from_millis(50);
 /// How often leaders are levelled: seldom enough that the board has told everybody what the last time came to.
 const LEVEL: Duration = Duration::from_secs(3);
 
+/// The key on the board under which a node that was removed says that it knows.
+const HEARD: &str = "raft.removed";
+
+/// How long a node that was removed, and is there, may take to hear of it.
+const HEARD_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What the removal of a node is done for: no group has this number, and a step of the meta group is not in its way.
 const REMOVAL: GroupId = GroupId(u32::MAX);
 
@@ -42,6 +49,8 @@ struct Looks {
     peers: BTreeMap<NodeId, Address>,
     started: bool,
     levelled: Instant,
+    /// Who was removed and still learns, and since when this node knows.
+    removed: BTreeMap<NodeId, Instant>,
 }
 
 /// Begins the loop; it ends with the control plane.
@@ -50,7 +59,13 @@ pub(crate) fn spawn(control: &Arc<Control>) -> Vec<AbortHandle> {
 }
 
 async fn run(control: Weak<Control>, mut changed: tokio::sync::watch::Receiver<u64>) {
-    let mut looks = Looks { busy: Arc::default(), peers: BTreeMap::new(), started: false, levelled: Instant::now() };
+    let mut looks = Looks {
+        busy: Arc::default(),
+        peers: BTreeMap::new(),
+        started: false,
+        levelled: Instant::now(),
+        removed: BTreeMap::new(),
+    };
     loop {
         changed.borrow_and_update();
         let Some(control) = control.upgrade() else { return };
@@ -75,6 +90,7 @@ impl Looks {
         }
         self.know_peers(control, &catalog);
         self.register(control, &catalog);
+        self.note_removed(control, &catalog);
         let mut busy = self.place_replicas(control, &catalog);
         busy |= self.lead_meta(control, &catalog);
         busy |= self.lead_shards(control, &catalog);
@@ -159,6 +175,29 @@ impl Looks {
         !gone.is_empty() || is_opening
     }
 
+    /// Whether a node that was removed said that it knows, or had the time to. That it has the entry is not enough: it has to
+    /// hear that it is committed.
+    fn has_heard(&self, control: &Control, node: NodeId) -> bool {
+        let is_told = control.host.peers().board().get(node, HEARD).is_some();
+        is_told || self.removed.get(&node).is_some_and(|since| since.elapsed() >= HEARD_PATIENCE)
+    }
+
+    /// Notes who is removed and learns on, and says so when it is this node.
+    fn note_removed(&mut self, control: &Control, catalog: &Catalog) {
+        let members = control.meta.members();
+        let removed = catalog.nodes().filter(|node| node.state == NodeState::Removed).map(|node| node.id);
+        let learning: BTreeSet<NodeId> = removed.filter(|id| members.learners.contains(id)).collect();
+        self.removed.retain(|id, _| learning.contains(id));
+        for id in &learning {
+            self.removed.entry(*id).or_insert_with(Instant::now);
+        }
+        let board = control.host.peers().board();
+        if learning.contains(&control.config.node) && board.get(control.config.node, HEARD).is_none() {
+            // It fits: it has one byte.
+            let _ = board.put(HEARD, Bytes::from_static(&[1]));
+        }
+    }
+
     /// What the leader of the meta group does: who votes in it, and which shards move.
     fn lead_meta(&self, control: &Arc<Control>, catalog: &Catalog) -> bool {
         if control.meta.role().borrow().serves().is_none() {
@@ -168,7 +207,7 @@ impl Looks {
         let seen = voters::Seen {
             can_vote: &|node| meta.can_follow(node),
             is_there: &|node| control.is_there(node),
-            has_all: &|node| meta.has_all(node),
+            has_heard: &|node| self.has_heard(control, node),
         };
         let step = voters::next(catalog, &meta.members(), &seen);
         let is_stepping = step.is_some() || meta.members().is_changing;

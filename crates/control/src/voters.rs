@@ -25,8 +25,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) can_vote: &'a dyn Fn(NodeId) -> bool,
     /// Who is there.
     pub(crate) is_there: &'a dyn Fn(NodeId) -> bool,
-    /// Who has everything that is committed.
-    pub(crate) has_all: &'a dyn Fn(NodeId) -> bool,
+    /// Who was removed, and has heard of it, or had the time to.
+    pub(crate) has_heard: &'a dyn Fn(NodeId) -> bool,
 }
 
 /// From how many nodes on five vote: two may be gone then (reference: etcd's advice, and three of six already stand the
@@ -54,7 +54,7 @@ pub(crate) fn next(catalog: &Catalog, members: &Members, seen: &Seen<'_>) -> Opt
     if voters != members.voters && is_safe(&voters, seen.is_there) {
         return Some(Step::Vote(voters));
     }
-    let is_gone = |id: &NodeId| !is_member(id) && ((seen.has_all)(*id) || !(seen.is_there)(*id));
+    let is_gone = |id: &NodeId| !is_member(id) && ((seen.has_heard)(*id) || !(seen.is_there)(*id));
     members.learners.iter().copied().find(is_gone).map(Step::Leave)
 }
 

@@ -286,15 +286,6 @@ impl Group {
         matched.index + CAUGHT_UP_ENTRIES >= metrics.last_log_index.unwrap_or_default()
     }
 
-    /// Tells whether a node has everything that is committed. Only the leader knows; elsewhere nobody has.
-    #[must_use]
-    pub fn has_all(&self, node: NodeId) -> bool {
-        let metrics = self.shared.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let matched = metrics.replication.as_ref().and_then(|progress| progress.get(&node).copied().flatten());
-        matched.is_some_and(|matched| Some(matched) >= metrics.cluster_committed)
-    }
-
     /// Begins the group with these voters; the same on each of them, and only once in its life.
     ///
     /// # Errors
