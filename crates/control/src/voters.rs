@@ -90,7 +90,7 @@ fn voters(
         Some(id) if members.voters.len() > 1 => {
             voters.remove(&id);
         }
-        Some(_) | None if voters.len() > wanted => {
+        None if voters.len() > wanted => {
             let most = voters.iter().copied().max_by_key(|id| (!is_there(*id), crowd(&voters, id), *id));
             most.map(|id| voters.remove(&id));
         }
