@@ -219,8 +219,8 @@ impl Resources {
         Checked { problems: links.problems, compiled }
     }
 
-    /// Adds those of another set.
-    pub(crate) fn append(&mut self, other: Self) {
+    /// Adds those of another set. Whether they fit together is found out when a set is made of them ([`ResourceSet::new`]).
+    pub fn append(&mut self, other: Self) {
         self.listeners.extend(other.listeners);
         self.tool_servers.extend(other.tool_servers);
         self.toolsets.extend(other.toolsets);

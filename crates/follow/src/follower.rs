@@ -164,7 +164,7 @@ impl Loop {
         let mut resources = compiled.resources;
         if self.config.local != Resources::default() {
             let mut all = resources.into_resources();
-            add(&mut all, self.config.local.clone());
+            all.append(self.config.local.clone());
             resources = ResourceSet::new(all).map_err(|errors| format!("with what this node has itself: {errors}"))?;
         }
         let files: Vec<File> = compiled.files;
@@ -200,15 +200,4 @@ impl Loop {
             standing::say(&self.config.control, &standing);
         }
     }
-}
-
-/// Adds what a node has itself.
-fn add(all: &mut Resources, local: Resources) {
-    all.listeners.extend(local.listeners);
-    all.tool_servers.extend(local.tool_servers);
-    all.toolsets.extend(local.toolsets);
-    all.issuers.extend(local.issuers);
-    all.api_keys.extend(local.api_keys);
-    all.tenants.extend(local.tenants);
-    all.policies.extend(local.policies);
 }
