@@ -166,6 +166,18 @@ fn by_id(status: &serde_json::Value, name: &str) -> serde_json::Value {
     nodes(status).find(|node| node["name"] == name).map_or(serde_json::Value::Null, |node| node["id"].clone())
 }
 
+/// Has the node with the small disk lead the meta group.
+fn the_third_leads(cluster: &Cluster) -> anyhow::Result<()> {
+    wait::until("the node with the small disk leads", PATIENCE, || {
+        let leader = cluster.leader()?;
+        if leader == 2 {
+            return Ok(());
+        }
+        cluster.local(leader, &["cluster", "transfer", "node-3", "--group", "0"])?.success()?;
+        bail!("place {leader} leads");
+    })
+}
+
 #[test]
 fn a_leader_whose_disk_is_full_gives_up_what_it_leads_and_follows_when_there_is_room() -> anyhow::Result<()> {
     if !apart("disks::a_leader_whose_disk_is_full_gives_up_what_it_leads_and_follows_when_there_is_room")? {
@@ -174,14 +186,7 @@ fn a_leader_whose_disk_is_full_gives_up_what_it_leads_and_follows_when_there_is_
     let (cluster, small) = waiting(3)?;
     document(&cluster, "one")?;
     applied(&cluster, 2, &["one"])?;
-    wait::until("the node with the small disk leads", PATIENCE, || {
-        let leader = cluster.leader()?;
-        if leader == 2 {
-            return Ok(());
-        }
-        cluster.local(leader, &["cluster", "transfer", "node-3", "--group", "0"])?.success()?;
-        bail!("place {leader} leads");
-    })?;
+    the_third_leads(&cluster)?;
 
     small.fill()?;
 
@@ -211,14 +216,7 @@ fn a_leader_whose_disk_is_full_gives_up_what_it_leads_and_follows_when_there_is_
     small.free()?;
 
     applied(&cluster, 2, &["two"])?;
-    wait::until("it leads again", PATIENCE, || {
-        let leader = cluster.leader()?;
-        if leader == 2 {
-            return Ok(());
-        }
-        cluster.local(leader, &["cluster", "transfer", "node-3", "--group", "0"])?.success()?;
-        bail!("place {leader} leads");
-    })?;
+    the_third_leads(&cluster)?;
     document(&cluster, "three")?;
     applied(&cluster, 0, &["two", "three"])?;
     ensure!(!there(&cluster, 2)?.contains("one"), "it was deleted");
