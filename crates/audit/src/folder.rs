@@ -52,7 +52,7 @@ pub(crate) trait Medium {
 pub(crate) struct Folder {
     path: PathBuf,
     present: Option<File>,
-    _lock: File,
+    lock: File,
 }
 
 /// Returns the name of the segment that begins with a record.
@@ -98,7 +98,7 @@ impl Folder {
         fs::create_dir_all(path)?;
         let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(path.join(LOCK))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), present: None, _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), present: None, lock }),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -111,6 +111,13 @@ impl Folder {
     /// A name is on disk when its folder is.
     fn sync_names(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A file that is merely closed stays locked for as long as a child has it that another thread is about to start.
+        let _given_back = self.lock.unlock();
     }
 }
 
@@ -181,7 +188,10 @@ mod tests {
         let mode = fs::metadata(dir.path().join(name(1))).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
 
+        // As a child has it between its fork and its start.
+        let of_a_child = folder.lock.try_clone().expect("another descriptor");
         drop(folder);
         assert!(Folder::lock(dir.path()).is_ok());
+        drop(of_a_child);
     }
 }

@@ -87,9 +87,14 @@ pub trait File: Send + Sync + 'static {
 pub struct Folder {
     path: PathBuf,
     /// Locked for as long as it is open; none for a folder that never had a lock, to read.
-    _lock: Option<Arc<std::fs::File>>,
+    _lock: Option<Arc<Lock>>,
     is_read_only: bool,
 }
+
+/// The lock of a folder, which ends with this value: a file that is merely closed stays locked for as long as a child
+/// has it that another thread is just about to start, and whoever opens the folder next would be refused.
+#[derive(Debug)]
+struct Lock(std::fs::File);
 
 /// The file whose lock says that the folder is in use.
 const LOCK: &str = "lock";
@@ -103,6 +108,30 @@ static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 /// Bytes of zeros that are synced at once: what a disk writes in about 10 ms.
 const FILL_SYNC_BYTES: u64 = 4 << 20;
 
+// === impl Lock ===
+
+impl Lock {
+    /// # Errors
+    /// `WouldBlock` when another process has it, else what the system says.
+    fn take(file: std::fs::File, folder: &Path) -> io::Result<Self> {
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                let reason = format!("{} is in use by another process", folder.display());
+                io::Error::new(io::ErrorKind::WouldBlock, reason)
+            }
+            TryLockError::Error(error) => error,
+        })?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is the other way to give it back, and follows.
+        let _given_back = self.0.unlock();
+    }
+}
+
 // === impl Folder ===
 
 impl Folder {
@@ -115,7 +144,7 @@ impl Folder {
         let path = path.into();
         make_folder(&path)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(MODE).open(path.join(LOCK))?;
-        take_lock(&lock, &path)?;
+        let lock = Lock::take(lock, &path)?;
         Ok(Self { path, _lock: Some(Arc::new(lock)), is_read_only: false })
     }
 
@@ -129,13 +158,10 @@ impl Folder {
         let path = path.into();
         std::fs::read_dir(&path)?;
         let lock = match std::fs::File::open(path.join(LOCK)) {
-            Ok(lock) => Some(lock),
+            Ok(lock) => Some(Lock::take(lock, &path)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        if let Some(lock) = &lock {
-            take_lock(lock, &path)?;
-        }
         Ok(Self { path, _lock: lock.map(Arc::new), is_read_only: true })
     }
 
@@ -243,16 +269,6 @@ pub fn write_all_at(file: &dyn File, mut bytes: &[u8], mut offset: u64) -> io::R
     Ok(())
 }
 
-fn take_lock(lock: &std::fs::File, path: &Path) -> io::Result<()> {
-    lock.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => {
-            let reason = format!("{} is in use by another process", path.display());
-            io::Error::new(io::ErrorKind::WouldBlock, reason)
-        }
-        TryLockError::Error(error) => error,
-    })
-}
-
 /// Tells whether an error says that there is no room.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -290,4 +306,25 @@ fn make_folder(path: &Path) -> io::Result<()> {
 
 fn sync_folder(path: &Path) -> io::Result<()> {
     std::fs::File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_ends_is_free_although_a_child_that_is_just_starting_has_its_file_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || std::fs::File::create(folder.path().join(LOCK));
+        let lock = Lock::take(open().unwrap(), folder.path()).unwrap();
+        // As after a fork: another descriptor of the same open file.
+        let of_the_child = lock.0.try_clone().unwrap();
+        let refused = Lock::take(open().unwrap(), folder.path()).map_err(|error| error.kind());
+        assert_eq!(refused.err(), Some(io::ErrorKind::WouldBlock));
+
+        drop(lock);
+
+        assert!(Lock::take(open().unwrap(), folder.path()).is_ok());
+        drop(of_the_child);
+    }
 }
