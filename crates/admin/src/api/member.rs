@@ -23,9 +23,6 @@ use super::node::{Beginning, Candidate, IssuedToken, Membership, Node, OperatorC
 
 /// When to try again what another call has begun.
 const BUSY: Duration = Duration::from_secs(2);
-/// Bytes of who asks for a token, and why: what the catalog keeps of it.
-const CREATED_BY_BYTES_MAX: usize = 256;
-
 /// A folder that waits.
 struct Folder(Arc<Waiting>);
 
@@ -108,9 +105,8 @@ impl Membership for Member {
     }
 
     async fn issue_token(&self, order: TokenOrder) -> Result<IssuedToken, Status> {
-        let TokenOrder { valid_for, node_name: name, rack, comment, by } = order;
-        let mut created_by = if comment.is_empty() { by } else { format!("{by}: {comment}") };
-        created_by.truncate(created_by.floor_char_boundary(CREATED_BY_BYTES_MAX));
+        let created_by = order.created_by();
+        let TokenOrder { valid_for, node_name: name, rack, .. } = order;
         let terms = TokenTerms { valid_for, name, rack, created_by };
         let issued = Self::issue_token(self, terms).await.map_err(|error| of_admit(&error))?;
         Ok(IssuedToken { text: issued.token.reveal(), id: issued.id.to_string(), expires: issued.expires })

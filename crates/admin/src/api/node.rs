@@ -56,6 +56,9 @@ pub struct Beginning {
     pub authority: Option<AuthorityPem>,
 }
 
+/// What stands between who made a token and what for; no caller's name has it.
+const COMMENT_AFTER: &str = ": ";
+
 /// What a node gives who asks for a token.
 #[derive(Clone, Debug)]
 pub struct TokenOrder {
@@ -179,6 +182,22 @@ pub trait Documents: Send + Sync + 'static {
 
 /// A change, of the documents that there are.
 pub type Wish<'a> = &'a (dyn Fn(&Catalog) -> proto::Apply + Send + Sync);
+
+// === impl TokenOrder ===
+
+impl TokenOrder {
+    /// Who asks and what for, in the one text that the catalog keeps of it. The most that both can be fits.
+    #[must_use]
+    pub fn created_by(&self) -> String {
+        let Self { by, comment, .. } = self;
+        if comment.is_empty() { by.clone() } else { format!("{by}{COMMENT_AFTER}{comment}") }
+    }
+
+    /// Who made a token and what for, of that text.
+    pub(crate) fn creator_and_comment(created_by: &str) -> (&str, &str) {
+        created_by.split_once(COMMENT_AFTER).unwrap_or((created_by, ""))
+    }
+}
 
 // === impl Node ===
 

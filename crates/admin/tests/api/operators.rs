@@ -91,6 +91,7 @@ async fn tokens_are_made_listed_in_pages_and_revoked() {
         let request = v1::CreateJoinTokenRequest {
             rack: rack.to_owned(),
             node_name: "beta".to_owned(),
+            comment: format!("rack {rack}: new"),
             ..v1::CreateJoinTokenRequest::default()
         };
         made.push(admin.create_join_token(request).await.expect("it is an admin").into_inner());
@@ -107,10 +108,9 @@ async fn tokens_are_made_listed_in_pages_and_revoked() {
     known.sort();
     ids.sort();
     assert_eq!(ids, known);
-    assert_eq!(
-        (first.tokens[0].created_by.as_str(), first.tokens[0].node_name.as_str()),
-        ("operator ana (admin)", "beta")
-    );
+    let listed = &first.tokens[0];
+    assert_eq!((listed.created_by.as_str(), listed.node_name.as_str()), ("operator ana (admin)", "beta"));
+    assert_eq!(listed.comment, format!("rack {}: new", listed.rack), "a comment is told as it was given");
 
     admin.revoke_join_token(v1::RevokeJoinTokenRequest { id: made[0].id.clone() }).await.expect("it can be used");
     let left = admin.list_join_tokens(v1::ListJoinTokensRequest::default()).await.expect("it is an admin").into_inner();

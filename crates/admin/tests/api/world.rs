@@ -316,7 +316,7 @@ impl Membership for Member {
             token: token.id().0.to_vec().into(),
             secret_hash: token.secret_hash().to_vec().into(),
             expires_at: expires.as_millis(),
-            created_by: order.by,
+            created_by: order.created_by(),
             node_name: order.node_name.map(|name| name.as_str().to_owned()).unwrap_or_default(),
             rack: order.rack.unwrap_or_default(),
         };

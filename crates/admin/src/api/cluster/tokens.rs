@@ -25,7 +25,7 @@ const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(7 * 86_400);
 const OPERATOR_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
 /// What a rack may be called, as the catalog has it.
 const RACK_BYTES_MAX: usize = 63;
-const COMMENT_CHARS_MAX: usize = 200;
+const COMMENT_BYTES_MAX: usize = 160;
 
 /// Issues a token.
 pub(super) async fn create(
@@ -36,8 +36,8 @@ pub(super) async fn create(
     let (caller, note) = (Caller::of(&request), Note::of(&request));
     let v1::CreateJoinTokenRequest { valid_for, comment, node_name, rack } = request.into_inner();
     let valid_for = lifetime("valid_for", valid_for, TOKEN_LIFETIME, TOKEN_LIFETIME_MIN..=TOKEN_LIFETIME_MAX)?;
-    if comment.chars().count() > COMMENT_CHARS_MAX || comment.chars().any(char::is_control) {
-        let allowed = format_args!("one line of at most {COMMENT_CHARS_MAX} characters");
+    if comment.len() > COMMENT_BYTES_MAX || comment.chars().any(char::is_control) {
+        let allowed = format_args!("one line of at most {COMMENT_BYTES_MAX} bytes");
         return Err(errors::invalid("comment", format_args!("{comment:?}"), allowed));
     }
     if rack.len() > RACK_BYTES_MAX {
@@ -108,11 +108,12 @@ pub(super) async fn create_operator(
 }
 
 fn told(token: &Token) -> v1::JoinToken {
+    let (created_by, comment) = TokenOrder::creator_and_comment(&token.created_by);
     v1::JoinToken {
         id: token.id.to_string(),
         expires: Some(timestamp(token.expires_at)),
-        created_by: token.created_by.clone(),
-        comment: String::new(),
+        created_by: created_by.to_owned(),
+        comment: comment.to_owned(),
         node_name: token.node_name.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default(),
         rack: token.rack.clone().unwrap_or_default(),
         created_at: Some(timestamp(token.created_at)),
