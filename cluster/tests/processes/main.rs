@@ -13,11 +13,11 @@ mod world;
 use std::fs;
 
 use anyhow::{Context as _, ensure};
-use quorate_cluster::{Cluster, Options, nodes};
+use quorate_cluster::{Cluster, Options, nodes, wait};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use serde_json::Value;
 
-use crate::world::{Source, applied, document, names};
+use crate::world::{PATIENCE, Source, applied, document, names, there};
 
 #[test]
 fn three_nodes_become_a_cluster_that_keeps_its_resources_over_a_restart_of_all() -> anyhow::Result<()> {
@@ -194,5 +194,40 @@ fn a_document_that_no_entry_can_hold_is_refused_by_name_and_a_set_that_is_larger
         let policies = cluster.local(place, &["get", "policy", "-o", "json"])?.success()?;
         ensure!(["a", "b", "c"].iter().all(|name| policies.contains(&format!("\"{name}\""))), "{}", policies.len());
     }
+    Ok(())
+}
+
+#[test]
+fn a_set_of_five_thousand_documents_is_applied_as_a_whole_or_not_at_all() -> anyhow::Result<()> {
+    const COUNT: usize = 5_000;
+    let cluster = Cluster::start(Options { nodes: 1, shards: 1, ..Options::default() })?;
+    let operator = cluster.operator();
+    let file = cluster.folder().join("set.yaml");
+    let apply = |middle: &str| {
+        let document = |number: usize| {
+            let url = if number == COUNT / 2 { middle.to_owned() } else { format!("http://127.0.0.1:9/{number}") };
+            format!("kind: ToolServer\nname: server-{number:04}\nspec:\n  urls: [\"{url}\"]\n")
+        };
+        fs::write(&file, (0..COUNT).map(document).collect::<Vec<_>>().join("---\n"))?;
+        operator.run(&["apply", "-f", file.to_str().context("it is UTF-8")?])
+    };
+
+    let refused = apply("gopher://127.0.0.1/")?.failure()?;
+    ensure!(refused.contains("server-2500") && refused.contains("gopher"), "{refused}");
+    ensure!(!refused.contains("server-2501"), "the others are right: {refused}");
+    let said = operator.run(&["get", "toolserver", "-o", "json"])?.success()?;
+    ensure!(!said.contains("server-"), "nothing is there: {}", said.len());
+
+    let said = apply("http://127.0.0.1:9/2500")?.success()?;
+    ensure!(said.contains("5000 added"), "{}", said.len());
+    let said = apply("http://127.0.0.1:9/other")?.success()?;
+    ensure!(said.contains("1 changed") && said.contains("server-2500 changed"), "{}", said.len());
+    wait::until("the changed set", PATIENCE, || {
+        let changed = cluster.local(0, &["get", "toolserver", "server-2500", "-o", "json"])?.success()?;
+        ensure!(changed.contains("127.0.0.1:9/other"), "{changed}");
+        Ok(())
+    })?;
+    let there = there(&cluster, 0)?;
+    ensure!(there.len() == COUNT, "{} are there", there.len());
     Ok(())
 }
