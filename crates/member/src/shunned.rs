@@ -1,8 +1,9 @@
 //! Whether the peers take this node no more: what they say of it when they refuse its streams.
 //!
 //! A node whose disk is an older copy reaches nobody who could tell it what the catalog says, because its peers remember its
-//! later lives: so their refusal counts. That it is no member counts only when all who answer say so, and for a while: a node
-//! that just joined is not known everywhere yet. Pure.
+//! later lives: so their refusal counts. That it is no member counts only when more than half of its peers say so and nobody
+//! takes it, and for a while: a node that just joined is not known everywhere yet, and one peer that is behind with the catalog
+//! may be all that it reaches. Pure.
 
 use std::time::Duration;
 
@@ -10,13 +11,13 @@ use quorate_peer::{DialError, Link, Refusal};
 
 use crate::member::Failure;
 
-/// For how long all who answer say that a node is no member until it counts: longer than a peer is behind with the catalog.
+/// For how long peers say that a node is no member until it counts: longer than most are behind with the catalog.
 const UNKNOWN_FOR: Duration = Duration::from_secs(30);
 
 /// What the peers said before.
 #[derive(Debug, Default)]
 pub(crate) struct Shunned {
-    /// Since when all who answer say that it is no member.
+    /// Since when more than half of the peers say that it is no member.
     unknown_since: Option<Duration>,
 }
 
@@ -32,8 +33,9 @@ impl Shunned {
         if let Some(refusal) = refusals.iter().find(is_final) {
             return Some(Failure::Refused { reason: refusal.to_string() });
         }
-        let is_unknown = refusals.iter().any(|refusal| matches!(refusal, Refusal::UnknownNode { .. }));
-        if !is_unknown || links.iter().any(Link::is_connected) {
+        let unknown = refusals.iter().filter(|refusal| matches!(refusal, Refusal::UnknownNode { .. })).count();
+        let peers = links.iter().filter(|link| !matches!(link, Link::Gone)).count();
+        if unknown * 2 <= peers || links.iter().any(Link::is_connected) {
             self.unknown_since = None;
             return None;
         }
@@ -83,7 +85,21 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_removed_when_all_who_answer_say_so_for_long() {
+    fn one_peer_that_is_behind_ends_nobody_whose_others_are_out_of_reach() {
+        let mut shunned = Shunned::default();
+        let unknown = || refused(Refusal::UnknownNode { node: NodeId(2) });
+
+        for seconds in [0, 60, 6_000] {
+            let links = [unknown(), Link::Connecting];
+            assert_eq!(shunned.judge(Duration::from_secs(seconds), &links), None, "after {seconds} s");
+        }
+        let links = [unknown(), unknown(), Link::Connecting];
+        assert_eq!(shunned.judge(Duration::from_secs(6_001), &links), None, "now it is more than half");
+        assert_eq!(shunned.judge(Duration::from_secs(6_031), &links), Some(Failure::Removed));
+    }
+
+    #[test]
+    fn a_node_is_removed_when_more_than_half_of_its_peers_say_so_for_long() {
         let mut shunned = Shunned::default();
         let unknown = [refused(Refusal::UnknownNode { node: NodeId(2) }), Link::Gone];
         let at = Duration::from_secs;
