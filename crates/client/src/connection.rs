@@ -15,9 +15,10 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use quorate_membership::address::Address;
 use quorate_membership::handshake::{self, Credentials, Trust};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
@@ -59,9 +60,12 @@ pub(crate) enum ConnectError {
     /// The name has no address, or nothing listens there.
     #[error("{0}")]
     Io(#[source] io::Error),
-    /// What answers is no node of the cluster, or refuses us.
+    /// What answers is no node of the cluster.
     #[error("{0}")]
     Tls(#[source] io::Error),
+    /// It is a node, and does not take us.
+    #[error("it does not take the certificate that was shown: {0}")]
+    Refused(#[source] io::Error),
     /// It does not speak HTTP/2.
     #[error("it does not speak http/2: {0}")]
     Http(#[source] hyper::Error),
@@ -99,11 +103,23 @@ impl Endpoint {
                     let connector = TlsConnector::from(handshake::client(credentials, trust, None));
                     // Names are not compared: who answers stands in its certificate.
                     let name = ServerName::try_from("node.invalid").expect("it is a name of dns");
-                    speak(connector.connect(name, socket).await.map_err(ConnectError::Tls)?).await
+                    let mut stream = connector.connect(name, socket).await.map_err(ConnectError::Tls)?;
+                    is_taken(&mut stream).await.map_err(ConnectError::Refused)?;
+                    speak(stream).await
                 }
             }
         };
         tokio::time::timeout(limit, connecting).await.map_err(|_| ConnectError::TimedOut { after: limit })?
+    }
+}
+
+/// Waits until the node has taken us. With TLS 1.3 a client is done before its certificate was looked at, and would send a call
+/// that nobody reads; a node that takes it says something first: the settings of HTTP/2.
+async fn is_taken(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
+    match stream.fill_buf().await {
+        Ok([]) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended the connection after the handshake")),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -89,11 +89,16 @@ impl Node {
 
     /// Serves as a node of the authority's cluster, and returns where.
     async fn listen(self, authority: &Authority, number: u64) -> String {
+        self.listen_to(authority, number, Accept::Members).await
+    }
+
+    /// As [`Self::listen`], to those whom it shall take.
+    async fn listen_to(self, authority: &Authority, number: u64, accept: Accept) -> String {
         let key = MemberKey::draw();
         let issued = authority.issue_node(NodeId(number), &[], &key.public(), now()).unwrap();
         let trust = Trust::new(CLUSTER, Bundle::new(vec![authority.anchor().clone()]).unwrap());
         let credentials = Credentials::new(issued.chain, &key).unwrap();
-        let acceptor = TlsAcceptor::from(server(&credentials, &trust, Accept::Members));
+        let acceptor = TlsAcceptor::from(server(&credentials, &trust, accept));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         tokio::spawn(async move {
@@ -162,6 +167,19 @@ async fn a_node_of_another_cluster_is_never_asked() {
     let error = client.call(proto::GetStatusRequest::default()).await.unwrap_err();
 
     assert!(matches!(&error, Error::Unreachable { tried } if tried.len() == 1 && tried[0].0 == stranger), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_that_refuses_the_certificate_is_told_as_such_and_was_sent_nothing() {
+    let (authority, folder) = (authority(), tempfile::tempdir().unwrap());
+    // With TLS 1.3 it looks at it when the client is done with the handshake.
+    let node = Node::numbered(1).listen_to(&authority, 1, Accept::Nodes).await;
+    let client = Client::of_context(&context(&authority, folder.path(), &[&node]), LIMIT).unwrap();
+
+    let error = client.call(proto::DrainNodeRequest { node: 1 }).await.unwrap_err();
+
+    let Error::Unreachable { tried } = &error else { panic!("{error}") };
+    assert!(tried.len() == 1 && tried[0].1.contains("certificate"), "{error}");
 }
 
 #[tokio::test]
