@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use quorate_cluster::{Cluster, Options, Place, nodes};
+use quorate_cluster::{Cluster, Options, Place, nodes, wait};
 use serde_json::Value;
 
-use crate::world::{applied, document};
+use crate::world::{PATIENCE, applied, document};
 
 /// The clock of one node.
 pub(crate) struct Clock {
@@ -84,6 +84,42 @@ fn nodes_whose_certificates_ended_while_they_were_stopped_come_back_by_themselve
     cluster.local(1, &["apply", "-f", &source.file(&["two"])?])?.success()?;
     for place in cluster.places() {
         applied(&cluster, place, &["one", "two"])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_node_whose_clock_jumps_keeps_nobody_from_writing_and_is_there_again_when_it_is_right() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start(Options::default())?;
+    let clock = Clock::of(&mut cluster, 1)?;
+    cluster.stop(1)?;
+    cluster.begin(1)?;
+    cluster.settled(1)?;
+    let mut written = Vec::new();
+    for beside in ["+1h", "-1h", "+40d", "-40d"] {
+        // It may be who leads when it happens, and whose time the log has then.
+        let leader = cluster.leader()?;
+        if leader != 1 {
+            cluster.local(leader, &["cluster", "transfer", "node-2", "--group", "0"])?.success()?;
+        }
+        clock.set(beside)?;
+        for moment in ["first", "second"] {
+            let name = format!("{moment}-{}", written.len());
+            // What this node says meanwhile is not what is asked: a clock that is wrong finds certificates that are not good yet.
+            let source = crate::world::Source::of(&cluster);
+            let file = source.file(&[&name])?;
+            wait::until("a document is taken", PATIENCE, || source.operator.run(&["apply", "-f", &file])?.success())?;
+            written.push(name);
+        }
+        let names: Vec<&str> = written.iter().map(String::as_str).collect();
+        for place in [0, 2] {
+            applied(&cluster, place, &names)?;
+        }
+        clock.set("+0")?;
+        applied(&cluster, 1, &names)?;
+        cluster.until("all are healthy", 0, |status| {
+            nodes(status).count() == 3 && nodes(status).all(|node| node["health"] == "healthy")
+        })?;
     }
     Ok(())
 }
