@@ -15,25 +15,20 @@ use quorate_catalog::proto::outcome::Kind as Outcome;
 use quorate_catalog::{Catalog, NodeState, Token, TokenState, proto};
 use quorate_control::CommandError;
 use quorate_membership::address::{Address, Host};
-use quorate_membership::authority::{Authority, MemberKey};
+use quorate_membership::authority::MemberKey;
 use quorate_membership::identity::Role;
 use quorate_membership::join::{Application, Grant, JoinRefusal, TokenRecord, VOTERS_MAX};
 use quorate_membership::pem;
-use quorate_membership::root::Material;
-use quorate_membership::rotation::{Phase, Step};
 use quorate_membership::token::{ADDRESSES_MAX, JoinToken, TokenId};
-use quorate_membership::trust::AuthorityId;
 use quorate_proto::membership::v1;
 use quorate_types::{NodeId, ResourceName, Timestamp};
 use ring::digest::{SHA256, digest};
 
-use crate::authorities::{Authorities, PURPOSE};
-use crate::bootstrap::{AUTHORITY_VERSION, certificate};
+use crate::bootstrap::certificate;
 use crate::clock::now;
 use crate::error::AdmitError;
 use crate::member::{IssuedToken, Member, OperatorCertificate, TokenTerms};
 use crate::settings::InvalidSettings;
-use crate::upkeep;
 
 /// The shortest life of a token: what it takes to carry it to another machine.
 const TOKEN_LIFETIME_MIN: Duration = Duration::from_secs(60);
@@ -163,65 +158,6 @@ impl Member {
             expires: issued.not_after,
         })
     }
-
-    /// Takes the next step of replacing the cluster's authority by a new one, when all members are ready for it: announce,
-    /// switch, retire; or cancels what was announced. Returns where the rotation is then.
-    ///
-    /// # Errors
-    /// [`AdmitError::Rotation`] names the nodes that are waited for, or the step that is not the next one.
-    pub async fn rotate_authority(&self, step: RotationStep) -> Result<Phase, AdmitError> {
-        let catalog = self.control().latest().await?;
-        let before = self.0.authorities.rotation(&catalog)?.ok_or(AdmitError::NoAuthority)?;
-        let mut rotation = before;
-        let minted = match step {
-            RotationStep::Announce => Some(Authority::mint(self.identity().cluster, now())?),
-            RotationStep::Cancel | RotationStep::Switch | RotationStep::Retire => None,
-        };
-        let step = match (step, &minted) {
-            (RotationStep::Cancel, _) => Step::Cancel,
-            (RotationStep::Switch, _) => Step::Switch,
-            (RotationStep::Announce, Some(minted)) => Step::Announce(minted.id()),
-            (RotationStep::Retire, _) | (RotationStep::Announce, None) => Step::Retire,
-        };
-        let members = catalog.nodes().filter(|node| node.lives()).map(|node| node.id).collect();
-        let reports = upkeep::reports(self.control(), &members);
-        rotation.step(step, &members, &reports)?;
-        if let Some(minted) = &minted {
-            let sealed = minted.seal(self.root_key(), AUTHORITY_VERSION);
-            self.control().command(Command::RotateKey(Authorities::put(minted.id(), sealed))).await?;
-        }
-        let put = self.0.authorities.put_rotation(&catalog, &rotation);
-        self.control().command(Command::RotateKey(put)).await?;
-        for gone in before.trusted().difference(&rotation.trusted()) {
-            self.destroy(*gone).await?;
-        }
-        Ok(rotation.phase)
-    }
-
-    /// Throws the key of an authority away that nobody trusts any more: nothing takes its place.
-    async fn destroy(&self, authority: AuthorityId) -> Result<(), AdmitError> {
-        let (id, version) = (authority.to_string(), AUTHORITY_VERSION + 1);
-        let sealed = self.root_key().seal(Material { purpose: PURPOSE, id: &id, version }, b"").into();
-        let expected_version = u32::try_from(AUTHORITY_VERSION).expect("it is small");
-        let rotate = proto::RotateKey { purpose: PURPOSE.to_owned(), id: id.clone(), expected_version, sealed };
-        self.control().command(Command::RotateKey(rotate)).await?;
-        let retire = proto::RetireKey { purpose: PURPOSE.to_owned(), id, version: expected_version };
-        self.control().command(Command::RetireKey(retire)).await?;
-        Ok(())
-    }
-}
-
-/// A step of replacing the authority.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RotationStep {
-    /// Makes a new authority, which is trusted from now on.
-    Announce,
-    /// Does not, after all.
-    Cancel,
-    /// Signs with the new one.
-    Switch,
-    /// Trusts the old one no more, and throws its key away.
-    Retire,
 }
 
 /// What the catalog has of a token. One that this very application used may be used by it again; what became of a revoked

@@ -27,7 +27,7 @@ use quorate_tls::x509::Facts;
 use quorate_types::{ClusterId, NodeId};
 use ring::digest::{SHA256, digest};
 
-use crate::authorities::Authorities;
+use crate::authorities::{Authorities, seal_first};
 use crate::clock::{draw, now};
 use crate::error::{BootstrapError, OpenError};
 use crate::known::{Beginning, Known};
@@ -36,8 +36,6 @@ use crate::start::{Contents, Ground};
 
 /// The first node of a cluster.
 const FIRST: NodeId = NodeId(1);
-/// The version of an authority's key in the catalog.
-pub(crate) const AUTHORITY_VERSION: u64 = 1;
 
 /// Makes the folder that of the first node of a new cluster. What is done then is [`finish`].
 pub(crate) fn begin(ground: &Ground, vacant: Vacant, asked: &BootstrapSettings) -> Result<Home, BootstrapError> {
@@ -49,6 +47,7 @@ pub(crate) fn begin(ground: &Ground, vacant: Vacant, asked: &BootstrapSettings) 
         Some(given) => Authority::of_pem(cluster, given, now())?,
         None => Authority::mint(cluster, now())?,
     };
+    let sealed = seal_first(&authority, &root)?;
     let key = MemberKey::draw();
     let hosts = settings.hosts().map_err(OpenError::from)?;
     let issued = authority.issue_node_for(settings.certificate_lifetime, FIRST, &hosts, &key.public(), now());
@@ -59,7 +58,7 @@ pub(crate) fn begin(ground: &Ground, vacant: Vacant, asked: &BootstrapSettings) 
         replication: asked.replicas,
         level: settings.levels.1,
         authority: authority.id(),
-        sealed: authority.seal(&root, AUTHORITY_VERSION),
+        sealed,
     };
     let bundle = Bundle::new([authority.anchor().clone()]).expect("an authority was checked to be one");
     let members = [(FIRST, settings.peer_address().map_err(OpenError::from)?)].into();

@@ -291,6 +291,9 @@ pub enum AdmitError {
     /// There is no authority to be made.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// An authority that was given to the cluster cannot sign for it.
+    #[error(transparent)]
+    Given(AuthorityError),
     /// The answer cannot be made.
     #[error(transparent)]
     Grant(#[from] GrantError),
@@ -341,7 +344,7 @@ impl AdmitError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Malformed | Self::Terms(_) => Code::InvalidArgument,
+            Self::Malformed | Self::Terms(_) | Self::Given(_) => Code::InvalidArgument,
             Self::Join(refusal) => refusal.code(),
             Self::Command(error) => of_command(error),
             Self::Read(_) => Code::Unavailable,

@@ -24,6 +24,7 @@ use crate::clock::now;
 use crate::error::AdmitError;
 use crate::health::FindingKind;
 use crate::member::{Failure, Inner, shed};
+use crate::rotate;
 use crate::shunned::Shunned;
 
 /// How often a member looks without a reason.
@@ -77,10 +78,16 @@ async fn look(inner: &Arc<Inner>) {
     inner.findings.set(FindingKind::Group, of_groups(&stopped, &inner.control.unopened()));
     note_log(inner);
     follow_trust(inner, &catalog);
+    inner.authorities.forget(&catalog);
     if let Err(reason) = renew(inner, &catalog) {
         tracing::debug!(%reason, "the certificate is not renewed");
     }
     report(inner, &catalog);
+    let leads = inner.control.meta().role().borrow().leads();
+    if leads && let Err(error) = rotate::settle_left(&inner.control, &inner.authorities).await {
+        // It is found again.
+        tracing::debug!(%error, "what a rotation of authorities left is not put away");
+    }
     let sheds = inner.findings.watch().borrow().sheds;
     inner.control.say_sheds(sheds);
     if sheds {
@@ -176,8 +183,10 @@ fn renew(inner: &Inner, catalog: &Catalog) -> Result<(), AdmitError> {
         }
         Judged::Never => {
             let ends = rfc3339::format(authority.not_after());
-            let message =
-                format!("the authority of the cluster ends at {ends}, and all certificates with it: replace it");
+            let message = format!(
+                "the authority of the cluster ends at {ends}, and all certificates with it: replace it (`quorate cluster \
+                 rotate-authority`)"
+            );
             inner.findings.set(FindingKind::Certificate, Some(message));
             return Ok(());
         }

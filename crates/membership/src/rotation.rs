@@ -20,6 +20,7 @@
 //! that signed them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use quorate_types::NodeId;
 
@@ -84,7 +85,7 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// It is not the next one.
-    #[error("the rotation cannot {step:?} now: it is {phase:?}")]
+    #[error("{step} is not possible now: {phase}")]
     OutOfOrder {
         /// What was asked for.
         step: Step,
@@ -95,13 +96,18 @@ pub enum Rejected {
     #[error("the authority {0} signs already")]
     Same(AuthorityId),
     /// Members are not as far.
-    #[error("waiting for nodes {}: {what}", numbers(nodes))]
-    Behind {
-        /// Who.
-        nodes: BTreeSet<NodeId>,
-        /// What they have not said.
-        what: &'static str,
-    },
+    #[error(transparent)]
+    Behind(#[from] Behind),
+}
+
+/// Members that the next step waits for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("waiting for nodes {}: {what}", numbers(nodes))]
+pub struct Behind {
+    /// Who: one at least.
+    pub nodes: BTreeSet<NodeId>,
+    /// What they have not said.
+    pub what: &'static str,
 }
 
 // === impl Rotation ===
@@ -152,24 +158,16 @@ impl Rotation {
         members: &BTreeSet<NodeId>,
         reports: &BTreeMap<NodeId, Report>,
     ) -> Result<(), Rejected> {
-        let revision = self.revision;
-        let all = |is_ready: &dyn Fn(&Report) -> bool, what| {
-            let is_ready = |report: &Report| report.revision >= revision && is_ready(report);
-            let is_behind = |node: &&NodeId| !reports.get(node).is_some_and(is_ready);
-            let nodes: BTreeSet<_> = members.iter().filter(is_behind).copied().collect();
-            if nodes.is_empty() { Ok(()) } else { Err(Rejected::Behind { nodes, what }) }
-        };
         let phase = match (self.phase, step) {
             (Phase::Steady { signing }, Step::Announce(next)) if signing == next => return Err(Rejected::Same(next)),
             (Phase::Steady { signing }, Step::Announce(next)) => Phase::Announced { signing, next },
             (Phase::Announced { signing, .. }, Step::Cancel) => Phase::Steady { signing },
             (Phase::Announced { signing, next }, Step::Switch) => {
-                all(&|_| true, "they have not said that they trust the next authority")?;
+                self.ready(members, reports)?;
                 Phase::Switched { signing: next, retired: signing }
             }
             (Phase::Switched { signing, .. }, Step::Retire) => {
-                let is_ready = |report: &Report| report.certified_by == signing;
-                all(&is_ready, "they have not said that they use a certificate of the new authority")?;
+                self.ready(members, reports)?;
                 Phase::Steady { signing }
             }
             (phase @ Phase::Steady { .. }, Step::Cancel | Step::Switch | Step::Retire)
@@ -178,8 +176,53 @@ impl Rotation {
                 return Err(Rejected::OutOfOrder { step, phase });
             }
         };
-        *self = Self { revision: revision + 1, phase };
+        *self = Self { revision: self.revision + 1, phase };
         Ok(())
+    }
+
+    /// Whether every member is ready for the step that completes this phase; nobody has to be for a beginning.
+    ///
+    /// # Errors
+    /// [`Behind`] names those that are not.
+    pub fn ready(&self, members: &BTreeSet<NodeId>, reports: &BTreeMap<NodeId, Report>) -> Result<(), Behind> {
+        let (certified_by, what) = match self.phase {
+            Phase::Steady { .. } => return Ok(()),
+            Phase::Announced { .. } => (None, "they have not said that they trust the next authority"),
+            Phase::Switched { signing, .. } => {
+                (Some(signing), "they have not said that they use a certificate of the new authority")
+            }
+        };
+        let is_ready = |report: &Report| {
+            report.revision >= self.revision && certified_by.is_none_or(|signing| report.certified_by == signing)
+        };
+        let is_behind = |node: &&NodeId| !reports.get(node).is_some_and(is_ready);
+        let nodes: BTreeSet<_> = members.iter().filter(is_behind).copied().collect();
+        if nodes.is_empty() { Ok(()) } else { Err(Behind { nodes, what }) }
+    }
+}
+
+// === impl Phase, Step ===
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Steady { signing } => write!(f, "authority {signing} signs, and no other one is announced"),
+            Self::Announced { next, .. } => {
+                write!(f, "authority {next} is announced, and to be switched to or cancelled")
+            }
+            Self::Switched { retired, .. } => write!(f, "authority {retired} signs no more, and is to be retired"),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Announce(_) => "announce",
+            Self::Cancel => "cancel",
+            Self::Switch => "switch",
+            Self::Retire => "retire",
+        })
     }
 }
 
@@ -220,7 +263,7 @@ mod tests {
         for behind in [report(2, OLD), report(1, NEW)] {
             reports.insert(NodeId(2), behind);
             let refused = rotation.step(Step::Retire, &members, &reports);
-            assert!(matches!(refused, Err(Rejected::Behind { nodes, .. }) if nodes == [NodeId(2)].into()));
+            assert!(matches!(refused, Err(Rejected::Behind(Behind { nodes, .. })) if nodes == [NodeId(2)].into()));
         }
         reports.insert(NodeId(2), report(2, NEW));
         rotation.step(Step::Retire, &members, &reports).unwrap();
@@ -255,7 +298,7 @@ mod tests {
         }
 
         // Meanwhile it saw the second state, in which it trusts the old one alone.
-        assert!(matches!(rotation.step(Step::Switch, &members, &said), Err(Rejected::Behind { .. })));
+        assert!(matches!(rotation.step(Step::Switch, &members, &said), Err(Rejected::Behind(_))));
     }
 
     #[test]

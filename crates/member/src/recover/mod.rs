@@ -32,8 +32,8 @@ use quorate_types::{ClusterId, NodeId, ResourceName};
 use quorate_wal::{Disk as _, Folder, GroupId};
 use tokio::sync::watch;
 
-use crate::authorities::{Authorities, PURPOSE, ROTATION};
-use crate::bootstrap::{AUTHORITY_VERSION, certificate};
+use crate::authorities::{Authorities, PURPOSE, ROTATION, seal_first};
+use crate::bootstrap::certificate;
 use crate::clock::{draw, now};
 use crate::error::{OpenError, RecoverError};
 use crate::known::Known;
@@ -207,7 +207,7 @@ impl Survivor {
 
         let ended = [PURPOSE, ROTATION].map(|purpose| ResourceName::new(purpose).expect("it is a name")).into();
         let recovery = Recovery { cluster, node: identity.node, certificates, ended, at: now() };
-        let put = Authorities::put(authority.id(), authority.seal(&root, AUTHORITY_VERSION));
+        let put = Authorities::put(authority.id(), seal_first(&authority, &root)?);
         let (failed, _) = watch::channel(None);
         let log = Log::open(draft.join(LOG_FOLDER), &identity, false, failed).await?;
         let snapshots = draft.join(SNAPSHOTS);

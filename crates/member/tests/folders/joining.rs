@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_catalog::proto::command::Kind as Command;
 use quorate_catalog::{NodeState, proto};
-use quorate_member::{BootstrapError, BootstrapSettings, JoinError, OpenError, TokenTerms};
+use quorate_member::{BootstrapError, BootstrapSettings, JoinError, OpenError, RotationStep, TokenTerms};
 use quorate_membership::authority::AuthorityPem;
 use quorate_membership::identity::{PeerIdentity, Role, peer_identity};
 use quorate_membership::token::JoinToken;
@@ -90,11 +90,39 @@ async fn an_authority_that_cannot_sign_makes_no_cluster_and_the_folder_waits_on(
 
     assert!(refused.to_string().contains("does not belong to the first certificate"), "{refused}");
     assert_eq!(refused.code(), quorate_types::Code::InvalidArgument);
+    // The catalog would not take it, behind the point from which on the folder is a node's.
+    let (_, large) = enterprise_of(&"x".repeat(4_096));
+    let refused = waiting.bootstrap(BootstrapSettings { authority: Some(large), ..ONE }).await.map(drop).unwrap_err();
+    assert!(refused.to_string().contains("a cluster keeps at most 4096"), "{refused}");
     assert!(waiting.bootstrap(BootstrapSettings { authority: Some(given), ..ONE }).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_enterprise_signs_next_takes_the_place_of_the_first_also_when_it_was_cancelled_before() {
+    let ((_, first), (root, next)) = (enterprise(), enterprise());
+    let asked = BootstrapSettings { authority: Some(first), ..ONE };
+    let place = Place::new("one");
+    let (member, _) = place.waiting().await.bootstrap(asked).await.expect("it is made");
+    let announce = || RotationStep::Announce(Some(next.clone()));
+    for step in [announce(), RotationStep::Cancel, announce()] {
+        member.rotate_authority(step).await.expect("nobody is waited for");
+    }
+    for step in [RotationStep::Switch, RotationStep::Retire] {
+        crate::lasting::step(&member, step).await;
+    }
+
+    let (cluster, above) = (member.identity().cluster, Bundle::new([root]).unwrap());
+    assert!(above.verify(cluster, &member.credentials().chain(), Side::Server, now()).is_ok());
+    let same = member.rotate_authority(announce()).await.unwrap_err().to_string();
+    assert!(same.contains("signs already"), "{same}");
 }
 
 /// The root of an enterprise, and what it signed for a cluster.
 fn enterprise() -> (rustls::pki_types::CertificateDer<'static>, AuthorityPem) {
+    enterprise_of("Example Quorate")
+}
+
+fn enterprise_of(name: &str) -> (rustls::pki_types::CertificateDer<'static>, AuthorityPem) {
     let authority = |name: &str, below| {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -105,7 +133,7 @@ fn enterprise() -> (rustls::pki_types::CertificateDer<'static>, AuthorityPem) {
     let root = CertifiedIssuer::self_signed(authority("Example Root", 1), KeyPair::generate().expect("it can be made"))
         .expect("it can be made");
     let key = KeyPair::generate().expect("it can be made");
-    let chain = authority("Example Quorate", 0).signed_by(&key, &root).expect("it can be made").pem();
+    let chain = authority(name, 0).signed_by(&key, &root).expect("it can be made").pem();
     (root.der().clone(), AuthorityPem { chain, key: key.serialize_pem().into() })
 }
 

@@ -148,7 +148,7 @@ async fn an_authority_is_replaced_while_all_nodes_go_on() {
     let old = first.trust().bundle().authorities();
     assert!(first.rotate_authority(RotationStep::Switch).await.is_err(), "nothing was announced");
 
-    first.rotate_authority(RotationStep::Announce).await.expect("it is announced");
+    first.rotate_authority(RotationStep::Announce(None)).await.expect("it is announced");
     for member in [&first, &second] {
         until("trust in both", || member.trust().bundle().authorities().len() == 2).await;
     }
@@ -165,11 +165,11 @@ async fn an_authority_is_replaced_while_all_nodes_go_on() {
 }
 
 /// Takes a step when all nodes are ready for it.
-async fn step(member: &quorate_member::Member, step: RotationStep) -> Phase {
+pub(crate) async fn step(member: &quorate_member::Member, step: RotationStep) -> Phase {
     let begun = std::time::Instant::now();
     loop {
-        match member.rotate_authority(step).await {
-            Ok(phase) => return phase,
+        match member.rotate_authority(step.clone()).await {
+            Ok(status) => return status.phase,
             Err(error) => assert!(begun.elapsed() < crate::world::PATIENCE, "{error}"),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -53,6 +53,17 @@ pub enum AuthorityError {
     /// The name of the first certificate cannot be written.
     #[error("the subject of the authority's certificate cannot be copied into others: {0}")]
     Subject(&'static str),
+    /// It is too large to be kept.
+    #[error(
+        "the authority takes {bytes} bytes with its key and chain, and a cluster keeps at most {most}: leave out what the \
+         nodes do not need of the chain, or use a key of ecdsa or ed25519"
+    )]
+    Large {
+        /// How many, sealed.
+        bytes: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// A certificate that it issues is not taken by peers.
     #[error(
         "certificates of this authority would be refused by the nodes: {0}. It needs to be valid, signed by the next one \

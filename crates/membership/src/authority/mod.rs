@@ -241,15 +241,21 @@ impl Authority {
         self.not_after
     }
 
-    /// Seals it for the catalog, as its `version`.
+    /// Seals it for the catalog under its id, as its `version`.
     #[must_use]
     pub fn seal(&self, root: &RootKey, version: u64) -> Vec<u8> {
+        self.seal_as(root, &self.id.to_string(), version)
+    }
+
+    /// Seals it for the catalog under any name, as the `version` of what has that name.
+    #[must_use]
+    pub fn seal_as(&self, root: &RootKey, name: &str, version: u64) -> Vec<u8> {
         // Overwritten with the message.
         let key = Bytes::from_owner(Zeroizing::new(self.issuer.key().serialize_der()));
         let chain = self.chain.iter().map(|certificate| certificate.to_vec().into()).collect();
         let message = v1::AuthorityKey { cluster: self.cluster.0.to_vec().into(), chain, key };
         let plain = Zeroizing::new(message.encode_to_vec());
-        root.seal(Material { purpose: PURPOSE, id: &self.id.to_string(), version }, &plain)
+        root.seal(Material { purpose: PURPOSE, id: name, version }, &plain)
     }
 
     /// Opens what [`Self::seal`] made of this authority of this cluster, as the same version.
@@ -263,15 +269,15 @@ impl Authority {
         version: u64,
         sealed: &[u8],
     ) -> Result<Self, NotOpened> {
-        let authority = Self::open_named(root, cluster, &id.to_string(), version, sealed)?;
+        let authority = Self::open_as(root, cluster, &id.to_string(), version, sealed)?;
         if authority.id == id { Ok(authority) } else { Err(NotOpened) }
     }
 
-    /// Opens what [`Self::seal`] made of the authority of this cluster whose id is written as `name`, as the same version.
+    /// Opens what [`Self::seal_as`] made of an authority of this cluster under this name, as the same version.
     ///
     /// # Errors
     /// [`NotOpened`] for everything else.
-    pub fn open_named(
+    pub fn open_as(
         root: &RootKey,
         cluster: ClusterId,
         name: &str,
@@ -284,8 +290,7 @@ impl Authority {
         let key = KeyPair::try_from(&key).map_err(|_| NotOpened)?;
         let chain = message.chain.iter().map(|certificate| CertificateDer::from(certificate.to_vec())).collect();
         let authority = Self::assemble(cluster, chain, key).map_err(|_| NotOpened)?;
-        let is_meant = authority.id.to_string() == name && message.cluster == cluster.0.as_slice();
-        if is_meant { Ok(authority) } else { Err(NotOpened) }
+        if message.cluster == cluster.0.as_slice() { Ok(authority) } else { Err(NotOpened) }
     }
 }
 
