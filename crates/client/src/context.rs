@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Paths are relative to the file. A key that others can read is refused, as ssh does it. What is written is new: no file of
-//! another context is replaced, and the key is nobody else's from its first byte on. Only the list of endpoints changes later:
-//! a context learns where the nodes are.
+//! another context is replaced, and the key is nobody else's from its first byte on. Only the list of endpoints and the
+//! authorities change later: a context learns where the nodes are, and whom the cluster trusts.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -21,7 +21,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use quorate_membership::address::{Address, InvalidAddress};
 use quorate_membership::handshake::{Credentials, FilesError, Trust};
 use quorate_membership::identity::PeerIdentity;
-use quorate_membership::trust::Bundle;
+use quorate_membership::pem::of_certificates;
+use quorate_membership::trust::{AuthorityId, Bundle};
 use quorate_tls::x509::Facts;
 use quorate_types::{ClusterId, Timestamp};
 use serde::Deserialize;
@@ -185,20 +186,31 @@ impl Context {
         let failed = |source| ContextError::Write { file: self.file.clone(), source };
         let text = fs::read_to_string(&self.file).map_err(failed)?;
         let Some(text) = with_endpoints(&text, &endpoints) else { return Ok(()) };
-        // A link leads to the file that is meant.
-        let file = fs::canonicalize(&self.file).map_err(failed)?;
-        let mode = fs::metadata(&file).map_err(failed)?.mode() & 0o777;
-        let draft = file.with_file_name(format!(".quorate-context-{}", std::process::id()));
-        let written = create(&draft, mode).and_then(|mut opened| {
-            opened.write_all(text.as_bytes())?;
-            opened.sync_all()
-        });
-        let replaced = written.and_then(|()| fs::rename(&draft, &file));
-        if replaced.is_err() {
-            // It may never have been there.
-            let _gone = fs::remove_file(&draft);
+        replace(&self.file, &text)
+    }
+
+    /// Learns whom the cluster trusts (certificates in PEM), as a node of it told over TLS, and writes that to the file of
+    /// authorities, in one step. A file with none of those authorities is somebody's own, and is left alone; so is one that
+    /// has the same.
+    ///
+    /// # Errors
+    /// [`ContextError`] when the file cannot be read or replaced, or the certificates are no authorities; it is then as it
+    /// was.
+    pub fn learn_authorities(&self, certificates: &str) -> Result<(), ContextError> {
+        let (known, told) = (Bundle::of_file(&self.ca)?, Bundle::of_pem(certificates)?);
+        if known == told || known.authorities().is_disjoint(&told.authorities()) {
+            return Ok(());
         }
-        replaced.map_err(failed)
+        replace(&self.ca, &of_certificates(&told.certificates().cloned().collect::<Vec<_>>()))
+    }
+
+    /// Who signed the certificate of the context; none when the file has no certificate above it.
+    ///
+    /// # Errors
+    /// [`ContextError`] when its files cannot be used.
+    pub fn signer(&self) -> Result<Option<AuthorityId>, ContextError> {
+        let (operator, _) = self.identity()?;
+        Ok(operator.credentials.chain().get(1).and_then(|authority| AuthorityId::of_certificate(authority).ok()))
     }
 
     /// Reads what the operator shows, and whom to trust.
@@ -301,6 +313,25 @@ impl Draft {
     }
 }
 
+/// Replaces a file in one step, with the mode that it had.
+fn replace(file: &Path, text: &str) -> Result<(), ContextError> {
+    let failed = |source| ContextError::Write { file: file.to_owned(), source };
+    // A link leads to the file that is meant.
+    let file = fs::canonicalize(file).map_err(failed)?;
+    let mode = fs::metadata(&file).map_err(failed)?.mode() & 0o777;
+    let draft = file.with_file_name(format!(".quorate-context-{}", std::process::id()));
+    let written = create(&draft, mode).and_then(|mut opened| {
+        opened.write_all(text.as_bytes())?;
+        opened.sync_all()
+    });
+    let replaced = written.and_then(|()| fs::rename(&draft, &file));
+    if replaced.is_err() {
+        // It may never have been there.
+        let _gone = fs::remove_file(&draft);
+    }
+    replaced.map_err(failed)
+}
+
 /// Addresses to try: those that are known first, as they are.
 fn learned(known: &[Address], members: &[Address], gone: &[Address]) -> Vec<Address> {
     let stays = |address: &&Address| members.contains(address) || !gone.contains(address);
@@ -354,7 +385,6 @@ mod tests {
 
     use quorate_membership::authority::{Authority, MemberKey, OPERATOR_LIFETIME_MIN};
     use quorate_membership::identity::Role;
-    use quorate_membership::pem::of_certificates;
     use quorate_types::ResourceName;
 
     use super::*;
@@ -411,6 +441,29 @@ mod tests {
         assert_eq!(fs::metadata(&context.file).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(after.who().is_ok());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "nothing is left over");
+    }
+
+    #[test]
+    fn a_context_learns_whom_its_cluster_trusts_and_nothing_of_strangers() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = write(&folder.path().join("context.yaml")).unwrap();
+        let known = Bundle::of_file(&context.ca).unwrap();
+        let next = Authority::mint(CLUSTER, now()).unwrap();
+        let both = format!("{}{}", fs::read_to_string(&context.ca).unwrap(), of_certificates([next.anchor()]));
+
+        context.learn_authorities(&both).unwrap();
+
+        let learned = Bundle::of_file(&context.ca).unwrap();
+        assert_eq!(learned.authorities(), known.authorities().into_iter().chain([next.id()]).collect());
+        assert_eq!(context.signer().unwrap(), known.authorities().first().copied());
+        assert!(context.who().is_ok());
+        assert_eq!(fs::metadata(&context.ca).unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "nothing is left over");
+
+        let stranger = Authority::mint(CLUSTER, now()).unwrap();
+        context.learn_authorities(&of_certificates([stranger.anchor()])).unwrap();
+        assert_eq!(Bundle::of_file(&context.ca).unwrap(), learned, "it has none of those that are known");
+        assert!(context.learn_authorities("nothing").is_err());
     }
 
     #[test]

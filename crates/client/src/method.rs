@@ -89,6 +89,7 @@ methods! {
     Changes Cluster TransferLeader TransferLeaderRequest => TransferLeaderResponse;
     Changes Cluster Snapshot SnapshotRequest => SnapshotResponse;
     Changes Cluster CreateOperator CreateOperatorRequest => CreateOperatorResponse;
+    Changes Cluster RotateAuthority RotateAuthorityRequest => RotateAuthorityResponse;
     Changes Resources Apply ApplyRequest => ApplyResponse;
     Reads Resources Diff DiffRequest => DiffResponse;
     Reads Resources Get GetRequest => Resource;

@@ -3,6 +3,7 @@
 //! One file per thing that is operated on; what all share is how a node is named: by its number, or by its name, which the
 //! status translates.
 
+mod authority;
 mod files;
 mod nodes;
 mod operator;
@@ -40,6 +41,7 @@ pub(crate) async fn run(context: Option<&Path>, command: &ClusterCommand) -> Res
         ClusterCommand::Backup(args) => files::backup(context, args).await,
         ClusterCommand::Restore(args) => files::restore(context, args).await,
         ClusterCommand::Operator(command) => operator::run(context, command).await,
+        ClusterCommand::RotateAuthority(args) => authority::rotate(context, args).await,
     }
 }
 

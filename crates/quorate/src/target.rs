@@ -67,7 +67,7 @@ pub(crate) fn context_if_any(named: Option<&Path>) -> Result<Option<Context>, Fa
     }
 }
 
-/// Has the context, where a command is for one, know the nodes of the cluster.
+/// Has the context, where a command is for one, know the nodes of the cluster, and whom they trust.
 pub(crate) fn learn_as(named: Option<&Path>, args: &TargetArgs, status: &proto::GetStatusResponse) {
     if args.data_dir.is_none()
         && let Ok(file) = context_file(named)
@@ -76,7 +76,7 @@ pub(crate) fn learn_as(named: Option<&Path>, args: &TargetArgs, status: &proto::
     }
 }
 
-/// Has a context know the nodes of its cluster; one that cannot be written stays as it is, which is told.
+/// Has a context know the nodes of its cluster, and whom they trust; one that cannot be written stays as it is, which is told.
 pub(crate) fn learn(file: &Path, status: &proto::GetStatusResponse) {
     let of = |is_wanted: &dyn Fn(proto::NodeState) -> bool| -> Vec<Address> {
         let nodes = status.nodes.iter().filter(|node| is_wanted(node.state()));
@@ -88,10 +88,14 @@ pub(crate) fn learn(file: &Path, status: &proto::GetStatusResponse) {
         if context.cluster.to_string() != status.cluster_id {
             return Ok(());
         }
+        if let Some(authority) = &status.authority {
+            let told = authority.trusted.iter().map(|one| one.certificate_pem.as_str());
+            context.learn_authorities(&told.collect::<String>())?;
+        }
         context.learn(&of(&is_member), &of(&|state| state == proto::NodeState::Removed))
     });
     if let Err(error) = learned {
-        output::note(&format!("the context does not know all nodes: {error}"));
+        output::note(&format!("the context does not know all nodes, or whom they trust: {error}"));
     }
 }
 

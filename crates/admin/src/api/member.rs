@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_audit::Audit;
-use quorate_catalog::{GROUPS_DEFAULT, REPLICATION_DEFAULT};
+use quorate_catalog::{Catalog, GROUPS_DEFAULT, REPLICATION_DEFAULT};
 use quorate_control::Control;
 use quorate_member::{AdmitError, BootstrapError, BootstrapSettings, JoinError, Member, Opened, TokenTerms, Waiting};
 use quorate_membership::authority::AuthorityError;
@@ -15,9 +15,11 @@ use quorate_membership::handshake::{Credentials, Trust};
 use quorate_membership::identity::Role;
 use quorate_membership::root::RootKey;
 use quorate_membership::token::JoinToken;
+use quorate_proto::admin::v1;
 use quorate_types::{NodeId, ResourceName};
 use tonic::{Code, Status, async_trait};
 
+use super::authority;
 use super::errors;
 use super::node::{Beginning, Candidate, IssuedToken, Membership, Node, OperatorCertificate, Standing, TokenOrder};
 
@@ -121,6 +123,17 @@ impl Membership for Member {
         let issued = Self::issue_operator(self, name, role, valid_for).await;
         issued.map(of_operator).map_err(|error| of_admit(&error))
     }
+
+    async fn rotate_authority(&self, request: v1::RotateAuthorityRequest) -> Result<v1::AuthorityStatus, Status> {
+        let step = authority::step(request)?;
+        let status = Self::rotate_authority(self, step).await.map_err(|error| of_admit(&error))?;
+        Ok(authority::told(&status))
+    }
+
+    fn authority(&self, catalog: &Catalog) -> Option<v1::AuthorityStatus> {
+        // One that cannot be opened is told in the log of the node, which finds it all the time.
+        self.rotation(catalog).ok().flatten().map(|status| authority::told(&status))
+    }
 }
 
 fn of_operator(operator: quorate_member::OperatorCertificate) -> OperatorCertificate {
@@ -171,6 +184,8 @@ fn of_admit(error: &AdmitError) -> Status {
         AdmitError::Command(command) => errors::command(command),
         AdmitError::Read(read) => errors::read(read),
         AdmitError::Terms(invalid) => errors::invalid(invalid.field, &invalid.value, invalid.allowed),
+        AdmitError::Rotation(_) => errors::precondition("ROTATION", "authority", error.to_string()),
+        AdmitError::Given(given) => errors::invalid("authority", "(not shown)", given),
         AdmitError::NoAuthority => errors::precondition("NO_AUTHORITY", "cluster", error.to_string()),
         AdmitError::Join(_) => {
             let reason = if error.code() == quorate_types::Code::Unauthenticated { "TOKEN_UNKNOWN" } else { "JOIN" };

@@ -10,6 +10,7 @@
 //! service hears of a call. A service that is added needs a row for each of its methods in [`mod@roles`].
 
 pub mod audit;
+mod authority;
 pub mod caller;
 mod cluster;
 pub mod errors;

@@ -155,6 +155,15 @@ pub trait Membership: Send + Sync + 'static {
         role: Role,
         valid_for: Duration,
     ) -> Result<OperatorCertificate, Status>;
+
+    /// Takes a step of replacing the authority, and tells where that is then.
+    ///
+    /// # Errors
+    /// What the caller is told.
+    async fn rotate_authority(&self, request: v1::RotateAuthorityRequest) -> Result<v1::AuthorityStatus, Status>;
+
+    /// Who signs the cluster's certificates as a catalog has it; nothing where nobody does, or it cannot be read.
+    fn authority(&self, catalog: &Catalog) -> Option<v1::AuthorityStatus>;
 }
 
 /// What a cluster begins with, and what else is read as documents are written.

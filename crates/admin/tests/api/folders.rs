@@ -87,3 +87,56 @@ async fn a_cluster_is_begun_and_joined_by_calls_alone() {
     assert_eq!(used.code(), Code::FailedPrecondition, "{used}");
     assert!(used.get_details_error_info().is_some_and(|info| info.reason == "REFUSED"), "{used}");
 }
+
+/// Takes a step when the nodes are ready for it; until then it is refused with what is waited for.
+async fn rotate(client: &mut Client, step: v1::RotationStep) -> v1::AuthorityStatus {
+    let begun = std::time::Instant::now();
+    loop {
+        let request = v1::RotateAuthorityRequest { step: step.into(), authority: None };
+        match client.rotate_authority(request).await {
+            Ok(answer) => return answer.into_inner().authority.expect("it is told"),
+            Err(early) => {
+                assert_eq!(early.code(), Code::FailedPrecondition, "{early}");
+                assert!(early.message().starts_with("waiting for nodes "), "{early}");
+                assert!(begun.elapsed() < Duration::from_secs(60), "{early}");
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_is_replaced_by_calls_and_each_answer_says_where_that_is() {
+    let (first, second) = (Served::new("alpha").await, Served::new("beta").await);
+    let (mut alpha, mut beta) = (first.local().await, second.local().await);
+    alpha.bootstrap(v1::BootstrapRequest { shards: 1, ..Default::default() }).await.expect("it waits");
+    let token = alpha.create_join_token(v1::CreateJoinTokenRequest::default()).await.expect("it is local").into_inner();
+    beta.join_cluster(v1::JoinClusterRequest { token: token.token }).await.expect("it is taken in");
+    let before = alpha.get_status(v1::GetStatusRequest::default()).await.expect("it is there").into_inner();
+    let old = before.authority.expect("the cluster has one of its own");
+    assert_eq!((old.phase(), old.trusted.len(), old.behind.len()), (v1::RotationPhase::Steady, 1, 0));
+    assert!(old.since.is_some() && old.trusted[0].signs && old.trusted[0].expires.is_some());
+
+    let early = v1::RotateAuthorityRequest { step: v1::RotationStep::Switch.into(), authority: None };
+    let early = alpha.rotate_authority(early).await.expect_err("nothing was announced");
+    assert!(early.get_details_error_info().is_some_and(|info| info.reason == "ROTATION"), "{early}");
+    let given = Some(v1::AuthorityPem { chain: "none".to_owned(), key: "secret".to_owned() });
+    let given = v1::RotateAuthorityRequest { step: v1::RotationStep::Announce.into(), authority: given };
+    let given = alpha.rotate_authority(given).await.expect_err("it is none");
+    assert_eq!(given.code(), Code::InvalidArgument, "{given}");
+    assert!(given.message().starts_with("authority ") && !given.message().contains("secret"), "{given}");
+
+    let announced = rotate(&mut alpha, v1::RotationStep::Announce).await;
+    assert_eq!((announced.phase(), announced.trusted.len()), (v1::RotationPhase::Announced, 2));
+    assert_eq!(announced.trusted[0].id, old.trusted[0].id);
+    let switched = rotate(&mut beta, v1::RotationStep::Switch).await;
+    assert_eq!(
+        (switched.phase(), &switched.trusted[0]),
+        (v1::RotationPhase::Switched, &v1::TrustedAuthority { signs: true, ..announced.trusted[1].clone() })
+    );
+    let retired = rotate(&mut alpha, v1::RotationStep::Retire).await;
+    assert_eq!((retired.phase(), retired.revision), (v1::RotationPhase::Steady, old.revision + 3));
+    assert_eq!(retired.trusted, switched.trusted[..1]);
+    let status = beta.get_status(v1::GetStatusRequest { linearizable: true }).await.expect("there is a quorum");
+    assert_eq!(status.into_inner().authority.map(|told| told.trusted), Some(retired.trusted));
+}

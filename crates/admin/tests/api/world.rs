@@ -332,6 +332,14 @@ impl Membership for Member {
     ) -> Result<OperatorCertificate, Status> {
         Ok(certificate(&self.authority, name, role, valid_for))
     }
+
+    async fn rotate_authority(&self, _request: v1::RotateAuthorityRequest) -> Result<v1::AuthorityStatus, Status> {
+        Err(errors::precondition("NO_AUTHORITY", "cluster", "the authority is the test's"))
+    }
+
+    fn authority(&self, _catalog: &Catalog) -> Option<v1::AuthorityStatus> {
+        None
+    }
 }
 
 #[async_trait]

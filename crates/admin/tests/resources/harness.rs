@@ -15,6 +15,7 @@ use quorate_admin::api::service::keys_client::KeysClient;
 use quorate_admin::api::service::resources_client::ResourcesClient;
 use quorate_admin::api::{Caller, Node, Note, Standing, audit, errors, keys, resources};
 use quorate_audit::Audit;
+use quorate_catalog::Catalog;
 use quorate_config::{ResourceSet, Resources};
 use quorate_control::Control;
 use quorate_follow::{Config, Follower, Sets, TIMING};
@@ -195,6 +196,14 @@ impl Membership for Member {
 
     async fn issue_operator(&self, _: ResourceName, _: Role, _: Duration) -> Result<OperatorCertificate, Status> {
         Err(errors::alone())
+    }
+
+    async fn rotate_authority(&self, _request: wire::RotateAuthorityRequest) -> Result<wire::AuthorityStatus, Status> {
+        Err(errors::alone())
+    }
+
+    fn authority(&self, _catalog: &Catalog) -> Option<wire::AuthorityStatus> {
+        None
     }
 }
 

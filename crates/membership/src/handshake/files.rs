@@ -11,7 +11,7 @@ use quorate_types::{NodeId, Timestamp};
 
 use super::{Credentials, InvalidCredentials, Shown, Trust, certify};
 use crate::identity::PeerIdentity;
-use crate::pem::{PemError, read_certificates, read_key};
+use crate::pem::{PemError, parse_certificates, read_certificates, read_key};
 use crate::trust::{Bundle, InvalidBundle, Refusal, Side};
 
 /// Files of a node cannot be used.
@@ -44,6 +44,14 @@ impl Bundle {
     /// [`FilesError`] names the file, or the certificate that is no authority's.
     pub fn of_file(path: &Path) -> Result<Self, FilesError> {
         Ok(Self::new(read_certificates(path)?)?)
+    }
+
+    /// Reads the authorities of a text in PEM that a node told.
+    ///
+    /// # Errors
+    /// [`FilesError`] names the certificate that is no authority's.
+    pub fn of_pem(text: &str) -> Result<Self, FilesError> {
+        Ok(Self::new(parse_certificates("the authorities of the cluster", text.as_bytes())?)?)
     }
 }
 

@@ -49,6 +49,9 @@ pub(crate) enum ClusterCommand {
     /// Make certificates of operators.
     #[command(subcommand)]
     Operator(OperatorCommand),
+    /// Replace the authority that signs the cluster's certificates, step by step. Without a step: where that is, and what
+    /// comes next.
+    RotateAuthority(RotateAuthorityArgs),
 }
 
 /// Whom a command talks to, and how long.
@@ -307,6 +310,38 @@ pub(crate) struct OperatorNewArgs {
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+}
+
+/// Flags of `quorate cluster rotate-authority`.
+#[derive(Debug, Args)]
+pub(crate) struct RotateAuthorityArgs {
+    /// The step to take; one that nodes are not ready for is refused, and names them. Default: none, only look.
+    #[arg(long, value_enum)]
+    pub(crate) step: Option<StepArg>,
+    /// With `--step announce`: the certificate, and those above it, of the next authority, which an enterprise's own one
+    /// signed for this cluster (PEM). Default: the cluster makes one of its own.
+    #[arg(long, value_name = "FILE", requires_all = ["authority_key", "step"])]
+    pub(crate) authority_certificate: Option<PathBuf>,
+    /// The key of that authority (PEM, PKCS #8). The cluster keeps it, sealed.
+    #[arg(long, value_name = "FILE", requires = "authority_certificate")]
+    pub(crate) authority_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// A step of replacing the authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StepArg {
+    /// Have nodes trust another authority beside the one that signs.
+    Announce,
+    /// Have the other one sign; nodes renew their certificates at once.
+    Switch,
+    /// Have nobody trust the old one any more, and throw its key away.
+    Retire,
+    /// Have nobody trust what was announced, after all.
+    Cancel,
 }
 
 /// What an operator may do.

@@ -45,7 +45,7 @@ pub(super) async fn init(context: Option<&Path>, args: &InitArgs) -> Result<(), 
         shards: args.shards,
         replicas: args.replicas,
         documents,
-        authority: authority(args)?,
+        authority: authority(args.authority_certificate.as_deref(), args.authority_key.as_deref())?,
     };
     let made = init_node(&client, request, draft, &args.data_dir).await?;
     let text = || {
@@ -77,8 +77,11 @@ pub(super) async fn init(context: Option<&Path>, args: &InitArgs) -> Result<(), 
 }
 
 /// The authority of the command line, if it has one. What it must be is for the node to say.
-fn authority(args: &InitArgs) -> Result<Option<proto::AuthorityPem>, Failure> {
-    let (Some(certificate), Some(key)) = (&args.authority_certificate, &args.authority_key) else { return Ok(None) };
+pub(super) fn authority(
+    certificate: Option<&Path>,
+    key: Option<&Path>,
+) -> Result<Option<proto::AuthorityPem>, Failure> {
+    let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(None) };
     Ok(Some(proto::AuthorityPem { chain: pem(certificate)?, key: pem(key)? }))
 }
 

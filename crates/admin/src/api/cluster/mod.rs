@@ -21,6 +21,7 @@ use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
 pub(crate) use self::seen::Seen;
 pub use self::status::timestamp;
+use super::authority;
 use super::caller::{Caller, Note};
 use super::errors;
 use super::latest::latest;
@@ -250,6 +251,16 @@ impl cluster_server::Cluster for Cluster {
         request: Request<v1::CreateOperatorRequest>,
     ) -> Result<Response<v1::CreateOperatorResponse>, Status> {
         tokens::create_operator(&self.node, request).await.map(Response::new)
+    }
+
+    async fn rotate_authority(
+        &self,
+        request: Request<v1::RotateAuthorityRequest>,
+    ) -> Result<Response<v1::RotateAuthorityResponse>, Status> {
+        let (member, note) = (self.node.member()?, Note::of(&request));
+        note.about(format_args!("authority: {}", authority::word(request.get_ref().step())));
+        let authority = Some(member.rotate_authority(request.into_inner()).await?);
+        Ok(Response::new(v1::RotateAuthorityResponse { authority }))
     }
 
     async fn backup(&self, _request: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {

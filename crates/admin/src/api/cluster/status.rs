@@ -49,6 +49,7 @@ pub(super) fn of(
         alarms: catalog.alarms().map(alarm).collect(),
         staleness: staleness.map(duration),
         time: Some(timestamp(now())),
+        authority: member.authority(catalog),
     }
 }
 
