@@ -104,6 +104,12 @@ fn text(told: &proto::AuthorityStatus, status: &GetStatusResponse) -> String {
 
 #[cfg(test)]
 mod tests {
+    use quorate_client::context::{Draft, Material};
+    use quorate_membership::authority::{Authority, MemberKey, OPERATOR_LIFETIME_MIN};
+    use quorate_membership::identity::Role;
+    use quorate_membership::pem::of_certificates;
+    use quorate_types::{ClusterId, ResourceName};
+
     use super::*;
 
     fn status(phase: RotationPhase, behind: &[u64]) -> GetStatusResponse {
@@ -127,6 +133,33 @@ mod tests {
         };
         let node = proto::Node { id: 3, name: "ber-3".to_owned(), ..proto::Node::default() };
         GetStatusResponse { authority: Some(authority), nodes: vec![node], ..GetStatusResponse::default() }
+    }
+
+    #[test]
+    fn an_authority_is_not_retired_with_a_context_that_it_signed() {
+        let (cluster, now) = (ClusterId([7; 16]), quorate_runtime::clock::now());
+        let authority = Authority::mint(cluster, now).unwrap();
+        let (key, name) = (MemberKey::draw(), ResourceName::new("ana").unwrap());
+        let issued = authority.issue_operator(name, Role::Admin, OPERATOR_LIFETIME_MIN, &key.public(), now).unwrap();
+        let material = Material {
+            cluster,
+            endpoints: &["127.0.0.1:4191".parse().unwrap()],
+            ca_pem: &of_certificates([authority.anchor()]),
+            certificate_pem: &of_certificates(&issued.chain),
+            key_pem: &key.to_pem(),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let context = Draft::new(&folder.path().join("context.yaml")).unwrap().write(&material).unwrap();
+        let mut status = status(RotationPhase::Switched, &[]);
+        assert!(outlives(&context, &status).is_ok(), "others signed those");
+
+        status.authority.as_mut().unwrap().trusted[1].id = authority.id().to_string();
+        let refused = outlives(&context, &status).unwrap_err();
+        assert_eq!(refused.exit, Exit::Refused);
+        assert!(refused.advice.unwrap().contains("operator new"), "{}", refused.message);
+        status.authority.as_mut().unwrap().trusted.swap(0, 1);
+        status.authority.as_mut().unwrap().trusted[0].signs = true;
+        assert!(outlives(&context, &status).is_ok(), "it signs");
     }
 
     fn shown(status: &GetStatusResponse) -> String {
