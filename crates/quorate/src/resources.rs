@@ -14,7 +14,7 @@ use std::path::Path;
 use quorate_config::Kind;
 use quorate_proto::admin::v1 as proto;
 
-pub(crate) use self::apply::{apply, diff};
+pub(crate) use self::apply::{apply, diff, warn};
 pub(crate) use self::get::get;
 pub(crate) use self::history::{history, rollback};
 use crate::cli::cluster::Output;

@@ -18,12 +18,11 @@ use tonic::{Code, Request, Response, Status, async_trait};
 
 use super::caller::{Caller, Note};
 use super::paging::Paging;
+use super::resources::withheld::KIND;
 use super::resources::{Changer, Wanted, delete, key, key_of_token};
 use super::service::keys_server::KeysServer;
 use super::{Node, errors, service, timestamp};
 
-/// The kind of documents that keys have.
-const KIND: &str = "ApiKey";
 /// How long a key can be good for: longer means that nobody will remember it.
 const VALID_FOR_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3_600);
 
@@ -48,7 +47,8 @@ pub fn server(node: Node, sets: Sets, last_used: LastUsed) -> KeysServer<Keys> {
 impl Keys {
     fn changer(&self) -> Result<Changer, Status> {
         let control = self.node.member()?.control().clone();
-        Ok(Changer { control, sets: self.sets.clone(), origins: BTreeMap::new() })
+        // Each call that changes keys is permitted by its row.
+        Ok(Changer { control, sets: self.sets.clone(), origins: BTreeMap::new(), keys: Ok(()) })
     }
 }
 

@@ -7,8 +7,9 @@ use quorate_membership::identity::Role;
 use quorate_proto::admin::v1 as wire;
 use quorate_types::{ResourceName, TenantId, Timestamp};
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
-use crate::harness::{Harness, operator};
+use crate::harness::{Harness, document, operator, server};
 
 fn create(name: &str) -> wire::CreateKeyRequest {
     wire::CreateKeyRequest {
@@ -91,4 +92,81 @@ async fn a_key_that_would_be_no_good_is_not_made() {
     let scope = keys.create(scope).await.expect_err("it is no scope");
     assert!(scope.message().contains("ApiKey/a: spec.scopes[0]"), "{scope}");
     assert_eq!(harness.control().catalog().revision(), 0);
+}
+
+/// An operator's request to apply documents of a source.
+fn of_source(documents: Vec<wire::Document>) -> wire::ApplyRequest {
+    wire::ApplyRequest { documents, source: "git".to_owned(), ..wire::ApplyRequest::default() }
+}
+
+/// A document of a key as somebody who knows its secret writes it.
+fn minted(name: &str, id: &str) -> wire::Document {
+    let kept = serde_json::json!({ "id": id, "hmac": "0".repeat(64) });
+    document(&serde_json::json!({ "kind": "ApiKey", "name": name, "spec": { "keys": [kept] } }), "")
+}
+
+fn reason(status: &tonic::Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_make_keys_changes_their_documents_by_no_other_call() {
+    let harness = Harness::new().await;
+    let mut admin = harness.of(operator("ann", Role::Admin)).resources();
+    let set = || vec![minted("ci", "aaaaaaaaaaaa"), server("a", 1)];
+    let first = admin.apply(of_source(set())).await.expect("an admin may").into_inner().revision;
+    let mut ben = harness.operator("ben");
+
+    // What has the keys as they are is an operator's to apply, with whatever else differs.
+    let same = ben.apply(of_source(set())).await.expect("nothing of a key differs").into_inner();
+    assert_eq!(same.revision, first);
+    let other = vec![minted("ci", "aaaaaaaaaaaa"), server("a", 2)];
+    ben.apply(of_source(other)).await.expect("only the server differs");
+
+    let added = vec![minted("ci", "aaaaaaaaaaaa"), minted("mine", "bbbbbbbbbbbb"), server("a", 2)];
+    let changed = vec![minted("ci", "cccccccccccc"), server("a", 2)];
+    let pruned = vec![server("a", 2)];
+    for (what, documents) in [("added", added), ("changed", changed), ("pruned", pruned)] {
+        let dry = wire::ApplyRequest { dry_run: true, ..of_source(documents.clone()) };
+        let dry = ben.apply(dry).await.expect("looking is free").into_inner();
+        assert!(dry.warnings.iter().any(|warning| warning.contains("admin:keys")), "{what}: {:?}", dry.warnings);
+        let refused = ben.apply(of_source(documents)).await.expect_err(what);
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "ROLE"), "{what}: {refused}");
+        assert!(refused.message().contains("admin:keys"), "{refused}");
+    }
+    let delete = wire::DeleteRequest { kind: "ApiKey".to_owned(), name: "ci".to_owned(), ..Default::default() };
+    let refused = ben.delete(delete.clone()).await.expect_err("it is a key");
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    assert_eq!(harness.control().catalog().revision(), first + 1, "nothing of it was done");
+    admin.delete(delete).await.expect("an admin may");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_brings_no_key_back_and_takes_none_away() {
+    let harness = Harness::new().await;
+    let admin = harness.of(operator("ann", Role::Admin));
+    let (mut keys, mut resources) = (admin.clone().keys(), admin.resources());
+    keys.create(create("old")).await.expect("it is made");
+    let then = resources.apply(of_source(vec![server("a", 1)])).await.expect("valid").into_inner().revision;
+    resources.apply(of_source(vec![server("a", 2), server("b", 1)])).await.expect("valid");
+    keys.revoke(wire::RevokeKeyRequest { name: "old".to_owned(), tenant: "acme".to_owned() })
+        .await
+        .expect("it is there");
+    keys.create(create("new")).await.expect("it is made");
+
+    let back = wire::RollbackRequest { to: then, ..Default::default() };
+    let done = harness.operator("ben").rollback(back.clone()).await.expect("it is an operator").into_inner();
+
+    let changed: Vec<_> = done.changes.iter().map(|one| (one.kind.as_str(), one.name.as_str())).collect();
+    assert_eq!(changed, [("ToolServer", "a"), ("ToolServer", "b")]);
+    let [warning] = &done.warnings[..] else { panic!("{:?}", done.warnings) };
+    assert!(warning.contains("2 differ from revision 2"), "{warning}");
+    let catalog = harness.control().catalog();
+    let left: Vec<String> = catalog.documents().keys().map(ToString::to_string).collect();
+    assert_eq!(left, ["ApiKey/acme/new", "ToolServer/default/a"]);
+    let last = catalog.revisions(None, 1).next().map(|last| last.message().to_owned());
+    assert_eq!(last.as_deref(), Some("as revision 2 was, but for API keys"));
+    // It is so already: a second time there is nothing to do, for an admin neither.
+    let again = resources.rollback(back).await.expect("it is an admin").into_inner();
+    assert_eq!((again.revision, again.changes.len(), again.warnings.len()), (done.revision, 0, 1));
 }

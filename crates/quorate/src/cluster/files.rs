@@ -15,6 +15,7 @@ use quorate_proto::admin::v1 as proto;
 use crate::answer;
 use crate::cli::cluster::{BackupArgs, Output, RestoreArgs};
 use crate::exit::{Exit, Failure};
+use crate::resources::warn;
 use crate::run::shown;
 use crate::{output, target};
 
@@ -75,6 +76,7 @@ pub(super) async fn restore(context: Option<&Path>, args: &RestoreArgs) -> Resul
     let client = target::client(context, &args.target)?;
     let parts = read(&args.file)?;
     let answer = client.upload(parts).await.map_err(target::of_client)?;
+    warn(&answer.warnings);
     match args.output.output {
         Output::Table => output::print(&text(&answer)),
         output => answer::print_value(output, &json::of(proto::RestoreChunk::ANSWER, &answer)),
@@ -82,7 +84,7 @@ pub(super) async fn restore(context: Option<&Path>, args: &RestoreArgs) -> Resul
 }
 
 fn text(answer: &proto::RestoreResponse) -> String {
-    let proto::RestoreResponse { revision, added, changed, deleted } = answer;
+    let proto::RestoreResponse { revision, added, changed, deleted, .. } = answer;
     if added + changed + deleted == 0 {
         return format!("nothing is different from the backup; the revision is still {revision}\n");
     }
@@ -139,7 +141,13 @@ mod tests {
 
     #[test]
     fn a_restore_says_what_became_different() {
-        let answer = proto::RestoreResponse { revision: 7, added: 1, changed: 2, deleted: 3 };
+        let answer = proto::RestoreResponse {
+            revision: 7,
+            added: 1,
+            changed: 2,
+            deleted: 3,
+            ..proto::RestoreResponse::default()
+        };
 
         assert_eq!(text(&answer), "revision 7: 1 added, 2 changed, 3 deleted\n");
         let same = proto::RestoreResponse { revision: 7, ..proto::RestoreResponse::default() };

@@ -99,7 +99,8 @@ pub(super) fn source(args: &SetArgs) -> String {
     args.source.as_ref().filter(|_| args.prune).map(ToString::to_string).unwrap_or_default()
 }
 
-pub(super) fn warn(warnings: &[String]) {
+/// Tells what an answer warns of.
+pub(crate) fn warn(warnings: &[String]) {
     for warning in warnings {
         output::note(&format!("warning: {}", output::visible(warning)));
     }

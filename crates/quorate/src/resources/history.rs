@@ -7,6 +7,7 @@ use std::path::Path;
 use quorate_client::{Method as _, json};
 use quorate_proto::admin::v1 as proto;
 
+use super::apply;
 use super::changes::{self, Counts, Style};
 use super::{PAGE, kind};
 use crate::answer::{self, counted, shown_time};
@@ -111,6 +112,7 @@ pub(crate) async fn rollback(context: Option<&Path>, args: &RollbackArgs) -> Res
         message: args.message.clone(),
     };
     let answer = client.call(request).await.map_err(target::of_client)?;
+    apply::warn(&answer.warnings);
     answer::print::<proto::RollbackRequest>(args.output.output, &answer, |answer| {
         let lines = changes::lines(&answer.changes, &[], Style::of_stdout(false));
         let words = Counts::of(&answer.changes).words();

@@ -1,15 +1,16 @@
 //! The catalog as a file, and documents put back from one.
 //!
 //! A backup is a snapshot of the catalog as `proto/quorate/catalog/v1/catalog.proto` has it, with a checksum at its end. What is put
-//! back is its documents alone, as one new revision; it may be of another cluster, so that a lost one can be set up again.
+//! back is its documents alone and of these no API keys, as one new revision; it may be of another cluster, so that a lost one can be set up again.
 //!
 //! Neither way holds the file in memory: parts go through a queue of a few, between a thread that encodes and the connection.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Buf as _, Bytes};
 use futures_util::Stream;
-use quorate_catalog::{Catalog, DocumentKey, proto};
+use quorate_catalog::{Catalog, proto};
 use quorate_proto::admin::v1;
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
@@ -18,6 +19,7 @@ use super::super::caller::Caller;
 use super::super::errors;
 use super::super::latest::latest;
 use super::super::node::{Documents, Membership};
+use super::super::resources::withheld;
 
 /// Bytes of a part that is sent.
 const PART_BYTES: usize = 256 << 10;
@@ -100,33 +102,30 @@ pub(super) async fn restore(
     let backup = read.map_err(|error| {
         errors::invalid("data", format_args!("of {total} bytes"), format_args!("a backup: {error}"))
     })?;
-    let applied = documents.change(member, &|now| put_back(now, &backup, caller)).await?;
+    // Of the documents that the change was made of, which may be others than those that were there at first.
+    let differing = AtomicUsize::new(0);
+    let wish = |now: &Catalog| {
+        differing.store(withheld::differing(now.documents(), backup.documents()), Ordering::Relaxed);
+        put_back(now, &backup, caller)
+    };
+    let applied = documents.change(member, &wish).await?;
     let proto::Applied { revision, added, changed, deleted, .. } = applied;
-    Ok(v1::RestoreResponse { revision, added, changed, deleted })
+    let warnings = withheld::warning(differing.into_inner(), "the backup").into_iter().collect();
+    Ok(v1::RestoreResponse { revision, added, changed, deleted, warnings })
 }
 
-/// What makes documents those of a backup.
+/// What makes documents those of a backup, but for API keys: one that was revoked since would be good again.
 fn put_back(now: &Catalog, backup: &Catalog, caller: &Caller) -> proto::Apply {
-    let wanted = backup.documents();
-    let upserts = wanted.iter().map(|(key, version)| proto::Upsert {
-        key: Some(key.to_proto()),
-        labels: version.labels.iter().map(label).collect(),
-        content: version.content.data().clone(),
-    });
-    let gone = now.documents().keys().filter(|key| !wanted.contains_key(*key)).map(DocumentKey::to_proto);
+    let (upserts, deletes) = withheld::back(now.documents(), backup.documents());
     let of = backup.cluster().map_or_else(String::new, |cluster| format!(" of cluster {}", cluster.id));
     proto::Apply {
         expected_revision: None,
-        upserts: upserts.collect(),
-        deletes: gone.collect(),
+        upserts,
+        deletes,
         prune_source: None,
         author: caller.to_string(),
         message: format!("restored from a backup{of}, revision {}", backup.revision()),
     }
-}
-
-fn label((name, value): (&str, &str)) -> proto::Label {
-    proto::Label { name: name.to_owned(), value: value.to_owned() }
 }
 
 // === impl Sink ===

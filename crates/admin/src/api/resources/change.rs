@@ -27,7 +27,7 @@ use quorate_follow::{CompileError, Sets};
 use quorate_raft::ProposeError;
 use tonic::{Code, Status};
 
-use super::show;
+use super::{show, withheld};
 use crate::api::errors;
 use crate::api::latest::latest;
 
@@ -55,6 +55,8 @@ pub(crate) struct Changer {
     pub(crate) sets: Sets,
     /// Where the documents of a change are from, for messages.
     pub(crate) origins: BTreeMap<DocumentKey, String>,
+    /// Whether they may change documents of API keys, and what they are told when they may not.
+    pub(crate) keys: Result<(), Status>,
 }
 
 /// What a change has to find, beside valid documents.
@@ -150,6 +152,9 @@ impl Changer {
             let now = preview.before.revision();
             if now == preview.after.revision() {
                 return Ok(preview);
+            }
+            if withheld::touched(&preview) > 0 {
+                self.keys.clone()?;
             }
             match self.propose(wanted.expecting(Some(now))).await {
                 Ok(()) => return Ok(preview),

@@ -7,6 +7,7 @@
 mod change;
 mod show;
 mod watch;
+pub(crate) mod withheld;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -85,13 +86,17 @@ impl Documents for First {
         let message = "the first resources".to_owned();
         let author = author.to_owned();
         let apply = proto::Apply { upserts: taken.upserts, author, message, ..proto::Apply::default() };
-        let changer = Changer { control: member.control().clone(), sets: self.sets.clone(), origins: taken.origins };
+        // Whoever makes a cluster has everything of it.
+        let (control, sets) = (Arc::clone(member.control()), self.sets.clone());
+        let changer = Changer { control, sets, origins: taken.origins, keys: Ok(()) };
         changer.make(Wanted::Apply(apply), &|_| Ok(())).await.map(drop)
     }
 
     async fn change(&self, member: &dyn Membership, wish: Wish<'_>) -> Result<proto::Applied, Status> {
         let (control, sets) = (Arc::clone(member.control()), self.sets.clone());
-        let changer = Changer { control, sets, origins: BTreeMap::new() };
+        let keys =
+            Err(errors::error(Code::Internal, "KEYS", "a change that follows from documents changes no API keys"));
+        let changer = Changer { control, sets, origins: BTreeMap::new(), keys };
         let preview = changer.make_of(&|now| Wanted::Apply(wish(now)), &|_| Ok(())).await?;
         let mut applied = proto::Applied { revision: preview.after.revision(), ..proto::Applied::default() };
         for change in show::changed(&preview.before, &preview.after) {
@@ -190,8 +195,9 @@ fn check_size(at: &str, document: &Document) -> Result<(), Status> {
 // === impl Resources ===
 
 impl Resources {
-    fn changer(&self, origins: BTreeMap<DocumentKey, String>) -> Result<Changer, Status> {
-        Ok(Changer { control: self.node.member()?.control().clone(), sets: self.sets.clone(), origins })
+    fn changer(&self, caller: &Caller, origins: BTreeMap<DocumentKey, String>) -> Result<Changer, Status> {
+        let keys = caller.may(AdminAction::Keys, &self.cluster()?);
+        Ok(Changer { control: self.node.member()?.control().clone(), sets: self.sets.clone(), origins, keys })
     }
 
     fn catalog(&self) -> Result<Catalog, Status> {
@@ -228,11 +234,12 @@ impl service::resources_server::Resources for Resources {
             author: caller.to_string(),
             message,
         };
-        let changer = self.changer(taken.origins)?;
+        let changer = self.changer(&caller, taken.origins)?;
         let preview = match dry_run {
             true => changer.preview(Wanted::Apply(apply)).await?,
             false => changer.make(Wanted::Apply(apply), &|_| Ok(())).await?,
         };
+        let (keys, touches_keys) = (changer.keys, withheld::touched(&preview) > 0);
         let revision = if dry_run { preview.before.revision() } else { preview.after.revision() };
         note.about(format_args!("{count} documents, revision {revision}"));
         let mut changes = match dry_run {
@@ -240,6 +247,12 @@ impl service::resources_server::Resources for Resources {
             false => show::changed(&preview.before, &preview.after),
         };
         let mut warnings = Vec::new();
+        if dry_run
+            && touches_keys
+            && let Err(refused) = &keys
+        {
+            warnings.push(format!("this changes API keys: {}", refused.message()));
+        }
         if changes.len() > show::CHANGES_MAX {
             warnings.push(format!("{} changes, of which {} are shown", changes.len(), show::CHANGES_MAX));
             changes.truncate(show::CHANGES_MAX);
@@ -248,6 +261,7 @@ impl service::resources_server::Resources for Resources {
     }
 
     async fn diff(&self, request: Request<wire::DiffRequest>) -> Result<Response<wire::DiffResponse>, Status> {
+        let caller = Caller::of(&request);
         let wire::DiffRequest { documents, source } = request.into_inner();
         let taken = taken(documents, source.clone()).await?;
         let apply = proto::Apply {
@@ -255,7 +269,7 @@ impl service::resources_server::Resources for Resources {
             prune_source: Some(source).filter(|source| !source.is_empty()),
             ..proto::Apply::default()
         };
-        let preview = self.changer(taken.origins)?.preview(Wanted::Apply(apply)).await?;
+        let preview = self.changer(&caller, taken.origins)?.preview(Wanted::Apply(apply)).await?;
         let revision = preview.before.revision();
         let mut changes = blocking(move || show::changes(&preview.before, &preview.after)).await;
         changes.truncate(show::CHANGES_MAX);
@@ -309,7 +323,8 @@ impl service::resources_server::Resources for Resources {
         let wire::DeleteRequest { kind, tenant, name, expected_revision, message } = request.into_inner();
         let key = key(&kind, &tenant, &name)?;
         note.about(&key);
-        let revision = delete(&self.changer(BTreeMap::new())?, &key, expected_revision, &caller, message).await?;
+        let revision =
+            delete(&self.changer(&caller, BTreeMap::new())?, &key, expected_revision, &caller, message).await?;
         Ok(Response::new(wire::DeleteResponse { revision }))
     }
 
@@ -360,9 +375,13 @@ impl service::resources_server::Resources for Resources {
         let wire::RollbackRequest { to, expected_revision, message } = request.into_inner();
         note.about(format_args!("to revision {to}"));
         let rollback = proto::Rollback { to_revision: to, expected_revision, author: caller.to_string(), message };
-        let preview = self.changer(BTreeMap::new())?.make(Wanted::Rollback(rollback), &|_| Ok(())).await?;
+        let changer = self.changer(&caller, BTreeMap::new())?;
+        let preview = changer.make_of(&|now| withheld::rollback(now, &rollback), &|_| Ok(())).await?;
         let (revision, changes) = (preview.after.revision(), show::changed(&preview.before, &preview.after));
-        Ok(Response::new(wire::RollbackResponse { revision, changes }))
+        let then = preview.before.at_revision(to);
+        let differing = then.map_or(0, |then| withheld::differing(preview.after.documents(), &then));
+        let warnings = withheld::warning(differing, &format!("revision {to}")).into_iter().collect();
+        Ok(Response::new(wire::RollbackResponse { revision, changes, warnings }))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::WatchResponse, Status>> + Send>>;
