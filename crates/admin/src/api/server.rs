@@ -16,7 +16,9 @@
 //! | head, message | 16 KiB, 4 MiB | gRPC's usual; larger sets are sent in parts |
 //!
 //! A certificate is asked for again on a connection that is open: with every look, so that one that ended, or whose authority
-//! is trusted no more, ends within seconds with what it had open.
+//! is trusted no more, ends within seconds with what it had open. What the catalog has to say of it is asked with every change
+//! of the catalog: a node shows a certificate that it may show there, and is not removed. It may do no more with it than
+//! strangers may, but more often.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -26,21 +28,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use quorate_membership::handshake::{self, Accept, Trust};
+use quorate_catalog::Digest;
+use quorate_membership::handshake::{self, Accept};
+use quorate_membership::identity::PeerIdentity;
 use quorate_membership::trust::{Refusal, Side};
-use quorate_types::Timestamp;
+use quorate_types::{NodeId, Timestamp};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::caller::Caller;
 use super::gate::{Busy, Connection, Gate};
-use super::node::Standing;
+use super::node::{Membership, Standing};
 use super::record::{self, Origin};
 
 /// The first byte of a TLS record that begins a handshake (RFC 8446 §5.1); no method of HTTP begins so.
@@ -109,22 +113,36 @@ pub(crate) enum Unserved {
     Handshake(#[source] std::io::Error),
     /// Its certificate is not taken.
     #[error(transparent)]
-    Certificate(#[from] Refusal),
+    Certificate(#[from] NotTaken),
     /// There are too many.
     #[error("there are {0} connections of this kind")]
     Full(usize),
     /// Its certificate was taken, and is no more.
     #[error("its certificate is taken no more: {0}")]
-    Ended(#[source] Refusal),
+    Ended(#[source] NotTaken),
     /// The connection broke.
     #[error("the connection broke")]
     Broken(#[source] hyper::Error),
 }
 
+/// Why a certificate is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotTaken {
+    /// By whom the cluster trusts.
+    #[error(transparent)]
+    Untrusted(#[from] Refusal),
+    /// By the catalog: its node was removed, or may show another one.
+    #[error("node {0} has no such certificate: it was removed, or shows one that was replaced")]
+    Node(NodeId),
+}
+
 /// What a connection showed, and whom it is held against.
 struct Shown {
     chain: Vec<CertificateDer<'static>>,
-    trust: Trust,
+    /// SHA-256 of the leaf.
+    fingerprint: [u8; 32],
+    identity: PeerIdentity,
+    member: Arc<dyn Membership>,
 }
 
 /// What differs by who is connected.
@@ -151,8 +169,7 @@ impl Server {
         stop: &CancellationToken,
     ) -> Result<(), Unserved> {
         let Standing::Member(member) = self.gate.node().standing() else { return Err(Unserved::NoCluster) };
-        let trust = member.trust().clone();
-        let config = self.tls.get_or_init(|| handshake::server(member.credentials(), &trust, Accept::Anyone));
+        let config = self.tls.get_or_init(|| handshake::server(member.credentials(), member.trust(), Accept::Anyone));
         let shaking = TlsAcceptor::from(Arc::clone(config)).accept(socket);
         let shaken = tokio::time::timeout(self.times.handshake, shaking).await;
         let audit = self.gate.node().audit();
@@ -162,7 +179,7 @@ impl Server {
             Ok(Err(error)) => {
                 let Some(refusal) = Refusal::find(&error) else { return Err(Unserved::Handshake(error)) };
                 record::failed(audit, &origin, "certificate_refused", "certificate");
-                return Err(refusal.clone().into());
+                return Err(NotTaken::from(refusal.clone()).into());
             }
             Err(_elapsed) => return Err(Unserved::Slow(self.times.handshake)),
         };
@@ -178,10 +195,10 @@ impl Server {
             let place = place(&self.strangers, STRANGERS_MAX)?;
             return self.serve(stream, Caller::Nobody, origin, None, place, stop).await;
         }
-        let identity = trust.verify(&chain, Side::Client, now())?;
+        let shown = Shown::check(chain, member)
+            .inspect_err(|_| record::failed(audit, &origin, "certificate_refused", "certificate"))?;
         let place = place(&self.members, MEMBERS_MAX)?;
-        let shown = Some(Shown { chain, trust });
-        self.serve(stream, Caller::of_identity(&identity), origin, shown, place, stop).await
+        self.serve(stream, Caller::of_identity(&shown.identity), origin, Some(shown), place, stop).await
     }
 
     /// Serves a socket of this machine's own user, to its end.
@@ -216,14 +233,16 @@ impl Server {
         let mut connection = pin!(terms.builder().serve_connection(TokioIo::new(io), service));
         let mut look = tokio::time::interval(self.times.look);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut changed = shown.as_ref().map(|shown| shown.member.control().changed());
         loop {
             tokio::select! {
                 ended = connection.as_mut() => return ended.map_err(Unserved::Broken),
                 () = stop.cancelled() => break,
+                () = next(&mut changed) => {
+                    shown.as_ref().map_or(Ok(()), Shown::stands).map_err(Unserved::Ended)?;
+                }
                 _ = look.tick() => {
-                    if let Some(shown) = &shown {
-                        shown.trust.verify(&shown.chain, Side::Client, now()).map_err(Unserved::Ended)?;
-                    }
+                    shown.as_ref().map_or(Ok(()), Shown::is_good).map_err(Unserved::Ended)?;
                     if busy.idle() >= terms.idle {
                         break;
                     }
@@ -249,6 +268,46 @@ impl Server {
             }
         }
     }
+}
+
+// === impl Shown ===
+
+impl Shown {
+    /// Takes a chain, when it is taken.
+    fn check(chain: Vec<CertificateDer<'static>>, member: Arc<dyn Membership>) -> Result<Self, NotTaken> {
+        let identity = member.trust().verify(&chain, Side::Client, now())?;
+        let fingerprint = Digest::of(chain.first().map_or(&[][..], |leaf| leaf)).0;
+        let shown = Self { chain, fingerprint, identity, member };
+        shown.stands().map(|()| shown)
+    }
+
+    /// Whether the cluster's authorities vouch for it now, and the catalog takes it.
+    fn is_good(&self) -> Result<(), NotTaken> {
+        self.member.trust().verify(&self.chain, Side::Client, now())?;
+        self.stands()
+    }
+
+    /// Whether the catalog, as this node has it, takes it now.
+    fn stands(&self) -> Result<(), NotTaken> {
+        let catalog = self.member.control().catalog();
+        match &self.identity {
+            PeerIdentity::Node { node, .. } => {
+                let holder = catalog.node_with_certificate(&self.fingerprint);
+                if holder.is_some_and(|holder| holder.id == *node) { Ok(()) } else { Err(NotTaken::Node(*node)) }
+            }
+            PeerIdentity::Operator { .. } => Ok(()),
+        }
+    }
+}
+
+/// Waits for the next change of the catalog; for ever where there is nothing to watch, or the node ends.
+async fn next(changed: &mut Option<watch::Receiver<u64>>) {
+    if let Some(changed) = changed
+        && changed.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 // === impl Terms ===

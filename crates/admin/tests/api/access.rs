@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use quorate_admin::api::roles::{Access, METHODS, Pace};
+use quorate_catalog::proto::command::Kind as Command;
+use quorate_catalog::{Digest, proto};
 use quorate_membership::authority::{Authority, MemberKey};
 use quorate_membership::handshake::{self, Credentials};
 use quorate_membership::identity::Role;
@@ -12,7 +14,7 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::client;
-use crate::world::{CLUSTER, Place, World, now, operator, trust};
+use crate::world::{CLUSTER, Place, World, now, operator, trust, until};
 
 /// What a role may by what stands in a certificate.
 fn rank(role: Role) -> OperatorRole {
@@ -104,14 +106,67 @@ async fn a_certificate_of_another_cluster_ends_in_the_handshake() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_of_the_cluster_is_no_operator() {
     let world = World::bootstrapped(1).await;
-    let key = MemberKey::draw();
-    let issued = world.authority.issue_node(NodeId(9), &[], &key.public(), now()).expect("it is issued");
-    let shown = Credentials::new(issued.chain, &key).expect("they belong together");
+    let shown = of_node(&world, 1);
+    may_show(&world, 1, &shown).await;
     let sender = client::member_sender(world.place(1), &world.authority, &shown).await;
 
-    let status = client::call(&sender, "/quorate.admin.v1.Cluster/GetStatus", true).await.expect_err("it is a node");
-    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
-    assert!(status.message().contains("node 9"), "{status}");
+    for method in METHODS {
+        let answered = client::call(&sender, method.path, method.pace != Pace::Watch).await;
+        let refused = answered.err().filter(|status| status.code() == Code::PermissionDenied);
+        assert_eq!(refused.is_some(), method.access != Access::Anyone, "{}", method.path);
+        assert!(refused.is_none_or(|status| status.message().contains("node")), "{}", method.path);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_removed_or_shows_a_certificate_that_was_replaced_is_not_served() {
+    let mut world = World::bootstrapped(1).await;
+    world.join(NodeId(2)).await;
+    let check = "/grpc.health.v1.Health/Check";
+    // No member's, though the authority vouches for it: it is of no node, of another one, or not of now.
+    let never = of_node(&world, 9);
+    let (before, shown) = (of_node(&world, 2), of_node(&world, 2));
+    may_show(&world, 2, &before).await;
+    let early = client::member_sender(world.place(1), &world.authority, &before).await;
+    client::call(&early, check, true).await.expect("it may show it");
+    may_show(&world, 2, &shown).await;
+    until("end of the connection with the old certificate", || early.is_closed()).await;
+    for (what, refused) in [("of no node", &never), ("replaced", &before)] {
+        assert!(!is_served(&world, refused).await, "{what}");
+    }
+
+    let open = client::member_sender(world.place(1), &world.authority, &shown).await;
+    client::call(&open, check, true).await.expect("it is a member");
+    let remove = proto::RemoveNode { node: 2, force: true };
+    world.control(NodeId(1)).command(Command::RemoveNode(remove)).await.expect("it is there");
+
+    until("end of the connection of the removed node", || open.is_closed()).await;
+    assert!(!is_served(&world, &shown).await, "it is removed");
+    world.place(1).records(|line| line.contains("certificate_refused"), 3).await;
+}
+
+/// A certificate that the cluster's authority gives a node.
+fn of_node(world: &World, node: u64) -> Credentials {
+    let key = MemberKey::draw();
+    let issued = world.authority.issue_node(NodeId(node), &[], &key.public(), now()).expect("it is issued");
+    Credentials::new(issued.chain, &key).expect("they belong together")
+}
+
+/// Has the catalog know what a node shows.
+async fn may_show(world: &World, node: u64, shown: &Credentials) {
+    let fingerprint = Digest::of(&shown.chain()[0]).0.to_vec().into();
+    let certificate = proto::Certificate { serial: vec![1].into(), fingerprint, not_after: now().as_millis() + 1 };
+    let set = proto::SetCertificates { node, certificates: vec![certificate] };
+    world.control(NodeId(1)).command(Command::SetCertificates(set)).await.expect("it is a node");
+}
+
+/// Whether a call is answered to who shows this.
+async fn is_served(world: &World, shown: &Credentials) -> bool {
+    let config = handshake::client(shown, &trust(&world.authority), Some(NodeId(1)));
+    match client::tls(world.place(1).admin, config).await {
+        Ok(sender) => client::call(&sender, "/grpc.health.v1.Health/Check", true).await.is_ok(),
+        Err(_cut) => false,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
