@@ -31,4 +31,6 @@ pub enum Effect {
     },
     /// Alarms were raised or cleared.
     Alarms,
+    /// Certificates of operators were listed, taken back or forgotten.
+    Operators,
 }

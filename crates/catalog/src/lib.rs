@@ -32,6 +32,7 @@ mod limits;
 mod list;
 mod moves;
 mod node;
+mod operator;
 mod plan;
 mod refusal;
 mod revision;
@@ -53,12 +54,14 @@ pub use json::{NotCanonical, canonical};
 pub use key::{Key, KeyState};
 pub use limits::{
     ALARMS_MAX, COMMAND_BYTES_MAX, DEFAULTS, DOCUMENT_BYTES_MAX, GROUPS_DEFAULT, GROUPS_MAX, KEY_VERSIONS_MAX,
-    KEYS_MAX, Limits, NODES_MAX, PAGE_MAX, REMOVED_NODES_MAX, REPLICATION_DEFAULT, REPLICATION_MAX, SEALED_BYTES_MAX,
-    STAGE_IDLE_MAX, STAGE_PART_BYTES_MAX, STAGED_BYTES_MAX, STAGES_MAX, TOKENS_MAX, TOKENS_TOLD_FOR,
+    KEYS_MAX, Limits, NODES_MAX, OPERATORS_KEPT_FOR, OPERATORS_LEVEL, OPERATORS_MAX, PAGE_MAX, REMOVED_NODES_MAX,
+    REPLICATION_DEFAULT, REPLICATION_MAX, SEALED_BYTES_MAX, STAGE_IDLE_MAX, STAGE_PART_BYTES_MAX, STAGED_BYTES_MAX,
+    STAGES_MAX, TOKENS_MAX, TOKENS_TOLD_FOR,
 };
 pub use list::{Page, Query};
 pub use moves::Move;
 pub use node::{Addresses, Certificate, Levels, Life, Node, NodeState};
+pub use operator::{Operator, OperatorId};
 pub use plan::{StageId, commands, outcome};
 pub use refusal::Refusal;
 pub use revision::{Change, Revision};

@@ -39,6 +39,16 @@ pub const SEALED_BYTES_MAX: usize = 4 * 1024;
 pub const KEYS_MAX: usize = 1_024;
 /// Versions of one key; the retired ones that are oldest go first.
 pub const KEY_VERSIONS_MAX: usize = 16;
+/// The feature level from which on certificates of operators are listed and taken back.
+pub const OPERATORS_LEVEL: u32 = 2;
+/// Certificates of operators that are listed when one is issued: programs that get one a day each are among them.
+pub const OPERATORS_MAX: usize = 1_000;
+/// The same when one is taken back that was never listed: that must not fail because many were issued.
+pub(crate) const OPERATORS_REVOKED_MAX: usize = 2 * OPERATORS_MAX;
+/// How long after its end a certificate is listed: clocks do not differ by more.
+pub const OPERATORS_KEPT_FOR: Duration = Duration::from_hours(24);
+/// The serial number of a certificate (RFC 5280 §4.1.2.2).
+pub(crate) const SERIAL_BYTES_MAX: usize = 20;
 /// Alarms that are on: two for each node.
 pub const ALARMS_MAX: usize = 256;
 /// Stages that are open: one for each operator who applies at the moment.
@@ -103,6 +113,7 @@ const _: () = {
     assert!(DOCUMENT_BYTES_MAX as u64 <= DEFAULTS.documents_bytes_max);
     assert!(STAGED_BYTES_MAX <= STAGE_PARTS_MAX as u64 * STAGE_PART_BYTES_MAX as u64);
     assert!(TOKENS_MAX < TOKENS_KEPT_MAX);
+    assert!(OPERATORS_MAX < OPERATORS_REVOKED_MAX);
 };
 
 // === impl Limits ===

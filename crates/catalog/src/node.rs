@@ -11,14 +11,12 @@ use std::fmt;
 use quorate_types::{Incarnation, NodeId, ResourceName, Timestamp};
 
 use crate::check::{self, Checked, Hex};
-use crate::limits::CERTIFICATES_MAX;
+use crate::limits::{CERTIFICATES_MAX, SERIAL_BYTES_MAX};
 use crate::proto;
 use crate::refusal::Refusal;
 
 /// What a rack may be called.
 const RACK_BYTES_MAX: usize = 63;
-/// RFC 5280 §4.1.2.2.
-const SERIAL_BYTES_MAX: usize = 20;
 
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq)]

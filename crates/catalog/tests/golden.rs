@@ -1,8 +1,9 @@
 //! What an earlier version wrote is read by this one, and means the same: commands, their outcomes, and a snapshot.
 //!
-//! The files of `tests/golden/v1` were written by the first version and stay as they are: a cluster that is upgraded has
-//! such commands in its log and such snapshots on its disks. With `WRITE_GOLDEN=1` in the environment they are written
-//! anew; that is right only as long as no version with the form is in anybody's hands, and for commands that are added.
+//! The files of a folder of `tests/golden` were written by the first version of a feature level and stay as they are: a
+//! cluster that is upgraded has such commands in its log and such snapshots on its disks. With `WRITE_GOLDEN=1` in the
+//! environment those of the latest are written anew; that is right only as long as no version with the form is in anybody's
+//! hands, and for commands that are added to it.
 
 #![expect(clippy::disallowed_methods, reason = "files are written where somebody asks for it")]
 
@@ -18,16 +19,43 @@ use quorate_catalog::proto::{self, NodeState, command::Kind};
 use quorate_catalog::{Catalog, DEFAULTS, Digest};
 use quorate_types::Timestamp;
 
-use support::{add_node, apply, bootstrap, certificate, issue, key, labels, upsert};
+use support::{add_node, apply, bootstrap, certificate, issue, issue_operator, key, labels, revoke_operator, upsert};
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1");
-const COMMANDS: &[u8] = include_bytes!("golden/v1/commands.bin");
-const OUTCOMES: &[u8] = include_bytes!("golden/v1/outcomes.bin");
-const SNAPSHOT: &[u8] = include_bytes!("golden/v1/snapshot.bin");
-/// The hash of the state that the snapshot holds.
-const HASH: u64 = 0x1c19_0130_fc1f_dbb7;
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v2");
 
-/// A command of every kind, most of them taken, and some refused.
+/// What a version wrote.
+struct Golden {
+    commands: &'static [u8],
+    outcomes: &'static [u8],
+    snapshot: &'static [u8],
+    /// The hash of the state that the snapshot holds.
+    hash: u64,
+    /// How many kinds of commands there were.
+    kinds: usize,
+    /// How many certificates of operators the snapshot has.
+    operators: usize,
+}
+
+const ALL: [Golden; 2] = [
+    Golden {
+        commands: include_bytes!("golden/v1/commands.bin"),
+        outcomes: include_bytes!("golden/v1/outcomes.bin"),
+        snapshot: include_bytes!("golden/v1/snapshot.bin"),
+        hash: 0x1c19_0130_fc1f_dbb7,
+        kinds: 24,
+        operators: 0,
+    },
+    Golden {
+        commands: include_bytes!("golden/v2/commands.bin"),
+        outcomes: include_bytes!("golden/v2/outcomes.bin"),
+        snapshot: include_bytes!("golden/v2/snapshot.bin"),
+        hash: 0xc73a_1ffd_db23_338e,
+        kinds: 26,
+        operators: 2,
+    },
+];
+
+/// A command of every kind of feature level 1, most of them taken, and some refused.
 fn history() -> Vec<Kind> {
     let (token, stage) = ([3; 16], Bytes::from_static(&[5; 16]));
     let whole = apply(vec![upsert("staged", "{}")]).encode_to_vec();
@@ -99,6 +127,15 @@ fn history() -> Vec<Kind> {
     ]
 }
 
+/// Those that came with feature level 2.
+fn of_level_2() -> [Kind; 3] {
+    [
+        Kind::IssueOperator(issue_operator("ana", 90_000_000)),
+        Kind::IssueOperator(issue_operator("ben", 90_000_000)),
+        Kind::RevokeOperator(revoke_operator("ana", 0)),
+    ]
+}
+
 /// Applies commands, one each second, and returns the state and the outcomes.
 fn run(commands: &[Vec<u8>]) -> (Catalog, Vec<Vec<u8>>) {
     let mut catalog = Catalog::new();
@@ -134,7 +171,7 @@ fn snapshot(catalog: &Catalog) -> Vec<u8> {
 fn commands_of_an_earlier_version_come_to_what_they_came_to() {
     if std::env::var_os("WRITE_GOLDEN").is_some() {
         let encode = |kind| proto::Command { level: 1, kind: Some(kind) }.encode_to_vec();
-        let commands: Vec<_> = history().into_iter().map(encode).collect();
+        let commands: Vec<_> = history().into_iter().chain(of_level_2()).map(encode).collect();
         let (catalog, outcomes) = run(&commands);
         let files =
             [("commands", framed(&commands)), ("outcomes", framed(&outcomes)), ("snapshot", snapshot(&catalog))];
@@ -144,46 +181,53 @@ fn commands_of_an_earlier_version_come_to_what_they_came_to() {
         panic!("written; the hash is {:#x}: now run without WRITE_GOLDEN", catalog.hash());
     }
 
-    let (catalog, outcomes) = run(&unframed(COMMANDS));
+    for golden in ALL {
+        let (catalog, outcomes) = run(&unframed(golden.commands));
 
-    let decode = |bytes: &Vec<u8>| proto::Outcome::decode(&bytes[..]).expect("an outcome");
-    for (index, (now, then)) in outcomes.iter().zip(unframed(OUTCOMES)).enumerate() {
-        assert_eq!(decode(now), decode(&then), "command {index}");
+        let decode = |bytes: &Vec<u8>| proto::Outcome::decode(&bytes[..]).expect("an outcome");
+        for (index, (now, then)) in outcomes.iter().zip(unframed(golden.outcomes)).enumerate() {
+            assert_eq!(decode(now), decode(&then), "command {index}");
+        }
+        assert_eq!(framed(&outcomes), golden.outcomes);
+        assert_eq!(snapshot(&catalog), golden.snapshot, "the form of snapshots is kept");
+        assert_eq!(catalog.hash(), golden.hash);
     }
-    assert_eq!(framed(&outcomes), OUTCOMES);
-    assert_eq!(snapshot(&catalog), SNAPSHOT, "the form of snapshots is kept");
-    assert_eq!(catalog.hash(), HASH);
 }
 
 #[test]
 fn a_snapshot_of_an_earlier_version_is_restored() {
-    let catalog = Catalog::restore(&mut &SNAPSHOT[..]).expect("it was written");
+    for mut golden in ALL {
+        let catalog = Catalog::restore(&mut golden.snapshot).expect("it was written");
 
-    assert_eq!(catalog.hash(), HASH);
-    assert_eq!((catalog.nodes().count(), catalog.revision(), catalog.documents().len()), (3, 4, 3));
-    assert_eq!((catalog.keys().count(), catalog.alarms().count()), (2, 1));
+        assert_eq!(catalog.hash(), golden.hash);
+        assert_eq!((catalog.nodes().count(), catalog.revision(), catalog.documents().len()), (3, 4, 3));
+        assert_eq!((catalog.keys().count(), catalog.alarms().count()), (2, 1));
+        assert_eq!(catalog.operators(catalog.time()).count(), golden.operators);
+    }
 }
 
 #[test]
 fn there_is_a_command_of_every_kind_and_most_are_taken() {
-    let commands = unframed(COMMANDS);
-    let kinds =
-        commands.iter().map(|bytes| proto::Command::decode(&bytes[..]).expect("a command").kind.expect("a kind"));
-    let mut seen = Vec::new();
-    for kind in kinds.map(|kind| discriminant(&kind)) {
-        if !seen.contains(&kind) {
-            seen.push(kind);
+    for golden in ALL {
+        let commands = unframed(golden.commands);
+        let kinds =
+            commands.iter().map(|bytes| proto::Command::decode(&bytes[..]).expect("a command").kind.expect("a kind"));
+        let mut seen = Vec::new();
+        for kind in kinds.map(|kind| discriminant(&kind)) {
+            if !seen.contains(&kind) {
+                seen.push(kind);
+            }
         }
+        assert_eq!(seen.len(), golden.kinds, "the kinds of commands that there are");
+        let refusals: BTreeSet<usize> = unframed(golden.outcomes)
+            .iter()
+            .enumerate()
+            .filter(|(_, bytes)| {
+                let outcome = proto::Outcome::decode(&bytes[..]).expect("an outcome");
+                matches!(outcome.kind, Some(proto::outcome::Kind::Refusal(_)))
+            })
+            .map(|(index, _)| index)
+            .collect();
+        assert_eq!(refusals, [4, 13, 15, 32].into());
     }
-    assert_eq!(seen.len(), 24, "the kinds of commands that there are");
-    let refusals: BTreeSet<usize> = unframed(OUTCOMES)
-        .iter()
-        .enumerate()
-        .filter(|(_, bytes)| {
-            let outcome = proto::Outcome::decode(&bytes[..]).expect("an outcome");
-            matches!(outcome.kind, Some(proto::outcome::Kind::Refusal(_)))
-        })
-        .map(|(index, _)| index)
-        .collect();
-    assert_eq!(refusals, [4, 13, 15, 32].into());
 }

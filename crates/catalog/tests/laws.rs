@@ -16,7 +16,9 @@ use quorate_catalog::proto::{self, command::Kind, outcome};
 use quorate_catalog::{Catalog, DocumentKey, Limits, Version};
 use quorate_types::Timestamp;
 
-use support::{World, add_node, apply, bootstrap, issue, key, labels, new_node, upsert};
+use support::{
+    World, add_node, apply, bootstrap, issue, issue_operator, key, labels, new_node, revoke_operator, upsert,
+};
 
 /// One step of a history.
 #[derive(Clone, Debug)]
@@ -32,7 +34,7 @@ enum Step {
 }
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
-const KINDS: u8 = 26;
+const KINDS: u8 = 28;
 const LIMITS: Limits =
     Limits { documents_max: 4, documents_bytes_max: 1_024, revisions_max: 6, history_bytes_max: 2_048 };
 
@@ -76,7 +78,7 @@ fn command(world: &World, kind: u8, fields: [u8; 4]) -> Kind {
             let certificates = vec![support::certificate(NAMES[usize::from(b) % 5])];
             Kind::SetCertificates(proto::SetCertificates { node, certificates })
         }
-        9 => Kind::ReplaceNode(proto::ReplaceNode { old: node, new: u64::from(b) }),
+        9 => Kind::ReplaceNode(proto::ReplaceNode { old: 1 + u64::from(a % 4), new: 1 + u64::from(b % 4) }),
         10 => Kind::RemoveNode(proto::RemoveNode { node, force: b < 4 }),
         11 | 12 => Kind::IssueToken(issue(token, world.now + 1 + 50_000 * u64::from(a))),
         13 => Kind::RevokeToken(proto::RevokeToken { token: token.to_vec().into() }),
@@ -121,6 +123,8 @@ fn command_about_things(world: &World, kind: u8, [a, b, c, d]: [u8; 4]) -> Kind 
             Kind::RotateKey(proto::RotateKey { purpose, id: name, expected_version, sealed: vec![b; 3].into() })
         }
         22 => Kind::RetireKey(proto::RetireKey { purpose, id: name, version: u32::from(b % 3) }),
+        26 => Kind::IssueOperator(issue_operator(&name, world.now + 1 + 50_000 * u64::from(b))),
+        27 => Kind::RevokeOperator(revoke_operator(&name, world.now + 1 + 50_000 * u64::from(b))),
         24 => Kind::StageAbort(proto::StageAbort { stage }),
         25 => Kind::RewrapKey(proto::RewrapKey {
             purpose,
@@ -311,7 +315,7 @@ fn histories_take_commands_of_every_kind() {
     let mut runner = TestRunner::deterministic();
     let mut taken: BTreeMap<u8, u32> = BTreeMap::new();
     let (mut trimmed, mut used) = (0, 0);
-    for _ in 0..40 {
+    for _ in 0..60 {
         let steps = vec(step(), 150).new_tree(&mut runner).expect("a history").current();
         let mut run = Run::new();
         run.step(&Step::Do(0, [0; 4]));

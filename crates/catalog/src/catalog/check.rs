@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use super::Catalog;
 use crate::key::{Key, KeyState};
 use crate::limits::{
-    ALARMS_MAX, KEY_VERSIONS_MAX, KEYS_MAX, NODES_MAX, NUMBER_MAX, REMOVED_NODES_MAX, STAGE_PARTS_MAX,
-    STAGED_BYTES_MAX, STAGES_MAX, TOKENS_KEPT_MAX, TOKENS_MAX,
+    ALARMS_MAX, KEY_VERSIONS_MAX, KEYS_MAX, NODES_MAX, NUMBER_MAX, OPERATORS_LEVEL, OPERATORS_REVOKED_MAX,
+    REMOVED_NODES_MAX, STAGE_PARTS_MAX, STAGED_BYTES_MAX, STAGES_MAX, TOKENS_KEPT_MAX, TOKENS_MAX,
 };
 use crate::token::TokenState;
 
@@ -32,6 +32,9 @@ impl Catalog {
         self.check_tokens()?;
         self.check_keys()?;
         self.check_stages()?;
+        require(self.operators.len() <= OPERATORS_REVOKED_MAX, "too many certificates of operators")?;
+        let may_list = cluster.level >= OPERATORS_LEVEL || self.operators.is_empty();
+        require(may_list, "certificates of operators below their feature level")?;
         require(self.alarms.len() <= ALARMS_MAX, "too many alarms")?;
         let of_the_living = |id| self.living().any(|node| node.id == id);
         require(self.alarms.keys().all(|(id, _)| of_the_living(*id)), "an alarm of no node")?;

@@ -1,17 +1,18 @@
 //! The machine: its state, and which handler takes which command.
 //!
 //! `apply` decodes and dispatches; the handlers live beside it by what they change: `cluster`, `nodes`, `tokens`, `shards`,
-//! `resources` (documents and stages), `keys`, `alarms`. Each first checks everything, then changes: nothing is checked
+//! `resources` (documents and stages), `keys`, `alarms`, `operators`. Each first checks everything, then changes: nothing is checked
 //! after the first change, so that a refused command changes nothing. `reads` is what others ask.
 //!
 //! Time is the log's: the latest that a command came with. It stands still when a command is refused, and what time alone
-//! ends (tokens, stages) is swept only after a command that changed something; until then it counts as gone.
+//! ends (tokens, stages, certificates) is swept only after a command that changed something; until then it counts as gone.
 
 mod alarms;
 mod check;
 mod cluster;
 mod keys;
 mod nodes;
+mod operators;
 mod reads;
 mod recover;
 mod resources;
@@ -36,6 +37,7 @@ use crate::effect::Effect;
 use crate::key::Key;
 use crate::limits::COMMAND_BYTES_MAX;
 use crate::node::Node;
+use crate::operator::{Operator, OperatorId};
 use crate::plan::StageId;
 use crate::proto::{self, Reason, command, outcome};
 use crate::refusal::Refusal;
@@ -62,6 +64,7 @@ pub struct Catalog {
     pub(crate) stages: Arc<BTreeMap<StageId, Stage>>,
     pub(crate) keys: Arc<BTreeMap<KeyId, Key>>,
     pub(crate) alarms: Arc<BTreeMap<(NodeId, ResourceName), Alarm>>,
+    pub(crate) operators: Arc<BTreeMap<OperatorId, Operator>>,
 }
 
 /// Purpose, id and version.
@@ -149,6 +152,8 @@ impl Catalog {
             command::Kind::RewrapKey(rewrap) => self.rewrap_key(&rewrap, step),
             command::Kind::RaiseAlarm(raise) => self.raise_alarm(&raise, step),
             command::Kind::ClearAlarm(clear) => self.clear_alarm(&clear, step),
+            command::Kind::IssueOperator(issue) => self.issue_operator(&issue, step),
+            command::Kind::RevokeOperator(revoke) => self.revoke_operator(&revoke, step),
         }
     }
 
@@ -172,6 +177,7 @@ impl Catalog {
     /// Lets go what time has ended.
     fn sweep(&mut self, step: &mut Step) {
         self.sweep_tokens(step);
+        self.sweep_operators(step);
         if self.stages.values().any(|stage| stage.is_forgotten(step.now)) {
             Arc::make_mut(&mut self.stages).retain(|_, stage| !stage.is_forgotten(step.now));
         }

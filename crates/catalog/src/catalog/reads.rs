@@ -16,6 +16,7 @@ use crate::key::{Key, KeyState};
 use crate::limits::PAGE_MAX;
 use crate::list::{self, Page, Query};
 use crate::node::Node;
+use crate::operator::{Operator, OperatorId};
 use crate::revision::{Change, Revision};
 use crate::shard::Shard;
 use crate::token::Token;
@@ -55,6 +56,18 @@ impl Catalog {
     /// The tokens that are told of, by id. Those that ended more than [`crate::TOKENS_TOLD_FOR`] before `now` are not.
     pub fn tokens(&self, now: Timestamp) -> impl Iterator<Item = &Token> {
         self.tokens.values().filter(move |token| !token.is_forgotten(now))
+    }
+
+    /// The certificates of operators that are listed, by fingerprint. Those that ended more than
+    /// [`crate::OPERATORS_KEPT_FOR`] before `now` are not.
+    pub fn operators(&self, now: Timestamp) -> impl Iterator<Item = &Operator> {
+        self.operators.values().filter(move |operator| !operator.is_forgotten(now))
+    }
+
+    /// Whether a certificate of an operator was taken back.
+    #[must_use]
+    pub fn is_revoked(&self, id: &OperatorId) -> bool {
+        self.operators.get(id).is_some_and(|operator| operator.revoked_at.is_some())
     }
 
     /// The shards by number.

@@ -1,7 +1,7 @@
 //! A catalog made that of a new cluster, which has one node of the old one.
 //!
 //! Documents with their history, keys, limits and the feature level stay as they are. What is of the old cluster's nodes goes:
-//! the nodes, their alarms, tokens, and stages of whoever was uploading. Every shard is the one node's, as in a cluster that
+//! the nodes, their alarms, tokens, certificates of operators (they name the old cluster), and stages of whoever was uploading. Every shard is the one node's, as in a cluster that
 //! was just made; whether a replica is there is not known here.
 //!
 //! No command leads here, and no log: whoever does this has the only copy that counts.
@@ -71,6 +71,7 @@ impl Catalog {
             stages: Arc::default(),
             keys: Arc::new(keys.map(|(id, key)| (id.clone(), key.clone())).collect()),
             alarms: Arc::default(),
+            operators: Arc::default(),
         })
     }
 }

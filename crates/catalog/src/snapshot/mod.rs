@@ -52,7 +52,7 @@ impl Catalog {
                 sink(record::Kind::StageData(proto::StageData { data: data.clone() }))?;
             }
         }
-        Ok(())
+        self.operators.values().try_for_each(|operator| sink(record::Kind::Operator(operator.to_proto())))
     }
 
     fn header(&self) -> proto::Header {

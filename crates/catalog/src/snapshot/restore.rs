@@ -24,6 +24,7 @@ use crate::documents::{Documents, Set};
 use crate::key::Key;
 use crate::limits::{GROUPS_MAX, Limits, REPLICATION_MAX, STAGE_PART_BYTES_MAX};
 use crate::node::Node;
+use crate::operator::Operator;
 use crate::proto::{self, record};
 use crate::refusal::Refusal;
 use crate::revision::{Change, Revision, Stamp};
@@ -205,6 +206,10 @@ impl Builder {
                 self.close_stage()
             }
             record::Kind::StageData(data) => self.take_stage_data(&data),
+            record::Kind::Operator(operator) => {
+                let operator = Operator::from_proto(&operator)?;
+                push(Arc::make_mut(&mut self.catalog.operators), operator.id, operator)
+            }
             record::Kind::Trailer(_) => Err(Fault::Form("a second trailer")),
         }
     }
@@ -222,6 +227,7 @@ impl Builder {
             record::Kind::Document(_) => 8,
             record::Kind::Revision(_) | record::Kind::Change(_) => 9,
             record::Kind::Stage(_) | record::Kind::StageData(_) => 11,
+            record::Kind::Operator(_) => 13,
             record::Kind::Trailer(_) => 15,
         };
         let first = self.phase == 0;

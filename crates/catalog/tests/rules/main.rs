@@ -6,6 +6,7 @@ mod support;
 mod documents;
 mod keys;
 mod nodes;
+mod operators;
 mod recover;
 mod shards;
 mod snapshots;

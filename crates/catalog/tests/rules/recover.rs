@@ -6,7 +6,7 @@ use quorate_catalog::proto::{self, Reason, command::Kind};
 use quorate_catalog::{NodeState, Recovery};
 use quorate_types::{ClusterId, NodeId, ResourceName, Timestamp};
 
-use crate::support::{World, apply, certificate, issue, upsert};
+use crate::support::{World, apply, certificate, issue, issue_operator, upsert};
 
 fn name(text: &str) -> ResourceName {
     ResourceName::new(text).expect("a name")
@@ -37,6 +37,8 @@ fn what_is_of_nobody_stays_and_what_is_of_the_old_nodes_goes() {
     world.done(Kind::IssueToken(issue([9; 16], world.now + 60_000)));
     world.done(Kind::RaiseAlarm(proto::RaiseAlarm { node: 2, kind: "disk".into(), message: "full".into() }));
     world.set_state(3, proto::NodeState::Draining);
+    world.done(Kind::RaiseLevel(proto::RaiseLevel { to: 2 }));
+    world.done(Kind::IssueOperator(issue_operator("ana", world.now + 60_000)));
     let old = world.catalog.clone();
 
     let new = old.recovered(&recovery(3)).expect("it is the state of a cluster");
@@ -53,6 +55,7 @@ fn what_is_of_nobody_stays_and_what_is_of_the_old_nodes_goes() {
     assert_eq!(new.keys().map(|key| key.purpose.as_str()).collect::<Vec<_>>(), ["session"]);
     assert_eq!(new.nodes().map(|node| (node.id, node.state)).collect::<Vec<_>>(), [(NodeId(3), NodeState::Active)]);
     assert_eq!((new.tokens(new.time()).count(), new.alarms().count()), (0, 0));
+    assert_eq!(new.operators(new.time()).count(), 0, "they name the old cluster");
     let alone = BTreeSet::from([NodeId(3)]);
     assert!(new.shards().all(|shard| shard.version == 1 && shard.voters == alone && shard.pending.is_none()));
     assert_eq!(new.shards().count(), old.shards().count());

@@ -165,6 +165,22 @@ pub fn add_node(name: &str, token: [u8; 16]) -> proto::AddNode {
     proto::AddNode { node, token: token.to_vec().into(), secret_hash, application: Vec::new().into() }
 }
 
+pub fn issue_operator(of: &str, expires_at: u64) -> proto::IssueOperator {
+    proto::IssueOperator {
+        fingerprint: Digest::of(of.as_bytes()).0.to_vec().into(),
+        serial: Bytes::from_static(&[1]),
+        name: "ana".to_owned(),
+        role: "admin".to_owned(),
+        expires_at,
+        created_by: "operator".to_owned(),
+    }
+}
+
+pub fn revoke_operator(of: &str, expires_at: u64) -> proto::RevokeOperator {
+    let fingerprint = Digest::of(of.as_bytes()).0.to_vec().into();
+    proto::RevokeOperator { fingerprint, expires_at, revoked_by: "operator".to_owned() }
+}
+
 pub fn key(kind: &str, name: &str) -> proto::DocumentKey {
     proto::DocumentKey { kind: kind.to_owned(), tenant: "default".to_owned(), name: name.to_owned() }
 }
