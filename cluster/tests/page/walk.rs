@@ -113,6 +113,8 @@ const ROWS: &[Row] = &[
     Row("quorate cluster join --data-dir /var/lib/quorate - < token", On("machine-2", "this is node 2 of cluster")),
     Row("quorate cluster operator new --name ana --role operator --out ana", Ends(0, "is the context of ana")),
     Row("quorate --context ana/context.yaml cluster status", Ends(0, "node-2")),
+    Row("quorate cluster operator list", Ends(0, "ana")),
+    Row("quorate cluster operator revoke ana", Ends(0, "1 certificate of ana revoked")),
 ];
 
 /// What of the page is otherwise here: addresses that are free, ports that nobody else has, and few shards.

@@ -90,6 +90,8 @@ methods! {
     Changes Cluster Snapshot SnapshotRequest => SnapshotResponse;
     Changes Cluster CreateOperator CreateOperatorRequest => CreateOperatorResponse;
     Changes Cluster RotateAuthority RotateAuthorityRequest => RotateAuthorityResponse;
+    Reads Cluster ListOperators ListOperatorsRequest => ListOperatorsResponse;
+    Changes Cluster RevokeOperator RevokeOperatorRequest => RevokeOperatorResponse;
     Changes Resources Apply ApplyRequest => ApplyResponse;
     Reads Resources Diff DiffRequest => DiffResponse;
     Reads Resources Get GetRequest => Resource;

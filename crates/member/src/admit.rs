@@ -12,7 +12,7 @@ use std::time::Duration;
 use prost::Message;
 use quorate_catalog::proto::command::Kind as Command;
 use quorate_catalog::proto::outcome::Kind as Outcome;
-use quorate_catalog::{Catalog, NodeState, Token, TokenState, proto};
+use quorate_catalog::{Catalog, Digest, NodeState, OPERATORS_LEVEL, OperatorId, Token, TokenState, proto};
 use quorate_control::CommandError;
 use quorate_membership::address::{Address, Host};
 use quorate_membership::authority::MemberKey;
@@ -21,6 +21,7 @@ use quorate_membership::join::{Application, Grant, JoinRefusal, TokenRecord, VOT
 use quorate_membership::pem;
 use quorate_membership::token::{ADDRESSES_MAX, JoinToken, TokenId};
 use quorate_proto::membership::v1;
+use quorate_tls::x509::Facts;
 use quorate_types::{NodeId, ResourceName, Timestamp};
 use ring::digest::{SHA256, digest};
 
@@ -136,26 +137,42 @@ impl Member {
         [own].into_iter().chain(others).take(ADDRESSES_MAX).collect()
     }
 
-    /// Makes a certificate of an operator, which lives for an hour to a year. Nothing revokes it.
+    /// Makes a certificate of an operator, which lives for an hour to a year, as `by` asks (at most 256 bytes). From the feature
+    /// level on that knows of them it is listed in the catalog, before it is given out.
     ///
     /// # Errors
-    /// [`AdmitError`] when the authority cannot be opened, or does not issue it.
+    /// [`AdmitError`] when the authority cannot be opened or does not issue it, or the catalog does not list it.
     pub async fn issue_operator(
         &self,
         name: ResourceName,
         role: Role,
         lifetime: Duration,
+        by: &str,
     ) -> Result<OperatorCertificate, AdmitError> {
         let catalog = self.control().catalog();
         let authority = self.0.authorities.signing(&catalog)?;
         let bundle = self.0.authorities.bundle(&catalog)?;
         let key = MemberKey::draw();
-        let issued = authority.issue_operator(name, role, lifetime, &key.public(), now())?;
+        let issued = authority.issue_operator(name.clone(), role, lifetime, &key.public(), now())?;
+        let id = OperatorId(Digest::of(&issued.chain[0]).0);
+        if catalog.cluster().is_some_and(|cluster| cluster.level >= OPERATORS_LEVEL) {
+            let serial = Facts::read(&issued.chain[0]).map(|facts| facts.serial.to_vec()).unwrap_or_default();
+            let issue = proto::IssueOperator {
+                fingerprint: id.0.to_vec().into(),
+                serial: serial.into(),
+                name: name.as_str().to_owned(),
+                role: role.to_string(),
+                expires_at: issued.not_after.as_millis(),
+                created_by: by.to_owned(),
+            };
+            self.control().command(Command::IssueOperator(issue)).await?;
+        }
         Ok(OperatorCertificate {
             certificate: pem::of_certificates(&issued.chain),
             key: key.to_pem(),
             bundle: pem::of_certificates(&bundle.certificates().cloned().collect::<Vec<_>>()),
             expires: issued.not_after,
+            id,
         })
     }
 }

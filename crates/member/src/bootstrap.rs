@@ -215,7 +215,8 @@ pub(crate) mod tests {
         let catalog = member.control().latest().await.unwrap();
         assert_eq!(catalog.cluster().map(|cluster| (cluster.id, cluster.groups)), Some((identity.cluster, 2)));
         let name = ResourceName::new("anna").unwrap();
-        let operator = member.issue_operator(name, quorate_membership::identity::Role::Admin, Duration::from_hours(1));
+        let operator =
+            member.issue_operator(name, quorate_membership::identity::Role::Admin, Duration::from_hours(1), "a test");
         assert!(operator.await.is_ok(), "the authority's key is in the catalog");
         assert_eq!(Known::read(folder).unwrap().unwrap().beginning, None);
         member.shutdown().await;

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use quorate_catalog::OperatorId;
 use quorate_control::Control;
 use quorate_membership::handshake::{Credentials, Trust};
 use quorate_membership::home::{Home, Identity};
@@ -117,6 +118,8 @@ pub struct OperatorCertificate {
     pub bundle: String,
     /// When it ends.
     pub expires: Timestamp,
+    /// Which one it is.
+    pub id: OperatorId,
 }
 
 // === impl Member ===

@@ -86,7 +86,7 @@ impl Waiting {
         let member = self.ground.start(home).await?;
         self.became.send_replace(Some(member.clone()));
         let name = ResourceName::new(OPERATOR).expect("it is a name");
-        let operator = member.issue_operator(name, Role::Admin, OPERATOR_LIFETIME).await?;
+        let operator = member.issue_operator(name, Role::Admin, OPERATOR_LIFETIME, "bootstrap").await?;
         Ok((member, operator))
     }
 

@@ -37,8 +37,8 @@ use crate::run::{
     with_listener,
 };
 
-/// The feature levels that this program can work at.
-pub(crate) const LEVELS: (u32, u32) = (1, 1);
+/// The feature levels that this program can work at: 2 lists certificates of operators.
+pub(crate) const LEVELS: (u32, u32) = (1, 2);
 /// The folder of the files that documents bring with them.
 const INLINE_FOLDER: &str = "inline";
 /// How long the last records of the audit log may take when the node never came to serve.

@@ -119,8 +119,9 @@ impl Membership for Member {
         name: ResourceName,
         role: Role,
         valid_for: Duration,
+        by: &str,
     ) -> Result<OperatorCertificate, Status> {
-        let issued = Self::issue_operator(self, name, role, valid_for).await;
+        let issued = Self::issue_operator(self, name, role, valid_for, by).await;
         issued.map(of_operator).map_err(|error| of_admit(&error))
     }
 
@@ -142,6 +143,7 @@ fn of_operator(operator: quorate_member::OperatorCertificate) -> OperatorCertifi
         key_pem: operator.key,
         trust_bundle_pem: operator.bundle,
         expires: operator.expires,
+        id: operator.id.to_string(),
     }
 }
 

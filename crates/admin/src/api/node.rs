@@ -94,6 +94,8 @@ pub struct OperatorCertificate {
     pub trust_bundle_pem: String,
     /// When it ends.
     pub expires: Timestamp,
+    /// Which one it is: the SHA-256 of its DER, as 64 hexadecimal digits.
+    pub id: String,
 }
 
 /// A node that waits.
@@ -145,7 +147,7 @@ pub trait Membership: Send + Sync + 'static {
     /// What the caller is told.
     async fn issue_token(&self, order: TokenOrder) -> Result<IssuedToken, Status>;
 
-    /// Issues the certificate of an operator.
+    /// Issues the certificate of an operator, as `by` asks; it is listed before it is given out, where the cluster lists any.
     ///
     /// # Errors
     /// What the caller is told.
@@ -154,6 +156,7 @@ pub trait Membership: Send + Sync + 'static {
         name: ResourceName,
         role: Role,
         valid_for: Duration,
+        by: &str,
     ) -> Result<OperatorCertificate, Status>;
 
     /// Takes a step of replacing the authority, and tells where that is then.

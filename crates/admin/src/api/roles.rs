@@ -89,6 +89,13 @@ pub const METHODS: &[Method] = &[
     changes("/quorate.admin.v1.Cluster/CreateOperator", AdminAction::Operators, Pace::Call),
     // Whoever says which authority is believed says who is an operator.
     changes("/quorate.admin.v1.Cluster/RotateAuthority", AdminAction::Operators, Pace::Call),
+    Method {
+        path: "/quorate.admin.v1.Cluster/ListOperators",
+        access: Access::Permitted(AdminAction::Operators),
+        pace: Pace::Call,
+        changes: false,
+    },
+    changes("/quorate.admin.v1.Cluster/RevokeOperator", AdminAction::Operators, Pace::Call),
     changes("/quorate.admin.v1.Cluster/Backup", AdminAction::Backup, Pace::Long),
     changes("/quorate.admin.v1.Cluster/Restore", AdminAction::Backup, Pace::Long),
     // A dry run is for viewers: the service asks for admin:apply itself, when it is none.

@@ -17,8 +17,8 @@
 //!
 //! A certificate is asked for again on a connection that is open: with every look, so that one that ended, or whose authority
 //! is trusted no more, ends within seconds with what it had open. What the catalog has to say of it is asked with every change
-//! of the catalog: a node shows a certificate that it may show there, and is not removed. It may do no more with it than
-//! strangers may, but more often.
+//! of the catalog: an operator's certificate is not revoked; a node shows one that it may show there, and is not removed. It may
+//! do no more with it than strangers may, but more often.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -28,7 +28,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use quorate_catalog::Digest;
+use quorate_catalog::{Digest, OperatorId};
 use quorate_membership::handshake::{self, Accept};
 use quorate_membership::identity::PeerIdentity;
 use quorate_membership::trust::{Refusal, Side};
@@ -134,6 +134,14 @@ pub(crate) enum NotTaken {
     /// By the catalog: its node was removed, or may show another one.
     #[error("node {0} has no such certificate: it was removed, or shows one that was replaced")]
     Node(NodeId),
+    /// By the catalog: it was taken back.
+    #[error("the certificate {id} of {identity} was revoked")]
+    Revoked {
+        /// Which one.
+        id: OperatorId,
+        /// Whose it is.
+        identity: Box<PeerIdentity>,
+    },
 }
 
 /// What a connection showed, and whom it is held against.
@@ -295,7 +303,13 @@ impl Shown {
                 let holder = catalog.node_with_certificate(&self.fingerprint);
                 if holder.is_some_and(|holder| holder.id == *node) { Ok(()) } else { Err(NotTaken::Node(*node)) }
             }
-            PeerIdentity::Operator { .. } => Ok(()),
+            PeerIdentity::Operator { .. } => {
+                let id = OperatorId(self.fingerprint);
+                if catalog.is_revoked(&id) {
+                    return Err(NotTaken::Revoked { id, identity: Box::new(self.identity.clone()) });
+                }
+                Ok(())
+            }
         }
     }
 }

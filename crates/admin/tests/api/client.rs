@@ -64,7 +64,12 @@ pub(crate) async fn member(place: &Place, authority: &Authority, credentials: &C
 }
 
 pub(crate) async fn member_sender(place: &Place, authority: &Authority, credentials: &Credentials) -> Sender {
-    let config = handshake::client(credentials, &trust(authority), Some(NodeId(1)));
+    member_sender_of(place, 1, authority, credentials).await
+}
+
+/// The same of any node.
+pub(crate) async fn member_sender_of(place: &Place, id: u64, authority: &Authority, shown: &Credentials) -> Sender {
+    let config = handshake::client(shown, &trust(authority), Some(NodeId(id)));
     tls(place.admin, config).await.expect("it is taken")
 }
 

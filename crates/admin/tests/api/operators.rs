@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use quorate_admin::api::Standing;
-use quorate_membership::authority::Authority;
+use quorate_membership::authority::{Authority, MemberKey};
+use quorate_membership::handshake::{self, Credentials};
 use quorate_membership::identity::Role;
 use quorate_membership::identity::peer_identity;
 use quorate_proto::admin::v1;
-use rustls::pki_types::CertificateDer;
+use quorate_types::NodeId;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::client;
-use crate::world::{CLUSTER, Place, World, now};
+use crate::world::{CLUSTER, Place, World, now, trust, until};
 
 fn document(kind: &str) -> v1::Document {
     v1::Document {
@@ -175,4 +177,98 @@ async fn an_operator_gets_a_certificate_for_a_name_a_role_and_a_time() {
     }
     let records = world.place(1).records(|line| line.contains("CreateOperator operator bo (viewer)"), 1).await;
     assert!(records.iter().all(|line| !line.contains("PRIVATE")), "{records:?}");
+}
+
+fn viewer(name: &str) -> v1::CreateOperatorRequest {
+    v1::CreateOperatorRequest { name: name.to_owned(), role: v1::Role::Viewer.into(), valid_for: None }
+}
+
+fn by_name(name: &str) -> v1::RevokeOperatorRequest {
+    v1::RevokeOperatorRequest { name: name.to_owned(), ..v1::RevokeOperatorRequest::default() }
+}
+
+/// What an operator shows, of what it was given.
+fn shown(made: &v1::CreateOperatorResponse) -> Credentials {
+    let chain = CertificateDer::pem_slice_iter(made.certificate_pem.as_bytes());
+    let chain = chain.map(|der| der.expect("it is PEM")).collect();
+    let key = PrivateKeyDer::from_pem_slice(made.key_pem.as_bytes()).expect("it is PEM");
+    let key = MemberKey::of_pkcs8(key.secret_der()).expect("it is a key");
+    Credentials::new(chain, &key).expect("they belong together")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_taken_back_is_refused_by_every_node_and_ends_what_it_has_open() {
+    let mut world = World::bootstrapped(1).await;
+    world.join(NodeId(2)).await;
+    let mut admin = client::member(world.place(1), &world.authority, &world.operator(Role::Admin)).await;
+    // One of before the feature level at which they are listed; it raises the level when it is taken back.
+    let old = admin.create_operator(viewer("bo")).await.expect("it is an admin").into_inner();
+    let unlisted = admin.revoke_operator(by_name("bo")).await.expect_err("it is not listed");
+    assert_eq!(unlisted.code(), Code::NotFound, "{unlisted}");
+    let mut opened = Vec::new();
+    for id in [1, 2] {
+        let sender = client::member_sender_of(world.place(id), id, &world.authority, &shown(&old)).await;
+        let mut watch = client::client(sender.clone())
+            .watch_status(v1::WatchStatusRequest {})
+            .await
+            .expect("it is a viewer")
+            .into_inner();
+        watch.message().await.expect("it is told").expect("it is not over");
+        opened.push((sender, watch));
+    }
+
+    let by_id = v1::RevokeOperatorRequest { id: old.id.clone(), ..Default::default() };
+    let revoked = admin.revoke_operator(by_id.clone()).await.expect("it is an admin").into_inner();
+
+    assert_eq!(revoked.ids, std::slice::from_ref(&old.id));
+    for (sender, _watch) in &opened {
+        until("end of what it has open", || sender.is_closed()).await;
+    }
+    for id in [1, 2] {
+        let config = handshake::client(&shown(&old), &trust(&world.authority), Some(NodeId(id)));
+        let again = client::tls(world.place(id).admin, config).await;
+        let served = match again {
+            Ok(sender) => client::call(&sender, "/grpc.health.v1.Health/Check", true).await.is_ok(),
+            Err(_cut) => false,
+        };
+        assert!(!served, "node {id} takes it");
+        world.place(id).records(|line| line.contains("certificate_refused"), 1).await;
+    }
+    world.place(1).records(|line| line.contains("RevokeOperator certificate") && line.contains(&old.id), 1).await;
+    admin.revoke_operator(by_id).await.expect("once more changes nothing");
+    world.all("raised level", |catalog| catalog.cluster().is_some_and(|cluster| cluster.level == 2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_listed_and_taken_back_by_name_and_by_id() {
+    let world = World::bootstrapped(1).await;
+    let mut admin = client::member(world.place(1), &world.authority, &world.operator(Role::Admin)).await;
+    let old = v1::RevokeOperatorRequest { id: "0c".repeat(32), ..Default::default() };
+    admin.revoke_operator(old.clone()).await.expect("it is an admin");
+    for name in ["bo", "bo", "cy"] {
+        admin.create_operator(viewer(name)).await.expect("it is an admin");
+    }
+    let taken = admin.revoke_operator(by_name("bo")).await.expect("it is listed").into_inner();
+    assert_eq!(taken.ids.len(), 2);
+    let listed = admin.list_operators(v1::ListOperatorsRequest::default()).await.expect("it is an admin").into_inner();
+    let of = |name: &str| -> Vec<_> { listed.operators.iter().filter(|one| one.name == name).collect() };
+    assert_eq!((listed.operators.len(), of("").len(), of("bo").len(), of("cy").len()), (4, 1, 2, 1));
+    assert!(of("bo").iter().all(|one| one.revoked_at.is_some() && one.role() == v1::Role::Viewer));
+    let [cy] = of("cy")[..] else { panic!("{listed:?}") };
+    assert!(cy.revoked_at.is_none() && cy.expires.is_some(), "{cy:?}");
+    let begins = v1::RevokeOperatorRequest { id: cy.id[..16].to_owned(), ..Default::default() };
+    let taken = admin.revoke_operator(begins).await.expect("one is listed that begins so").into_inner();
+    assert_eq!(taken.ids, std::slice::from_ref(&cy.id));
+    let unknown = v1::RevokeOperatorRequest { id: "0f".repeat(20), ..Default::default() };
+    assert_eq!(admin.revoke_operator(unknown).await.expect_err("none begins so").code(), Code::NotFound);
+    assert_eq!((cy.created_by.as_str(), cy.serial.as_str()), ("operator ana (admin)", "01"));
+    for (request, field) in [
+        (v1::RevokeOperatorRequest::default(), "id"),
+        (v1::RevokeOperatorRequest { id: "00".to_owned(), ..Default::default() }, "id"),
+        (v1::RevokeOperatorRequest { name: "bo".to_owned(), ..old }, "id"),
+        (by_name("Bo"), "name"),
+    ] {
+        let refused = admin.revoke_operator(request).await.expect_err(field);
+        assert_eq!(refused.get_details_bad_request().expect("it names it").field_violations[0].field, field);
+    }
 }

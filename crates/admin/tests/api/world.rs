@@ -20,7 +20,7 @@ use quorate_admin::api::{Api, Node, Socket, Standing, TIMES, Times, errors};
 use quorate_audit::Audit;
 use quorate_catalog::proto::command::Kind as Command;
 use quorate_catalog::proto::outcome::Kind as Outcome;
-use quorate_catalog::{Catalog, NodeState, StageId, commands, proto};
+use quorate_catalog::{Catalog, Digest, NodeState, OPERATORS_LEVEL, OperatorId, StageId, commands, proto};
 use quorate_control::{Config, Control};
 use quorate_gateway::authenticate::Development;
 use quorate_gateway::node::Gateway;
@@ -329,8 +329,21 @@ impl Membership for Member {
         name: ResourceName,
         role: Role,
         valid_for: Duration,
+        by: &str,
     ) -> Result<OperatorCertificate, Status> {
-        Ok(certificate(&self.authority, name, role, valid_for))
+        let (made, id) = certificate(&self.authority, name.clone(), role, valid_for);
+        if self.control.catalog().cluster().is_some_and(|cluster| cluster.level >= OPERATORS_LEVEL) {
+            let issue = proto::IssueOperator {
+                fingerprint: id.0.to_vec().into(),
+                serial: vec![1].into(),
+                name: name.as_str().to_owned(),
+                role: role.to_string(),
+                expires_at: made.expires.as_millis(),
+                created_by: by.to_owned(),
+            };
+            self.control.command(Command::IssueOperator(issue)).await.map_err(|error| errors::command(&error))?;
+        }
+        Ok(made)
     }
 
     async fn rotate_authority(&self, _request: v1::RotateAuthorityRequest) -> Result<v1::AuthorityStatus, Status> {
@@ -352,7 +365,8 @@ impl Candidate for Waits {
         let member = Arc::new(Member::new(&self.authority, NodeId(1), &live));
         *self.live.lock().expect("nobody panicked") = Some(live);
         let name = ResourceName::new("first").expect("it is a name");
-        Ok((member, certificate(&self.authority, name, Role::Admin, Duration::from_secs(3600))))
+        let (operator, _) = certificate(&self.authority, name, Role::Admin, Duration::from_secs(3600));
+        Ok((member, operator))
     }
 
     async fn join(&self, token: &str) -> Result<Arc<dyn Membership>, Status> {
@@ -452,15 +466,23 @@ pub(crate) fn trust(authority: &Authority) -> Trust {
     Trust::new(authority.cluster(), bundle)
 }
 
-fn certificate(authority: &Authority, name: ResourceName, role: Role, valid_for: Duration) -> OperatorCertificate {
+fn certificate(
+    authority: &Authority,
+    name: ResourceName,
+    role: Role,
+    valid_for: Duration,
+) -> (OperatorCertificate, OperatorId) {
     let key = MemberKey::draw();
     let issued = authority.issue_operator(name, role, valid_for, &key.public(), now()).expect("it is issued");
-    OperatorCertificate {
+    let id = OperatorId(Digest::of(&issued.chain[0]).0);
+    let made = OperatorCertificate {
         certificate_pem: pem::of_certificates(&issued.chain),
         key_pem: key.to_pem(),
         trust_bundle_pem: pem::of_certificates([authority.anchor()]),
         expires: issued.not_after,
-    }
+        id: id.to_string(),
+    };
+    (made, id)
 }
 
 async fn start(
@@ -479,14 +501,14 @@ async fn start(
         snapshots: SNAPSHOT_MARKS,
         folder: folder.join("snapshots"),
         proposal_bytes_max: 64 << 20,
-        level_max: 1,
+        level_max: 2,
         wal: wal.clone(),
     };
     let peers = quorate_peer::Config {
         cluster: CLUSTER,
         node: id,
         incarnation: Incarnation(1),
-        levels: 1..=1,
+        levels: 1..=2,
         listen: address,
         tls: peer_tls(authority, id),
         limits: quorate_peer::DEFAULTS,
@@ -494,7 +516,7 @@ async fn start(
     let host = Arc::new(Host::start(config, peers).expect("it starts"));
     let mut start = [0; 16];
     start[..8].copy_from_slice(&STARTS.fetch_add(1, Ordering::Relaxed).to_le_bytes());
-    let config = Config { node: id, incarnation: Incarnation(1), start, levels: (1, 1), seeds };
+    let config = Config { node: id, incarnation: Incarnation(1), start, levels: (1, 2), seeds };
     let machines = Arc::new(|_| Box::new(Counter(0)) as Box<dyn Machine>);
     let control = Control::start(config, host, machines).await.expect("it opens");
     Live { control, wal, writer }
@@ -517,7 +539,7 @@ fn says(_id: NodeId, address: SocketAddr, name: &str) -> proto::NewNode {
         name: name.to_owned(),
         peer_address: address.to_string(),
         level_min: 1,
-        level_max: 1,
+        level_max: 2,
         ..proto::NewNode::default()
     }
 }

@@ -194,7 +194,13 @@ impl Membership for Member {
         Err(errors::alone())
     }
 
-    async fn issue_operator(&self, _: ResourceName, _: Role, _: Duration) -> Result<OperatorCertificate, Status> {
+    async fn issue_operator(
+        &self,
+        _: ResourceName,
+        _: Role,
+        _: Duration,
+        _: &str,
+    ) -> Result<OperatorCertificate, Status> {
         Err(errors::alone())
     }
 

@@ -112,8 +112,12 @@ async fn is_whole(folder: &Path, old: &Identity) -> Identity {
     for group in [GroupId(1), SHARD] {
         serves(&member, group).await;
     }
-    let operator =
-        member.issue_operator(name("anna"), quorate_membership::identity::Role::Admin, Duration::from_hours(1));
+    let operator = member.issue_operator(
+        name("anna"),
+        quorate_membership::identity::Role::Admin,
+        Duration::from_hours(1),
+        "a test",
+    );
     operator.await.unwrap();
     member.shutdown().await;
     identity

@@ -46,7 +46,7 @@ pub(crate) enum ClusterCommand {
     Backup(BackupArgs),
     /// Make the documents what they are in a backup, as a new revision.
     Restore(RestoreArgs),
-    /// Make certificates of operators.
+    /// Make, list and revoke certificates of operators.
     #[command(subcommand)]
     Operator(OperatorCommand),
     /// Replace the authority that signs the cluster's certificates, step by step. Without a step: where that is, and what
@@ -291,6 +291,10 @@ pub(crate) struct RestoreArgs {
 pub(crate) enum OperatorCommand {
     /// Make a certificate and key for somebody who operates the cluster, as a context with its files.
     New(OperatorNewArgs),
+    /// List the certificates that have not ended, those included that were revoked.
+    List(OperatorListArgs),
+    /// Have every node refuse certificates, before they end.
+    Revoke(OperatorRevokeArgs),
 }
 
 /// Flags of `quorate cluster operator new`.
@@ -302,7 +306,7 @@ pub(crate) struct OperatorNewArgs {
     /// What they may do.
     #[arg(long, value_enum)]
     pub(crate) role: RoleArg,
-    /// How long the certificate lives: 1 hour to 366 days. Nothing revokes it before.
+    /// How long the certificate lives: 1 hour to 366 days.
     #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = parse_patience)]
     pub(crate) valid_for: Duration,
     /// The folder to write `context.yaml` and its files into. Nothing is replaced.
@@ -342,6 +346,29 @@ pub(crate) enum StepArg {
     Retire,
     /// Have nobody trust what was announced, after all.
     Cancel,
+}
+
+/// Flags of `quorate cluster operator list`.
+#[derive(Debug, Args)]
+pub(crate) struct OperatorListArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Flags of `quorate cluster operator revoke`.
+#[derive(Debug, Args)]
+pub(crate) struct OperatorRevokeArgs {
+    /// Whose certificates: all that are listed for this name.
+    #[arg(value_name = "NAME", required_unless_present = "id", conflicts_with = "id", value_parser = ResourceName::new)]
+    pub(crate) name: Option<ResourceName>,
+    /// One certificate: the first 16 or more digits of its id, as `operator list` shows them. One that is not listed is named by
+    /// all 64: the SHA-256 of its DER.
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
 }
 
 /// What an operator may do.

@@ -5,6 +5,7 @@
 
 mod backup;
 mod nodes;
+mod operators;
 mod seen;
 mod status;
 mod tokens;
@@ -250,7 +251,21 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<v1::CreateOperatorRequest>,
     ) -> Result<Response<v1::CreateOperatorResponse>, Status> {
-        tokens::create_operator(&self.node, request).await.map(Response::new)
+        operators::create(&self.node, request).await.map(Response::new)
+    }
+
+    async fn list_operators(
+        &self,
+        request: Request<v1::ListOperatorsRequest>,
+    ) -> Result<Response<v1::ListOperatorsResponse>, Status> {
+        operators::list(&self.node, request.get_ref()).map(Response::new)
+    }
+
+    async fn revoke_operator(
+        &self,
+        request: Request<v1::RevokeOperatorRequest>,
+    ) -> Result<Response<v1::RevokeOperatorResponse>, Status> {
+        operators::revoke(&self.node, request).await.map(Response::new)
     }
 
     async fn rotate_authority(

@@ -1,17 +1,15 @@
-//! Join tokens and certificates of operators: what is shown to one caller, once.
+//! Join tokens: shown to one caller, once.
 //!
-//! Texts of tokens and keys go into an answer and nowhere else; records name tokens by their ids and operators by their names.
+//! The text of a token goes into an answer and nowhere else; records name tokens by their ids.
 
 use std::time::Duration;
 
 use quorate_catalog::proto::command::Kind as Command;
 use quorate_catalog::{PAGE_MAX, Token, proto};
-use quorate_membership::authority::{OPERATOR_LIFETIME_MAX, OPERATOR_LIFETIME_MIN};
-use quorate_membership::identity::Role;
 use quorate_proto::admin::v1;
 use tonic::{Request, Status};
 
-use super::super::caller::{self, Caller, Note};
+use super::super::caller::{Caller, Note};
 use super::super::errors;
 use super::super::node::{Node, TokenOrder};
 use super::super::paging::{self, Paging};
@@ -22,7 +20,6 @@ use super::status::timestamp;
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 const TOKEN_LIFETIME_MIN: Duration = Duration::from_secs(60);
 const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(7 * 86_400);
-const OPERATOR_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
 /// What a rack may be called, as the catalog has it.
 const RACK_BYTES_MAX: usize = 63;
 const COMMENT_BYTES_MAX: usize = 160;
@@ -80,33 +77,6 @@ pub(super) async fn revoke(
     Ok(v1::RevokeJoinTokenResponse {})
 }
 
-/// Makes the certificate of an operator.
-pub(super) async fn create_operator(
-    node: &Node,
-    request: Request<v1::CreateOperatorRequest>,
-) -> Result<v1::CreateOperatorResponse, Status> {
-    let member = node.member()?;
-    let note = Note::of(&request);
-    let request = request.into_inner();
-    let name = caller::name("name", &request.name)?;
-    let role = match request.role() {
-        v1::Role::Viewer => Role::Viewer,
-        v1::Role::Operator => Role::Operator,
-        v1::Role::Admin => Role::Admin,
-        v1::Role::Unspecified => return Err(errors::invalid("role", request.role, "viewer, operator or admin")),
-    };
-    let bounds = OPERATOR_LIFETIME_MIN..=OPERATOR_LIFETIME_MAX;
-    let valid_for = lifetime("valid_for", request.valid_for, OPERATOR_LIFETIME, bounds)?;
-    note.about(format_args!("operator {} ({role})", name.as_str()));
-    let issued = member.issue_operator(name, role, valid_for).await?;
-    Ok(v1::CreateOperatorResponse {
-        certificate_pem: issued.certificate_pem,
-        key_pem: issued.key_pem.to_string(),
-        trust_bundle_pem: issued.trust_bundle_pem,
-        expires: Some(timestamp(issued.expires)),
-    })
-}
-
 fn told(token: &Token) -> v1::JoinToken {
     let (created_by, comment) = TokenOrder::creator_and_comment(&token.created_by);
     v1::JoinToken {
@@ -127,7 +97,7 @@ fn id_of(text: &str) -> Option<[u8; 16]> {
 }
 
 /// Reads how long something is to live.
-fn lifetime(
+pub(super) fn lifetime(
     field: &str,
     given: Option<prost_types::Duration>,
     default: Duration,
