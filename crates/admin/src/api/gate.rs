@@ -1,7 +1,7 @@
 //! The way of a call to its service: which method, who calls, may it, until when; and the record of it.
 //!
 //! ```text
-//! request ─▶ row of the table ─▶ certificate still trusted? ─▶ may it? ─▶ deadline ─▶ service ─▶ record ─▶ answer
+//! request ─▶ row of the table ─▶ certificate still trusted? ─▶ may it? ─▶ deadline, bytes ─▶ service ─▶ record ─▶ answer
 //! ```
 //!
 //! A call that changes something runs to its end also when its caller leaves, because what it began is done and has to be
@@ -26,6 +26,7 @@ use tonic::service::Routes;
 use tonic::{Code, Status};
 use tower_service::Service as _;
 
+use super::bodies::{Budget, Counted, Share};
 use super::caller::{Caller, Note};
 use super::errors;
 use super::node::{Node, Standing};
@@ -39,6 +40,7 @@ const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 pub(crate) struct Gate {
     node: Node,
     routes: Routes,
+    budget: Budget,
 }
 
 /// A connection, as its calls see it.
@@ -63,13 +65,15 @@ struct Answer {
     until: Option<Pin<Box<Sleep>>>,
     is_over: bool,
     _open: Open,
+    /// What its request holds.
+    _share: Share,
 }
 
 // === impl Gate ===
 
 impl Gate {
     pub(crate) fn new(node: Node, routes: Routes) -> Self {
-        Self { node, routes: routes.prepare() }
+        Self { node, routes: routes.prepare(), budget: Budget::new() }
     }
 
     pub(crate) fn node(&self) -> &Node {
@@ -92,25 +96,31 @@ impl Gate {
             Ok(patience) => patience.and_then(|patience| Instant::now().checked_add(patience)),
             Err(status) => return status.into_http(),
         };
+        let share = Share::default();
+        let request = request.map(|body| self.budget.count(method, body, &share));
         if method.changes {
             // Not a part of the connection: what was begun is recorded whoever leaves.
-            let (gate, at) = (self.clone(), Arc::clone(&connection));
-            let running = tokio::spawn(async move { gate.run_recorded(&at, method, request, until).await });
+            let (gate, at, held) = (self.clone(), Arc::clone(&connection), share.clone());
+            let running = tokio::spawn(async move {
+                let response = gate.run_recorded(&at, method, request, until).await;
+                drop(held);
+                response
+            });
             return match running.await {
-                Ok(response) => over(response, until, open),
+                Ok(response) => over(response, until, open, share),
                 Err(_panicked) => {
                     errors::error(Code::Internal, "PANIC", "the node failed to do it: see its log").into_http()
                 }
             };
         }
-        over(self.run(&connection, Note::default(), method, request, until).await, until, open)
+        over(self.run(&connection, Note::default(), method, request, until).await, until, open, share)
     }
 
     async fn run_recorded(
         &self,
         connection: &Connection,
         method: &'static Method,
-        request: Request<Incoming>,
+        request: Request<Counted<Incoming>>,
         until: Option<Instant>,
     ) -> Response<Body> {
         let note = Note::default();
@@ -129,7 +139,7 @@ impl Gate {
         connection: &Connection,
         note: Note,
         method: &Method,
-        mut request: Request<Incoming>,
+        mut request: Request<Counted<Incoming>>,
         until: Option<Instant>,
     ) -> Response<Body> {
         request.extensions_mut().insert(connection.caller.clone());
@@ -166,9 +176,9 @@ fn late(changes: bool) -> Status {
     errors::error(Code::DeadlineExceeded, "DEADLINE", message)
 }
 
-fn over(response: Response<Body>, until: Option<Instant>, open: Open) -> Response<Body> {
+fn over(response: Response<Body>, until: Option<Instant>, open: Open, share: Share) -> Response<Body> {
     let until = until.map(|until| Box::pin(tokio::time::sleep_until(until)));
-    response.map(|body| Body::new(Answer { body, until, is_over: false, _open: open }))
+    response.map(|body| Body::new(Answer { body, until, is_over: false, _open: open, _share: share }))
 }
 
 /// How long a call may run whose caller says so: those of strangers no longer than they would by themselves.

@@ -11,6 +11,7 @@
 
 pub mod audit;
 mod authority;
+mod bodies;
 pub mod caller;
 mod cluster;
 pub mod errors;

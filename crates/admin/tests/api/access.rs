@@ -85,6 +85,41 @@ async fn without_a_certificate_only_joining_and_health_are_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_strangers_ask_is_small_and_of_few_at_a_time() {
+    let world = World::bootstrapped(1).await;
+    let place = world.place(1);
+    let join = |request: Vec<u8>| quorate_proto::admin::v1::JoinRequest { request: request.into() };
+    let mut stranger = client::client(client::nobody(place, &world.authority).await);
+    let large = stranger.join(join(vec![0; 16 << 10])).await.expect_err("it has 16 KiB and more");
+    assert_eq!(large.code(), Code::OutOfRange, "{large}");
+    let info = large.get_details_error_info().expect("it says why");
+    assert_eq!(info.reason, "TOO_LARGE", "{large}");
+
+    // More than ever ask: each waits for a turn, or is told to come again.
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let sender = client::nobody(place, &world.authority).await;
+        for _ in 0..4 {
+            let (mut stranger, wait) = (client::client(sender.clone()), join(b"wait".to_vec()));
+            asking.spawn(async move { stranger.join(wait).await });
+        }
+    }
+    for _ in 0..8 {
+        let refused = asking.join_next().await.expect("they ask").expect("nobody panicked");
+        let refused = refused.expect_err("16 ask already");
+        let info = refused.get_details_error_info().expect("it says why");
+        assert_eq!((refused.code(), info.reason.as_str()), (Code::ResourceExhausted, "JOINS"), "{refused}");
+        assert!(refused.get_details_retry_info().is_some(), "{refused}");
+    }
+    place.member.as_ref().expect("it is a member").admits.add_permits(16);
+    while let Some(answered) = asking.join_next().await {
+        answered.expect("nobody panicked").expect("it had a place");
+    }
+    // A refusal gave its place back.
+    stranger.join(join(b"please".to_vec())).await.expect("there is room again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_another_cluster_ends_in_the_handshake() {
     let world = World::bootstrapped(1).await;
     // Another cluster; another authority that says it is this cluster's; this authority, long ago.

@@ -79,6 +79,8 @@ pub(crate) struct Member {
     root: RootKey,
     authority: Arc<Authority>,
     pub(crate) findings: Mutex<Vec<String>>,
+    /// Turns of those who ask to join with `wait`.
+    pub(crate) admits: tokio::sync::Semaphore,
 }
 
 /// A node that waits: it becomes the first of its cluster.
@@ -271,6 +273,7 @@ impl Member {
             root: RootKey::draw(),
             authority: Arc::clone(authority),
             findings: Mutex::default(),
+            admits: tokio::sync::Semaphore::new(0),
         }
     }
 }
@@ -304,6 +307,10 @@ impl Membership for Member {
     async fn admit(&self, request: &[u8]) -> Result<Vec<u8>, Status> {
         match request {
             b"please" => Ok(b"welcome".to_vec()),
+            b"wait" => {
+                let _turn = self.admits.acquire().await.expect("it is never closed");
+                Ok(b"welcome".to_vec())
+            }
             _ => Err(errors::error(Code::Unauthenticated, "TOKEN_UNKNOWN", "the join token is not known")),
         }
     }

@@ -31,6 +31,12 @@ use super::service::cluster_server;
 
 /// Watches of all connections together: each makes a status twice a second.
 const WATCHES_MAX: usize = 64;
+/// Requests to join at the same time: anybody may send them, and each may ask a quorum.
+const JOINS_MAX: usize = 16;
+/// Backups that are put back at the same time: each is held as a whole catalog, of up to 1 GiB.
+const RESTORES_MAX: usize = 1;
+/// When to try again where too many do the same.
+const AGAIN: Duration = Duration::from_secs(2);
 /// How often a status is looked at for changes, at most.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 
@@ -39,6 +45,8 @@ pub(crate) struct Cluster {
     node: Node,
     seen: Seen,
     watches: Arc<Semaphore>,
+    joins: Arc<Semaphore>,
+    restores: Arc<Semaphore>,
     documents: Arc<dyn Documents>,
 }
 
@@ -48,7 +56,9 @@ type Stream_<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Cluster {
     pub(crate) fn new(node: Node, seen: Seen, documents: Arc<dyn Documents>) -> Self {
-        Self { node, seen, watches: Arc::new(Semaphore::new(WATCHES_MAX)), documents }
+        let places = |count| Arc::new(Semaphore::new(count));
+        let (watches, joins, restores) = (places(WATCHES_MAX), places(JOINS_MAX), places(RESTORES_MAX));
+        Self { node, seen, watches, joins, restores, documents }
     }
 
     fn status(&self) -> v1::GetStatusResponse {
@@ -90,6 +100,8 @@ impl cluster_server::Cluster for Cluster {
             node: self.node.clone(),
             seen: self.seen.clone(),
             watches: Arc::clone(&self.watches),
+            joins: Arc::clone(&self.joins),
+            restores: Arc::clone(&self.restores),
             documents: Arc::clone(&self.documents),
         };
         let stream = futures_util::stream::unfold((watcher, None, place), |(watcher, told, place)| async move {
@@ -187,6 +199,10 @@ impl cluster_server::Cluster for Cluster {
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
         let member = self.node.member()?;
+        let _place = self.joins.try_acquire().map_err(|_| {
+            let message = format!("{JOINS_MAX} nodes ask this one to join at the moment: ask again, or another member");
+            errors::retry(Code::ResourceExhausted, "JOINS", message, AGAIN)
+        })?;
         let response = member.admit(&request.get_ref().request).await?.into();
         Ok(Response::new(v1::JoinResponse { response }))
     }
@@ -288,6 +304,10 @@ impl cluster_server::Cluster for Cluster {
         request: Request<Streaming<v1::RestoreChunk>>,
     ) -> Result<Response<v1::RestoreResponse>, Status> {
         let (caller, note) = (Caller::of(&request), Note::of(&request));
+        let _place = self.restores.try_acquire().map_err(|_| {
+            let message = "another backup is being put back on this node";
+            errors::retry(Code::ResourceExhausted, "RESTORES", message, AGAIN)
+        })?;
         let restored = backup::restore(&*self.node.member()?, &*self.documents, &caller, request.into_inner()).await?;
         note.about(format_args!("revision {}", restored.revision));
         Ok(Response::new(restored))
