@@ -1,7 +1,7 @@
 //! What a member gives to others: a place in the cluster, tokens for it, and certificates of operators.
 //!
 //! ```text
-//! JoinRequest ─▶ token of the catalog ─▶ proof ─▶ AddNode (uses the token) ─▶ certificate ─▶ SetCertificates ─▶ grant
+//! JoinRequest ─▶ screen ─▶ token of the catalog ─▶ proof ─▶ AddNode (uses the token) ─▶ certificate ─▶ SetCertificates ─▶ grant
 //! ```
 //!
 //! Any member does it, because any can open the authority's key. **Invariant:** nothing is granted before the cluster
@@ -46,8 +46,9 @@ impl Member {
     /// [`AdmitError`] says why not.
     pub async fn admit(&self, request: &[u8]) -> Result<Vec<u8>, AdmitError> {
         let request = v1::JoinRequest::decode(request).map_err(|_| AdmitError::Malformed)?;
-        let catalog = self.control().latest().await?;
         let asked: [u8; 32] = digest(&SHA256, &request.application).as_ref().try_into().expect("SHA-256 has 32 bytes");
+        self.screen(&request, &asked).await?;
+        let catalog = self.control().latest().await?;
         let record = record(&catalog, Application::token(&request)?, &asked)?;
         let application = Application::open(&request, &record, now())?;
         // Before the token is used: what cannot be granted costs none.
@@ -179,7 +180,7 @@ impl Member {
 
 /// What the catalog has of a token. One that this very application used may be used by it again; what became of a revoked
 /// one is told by the catalog, to who proves its secret.
-fn record(catalog: &Catalog, id: TokenId, asked: &[u8; 32]) -> Result<TokenRecord, JoinRefusal> {
+pub(crate) fn record(catalog: &Catalog, id: TokenId, asked: &[u8; 32]) -> Result<TokenRecord, JoinRefusal> {
     let time: Timestamp = now();
     let token: &Token = catalog.tokens(time).find(|token| token.id.0 == id.0).ok_or(JoinRefusal::Unknown)?;
     let used_by = match token.state {

@@ -21,6 +21,7 @@ mod member;
 mod nothing;
 mod recover;
 mod rotate;
+mod screen;
 mod sender;
 mod settings;
 mod shunned;

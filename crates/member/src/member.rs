@@ -13,14 +13,14 @@ use quorate_membership::root::RootKey;
 use quorate_membership::token::{JoinToken, TokenId};
 use quorate_raft::Group;
 use quorate_types::{NodeId, ResourceName, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use crate::authorities::Authorities;
 use crate::health::{Beats, FindingKind, Findings, Health, Pulse, Watched};
 use crate::known::Known;
 use crate::start::{Ground, Log};
-use crate::upkeep;
+use crate::{screen, upkeep};
 
 /// How long a node that ends tries to hand over what it leads: elections take as long.
 const HAND_OVER: Duration = Duration::from_secs(2);
@@ -42,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) identity: Identity,
     pub(crate) known: Mutex<Known>,
     pub(crate) findings: Findings,
+    /// Places to wait for a token that is not known here.
+    pub(crate) waiting: Semaphore,
     failed: watch::Sender<Option<Failure>>,
     log: Mutex<Option<Log>>,
     pulse: Mutex<Option<Pulse>>,
@@ -165,6 +167,7 @@ impl Member {
             identity,
             known: Mutex::new(known),
             findings,
+            waiting: Semaphore::new(screen::WAITING_MAX),
             failed,
             log: Mutex::new(Some(log)),
             pulse: Mutex::new(pulse),

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
 use quorate_catalog::proto::command::Kind as Command;
 use quorate_catalog::{NodeState, proto};
-use quorate_member::{BootstrapError, BootstrapSettings, JoinError, OpenError, RotationStep, TokenTerms};
+use quorate_member::{AdmitError, BootstrapError, BootstrapSettings, JoinError, OpenError, RotationStep, TokenTerms};
 use quorate_membership::authority::AuthorityPem;
 use quorate_membership::identity::{PeerIdentity, Role, peer_identity};
+use quorate_membership::join::{Applicant, JoinRefusal, Joiner};
 use quorate_membership::token::JoinToken;
 use quorate_membership::trust::{Bundle, Side};
 use quorate_types::{NodeId, ResourceName};
@@ -210,6 +212,53 @@ async fn a_token_that_is_used_expired_revoked_or_forged_takes_nobody_in() {
     drop(places[2].waiting().await);
 }
 
+/// The tokens of a request that a quorum would refuse are told apart without one, so that strangers cost no consensus.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_knows_of_a_token_it_tells_without_a_quorum() {
+    let places = ["one", "two", "three"].map(Place::new);
+    let (first, _) = places[0].bootstrap(1).await;
+    let used = token(&first).await;
+    let second = places[1].join(used.clone()).await;
+    let third = places[2].join(token(&first).await).await;
+    let (revoked, good) = (token(&first).await, token(&first).await);
+    let revoke = Command::RevokeToken(proto::RevokeToken { token: revoked.id().0.to_vec().into() });
+    first.control().command(revoke).await.expect("it is there");
+    let unknown = JoinToken::draw(used.pins().iter().copied(), used.addresses().to_vec()).expect("it is one");
+    let applicant = Applicant {
+        name: ResourceName::new("four").unwrap(),
+        peer: "127.0.0.1:9".parse().unwrap(),
+        admin: "127.0.0.1:9".parse().unwrap(),
+        rack: None,
+        features: 1..=1,
+    };
+    let asked = |token: &JoinToken| Joiner::begin(token.clone(), &applicant).1;
+    let refused = |request: quorate_proto::membership::v1::JoinRequest| {
+        let first = &first;
+        async move { first.admit(&request.encode_to_vec()).await.expect_err("it cannot be taken in") }
+    };
+
+    // With a quorum: what no token of the cluster is costs none, and is not known.
+    assert!(matches!(refused(asked(&unknown)).await, AdmitError::Join(JoinRefusal::Unknown)));
+    until("three voters", || first.control().meta().members().voters.len() == 3).await;
+    drop((second, third));
+    let is_alone = || {
+        let role = first.control().meta().role().borrow().clone();
+        role.serves().is_none() && (role.leads() || role.leader().is_none())
+    };
+    until("loss of the quorum", is_alone).await;
+
+    let mut forged = asked(&good);
+    forged.proof = vec![0; forged.proof.len()].into();
+    assert!(matches!(refused(forged).await, AdmitError::Join(JoinRefusal::Unknown)), "the proof is not the token's");
+    assert!(matches!(refused(asked(&used)).await, AdmitError::Join(JoinRefusal::Used { by: NodeId(2) })));
+    let told = refused(asked(&revoked)).await.to_string();
+    assert!(told.contains("a revoked token"), "{told}");
+    // What may be good, and what this copy cannot know, is for a quorum.
+    for token in [&good, &unknown] {
+        assert!(matches!(refused(asked(token)).await, AdmitError::Read(_)));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_another_cluster_is_refused_by_who_answers_at_its_address() {
     let places = ["one", "two", "three"].map(Place::new);
@@ -243,9 +292,6 @@ async fn a_folder_with_a_root_key_of_its_own_bootstraps_with_it_and_joins_nobody
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_again_with_the_same_request_gets_the_same_place() {
-    use prost::Message;
-    use quorate_membership::join::{Applicant, Joiner};
-
     let place = Place::new("one");
     let (first, _) = place.bootstrap(1).await;
     let applicant = Applicant {
