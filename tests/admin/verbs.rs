@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use quorate_client::{Client, Context, Error, Method, Refused, Upload, Watch};
@@ -190,6 +190,7 @@ async fn every_call_is_refused_to_the_role_below_and_does_what_it_says_for_its_o
     keys(&roles).await?;
     audit(&roles).await?;
     operators(&roles, &cluster).await?;
+    authorities(&roles).await?;
     moves(&roles, &cluster).await?;
     nodes(&roles, &mut cluster).await?;
 
@@ -320,6 +321,49 @@ async fn operators(roles: &Roles, cluster: &Cluster) -> anyhow::Result<()> {
     ensure!(status.code() == Code::Ok, "health is told to anyone: {status}");
     let status = connection.call("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", true).await?;
     ensure!(status.code() != Code::PermissionDenied && status.code() != Code::Unimplemented, "{status}");
+    revoked(roles, cluster, &caller).await
+}
+
+/// What was made for `bo` is taken back.
+async fn revoked(roles: &Roles, cluster: &Cluster, caller: &Caller) -> anyhow::Result<()> {
+    let listed = roles.call(v1::ListOperatorsRequest::default()).await?;
+    let bo = listed.operators.iter().find(|operator| operator.name == "bo").context("it is listed")?;
+    ensure!(bo.created_by.contains("operator admin") && bo.revoked_at.is_none(), "{bo:?}");
+    roles.wrong("page_size", v1::ListOperatorsRequest { page_size: 1_001, ..Default::default() }).await?;
+    roles.wrong("id", v1::RevokeOperatorRequest::default()).await?;
+    roles.refused("UNKNOWN", v1::RevokeOperatorRequest { name: "nobody".to_owned(), ..Default::default() }).await?;
+
+    let gone = roles.call(v1::RevokeOperatorRequest { name: "bo".to_owned(), ..Default::default() }).await?;
+
+    ensure!(gone.ids == [bo.id.clone()], "{gone:?}");
+    for place in 0..3 {
+        let address = cluster.admin(place);
+        let refused = async || match caller.connect(address).await {
+            Ok(mut connection) => connection.call("/quorate.admin.v1.Cluster/GetStatus", true).await.is_err(),
+            Err(_) => true,
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while !refused().await {
+            ensure!(Instant::now() < deadline, "place {place} takes it yet");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    Ok(())
+}
+
+async fn authorities(roles: &Roles) -> anyhow::Result<()> {
+    let step = |step: v1::RotationStep| v1::RotateAuthorityRequest { step: step.into(), authority: None };
+    let phase = |answer: &v1::RotateAuthorityResponse| answer.authority.as_ref().map(v1::AuthorityStatus::phase);
+    roles.wrong("step", step(v1::RotationStep::Unspecified)).await?;
+    roles.refused("ROTATION", step(v1::RotationStep::Retire)).await?;
+
+    let announced = roles.call(step(v1::RotationStep::Announce)).await?;
+    ensure!(phase(&announced) == Some(v1::RotationPhase::Announced), "{announced:?}");
+    let told = roles.status().await?.authority.context("viewers see it")?;
+    ensure!(told.trusted.len() == 2 && told.trusted.iter().filter(|one| one.signs).count() == 1, "{told:?}");
+
+    let steady = roles.call(step(v1::RotationStep::Cancel)).await?;
+    ensure!(phase(&steady) == Some(v1::RotationPhase::Steady), "{steady:?}");
     Ok(())
 }
 
