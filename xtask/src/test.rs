@@ -52,7 +52,7 @@ pub(crate) struct Options {
 enum Area {
     /// Unit, property, loopback and doc tests.
     Unit,
-    /// Fuzz targets, 20 seconds each.
+    /// Fuzz targets, some seconds each.
     Fuzz,
     /// Clients and servers that nobody here wrote.
     Interop,
