@@ -69,12 +69,13 @@ fn documents(round: u32) -> Result<String> {
             }
             kind if kind < SERVERS + POLICIES => write!(
                 text,
-                "kind: Policy\nname: policy-{number}\nspec:\n  cedar: |\n    permit (principal == \
-                 Agent::\"agent-{number}\", action in Action::\"mcp\", resource in Toolset::\"set-{round}\");\n"
+                "kind: Policy\nname: policy-{number}\nspec:\n  cedar: |\n    // Of round {round}.\n    permit (principal \
+                 in Agent::\"agent-{}\", action in Action::\"mcp\", resource);\n",
+                number + POLICIES
             )?,
             _ => write!(
                 text,
-                "kind: ApiKey\nname: key-{number}\nspec:\n  agent: agent-{round}\n  keys:\n    - id: {}\n      hmac: \
+                "kind: ApiKey\nname: key-{number}\nspec:\n  agent: agent-{number}\n  keys:\n    - id: {}\n      hmac: \
                  \"{number:032x}{round:032x}\"\n",
                 id(number)
             )?,
