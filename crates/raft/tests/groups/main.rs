@@ -307,6 +307,8 @@ async fn the_leadership_is_handed_over_without_an_error_for_proposers() {
     let world = World::new(1..=3).await;
     let leader = world.begin(1..=3).await;
     let [next, through] = others(leader);
+    // To one that is behind nothing is handed over.
+    world.until("follower that has everything", || world.group(leader).has_caught_up(next).then_some(())).await;
 
     let handed = async {
         world.group(leader).transfer_to(next).await.expect("it leads");
