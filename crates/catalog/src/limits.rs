@@ -41,9 +41,9 @@ pub const KEYS_MAX: usize = 1_024;
 pub const KEY_VERSIONS_MAX: usize = 16;
 /// The feature level from which on certificates of operators are listed and taken back.
 pub const OPERATORS_LEVEL: u32 = 2;
-/// Certificates of operators that are listed when one is issued: programs that get one a day each are among them.
+/// Certificates of operators that are good: programs that get one a day each are among them.
 pub const OPERATORS_MAX: usize = 1_000;
-/// The same when one is taken back that was never listed: that must not fail because many were issued.
+/// The same with those that were revoked: to take one back that was never listed must not fail because many were issued.
 pub(crate) const OPERATORS_REVOKED_MAX: usize = 2 * OPERATORS_MAX;
 /// How long after its end a certificate is listed: clocks do not differ by more.
 pub const OPERATORS_KEPT_FOR: Duration = Duration::from_hours(24);

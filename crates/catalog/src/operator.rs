@@ -1,7 +1,7 @@
 //! A certificate of somebody who operates the cluster: that it was issued, and whether it was taken back.
 //!
-//! Nothing of its key is here. One that ended is kept for a while, because clocks differ: it is good wherever a clock is
-//! behind, and must stay refused there. What certificates say beside this, and what a role may do, is not known here.
+//! Its private key is nowhere. One that ended is kept for a while, and longer when it was taken back, because clocks differ: it
+//! is good wherever a clock is behind, and must stay refused there. What certificates say beside this, and what a role may do, is not known here.
 
 use std::fmt;
 
@@ -13,7 +13,8 @@ use crate::limits::{AUTHOR_BYTES_MAX, OPERATORS_KEPT_FOR, SERIAL_BYTES_MAX};
 use crate::proto;
 use crate::refusal::Refusal;
 
-/// Which certificate: the SHA-256 of its DER.
+/// Which certificate: the SHA-256 of its public key (SubjectPublicKeyInfo in DER). Each has a key of its own; and not of the
+/// certificate, whose signature anybody can make another one of that is as good (ECDSA).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OperatorId(pub [u8; 32]);
 
@@ -99,9 +100,19 @@ impl Operator {
         }
     }
 
-    /// Whether it is kept no more.
+    /// Whether it is kept no more: not what was taken back, which would be good again by a clock that is behind.
     pub(crate) fn is_forgotten(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.has_ended_everywhere(now)
+    }
+
+    /// Whether it has ended by every clock that is not far off.
+    pub(crate) fn has_ended_everywhere(&self, now: Timestamp) -> bool {
         self.expires_at + OPERATORS_KEPT_FOR <= now
+    }
+
+    /// Whether its holder is taken.
+    pub(crate) fn is_good(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at > now
     }
 }
 

@@ -111,6 +111,17 @@ pub enum Refusal {
     },
 }
 
+/// Returns the SHA-256 of a certificate's public key (SubjectPublicKeyInfo in DER), which names the certificate where each has a
+/// key of its own. Not so its own SHA-256: the signature is no part of what is signed, and to one of ECDSA there is a second
+/// one that is as good, which anybody can make.
+///
+/// # Errors
+/// [`InvalidIdentity::Malformed`] when it cannot be read.
+pub fn key_digest(certificate: &[u8]) -> Result<[u8; 32], InvalidIdentity> {
+    let facts = Facts::read(certificate).map_err(|_| InvalidIdentity::Malformed)?;
+    Ok(AuthorityId::of_key(facts.public_key).0)
+}
+
 // === impl AuthorityId ===
 
 impl AuthorityId {
@@ -119,8 +130,7 @@ impl AuthorityId {
     /// # Errors
     /// [`InvalidIdentity::Malformed`] when it cannot be read.
     pub fn of_certificate(certificate: &[u8]) -> Result<Self, InvalidIdentity> {
-        let facts = Facts::read(certificate).map_err(|_| InvalidIdentity::Malformed)?;
-        Ok(Self::of_key(facts.public_key))
+        key_digest(certificate).map(Self)
     }
 
     fn of_key(public_key: &[u8]) -> Self {

@@ -94,7 +94,7 @@ pub struct OperatorCertificate {
     pub trust_bundle_pem: String,
     /// When it ends.
     pub expires: Timestamp,
-    /// Which one it is: the SHA-256 of its DER, as 64 hexadecimal digits.
+    /// Which one it is: the SHA-256 of its public key, as 64 hexadecimal digits.
     pub id: String,
 }
 

@@ -7,6 +7,7 @@ use quorate_membership::authority::{Authority, MemberKey};
 use quorate_membership::handshake::{self, Credentials};
 use quorate_membership::identity::Role;
 use quorate_membership::identity::peer_identity;
+use quorate_membership::pem;
 use quorate_proto::admin::v1;
 use quorate_types::NodeId;
 use rustls::pki_types::pem::PemObject as _;
@@ -237,6 +238,87 @@ async fn a_certificate_that_is_taken_back_is_refused_by_every_node_and_ends_what
     world.place(1).records(|line| line.contains("RevokeOperator certificate") && line.contains(&old.id), 1).await;
     admin.revoke_operator(by_id).await.expect("once more changes nothing");
     world.all("raised level", |catalog| catalog.cluster().is_some_and(|cluster| cluster.level == 2)).await;
+}
+
+/// The order of P-256.
+const ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad, 0xa7,
+    0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
+
+/// The first element of some DER: its content, and what is after it.
+fn element(der: &[u8]) -> (&[u8], &[u8]) {
+    let long = usize::from(der[1]).checked_sub(0x80);
+    let (head, length) = match long {
+        None => (2, usize::from(der[1])),
+        Some(bytes) => (2 + bytes, der[2..2 + bytes].iter().fold(0, |all, byte| all << 8 | usize::from(*byte))),
+    };
+    der[head..].split_at(length)
+}
+
+fn of_element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len();
+    let length = match u8::try_from(length) {
+        Ok(length) if length < 0x80 => vec![length],
+        Ok(length) => vec![0x81, length],
+        Err(_) => [&[0x82][..], &u16::try_from(length).expect("it is a certificate").to_be_bytes()].concat(),
+    };
+    [&[tag], &length[..], content].concat()
+}
+
+/// A certificate with the other signature that is as good: (r, n - s) beside (r, s).
+fn twin(certificate: &[u8]) -> Vec<u8> {
+    let (whole, _) = element(certificate);
+    let (_, after_signed) = element(whole);
+    let (_, signature) = element(after_signed);
+    let (bits, _) = element(signature);
+    let (numbers, _) = element(&bits[1..]);
+    let (_, second) = element(numbers);
+    let (s, _) = element(second);
+    let s = [&[0; 32][..], s].concat();
+    let (mut other, mut borrow) = ([0; 32], 0);
+    for (place, digit) in other.iter_mut().enumerate().rev() {
+        let left = i16::from(ORDER[place]) - i16::from(s[s.len() - 32 + place]) - borrow;
+        borrow = i16::from(left < 0);
+        *digit = u8::try_from(left.rem_euclid(256)).expect("it is a digit");
+    }
+    // A number without a sign has a zero in front of its highest bit, and no other one.
+    let digits: Vec<u8> = [0].into_iter().chain(other.into_iter().skip_while(|digit| *digit == 0)).collect();
+    let digits = if digits.get(1).is_some_and(|digit| *digit < 0x80) { &digits[1..] } else { &digits[..] };
+    let first = &numbers[..numbers.len() - second.len()];
+    let numbers = of_element(0x30, &[first, &of_element(2, digits)].concat());
+    let bits = of_element(3, &[&[0], &numbers[..]].concat());
+    of_element(0x30, &[&whole[..whole.len() - signature.len()], &bits].concat())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_taken_back_is_not_good_again_with_its_other_signature() {
+    let world = World::bootstrapped(1).await;
+    let mut admin = client::member(world.place(1), &world.authority, &world.operator(Role::Admin)).await;
+    // The first one raises the cluster to the level at which they are listed.
+    let first = v1::RevokeOperatorRequest { id: "0c".repeat(32), ..Default::default() };
+    admin.revoke_operator(first).await.expect("it is an admin");
+    let made = admin.create_operator(viewer("bo")).await.expect("it is an admin").into_inner();
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(made.certificate_pem.as_bytes()).map(|der| der.expect("it is PEM")).collect();
+    let other = [CertificateDer::from(twin(&chain[0]))].into_iter().chain(chain[1..].iter().cloned());
+    let other =
+        v1::CreateOperatorResponse { certificate_pem: pem::of_certificates(&other.collect::<Vec<_>>()), ..made };
+    assert_ne!(other.certificate_pem, pem::of_certificates(&chain));
+    let check = "/grpc.health.v1.Health/Check";
+    let before = client::member_sender(world.place(1), &world.authority, &shown(&other)).await;
+    client::call(&before, check, true).await.expect("its signature is as good");
+
+    admin.revoke_operator(by_name("bo")).await.expect("it is listed");
+
+    until("end of what it has open", || before.is_closed()).await;
+    let config = handshake::client(&shown(&other), &trust(&world.authority), Some(NodeId(1)));
+    let again = client::tls(world.place(1).admin, config).await;
+    let served = match again {
+        Ok(sender) => client::call(&sender, check, true).await.is_ok(),
+        Err(_cut) => false,
+    };
+    assert!(!served, "it is taken again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

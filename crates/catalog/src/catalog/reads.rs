@@ -152,17 +152,23 @@ impl Catalog {
     }
 
     /// The revisions whose changes are kept, the latest first, below one number where that is given. At most `limit`, and
-    /// at most [`PAGE_MAX`].
+    /// at most one more than [`PAGE_MAX`], which says that there are others.
     pub fn revisions(&self, below: Option<u64>, limit: usize) -> impl Iterator<Item = &Revision> {
         let below = below.unwrap_or(u64::MAX);
         let kept = self.documents.history().iter().rev();
-        kept.filter(move |kept| kept.number < below).take(limit.min(PAGE_MAX))
+        kept.filter(move |kept| kept.number < below).take(limit.min(PAGE_MAX + 1))
     }
 
-    /// The kept changes of one document, the latest first. At most `limit`, and at most [`PAGE_MAX`].
-    pub fn history(&self, key: &DocumentKey, limit: usize) -> impl Iterator<Item = (&Revision, &Change)> {
-        let kept = self.documents.history().iter().rev();
-        kept.filter_map(move |kept| kept.change(key).map(|change| (kept, change))).take(limit.min(PAGE_MAX))
+    /// The kept changes of one document, as [`Self::revisions`] has those of all.
+    pub fn history(
+        &self,
+        key: &DocumentKey,
+        below: Option<u64>,
+        limit: usize,
+    ) -> impl Iterator<Item = (&Revision, &Change)> {
+        let below = below.unwrap_or(u64::MAX);
+        let kept = self.documents.history().iter().rev().filter(move |kept| kept.number < below);
+        kept.filter_map(move |kept| kept.change(key).map(|change| (kept, change))).take(limit.min(PAGE_MAX + 1))
     }
 
     /// A page of documents.

@@ -38,7 +38,7 @@ fn documents_are_added_changed_and_deleted_at_once_and_come_back() {
     assert_eq!((last.number, last.author(), last.rollback_to()), (3, "bob", Some(1)));
 
     let a = DocumentKey::new("ToolServer", "default", "a").expect("a key");
-    let history: Vec<u64> = world.catalog.history(&a, 10).map(|(revision, _)| revision.number).collect();
+    let history: Vec<u64> = world.catalog.history(&a, None, 10).map(|(revision, _)| revision.number).collect();
     assert_eq!(history, [3, 2, 1]);
 }
 

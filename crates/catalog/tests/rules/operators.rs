@@ -53,9 +53,13 @@ fn a_certificate_that_is_taken_back_stays_so_over_a_snapshot_and_to_its_end_ever
     world.now = ends + 1;
     world.done(Kind::RevokeOperator(revoke_operator("b", 0)));
     assert!(world.catalog.is_revoked(&id("a")));
-    world.now = (Timestamp::from_millis(ends) + OPERATORS_KEPT_FOR).as_millis();
+    // By a leader whose clock runs ahead, and is right again later.
     world.done(Kind::IssueOperator(issue_operator("c", world.now + 1)));
-    assert_eq!(world.catalog.operators(Timestamp::default()).count(), 1, "the others are swept");
+    world.now = (Timestamp::from_millis(ends) + OPERATORS_KEPT_FOR).as_millis() + 10;
+    world.done(Kind::IssueOperator(issue_operator("d", world.now + 1)));
+    let left: Vec<_> = world.catalog.operators(Timestamp::default()).map(|operator| operator.id).collect();
+    assert!(left.len() == 3 && !left.contains(&id("c")), "what ended is swept: {left:?}");
+    assert!(world.catalog.is_revoked(&id("a")) && world.catalog.is_revoked(&id("b")), "what was taken back is not");
 }
 
 #[test]
@@ -68,15 +72,26 @@ fn what_was_never_listed_can_be_taken_back_also_when_no_more_can_be_listed() {
         world.done(Kind::IssueOperator(issue_operator(&number.to_string(), ends)));
     }
     let more = world.refused(Kind::IssueOperator(issue_operator("more", ends)));
-    assert_eq!(more.reason(), Reason::Limit, "{more}");
+    assert_eq!((more.reason(), more.to_string().contains("revoke some")), (Reason::Limit, true), "{more}");
+    world.done(Kind::RevokeOperator(revoke_operator("7", ends)));
+    world.done(Kind::IssueOperator(issue_operator("in its place", ends)));
 
     world.done(Kind::RevokeOperator(revoke_operator("old", ends)));
     assert!(world.catalog.is_revoked(&id("old")));
-    for number in 1..OPERATORS_MAX {
+    for number in 2..OPERATORS_MAX {
         world.done(Kind::RevokeOperator(revoke_operator(&format!("old {number}"), ends)));
     }
     let more = world.refused(Kind::RevokeOperator(revoke_operator("more", ends)));
     assert_eq!(more.reason(), Reason::Limit, "{more}");
     // One that is listed takes no room.
     world.done(Kind::RevokeOperator(revoke_operator("0", ends)));
+    // What ended long ago makes room: first what ended first.
+    world.now = (Timestamp::from_millis(ends) + OPERATORS_KEPT_FOR).as_millis();
+    let later = world.now + 1_000;
+    let revoked = world.catalog.operators(Timestamp::default()).filter(|one| one.revoked_at.is_some()).count();
+    for number in revoked..=2 * OPERATORS_MAX {
+        world.done(Kind::RevokeOperator(revoke_operator(&format!("new {number}"), later)));
+    }
+    assert_eq!(world.catalog.operators(Timestamp::default()).count(), 2 * OPERATORS_MAX);
+    assert_eq!(world.restored(), world.catalog);
 }

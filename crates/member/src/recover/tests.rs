@@ -106,7 +106,9 @@ async fn is_whole(folder: &Path, old: &Identity) -> Identity {
     let catalog = member.control().latest().await.unwrap();
     assert_eq!(catalog.cluster().map(|cluster| (cluster.id, cluster.groups)), Some((identity.cluster, 2)));
     assert_eq!(catalog.nodes().map(|node| node.id).collect::<Vec<_>>(), [identity.node]);
-    assert!(catalog.document(&key()).is_some() && catalog.revision() == 1 && catalog.history(&key(), 9).count() == 1);
+    assert!(
+        catalog.document(&key()).is_some() && catalog.revision() == 1 && catalog.history(&key(), None, 9).count() == 1
+    );
     assert!(catalog.active_key(&name("webhook"), &name("one")).is_some());
     serves(&member, META).await;
     for group in [GroupId(1), SHARD] {

@@ -364,7 +364,7 @@ pub(crate) struct OperatorRevokeArgs {
     #[arg(value_name = "NAME", required_unless_present = "id", conflicts_with = "id", value_parser = ResourceName::new)]
     pub(crate) name: Option<ResourceName>,
     /// One certificate: the first 16 or more digits of its id, as `operator list` shows them. One that is not listed is named by
-    /// all 64: the SHA-256 of its DER.
+    /// all 64: the SHA-256 of its public key in DER.
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
     #[command(flatten)]

@@ -139,16 +139,18 @@ async fn raise(member: &dyn Membership) -> Result<(), Status> {
         return Ok(());
     }
     let raised = member.control().command(Command::RaiseLevel(proto::RaiseLevel { to: OPERATORS_LEVEL })).await;
+    // What comes next is written as a command of the level that this node knows of.
+    let heard = async || latest(member.control()).await.map(drop).map_err(|error| errors::read(&error));
     match raised {
         Ok(_) => {
             tracing::info!(
                 level = OPERATORS_LEVEL,
                 "the cluster's feature level is raised: earlier programs cannot join it"
             );
-            Ok(())
+            heard().await
         }
-        // Another node did it, and this one has heard of it since, or hears of it with what is refused next.
-        Err(CommandError::Refused(refusal)) if refusal.reason() == Reason::Invalid => Ok(()),
+        // Another node did it.
+        Err(CommandError::Refused(refusal)) if refusal.reason() == Reason::Invalid => heard().await,
         Err(error) => Err(errors::command(&error)),
     }
 }
