@@ -12,7 +12,7 @@ use std::time::Duration;
 use prost::Message;
 use quorate_catalog::proto::command::Kind as Command;
 use quorate_catalog::proto::outcome::Kind as Outcome;
-use quorate_catalog::{Catalog, Digest, NodeState, OPERATORS_LEVEL, OperatorId, Token, TokenState, proto};
+use quorate_catalog::{Catalog, NodeState, OPERATORS_LEVEL, OperatorId, Token, TokenState, proto};
 use quorate_control::CommandError;
 use quorate_membership::address::{Address, Host};
 use quorate_membership::authority::MemberKey;
@@ -20,6 +20,7 @@ use quorate_membership::identity::Role;
 use quorate_membership::join::{Application, Grant, JoinRefusal, TokenRecord, VOTERS_MAX};
 use quorate_membership::pem;
 use quorate_membership::token::{ADDRESSES_MAX, JoinToken, TokenId};
+use quorate_membership::trust::key_digest;
 use quorate_proto::membership::v1;
 use quorate_tls::x509::Facts;
 use quorate_types::{NodeId, ResourceName, Timestamp};
@@ -52,7 +53,7 @@ impl Member {
         let record = record(&catalog, Application::token(&request)?, &asked)?;
         let application = Application::open(&request, &record, now())?;
         // Before the token is used: what cannot be granted costs none.
-        let authority = self.0.authorities.signing(&catalog)?;
+        self.0.authorities.signing(&catalog)?.lives(now())?;
         let applicant = application.applicant();
         let add = proto::AddNode {
             node: Some(proto::NewNode {
@@ -75,6 +76,8 @@ impl Member {
         let hosts: [Host; 2] = [&applicant.peer, &applicant.admin].map(|address| address.host().clone());
         let hosts = if hosts[0] == hosts[1] { &hosts[..1] } else { &hosts };
         let lifetime = self.0.ground.settings.certificate_lifetime;
+        // Another one may sign since, and this one be trusted no more.
+        let authority = self.0.authorities.signing(&self.control().catalog())?;
         let issued = authority.issue_node_for(lifetime, node, hosts, application.key(), now())?;
         let certificates = certificate(&issued.chain[0]).into_iter().collect();
         let told = proto::SetCertificates { node: node.0, certificates };
@@ -150,20 +153,23 @@ impl Member {
         lifetime: Duration,
         by: &str,
     ) -> Result<OperatorCertificate, AdmitError> {
-        let catalog = self.control().catalog();
+        // Not of a copy that is behind: it might not list what has to be listed by now.
+        let catalog = self.control().latest().await?;
         let authority = self.0.authorities.signing(&catalog)?;
         let bundle = self.0.authorities.bundle(&catalog)?;
         let key = MemberKey::draw();
         let issued = authority.issue_operator(name.clone(), role, lifetime, &key.public(), now())?;
-        let id = OperatorId(Digest::of(&issued.chain[0]).0);
+        let facts = Facts::read(&issued.chain[0]).expect("it was just issued");
+        let id = OperatorId(key_digest(&issued.chain[0]).expect("it was just issued"));
         if catalog.cluster().is_some_and(|cluster| cluster.level >= OPERATORS_LEVEL) {
-            let serial = Facts::read(&issued.chain[0]).map(|facts| facts.serial.to_vec()).unwrap_or_default();
+            // The time of the log is a leader's clock, and may be ahead of this one.
+            let expires_at = issued.not_after.max(catalog.time() + lifetime).as_millis();
             let issue = proto::IssueOperator {
                 fingerprint: id.0.to_vec().into(),
-                serial: serial.into(),
+                serial: facts.serial.to_vec().into(),
                 name: name.as_str().to_owned(),
                 role: role.to_string(),
-                expires_at: issued.not_after.as_millis(),
+                expires_at,
                 created_by: by.to_owned(),
             };
             self.control().command(Command::IssueOperator(issue)).await?;

@@ -83,7 +83,7 @@ impl Authorities {
 
     /// The one with this id.
     pub(crate) fn get(&self, catalog: &Catalog, id: AuthorityId) -> Result<Arc<Authority>, AdmitError> {
-        let mut missing = AdmitError::NoAuthority;
+        let mut missing = AdmitError::NoKey { authority: id };
         let name = id.to_string();
         for key in keys(catalog).filter(|key| key.id.as_str() == name || is_place(key)) {
             match self.find(key) {
@@ -143,18 +143,12 @@ impl Authorities {
         proto::RotateKey { purpose, id, expected_version: 0, sealed: sealed.into() }
     }
 
-    /// The command that puts an authority that is to be announced into the place that no trusted one has.
-    pub(crate) fn put_next(
-        &self,
-        catalog: &Catalog,
-        rotation: &Rotation,
-        next: &Authority,
-    ) -> Result<proto::RotateKey, AdmitError> {
-        let (purpose, trusted) = (name(PURPOSE), rotation.trusted());
+    /// The command that puts an authority that is to be announced into a place that is empty.
+    pub(crate) fn put_next(&self, catalog: &Catalog, next: &Authority) -> Result<proto::RotateKey, AdmitError> {
+        let purpose = name(PURPOSE);
         for place in PLACES {
             let active = catalog.active_key(&purpose, &name(place));
-            let held = active.map(|key| self.find(key)).transpose()?.flatten();
-            if held.is_some_and(|held| trusted.contains(&held.id())) {
+            if active.map(|key| self.find(key)).transpose()?.flatten().is_some() {
                 continue;
             }
             let expected_version = active.map_or(0, |key| key.version);
@@ -167,8 +161,8 @@ impl Authorities {
                 sealed,
             });
         }
-        // One is announced when one is trusted.
-        Err(AdmitError::NoAuthority)
+        // One is announced when one is trusted: the other place was taken since it was emptied.
+        Err(AdmitError::Rotating)
     }
 
     /// The command that has nothing be sealed in a key.

@@ -17,7 +17,7 @@ use quorate_membership::join::{self, GrantError, JoinRefusal};
 use quorate_membership::kept::KeptError;
 use quorate_membership::root::{FileError, NotOpened};
 use quorate_membership::token::InvalidToken;
-use quorate_membership::trust::InvalidBundle;
+use quorate_membership::trust::{AuthorityId, InvalidBundle};
 use quorate_raft::{ProposeError, ReadIndexError};
 use quorate_types::Code;
 
@@ -300,6 +300,18 @@ pub enum AdmitError {
     /// The certificate cannot be kept.
     #[error("{0}")]
     Keep(String),
+    /// The rotation names an authority of which the catalog has no key.
+    #[error("the catalog has no key of the authority {authority}, which the cluster trusts: cancel its announcement")]
+    NoKey {
+        /// Which one.
+        authority: AuthorityId,
+    },
+    /// Somebody else announces an authority.
+    #[error("another authority is being announced at this moment: look where that is, and take the step again")]
+    Rotating,
+    /// A token that is not known here may be one that was just made.
+    #[error("the token is not known on this node yet: ask another one, or again")]
+    NotYet,
     /// A step of a rotation is not taken.
     #[error(transparent)]
     Rotation(#[from] quorate_membership::rotation::Rejected),
@@ -347,8 +359,10 @@ impl AdmitError {
             Self::Malformed | Self::Terms(_) | Self::Given(_) => Code::InvalidArgument,
             Self::Join(refusal) => refusal.code(),
             Self::Command(error) => of_command(error),
-            Self::Read(_) => Code::Unavailable,
-            Self::NoAuthority | Self::Rotation(_) => Code::FailedPrecondition,
+            Self::Read(_) | Self::NotYet | Self::Rotating => Code::Unavailable,
+            Self::NoAuthority | Self::NoKey { .. } | Self::Rotation(_) | Self::Issue(IssueError::Ended { .. }) => {
+                Code::FailedPrecondition
+            }
             Self::Issue(IssueError::Lifetime { .. } | IssueError::Hosts { .. }) => Code::InvalidArgument,
             Self::Grant(error) => error.code(),
             Self::Keep(_)

@@ -1,7 +1,7 @@
 //! What a node tells by itself of a request to join, before it asks a quorum: anybody may send one.
 //!
 //! ```text
-//! token known here? ─no─▶ a place to wait ─▶ known meanwhile? ─no─▶ is this copy of the catalog fresh? ─▶ refused
+//! token known here? ─no─▶ a place to wait ─▶ known meanwhile? ─no─▶ does this node lead? ─▶ refused, or sent on
 //!        └─────────────────────── yes ───────────────┴──▶ proven, not used, ended or revoked? ─▶ a quorum decides
 //! ```
 //!
@@ -16,6 +16,7 @@ use quorate_catalog::{Catalog, TokenState};
 use quorate_control::CommandError;
 use quorate_membership::join::{Application, JoinRefusal};
 use quorate_proto::membership::v1;
+use quorate_types::NodeId;
 
 use crate::admit::record;
 use crate::clock::now;
@@ -35,15 +36,20 @@ impl Member {
         let id = Application::token(request)?;
         let is_known = |catalog: &Catalog| catalog.tokens(now()).any(|token| token.id.0 == id.0);
         if !is_known(&self.control().catalog()) {
-            let Ok(_place) = self.0.waiting.try_acquire() else { return Err(JoinRefusal::Unknown.into()) };
+            let Ok(_place) = self.0.waiting.try_acquire() else { return Err(AdmitError::NotYet) };
             let mut changed = self.control().changed();
             let known = async { while !is_known(&self.control().catalog()) && changed.changed().await.is_ok() {} };
             let _is_late = tokio::time::timeout(PATIENCE, known).await;
         }
         let catalog = self.control().catalog();
         if !is_known(&catalog) {
-            // Of a copy that may be old nobody knows what it lacks.
-            return if self.is_fresh() { Err(JoinRefusal::Unknown.into()) } else { Ok(()) };
+            let role = self.control().meta().role().borrow().clone();
+            return match role.leads() {
+                true if role.serves().is_some() => Err(JoinRefusal::Unknown.into()),
+                // Of a copy that may be old nobody knows what it lacks: who leads knows it, and is asked next.
+                false if self.is_connected(role.leader()) => Err(AdmitError::NotYet),
+                true | false => Ok(()),
+            };
         }
         let record = record(&catalog, id, asked)?;
         Application::open(request, &record, now())?;
@@ -61,14 +67,8 @@ impl Member {
         Ok(())
     }
 
-    /// Whether what is committed is here within moments: this node leads and a quorum hears it, or it is connected with who
-    /// does.
-    fn is_fresh(&self) -> bool {
-        let role = self.control().meta().role().borrow().clone();
-        if role.leads() {
-            return role.serves().is_some();
-        }
-        let link = role.leader().and_then(|leader| self.control().host().peers().link(leader));
+    fn is_connected(&self, leader: Option<NodeId>) -> bool {
+        let link = leader.and_then(|leader| self.control().host().peers().link(leader));
         link.is_some_and(|link| link.borrow().is_connected())
     }
 }

@@ -80,18 +80,29 @@ impl Member {
     ///
     /// # Errors
     /// [`AdmitError::Rotation`] names the nodes that are waited for, or says which step is the next one;
-    /// [`AdmitError::Given`] what is wrong with an authority that was given; [`AdmitError::Command`] with a conflict when
-    /// somebody else took a step meanwhile.
+    /// [`AdmitError::Given`] what is wrong with an authority that was given; [`AdmitError::Issue`] that the one which would
+    /// sign has ended; [`AdmitError::Command`] with a conflict, or [`AdmitError::Rotating`], when somebody else takes a step at
+    /// the same time.
     pub async fn rotate_authority(&self, step: RotationStep) -> Result<RotationStatus, AdmitError> {
         let (control, authorities) = (self.control(), &self.0.authorities);
+        let (step, next) = self.read(step)?;
+        if next.is_some() {
+            // A place that is not empty may be another announcement's, whose state is not written yet. It is refused from here
+            // on, as what a step left is; only then its key is thrown away.
+            control.latest().await?;
+            settle(control, authorities, |_, _| true).await?;
+        }
         let catalog = control.latest().await?;
         let before = authorities.rotation(&catalog)?.ok_or(AdmitError::NoAuthority)?;
-        let (step, next) = self.read(step)?;
         let mut rotation = before;
         let members = members(&catalog);
         rotation.step(step, &members, &upkeep::reports(control, &members))?;
+        if step == Step::Switch {
+            // Nodes do not come back from one that cannot sign.
+            authorities.get(&catalog, rotation.signing())?.lives(now())?;
+        }
         if let Some(next) = &next {
-            control.command(Command::RotateKey(authorities.put_next(&catalog, &before, next)?)).await?;
+            control.command(Command::RotateKey(authorities.put_next(&catalog, next)?)).await?;
         }
         control.command(Command::RotateKey(authorities.put_rotation(&catalog, &rotation))).await?;
         tracing::info!(%step, phase = %rotation.phase, "a step of replacing the cluster's authority");

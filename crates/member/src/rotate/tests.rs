@@ -56,7 +56,7 @@ async fn put_next(member: &Member) -> (Rotation, Authority) {
     let catalog = member.control().latest().await.unwrap();
     let before = member.0.authorities.rotation(&catalog).unwrap().unwrap();
     let next = Authority::mint(member.identity().cluster, now()).unwrap();
-    let put = member.0.authorities.put_next(&catalog, &before, &next).unwrap();
+    let put = member.0.authorities.put_next(&catalog, &next).unwrap();
     member.control().command(Command::RotateKey(put)).await.unwrap();
     (before, next)
 }
@@ -183,4 +183,22 @@ async fn a_step_that_is_under_way_keeps_its_key_from_who_leads() {
     member.control().command(Command::RotateKey(put)).await.unwrap();
     let catalog = member.control().latest().await.unwrap();
     assert!(authorities.get(&catalog, next.id()).is_ok() && authorities.bundle(&catalog).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_announcements_at_once_one_is_refused_and_no_key_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let member = bootstrap(folder.path()).await;
+    // The first one has put its key, and stands still before it writes its state.
+    let (mut rotation, first) = put_next(&member).await;
+    let (then, authorities) = (member.control().latest().await.unwrap(), &member.0.authorities);
+
+    let second = member.rotate_authority(RotationStep::Announce(None)).await.unwrap();
+
+    rotation.step(Step::Announce(first.id()), &BTreeSet::new(), &BTreeMap::new()).unwrap();
+    let late = member.control().command(Command::RotateKey(authorities.put_rotation(&then, &rotation))).await;
+    assert!(late.unwrap_err().to_string().contains("expected_version"), "the state of the first one");
+    let catalog = member.control().latest().await.unwrap();
+    assert_eq!(member.rotation(&catalog).unwrap().unwrap().phase, second.phase);
+    assert_eq!(authorities.bundle(&catalog).unwrap().authorities().len(), 2, "both keys are there");
 }

@@ -191,14 +191,23 @@ impl Authority {
         self.issue(&Order { identity, hosts: &[], lifetime, usages }, key, now)
     }
 
-    fn issue(&self, order: &Order<'_>, key: &ProvenKey, now: Timestamp) -> Result<Issued, IssueError> {
-        if order.hosts.len() > HOSTS_MAX {
-            return Err(IssueError::Hosts { count: order.hosts.len() });
-        }
+    /// Tells whether it can sign at a time.
+    ///
+    /// # Errors
+    /// [`IssueError::Ended`] when it has not begun, or has ended.
+    pub fn lives(&self, now: Timestamp) -> Result<(), IssueError> {
         if now < self.not_before || now > self.not_after {
             let (from, to) = (rfc3339::format(self.not_before), rfc3339::format(self.not_after));
             return Err(IssueError::Ended { from, to });
         }
+        Ok(())
+    }
+
+    fn issue(&self, order: &Order<'_>, key: &ProvenKey, now: Timestamp) -> Result<Issued, IssueError> {
+        if order.hosts.len() > HOSTS_MAX {
+            return Err(IssueError::Hosts { count: order.hosts.len() });
+        }
+        self.lives(now)?;
         // A certificate that outlived its authority would look valid where it is not.
         let lifetime = order.lifetime.min(self.not_after.since(now));
         let mut params = validity(now, lifetime)?;
