@@ -22,7 +22,7 @@ use quorate_membership::address::{Address, InvalidAddress};
 use quorate_membership::handshake::{Credentials, FilesError, Trust};
 use quorate_membership::identity::PeerIdentity;
 use quorate_membership::pem::of_certificates;
-use quorate_membership::trust::{AuthorityId, Bundle};
+use quorate_membership::trust::{Bundle, Side};
 use quorate_tls::x509::Facts;
 use quorate_types::{ClusterId, Timestamp};
 use serde::Deserialize;
@@ -189,28 +189,45 @@ impl Context {
         replace(&self.file, &text)
     }
 
-    /// Learns whom the cluster trusts (certificates in PEM), as a node of it told over TLS, and writes that to the file of
-    /// authorities, in one step. A file with none of those authorities is somebody's own, and is left alone; so is one that
-    /// has the same.
+    /// Learns whom the cluster trusts (certificates in PEM), as a node of it told over TLS that hears of its leader, and
+    /// writes that to the file of authorities, in one step. A file with none of those authorities is somebody's own, and is
+    /// left alone; so is one that has the same.
     ///
     /// # Errors
-    /// [`ContextError`] when the file cannot be read or replaced, or the certificates are no authorities; it is then as it
-    /// was.
+    /// [`ContextError`] when the file cannot be read or replaced, or the certificates are no authorities; also when one has to
+    /// be added to a file that was not written with the context, and may be others' too. It is then as it was.
     pub fn learn_authorities(&self, certificates: &str) -> Result<(), ContextError> {
         let (known, told) = (Bundle::of_file(&self.ca)?, Bundle::of_pem(certificates)?);
         if known == told || known.authorities().is_disjoint(&told.authorities()) {
             return Ok(());
         }
+        if self.ca != self.file.with_file_name(NAMES[0]) {
+            if told.authorities().is_subset(&known.authorities()) {
+                return Ok(());
+            }
+            let reason = "it was not written with the context: add the cluster's other authority to it yourself";
+            return Err(ContextError::Write { file: self.ca.clone(), source: io::Error::other(reason) });
+        }
         replace(&self.ca, &of_certificates(&told.certificates().cloned().collect::<Vec<_>>()))
     }
 
-    /// Who signed the certificate of the context; none when the file has no certificate above it.
+    /// Tells whether who trusts these authorities (certificates in PEM) takes the certificate of the context.
     ///
     /// # Errors
-    /// [`ContextError`] when its files cannot be used.
-    pub fn signer(&self) -> Result<Option<AuthorityId>, ContextError> {
+    /// [`ContextError`] when its files cannot be used, or the certificates are no authorities.
+    pub fn is_taken_by(&self, certificates: &str) -> Result<bool, ContextError> {
         let (operator, _) = self.identity()?;
-        Ok(operator.credentials.chain().get(1).and_then(|authority| AuthorityId::of_certificate(authority).ok()))
+        let trust = Trust::new(self.cluster, Bundle::of_pem(certificates)?);
+        Ok(trust.verify(&operator.credentials.chain(), Side::Client, now()).is_ok())
+    }
+
+    /// Tells whether the context trusts all these authorities (certificates in PEM).
+    ///
+    /// # Errors
+    /// [`ContextError`] when its file cannot be read, or the certificates are no authorities.
+    pub fn trusts(&self, certificates: &str) -> Result<bool, ContextError> {
+        let (known, told) = (Bundle::of_file(&self.ca)?, Bundle::of_pem(certificates)?);
+        Ok(told.authorities().is_subset(&known.authorities()))
     }
 
     /// Reads what the operator shows, and whom to trust.
@@ -455,7 +472,9 @@ mod tests {
 
         let learned = Bundle::of_file(&context.ca).unwrap();
         assert_eq!(learned.authorities(), known.authorities().into_iter().chain([next.id()]).collect());
-        assert_eq!(context.signer().unwrap(), known.authorities().first().copied());
+        let own = of_certificates(&known.certificates().cloned().collect::<Vec<_>>());
+        assert!(context.is_taken_by(&own).unwrap() && !context.is_taken_by(&of_certificates([next.anchor()])).unwrap());
+        assert!(context.trusts(&both).unwrap());
         assert!(context.who().is_ok());
         assert_eq!(fs::metadata(&context.ca).unwrap().permissions().mode() & 0o777, 0o644);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "nothing is left over");
@@ -464,6 +483,16 @@ mod tests {
         context.learn_authorities(&of_certificates([stranger.anchor()])).unwrap();
         assert_eq!(Bundle::of_file(&context.ca).unwrap(), learned, "it has none of those that are known");
         assert!(context.learn_authorities("nothing").is_err());
+
+        // A file that others may use, too, is theirs to change.
+        let shared = Context { ca: folder.path().join("all.pem"), ..context };
+        fs::write(&shared.ca, &both).unwrap();
+        shared.learn_authorities(&own).unwrap();
+        assert_eq!(fs::read_to_string(&shared.ca).unwrap(), both, "nothing is missing in it");
+        fs::write(&shared.ca, &own).unwrap();
+        let refused = shared.learn_authorities(&both).unwrap_err().to_string();
+        assert!(refused.contains("all.pem") && refused.contains("not written with the context"), "{refused}");
+        assert_eq!(fs::read_to_string(&shared.ca).unwrap(), own);
     }
 
     #[test]

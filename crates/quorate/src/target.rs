@@ -19,6 +19,8 @@ use crate::run::shown;
 
 /// The socket of a node in its data directory.
 pub(crate) const SOCKET: &str = "admin.sock";
+/// How old what a node knows may be, for a context to learn from it whom to trust: it hears of a leader every half second.
+const STALE: Duration = Duration::from_secs(5);
 /// The context in the home folder.
 const DEFAULT: &str = ".config/quorate/context.yaml";
 
@@ -88,15 +90,29 @@ pub(crate) fn learn(file: &Path, status: &proto::GetStatusResponse) {
         if context.cluster.to_string() != status.cluster_id {
             return Ok(());
         }
-        if let Some(authority) = &status.authority {
-            let told = authority.trusted.iter().map(|one| one.certificate_pem.as_str());
-            context.learn_authorities(&told.collect::<String>())?;
+        context.learn(&of(&is_member), &of(&|state| state == proto::NodeState::Removed))?;
+        match &status.authority {
+            Some(authority) if is_fresh(status) => context.learn_authorities(&authorities(authority, |_| true)),
+            Some(_) | None => Ok(()),
         }
-        context.learn(&of(&is_member), &of(&|state| state == proto::NodeState::Removed))
     });
     if let Err(error) = learned {
         output::note(&format!("the context does not know all nodes, or whom they trust: {error}"));
     }
+}
+
+/// Whether who answered hears of the leader: one that is cut off, or was removed, may trust who was retired long ago.
+fn is_fresh(status: &proto::GetStatusResponse) -> bool {
+    let age = status.staleness.and_then(|age| Duration::try_from(age).ok());
+    age.is_some_and(|age| age < STALE)
+}
+
+/// Authorities of an answer, in PEM.
+pub(crate) fn authorities(
+    told: &proto::AuthorityStatus,
+    is_wanted: impl Fn(&proto::TrustedAuthority) -> bool,
+) -> String {
+    told.trusted.iter().filter(|one| is_wanted(one)).map(|one| one.certificate_pem.as_str()).collect()
 }
 
 /// Makes the failure of a context.

@@ -28,8 +28,8 @@ pub(super) async fn rotate(context: Option<&Path>, args: &RotateAuthorityArgs) -
     let mut status = client.call(request).await.map_err(target::of_client)?;
     target::learn_as(context, &args.target, &status);
     if let Some(step) = args.step {
-        if step == StepArg::Retire && args.target.data_dir.is_none() {
-            outlives(&target::context(context)?, &status)?;
+        if let Some(told) = status.authority.as_ref().filter(|_| args.target.data_dir.is_none()) {
+            outlives(&target::context(context)?, told, step)?;
         }
         let request = proto::RotateAuthorityRequest { step: to_proto(step).into(), authority };
         status.authority = client.call(request).await.map_err(target::of_client)?.authority;
@@ -52,17 +52,25 @@ fn to_proto(step: StepArg) -> proto::RotationStep {
     }
 }
 
-/// Refuses to retire the authority that signed the certificate of the context.
-fn outlives(context: &Context, status: &GetStatusResponse) -> Result<(), Failure> {
-    let Some(signer) = context.signer().map_err(target::of_context)? else { return Ok(()) };
-    let goes = |one: &proto::TrustedAuthority| !one.signs && one.id == signer.to_string();
-    if !status.authority.as_ref().is_some_and(|authority| authority.trusted.iter().any(goes)) {
-        return Ok(());
+/// Refuses a step after which the context would be of no use: nobody would take its certificate, or it would trust nobody.
+fn outlives(context: &Context, told: &proto::AuthorityStatus, step: StepArg) -> Result<(), Failure> {
+    let signing = target::authorities(told, |one| one.signs);
+    if step == StepArg::Retire && !context.is_taken_by(&signing).map_err(target::of_context)? {
+        let message =
+            "the certificate of this context is of the authority that would be retired: no node would take it";
+        return Err(Failure::new(Exit::Refused, message).advise(format!(
+            "make another one first, and use its context: {OPERATOR}\nor retire on a node: --data-dir DIR"
+        )));
     }
-    let message = "the certificate of this context is of the authority that would be retired: no node would take it";
-    Err(Failure::new(Exit::Refused, message).advise(format!(
-        "make another one first, and use its context: {OPERATOR}\nor retire on a node: --data-dir DIR"
-    )))
+    let all = target::authorities(told, |_| true);
+    if step == StepArg::Switch && !context.trusts(&all).map_err(target::of_context)? {
+        let message = "this context does not trust the announced authority: it would take no node after the step";
+        let ca = context.ca.display();
+        return Err(Failure::new(Exit::Refused, message).advise(format!(
+            "add it to {ca}: its certificate is `certificatePem` in `quorate cluster rotate-authority -o json`"
+        )));
+    }
+    Ok(())
 }
 
 /// Where the rotation is, for people.
@@ -135,31 +143,48 @@ mod tests {
         GetStatusResponse { authority: Some(authority), nodes: vec![node], ..GetStatusResponse::default() }
     }
 
+    /// What a cluster says in which one authority signs and another one is trusted beside it.
+    fn told(signs: &Authority, other: &Authority) -> proto::AuthorityStatus {
+        let one = |authority: &Authority, signs| proto::TrustedAuthority {
+            id: authority.id().to_string(),
+            signs,
+            certificate_pem: of_certificates([authority.anchor()]),
+            ..proto::TrustedAuthority::default()
+        };
+        proto::AuthorityStatus { trusted: vec![one(signs, true), one(other, false)], ..Default::default() }
+    }
+
     #[test]
-    fn an_authority_is_not_retired_with_a_context_that_it_signed() {
+    fn no_step_is_taken_with_a_context_that_would_be_of_no_use_after_it() {
         let (cluster, now) = (ClusterId([7; 16]), quorate_runtime::clock::now());
-        let authority = Authority::mint(cluster, now).unwrap();
+        let [mine, next] = [(); 2].map(|()| Authority::mint(cluster, now).unwrap());
         let (key, name) = (MemberKey::draw(), ResourceName::new("ana").unwrap());
-        let issued = authority.issue_operator(name, Role::Admin, OPERATOR_LIFETIME_MIN, &key.public(), now).unwrap();
+        let issued = mine.issue_operator(name, Role::Admin, OPERATOR_LIFETIME_MIN, &key.public(), now).unwrap();
         let material = Material {
             cluster,
             endpoints: &["127.0.0.1:4191".parse().unwrap()],
-            ca_pem: &of_certificates([authority.anchor()]),
-            certificate_pem: &of_certificates(&issued.chain),
+            ca_pem: &of_certificates([mine.anchor()]),
+            // Without those above it, which nobody needs.
+            certificate_pem: &of_certificates(&issued.chain[..1]),
             key_pem: &key.to_pem(),
         };
         let folder = tempfile::tempdir().unwrap();
         let context = Draft::new(&folder.path().join("context.yaml")).unwrap().write(&material).unwrap();
-        let mut status = status(RotationPhase::Switched, &[]);
-        assert!(outlives(&context, &status).is_ok(), "others signed those");
+        let (announced, switched) = (told(&mine, &next), told(&next, &mine));
 
-        status.authority.as_mut().unwrap().trusted[1].id = authority.id().to_string();
-        let refused = outlives(&context, &status).unwrap_err();
+        let refused = outlives(&context, &switched, StepArg::Retire).unwrap_err();
         assert_eq!(refused.exit, Exit::Refused);
         assert!(refused.advice.unwrap().contains("operator new"), "{}", refused.message);
-        status.authority.as_mut().unwrap().trusted.swap(0, 1);
-        status.authority.as_mut().unwrap().trusted[0].signs = true;
-        assert!(outlives(&context, &status).is_ok(), "it signs");
+        assert!(
+            outlives(&context, &announced, StepArg::Retire).is_ok(),
+            "mine signs: the cluster refuses the step itself"
+        );
+        let refused = outlives(&context, &announced, StepArg::Switch).unwrap_err();
+        assert!(refused.message.contains("does not trust"), "{}", refused.message);
+
+        context.learn_authorities(&target::authorities(&announced, |_| true)).unwrap();
+        assert!(outlives(&context, &announced, StepArg::Switch).is_ok());
+        assert!(outlives(&context, &announced, StepArg::Cancel).is_ok());
     }
 
     fn shown(status: &GetStatusResponse) -> String {
