@@ -29,13 +29,13 @@ const VERIFIERS_MAX: usize = 1;
 pub struct Audit {
     /// The folder of the log; none on a node that keeps none.
     folder: Option<Arc<PathBuf>>,
-    verifiers: Semaphore,
+    verifiers: Arc<Semaphore>,
 }
 
 /// Makes the service of the log in a folder.
 #[must_use]
 pub fn server(folder: Option<PathBuf>) -> AuditServer<Audit> {
-    AuditServer::new(Audit { folder: folder.map(Arc::new), verifiers: Semaphore::new(VERIFIERS_MAX) })
+    AuditServer::new(Audit { folder: folder.map(Arc::new), verifiers: Arc::new(Semaphore::new(VERIFIERS_MAX)) })
 }
 
 /// Where a reader is.
@@ -74,8 +74,14 @@ impl service::audit_server::Audit for Audit {
         _request: Request<wire::VerifyAuditRequest>,
     ) -> Result<Response<wire::VerifyAuditResponse>, Status> {
         let folder = self.folder()?;
-        let _turn = self.verifiers.acquire().await.map_err(|_| Status::unavailable("the node ends"))?;
-        let report = spawn_blocking(move || verify(&folder, None)).await;
+        let turn = Arc::clone(&self.verifiers).acquire_owned().await;
+        let turn = turn.map_err(|_| Status::unavailable("the node ends"))?;
+        let report = spawn_blocking(move || {
+            // It goes on when its caller has left, and takes its turn for as long.
+            let _turn = turn;
+            verify(&folder, None)
+        });
+        let report = report.await;
         let report = report.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         let answer = match report {
             Ok(report) => wire::VerifyAuditResponse { whole: true, records: report.records, finding: String::new() },

@@ -17,15 +17,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Status};
 
 use super::errors;
-use super::roles::{Access, Method};
+use super::roles::{Access, Method, Pace};
 
 /// Bytes of the bodies of all calls that are in flight: three sets of the largest size. A set takes several times as much
 /// while it is read and compiled.
 const BUDGET_BYTES: usize = 96 << 20;
 /// Bytes of each body that are not counted; all streams of all connections together have 160 MiB of them at the most.
 const FREE_BYTES: usize = 16 << 10;
-/// Bytes of a body that anybody may send: a request to join has 8 KiB, its proof and what is around it.
-const STRANGER_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a body that anybody may send, and of one whose answer goes on: a request to join has 8 KiB, its proof and what is
+/// around it; one to watch has less.
+const SMALL_BYTES_MAX: usize = FREE_BYTES;
 /// When to try again: a set is read and compiled within that.
 const AGAIN: Duration = Duration::from_secs(2);
 /// What is not held: its service reads it as it comes.
@@ -57,7 +58,8 @@ impl Budget {
 
     /// Counts the body of a call, on its share.
     pub(crate) fn count<B>(&self, method: &Method, body: B, share: &Share) -> Counted<B> {
-        let bytes_max = matches!(method.access, Access::Anyone).then_some(STRANGER_BYTES_MAX);
+        let is_small = matches!(method.access, Access::Anyone) || method.pace == Pace::Watch;
+        let bytes_max = is_small.then_some(SMALL_BYTES_MAX);
         let from = (method.path != RESTORE).then(|| (self.clone(), share.clone()));
         Counted { body, read: 0, bytes_max, from }
     }
@@ -161,13 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn what_anybody_may_call_takes_little() {
+    fn what_anybody_may_call_and_what_goes_on_for_long_takes_little() {
         let budget = Budget::new();
         for method in METHODS {
             let (mut body, _share) = counted(&budget, method.path);
-            body.grow(STRANGER_BYTES_MAX).expect("it is little");
+            body.grow(SMALL_BYTES_MAX).expect("it is little");
             let more = body.grow(1).err().map(|status| status.code());
-            let expected = matches!(method.access, Access::Anyone).then_some(Code::OutOfRange);
+            let is_small = matches!(method.access, Access::Anyone) || method.pace == Pace::Watch;
+            let expected = is_small.then_some(Code::OutOfRange);
             assert_eq!(more, expected, "{}", method.path);
         }
     }

@@ -6,8 +6,10 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use quorate_audit::Names;
 use quorate_membership::identity::{PeerIdentity, Role};
 use quorate_policy::AdminAction;
+use quorate_proto::admin::v1;
 use quorate_types::{NodeId, ResourceName};
 use tonic::{Request, Status};
 
@@ -38,9 +40,16 @@ pub enum Caller {
 #[derive(Clone, Debug, Default)]
 pub struct Note(Arc<Mutex<Noted>>);
 
-#[derive(Debug, Default)]
-struct Noted {
-    about: String,
+/// What a service said of a call.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Noted {
+    pub(crate) about: String,
+    /// Documents that are new, by their names, as the record has them.
+    pub(crate) added: Names,
+    /// Those that are others.
+    pub(crate) changed: Names,
+    /// Those that are gone.
+    pub(crate) removed: Names,
     only_reads: bool,
 }
 
@@ -96,15 +105,27 @@ impl Note {
         self.lock().about = about.to_string();
     }
 
+    /// Says which documents the call changed.
+    pub(crate) fn documents(&self, changes: &[v1::Change]) {
+        let named = |action: v1::change::Action| -> Names {
+            let of_it = changes.iter().filter(|change| change.action() == action);
+            of_it.map(|change| format!("{}/{}/{}", change.kind, change.tenant, change.name)).collect()
+        };
+        let mut noted = self.lock();
+        noted.added = named(v1::change::Action::Add);
+        noted.changed = named(v1::change::Action::Change);
+        noted.removed = named(v1::change::Action::Delete);
+    }
+
     /// Says that the call changes nothing after all, so that it is not recorded.
     pub fn only_reads(&self) {
         self.lock().only_reads = true;
     }
 
     /// What was said; none when nothing is to be recorded.
-    pub(crate) fn read(&self) -> Option<String> {
+    pub(crate) fn read(&self) -> Option<Noted> {
         let noted = self.lock();
-        (!noted.only_reads).then(|| noted.about.clone())
+        (!noted.only_reads).then(|| noted.clone())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Noted> {

@@ -8,7 +8,9 @@
 //! recorded. Calls that were refused are recorded too, at the rates of the audit log. Unknown here: sockets, and what
 //! services do.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::header::HeaderName;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
@@ -50,14 +53,20 @@ pub(crate) struct Connection {
     pub(crate) busy: Arc<Busy>,
 }
 
-/// How many calls of a connection are open, and since when there are none.
+/// How many calls of a connection are open, since when there are none, and until when those that are may be.
 pub(crate) struct Busy {
     open: AtomicUsize,
     since: Mutex<Instant>,
+    /// The ends of answers, each with a number of its own.
+    ends: Mutex<BTreeSet<(Instant, usize)>>,
+    next: AtomicUsize,
 }
 
 /// A call that is open.
-struct Open(Arc<Busy>);
+struct Open {
+    busy: Arc<Busy>,
+    end: Option<(Instant, usize)>,
+}
 
 /// The body of an answer: it ends when the time is up, and keeps its connection busy until then.
 struct Answer {
@@ -65,8 +74,6 @@ struct Answer {
     until: Option<Pin<Box<Sleep>>>,
     is_over: bool,
     _open: Open,
-    /// What its request holds.
-    _share: Share,
 }
 
 // === impl Gate ===
@@ -107,13 +114,14 @@ impl Gate {
                 response
             });
             return match running.await {
-                Ok(response) => over(response, until, open, share),
-                Err(_panicked) => {
-                    errors::error(Code::Internal, "PANIC", "the node failed to do it: see its log").into_http()
-                }
+                Ok(response) => over(response, until, open),
+                Err(_ended) => panicked().into_http(),
             };
         }
-        over(self.run(&connection, Note::default(), method, request, until).await, until, open, share)
+        // What a request holds is given back with its answer's beginning: the service has taken what it needs by then.
+        let response = self.run(&connection, Note::default(), method, request, until).await;
+        drop(share);
+        over(response, until, open)
     }
 
     async fn run_recorded(
@@ -124,11 +132,13 @@ impl Gate {
         until: Option<Instant>,
     ) -> Response<Body> {
         let note = Note::default();
-        let response = self.run(connection, note.clone(), method, request, until).await;
-        if let Some(about) = note.read() {
+        // What a call did before it panicked is there: it is recorded like all others.
+        let running = AssertUnwindSafe(self.run(connection, note.clone(), method, request, until)).catch_unwind();
+        let response = running.await.unwrap_or_else(|_panicked| panicked().into_http());
+        if let Some(noted) = note.read() {
             let status = Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok);
             let (audit, caller) = (self.node.audit(), &connection.caller);
-            record::changed(audit, caller, &connection.origin, method, &about, status.as_ref());
+            record::changed(audit, caller, &connection.origin, method, noted, status.as_ref());
         }
         response
     }
@@ -168,6 +178,10 @@ impl Gate {
     }
 }
 
+fn panicked() -> Status {
+    errors::error(Code::Internal, "PANIC", "the node failed to do it: see its log")
+}
+
 fn late(changes: bool) -> Status {
     let message = match changes {
         true => "the time is up, and it is not known whether it was done: look before doing it again",
@@ -176,9 +190,10 @@ fn late(changes: bool) -> Status {
     errors::error(Code::DeadlineExceeded, "DEADLINE", message)
 }
 
-fn over(response: Response<Body>, until: Option<Instant>, open: Open, share: Share) -> Response<Body> {
+fn over(response: Response<Body>, until: Option<Instant>, mut open: Open) -> Response<Body> {
+    open.ends_at(until);
     let until = until.map(|until| Box::pin(tokio::time::sleep_until(until)));
-    response.map(|body| Body::new(Answer { body, until, is_over: false, _open: open, _share: share }))
+    response.map(|body| Body::new(Answer { body, until, is_over: false, _open: open }))
 }
 
 /// How long a call may run whose caller says so: those of strangers no longer than they would by themselves.
@@ -223,12 +238,24 @@ fn timeout(text: &str) -> Option<Duration> {
 
 impl Busy {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), since: Mutex::new(Instant::now()) })
+        Arc::new(Self {
+            open: AtomicUsize::new(0),
+            since: Mutex::new(Instant::now()),
+            ends: Mutex::default(),
+            next: AtomicUsize::new(0),
+        })
     }
 
     fn enter(busy: &Arc<Self>) -> Open {
         busy.open.fetch_add(1, Ordering::SeqCst);
-        Open(Arc::clone(busy))
+        Open { busy: Arc::clone(busy), end: None }
+    }
+
+    /// For how long an answer is there whose time is up. An answer ends itself when its time is up, unless nobody reads it:
+    /// then nothing is asked for its next part.
+    pub(crate) fn overdue(&self) -> Duration {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.first().map_or(Duration::ZERO, |(end, _)| Instant::now().saturating_duration_since(*end))
     }
 
     /// How long no call has been open.
@@ -240,10 +267,24 @@ impl Busy {
     }
 }
 
+// === impl Open ===
+
+impl Open {
+    fn ends_at(&mut self, end: Option<Instant>) {
+        self.end = end.map(|end| (end, self.busy.next.fetch_add(1, Ordering::Relaxed)));
+        if let Some(end) = self.end {
+            self.busy.ends.lock().unwrap_or_else(PoisonError::into_inner).insert(end);
+        }
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
-        *self.0.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        self.0.open.fetch_sub(1, Ordering::SeqCst);
+        if let Some(end) = self.end {
+            self.busy.ends.lock().unwrap_or_else(PoisonError::into_inner).remove(&end);
+        }
+        *self.busy.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.busy.open.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -258,18 +299,14 @@ impl http_body::Body for Answer {
         if answer.is_over {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(frame) = Pin::new(&mut answer.body).poll_frame(cx) {
-            return Poll::Ready(frame);
+        // The time first: a body that always has more would never let it be looked at.
+        if answer.until.as_mut().is_some_and(|until| until.as_mut().poll(cx).is_ready()) {
+            answer.is_over = true;
+            let mut trailers = HeaderMap::new();
+            let told = late(false).add_header(&mut trailers);
+            return Poll::Ready(told.is_ok().then(|| Ok(Frame::trailers(trailers))));
         }
-        match answer.until.as_mut().map(|until| until.as_mut().poll(cx)) {
-            Some(Poll::Ready(())) => {
-                answer.is_over = true;
-                let mut trailers = HeaderMap::new();
-                let told = late(false).add_header(&mut trailers);
-                Poll::Ready(told.is_ok().then(|| Ok(Frame::trailers(trailers))))
-            }
-            Some(Poll::Pending) | None => Poll::Pending,
-        }
+        Pin::new(&mut answer.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

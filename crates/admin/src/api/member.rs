@@ -181,6 +181,9 @@ fn of_join(error: &JoinError) -> Status {
     }
 }
 
+/// When to ask again where something is on its way to this node.
+const AGAIN: Duration = Duration::from_secs(1);
+
 fn of_admit(error: &AdmitError) -> Status {
     match error {
         AdmitError::Command(command) => errors::command(command),
@@ -189,6 +192,9 @@ fn of_admit(error: &AdmitError) -> Status {
         AdmitError::Rotation(_) => errors::precondition("ROTATION", "authority", error.to_string()),
         AdmitError::Given(given) => errors::invalid("authority", "(not shown)", given),
         AdmitError::NoAuthority => errors::precondition("NO_AUTHORITY", "cluster", error.to_string()),
+        AdmitError::NoKey { .. } => errors::precondition("NO_KEY", "authority", error.to_string()),
+        AdmitError::Rotating => errors::retry(Code::Aborted, "CONFLICT", error.to_string(), AGAIN),
+        AdmitError::NotYet => errors::retry(Code::Unavailable, "NOT_YET", error.to_string(), AGAIN),
         AdmitError::Join(_) => {
             let reason = if error.code() == quorate_types::Code::Unauthenticated { "TOKEN_UNKNOWN" } else { "JOIN" };
             errors::error(of_code(error.code()), reason, error.to_string())

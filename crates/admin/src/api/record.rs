@@ -1,15 +1,15 @@
 //! Records in the audit log: who changed what, who was refused what, and who could not be identified.
 //!
-//! A change has the method, what the service said it is about, and what became of it; a refusal has the action and the reason.
+//! A change has the method, what the service said it is about, the documents that it changed, and what became of it; a refusal has the action and the reason.
 //! No request and no answer is recorded. How many are kept is the log's to say.
 
 use std::net::SocketAddr;
 
-use quorate_audit::{Audit, Change, Decision, Event, Failure, Names, Who};
+use quorate_audit::{Audit, Change, Decision, Event, Failure, Who};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::caller::Caller;
+use super::caller::{Caller, Noted};
 use super::roles::{Access, Method};
 
 /// Where a connection came from.
@@ -39,7 +39,7 @@ pub(crate) fn changed(
     caller: &Caller,
     origin: &Origin,
     method: &Method,
-    about: &str,
+    noted: Noted,
     status: Option<&Status>,
 ) {
     if *caller == Caller::Nobody && status.is_some() {
@@ -51,7 +51,8 @@ pub(crate) fn changed(
         Origin::Local => "admin.sock".to_owned(),
         Origin::Remote(peer) => peer.to_string(),
     };
-    let what = [name(method), about, &from].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    let Noted { about, added, changed, removed, .. } = noted;
+    let what = [name(method), &about, &from].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
     let detail = match status {
         None => what,
         Some(status) => format!("{what}: {}", status.message()),
@@ -61,9 +62,9 @@ pub(crate) fn changed(
         outcome: outcome(status),
         file: None,
         detail: Some(detail.into()),
-        added: Names::default(),
-        changed: Names::default(),
-        removed: Names::default(),
+        added,
+        changed,
+        removed,
     }));
 }
 
@@ -109,7 +110,8 @@ fn name(method: &Method) -> &'static str {
 fn outcome(status: Option<&Status>) -> &'static str {
     match status.map(Status::code) {
         None => "applied",
-        Some(Code::Unknown | Code::DeadlineExceeded) => "unknown",
+        // Where the node failed, nobody knows how far it came.
+        Some(Code::Unknown | Code::DeadlineExceeded | Code::Internal) => "unknown",
         Some(_) => "refused",
     }
 }

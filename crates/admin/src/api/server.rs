@@ -31,7 +31,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use quorate_catalog::{Digest, OperatorId};
 use quorate_membership::handshake::{self, Accept};
 use quorate_membership::identity::PeerIdentity;
-use quorate_membership::trust::{Refusal, Side};
+use quorate_membership::trust::{Refusal, Side, key_digest};
 use quorate_types::{NodeId, Timestamp};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
@@ -78,6 +78,8 @@ pub struct Times {
     pub idle_stranger: Duration,
     /// How often a certificate is asked for again.
     pub look: Duration,
+    /// How long an answer may wait for its reader when its time is up; the connection ends then.
+    pub unread: Duration,
 }
 
 /// The times that nodes have.
@@ -86,6 +88,7 @@ pub const TIMES: Times = Times {
     idle: Duration::from_secs(300),
     idle_stranger: Duration::from_secs(20),
     look: Duration::from_secs(2),
+    unread: Duration::from_secs(10),
 };
 
 /// Serves connections; cheap to clone.
@@ -120,6 +123,9 @@ pub(crate) enum Unserved {
     /// Its certificate was taken, and is no more.
     #[error("its certificate is taken no more: {0}")]
     Ended(#[source] NotTaken),
+    /// It does not read what it is answered.
+    #[error("an answer was not read, {0:?} after its time was up")]
+    Unread(Duration),
     /// The connection broke.
     #[error("the connection broke")]
     Broken(#[source] hyper::Error),
@@ -147,8 +153,8 @@ pub(crate) enum NotTaken {
 /// What a connection showed, and whom it is held against.
 struct Shown {
     chain: Vec<CertificateDer<'static>>,
-    /// SHA-256 of the leaf.
-    fingerprint: [u8; 32],
+    /// What the catalog knows the leaf by.
+    id: [u8; 32],
     identity: PeerIdentity,
     member: Arc<dyn Membership>,
 }
@@ -251,6 +257,9 @@ impl Server {
                 }
                 _ = look.tick() => {
                     shown.as_ref().map_or(Ok(()), Shown::is_good).map_err(Unserved::Ended)?;
+                    if busy.overdue() >= self.times.unread {
+                        return Err(Unserved::Unread(self.times.unread));
+                    }
                     if busy.idle() >= terms.idle {
                         break;
                     }
@@ -284,8 +293,13 @@ impl Shown {
     /// Takes a chain, when it is taken.
     fn check(chain: Vec<CertificateDer<'static>>, member: Arc<dyn Membership>) -> Result<Self, NotTaken> {
         let identity = member.trust().verify(&chain, Side::Client, now())?;
-        let fingerprint = Digest::of(chain.first().map_or(&[][..], |leaf| leaf)).0;
-        let shown = Self { chain, fingerprint, identity, member };
+        let leaf = chain.first().map_or(&[][..], |leaf| leaf);
+        let id = match &identity {
+            // Which one a node may show is said: another one is none.
+            PeerIdentity::Node { .. } => Digest::of(leaf).0,
+            PeerIdentity::Operator { .. } => key_digest(leaf).map_err(Refusal::from)?,
+        };
+        let shown = Self { chain, id, identity, member };
         shown.stands().map(|()| shown)
     }
 
@@ -300,11 +314,11 @@ impl Shown {
         let catalog = self.member.control().catalog();
         match &self.identity {
             PeerIdentity::Node { node, .. } => {
-                let holder = catalog.node_with_certificate(&self.fingerprint);
+                let holder = catalog.node_with_certificate(&self.id);
                 if holder.is_some_and(|holder| holder.id == *node) { Ok(()) } else { Err(NotTaken::Node(*node)) }
             }
             PeerIdentity::Operator { .. } => {
-                let id = OperatorId(self.fingerprint);
+                let id = OperatorId(self.id);
                 if catalog.is_revoked(&id) {
                     return Err(NotTaken::Revoked { id, identity: Box::new(self.identity.clone()) });
                 }

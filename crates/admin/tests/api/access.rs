@@ -9,12 +9,13 @@ use quorate_membership::authority::{Authority, MemberKey};
 use quorate_membership::handshake::{self, Credentials};
 use quorate_membership::identity::Role;
 use quorate_policy::OperatorRole;
+use quorate_proto::admin::v1;
 use quorate_types::{ClusterId, NodeId};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::client;
-use crate::world::{CLUSTER, Place, World, now, operator, trust, until};
+use crate::world::{CLUSTER, PANICS, Place, World, now, operator, trust, until};
 
 /// What a role may by what stands in a certificate.
 fn rank(role: Role) -> OperatorRole {
@@ -75,7 +76,7 @@ async fn without_a_certificate_only_joining_and_health_are_served() {
         }
     }
     let mut joining = client::client(sender);
-    let please = quorate_proto::admin::v1::JoinRequest { request: b"please".to_vec().into() };
+    let please = v1::JoinRequest { request: b"please".to_vec().into() };
     let answer = joining.join(please).await.expect("it is taken in").into_inner();
     assert_eq!(&answer.response[..], b"welcome");
     world.place(1).records(|line| line.contains("no_certificate"), 1).await;
@@ -88,7 +89,7 @@ async fn without_a_certificate_only_joining_and_health_are_served() {
 async fn what_strangers_ask_is_small_and_of_few_at_a_time() {
     let world = World::bootstrapped(1).await;
     let place = world.place(1);
-    let join = |request: Vec<u8>| quorate_proto::admin::v1::JoinRequest { request: request.into() };
+    let join = |request: Vec<u8>| v1::JoinRequest { request: request.into() };
     let mut stranger = client::client(client::nobody(place, &world.authority).await);
     let large = stranger.join(join(vec![0; 16 << 10])).await.expect_err("it has 16 KiB and more");
     assert_eq!(large.code(), Code::OutOfRange, "{large}");
@@ -237,9 +238,22 @@ async fn a_node_that_is_alone_says_how_it_gets_a_cluster() {
     let place = Place::alone().await;
     let mut local = client::client(client::local(place.folder.path()).await);
 
-    let status = local.get_status(quorate_proto::admin::v1::GetStatusRequest::default()).await.expect("it is alone");
-    assert_eq!(status.get_ref().mode(), quorate_proto::admin::v1::NodeMode::Alone);
-    let refused =
-        local.bootstrap(quorate_proto::admin::v1::BootstrapRequest::default()).await.expect_err("it is alone");
+    let status = local.get_status(v1::GetStatusRequest::default()).await.expect("it is alone");
+    assert_eq!(status.get_ref().mode(), v1::NodeMode::Alone);
+    let refused = local.bootstrap(v1::BootstrapRequest::default()).await.expect_err("it is alone");
     assert!(refused.message().contains("--peer-listen"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_panics_is_recorded_and_harms_no_other_one() {
+    let world = World::bootstrapped(1).await;
+    let mut admin = client::member(world.place(1), &world.authority, &world.operator(Role::Admin)).await;
+    let order = v1::CreateJoinTokenRequest { comment: PANICS.to_owned(), ..v1::CreateJoinTokenRequest::default() };
+
+    let status = admin.create_join_token(order).await.expect_err("the member panics");
+
+    assert_eq!(status.get_details_error_info().expect("it says why").reason, "PANIC", "{status}");
+    let records = world.place(1).records(|line| line.contains("Cluster/CreateJoinToken"), 1).await;
+    assert!(records[0].contains("operator ana (admin)") && records[0].contains("\"unknown\""), "{records:?}");
+    admin.create_join_token(v1::CreateJoinTokenRequest::default()).await.expect("the next one is served");
 }

@@ -31,6 +31,9 @@ use crate::world::{Place, trust};
 /// Longer than anything takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a connection takes of each answer before it reads.
+const WINDOW_BYTES: u32 = 1 << 20;
+
 /// Sends requests of a connection.
 #[derive(Clone)]
 pub(crate) struct Sender(SendRequest<Body>);
@@ -82,8 +85,13 @@ pub(crate) async fn nobody(place: &Place, authority: &Authority) -> Sender {
 
 /// A client of the Unix socket.
 pub(crate) async fn local(folder: &Path) -> Sender {
+    local_with_window(folder, WINDOW_BYTES).await
+}
+
+/// The same, which takes so many bytes of each answer before it reads.
+pub(crate) async fn local_with_window(folder: &Path, window: u32) -> Sender {
     let path = folder.join(quorate_admin::api::SOCKET_FILE);
-    http2(UnixStream::connect(path).await.expect("somebody listens")).await.expect("it speaks HTTP/2")
+    http2(UnixStream::connect(path).await.expect("somebody listens"), window).await.expect("it speaks HTTP/2")
 }
 
 pub(crate) fn client(sender: Sender) -> Client {
@@ -98,15 +106,18 @@ pub(crate) async fn tls(address: SocketAddr, config: Arc<ClientConfig>) -> io::R
     // With TLS 1.3 a client is done before the server has looked at it: only what it reads says that it was taken. The server
     // sends its settings before it has heard anything.
     stream.flush().await?;
-    http2(stream).await
+    http2(stream, WINDOW_BYTES).await
 }
 
-async fn http2<IO>(io: IO) -> io::Result<Sender>
+async fn http2<IO>(io: IO, window: u32) -> io::Result<Sender>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) =
-        Builder::new(TokioExecutor::new()).handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;
+    let (sender, connection) = Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(window)
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(io::Error::other)?;
     tokio::spawn(connection);
     Ok(Sender(sender))
 }

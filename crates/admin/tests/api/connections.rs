@@ -20,6 +20,7 @@ const SHORT: Times = Times {
     idle: Duration::from_millis(600),
     idle_stranger: Duration::from_millis(300),
     look: Duration::from_millis(50),
+    unread: Duration::from_millis(200),
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,4 +136,21 @@ async fn a_stream_ends_at_the_deadline_of_its_caller() {
         }
     };
     assert_eq!(ended.code(), Code::DeadlineExceeded, "{ended}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_an_answer_whose_time_is_up_loses_the_connection() {
+    let world = World::bootstrapped_with(1, Times { look: SHORT.look, unread: SHORT.unread, ..TIMES }).await;
+    let place = world.place(1);
+    // No byte of a body fits: the first part of an answer waits for a reader for ever.
+    let shut = client::local_with_window(place.folder.path(), 0).await;
+    let open = client::local(place.folder.path()).await;
+    let mut request = tonic::Request::new(v1::WatchStatusRequest {});
+    request.metadata_mut().insert("grpc-timeout", "300m".parse().expect("it is a header"));
+
+    let watch = client::client(shut.clone()).watch_status(request).await.expect("it is local");
+
+    until("end of the connection", || shut.is_closed()).await;
+    assert!(!open.is_closed(), "others are not concerned");
+    drop(watch);
 }

@@ -20,7 +20,7 @@ use quorate_admin::api::{Api, Node, Socket, Standing, TIMES, Times, errors};
 use quorate_audit::Audit;
 use quorate_catalog::proto::command::Kind as Command;
 use quorate_catalog::proto::outcome::Kind as Outcome;
-use quorate_catalog::{Catalog, Digest, NodeState, OPERATORS_LEVEL, OperatorId, StageId, commands, proto};
+use quorate_catalog::{Catalog, NodeState, OPERATORS_LEVEL, OperatorId, StageId, commands, proto};
 use quorate_control::{Config, Control};
 use quorate_gateway::authenticate::Development;
 use quorate_gateway::node::Gateway;
@@ -30,7 +30,7 @@ use quorate_membership::identity::Role;
 use quorate_membership::pem;
 use quorate_membership::root::RootKey;
 use quorate_membership::token::JoinToken;
-use quorate_membership::trust::Bundle;
+use quorate_membership::trust::{Bundle, key_digest};
 use quorate_peer::Address;
 use quorate_proto::admin::v1;
 use quorate_raft::{Applied, Frozen, Host, Machine, RestoreError, SNAPSHOT_MARKS, TIMING};
@@ -44,6 +44,9 @@ use tonic::{Code, Status, async_trait};
 
 pub(crate) const CLUSTER: ClusterId = ClusterId([7; 16]);
 /// Longer than anything takes on a loaded machine.
+/// The comment of a token at which the member panics.
+pub(crate) const PANICS: &str = "panics";
+
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -316,6 +319,7 @@ impl Membership for Member {
     }
 
     async fn issue_token(&self, order: TokenOrder) -> Result<IssuedToken, Status> {
+        assert_ne!(order.comment, PANICS, "a test asks for it");
         let address = "127.0.0.1:1".parse().expect("it is an address");
         let token = JoinToken::draw([self.authority.id()], vec![address]).expect("it has one of each");
         let expires = now() + order.valid_for;
@@ -481,7 +485,7 @@ fn certificate(
 ) -> (OperatorCertificate, OperatorId) {
     let key = MemberKey::draw();
     let issued = authority.issue_operator(name, role, valid_for, &key.public(), now()).expect("it is issued");
-    let id = OperatorId(Digest::of(&issued.chain[0]).0);
+    let id = OperatorId(key_digest(&issued.chain[0]).expect("it is a certificate"));
     let made = OperatorCertificate {
         certificate_pem: pem::of_certificates(&issued.chain),
         key_pem: key.to_pem(),

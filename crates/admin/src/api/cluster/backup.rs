@@ -108,7 +108,9 @@ pub(super) async fn restore(
         differing.store(withheld::differing(now.documents(), backup.documents()), Ordering::Relaxed);
         put_back(now, &backup, caller)
     };
-    let applied = documents.change(member, &wish).await?;
+    let applied = documents.change(member, &wish).await;
+    let explained = |status| withheld::explained(status, differing.load(Ordering::Relaxed), "the backup");
+    let applied = applied.map_err(explained)?;
     let proto::Applied { revision, added, changed, deleted, .. } = applied;
     let warnings = withheld::warning(differing.into_inner(), "the backup").into_iter().collect();
     Ok(v1::RestoreResponse { revision, added, changed, deleted, warnings })

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
-use quorate_catalog::{Catalog, DOCUMENT_BYTES_MAX, DocumentKey, HIDDEN, PAGE_MAX, Query, Version, proto};
+use quorate_catalog::{Catalog, DOCUMENT_BYTES_MAX, DocumentKey, HIDDEN, PAGE_MAX, Query, Revision, Version, proto};
 use quorate_config::{Document, Errors};
 use quorate_follow::Sets;
 use quorate_policy::AdminAction;
@@ -246,6 +246,9 @@ impl service::resources_server::Resources for Resources {
             true => blocking(move || show::changes(&preview.before, &preview.after)).await,
             false => show::changed(&preview.before, &preview.after),
         };
+        if !dry_run {
+            note.documents(&changes);
+        }
         let mut warnings = Vec::new();
         if dry_run
             && touches_keys
@@ -347,12 +350,18 @@ impl service::resources_server::Resources for Resources {
         };
         let (mut revisions, mut changes, mut last, mut more) = (Vec::new(), 0, None, false);
         // One more says whether there are others.
-        let found =
-            catalog.revisions(below, PAGE_MAX).filter(|one| of.as_ref().is_none_or(|key| one.change(key).is_some()));
+        let limit = paging.size() + 1;
+        let found: Vec<&Revision> = match &of {
+            None => catalog.revisions(below, limit).collect(),
+            Some(key) => catalog.history(key, below, limit).map(|(revision, _)| revision).collect(),
+        };
         for one in found {
             let mut shown = show::revision(one);
             if let Some(key) = &of {
-                shown.changes.retain(|change| change.kind == key.kind() && change.name == key.name().as_str());
+                let key = key.to_proto();
+                let is_it =
+                    |one: &wire::Change| (&one.kind, &one.tenant, &one.name) == (&key.kind, &key.tenant, &key.name);
+                shown.changes.retain(is_it);
             }
             changes += shown.changes.len();
             if revisions.len() == paging.size() || changes > show::CHANGES_MAX && !revisions.is_empty() {
@@ -376,8 +385,14 @@ impl service::resources_server::Resources for Resources {
         note.about(format_args!("to revision {to}"));
         let rollback = proto::Rollback { to_revision: to, expected_revision, author: caller.to_string(), message };
         let changer = self.changer(&caller, BTreeMap::new())?;
-        let preview = changer.make_of(&|now| withheld::rollback(now, &rollback), &|_| Ok(())).await?;
+        let made = changer.make_of(&|now| withheld::rollback(now, &rollback), &|_| Ok(())).await;
+        let preview = made.map_err(|refused| {
+            let (now, then) = (changer.control.catalog(), format!("revision {to}"));
+            let differing = now.at_revision(to).map_or(0, |then| withheld::differing(now.documents(), &then));
+            withheld::explained(refused, differing, &then)
+        })?;
         let (revision, changes) = (preview.after.revision(), show::changed(&preview.before, &preview.after));
+        note.documents(&changes);
         let then = preview.before.at_revision(to);
         let differing = then.map_or(0, |then| withheld::differing(preview.after.documents(), &then));
         let warnings = withheld::warning(differing, &format!("revision {to}")).into_iter().collect();

@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use quorate_catalog::{Catalog, DocumentKey, Version, proto};
+use tonic::Status;
 
 use super::change::{Preview, Wanted};
 
@@ -45,6 +47,15 @@ pub(crate) fn warning(differing: usize, then: &str) -> Option<String> {
              taken back by `keys revoke`"
         )
     })
+}
+
+/// Says with a refusal what it may be because of, if keys were left as they are: policies name agents, and agents are those of
+/// keys.
+pub(crate) fn explained(refused: Status, differing: usize, then: &str) -> Status {
+    let Some(warning) = warning(differing, then) else { return refused };
+    let message =
+        format!("{}\n{warning}. Where a policy names the agent of a key, make one for it first", refused.message());
+    Status::with_details(refused.code(), message, Bytes::copy_from_slice(refused.details()))
 }
 
 /// What makes documents those of `then`, but for those of keys.
