@@ -6,7 +6,7 @@
 
 use std::{
     ffi::OsString,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output, Stdio},
     time::Duration,
@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use crate::{
     net::{Net, Place},
     paths,
+    ports::free_address,
     process::Process,
     wait,
 };
@@ -580,10 +581,4 @@ pub fn leader(status: &Value) -> Option<&str> {
 
 fn path(path: &Path) -> anyhow::Result<&str> {
     path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
-}
-
-/// An address of loopback that nothing listens on. Another process may take it before it is used; the node says so then.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("loopback gives no port")?;
-    listener.local_addr().context("a bound socket has an address")
 }

@@ -6,8 +6,10 @@
 mod cluster;
 mod net;
 pub mod paths;
+mod ports;
 pub mod process;
 pub mod wait;
 
 pub use cluster::{Cluster, Operator, Options, Said, leader, nodes};
 pub use net::{Net, Place, Port};
+pub use ports::free_address;

@@ -3,10 +3,9 @@
 //! Rows are in the page's order. Commands that show how something goes on are asked again until they show it.
 
 use std::fs;
-use std::net::TcpListener;
 
 use anyhow::{Context as _, bail, ensure};
-use quorate_cluster::{paths, wait};
+use quorate_cluster::{free_address, paths, wait};
 
 use crate::page;
 use crate::shell::Shell;
@@ -124,8 +123,6 @@ struct Here(Vec<(&'static str, String)>);
 
 impl Here {
     fn new() -> anyhow::Result<Self> {
-        // All are held until all are chosen, so that none is given twice.
-        let mut held = Vec::new();
         let mut otherwise = vec![
             (UP, format!("{UP} {HERE}")),
             ("quorate cluster init ", "quorate cluster init --shards 4 ".to_owned()),
@@ -133,9 +130,7 @@ impl Here {
         for address in
             ["127.0.0.1:4391", "127.0.0.1:4392", "10.0.0.1:4191", "10.0.0.1:4192", "10.0.0.2:4191", "10.0.0.2:4192"]
         {
-            let listener = TcpListener::bind("127.0.0.1:0")?;
-            otherwise.push((address, listener.local_addr()?.to_string()));
-            held.push(listener);
+            otherwise.push((address, free_address()?.to_string()));
         }
         Ok(Self(otherwise))
     }
