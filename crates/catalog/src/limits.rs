@@ -45,7 +45,7 @@ pub const OPERATORS_LEVEL: u32 = 2;
 pub const OPERATORS_MAX: usize = 1_000;
 /// The same with those that were revoked: to take one back that was never listed must not fail because many were issued.
 pub(crate) const OPERATORS_REVOKED_MAX: usize = 2 * OPERATORS_MAX;
-/// How long after its end a certificate is listed: clocks do not differ by more.
+/// How long after its end a certificate is listed that was not taken back: clocks do not differ by more.
 pub const OPERATORS_KEPT_FOR: Duration = Duration::from_hours(24);
 /// The serial number of a certificate (RFC 5280 §4.1.2.2).
 pub(crate) const SERIAL_BYTES_MAX: usize = 20;

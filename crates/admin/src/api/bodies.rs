@@ -1,7 +1,7 @@
 //! How much of requests a node holds: bytes of all calls in flight together, and of a stranger's call.
 //!
 //! Each body is counted as it is read. The first [`FREE_BYTES`] are for nothing, so that a small call is answered whatever
-//! large ones are under way; what is beyond takes from one budget of the node, and is given back when the call is over. When
+//! large ones are under way; what is beyond takes from one budget of the node, and is given back when the call is answered. When
 //! there is no more, the call that wants it ends, and says when to try again: nobody waits while holding a part.
 //!
 //! A backup is read as it comes and held by nobody; of these one is taken at a time, which its service sees to.

@@ -1,7 +1,8 @@
 //! Commands about certificates of operators.
 //!
 //! A certificate is listed before it is handed out, and one that is taken back stays listed, until its place is needed by
-//! another one and it has ended on every clock. Also one that was never listed can be taken back, so that what was issued at a lower feature level can be.
+//! another one and it has ended on every clock. Also one that was never listed can be taken back, so that what was issued at
+//! a lower feature level can be.
 
 use std::sync::Arc;
 

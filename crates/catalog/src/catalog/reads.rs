@@ -59,7 +59,7 @@ impl Catalog {
     }
 
     /// The certificates of operators that are listed, by fingerprint. Those that ended more than
-    /// [`crate::OPERATORS_KEPT_FOR`] before `now` are not.
+    /// [`crate::OPERATORS_KEPT_FOR`] before `now` are not, unless they were taken back.
     pub fn operators(&self, now: Timestamp) -> impl Iterator<Item = &Operator> {
         self.operators.values().filter(move |operator| !operator.is_forgotten(now))
     }

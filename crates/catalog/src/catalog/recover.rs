@@ -1,8 +1,8 @@
 //! A catalog made that of a new cluster, which has one node of the old one.
 //!
 //! Documents with their history, keys, limits and the feature level stay as they are. What is of the old cluster's nodes goes:
-//! the nodes, their alarms, tokens, certificates of operators (they name the old cluster), and stages of whoever was uploading. Every shard is the one node's, as in a cluster that
-//! was just made; whether a replica is there is not known here.
+//! the nodes, their alarms, tokens, certificates of operators (they name the old cluster), and stages of whoever was uploading.
+//! Every shard is the one node's, as in a cluster that was just made; whether a replica is there is not known here.
 //!
 //! No command leads here, and no log: whoever does this has the only copy that counts.
 

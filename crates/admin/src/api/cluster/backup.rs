@@ -1,7 +1,8 @@
 //! The catalog as a file, and documents put back from one.
 //!
 //! A backup is a snapshot of the catalog as `proto/quorate/catalog/v1/catalog.proto` has it, with a checksum at its end. What is put
-//! back is its documents alone and of these no API keys, as one new revision; it may be of another cluster, so that a lost one can be set up again.
+//! back is its documents alone and of these no API keys, as one new revision; it may be of another cluster, so that a lost one
+//! can be set up again.
 //!
 //! Neither way holds the file in memory: parts go through a queue of a few, between a thread that encodes and the connection.
 
