@@ -2,7 +2,8 @@
 //!
 //! Appends are pipelined: each is under way as soon as it is made, and the answers come in order. The requests of one such
 //! stream have its number, so that the follower ends them together when one of them does not fit ([`crate::serve`]).
-//! Heartbeats stand alone: no append is before them. Snapshots go as chunks of low urgency, from where the receiver stands.
+//! An append that says nothing but what is committed waits a moment for entries, which say it too. Heartbeats stand alone: no
+//! append is before them. Snapshots go as chunks of low urgency, from where the receiver stands.
 //!
 //! Knows nothing of connections: what is not connected is unreachable, and openraft tries again.
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{self, BoxFuture};
-use futures_util::stream::{BoxStream, Stream, StreamExt as _};
+use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
@@ -27,6 +28,7 @@ use quorate_proto::raft::v1::request::Kind as Ask;
 use quorate_proto::raft::v1::response::Kind as Told;
 use quorate_types::NodeId;
 use quorate_wal::GroupId;
+use tokio::time::{Instant, timeout_at};
 
 use crate::codec::{DecodeError, Wire};
 use crate::snapshot::Snapshot;
@@ -48,6 +50,10 @@ pub(crate) const APPENDS_MAX: usize = 2;
 /// How long an answer to an append may take. The follower's disk is in it; a link that is dead is known earlier by its
 /// keepalive.
 const APPEND_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long followers may not hear that something was committed, when no entry follows that says so. A writer that waits for
+/// each of its commits has the next one on its way by then, so half of all messages between nodes are not sent.
+const COMMIT_PATIENCE: Duration = Duration::from_millis(2);
 
 /// Makes the networks of one group.
 #[derive(Clone)]
@@ -151,7 +157,7 @@ impl RaftNetworkV2<Types> for Network {
         }
         let stream = self.factory.streams.fetch_add(1, Ordering::Relaxed);
         let network = &*self;
-        let appends = input.map(move |request| {
+        let appends = with_the_next(input).map(move |request| {
             let response = network.append(stream, &request);
             async move { StreamAppendResult::from_message(response.await?).map_err(|error| unreadable(&error)) }
         });
@@ -203,6 +209,24 @@ impl RaftNetworkV2<Types> for Network {
             other => Err(unexpected(&other)),
         }
     }
+}
+
+/// Leaves out appends without entries that another one follows soon: it says all that they do, and openraft takes its answer
+/// as theirs. The last of a stream does not wait: it asks where the follower stands.
+fn with_the_next<S>(input: S) -> impl Stream<Item = AppendEntriesRequest<Types>> + Send + use<S>
+where
+    S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+{
+    stream::unfold(input.fuse(), |mut input| async move {
+        let mut next = input.next().await?;
+        let deadline = Instant::now() + COMMIT_PATIENCE;
+        while next.entries.is_empty()
+            && let Ok(Some(later)) = timeout_at(deadline, input.next()).await
+        {
+            next = later;
+        }
+        Some((next, input))
+    })
 }
 
 /// Asks a replica of a group on another node; the request is in the queue when this returns.
@@ -275,4 +299,77 @@ pub(crate) fn unexpected(told: &Told) -> RPCError<Types> {
     };
     let field = DecodeError::Unexpected { field: "response.kind", kind };
     RPCError::Unreachable(Unreachable::new(&field))
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::EntryPayload;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::types::{Entry, Epoch, LogId};
+
+    fn at(index: u64) -> LogId {
+        LogId::new(Epoch::new(1), index)
+    }
+
+    /// An append behind an entry, with one more entry or without any.
+    fn append(behind: u64, has_entry: bool, committed: u64) -> AppendEntriesRequest<Types> {
+        let entry = Entry { log_id: at(behind + 1), payload: EntryPayload::Blank };
+        AppendEntriesRequest {
+            vote: Vote::new_committed(1, NodeId(1)),
+            prev_log_id: Some(at(behind)),
+            entries: has_entry.then_some(entry).into_iter().collect(),
+            leader_commit: Some(at(committed)),
+        }
+    }
+
+    /// What openraft gives, and what is sent of it.
+    fn streams() -> (mpsc::Sender<AppendEntriesRequest<Types>>, impl Stream<Item = AppendEntriesRequest<Types>> + Unpin)
+    {
+        let (input, received) = mpsc::channel(8);
+        let received = stream::unfold(received, |mut received| async { Some((received.recv().await?, received)) });
+        (input, Box::pin(with_the_next(Box::pin(received))))
+    }
+
+    /// How many entries the next append has, what it says is committed, and how long it was waited for.
+    async fn next(sent: &mut (impl Stream<Item = AppendEntriesRequest<Types>> + Unpin)) -> (usize, u64, Duration) {
+        let began = Instant::now();
+        let request = sent.next().await.unwrap_or_else(|| append(0, false, 0));
+        (request.entries.len(), request.leader_commit.map_or(0, |at| at.index), began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_commit_goes_with_the_entries_behind_it() {
+        let (input, mut sent) = streams();
+        input.send(append(1, true, 1)).await.unwrap();
+        assert_eq!(next(&mut sent).await, (1, 1, Duration::ZERO));
+
+        input.send(append(2, false, 2)).await.unwrap();
+        input.send(append(2, false, 3)).await.unwrap();
+        input.send(append(3, true, 3)).await.unwrap();
+        assert_eq!(next(&mut sent).await, (1, 3, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_commit_that_no_entry_follows_is_told_in_time() {
+        let (input, mut sent) = streams();
+        let telling = async {
+            input.send(append(2, false, 2)).await.unwrap();
+            tokio::time::sleep(COMMIT_PATIENCE / 2).await;
+            // It does not begin the time anew.
+            input.send(append(2, false, 3)).await.unwrap();
+        };
+        let (told, ()) = tokio::join!(next(&mut sent), telling);
+        assert_eq!(told, (0, 3, COMMIT_PATIENCE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_append_of_a_stream_does_not_wait() {
+        let (input, mut sent) = streams();
+        input.send(append(2, false, 2)).await.unwrap();
+        drop(input);
+        assert_eq!(next(&mut sent).await, (0, 2, Duration::ZERO));
+        assert!(sent.next().await.is_none());
+    }
 }
