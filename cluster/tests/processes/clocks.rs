@@ -40,10 +40,11 @@ impl Clock {
         Ok(clock)
     }
 
-    /// Sets it so much beside the right time: `+1h`, `-1h`, `+100d`. In one piece, for it is read meanwhile.
-    pub(crate) fn set(&self, beside: &str) -> anyhow::Result<()> {
+    /// Sets it so much beside the right time: `+1h`, `-1h`, `+100d`; or has each life begin at a time: `@2026-12-01 12:00:00`.
+    /// In one piece, for it is read meanwhile.
+    pub(crate) fn set(&self, time: &str) -> anyhow::Result<()> {
         let draft = self.file.with_extension("new");
-        fs::write(&draft, format!("{beside}\n"))?;
+        fs::write(&draft, format!("{time}\n"))?;
         Ok(fs::rename(&draft, &self.file)?)
     }
 }

@@ -16,8 +16,14 @@ use serde_json::Value;
 use crate::clocks::Clock;
 use crate::world::{Source, applied, document, there};
 
-/// The folder of the first format.
+/// The folder of the first format: feature level 1.
 const FIRST: &str = "v1";
+
+/// That of feature level 2: certificates of operators are listed, and one was revoked.
+const SECOND: &str = "v2";
+
+/// A certificate that nobody has, and that is revoked in the second folder.
+const UNLISTED: [u8; 32] = [0x0a; 32];
 
 fn golden(version: &str) -> PathBuf {
     paths::repository().join("cluster/tests/golden").join(version).join("node.tar.gz")
@@ -69,14 +75,37 @@ fn a_folder_of_the_first_format_starts_and_has_everything() -> anyhow::Result<()
     is_whole(&mut cluster)?;
     // It is raised to what today's program can do when that is needed, and stays so.
     ensure!(cluster.status(0)?["featureLevel"] == 1, "{:#}", cluster.status(0)?);
-    let unlisted = "0a".repeat(32);
-    cluster.local(0, &["cluster", "operator", "revoke", "--id", &unlisted])?.success()?;
+    revoke(&cluster)?;
     cluster.stop(0)?;
     cluster.begin(0)?;
     cluster.leader()?;
     ensure!(cluster.status(0)?["featureLevel"] == 2, "{:#}", cluster.status(0)?);
-    let listed = cluster.local(0, &["cluster", "operator", "list"])?.success()?;
-    ensure!(listed.contains(&unlisted[..16]), "{listed}");
+    is_revoked(&cluster)
+}
+
+#[test]
+fn a_folder_of_the_second_format_starts_and_knows_who_was_revoked() -> anyhow::Result<()> {
+    let mut cluster = of_golden(SECOND)?;
+    // A few days after it was made: what was revoked is forgotten when no certificate lives as long.
+    Clock::of(&mut cluster, 0)?.set("@2026-12-01 12:00:00")?;
+    is_whole(&mut cluster)?;
+    ensure!(cluster.status(0)?["featureLevel"] == 2, "{:#}", cluster.status(0)?);
+    is_revoked(&cluster)
+}
+
+fn unlisted() -> String {
+    UNLISTED.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn revoke(cluster: &Cluster) -> anyhow::Result<()> {
+    cluster.local(0, &["cluster", "operator", "revoke", "--id", &unlisted()])?.success().map(drop)
+}
+
+fn is_revoked(cluster: &Cluster) -> anyhow::Result<()> {
+    let said = cluster.local(0, &["cluster", "operator", "list", "-o", "json"])?.success()?;
+    let listed: Value = serde_json::from_str(&said)?;
+    let certificate = listed["operators"].as_array().into_iter().flatten().find(|one| one["id"] == unlisted());
+    ensure!(certificate.is_some_and(|one| one["revokedAt"].is_string()), "{said}");
     Ok(())
 }
 
@@ -94,13 +123,14 @@ fn a_folder_whose_authority_has_ended_starts_and_has_everything() -> anyhow::Res
 #[test]
 #[ignore = "makes the golden folder of a new format"]
 fn makes_a_golden_folder() -> anyhow::Result<()> {
-    let archive = golden(FIRST);
+    let archive = golden(SECOND);
     ensure!(!archive.exists(), "{} is there: what was released stays as it is", archive.display());
     let mut cluster = Cluster::start(Options { nodes: 1, shards: 2, ..Options::default() })?;
     for name in ["snapshotted", "deleted"] {
         document(&cluster, name)?;
     }
     cluster.operate(&["keys", "new", "--name", "agent"])?.success()?;
+    revoke(&cluster)?;
     cluster.operate(&["delete", "toolserver", "deleted"])?.success()?;
     cluster.local(0, &["cluster", "snapshot"])?.success()?;
     for name in ["changed", "logged"] {
