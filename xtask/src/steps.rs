@@ -3,7 +3,11 @@
 //! A failed step does not stop the ones after it, so that one run shows everything that is wrong; a step whose ground
 //! is missing is recorded as not run, with the reason. The run fails when any step did not pass.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, bail};
 
@@ -42,25 +46,35 @@ impl Steps {
 
     /// Runs a step; says whether it passed.
     pub(crate) fn run(&mut self, name: &str, step: impl FnOnce() -> Result<()>) -> bool {
-        output::heading(name);
-        let started = Instant::now();
-        let result = step();
-        let took = started.elapsed();
-        let outcome = match result {
-            Ok(()) => Outcome::Passed,
-            Err(error) => Outcome::Failed(format!("{error:#}")),
-        };
-        match &outcome {
-            // The rest of the reason stands above, and again at the end of the run.
-            Outcome::Failed(reason) => {
-                let reason = reason.lines().next().unwrap_or_default();
-                output::line(&format!("-- {name}: FAILED after {}: {reason}", output::seconds(took)));
-            }
-            Outcome::Passed | Outcome::NotRun(_) => output::line(&format!("-- {name}: ok, {}", output::seconds(took))),
-        }
-        let passed = outcome == Outcome::Passed;
-        self.rows.push(Row { name: name.to_owned(), outcome, took });
+        let row = Row::of(name, step);
+        let passed = row.outcome == Outcome::Passed;
+        self.rows.push(row);
         passed
+    }
+
+    /// Runs a step of an area for each name, so many at the same time, and records them in the order of the names.
+    pub(crate) fn run_together(
+        &mut self,
+        area: &str,
+        names: &[String],
+        at_once: usize,
+        step: impl Fn(&str) -> Result<()> + Sync,
+    ) {
+        let (left, done) = (Mutex::new(names.iter().enumerate()), Mutex::new(Vec::new()));
+        thread::scope(|scope| {
+            for _ in 0..at_once {
+                scope.spawn(|| {
+                    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    while let Some((number, name)) = next() {
+                        let row = Row::of(&format!("{area}: {name}"), || step(name));
+                        done.lock().unwrap_or_else(PoisonError::into_inner).push((number, row));
+                    }
+                });
+            }
+        });
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.sort_by_key(|(number, _)| *number);
+        self.rows.extend(done.into_iter().map(|(_, row)| row));
     }
 
     /// Records a step that could not run, which is a failure of the run.
@@ -91,6 +105,31 @@ impl Steps {
             bail!("{title}: {} of {} steps did not pass: {}", wrong.len(), self.rows.len(), wrong.join(", "));
         }
         Ok(())
+    }
+}
+
+// === impl Row ===
+
+impl Row {
+    /// Runs a step, and says how it ended.
+    fn of(name: &str, step: impl FnOnce() -> Result<()>) -> Self {
+        output::heading(name);
+        let started = Instant::now();
+        let result = step();
+        let took = started.elapsed();
+        let outcome = match result {
+            Ok(()) => Outcome::Passed,
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+        };
+        match &outcome {
+            // The rest of the reason is said again at the end of the run.
+            Outcome::Failed(reason) => {
+                let reason = reason.lines().next().unwrap_or_default();
+                output::line(&format!("-- {name}: FAILED after {}: {reason}", output::seconds(took)));
+            }
+            Outcome::Passed | Outcome::NotRun(_) => output::line(&format!("-- {name}: ok, {}", output::seconds(took))),
+        }
+        Self { name: name.to_owned(), outcome, took }
     }
 }
 
@@ -137,6 +176,23 @@ mod tests {
 
         let error = steps.finish("test").unwrap_err().to_string();
         assert_eq!(error, "test: 1 of 2 steps did not pass: one");
+    }
+
+    #[test]
+    fn steps_that_run_together_all_run_and_stand_in_their_order() {
+        let names: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+        let mut steps = Steps::new();
+        // Nothing goes on before two are under way.
+        let two = std::sync::Barrier::new(2);
+        steps.run_together("area", &names, 2, |name| {
+            two.wait();
+            if name == "7" { Err(anyhow!("broken")) } else { Ok(()) }
+        });
+
+        let recorded: Vec<&str> = steps.rows.iter().filter_map(|row| row.name.strip_prefix("area: ")).collect();
+        assert_eq!(recorded, names);
+        let error = steps.finish("test").unwrap_err().to_string();
+        assert_eq!(error, "test: 1 of 20 steps did not pass: area: 7");
     }
 
     #[test]
