@@ -37,6 +37,9 @@ use crate::types::{COMMAND_BYTES_MAX, Command, ENTRY_BYTES_MAX, Epoch, LogId, To
 /// that is busy is not.
 const CUT_OFF: Duration = Duration::from_secs(2);
 
+/// How long what was committed elsewhere is waited for here, before it is answered all the same.
+const HERE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long a proposal is waited for: longer than an election by far. What is not committed then is unknown.
 const PROPOSAL_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -198,7 +201,8 @@ impl Group {
         proposed
     }
 
-    /// Proposes a command where the group is led, and waits until it is applied there. An election is waited for.
+    /// Proposes a command where the group is led, and waits until it is applied there, and here if that does not take long, so
+    /// that whoever reads here next finds it. An election is waited for.
     ///
     /// # Errors
     /// As [`Self::propose`]; [`ProposeError::NotLeader`] only when nobody leads.
@@ -213,7 +217,12 @@ impl Group {
         // A little longer than the leader waits, so that its answer is heard.
         let patience = PROPOSAL_PATIENCE + Duration::from_secs(1);
         match tokio::time::timeout(patience, self.ask(leader, Ask::Forward(forward))).await {
-            Ok(Ok(Told::Forward(response))) => forward::of_response(response),
+            Ok(Ok(Told::Forward(response))) => {
+                let proposed = forward::of_response(response)?;
+                // It is committed, whether this replica hears of it or not.
+                let _ = tokio::time::timeout(HERE_PATIENCE, self.applied(proposed.index)).await;
+                Ok(proposed)
+            }
             // Such a call did not leave this node.
             Ok(Err(AskError::Call(CallError::QueueFull { .. } | CallError::TooManyCalls { .. }))) => {
                 Err(ProposeError::Overloaded { retry_after: QUEUE_PATIENCE })

@@ -44,6 +44,18 @@ async fn what_is_proposed_anywhere_is_applied_everywhere_in_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_proposes_through_a_follower_finds_it_there_next() {
+    let world = World::new(1..=3).await;
+    let leader = world.begin(1..=3).await;
+
+    let [follower, _] = others(leader);
+    for n in 1..=20 {
+        world.propose(follower, vec![n]).await.expect("nobody ends");
+        assert_eq!(world.tape(follower).last(), Some(&Bytes::from(vec![n])));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_read_sees_what_was_committed_before_on_every_node() {
     let world = World::new(1..=3).await;
     let leader = world.begin(1..=3).await;
