@@ -41,6 +41,10 @@ pub const KEYS_MAX: usize = 1_024;
 pub const KEY_VERSIONS_MAX: usize = 16;
 /// The feature level from which on certificates of operators are listed and taken back.
 pub const OPERATORS_LEVEL: u32 = 2;
+/// The feature level from which on a node may come with the number of its own certificate.
+pub const NUMBERS_LEVEL: u32 = 3;
+/// The largest number that a node may come with: far below where numbers end, so that there is always a next one.
+pub const NODE_NUMBER_MAX: u64 = u32::MAX as u64;
 /// Certificates of operators that are good: programs that get one a day each are among them.
 pub const OPERATORS_MAX: usize = 1_000;
 /// The same with those that were revoked: to take one back that was never listed must not fail because many were issued.

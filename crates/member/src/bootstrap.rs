@@ -122,6 +122,7 @@ fn new_node(settings: &Settings, identity: &Identity, kept: &Kept) -> Result<pro
         level_min: settings.levels.0,
         level_max: settings.levels.1,
         certificates: kept.chain.first().and_then(|leaf| certificate(leaf)).into_iter().collect(),
+        ..proto::NewNode::default()
     })
 }
 

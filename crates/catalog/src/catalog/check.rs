@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use super::Catalog;
 use crate::key::{Key, KeyState};
 use crate::limits::{
-    ALARMS_MAX, KEY_VERSIONS_MAX, KEYS_MAX, NODES_MAX, NUMBER_MAX, OPERATORS_LEVEL, OPERATORS_REVOKED_MAX,
-    REMOVED_NODES_MAX, STAGE_PARTS_MAX, STAGED_BYTES_MAX, STAGES_MAX, TOKENS_KEPT_MAX, TOKENS_MAX,
+    ALARMS_MAX, KEY_VERSIONS_MAX, KEYS_MAX, NODES_MAX, NUMBER_MAX, NUMBERS_LEVEL, OPERATORS_LEVEL,
+    OPERATORS_REVOKED_MAX, REMOVED_NODES_MAX, STAGE_PARTS_MAX, STAGED_BYTES_MAX, STAGES_MAX, TOKENS_KEPT_MAX,
+    TOKENS_MAX,
 };
 use crate::token::TokenState;
 
@@ -29,7 +30,7 @@ impl Catalog {
         require(numbers.iter().all(|number| *number <= NUMBER_MAX), "a number that was never given")?;
         self.check_nodes()?;
         self.check_shards(cluster.groups)?;
-        self.check_tokens()?;
+        self.check_tokens(cluster.level)?;
         self.check_keys()?;
         self.check_stages()?;
         require(self.operators.len() <= OPERATORS_REVOKED_MAX, "too many certificates of operators")?;
@@ -74,12 +75,14 @@ impl Catalog {
         require(self.shards.values().all(versions), "a shard that is newer than the map")
     }
 
-    fn check_tokens(&self) -> Holds {
+    fn check_tokens(&self, level: u32) -> Holds {
         require(self.tokens.len() <= TOKENS_KEPT_MAX, "too many tokens")?;
         let usable = self.tokens.values().filter(|token| token.is_usable(self.time)).count();
         require(usable <= TOKENS_MAX, "too many usable tokens")?;
+        // Where nodes have numbers of their own, the first may be any, and 1 another one's.
+        let lowest = if level >= NUMBERS_LEVEL { 1 } else { 2 };
         let used = |state: TokenState| match state {
-            TokenState::Used(node) => (2..self.next_node).contains(&node.0),
+            TokenState::Used(node) => (lowest..self.next_node).contains(&node.0),
             TokenState::Usable | TokenState::Revoked => true,
         };
         require(self.tokens.values().all(|token| used(token.state)), "a token that was used by no node")

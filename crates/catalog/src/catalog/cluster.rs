@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use quorate_types::{ClusterId, NodeId};
 
+use super::nodes::own_number;
 use super::{Answer, Catalog, DONE, Step};
 use crate::check;
 use crate::cluster::Cluster;
@@ -32,9 +33,13 @@ impl Catalog {
         let replication = or_default(bootstrap.replication, REPLICATION_DEFAULT);
         let replication = check::small("replication", replication, 1..=REPLICATION_MAX)?;
         let limits = bootstrap.limits.as_ref().map(Limits::check).transpose()?.unwrap_or(DEFAULTS);
-        let first = NodeId(1);
         let node = bootstrap.node.as_ref().ok_or_else(|| Refusal::invalid("node", "nothing", "the first node"))?;
-        let node = Node::new(first, node, step.now).map_err(|refusal| refusal.within(format_args!("node")))?;
+        let within = |refusal: Refusal| refusal.within(format_args!("node"));
+        let first = match node.number {
+            0 => NodeId(1),
+            own => own_number(level, own).map_err(within)?,
+        };
+        let node = Node::new(first, node, step.now).map_err(within)?;
         if !node.levels.contain(level) {
             return Err(Refusal::new(Reason::Level, "level", level, node.levels));
         }
@@ -46,7 +51,7 @@ impl Catalog {
         self.shards = Arc::new((1..=groups).map(shard).collect());
         self.map_version = 1;
         self.nodes = Arc::new([(first, Node { state: NodeState::Active, ..node })].into());
-        self.next_node = 2;
+        self.next_node = first.0 + 1;
         self.cluster = Some(Cluster { id, level, created_at: step.now, groups, replication, limits });
         step.effects.push(Effect::Bootstrapped);
         DONE

@@ -1,16 +1,17 @@
 //! Commands about nodes.
 //!
-//! A number is given once. A node that starts with an incarnation that was before is a copy of an older disk: it must not
-//! vote with what it has forgotten, so it is refused.
+//! A number is given once, in order or as a node's own certificate has it; that of a node that never came, which did nothing
+//! under it, is given again to who has it in its certificate. A node that starts with an incarnation that was before is a copy
+//! of an older disk: it must not vote with what it has forgotten, so it is refused.
 
 use std::sync::Arc;
 
 use quorate_types::NodeId;
 
 use super::{Answer, Catalog, DONE, Step};
-use crate::check::Checked;
+use crate::check::{self, Checked};
 use crate::effect::Effect;
-use crate::limits::{NODES_MAX, REMOVED_NODES_MAX};
+use crate::limits::{NODE_NUMBER_MAX, NODES_MAX, NUMBERS_LEVEL, REMOVED_NODES_MAX};
 use crate::node::{self, Addresses, Certificate, Levels, Life, Node, NodeState};
 use crate::proto::{self, Reason, outcome};
 use crate::refusal::Refusal;
@@ -24,23 +25,46 @@ impl Catalog {
         if let Some(before) = self.added_before(add, step.now)? {
             return Ok(outcome::Kind::NodeAdded(proto::NodeAdded { node: before.0 }));
         }
-        let node = Node::new(NodeId(self.next_node), new, step.now).map_err(within)?;
+        let number = self.number(new.number).map_err(within)?;
+        let node = Node::new(number, new, step.now).map_err(within)?;
         let token = self.usable_token(add, &node, step.now)?;
-        if let Some(other) = self.living().find(|other| other.name == node.name) {
+        if let Some(other) = self.living().find(|other| other.id != number && other.name == node.name) {
             let allowed = format_args!("a name that no node has: it is node {}'s", other.id).to_string();
             return Err(Refusal::new(Reason::Exists, "node.name", &node.name, allowed));
         }
         self.check_works(node.levels).map_err(within)?;
         self.check_certificates(node.id, &node.certificates).map_err(within)?;
-        if self.living().count() >= NODES_MAX {
+        if self.living().filter(|other| other.id != number).count() >= NODES_MAX {
             return Err(Refusal::limit("node", "one more", format_args!("{NODES_MAX} nodes")));
         }
 
-        let id = node.id;
+        let (id, replaces) = (node.id, self.nodes.get(&number).and_then(|known| known.replaces));
         self.use_token(token, add, id, step)?;
-        self.next_node += 1;
-        self.put_node(node, step);
+        self.next_node = self.next_node.max(id.0 + 1);
+        self.put_node(Node { replaces, ..node }, step);
         Ok(outcome::Kind::NodeAdded(proto::NodeAdded { node: id.0 }))
+    }
+
+    /// The number of a node that comes: the next one, or the one that it has in its certificate, when nobody had that.
+    fn number(&self, own: u64) -> Checked<NodeId> {
+        if own == 0 {
+            return Ok(NodeId(self.next_node));
+        }
+        let id = own_number(self.this_cluster().level, own)?;
+        match self.nodes.get(&id) {
+            Some(known) if known.state == NodeState::Joining && known.life.is_none() => return Ok(id),
+            Some(_) => {
+                return Err(Refusal::new(Reason::Exists, "number", id, "a number that no node has or had"));
+            }
+            None => {}
+        }
+        // Of those that were removed the first may be forgotten by now.
+        let removed = self.nodes.values().filter(|node| !node.lives()).count();
+        if removed >= REMOVED_NODES_MAX && own < self.next_node {
+            let allowed = format_args!("{} or more: of lower numbers it is not known who had them", self.next_node);
+            return Err(Refusal::new(Reason::Exists, "number", id, allowed));
+        }
+        Ok(id)
     }
 
     pub(super) fn node_started(&mut self, started: &proto::NodeStarted, step: &mut Step) -> Answer {
@@ -178,4 +202,13 @@ impl Catalog {
             nodes.remove(id);
         }
     }
+}
+
+/// The number that a node has in its certificate, in a cluster at a feature level.
+pub(super) fn own_number(level: u32, own: u64) -> Checked<NodeId> {
+    if level < NUMBERS_LEVEL {
+        let allowed = format_args!("0 below feature level {NUMBERS_LEVEL}: the cluster gives the number");
+        return Err(Refusal::new(Reason::Level, "number", own, allowed));
+    }
+    check::within("number", own, &(1..=NODE_NUMBER_MAX)).map(NodeId)
 }

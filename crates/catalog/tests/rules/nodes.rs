@@ -1,8 +1,8 @@
 //! The cluster and its nodes.
 
 use quorate_catalog::proto::{self, Reason, command::Kind};
-use quorate_catalog::{Effect, NODES_MAX, NodeState};
-use quorate_types::NodeId;
+use quorate_catalog::{Effect, NODE_NUMBER_MAX, NODES_MAX, NUMBERS_LEVEL, NodeState, REMOVED_NODES_MAX};
+use quorate_types::{NodeId, Timestamp};
 
 use crate::support::{World, add_node, bootstrap, certificate, digest16, issue, new_node};
 
@@ -59,6 +59,107 @@ fn a_number_of_a_node_is_never_given_again() {
 
     assert_eq!(world.join("n3"), 4, "its name is free again, its number is not");
     assert_eq!(world.refused(started(3, 9, 9)).reason(), Reason::Unknown);
+}
+
+/// A cluster at the level at which nodes have numbers of their own, whose first one is node 7.
+fn of_own_numbers() -> World {
+    let mut world = World::empty();
+    world.done(Kind::Bootstrap(proto::Bootstrap {
+        level: NUMBERS_LEVEL,
+        node: Some(numbered("n7", 7)),
+        ..bootstrap()
+    }));
+    world
+}
+
+fn numbered(name: &str, number: u64) -> proto::NewNode {
+    proto::NewNode { number, level_max: NUMBERS_LEVEL, ..new_node(name) }
+}
+
+fn begun(node: u64) -> Kind {
+    let start = vec![1; 16].into();
+    Kind::NodeStarted(proto::NodeStarted { node, incarnation: 1, start, level_min: 1, level_max: NUMBERS_LEVEL })
+}
+
+/// A node with a number of its own, and a new token for it.
+fn comes(world: &mut World, name: &str, number: u64) -> Kind {
+    let count = world.catalog.tokens(Timestamp::from_millis(0)).count();
+    let token = digest16(format!("{name} {number} {count} {}", world.now).as_bytes());
+    world.done(Kind::IssueToken(issue(token, world.now + 60_000)));
+    Kind::AddNode(proto::AddNode { node: Some(numbered(name, number)), ..add_node(name, token) })
+}
+
+#[test]
+fn a_node_has_the_number_of_its_certificate_and_no_other_node_ever_had_it() {
+    let mut world = of_own_numbers();
+    assert_eq!(world.catalog.node(NodeId(7)).map(|node| node.state), Some(NodeState::Active));
+    assert!(world.catalog.shards().all(|shard| shard.voters == [NodeId(7)].into()));
+
+    for (name, number, expected) in [("n2", 2, 2), ("n1", 1, 1), ("n9", 9, 9), ("next", 0, 10)] {
+        let comes = comes(&mut world, name, number);
+        let proto::outcome::Kind::NodeAdded(added) = world.done(comes) else { panic!("it is added") };
+        assert_eq!(added.node, expected);
+    }
+    world.done(begun(2));
+    world.done(begun(1));
+    world.done(Kind::RemoveNode(proto::RemoveNode { node: 2, force: false }));
+    for (number, reason) in [
+        (7, Reason::Exists),
+        (1, Reason::Exists),
+        (2, Reason::Exists),
+        (NODE_NUMBER_MAX + 1, Reason::Invalid),
+        (u64::MAX, Reason::Invalid),
+    ] {
+        let comes = comes(&mut world, "other", number);
+        let refusal = world.refused(comes);
+        assert_eq!((refusal.reason(), refusal.field()), (reason, "node.number"), "{number}: {refusal}");
+    }
+    assert!(world.restored() == world.catalog);
+}
+
+#[test]
+fn a_node_that_never_came_comes_again_under_its_number_and_one_that_was_started_does_not() {
+    let mut world = of_own_numbers();
+    let first = comes(&mut world, "n2", 2);
+    world.done(first);
+    let again = comes(&mut world, "n2", 2);
+    let proto::outcome::Kind::NodeAdded(added) = world.done(again) else { panic!("it is added") };
+    assert_eq!((added.node, world.catalog.nodes().count()), (2, 2));
+
+    world.done(begun(2));
+    let other = comes(&mut world, "n2", 2);
+    assert_eq!(world.refused(other).reason(), Reason::Exists);
+}
+
+#[test]
+fn numbers_of_their_own_are_for_clusters_at_their_level() {
+    let spoilt = proto::Bootstrap { level: 2, node: Some(numbered("n7", 7)), ..bootstrap() };
+    let refusal = World::empty().refused(Kind::Bootstrap(spoilt));
+    assert_eq!((refusal.reason(), refusal.field()), (Reason::Level, "node.number"));
+
+    let mut world = World::new();
+    let comes = comes(&mut world, "n9", 9);
+    let refusal = world.refused(comes);
+    assert_eq!((refusal.reason(), refusal.field()), (Reason::Level, "node.number"));
+}
+
+#[test]
+fn when_removed_nodes_are_forgotten_no_lower_number_is_taken() {
+    let mut world = of_own_numbers();
+    for number in 100..=100 + REMOVED_NODES_MAX as u64 {
+        let comes = comes(&mut world, "brief", number);
+        world.done(comes);
+        world.done(Kind::RemoveNode(proto::RemoveNode { node: number, force: false }));
+        world.now += 90_000_000;
+    }
+    assert!(world.catalog.node(NodeId(100)).is_none(), "it is forgotten");
+
+    for number in [100, 50] {
+        let comes = comes(&mut world, "again", number);
+        assert_eq!(world.refused(comes).reason(), Reason::Exists, "{number}");
+    }
+    let comes = comes(&mut world, "next", 5_000);
+    world.done(comes);
 }
 
 #[test]
