@@ -4,7 +4,8 @@
 //! JoinRequest ─▶ screen ─▶ token of the catalog ─▶ proof ─▶ AddNode (uses the token) ─▶ certificate ─▶ SetCertificates ─▶ grant
 //! ```
 //!
-//! Any member does it, because any can open the authority's key. **Invariant:** nothing is granted before the cluster
+//! Any member does it, because any can open the authority's key. Where certificates come from files there is no such key: a node
+//! that joins shows its certificate, and has the number in it. **Invariant:** nothing is granted before the cluster
 //! committed that the token is used by this very application, so that two members that are asked at once give one place.
 
 use std::time::Duration;
@@ -15,16 +16,17 @@ use quorate_catalog::proto::outcome::Kind as Outcome;
 use quorate_catalog::{Catalog, NodeState, OPERATORS_LEVEL, OperatorId, Token, TokenState, proto};
 use quorate_control::CommandError;
 use quorate_membership::address::{Address, Host};
-use quorate_membership::authority::MemberKey;
+use quorate_membership::authority::{MemberKey, ProvenKey};
 use quorate_membership::identity::Role;
-use quorate_membership::join::{Application, Grant, JoinRefusal, TokenRecord, VOTERS_MAX};
+use quorate_membership::join::{Applicant, Application, Grant, JoinRefusal, TokenRecord, VOTERS_MAX};
 use quorate_membership::pem;
 use quorate_membership::token::{ADDRESSES_MAX, JoinToken, TokenId};
-use quorate_membership::trust::key_digest;
+use quorate_membership::trust::{Refusal, Side, key_digest};
 use quorate_proto::membership::v1;
 use quorate_tls::x509::Facts;
 use quorate_types::{NodeId, ResourceName, Timestamp};
 use ring::digest::{SHA256, digest};
+use rustls::pki_types::CertificateDer;
 
 use crate::bootstrap::certificate;
 use crate::clock::now;
@@ -36,6 +38,9 @@ use crate::settings::InvalidSettings;
 const TOKEN_LIFETIME_MIN: Duration = Duration::from_secs(60);
 /// The longest: a week, for machines that are being made.
 const TOKEN_LIFETIME_MAX: Duration = Duration::from_hours(7 * 24);
+
+/// A certificate, and those above it.
+type Chain = Vec<CertificateDer<'static>>;
 
 // === impl Member ===
 
@@ -53,7 +58,10 @@ impl Member {
         let record = record(&catalog, Application::token(&request)?, &asked)?;
         let application = Application::open(&request, &record, now())?;
         // Before the token is used: what cannot be granted costs none.
-        self.0.authorities.signing(&catalog)?.lives(now())?;
+        let own = self.own_number(&application)?;
+        if own.is_none() {
+            self.0.authorities.signing(&catalog)?.lives(now())?;
+        }
         let applicant = application.applicant();
         let add = proto::AddNode {
             node: Some(proto::NewNode {
@@ -63,6 +71,7 @@ impl Member {
                 rack: applicant.rack.as_ref().map(|rack| rack.as_str().to_owned()).unwrap_or_default(),
                 level_min: *applicant.features.start(),
                 level_max: *applicant.features.end(),
+                number: own.map_or(0, |own| own.0),
                 ..proto::NewNode::default()
             }),
             token: record.id.0.to_vec().into(),
@@ -73,22 +82,46 @@ impl Member {
             Outcome::NodeAdded(added) => NodeId(added.node),
             _ => return Err(CommandError::Outcome.into()),
         };
+        let chain = match application.key() {
+            Some(key) => self.certify(node, applicant, key)?,
+            None => applicant.chain.clone(),
+        };
+        let certificates = chain.first().and_then(|leaf| certificate(leaf)).into_iter().collect();
+        let told = proto::SetCertificates { node: node.0, certificates };
+        self.control().command(Command::SetCertificates(told)).await?;
+        let grant = self.grant(node, chain)?;
+        tracing::info!(%node, name = applicant.name.as_str(), token = %record.id, "a node was taken in");
+        Ok(application.grant(&grant)?.encode_to_vec())
+    }
+
+    /// The number of a node that comes with a certificate, which members take; none of one that is to get one.
+    fn own_number(&self, application: &Application) -> Result<Option<NodeId>, AdmitError> {
+        let chain = &application.applicant().chain;
+        match (self.0.has_files(), chain.is_empty()) {
+            (false, true) => Ok(None),
+            (false, false) => Err(AdmitError::OwnCertificate),
+            (true, true) => Err(AdmitError::NoCertificate),
+            (true, false) => {
+                let taken = |side| self.trust().verify(chain, side, now()).map_err(AdmitError::NotTaken);
+                let (identity, _) = (taken(Side::Client)?, taken(Side::Server)?);
+                let no_node = || AdmitError::NotTaken(Refusal::NoNode { identity: Box::new(identity.clone()) });
+                identity.node().ok_or_else(no_node).map(Some)
+            }
+        }
+    }
+
+    /// Makes the certificate of a node that comes with a key.
+    fn certify(&self, node: NodeId, applicant: &Applicant, key: &ProvenKey) -> Result<Chain, AdmitError> {
         let hosts: [Host; 2] = [&applicant.peer, &applicant.admin].map(|address| address.host().clone());
         let hosts = if hosts[0] == hosts[1] { &hosts[..1] } else { &hosts };
         let lifetime = self.0.ground.settings.certificate_lifetime;
         // Another one may sign since, and this one be trusted no more.
         let authority = self.0.authorities.signing(&self.control().catalog())?;
-        let issued = authority.issue_node_for(lifetime, node, hosts, application.key(), now())?;
-        let certificates = certificate(&issued.chain[0]).into_iter().collect();
-        let told = proto::SetCertificates { node: node.0, certificates };
-        self.control().command(Command::SetCertificates(told)).await?;
-        let grant = self.grant(node, issued.chain)?;
-        tracing::info!(%node, name = applicant.name.as_str(), token = %record.id, "a node was taken in");
-        Ok(application.grant(&grant)?.encode_to_vec())
+        Ok(authority.issue_node_for(lifetime, node, hosts, key, now())?.chain)
     }
 
     /// What a node of the cluster has, as the catalog is now.
-    fn grant(&self, node: NodeId, chain: Vec<rustls::pki_types::CertificateDer<'static>>) -> Result<Grant, AdmitError> {
+    fn grant(&self, node: NodeId, chain: Chain) -> Result<Grant, AdmitError> {
         let catalog = self.control().catalog();
         let voters = self.control().meta().members().voters;
         let address = |id: NodeId| Some((id, catalog.node(id)?.addresses.peer.parse().ok()?));
@@ -100,7 +133,7 @@ impl Member {
             cluster: self.identity().cluster,
             node,
             chain,
-            bundle: self.0.authorities.bundle(&catalog)?,
+            bundle: self.0.trusted(&catalog)?,
             root_key: self.root_key().clone(),
             voters,
             feature_level: catalog.cluster().map_or(0, |cluster| cluster.level),
@@ -117,7 +150,7 @@ impl Member {
             return Err(InvalidSettings { field: "valid_for", value, allowed: "1 minute to 7 days" }.into());
         }
         let catalog = self.control().catalog();
-        let authorities = self.0.authorities.bundle(&catalog)?.authorities();
+        let authorities = self.0.trusted(&catalog)?.authorities();
         let token = JoinToken::draw(authorities, self.admin_addresses(&catalog))?;
         // By the log's time, which is what it is held against: it is ahead of the clocks when one of them ran ahead.
         let expires = now().max(catalog.time()) + terms.valid_for;

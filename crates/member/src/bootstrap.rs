@@ -3,22 +3,24 @@
 //! | Step | After a crash behind it |
 //! |---|---|
 //! | the root key, unless the folder has one | the folder waits |
-//! | the node's certificate, of a new authority or the one that was given | the folder waits; the next attempt makes others |
-//! | the cluster file, with the sealed authority and what was asked for | the folder waits; the next attempt makes others |
+//! | the node's certificate, of a new authority or the one that was given; unless it has files | the folder waits; the next attempt makes others |
+//! | the cluster file, with the sealed authority, if any, and what was asked for | the folder waits; the next attempt makes others |
 //! | the identity: from now on it is a node | the node goes on with all that follows when it is started |
 //! | the meta group, the cluster, the authority's key in the catalog | as before: each is done once |
 //! | the cluster file without what was asked for | the node is a member |
 //!
 //! What is to be done is kept before the identity is, so that a node that is begun can always go on. The certificate of
-//! the first operator comes last and is not kept: who lost it asks for another one on the node itself.
+//! the first operator comes last and is not kept: who lost it asks for another one on the node itself. Where certificates come
+//! from files, the first node's names the cluster and its number, and nobody gets one from the cluster.
 
 use std::sync::Arc;
 
-use quorate_catalog::proto;
 use quorate_catalog::proto::Reason;
 use quorate_catalog::proto::command::Kind as Command;
+use quorate_catalog::{NODE_NUMBER_MAX, NUMBERS_LEVEL, proto};
 use quorate_control::{CommandError, Control};
 use quorate_membership::authority::{Authority, MemberKey};
+use quorate_membership::handshake::{Files, Loaded};
 use quorate_membership::home::{Home, Identity, Vacant};
 use quorate_membership::kept::Kept;
 use quorate_membership::root::{self, RootKey};
@@ -26,21 +28,35 @@ use quorate_membership::trust::Bundle;
 use quorate_tls::x509::Facts;
 use quorate_types::{ClusterId, NodeId};
 use ring::digest::{SHA256, digest};
+use rustls::pki_types::CertificateDer;
 
 use crate::authorities::{Authorities, seal_first};
 use crate::clock::{draw, now};
 use crate::error::{BootstrapError, OpenError};
-use crate::known::{Beginning, Known};
+use crate::known::{Beginning, Known, Sealed};
 use crate::settings::{BootstrapSettings, InvalidSettings, Settings};
-use crate::start::{Contents, Ground};
+use crate::start::Ground;
 
-/// The first node of a cluster.
+/// The first node of a cluster that gives the numbers.
 const FIRST: NodeId = NodeId(1);
+
+/// The first node of a new cluster.
+struct First {
+    cluster: ClusterId,
+    node: NodeId,
+    /// Whom it trusts.
+    bundle: Bundle,
+    /// Who signs certificates; nobody where they come from files.
+    authority: Option<Sealed>,
+}
 
 /// Makes the folder that of the first node of a new cluster. What is done then is [`finish`].
 pub(crate) fn begin(ground: &Ground, vacant: Vacant, asked: &BootstrapSettings) -> Result<Home, BootstrapError> {
     check(asked)?;
     let (folder, settings) = (ground.disk.path(), &ground.settings);
+    if let Some(files) = &settings.certificates {
+        return begin_with(ground, vacant, asked, files);
+    }
     let cluster = ClusterId(draw());
     let root = keep_root_key(ground)?;
     let authority = match &asked.authority {
@@ -53,19 +69,49 @@ pub(crate) fn begin(ground: &Ground, vacant: Vacant, asked: &BootstrapSettings) 
     let issued = authority.issue_node_for(settings.certificate_lifetime, FIRST, &hosts, &key.public(), now());
     let issued = issued.map_err(quorate_membership::authority::AuthorityError::from)?;
     Kept { chain: issued.chain, key }.keep(folder).map_err(OpenError::from)?;
-    let beginning = Beginning {
-        groups: asked.shards,
-        replication: asked.replicas,
-        level: settings.levels.1,
-        authority: authority.id(),
-        sealed,
-    };
     let bundle = Bundle::new([authority.anchor().clone()]).expect("an authority was checked to be one");
-    let members = [(FIRST, settings.peer_address().map_err(OpenError::from)?)].into();
-    let known = Known { cluster, bundle, members, beginning: Some(beginning), has_log: false };
-    known.keep(folder).map_err(OpenError::from)?;
-    let name = asked.name.clone().unwrap_or_else(|| settings.name.clone());
-    Ok(vacant.begin(cluster, FIRST, name, now())?)
+    let first = First { cluster, node: FIRST, bundle, authority: Some(Sealed { id: authority.id(), sealed }) };
+    first.begin(ground, vacant, asked)
+}
+
+/// The same where the node's certificate comes from files, and says what the cluster and the node are.
+fn begin_with(
+    ground: &Ground,
+    vacant: Vacant,
+    asked: &BootstrapSettings,
+    files: &Files,
+) -> Result<Home, BootstrapError> {
+    if asked.authority.is_some() {
+        return Err(BootstrapError::AuthorityGiven);
+    }
+    let level = ground.settings.levels.1;
+    if level < NUMBERS_LEVEL {
+        return Err(BootstrapError::Level { level });
+    }
+    let Loaded { cluster, node, bundle, .. } = files.read(now()).map_err(OpenError::from)?;
+    if node.0 > NODE_NUMBER_MAX {
+        let (field, value) = ("peer_certificate", format!("of node {node}"));
+        return Err(InvalidSettings { field, value, allowed: "of a node from 1 to 4294967295" }.into());
+    }
+    keep_root_key(ground)?;
+    First { cluster, node, bundle, authority: None }.begin(ground, vacant, asked)
+}
+
+// === impl First ===
+
+impl First {
+    /// Keeps what is to be done, and makes the folder the node's.
+    fn begin(self, ground: &Ground, vacant: Vacant, asked: &BootstrapSettings) -> Result<Home, BootstrapError> {
+        let (settings, Self { cluster, node, bundle, authority }) = (&ground.settings, self);
+        let from_files = authority.is_none();
+        let (groups, replication, level) = (asked.shards, asked.replicas, settings.levels.1);
+        let beginning = Some(Beginning { groups, replication, level, authority });
+        let members = [(node, settings.peer_address().map_err(OpenError::from)?)].into();
+        let known = Known { cluster, bundle, members, beginning, has_log: false, from_files };
+        known.keep(ground.disk.path()).map_err(OpenError::from)?;
+        let name = asked.name.clone().unwrap_or_else(|| settings.name.clone());
+        Ok(vacant.begin(cluster, node, name, now())?)
+    }
 }
 
 /// Keeps a root key, unless the folder has one: what was sealed under it by a node alone is good further on.
@@ -83,21 +129,25 @@ pub(crate) async fn finish(
     ground: &Ground,
     identity: &Identity,
     control: &Arc<Control>,
+    shown: &[CertificateDer<'static>],
     known: &mut Known,
 ) -> Result<(), OpenError> {
     let Some(beginning) = known.beginning.clone() else { return Ok(()) };
-    let Contents { kept, .. } = ground.read(identity)?;
+    // Of the cluster where it gives them, of the certificate where that does.
+    let number = if known.from_files { identity.node.0 } else { 0 };
     let bootstrap = proto::Bootstrap {
         cluster: identity.cluster.0.to_vec().into(),
         level: beginning.level,
         groups: beginning.groups,
         replication: beginning.replication,
-        node: Some(new_node(&ground.settings, identity, &kept)?),
+        node: Some(proto::NewNode { number, ..new_node(&ground.settings, identity, shown)? }),
         limits: None,
     };
     done_or(control.bootstrap(bootstrap).await, Reason::Bootstrapped)?;
-    let put = Authorities::put(beginning.authority, beginning.sealed);
-    done_or(control.command(Command::RotateKey(put)).await.map(drop), Reason::Conflict)?;
+    if let Some(Sealed { id, sealed }) = beginning.authority {
+        let put = Authorities::put(id, sealed);
+        done_or(control.command(Command::RotateKey(put)).await.map(drop), Reason::Conflict)?;
+    }
     (known.beginning, known.has_log) = (None, true);
     known.keep(ground.disk.path())?;
     tracing::info!(cluster = %identity.cluster, "the cluster is made: this is its first node");
@@ -112,7 +162,11 @@ fn done_or(done: Result<(), CommandError>, before: Reason) -> Result<(), Command
     }
 }
 
-fn new_node(settings: &Settings, identity: &Identity, kept: &Kept) -> Result<proto::NewNode, OpenError> {
+fn new_node(
+    settings: &Settings,
+    identity: &Identity,
+    shown: &[CertificateDer<'static>],
+) -> Result<proto::NewNode, OpenError> {
     Ok(proto::NewNode {
         name: identity.name.as_str().to_owned(),
         peer_address: settings.peer_address()?.to_string(),
@@ -121,7 +175,7 @@ fn new_node(settings: &Settings, identity: &Identity, kept: &Kept) -> Result<pro
         rack: settings.rack.as_ref().map(|rack| rack.as_str().to_owned()).unwrap_or_default(),
         level_min: settings.levels.0,
         level_max: settings.levels.1,
-        certificates: kept.chain.first().and_then(|leaf| certificate(leaf)).into_iter().collect(),
+        certificates: shown.first().and_then(|leaf| certificate(leaf)).into_iter().collect(),
         ..proto::NewNode::default()
     })
 }
@@ -175,6 +229,7 @@ pub(crate) mod tests {
             levels: (1, 1),
             timing: TIMING,
             certificate_lifetime: Duration::from_hours(24),
+            certificates: None,
             cluster: None,
             ends_process: false,
         }

@@ -7,19 +7,19 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quorate_catalog::Refusal;
+use quorate_catalog::{NUMBERS_LEVEL, Refusal};
 use quorate_control::{CommandError, SurveyError};
 use quorate_membership::authority::{AuthorityError, IssueError};
-use quorate_membership::handshake::InvalidCredentials;
+use quorate_membership::handshake::{FilesError, InvalidCredentials};
 use quorate_membership::home::{self, BeginError, ForeignCluster};
-use quorate_membership::identity::InvalidIdentity;
-use quorate_membership::join::{self, GrantError, JoinRefusal};
+use quorate_membership::identity::{InvalidIdentity, PeerIdentity};
+use quorate_membership::join::{self, ApplicationTooLarge, GrantError, JoinRefusal};
 use quorate_membership::kept::KeptError;
 use quorate_membership::root::{FileError, NotOpened};
 use quorate_membership::token::InvalidToken;
-use quorate_membership::trust::{AuthorityId, InvalidBundle};
+use quorate_membership::trust::{AuthorityId, InvalidBundle, Refusal as NotTaken};
 use quorate_raft::{ProposeError, ReadIndexError};
-use quorate_types::Code;
+use quorate_types::{ClusterId, Code, NodeId};
 
 use crate::known::KnownError;
 use crate::settings::InvalidSettings;
@@ -73,6 +73,39 @@ pub enum OpenError {
         /// Whose the folder is.
         expected: String,
     },
+    /// The node of the folder has its certificate from files, and none are named.
+    #[error(
+        "the data folder is of a cluster whose certificates come from files, and none are named: start the node with \
+         `--peer-certificate`, `--peer-key` and `--peer-authorities`"
+    )]
+    FilesMissing,
+    /// The node of the folder has its certificate from its cluster, and files are named.
+    #[error(
+        "the data folder is of a cluster that signs its certificates itself, and {} is named as the certificate of the \
+         node: start it without `--peer-certificate`, `--peer-key` and `--peer-authorities`, or with an empty data folder",
+        file.display()
+    )]
+    FilesUnused {
+        /// The certificate that is named.
+        file: PathBuf,
+    },
+    /// The files are of another node than the folder.
+    #[error(
+        "{} is of {found}, and the data folder of {expected}: name the files of that node, or an empty data folder and let \
+         the node of the files join",
+        file.display()
+    )]
+    OthersFiles {
+        /// The certificate.
+        file: PathBuf,
+        /// Whose it is.
+        found: Box<PeerIdentity>,
+        /// Whose the folder is.
+        expected: Box<PeerIdentity>,
+    },
+    /// The files cannot be used.
+    #[error("the files of the node's certificate: {0}")]
+    Files(#[from] FilesError),
     /// The certificate cannot be used.
     #[error(transparent)]
     Kept(#[from] KeptError),
@@ -137,6 +170,15 @@ pub enum BootstrapError {
     /// There is no authority.
     #[error("the authority of the cluster cannot be made: {0}")]
     Authority(#[from] AuthorityError),
+    /// An authority was given, and nothing is to be signed.
+    #[error("the certificates of this node come from files, so that the cluster signs none: no authority can be given")]
+    AuthorityGiven,
+    /// The program cannot make a cluster whose nodes come with their numbers.
+    #[error("this program makes clusters at feature level {level}, and certificates from files need {NUMBERS_LEVEL}")]
+    Level {
+        /// The program's.
+        level: u32,
+    },
     /// The folder did not take it.
     #[error(transparent)]
     Begin(#[from] BeginError),
@@ -165,6 +207,19 @@ pub enum JoinError {
          move the file away if nothing that was sealed under it is needed"
     )]
     RootKey,
+    /// The files of the node trust none of the authorities that the token names.
+    #[error(
+        "the token is of a cluster that trusts {}, and the file of authorities of this node (`--peer-authorities`) has none of \
+         them",
+        of_token.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    Authorities {
+        /// Whom the cluster trusts.
+        of_token: Vec<AuthorityId>,
+    },
+    /// The certificates of the node do not fit into a request.
+    #[error(transparent)]
+    TooLarge(#[from] ApplicationTooLarge),
     /// No member could be asked.
     #[error("no member of the cluster answers: {}", tried.join("; "))]
     Unreachable {
@@ -204,6 +259,30 @@ pub enum RecoverError {
     NotMember {
         /// The folder.
         path: PathBuf,
+    },
+    /// Its certificates come from files, and none are named for the new cluster.
+    #[error(
+        "the certificates of this cluster come from files: name those of node {node} of the new one, whose id you choose, with \
+         `--peer-certificate`, `--peer-key` and `--peer-authorities`. Nothing was changed"
+    )]
+    FilesMissing {
+        /// The node that is left.
+        node: NodeId,
+    },
+    /// The files that are named are not those of this node in a new cluster.
+    #[error(
+        "{} is of {found}, and must be of node {node} of a new cluster: one with another id than {old}. Nothing was changed",
+        file.display()
+    )]
+    OtherFiles {
+        /// The certificate.
+        file: PathBuf,
+        /// Whose it is.
+        found: Box<PeerIdentity>,
+        /// The node that is left.
+        node: NodeId,
+        /// The cluster that was lost.
+        old: ClusterId,
     },
     /// Its cluster was never finished.
     #[error(
@@ -280,8 +359,25 @@ pub enum AdmitError {
     #[error("the key of the cluster's authority: {0}")]
     NotOpened(#[from] NotOpened),
     /// There is no authority.
-    #[error("the catalog has no key of an authority: certificates come from files, and nodes cannot join by tokens")]
+    #[error(
+        "the cluster has no authority of its own: its certificates come from files, and are made by who makes those"
+    )]
     NoAuthority,
+    /// A node that joins brings no certificate.
+    #[error(
+        "the certificates of this cluster come from files: start the node with `--peer-certificate`, `--peer-key` and \
+         `--peer-authorities`"
+    )]
+    NoCertificate,
+    /// A node that joins brings a certificate, and would get another one.
+    #[error(
+        "this cluster signs the certificates of its nodes itself: start the node without `--peer-certificate`, `--peer-key` \
+         and `--peer-authorities`"
+    )]
+    OwnCertificate,
+    /// A node that joins brings a certificate that members do not take.
+    #[error("members would not take the certificate of the node: {0}")]
+    NotTaken(NotTaken),
     /// The authorities of the catalog are none.
     #[error(transparent)]
     Bundle(#[from] InvalidBundle),
@@ -324,7 +420,8 @@ impl BootstrapError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Member | Self::Begin(_) => Code::FailedPrecondition,
+            Self::Member | Self::Begin(_) | Self::AuthorityGiven | Self::Level { .. } => Code::FailedPrecondition,
+            Self::Open(OpenError::Files(_)) => Code::FailedPrecondition,
             Self::Busy => Code::Unavailable,
             Self::Operator(error) => error.code(),
             Self::Open(OpenError::Beginning(error)) => of_command(error),
@@ -342,6 +439,7 @@ impl JoinError {
     pub fn code(&self) -> Code {
         match self {
             Self::Member | Self::RootKey | Self::Refused { .. } | Self::Begin(_) => Code::FailedPrecondition,
+            Self::Authorities { .. } | Self::TooLarge(_) | Self::Open(OpenError::Files(_)) => Code::FailedPrecondition,
             Self::Busy | Self::Unreachable { .. } => Code::Unavailable,
             Self::Inactive { .. } => Code::DeadlineExceeded,
             Self::Answer(_) | Self::Open(_) => Code::Internal,
@@ -363,6 +461,7 @@ impl AdmitError {
             Self::NoAuthority | Self::NoKey { .. } | Self::Rotation(_) | Self::Issue(IssueError::Ended { .. }) => {
                 Code::FailedPrecondition
             }
+            Self::NoCertificate | Self::OwnCertificate | Self::NotTaken(_) => Code::FailedPrecondition,
             Self::Issue(IssueError::Lifetime { .. } | IssueError::Hosts { .. }) => Code::InvalidArgument,
             Self::Grant(error) => error.code(),
             Self::Keep(_)

@@ -4,10 +4,14 @@
 //! with the same, the cluster answers the same, so that an answer that was lost costs nothing while this process lives. When
 //! it ends in between, its keys are gone: the token is used up, and the node that never came is removed by an operator.
 //!
-//! The order in which the folder is written: root key, certificate, cluster file, identity. A crash before the last leaves a
-//! folder that waits.
+//! A node whose certificate comes from files shows that in its request, and finds out who the members are by its own file of
+//! authorities: the token pins those too, but nobody has to send a root along. It gets the number of its certificate.
+//!
+//! The order in which the folder is written: root key, certificate (unless it has files), cluster file, identity. A crash before
+//! the last leaves a folder that waits.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -15,13 +19,16 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use quorate_catalog::NodeState;
 use quorate_membership::address::Address;
+use quorate_membership::handshake::{Trust, stranger};
 use quorate_membership::home::{Home, Vacant};
 use quorate_membership::join::{Admission, Applicant, Joiner};
 use quorate_membership::kept::Kept;
 use quorate_membership::root;
 use quorate_membership::token::JoinToken;
+use quorate_membership::trust::Refusal;
 use quorate_proto::admin::v1::{JoinRequest, JoinResponse};
 use quorate_proto::membership::v1;
+use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
@@ -64,20 +71,32 @@ enum Unanswered {
 pub(crate) async fn join(ground: &Ground, vacant: Vacant, token: JoinToken) -> Result<Home, JoinError> {
     let (folder, settings) = (ground.disk.path(), &ground.settings);
     check_root_key(ground, &token)?;
+    let own = settings.certificates.as_ref().map(|files| files.read(now())).transpose().map_err(OpenError::from)?;
+    let expects = match &own {
+        Some(own) if own.bundle.authorities().is_disjoint(&token.pins().iter().copied().collect()) => {
+            return Err(JoinError::Authorities { of_token: token.pins().to_vec() });
+        }
+        Some(own) => stranger(&Trust::new(own.cluster, own.bundle.clone())),
+        None => token.client(),
+    };
     let applicant = Applicant {
         name: settings.name.clone(),
         peer: settings.peer_address().map_err(OpenError::from)?,
         admin: settings.admin_address.clone(),
         rack: settings.rack.clone(),
         features: settings.levels.0..=settings.levels.1,
+        chain: own.as_ref().map(|own| own.credentials.chain()).unwrap_or_default(),
     };
-    let (joiner, request) = Joiner::begin(token.clone(), &applicant);
-    let response = ask(&token, &request).await?;
+    let (joiner, request) = Joiner::begin(token.clone(), &applicant)?;
+    let response = ask(&token, &expects, &request).await?;
     let Admission { grant, key } = joiner.finish(&response, now())?;
     grant.root_key.keep(folder).map_err(OpenError::from)?;
-    Kept { chain: grant.chain, key }.keep(folder).map_err(OpenError::from)?;
-    let members = grant.voters.into_iter().collect();
-    let known = Known { cluster: grant.cluster, bundle: grant.bundle, members, beginning: None, has_log: false };
+    let from_files = key.is_none();
+    if let Some(key) = key {
+        Kept { chain: grant.chain, key }.keep(folder).map_err(OpenError::from)?;
+    }
+    let (cluster, bundle, members) = (grant.cluster, grant.bundle, grant.voters.into_iter().collect());
+    let known = Known { cluster, bundle, members, beginning: None, has_log: false, from_files };
     known.keep(folder).map_err(OpenError::from)?;
     Ok(vacant.begin(grant.cluster, grant.node, settings.name.clone(), now())?)
 }
@@ -112,7 +131,11 @@ fn check_root_key(ground: &Ground, token: &JoinToken) -> Result<(), JoinError> {
 }
 
 /// Asks the members of a token in turn.
-async fn ask(token: &JoinToken, request: &v1::JoinRequest) -> Result<v1::JoinResponse, JoinError> {
+async fn ask(
+    token: &JoinToken,
+    expects: &Arc<ClientConfig>,
+    request: &v1::JoinRequest,
+) -> Result<v1::JoinResponse, JoinError> {
     let request = request.encode_to_vec();
     let mut tried = Vec::new();
     for round in 0..ROUNDS {
@@ -121,7 +144,7 @@ async fn ask(token: &JoinToken, request: &v1::JoinRequest) -> Result<v1::JoinRes
         }
         tried.clear();
         for address in token.addresses() {
-            match ask_one(token, address, &request).await {
+            match ask_one(expects, address, &request).await {
                 Ok(response) => return Ok(response),
                 Err(Unanswered::Refused(reason)) => return Err(JoinError::Refused { reason }),
                 Err(Unanswered::Elsewhere(reason)) => {
@@ -134,11 +157,15 @@ async fn ask(token: &JoinToken, request: &v1::JoinRequest) -> Result<v1::JoinRes
     Err(JoinError::Unreachable { tried })
 }
 
-async fn ask_one(token: &JoinToken, address: &Address, request: &[u8]) -> Result<v1::JoinResponse, Unanswered> {
+async fn ask_one(
+    expects: &Arc<ClientConfig>,
+    address: &Address,
+    request: &[u8],
+) -> Result<v1::JoinResponse, Unanswered> {
     let elsewhere = |reason: String| Unanswered::Elsewhere(reason);
-    let dialed = tokio::time::timeout(DIAL_TIMEOUT, dial(token, address)).await;
+    let dialed = tokio::time::timeout(DIAL_TIMEOUT, dial(expects, address)).await;
     let dialed = dialed.map_err(|_| elsewhere(format!("no connection in {DIAL_TIMEOUT:?}")))?;
-    let (sender, _connection) = dialed.map_err(|error| elsewhere(error.to_string()))?;
+    let (sender, _connection) = dialed.map_err(|error| elsewhere(of_dialing(&error)))?;
     let origin = http::Uri::from_static("https://node.invalid");
     let mut client = Grpc::with_origin(sender, origin).max_decoding_message_size(ANSWER_BYTES_MAX);
     let asked = async {
@@ -152,16 +179,27 @@ async fn ask_one(token: &JoinToken, address: &Address, request: &[u8]) -> Result
     v1::JoinResponse::decode(response).map_err(|_| elsewhere("its answer cannot be read".to_owned()))
 }
 
-/// Connects to a member that the token pins. The connection ends with the handle.
+/// Why a member was not taken, with what may be the matter when it is one all the same.
+fn of_dialing(error: &io::Error) -> String {
+    match Refusal::find(error) {
+        Some(Refusal::Untrusted { .. }) => format!(
+            "{error}. Where the certificates of a cluster come from files, a node that joins needs its own \
+             (`--peer-certificate`), and where they do not, none"
+        ),
+        Some(_) | None => error.to_string(),
+    }
+}
+
+/// Connects to a member that is taken. The connection ends with the handle.
 async fn dial(
-    token: &JoinToken,
+    expects: &Arc<ClientConfig>,
     address: &Address,
 ) -> io::Result<(crate::sender::Sender, AbortOnDropHandle<hyper::Result<()>>)> {
     let socket = TcpStream::connect(address.to_string()).await?;
     socket.set_nodelay(true)?;
-    // Who answers is known by what the token pins, and not by a name.
+    // Who answers is known by what the token pins, or by the node's own file, and not by a name.
     let name = rustls::pki_types::ServerName::try_from("node.invalid").expect("it is a name");
-    let stream = TlsConnector::from(token.client()).connect(name, socket).await?;
+    let stream = TlsConnector::from(Arc::clone(expects)).connect(name, socket).await?;
     let handshake = hyper::client::conn::http2::handshake::<_, _, Body>(TokioExecutor::new(), TokioIo::new(stream));
     let (sender, connection) = handshake.await.map_err(io::Error::other)?;
     Ok((crate::sender::Sender(sender), AbortOnDropHandle::new(tokio::spawn(connection))))

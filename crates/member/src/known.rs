@@ -30,12 +30,15 @@ const FILE_BYTES_MAX: u64 = 256 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) cluster: ClusterId,
+    /// Whom the cluster trusts; where certificates come from files, whom it did when the node began.
     pub(crate) bundle: Bundle,
     /// Whom it dials until it has the catalog.
     pub(crate) members: BTreeMap<NodeId, Address>,
     pub(crate) beginning: Option<Beginning>,
     /// Whether the node's log was ever written.
     pub(crate) has_log: bool,
+    /// Whether certificates come from files.
+    pub(crate) from_files: bool,
 }
 
 /// A cluster that is not there yet.
@@ -44,8 +47,14 @@ pub(crate) struct Beginning {
     pub(crate) groups: u32,
     pub(crate) replication: u32,
     pub(crate) level: u32,
-    pub(crate) authority: AuthorityId,
-    /// Under the root key.
+    /// Who signs certificates; nobody where they come from files.
+    pub(crate) authority: Option<Sealed>,
+}
+
+/// An authority, sealed under the root key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    pub(crate) id: AuthorityId,
     pub(crate) sealed: Vec<u8>,
 }
 
@@ -102,12 +111,15 @@ impl Known {
 
     fn encode(&self) -> Vec<u8> {
         let voter = |(node, address): (&NodeId, &Address)| v1::Voter { node: node.0, address: address.to_string() };
-        let beginning = |beginning: &Beginning| v1::Beginning {
-            groups: beginning.groups,
-            replication: beginning.replication,
-            level: beginning.level,
-            authority: beginning.authority.0.to_vec().into(),
-            sealed: beginning.sealed.clone().into(),
+        let beginning = |beginning: &Beginning| {
+            let authority = beginning.authority.as_ref();
+            v1::Beginning {
+                groups: beginning.groups,
+                replication: beginning.replication,
+                level: beginning.level,
+                authority: authority.map(|authority| authority.id.0.to_vec().into()).unwrap_or_default(),
+                sealed: authority.map(|authority| authority.sealed.clone().into()).unwrap_or_default(),
+            }
         };
         let message = v1::KnownCluster {
             cluster: self.cluster.0.to_vec().into(),
@@ -115,6 +127,7 @@ impl Known {
             members: self.members.iter().map(voter).collect(),
             beginning: self.beginning.as_ref().map(beginning),
             has_log: self.has_log,
+            from_files: self.from_files,
         };
         let payload = message.encode_to_vec();
         [MAGIC.as_slice(), &crc32fast::hash(&payload).to_le_bytes(), &payload].concat()
@@ -139,18 +152,19 @@ fn decode(bytes: &[u8]) -> Result<Known, &'static str> {
         members: message.members.iter().map(member).collect::<Option<_>>().ok_or("a member has no address")?,
         beginning: message.beginning.as_ref().map(decode_beginning).transpose()?,
         has_log: message.has_log,
+        from_files: message.from_files,
     })
 }
 
 fn decode_beginning(message: &v1::Beginning) -> Result<Beginning, &'static str> {
-    let authority = message.authority.as_ref().try_into().map_err(|_| "its authority has no id")?;
-    Ok(Beginning {
-        groups: message.groups,
-        replication: message.replication,
-        level: message.level,
-        authority: AuthorityId(authority),
-        sealed: message.sealed.to_vec(),
-    })
+    let authority = match (message.authority.as_ref(), message.sealed.as_ref()) {
+        ([], []) => None,
+        (id, sealed) => {
+            let id = id.try_into().map(AuthorityId).map_err(|_| "its authority has no id")?;
+            Some(Sealed { id, sealed: sealed.to_vec() })
+        }
+    };
+    Ok(Beginning { groups: message.groups, replication: message.replication, level: message.level, authority })
 }
 
 fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -176,8 +190,8 @@ mod tests {
     fn known() -> Known {
         let cluster = ClusterId([7; 16]);
         let authority = Authority::mint(cluster, Timestamp::from_millis(1_795_673_237_000)).unwrap();
-        let beginning =
-            Beginning { groups: 32, replication: 3, level: 1, authority: authority.id(), sealed: vec![9; 300] };
+        let sealed = Sealed { id: authority.id(), sealed: vec![9; 300] };
+        let beginning = Beginning { groups: 32, replication: 3, level: 1, authority: Some(sealed) };
         let members = [(NodeId(1), "127.0.0.1:4192".parse().unwrap()), (NodeId(3), "[::1]:9".parse().unwrap())];
         Known {
             cluster,
@@ -185,6 +199,7 @@ mod tests {
             members: members.into(),
             beginning: Some(beginning),
             has_log: false,
+            from_files: false,
         }
     }
 
@@ -197,9 +212,15 @@ mod tests {
         first.keep(folder.path()).unwrap();
         assert_eq!(Known::read(folder.path()).unwrap(), Some(first.clone()));
 
-        let second = Known { beginning: None, has_log: true, ..first };
-        second.keep(folder.path()).unwrap();
-        assert_eq!(Known::read(folder.path()).unwrap(), Some(second));
+        let of_files = Known {
+            beginning: Some(Beginning { groups: 32, replication: 3, level: 3, authority: None }),
+            from_files: true,
+            ..first.clone()
+        };
+        for next in [of_files, Known { beginning: None, has_log: true, ..first }] {
+            next.keep(folder.path()).unwrap();
+            assert_eq!(Known::read(folder.path()).unwrap(), Some(next));
+        }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
     }
 

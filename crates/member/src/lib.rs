@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! open ─┬▶ Waiting ── bootstrap | join ──▶ Member     (an empty folder becomes nothing by itself)
-//!       └▶ Member: log, groups, control plane; admits others, renews its certificate, watches its health
+//!       └▶ Member: log, groups, control plane; admits others, renews its certificate or follows its files, watches its health
 //! ```
 //!
 //! **Invariants:** a folder becomes a node's only because an operator said so; a crash on the way leaves a folder that
@@ -14,6 +14,7 @@ mod authorities;
 mod bootstrap;
 mod clock;
 mod error;
+mod files;
 mod health;
 mod join;
 mod known;

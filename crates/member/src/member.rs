@@ -5,18 +5,20 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use quorate_catalog::OperatorId;
+use quorate_catalog::{Catalog, OperatorId};
 use quorate_control::Control;
 use quorate_membership::handshake::{Credentials, Trust};
 use quorate_membership::home::{Home, Identity};
 use quorate_membership::root::RootKey;
 use quorate_membership::token::{JoinToken, TokenId};
+use quorate_membership::trust::Bundle;
 use quorate_raft::Group;
 use quorate_types::{NodeId, ResourceName, Timestamp};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use crate::authorities::Authorities;
+use crate::error::AdmitError;
 use crate::health::{Beats, FindingKind, Findings, Health, Pulse, Watched};
 use crate::known::Known;
 use crate::start::{Ground, Log};
@@ -210,6 +212,12 @@ impl Member {
         &self.0.identity
     }
 
+    /// Whether certificates of its cluster come from files.
+    #[must_use]
+    pub fn has_certificate_files(&self) -> bool {
+        self.0.has_files()
+    }
+
     /// How the node does.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
@@ -249,6 +257,16 @@ impl Member {
 // === impl Inner ===
 
 impl Inner {
+    /// Whether certificates of the cluster come from files.
+    pub(crate) fn has_files(&self) -> bool {
+        self.ground.settings.certificates.is_some()
+    }
+
+    /// Whom the cluster trusts: as a catalog says, or the file of this node.
+    pub(crate) fn trusted(&self, catalog: &Catalog) -> Result<Bundle, AdmitError> {
+        if self.has_files() { Ok((*self.trust.bundle()).clone()) } else { self.authorities.bundle(catalog) }
+    }
+
     pub(crate) fn fail(&self, failure: Failure) {
         self.failed.send_if_modified(|failed| {
             let is_first = failed.is_none();

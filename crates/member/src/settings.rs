@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use quorate_membership::address::{Address, Host};
 use quorate_membership::authority::AuthorityPem;
+use quorate_membership::handshake::Files;
 use quorate_raft::Timing;
 use quorate_types::{ClusterId, ResourceName};
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub timing: Timing,
     /// How long a certificate of the node lives: 90 days by default, and tests have less.
     pub certificate_lifetime: Duration,
+    /// Where the node has its certificate from, when nobody of the cluster signs any: in all nodes of a cluster, or in none.
+    pub certificates: Option<Files>,
     /// The cluster that the folder must be of, when that is said.
     pub cluster: Option<ClusterId>,
     /// Whether a node that has to end and cannot is ended with its process. Not where a process has several.
@@ -49,7 +52,8 @@ pub struct BootstrapSettings {
     pub shards: u32,
     /// Replicas of a shard, where there are nodes enough: 1 to 9.
     pub replicas: u32,
-    /// What signs its certificates, when an enterprise's authority signed it for the cluster; one of its own otherwise.
+    /// What signs its certificates, when an enterprise's authority signed it for the cluster; one of its own otherwise. None where
+    /// certificates come from files.
     pub authority: Option<AuthorityPem>,
 }
 

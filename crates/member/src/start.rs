@@ -1,7 +1,7 @@
 //! Starts the node of a data folder: everything in the folder fits together, the log is whole, a new life begins.
 //!
 //! ```text
-//! certificate, root key, cluster file ─▶ log ─▶ next incarnation ─▶ TLS, peers, groups ─▶ control plane ─▶ upkeep
+//! certificate (or its files), root key, cluster file ─▶ log ─▶ next incarnation ─▶ TLS, peers, groups ─▶ control plane ─▶ upkeep
 //! ```
 //!
 //! **Invariants:** a folder whose log was ever written and is gone is refused. What was started of a node that cannot be
@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quorate_control::{Control, Machines};
-use quorate_membership::handshake::{Accept, Credentials, Trust, client, server};
+use quorate_membership::handshake::{Accept, Credentials, Files, Trust, client, server};
 use quorate_membership::home::{CLUSTER_FILE, Home, Identity, LOG_FOLDER};
 use quorate_membership::identity::{PeerIdentity, peer_identity};
 use quorate_membership::kept::{self, Kept};
 use quorate_membership::root::{self, RootKey};
+use quorate_membership::trust::Bundle;
 use quorate_peer::Address as PeerAddress;
 use quorate_raft::{Host, SNAPSHOT_MARKS};
 use quorate_tls::NodeTls;
@@ -26,7 +27,7 @@ use quorate_wal::{Folder, Running, Wal};
 use tokio::sync::watch;
 
 use crate::bootstrap;
-use crate::clock::draw;
+use crate::clock::{draw, now};
 use crate::error::OpenError;
 use crate::known::Known;
 use crate::member::{Failure, Member, Started};
@@ -46,9 +47,17 @@ pub(crate) struct Ground {
     pub(crate) machines: Machines,
 }
 
-/// What a folder has beside its identity.
+/// What a folder has beside its identity, with what its node shows.
 pub(crate) struct Contents {
-    pub(crate) kept: Kept,
+    pub(crate) credentials: Credentials,
+    /// Whom the node trusts.
+    pub(crate) bundle: Bundle,
+    pub(crate) root: RootKey,
+    pub(crate) known: Known,
+}
+
+/// What a folder has beside its identity and its certificate.
+pub(crate) struct Rest {
     pub(crate) root: RootKey,
     pub(crate) known: Known,
 }
@@ -82,16 +91,15 @@ impl Ground {
 
     /// Reads what the folder has, and whether it is all of one node.
     pub(crate) fn read(&self, identity: &Identity) -> Result<Contents, OpenError> {
-        Contents::read(self.disk.path(), identity)
+        Contents::read(self.disk.path(), identity, self.settings.certificates.as_ref())
     }
 
     /// Begins the next life: peers, groups, control plane.
     async fn run(&self, home: &mut Home, contents: Contents, wal: &Wal) -> Result<(Arc<Control>, Started), OpenError> {
-        let Contents { kept, root, mut known } = contents;
+        let Contents { credentials, bundle, root, mut known } = contents;
         let incarnation = home.start()?;
         let Identity { cluster, node, .. } = *home.identity();
-        let trust = Trust::new(cluster, known.bundle.clone());
-        let credentials = Credentials::new(kept.chain, &kept.key)?;
+        let trust = Trust::new(cluster, bundle);
         let name = PeerIdentity::Node { cluster, node }.to_string();
         let (accepting, dialing) = (server(&credentials, &trust, Accept::Nodes), client(&credentials, &trust, None));
         let (level_min, level_max) = self.settings.levels;
@@ -124,7 +132,7 @@ impl Ground {
         let control = Control::start(config, Arc::new(host), machines).await;
         let control = control.map_err(|error| of_host("the meta group cannot be opened", error))?;
         if known.beginning.is_some() {
-            bootstrap::finish(self, home.identity(), &control, &mut known).await?;
+            bootstrap::finish(self, home.identity(), &control, &credentials.chain(), &mut known).await?;
         }
         Ok((control, Started { trust, credentials, root, known }))
     }
@@ -133,15 +141,44 @@ impl Ground {
 // === impl Contents ===
 
 impl Contents {
-    /// Reads what the folder has, and whether it is all of one node.
-    pub(crate) fn read(folder: &Path, identity: &Identity) -> Result<Self, OpenError> {
-        let kept = Kept::read(folder)?.ok_or(OpenError::Incomplete { name: kept::FILE })?;
+    /// Reads what the folder has, and the files of its node's certificate where there are some; and whether it is all of one
+    /// node.
+    pub(crate) fn read(folder: &Path, identity: &Identity, files: Option<&Files>) -> Result<Self, OpenError> {
+        let Rest { root, known } = Rest::read(folder, identity)?;
         let expected = PeerIdentity::Node { cluster: identity.cluster, node: identity.node };
+        let (credentials, bundle) = match (files, known.from_files) {
+            (None, false) => (Self::kept(folder, &expected)?, known.bundle.clone()),
+            (Some(files), true) => {
+                let loaded = files.read(now())?;
+                if loaded.identity() != expected {
+                    let (found, file) = (Box::new(loaded.identity()), files.certificate.clone());
+                    return Err(OpenError::OthersFiles { file, found, expected: Box::new(expected) });
+                }
+                (loaded.credentials, loaded.bundle)
+            }
+            (None, true) => return Err(OpenError::FilesMissing),
+            (Some(files), false) => return Err(OpenError::FilesUnused { file: files.certificate.clone() }),
+        };
+        Ok(Self { credentials, bundle, root, known })
+    }
+
+    /// What the folder itself has for its node to show.
+    fn kept(folder: &Path, expected: &PeerIdentity) -> Result<Credentials, OpenError> {
+        let kept = Kept::read(folder)?.ok_or(OpenError::Incomplete { name: kept::FILE })?;
         let shown = kept.chain.first().map(|leaf| peer_identity(leaf)).transpose()?;
-        if let Some(shown) = shown.filter(|shown| *shown != expected) {
+        if let Some(shown) = shown.filter(|shown| shown != expected) {
             let (found, expected) = (shown.to_string(), expected.to_string());
             return Err(OpenError::Mixed { name: kept::FILE, found, expected });
         }
+        Ok(Credentials::new(kept.chain, &kept.key)?)
+    }
+}
+
+// === impl Rest ===
+
+impl Rest {
+    /// Reads it, and whether it is all of one cluster.
+    pub(crate) fn read(folder: &Path, identity: &Identity) -> Result<Self, OpenError> {
         let known = Known::read(folder)?.ok_or(OpenError::Incomplete { name: CLUSTER_FILE })?;
         if known.cluster != identity.cluster {
             let (found, expected) = (known.cluster.to_string(), identity.cluster.to_string());
@@ -151,7 +188,7 @@ impl Contents {
         if !path.exists() {
             return Err(OpenError::Incomplete { name: root::FILE });
         }
-        Ok(Self { kept, root: RootKey::of_file(&path)?, known })
+        Ok(Self { root: RootKey::of_file(&path)?, known })
     }
 }
 

@@ -3,6 +3,7 @@
 //! Reconciled: what is compared with what shall be, when the catalog or the health changes and every few seconds; what
 //! failed is found again at the next look. The certificate is renewed by the node itself, which can open the authority: also
 //! without the others, from its own copy of the catalog, so that a node that was away until its certificate ended comes back.
+//! One from files is renewed by who makes those, and followed ([`files`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, Weak};
@@ -22,6 +23,7 @@ use quorate_wal::GroupId;
 use crate::bootstrap::certificate;
 use crate::clock::now;
 use crate::error::AdmitError;
+use crate::files::{self, Followed};
 use crate::health::FindingKind;
 use crate::member::{Failure, Inner, shed};
 use crate::rotate;
@@ -42,7 +44,7 @@ pub(crate) async fn run(member: Weak<Inner>) {
     else {
         return;
     };
-    let (began, mut shunned) = (Instant::now(), Shunned::default());
+    let (began, mut shunned, mut followed) = (Instant::now(), Shunned::default(), Followed::default());
     loop {
         changed.borrow_and_update();
         health.borrow_and_update();
@@ -52,7 +54,7 @@ pub(crate) async fn run(member: Weak<Inner>) {
         if let Some(failure) = shunned.judge(began.elapsed(), &links) {
             inner.fail(failure);
         }
-        look(&inner).await;
+        look(&inner, &mut followed).await;
         drop(inner);
         tokio::time::sleep(PAUSE).await;
         tokio::select! {
@@ -65,7 +67,11 @@ pub(crate) async fn run(member: Weak<Inner>) {
     }
 }
 
-async fn look(inner: &Arc<Inner>) {
+async fn look(inner: &Arc<Inner>, followed: &mut Followed) {
+    // Also without a catalog: it may be the certificate that nobody takes.
+    if let Some(files) = &inner.ground.settings.certificates {
+        files::follow(inner, files, followed).await;
+    }
     if let Some(refusal) = inner.control.refused().borrow().clone() {
         inner.fail(Failure::Refused { reason: refusal.to_string() });
     }
@@ -79,7 +85,9 @@ async fn look(inner: &Arc<Inner>) {
     note_log(inner);
     follow_trust(inner, &catalog);
     inner.authorities.forget(&catalog);
-    if let Err(reason) = renew(inner, &catalog) {
+    if !inner.has_files()
+        && let Err(reason) = renew(inner, &catalog)
+    {
         tracing::debug!(%reason, "the certificate is not renewed");
     }
     report(inner, &catalog);

@@ -65,12 +65,15 @@ pub async fn open(settings: Settings, machines: Machines) -> Result<Opened, Open
 
 impl Waiting {
     /// Makes a new cluster of this node alone, which gets the number 1, and the certificate of its first operator, an
-    /// admin. A cluster that was begun here and not finished goes on as it was begun.
+    /// admin. Where certificates come from files, the node has the number of its own, and no operator gets one. A cluster that was begun here and not finished goes on as it was begun.
     ///
     /// # Errors
     /// [`BootstrapError`]; the folder waits further on, or is a node's that goes on when this is asked again, or when it is
     /// started again.
-    pub async fn bootstrap(&self, asked: BootstrapSettings) -> Result<(Member, OperatorCertificate), BootstrapError> {
+    pub async fn bootstrap(
+        &self,
+        asked: BootstrapSettings,
+    ) -> Result<(Member, Option<OperatorCertificate>), BootstrapError> {
         let _turn = self.turn(BootstrapError::Busy, BootstrapError::Member)?;
         let home = match Home::open(Arc::clone(&self.ground.disk) as Arc<_>).map_err(OpenError::from)? {
             home::Opened::Empty(vacant) => bootstrap::begin(&self.ground, vacant, &asked)?,
@@ -85,9 +88,12 @@ impl Waiting {
         };
         let member = self.ground.start(home).await?;
         self.became.send_replace(Some(member.clone()));
+        if member.0.has_files() {
+            return Ok((member, None));
+        }
         let name = ResourceName::new(OPERATOR).expect("it is a name");
         let operator = member.issue_operator(name, Role::Admin, OPERATOR_LIFETIME, "bootstrap").await?;
-        Ok((member, operator))
+        Ok((member, Some(operator)))
     }
 
     /// Joins the cluster of a token, and waits until this node is active in it.

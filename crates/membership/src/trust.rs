@@ -12,7 +12,7 @@ use std::fmt;
 use std::time::Duration;
 
 use quorate_tls::x509::Facts;
-use quorate_types::{ClusterId, NodeId, Timestamp};
+use quorate_types::{ClusterId, NodeId, Timestamp, rfc3339};
 use ring::digest::{SHA256, digest};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -79,7 +79,7 @@ pub enum Refusal {
     #[error(transparent)]
     Identity(#[from] InvalidIdentity),
     /// No authority that is trusted vouches for it, or it is not valid now.
-    #[error("the certificate of {identity} is not trusted: {reason}")]
+    #[error("the certificate of {identity} is not trusted: {}", told(reason))]
     Untrusted {
         /// Who it claims.
         identity: Box<PeerIdentity>,
@@ -109,6 +109,18 @@ pub enum Refusal {
         /// Who it is.
         identity: Box<PeerIdentity>,
     },
+}
+
+/// What rustls-webpki says, in the same words as long as the same is wrong: its own have the time of the look.
+fn told(reason: &webpki::Error) -> String {
+    let at = |at: UnixTime| rfc3339::format(timestamp(at));
+    match reason {
+        webpki::Error::CertExpired { not_after, .. } => format!("it, or one above it, ended at {}", at(*not_after)),
+        webpki::Error::CertNotValidYet { not_before, .. } => {
+            format!("it, or one above it, begins at {}", at(*not_before))
+        }
+        reason => reason.to_string(),
+    }
 }
 
 /// Returns the SHA-256 of a certificate's public key (SubjectPublicKeyInfo in DER), which names the certificate where each has a

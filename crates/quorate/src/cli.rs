@@ -7,6 +7,7 @@
 pub(crate) mod audit;
 pub(crate) mod cluster;
 pub(crate) mod keys;
+mod peers;
 pub(crate) mod policy;
 pub(crate) mod recover;
 pub(crate) mod resources;
@@ -19,14 +20,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use http::{HeaderName, HeaderValue};
 use quorate_mcp::Level;
-use quorate_membership::address::Address;
-use quorate_raft::Timing;
 use quorate_runtime::upstream::{EraSetting, TransportSetting};
 use quorate_types::ResourceName;
 use quorate_types::units::parse_duration;
 use url::Url;
 
 use self::cluster::SHARDS;
+pub(crate) use self::peers::{CertificateArgs, PeerArgs};
 use crate::exit::Exit;
 use crate::words;
 
@@ -175,28 +175,6 @@ pub(crate) struct ServeArgs {
     pub(crate) allow_all: bool,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
-}
-
-/// Flags of a node that is, or can become, a member of a cluster.
-#[derive(Debug, Args)]
-pub(crate) struct PeerArgs {
-    /// Where other nodes reach this one, over TLS. The node is a member of the cluster that its data folder is of; with an
-    /// empty one it waits for `quorate cluster init` or `quorate cluster join`. Default: the node is alone.
-    #[arg(long, value_name = "ADDRESS", requires = "data_dir", requires = "admin")]
-    pub(crate) peer_listen: Option<SocketAddr>,
-    /// The address under which other nodes reach this one, as HOST:PORT. Default: what it listens on.
-    #[arg(long, value_name = "HOST:PORT", requires = "peer_listen")]
-    pub(crate) peer_advertise: Option<Address>,
-    /// What the node is called, unique in its cluster. Default: the name of the host.
-    #[arg(long, value_name = "NAME", requires = "peer_listen", value_parser = ResourceName::new)]
-    pub(crate) node_name: Option<ResourceName>,
-    /// What fails together with the node: replicas are spread over racks. Default: none.
-    #[arg(long, value_name = "NAME", requires = "peer_listen", value_parser = ResourceName::new)]
-    pub(crate) rack: Option<ResourceName>,
-    /// After how long without a leader at the latest another one is elected: 250ms to 30s, the same on every node of a
-    /// cluster. Longer where nodes are far from each other, or on machines that are often busy for longer.
-    #[arg(long, value_name = "DURATION", requires = "peer_listen", default_value = "400ms", value_parser = parse_election)]
-    pub(crate) election_timeout: Timing,
 }
 
 /// Flags of every node.
@@ -477,11 +455,6 @@ fn parse_patience(text: &str) -> Result<Duration, String> {
         Ok(duration) => Ok(duration),
         Err(error) => Err(error.to_string()),
     }
-}
-
-fn parse_election(text: &str) -> Result<Timing, String> {
-    let timeout = parse_duration(text).map_err(|error| error.to_string())?;
-    Timing::of_election_timeout(timeout).ok_or_else(|| "must be from 250ms to 30s".to_owned())
 }
 
 fn parse_nodes(text: &str) -> Result<u8, String> {

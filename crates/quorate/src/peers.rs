@@ -25,7 +25,7 @@ use quorate_member::{Health, Member, Opened, Settings, nothing};
 use quorate_membership::address::Address;
 use quorate_membership::authority::NODE_LIFETIME;
 use quorate_proto::admin::v1;
-use quorate_types::{NodeId, ResourceName};
+use quorate_types::ResourceName;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -37,8 +37,8 @@ use crate::run::{
     with_listener,
 };
 
-/// The feature levels that this program can work at: 2 lists certificates of operators.
-pub(crate) const LEVELS: (u32, u32) = (1, 2);
+/// The feature levels that this program can work at: 2 lists certificates of operators, 3 has nodes that come with their numbers.
+pub(crate) const LEVELS: (u32, u32) = (1, 3);
 /// The folder of the files that documents bring with them.
 const INLINE_FOLDER: &str = "inline";
 /// How long the last records of the audit log may take when the node never came to serve.
@@ -154,7 +154,9 @@ fn routes(node: &Node, sets: &Sets, gateway: &Arc<OnceLock<Gateway>>, dir: &Path
 
 /// Applies the files of `-f` to a cluster that this node just made, and that has no documents yet.
 async fn begin_with(files: &[PathBuf], member: &Member, documents: &dyn Documents) -> Result<(), Failure> {
-    let is_first = member.identity().node == NodeId(1) && member.control().catalog().revision() == 0;
+    let catalog = member.control().catalog();
+    // Whoever joined has another one beside it. Which number the first has is not said.
+    let is_first = catalog.nodes().all(|node| node.id == member.identity().node) && catalog.revision() == 0;
     if files.is_empty() || !is_first {
         return Ok(());
     }
@@ -206,6 +208,7 @@ fn settings(args: &ServeArgs) -> Result<Settings, Failure> {
         levels: LEVELS,
         timing: peers.election_timeout,
         certificate_lifetime: NODE_LIFETIME,
+        certificates: peers.certificates.files(),
         cluster: None,
         ends_process: true,
     };

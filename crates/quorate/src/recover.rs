@@ -27,7 +27,8 @@ use crate::run::shown;
 /// # Errors
 /// [`Failure`] without `--unsafe`, and when the folder cannot be recovered, with the way out.
 pub(crate) async fn run(args: &RecoverArgs) -> Result<(), Failure> {
-    let looked = recover(args.data_dir.clone(), nothing(), LEVELS, NODE_LIFETIME).await;
+    let files = args.certificates.files();
+    let looked = recover(args.data_dir.clone(), nothing(), LEVELS, NODE_LIFETIME, files.as_ref()).await;
     let (recovered, survived) = match looked.map_err(|error| of_error(&error))? {
         Recoverable::Survivor(survivor) => {
             let survived = json_of(&survivor);
@@ -106,12 +107,19 @@ fn replica(found: &Found) -> String {
 
 /// What was done, and what comes next.
 fn after(data_dir: &Path, recovered: &Recovered) -> String {
-    let Recovered { old, identity, kept } = recovered;
+    let Recovered { old, identity, kept, from_files } = recovered;
+    let (as_before, operator) = if *from_files {
+        let context = "context --certificate FILE --key FILE --authorities FILE --endpoint HOST:PORT --out OUT";
+        ("as before, with the new files: it leads alone", context.to_owned())
+    } else {
+        let new = format!("new --data-dir {} --name NAME --role admin --out OUT", shown(data_dir));
+        ("as before: it leads alone", new)
+    };
     format!(
         "cluster {new} is made of node {node} of cluster {old}, which is no more\n\n\
          What comes next:\n  \
-         1. quorate serve --data-dir {dir} …          # as before: it leads alone\n  \
-         2. quorate cluster operator new --data-dir {dir} --name NAME --role admin --out OUT\n     \
+         1. quorate serve --data-dir {dir} …          # {as_before}\n  \
+         2. quorate cluster operator {operator}\n     \
             # contexts and operators' certificates of the old cluster are worth nothing; API keys go on\n  \
          3. quorate cluster token new --data-dir {dir}  # one for each node that joins, on an empty data directory\n\n\
          The old node's files are in {kept}: remove them when nothing is missed.\n",

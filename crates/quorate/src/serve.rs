@@ -26,6 +26,10 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         )
         .advise("write a Listener document with `tls` for an address that others reach"));
     }
+    if args.peers.peer_listen.is_none() && args.peers.certificates.files().is_some() {
+        return Err(Failure::new(Exit::Usage, "--peer-certificate is for nodes with peers, and this one has none")
+            .advise("name the address for other nodes with `--peer-listen ADDRESS`"));
+    }
     let development = if args.development_identity { Development::Loopback } else { Development::Off };
     let (files, listen, loader) = (args.files.clone(), args.listen, Mutex::new(Loader::default()));
     let load = move || {

@@ -24,7 +24,7 @@ use super::roles::{Access, Method, Pace};
 const BUDGET_BYTES: usize = 96 << 20;
 /// Bytes of each body that are not counted; all streams of all connections together have 160 MiB of them at the most.
 const FREE_BYTES: usize = 16 << 10;
-/// Bytes of a body that anybody may send, and of one whose answer goes on: a request to join has 8 KiB, its proof and what is
+/// Bytes of a body that anybody may send, and of one whose answer goes on: a request to join has 12 KiB, its proof and what is
 /// around it; one to watch has less.
 const SMALL_BYTES_MAX: usize = FREE_BYTES;
 /// When to try again: a set is read and compiled within that.

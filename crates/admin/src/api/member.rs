@@ -9,7 +9,9 @@ use std::time::Duration;
 use quorate_audit::Audit;
 use quorate_catalog::{Catalog, GROUPS_DEFAULT, REPLICATION_DEFAULT};
 use quorate_control::Control;
-use quorate_member::{AdmitError, BootstrapError, BootstrapSettings, JoinError, Member, Opened, TokenTerms, Waiting};
+use quorate_member::{
+    AdmitError, BootstrapError, BootstrapSettings, JoinError, Member, OpenError, Opened, TokenTerms, Waiting,
+};
 use quorate_membership::authority::AuthorityError;
 use quorate_membership::handshake::{Credentials, Trust};
 use quorate_membership::identity::Role;
@@ -55,7 +57,10 @@ impl Node {
 
 #[async_trait]
 impl Candidate for Folder {
-    async fn bootstrap(&self, beginning: Beginning) -> Result<(Arc<dyn Membership>, OperatorCertificate), Status> {
+    async fn bootstrap(
+        &self,
+        beginning: Beginning,
+    ) -> Result<(Arc<dyn Membership>, Option<OperatorCertificate>), Status> {
         let Beginning { node_name, shards, replicas, authority } = beginning;
         let or = |value, default| if value == 0 { default } else { value };
         let asked = BootstrapSettings {
@@ -65,7 +70,7 @@ impl Candidate for Folder {
             authority,
         };
         let (member, operator) = self.0.bootstrap(asked).await.map_err(|error| of_bootstrap(&error))?;
-        Ok((Arc::new(member), of_operator(operator)))
+        Ok((Arc::new(member), operator.map(of_operator)))
     }
 
     async fn join(&self, token: &str) -> Result<Arc<dyn Membership>, Status> {
@@ -135,6 +140,10 @@ impl Membership for Member {
         // One that cannot be opened is told in the log of the node, which finds it all the time.
         self.rotation(catalog).ok().flatten().map(|status| authority::told(&status))
     }
+
+    fn has_certificate_files(&self) -> bool {
+        Self::has_certificate_files(self)
+    }
 }
 
 fn of_operator(operator: quorate_member::OperatorCertificate) -> OperatorCertificate {
@@ -160,6 +169,9 @@ fn of_bootstrap(error: &BootstrapError) -> Status {
         BootstrapError::Authority(AuthorityError::Issue(_)) => {
             errors::error(of_code(error.code()), "BOOTSTRAP", message)
         }
+        BootstrapError::AuthorityGiven => errors::precondition("NO_AUTHORITY", "authority", message),
+        BootstrapError::Level { .. } => errors::precondition("LEVEL", "cluster", message),
+        BootstrapError::Open(OpenError::Files(_)) => errors::precondition("CERTIFICATE_FILES", "node", message),
         BootstrapError::Authority(given) => errors::invalid("authority", "(not shown)", given),
         BootstrapError::Begin(_) | BootstrapError::Open(_) => {
             errors::error(of_code(error.code()), "BOOTSTRAP", message)
@@ -173,6 +185,10 @@ fn of_join(error: &JoinError) -> Status {
         JoinError::Member => errors::precondition("BOOTSTRAPPED", "node", message),
         JoinError::Busy => errors::retry(Code::Unavailable, "BUSY", message, BUSY),
         JoinError::RootKey => errors::precondition("ROOT_KEY", "data_dir", message),
+        JoinError::Authorities { .. } => errors::precondition("AUTHORITIES", "token", message),
+        JoinError::TooLarge(_) | JoinError::Open(OpenError::Files(_)) => {
+            errors::precondition("CERTIFICATE_FILES", "node", message)
+        }
         JoinError::Refused { .. } => errors::precondition("REFUSED", "token", message),
         JoinError::Unreachable { .. } => errors::retry(Code::Unavailable, "UNREACHABLE", message, BUSY),
         JoinError::Answer(_) | JoinError::Begin(_) | JoinError::Open(_) | JoinError::Inactive { .. } => {
@@ -192,6 +208,9 @@ fn of_admit(error: &AdmitError) -> Status {
         AdmitError::Rotation(_) => errors::precondition("ROTATION", "authority", error.to_string()),
         AdmitError::Given(given) => errors::invalid("authority", "(not shown)", given),
         AdmitError::NoAuthority => errors::precondition("NO_AUTHORITY", "cluster", error.to_string()),
+        AdmitError::NoCertificate | AdmitError::OwnCertificate | AdmitError::NotTaken(_) => {
+            errors::precondition("CERTIFICATE", "node", error.to_string())
+        }
         AdmitError::NoKey { .. } => errors::precondition("NO_KEY", "authority", error.to_string()),
         AdmitError::Rotating => errors::retry(Code::Aborted, "CONFLICT", error.to_string(), AGAIN),
         AdmitError::NotYet => errors::retry(Code::Unavailable, "NOT_YET", error.to_string(), AGAIN),

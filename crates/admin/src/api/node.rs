@@ -101,11 +101,14 @@ pub struct OperatorCertificate {
 /// A node that waits.
 #[async_trait]
 pub trait Candidate: Send + Sync + 'static {
-    /// Makes a cluster of this node alone, and the certificate of its first operator.
+    /// Makes a cluster of this node alone, and the certificate of its first operator; none where certificates come from files.
     ///
     /// # Errors
     /// What the caller is told.
-    async fn bootstrap(&self, beginning: Beginning) -> Result<(Arc<dyn Membership>, OperatorCertificate), Status>;
+    async fn bootstrap(
+        &self,
+        beginning: Beginning,
+    ) -> Result<(Arc<dyn Membership>, Option<OperatorCertificate>), Status>;
 
     /// Joins the cluster that a token is of.
     ///
@@ -167,6 +170,9 @@ pub trait Membership: Send + Sync + 'static {
 
     /// Who signs the cluster's certificates as a catalog has it; nothing where nobody does, or it cannot be read.
     fn authority(&self, catalog: &Catalog) -> Option<v1::AuthorityStatus>;
+
+    /// Whether nobody of the cluster signs certificates, because they come from files.
+    fn has_certificate_files(&self) -> bool;
 }
 
 /// What a cluster begins with, and what else is read as documents are written.

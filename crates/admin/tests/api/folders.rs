@@ -43,6 +43,7 @@ impl Served {
             levels: (1, 1),
             timing: TIMING,
             certificate_lifetime: Duration::from_hours(24),
+            certificates: None,
             cluster: None,
             ends_process: false,
         };

@@ -364,11 +364,18 @@ impl Membership for Member {
     fn authority(&self, _catalog: &Catalog) -> Option<v1::AuthorityStatus> {
         None
     }
+
+    fn has_certificate_files(&self) -> bool {
+        false
+    }
 }
 
 #[async_trait]
 impl Candidate for Waits {
-    async fn bootstrap(&self, beginning: Beginning) -> Result<(Arc<dyn Membership>, OperatorCertificate), Status> {
+    async fn bootstrap(
+        &self,
+        beginning: Beginning,
+    ) -> Result<(Arc<dyn Membership>, Option<OperatorCertificate>), Status> {
         let address = free_address();
         let live = start(&self.authority, &self.folder, NodeId(1), address, BTreeMap::new()).await;
         let name = beginning.node_name.map_or_else(|| "host".to_owned(), |name| name.as_str().to_owned());
@@ -377,7 +384,7 @@ impl Candidate for Waits {
         *self.live.lock().expect("nobody panicked") = Some(live);
         let name = ResourceName::new("first").expect("it is a name");
         let (operator, _) = certificate(&self.authority, name, Role::Admin, Duration::from_secs(3600));
-        Ok((member, operator))
+        Ok((member, Some(operator)))
     }
 
     async fn join(&self, token: &str) -> Result<Arc<dyn Membership>, Status> {

@@ -211,6 +211,10 @@ impl Membership for Member {
     fn authority(&self, _catalog: &Catalog) -> Option<wire::AuthorityStatus> {
         None
     }
+
+    fn has_certificate_files(&self) -> bool {
+        false
+    }
 }
 
 /// A document as the command line sends it.

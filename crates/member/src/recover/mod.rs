@@ -7,7 +7,8 @@
 //!
 //! **Invariants:** until the draft is whole the folder is the old node's; from its renaming on it is refused by everybody
 //! ([`check`]) until the new parts have their places, which an attempt after a crash goes on with. What was there before is
-//! kept beside it. The new cluster has an authority of its own, so that no certificate of the old one is believed in it.
+//! kept beside it. The new cluster has an authority of its own, so that no certificate of the old one is believed in it; or
+//! certificates from files, which name it.
 
 mod swap;
 
@@ -23,6 +24,7 @@ use quorate_catalog::{Catalog, Node, NodeState, Recovery, Refusal, outcome, prot
 use quorate_control::{Machines, Survey};
 use quorate_membership::address::{Address, Host};
 use quorate_membership::authority::{Authority, AuthorityError, MemberKey};
+use quorate_membership::handshake::{Files, Loaded};
 use quorate_membership::home::{self, Home, Identity, LOG_FOLDER};
 use quorate_membership::kept::Kept;
 use quorate_membership::root::RootKey;
@@ -37,7 +39,7 @@ use crate::bootstrap::certificate;
 use crate::clock::{draw, now};
 use crate::error::{OpenError, RecoverError};
 use crate::known::Known;
-use crate::start::{Contents, Log, SNAPSHOTS, of_folder};
+use crate::start::{Contents, Log, Rest, SNAPSHOTS, of_folder};
 
 /// Where the new folder is made.
 const DRAFT: &str = "recovery.new";
@@ -56,7 +58,29 @@ pub struct Survivor {
     identity: Identity,
     root: RootKey,
     survey: Survey,
-    certificate_lifetime: Duration,
+    certificates: Certificates,
+}
+
+/// Who makes the certificates of the new cluster.
+enum Certificates {
+    /// The cluster; they live so long.
+    Own(Duration),
+    /// Somebody else, who made these.
+    Files(Box<Loaded>),
+    /// Somebody else, and none were named.
+    Missing,
+}
+
+/// What a new cluster has of certificates.
+struct New {
+    cluster: ClusterId,
+    bundle: Bundle,
+    /// What the node shows.
+    certificates: Vec<proto::Certificate>,
+    /// The same with its key, where the cluster made it.
+    kept: Option<Kept>,
+    /// The key of the authority, for the catalog.
+    put: Option<proto::RotateKey>,
 }
 
 /// A folder whose new parts are whole and have not all taken their places.
@@ -74,9 +98,12 @@ pub struct Recovered {
     pub identity: Identity,
     /// Where everything is that was replaced: of use to nobody but for an inquiry, and as secret as before.
     pub kept: PathBuf,
+    /// Whether its certificates come from files.
+    pub from_files: bool,
 }
 
-/// Looks what can be recovered of the folder of a node that does not run.
+/// Looks what can be recovered of the folder of a node that does not run. Where the certificates of its cluster come from
+/// files, the new one's are in `files`.
 ///
 /// # Errors
 /// [`RecoverError`] when it is no node's, another process has it, or something in it is not what was written.
@@ -85,6 +112,7 @@ pub async fn recover(
     machines: Machines,
     levels: (u32, u32),
     certificate_lifetime: Duration,
+    files: Option<&Files>,
 ) -> Result<Recoverable, RecoverError> {
     // A folder that is not there is not made.
     if !path.is_dir() {
@@ -100,7 +128,16 @@ pub async fn recover(
         home::Opened::Empty(_) => return Err(RecoverError::NotMember { path }),
     };
     let identity = home.identity().clone();
-    let Contents { root, known, .. } = Contents::read(&path, &identity)?;
+    let Rest { root, known } = Rest::read(&path, &identity)?;
+    let certificates = match (known.from_files, files) {
+        (true, Some(files)) => Certificates::Files(Box::new(of_files(files, &identity)?)),
+        (true, None) => Certificates::Missing,
+        (false, files) => {
+            // What it shows, and that no files are named.
+            drop(Contents::read(&path, &identity, files)?);
+            Certificates::Own(certificate_lifetime)
+        }
+    };
     if known.beginning.is_some() {
         return Err(RecoverError::Unfinished);
     }
@@ -113,7 +150,17 @@ pub async fn recover(
     if !(levels.0..=levels.1).contains(&level) {
         return Err(RecoverError::Level { level, known: levels });
     }
-    Ok(Recoverable::Survivor(Box::new(Survivor { disk, identity, root, survey, certificate_lifetime })))
+    Ok(Recoverable::Survivor(Box::new(Survivor { disk, identity, root, survey, certificates })))
+}
+
+/// Reads the files of a node for a new cluster.
+fn of_files(files: &Files, identity: &Identity) -> Result<Loaded, RecoverError> {
+    let loaded = files.read(now()).map_err(OpenError::from)?;
+    if loaded.node == identity.node && loaded.cluster != identity.cluster {
+        return Ok(loaded);
+    }
+    let (file, found) = (files.certificate.clone(), Box::new(loaded.identity()));
+    Err(RecoverError::OtherFiles { file, found, node: identity.node, old: identity.cluster })
 }
 
 /// Refuses a folder with a recovery that was not finished.
@@ -169,6 +216,9 @@ impl Survivor {
 
     /// Makes the new parts, all of them, and has them be what the folder is.
     pub(crate) async fn draft(self) -> Result<Halfway, RecoverError> {
+        if matches!(self.certificates, Certificates::Missing) {
+            return Err(RecoverError::FilesMissing { node: self.identity.node });
+        }
         let folder = self.disk.path().to_owned();
         let draft = folder.join(DRAFT);
         remove(&draft)?;
@@ -185,37 +235,65 @@ impl Survivor {
     }
 
     async fn write(self, draft: &Path) -> Result<(), RecoverError> {
-        let Self { identity, root, survey, certificate_lifetime, disk: _held } = self;
-        let cluster = ClusterId(draw());
-        let authority = Authority::mint(cluster, now())?;
+        let Self { identity, root, survey, certificates, disk: _held } = self;
         let (hosts, peer) = addresses(&survey.catalog(), identity.node)?;
-        let key = MemberKey::draw();
-        let issued = authority.issue_node_for(certificate_lifetime, identity.node, &hosts, &key.public(), now());
-        let kept = Kept { chain: issued.map_err(AuthorityError::from)?.chain, key };
-        let certificates = kept.chain.first().and_then(|leaf| certificate(leaf)).into_iter().collect();
+        let new = match certificates {
+            Certificates::Own(lifetime) => New::minted(identity.node, &hosts, lifetime, &root)?,
+            Certificates::Files(loaded) => New::of_files(*loaded),
+            Certificates::Missing => return Err(RecoverError::FilesMissing { node: identity.node }),
+        };
+        let New { cluster, bundle, certificates, kept, put } = new;
         let identity = Identity { cluster, created: now(), ..identity };
         let vacant = match Home::open(Arc::new(folder(draft)?)).map_err(OpenError::from)? {
             home::Opened::Empty(vacant) => vacant,
             home::Opened::Joined(_) => return Err(RecoverError::InTheWay { path: draft.to_owned() }),
         };
         drop(vacant.begin_as(identity.clone())?);
-        kept.keep(draft).map_err(OpenError::from)?;
-        let bundle = Bundle::new([authority.anchor().clone()]).expect("an authority that was minted is one");
+        let from_files = kept.is_none();
+        if let Some(kept) = kept {
+            kept.keep(draft).map_err(OpenError::from)?;
+        }
         let members = BTreeMap::from([(identity.node, peer)]);
-        let known = Known { cluster, bundle, members, beginning: None, has_log: true };
+        let known = Known { cluster, bundle, members, beginning: None, has_log: true, from_files };
         known.keep(draft).map_err(OpenError::from)?;
 
         let ended = [PURPOSE, ROTATION].map(|purpose| ResourceName::new(purpose).expect("it is a name")).into();
         let recovery = Recovery { cluster, node: identity.node, certificates, ended, at: now() };
-        let put = Authorities::put(authority.id(), seal_first(&authority, &root)?);
         let (failed, _) = watch::channel(None);
         let log = Log::open(draft.join(LOG_FOLDER), &identity, false, failed).await?;
         let snapshots = draft.join(SNAPSHOTS);
-        let written = survey.write(&recovery, |catalog| apply(catalog, put), &log.wal, &snapshots).await;
+        let finish = |catalog: &mut Catalog| put.map_or(Ok(()), |put| apply(catalog, put));
+        let written = survey.write(&recovery, finish, &log.wal, &snapshots).await;
         log.close().await;
         written?;
         swap::sync(&snapshots)?;
         swap::sync(draft)
+    }
+}
+
+// === impl New ===
+
+impl New {
+    /// With an authority of its own.
+    fn minted(node: NodeId, hosts: &[Host], lifetime: Duration, root: &RootKey) -> Result<Self, RecoverError> {
+        let cluster = ClusterId(draw());
+        let authority = Authority::mint(cluster, now())?;
+        let key = MemberKey::draw();
+        let issued = authority.issue_node_for(lifetime, node, hosts, &key.public(), now());
+        let kept = Kept { chain: issued.map_err(AuthorityError::from)?.chain, key };
+        Ok(Self {
+            cluster,
+            bundle: Bundle::new([authority.anchor().clone()]).expect("an authority that was minted is one"),
+            certificates: kept.chain.first().and_then(|leaf| certificate(leaf)).into_iter().collect(),
+            kept: Some(kept),
+            put: Some(Authorities::put(authority.id(), seal_first(&authority, root)?)),
+        })
+    }
+
+    fn of_files(loaded: Loaded) -> Self {
+        let Loaded { cluster, bundle, credentials, .. } = loaded;
+        let certificates = credentials.chain().first().and_then(|leaf| certificate(leaf)).into_iter().collect();
+        Self { cluster, bundle, certificates, kept: None, put: None }
     }
 }
 
@@ -236,7 +314,11 @@ impl Halfway {
         let Self { disk, old } = self;
         let kept = swap::finish(disk.path(), old)?;
         match Home::open(Arc::new(disk.clone())).map_err(OpenError::from)? {
-            home::Opened::Joined(home) => Ok(Recovered { old, identity: home.identity().clone(), kept }),
+            home::Opened::Joined(home) => {
+                let known = Known::read(disk.path()).map_err(OpenError::from)?;
+                let from_files = known.is_some_and(|known| known.from_files);
+                Ok(Recovered { old, identity: home.identity().clone(), kept, from_files })
+            }
             home::Opened::Empty(_) => Err(RecoverError::NotMember { path: disk.path().to_owned() }),
         }
     }

@@ -74,7 +74,7 @@ async fn serves(member: &Member, group: GroupId) {
 async fn recoverable(folder: &Path) -> Result<Recoverable, RecoverError> {
     let begun = Instant::now();
     loop {
-        match recover(folder.to_owned(), nothing(), (1, 1), Duration::from_hours(24)).await {
+        match recover(folder.to_owned(), nothing(), (1, 1), Duration::from_hours(24), None).await {
             Err(RecoverError::Open(OpenError::Locked { .. })) if begun.elapsed() < PATIENCE => {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -208,7 +208,7 @@ async fn what_is_nobodys_or_in_use_or_damaged_is_refused_as_it_is() {
     assert!(matches!(refused, RecoverError::NotMember { .. }), "{refused}");
 
     let running = member(folder.path()).await;
-    let refused = recover(folder.path().to_owned(), nothing(), (1, 1), Duration::from_hours(24)).await.map(drop);
+    let refused = recover(folder.path().to_owned(), nothing(), (1, 1), Duration::from_hours(24), None).await.map(drop);
     assert!(matches!(refused, Err(RecoverError::Open(OpenError::Locked { .. }))));
     running.shutdown().await;
 
@@ -231,7 +231,7 @@ async fn what_is_nobodys_or_in_use_or_damaged_is_refused_as_it_is() {
 async fn recoverable_at(folder: &Path, levels: (u32, u32)) -> String {
     let begun = Instant::now();
     loop {
-        match recover(folder.to_owned(), nothing(), levels, Duration::from_hours(24)).await.map(drop) {
+        match recover(folder.to_owned(), nothing(), levels, Duration::from_hours(24), None).await.map(drop) {
             Err(RecoverError::Open(OpenError::Locked { .. })) if begun.elapsed() < PATIENCE => {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }

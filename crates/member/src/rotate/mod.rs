@@ -84,6 +84,9 @@ impl Member {
     /// sign has ended; [`AdmitError::Command`] with a conflict, or [`AdmitError::Rotating`], when somebody else takes a step at
     /// the same time.
     pub async fn rotate_authority(&self, step: RotationStep) -> Result<RotationStatus, AdmitError> {
+        if self.0.has_files() {
+            return Err(AdmitError::NoAuthority);
+        }
         let (control, authorities) = (self.control(), &self.0.authorities);
         let (step, next) = self.read(step)?;
         if next.is_some() {

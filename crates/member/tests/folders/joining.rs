@@ -47,6 +47,7 @@ async fn a_folder_is_bootstrapped_once_and_its_first_operator_is_an_admin() {
     assert!(matches!(few, Err(BootstrapError::Settings(error)) if error.field == "shards"));
 
     let (member, operator) = waiting.bootstrap(ONE).await.expect("it is made");
+    let operator = operator.expect("the cluster signs certificates");
 
     sees(&member, "active node", |catalog| is_active(catalog, 1)).await;
     let catalog = member.control().catalog();
@@ -67,7 +68,7 @@ async fn what_an_enterprise_signed_signs_for_all_nodes_and_operators_also_after_
     let places = ["one", "two"].map(Place::new);
     let asked = BootstrapSettings { authority: Some(given), ..ONE };
     let (member, operator) = places[0].waiting().await.bootstrap(asked).await.expect("it is made");
-    let cluster = member.identity().cluster;
+    let (operator, cluster) = (operator.expect("the cluster signs certificates"), member.identity().cluster);
     let above = Bundle::new([root]).unwrap();
     assert!(above.verify(cluster, &pem_certificates(&operator.certificate), Side::Client, now()).is_ok());
     member.shutdown().await;
@@ -230,8 +231,9 @@ async fn what_a_node_knows_of_a_token_it_tells_without_a_quorum() {
         admin: "127.0.0.1:9".parse().unwrap(),
         rack: None,
         features: 1..=1,
+        chain: Vec::new(),
     };
-    let asked = |token: &JoinToken| Joiner::begin(token.clone(), &applicant).1;
+    let asked = |token: &JoinToken| Joiner::begin(token.clone(), &applicant).expect("it is small").1;
     let refused = |request: quorate_proto::membership::v1::JoinRequest| {
         let first = &first;
         async move { first.admit(&request.encode_to_vec()).await.expect_err("it cannot be taken in") }
@@ -300,8 +302,9 @@ async fn who_asks_again_with_the_same_request_gets_the_same_place() {
         admin: "127.0.0.1:9".parse().unwrap(),
         rack: None,
         features: 1..=1,
+        chain: Vec::new(),
     };
-    let (joiner, request) = Joiner::begin(token(&first).await, &applicant);
+    let (joiner, request) = Joiner::begin(token(&first).await, &applicant).expect("it is small");
     let request = request.encode_to_vec();
 
     let lost = first.admit(&request).await.expect("it is taken in");

@@ -82,6 +82,7 @@ impl Place {
             levels: (1, 1),
             timing: TIMING,
             certificate_lifetime: Duration::from_hours(24),
+            certificates: None,
             cluster: None,
             ends_process: false,
         };
@@ -122,7 +123,7 @@ impl Place {
     pub(crate) async fn bootstrap(&self, shards: u32) -> (Live, OperatorCertificate) {
         let asked = BootstrapSettings { name: None, shards, replicas: 3, authority: None };
         let (member, operator) = self.waiting().await.bootstrap(asked).await.expect("it is made");
-        (self.with_door(member).await, operator)
+        (self.with_door(member).await, operator.expect("the cluster signs certificates"))
     }
 
     pub(crate) async fn join(&self, token: JoinToken) -> Live {
@@ -130,7 +131,7 @@ impl Place {
         self.with_door(member).await
     }
 
-    async fn with_door(&self, member: Member) -> Live {
+    pub(crate) async fn with_door(&self, member: Member) -> Live {
         let listener = TcpListener::bind(self.admin).await.expect("nobody else has it");
         let config = server(member.credentials(), member.trust(), Accept::Anyone);
         let serving = serve(listener, TlsAcceptor::from(config), member.clone());

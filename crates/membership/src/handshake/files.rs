@@ -3,16 +3,41 @@
 //! Somebody else issues the certificates then, with the URI that names the node. A node holds its own against what it
 //! trusts before it shows it, because a certificate that peers refuse is found out late otherwise: when they are needed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use quorate_types::{NodeId, Timestamp};
+use quorate_types::{ClusterId, NodeId, Timestamp};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Credentials, InvalidCredentials, Shown, Trust, certify};
-use crate::identity::PeerIdentity;
+use crate::identity::{InvalidIdentity, PeerIdentity, peer_identity};
 use crate::pem::{PemError, parse_certificates, read_certificates, read_key};
 use crate::trust::{Bundle, InvalidBundle, Refusal, Side};
+
+/// Where a node has its certificate, key and authorities, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// The node's certificate, and those above it up to one that is trusted.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Whom the cluster trusts: 1 to 4 authorities.
+    pub authorities: PathBuf,
+}
+
+/// What [`Files`] have; they fit together, and peers that trust the same take it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The cluster that the certificate names.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+    /// What the node shows.
+    pub credentials: Credentials,
+    /// Whom it trusts.
+    pub bundle: Bundle,
+}
 
 /// Files of a node cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +48,15 @@ pub enum FilesError {
     /// Those of the authorities are none.
     #[error(transparent)]
     Bundle(#[from] InvalidBundle),
+    /// The certificate does not say whose it is.
+    #[error("{}: {source}", file.display())]
+    Identity {
+        /// The file.
+        file: PathBuf,
+        /// What it lacks.
+        #[source]
+        source: InvalidIdentity,
+    },
     /// Certificate and key do not belong together.
     #[error(transparent)]
     Credentials(#[from] InvalidCredentials),
@@ -36,6 +70,50 @@ pub enum FilesError {
         identity: Box<PeerIdentity>,
     },
 }
+
+// === impl Files ===
+
+impl Files {
+    /// Reads them, as of `now`.
+    ///
+    /// # Errors
+    /// [`FilesError`] names the file, or says why peers would refuse the certificate.
+    pub fn read(&self, now: Timestamp) -> Result<Loaded, FilesError> {
+        let bundle = Bundle::of_file(&self.authorities)?;
+        let (chain, key) = (read_certificates(&self.certificate)?, read_key(&self.key)?);
+        let identity = of_leaf(&chain, &self.certificate)?;
+        let Some(node) = identity.node() else {
+            return Err(Refusal::NoNode { identity: Box::new(identity) }.into());
+        };
+        let cluster = identity.cluster();
+        let credentials = Credentials::of_pair(&Trust::new(cluster, bundle.clone()), node, chain, key, now)?;
+        Ok(Loaded { cluster, node, credentials, bundle })
+    }
+}
+
+// === impl Loaded ===
+
+impl Loaded {
+    /// Who it is.
+    #[must_use]
+    pub fn identity(&self) -> PeerIdentity {
+        PeerIdentity::Node { cluster: self.cluster, node: self.node }
+    }
+}
+
+// === impl PeerIdentity ===
+
+impl PeerIdentity {
+    /// Reads whose the first certificate of a PEM file is. Nothing is verified.
+    ///
+    /// # Errors
+    /// [`FilesError`] names the file.
+    pub fn of_file(path: &Path) -> Result<Self, FilesError> {
+        of_leaf(&read_certificates(path)?, path)
+    }
+}
+
+// === impl Bundle ===
 
 impl Bundle {
     /// Reads the authorities of a PEM file.
@@ -55,6 +133,8 @@ impl Bundle {
     }
 }
 
+// === impl Credentials ===
+
 impl Credentials {
     /// Reads what a node shows: a PEM file with its certificate and those above it, and one with its key, of any kind that
     /// TLS 1.3 has. It must be taken by who trusts `trust`, on both sides of a connection, as of `now`.
@@ -62,7 +142,16 @@ impl Credentials {
     /// # Errors
     /// [`FilesError`] names the file, or says why peers would refuse the certificate.
     pub fn of_files(trust: &Trust, node: NodeId, chain: &Path, key: &Path, now: Timestamp) -> Result<Self, FilesError> {
-        let (chain, key) = (read_certificates(chain)?, read_key(key)?);
+        Self::of_pair(trust, node, read_certificates(chain)?, read_key(key)?, now)
+    }
+
+    fn of_pair(
+        trust: &Trust,
+        node: NodeId,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        now: Timestamp,
+    ) -> Result<Self, FilesError> {
         for side in [Side::Server, Side::Client] {
             let identity = Box::new(trust.verify(&chain, side, now)?);
             match identity.node() {
@@ -97,4 +186,10 @@ impl Credentials {
     pub fn adopt(&self, other: &Self) {
         self.0.0.store(other.0.0.load_full());
     }
+}
+
+/// Whose the first certificate of a file is.
+fn of_leaf(chain: &[CertificateDer<'_>], file: &Path) -> Result<PeerIdentity, FilesError> {
+    let identity = chain.first().map_or(Err(InvalidIdentity::Malformed), |leaf| peer_identity(leaf));
+    identity.map_err(|source| FilesError::Identity { file: file.to_owned(), source })
 }

@@ -26,7 +26,7 @@ use rustls::version::TLS13;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError, ServerConfig};
 use rustls::{ConfigBuilder, PeerIncompatible, SignatureScheme, WantsVerifier, WantsVersions};
 
-pub use self::files::FilesError;
+pub use self::files::{Files, FilesError, Loaded};
 use crate::authority::MemberKey;
 use crate::identity::PeerIdentity;
 use crate::trust::{Bundle, Refusal, Side, algorithms, chain_of, timestamp};
@@ -97,6 +97,14 @@ pub fn client(credentials: &Credentials, trust: &Trust, expected: Option<NodeId>
     let resolver = Arc::clone(&credentials.0) as Arc<dyn ResolvesClientCert>;
     let builder = client_builder(Arc::new(verifier));
     finish_client(builder.with_client_cert_resolver(resolver))
+}
+
+/// Makes the configuration of a client that shows no certificate and takes any node of the cluster: of a node that has
+/// files of its own and is not a member yet.
+#[must_use]
+pub fn stranger(trust: &Trust) -> Arc<ClientConfig> {
+    let verifier = Verifier { trust: trust.clone(), accept: Accept::Nodes, expected: None };
+    finish_client(client_builder(Arc::new(verifier)).with_no_client_auth())
 }
 
 /// Begins the configuration of a client with a verifier of ours.

@@ -31,7 +31,8 @@ pub struct TokenRecord {
 /// A request that is proven and may be granted.
 pub struct Application {
     applicant: Applicant,
-    key: ProvenKey,
+    /// None of an applicant with a certificate of its own.
+    key: Option<ProvenKey>,
     nonce: Nonce,
     secret_hash: [u8; 32],
     /// As it was sent.
@@ -165,9 +166,11 @@ impl Application {
             return Err(JoinRefusal::Expired { at: record.expires });
         }
         let message = v1::JoinApplication::decode(request.application.clone()).map_err(|_| JoinRefusal::Malformed)?;
+        let applicant = Applicant::of_message(&message)?;
+        let asks = applicant.chain.is_empty();
         Ok(Self {
-            applicant: Applicant::of_message(&message)?,
-            key: ProvenKey::of_request(&message.request)?,
+            key: asks.then(|| ProvenKey::of_request(&message.request)).transpose()?,
+            applicant,
             nonce: message.nonce.as_ref().try_into().map_err(|_| JoinRefusal::Malformed)?,
             secret_hash: record.secret_hash,
             bytes: request.application.clone(),
@@ -180,10 +183,10 @@ impl Application {
         &self.applicant
     }
 
-    /// The key that its certificate is to be for.
+    /// The key that its certificate is to be for; none of an applicant that has a certificate ([`Applicant::chain`]).
     #[must_use]
-    pub fn key(&self) -> &ProvenKey {
-        &self.key
+    pub fn key(&self) -> Option<&ProvenKey> {
+        self.key.as_ref()
     }
 
     /// Answers, after the node and the use of the token were committed. One answer is enough: each has a nonce of its own.

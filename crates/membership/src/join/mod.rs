@@ -12,6 +12,9 @@
 //! parts: an ephemeral X25519 agreement (RFC 7748; its public halves are the two nonces), that hash, and the request as it
 //! was sent. Who only watches learns nothing, also when the catalog, which has the hash, is lost later.
 //!
+//! A joiner has a certificate made for a key of its own, or comes with one that somebody else made: then the cluster and the
+//! number in it are those that it gets, or none.
+//!
 //! **Invariants:** a grant opens for the one request that it answers; a token that was used or ended opens nothing; a joiner
 //! takes a grant only when it fits what the token pinned. That a token is used once is for the catalog to commit.
 
@@ -39,8 +42,9 @@ use crate::trust::{AuthorityId, Bundle, InvalidBundle, Refusal, Side};
 
 /// Voters of the meta group that a grant names: there are up to five, and two more while some are replaced.
 pub const VOTERS_MAX: usize = 7;
-/// Bytes of an application: its request has up to 4 KiB, names and addresses less than one.
-pub const APPLICATION_BYTES_MAX: usize = 8 << 10;
+/// Bytes of an application: its request has up to 4 KiB, names and addresses less than one; a chain of three certificates with
+/// RSA keys of 4096 bits has 6 KiB.
+pub const APPLICATION_BYTES_MAX: usize = 12 << 10;
 /// Bytes of a grant: eleven certificates of 16 KiB, and the rest.
 pub const GRANT_BYTES_MAX: usize = 192 << 10;
 
@@ -66,11 +70,19 @@ pub struct Grant {
 /// A node that asked to be taken in, and waits.
 pub struct Joiner {
     token: JoinToken,
-    key: MemberKey,
+    own: Own,
     ephemeral: Ephemeral,
     /// As it was sent.
     application: Vec<u8>,
     features: (u32, u32),
+}
+
+/// What the joiner's certificate is for.
+enum Own {
+    /// A key, for which the cluster makes one.
+    Key(Box<MemberKey>),
+    /// The certificate that it has, and those above it.
+    Chain(Vec<CertificateDer<'static>>),
 }
 
 /// A node was taken in.
@@ -78,8 +90,19 @@ pub struct Joiner {
 pub struct Admission {
     /// What it got; checked.
     pub grant: Grant,
-    /// The key of its certificate, which it made itself.
-    pub key: MemberKey,
+    /// The key of its certificate, which it made itself; none where it came with a certificate.
+    pub key: Option<MemberKey>,
+}
+
+/// An application is larger than any that is read, because of the certificates that it comes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the certificates that the node came with are too large: its application has {bytes} bytes, and may have \
+     {APPLICATION_BYTES_MAX}"
+)]
+pub struct ApplicationTooLarge {
+    /// Its size.
+    pub bytes: usize,
 }
 
 /// An answer is not taken; nothing of it may be used.
@@ -105,7 +128,7 @@ pub enum JoinError {
     /// The certificate does not work.
     #[error("the certificate from the cluster: {0}")]
     Certificate(#[from] Refusal),
-    /// The certificate is for another key.
+    /// The certificate is for another key, or another one than the node came with.
     #[error("the certificate from the cluster is for another key than was asked with")]
     Key,
     /// The cluster works at a level that the program does not know, or no longer.
@@ -127,12 +150,24 @@ impl Joiner {
     ///
     /// A request that got no answer must not be sent again with another token; a new exchange makes new keys.
     ///
+    /// # Errors
+    /// [`ApplicationTooLarge`] when the applicant comes with certificates that are.
+    ///
     /// # Panics
     /// When the operating system has no randomness.
-    #[must_use]
-    pub fn begin(token: JoinToken, applicant: &Applicant) -> (Self, v1::JoinRequest) {
-        let (key, ephemeral) = (MemberKey::draw(), Ephemeral::draw());
-        let application = applicant.to_message(ephemeral.public(), &key.request()).encode_to_vec();
+    pub fn begin(token: JoinToken, applicant: &Applicant) -> Result<(Self, v1::JoinRequest), ApplicationTooLarge> {
+        let ephemeral = Ephemeral::draw();
+        let (own, asked) = if applicant.chain.is_empty() {
+            let key = MemberKey::draw();
+            let asked = key.request();
+            (Own::Key(Box::new(key)), asked)
+        } else {
+            (Own::Chain(applicant.chain.clone()), Vec::new())
+        };
+        let application = applicant.to_message(ephemeral.public(), &asked).encode_to_vec();
+        if application.len() > APPLICATION_BYTES_MAX {
+            return Err(ApplicationTooLarge { bytes: application.len() });
+        }
         let proof = cipher::prove(&token.secret_hash(), token.id(), &application);
         let request = v1::JoinRequest {
             token: token.id().0.to_vec().into(),
@@ -140,7 +175,7 @@ impl Joiner {
             proof: proof.to_vec().into(),
         };
         let features = (*applicant.features.start(), *applicant.features.end());
-        (Self { token, key, ephemeral, application, features }, request)
+        Ok((Self { token, own, ephemeral, application, features }, request))
     }
 
     /// Takes the answer, as of `now`.
@@ -148,7 +183,7 @@ impl Joiner {
     /// # Errors
     /// [`JoinError`] when it is not the cluster's, not for this request, or not what a node needs.
     pub fn finish(self, response: &v1::JoinResponse, now: Timestamp) -> Result<Admission, JoinError> {
-        let Self { token, key, ephemeral, application, features: (min, max) } = self;
+        let Self { token, own, ephemeral, application, features: (min, max) } = self;
         let nonce = response.nonce.as_ref().try_into().map_err(|_| JoinError::NotOpened)?;
         let ours = ephemeral.public();
         let secret = ephemeral.agree(&nonce, &token.secret_hash(), [&ours, &nonce]).ok_or(JoinError::NotOpened)?;
@@ -166,10 +201,7 @@ impl Joiner {
                 return Err(Refusal::OtherNode { identity, expected: grant.node }.into());
             }
         }
-        let facts = quorate_tls::x509::Facts::read(&grant.chain[0]).expect("it was verified");
-        if facts.public_key != key.public().to_spki() {
-            return Err(JoinError::Key);
-        }
+        let key = own.key_of(&grant.chain)?;
         let level = grant.feature_level;
         if !(min..=max).contains(&level) {
             return Err(JoinError::FeatureLevel { level, min, max });
@@ -181,6 +213,22 @@ impl Joiner {
 impl fmt::Debug for Joiner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Joiner").field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+// === impl Own ===
+
+impl Own {
+    /// The key of a chain that was verified, when the chain is for it.
+    fn key_of(self, granted: &[CertificateDer<'_>]) -> Result<Option<MemberKey>, JoinError> {
+        match self {
+            Self::Key(key) => {
+                let facts = quorate_tls::x509::Facts::read(&granted[0]).expect("it was verified");
+                if facts.public_key == key.public().to_spki() { Ok(Some(*key)) } else { Err(JoinError::Key) }
+            }
+            Self::Chain(chain) if chain == granted => Ok(None),
+            Self::Chain(_) => Err(JoinError::Key),
+        }
     }
 }
 

@@ -38,7 +38,7 @@ impl Cluster {
     }
 
     fn begin(&self) -> (Joiner, JoinRequest) {
-        Joiner::begin(self.token.clone(), &applicant())
+        Joiner::begin(self.token.clone(), &applicant()).unwrap()
     }
 
     fn open(&self, request: &JoinRequest) -> Result<Application, JoinRefusal> {
@@ -47,7 +47,8 @@ impl Cluster {
 
     fn grant(&self, application: &Application) -> Grant {
         let hosts = [application.applicant().peer.host().clone(), application.applicant().admin.host().clone()];
-        let issued = self.authority.issue_node(NodeId(4), &hosts, application.key(), now()).unwrap();
+        let key = application.key().expect("it has no certificate");
+        let issued = self.authority.issue_node(NodeId(4), &hosts, key, now()).unwrap();
         Grant {
             cluster: CLUSTER,
             node: NodeId(4),
@@ -74,6 +75,7 @@ fn applicant() -> Applicant {
         admin: "10.0.0.4:7443".parse().unwrap(),
         rack: Some(ResourceName::new("r1").unwrap()),
         features: 2..=3,
+        chain: Vec::new(),
     }
 }
 
@@ -86,7 +88,7 @@ async fn a_node_that_joined_is_taken_by_the_others() {
     let token = JoinToken::parse(&cluster.token.reveal()).unwrap();
     assert_eq!(shake(token.client(), server(&member, &trust, Accept::Anyone)).await.taken(), None);
 
-    let (joiner, request) = Joiner::begin(token, &applicant());
+    let (joiner, request) = Joiner::begin(token, &applicant()).unwrap();
     assert_eq!(Application::token(&request), Ok(cluster.record.id));
     let application = cluster.open(&request).unwrap();
     assert_eq!(application.applicant(), &applicant());
@@ -97,7 +99,7 @@ async fn a_node_that_joined_is_taken_by_the_others() {
     assert_eq!((grant.cluster, grant.node, grant.feature_level), (CLUSTER, NodeId(4), 3));
     assert_eq!(grant.root_key.expose(), cluster.root_key.expose());
     assert_eq!(grant.voters, [(NodeId(1), "10.0.0.1:7000".parse().unwrap())]);
-    let joined = Credentials::new(grant.chain.clone(), &admission.key).unwrap();
+    let joined = Credentials::new(grant.chain.clone(), &admission.key.unwrap()).unwrap();
     let its = Trust::new(grant.cluster, grant.bundle.clone());
     let taken = shake(client(&joined, &its, Some(NodeId(1))), server(&member, &trust, Accept::Nodes)).await.taken();
     assert_eq!(taken, Some(PeerIdentity::Node { cluster: CLUSTER, node: NodeId(4) }));
@@ -250,7 +252,7 @@ fn the_fields_of_an_application_are_checked_by_name() {
     let (_, request) = cluster.begin();
     let message = JoinApplication::decode(request.application).unwrap();
     type Change = fn(&mut JoinApplication);
-    let cases: [(&str, Change); 8] = [
+    let cases: [(&str, Change); 9] = [
         ("`name`", |message| message.name = "Node 4".to_owned()),
         ("`peer_address`", |message| message.peer_address = "node-4".to_owned()),
         ("`admin_address`", |message| message.admin_address = String::new()),
@@ -258,7 +260,8 @@ fn the_fields_of_an_application_are_checked_by_name() {
         ("`feature_level_min`", |message| message.feature_level_min = 4),
         ("certificate request", |message| message.request = b"none".to_vec().into()),
         ("cannot be read", |message| message.nonce = vec![1; 31].into()),
-        ("more than 8192 bytes", |message| message.name = "a".repeat(8193)),
+        ("more than 12288 bytes", |message| message.name = "a".repeat(12289)),
+        ("`chain`", |message| message.chain = vec![vec![1].into(); 8]),
     ];
     for (expected, change) in cases {
         let mut message = message.clone();

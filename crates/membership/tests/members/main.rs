@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod authority;
+mod files;
 mod handshake;
 mod home;
 mod join;

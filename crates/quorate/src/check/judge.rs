@@ -371,13 +371,13 @@ fn alarms(reports: &Reports, findings: &mut Findings) {
             "alarm",
             &nodes,
             what,
-            remedy(kind, nodes.first().copied().unwrap_or_default()),
+            remedy(kind, nodes.first().copied().unwrap_or_default(), status.certificates_from_files),
         );
     }
 }
 
 /// What to do about an alarm of this kind.
-fn remedy(kind: &str, node: u64) -> String {
+fn remedy(kind: &str, node: u64, from_files: bool) -> String {
     match kind {
         "disk" => {
             "make room on the disk of its data directory, or give it a larger one: new sessions and documents are \
@@ -394,6 +394,11 @@ fn remedy(kind: &str, node: u64) -> String {
             "a replica stopped rather than differ: keep its logs, and let the node join anew with an empty data directory \
              (`quorate cluster replace {node} --by NEW`)"
         ),
+        "certificate" if from_files => {
+            "put a certificate for this node, its key and its authorities into the files that it was started with: it takes \
+             them within seconds, without a restart"
+                .to_owned()
+        }
         "certificate" => {
             "it could not renew its certificate: the meta group needs a leader, and the node a way to it".to_owned()
         }
@@ -402,7 +407,10 @@ fn remedy(kind: &str, node: u64) -> String {
 }
 
 fn certificates(reports: &Reports, findings: &mut Findings) {
+    // Those of files may live for a day, and their nodes raise an alarm when nobody renews them.
+    let from_files = reports.best().is_some_and(|status| status.certificates_from_files);
     let level = |left: Duration| match left {
+        left if from_files => left.is_zero().then_some(Severity::Problem),
         left if left <= CERTIFICATE_PROBLEM => Some(Severity::Problem),
         left if left <= CERTIFICATE_WARNING => Some(Severity::Warning),
         _ => None,
@@ -416,8 +424,11 @@ fn certificates(reports: &Reports, findings: &mut Findings) {
         let left = expires.since(reports.now);
         if let Some(severity) = level(left) {
             let what = format!("the certificate of {} {}, and was not renewed", called(node), told(left));
-            let advice =
-                "nodes renew by themselves while the meta group has a leader: mend that first, then restart the node";
+            let advice = if from_files {
+                "put a new one, and its key, into the files that the node was started with"
+            } else {
+                "nodes renew by themselves while the meta group has a leader: mend that first, then restart the node"
+            };
             findings.add(severity, "certificate", &[node.id], what, advice);
         }
     }
@@ -425,7 +436,11 @@ fn certificates(reports: &Reports, findings: &mut Findings) {
         && let Some(severity) = level(left)
     {
         let what = format!("your own certificate {}", told(left));
-        let advice = "an admin makes another: `quorate cluster operator new --name NAME --role ROLE --out DIR`";
+        let advice = if from_files {
+            "put a new one, and its key, into the files that the context names"
+        } else {
+            "an admin makes another: `quorate cluster operator new --name NAME --role ROLE --out DIR`"
+        };
         findings.add(severity, "certificate", &[], what, advice);
     }
 }

@@ -271,6 +271,29 @@ fn certificates_that_end_soon_are_told_in_time() {
 }
 
 #[test]
+fn certificates_from_files_are_told_when_they_have_ended_and_when_their_nodes_say_so() {
+    let of_files = |change: fn(&mut Reports)| {
+        move |reports: &mut Reports| {
+            everywhere(reports, |status| status.certificates_from_files = true);
+            change(reports);
+        }
+    };
+    let ends: fn(&mut Reports) = |reports| of_node(reports, 1, |node| node.certificate_expires = Some(at(DAY_MS)));
+    let mut reports = healthy();
+    of_files(ends)(&mut reports);
+    assert_eq!(judge(&reports), [], "it may live for two days");
+
+    let ended: fn(&mut Reports) = |reports| of_node(reports, 1, |node| node.certificate_expires = Some(at(-1)));
+    check(of_files(ended), Severity::Problem, "certificate", "has ended", "into the files");
+    let alarm: fn(&mut Reports) = |reports| {
+        let message = "the files of this node's certificate cannot be used".to_owned();
+        let alarm = Alarm { node: 2, kind: "certificate".into(), message, since: Some(at(-60_000)) };
+        everywhere(reports, |status| status.alarms = vec![alarm.clone()]);
+    };
+    check(of_files(alarm), Severity::Problem, "alarm", "cannot be used", "without a restart");
+}
+
+#[test]
 fn versions_and_levels_that_do_not_fit() {
     let skew = |reports: &mut Reports| of_node(reports, 2, |node| node.version = "0.2.0".into());
     check(skew, Severity::Warning, "version", "0.1.0 on nodes 1, 3; 0.2.0 on node 2", "finish the upgrade");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::CertificateArgs;
 use super::cluster::OutputArgs;
 
 /// Flags of `quorate recover`.
@@ -18,6 +19,8 @@ pub(crate) struct RecoverArgs {
     /// it would do, and does nothing.
     #[arg(long = "unsafe")]
     pub(crate) is_unsafe: bool,
+    #[command(flatten)]
+    pub(crate) certificates: CertificateArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

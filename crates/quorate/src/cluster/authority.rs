@@ -35,6 +35,13 @@ pub(super) async fn rotate(context: Option<&Path>, args: &RotateAuthorityArgs) -
         status.authority = client.call(request).await.map_err(target::of_client)?.authority;
         target::learn_as(context, &args.target, &status);
     }
+    if status.certificates_from_files {
+        return Err(Failure::new(
+            Exit::Refused,
+            "the certificates of this cluster come from files, and so do its authorities",
+        )
+        .advise("write the next authority beside the old one into the file of `--peer-authorities` of every node"));
+    }
     let Some(told) = &status.authority else {
         return Err(Failure::new(Exit::Refused, "the asked node knows no authority of the cluster")
             .advise("`quorate check` tells whether the node is ill"));

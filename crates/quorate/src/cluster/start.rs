@@ -28,8 +28,10 @@ const PEM_BYTES_MAX: u64 = 256 << 10;
 /// A cluster that was just made.
 pub(crate) struct Initialized {
     pub(crate) answer: proto::BootstrapResponse,
-    /// The first operator's.
-    pub(crate) context: Context,
+    /// The first operator's; none where certificates come from files, and nobody has one yet.
+    pub(crate) context: Option<Context>,
+    /// Where operators reach the node.
+    endpoints: Vec<Address>,
 }
 
 pub(super) async fn init(context: Option<&Path>, args: &InitArgs) -> Result<(), Failure> {
@@ -48,32 +50,43 @@ pub(super) async fn init(context: Option<&Path>, args: &InitArgs) -> Result<(), 
         authority: authority(args.authority_certificate.as_deref(), args.authority_key.as_deref())?,
     };
     let made = init_node(&client, request, draft, &args.data_dir).await?;
-    let text = || {
-        let proto::BootstrapResponse { cluster_id, node, .. } = &made.answer;
-        format!(
-            "cluster {cluster_id} is made, of node {node} alone\n\nIts first operator's context is {context}; with it:\n\n  \
-             quorate{flag} cluster status\n  quorate{flag} cluster token new    # then, on another node:\n  \
-             quorate cluster join --data-dir DIR TOKEN\n",
-            context = shown(&made.context.file),
-            flag = if args.context_out.is_some() {
-                format!(" --context {}", shown(&made.context.file))
-            } else {
-                String::new()
-            },
-        )
-    };
     match args.output.output {
-        Output::Table => output::print(&text()),
+        Output::Table => output::print(&text(&made, args.context_out.is_some())),
         output => {
             // The certificate and its key are in the context's files, and nowhere else.
             let value = serde_json::json!({
                 "clusterId": made.answer.cluster_id,
                 "node": made.answer.node,
-                "context": shown(&made.context.file),
+                "context": made.context.as_ref().map(|context| shown(&context.file)),
             });
             answer::print_value(output, &value)
         }
     }
+}
+
+/// What was made, and what comes next.
+fn text(made: &Initialized, is_named: bool) -> String {
+    let proto::BootstrapResponse { cluster_id, node, .. } = &made.answer;
+    let next = match &made.context {
+        Some(context) => {
+            let file = shown(&context.file);
+            let flag = if is_named { format!(" --context {file}") } else { String::new() };
+            format!(
+                "Its first operator's context is {file}; with it:\n\n  quorate{flag} cluster status\n  \
+                 quorate{flag} cluster token new    # then, on another node:\n"
+            )
+        }
+        None => {
+            let endpoint = made.endpoints.first().map_or_else(|| "HOST:PORT".to_owned(), ToString::to_string);
+            format!(
+                "Its certificates come from files, also those of operators. With one that has the uri\n\
+                 quorate://{cluster_id}/operator/NAME/admin:\n\n  \
+                 quorate cluster operator context --certificate FILE --key FILE --authorities FILE --endpoint {endpoint} \
+                 --out DIR\n  quorate --context DIR/context.yaml cluster token new    # then, on another node:\n"
+            )
+        }
+    };
+    format!("cluster {cluster_id} is made, of node {node} alone\n\n{next}  quorate cluster join --data-dir DIR TOKEN\n")
 }
 
 /// The authority of the command line, if it has one. What it must be is for the node to say.
@@ -111,10 +124,13 @@ pub(crate) async fn init_node(
     let written = async {
         let status = client.call(proto::GetStatusRequest::default()).await.map_err(target::of_client)?;
         let endpoints = endpoints(&status.nodes);
-        write(draft, &answer, &endpoints)
+        if answer.operator_certificate_pem.is_empty() {
+            return Ok((None, endpoints));
+        }
+        write(draft, &answer, &endpoints).map(|context| (Some(context), endpoints))
     };
     match written.await {
-        Ok(context) => Ok(Initialized { answer, context }),
+        Ok((context, endpoints)) => Ok(Initialized { answer, context, endpoints }),
         Err(failure) => Err(Failure::new(
             failure.exit,
             format!("cluster {} is made, but its context is not written: {}", answer.cluster_id, failure.message),

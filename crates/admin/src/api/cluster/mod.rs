@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use quorate_membership::authority::AuthorityPem;
+use quorate_membership::pem;
 use quorate_proto::admin::v1;
 use tokio::sync::Semaphore;
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
@@ -149,13 +150,23 @@ impl cluster_server::Cluster for Cluster {
         {
             warnings.push(format!("the first resources were not applied: {}", status.message()));
         }
-        Ok(Response::new(v1::BootstrapResponse {
+        let made = v1::BootstrapResponse {
             cluster_id: member.trust().cluster().to_string(),
             node: member.id().0,
-            operator_certificate_pem: operator.certificate_pem,
-            operator_key_pem: operator.key_pem.to_string(),
-            trust_bundle_pem: operator.trust_bundle_pem,
             warnings,
+            ..v1::BootstrapResponse::default()
+        };
+        Ok(Response::new(match operator {
+            Some(operator) => v1::BootstrapResponse {
+                operator_certificate_pem: operator.certificate_pem,
+                operator_key_pem: operator.key_pem.to_string(),
+                trust_bundle_pem: operator.trust_bundle_pem,
+                ..made
+            },
+            None => {
+                let trusted: Vec<_> = member.trust().bundle().certificates().cloned().collect();
+                v1::BootstrapResponse { trust_bundle_pem: pem::of_certificates(&trusted), ..made }
+            }
         }))
     }
 

@@ -50,6 +50,7 @@ pub(super) fn of(
         staleness: staleness.map(duration),
         time: Some(timestamp(now())),
         authority: member.authority(catalog),
+        certificates_from_files: member.has_certificate_files(),
     }
 }
 

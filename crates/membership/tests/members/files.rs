@@ -1,0 +1,206 @@
+//! Nodes whose certificates somebody else makes: what their files must be, and how one joins with what it has.
+//!
+//! The authority is an enterprise's: a root, one below it that signs, and keys of its own kinds.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use quorate_membership::handshake::{Accept, Files, Loaded, Trust, client, server, stranger};
+use quorate_membership::identity::PeerIdentity;
+use quorate_membership::join::{Applicant, Application, Grant, JoinError, Joiner, TokenRecord};
+use quorate_membership::root::RootKey;
+use quorate_membership::token::JoinToken;
+use quorate_membership::trust::Refusal;
+use quorate_types::{ClusterId, NodeId, ResourceName};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType};
+use rustls::pki_types::CertificateDer;
+use tempfile::TempDir;
+
+use crate::world::{CLUSTER, mint, now, shake};
+
+/// An authority of an enterprise, and a folder for what it makes.
+struct Enterprise {
+    folder: TempDir,
+    below: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Enterprise {
+    fn new() -> Self {
+        let params = |name: &str| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+            params
+        };
+        let root = CertifiedIssuer::self_signed(params("root"), KeyPair::generate().unwrap()).unwrap();
+        let below = CertifiedIssuer::signed_by(params("below"), KeyPair::generate().unwrap(), &root).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), root.pem()).unwrap();
+        Self { folder, below }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a certificate with a URI, and its key.
+    fn make(&self, name: &str, uri: &str, change: impl FnOnce(&mut CertificateParams)) -> Files {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        change(&mut params);
+        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let certificate = params.signed_by(&key, &self.below).unwrap();
+        std::fs::write(self.path(&format!("{name}.pem")), format!("{}{}", certificate.pem(), self.below.pem()))
+            .unwrap();
+        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+        self.files(&format!("{name}.pem"), &format!("{name}.key"), "ca.pem")
+    }
+
+    fn files(&self, certificate: &str, key: &str, authorities: &str) -> Files {
+        Files { certificate: self.path(certificate), key: self.path(key), authorities: self.path(authorities) }
+    }
+
+    fn node(&self, number: u64) -> Loaded {
+        self.make(&number.to_string(), &node(number).to_string(), |_| {}).read(now()).unwrap()
+    }
+}
+
+fn node(number: u64) -> PeerIdentity {
+    PeerIdentity::Node { cluster: CLUSTER, node: NodeId(number) }
+}
+
+fn trust(loaded: &Loaded) -> Trust {
+    Trust::new(loaded.cluster, loaded.bundle.clone())
+}
+
+#[tokio::test]
+async fn files_say_which_node_it_is_and_peers_with_the_same_authorities_take_it() {
+    let enterprise = Enterprise::new();
+    let (one, two) = (enterprise.node(1), enterprise.node(70_000));
+    assert_eq!((one.cluster, one.node, one.identity()), (CLUSTER, NodeId(1), node(1)));
+
+    let server = server(&two.credentials, &trust(&two), Accept::Nodes);
+    let taken = shake(client(&one.credentials, &trust(&one), Some(NodeId(70_000))), server).await.taken();
+
+    assert_eq!(taken, Some(node(1)));
+}
+
+#[test]
+fn files_that_peers_would_refuse_are_refused_with_the_file_or_the_reason() {
+    let enterprise = Enterprise::new();
+    let uri = node(1).to_string();
+    let good = enterprise.make("good", &uri, |_| {});
+    let other = enterprise.make("other", &uri, |_| {});
+    let ended = |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+    let many: Vec<String> = (0..5).map(|_| pem_of(mint().anchor())).collect();
+    let whole = std::fs::read_to_string(&good.certificate).unwrap();
+    for (name, content) in [
+        ("half.pem", &whole[..whole.len() / 3]),
+        ("many.pem", &many.concat()),
+        ("unknown.pem", &many[0]),
+        ("empty", ""),
+    ] {
+        std::fs::write(enterprise.path(name), content).unwrap();
+    }
+    let operator = format!("quorate://{CLUSTER}/operator/ana/admin");
+    let cases = [
+        (enterprise.files("none.pem", "good.key", "ca.pem"), "none.pem cannot be read"),
+        (enterprise.files("empty", "good.key", "ca.pem"), "empty has no certificate"),
+        (enterprise.files("half.pem", "good.key", "ca.pem"), "half.pem"),
+        (enterprise.files("good.pem", "empty", "ca.pem"), "empty has no unencrypted private key"),
+        (enterprise.files("good.pem", "good.key", "empty"), "empty has no certificate"),
+        (Files { key: other.key, ..good.clone() }, "the private key does not belong to the certificate"),
+        (enterprise.files("good.pem", "good.key", "unknown.pem"), "is not trusted"),
+        (enterprise.files("good.pem", "good.key", "many.pem"), "1 to 4 authorities, not 5"),
+        (enterprise.files("good.pem", "good.key", "good.pem"), "is not an authority's"),
+        (enterprise.make("ended", &uri, ended), "ended at 2001-01-01T00:00:00Z"),
+        (enterprise.make("ana", &operator, |_| {}), "operator/ana/admin is no node"),
+        (enterprise.make("spiffe", "spiffe://example.com/node", |_| {}), "spiffe.pem: the certificate's uri"),
+        (
+            enterprise.make("nobody", &uri, |params| params.subject_alt_names.clear()),
+            "nobody.pem: the certificate has 0",
+        ),
+    ];
+    assert!(good.read(now()).is_ok());
+    for (files, expected) in cases {
+        let error = files.read(now()).map(drop).unwrap_err().to_string();
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
+
+fn pem_of(certificate: &CertificateDer<'_>) -> String {
+    quorate_membership::pem::of_certificates([certificate])
+}
+
+fn applicant(loaded: &Loaded) -> Applicant {
+    Applicant {
+        name: ResourceName::new("node-4").unwrap(),
+        peer: "node-4.example.com:7000".parse().unwrap(),
+        admin: "10.0.0.4:7443".parse().unwrap(),
+        rack: None,
+        features: 1..=3,
+        chain: loaded.credentials.chain(),
+    }
+}
+
+#[tokio::test]
+async fn a_node_joins_with_the_certificate_that_it_has_and_gets_no_other() {
+    let enterprise = Enterprise::new();
+    let (first, own) = (enterprise.node(1), enterprise.node(4));
+    let token = JoinToken::draw(first.bundle.authorities(), vec!["127.0.0.1:7443".parse().unwrap()]).unwrap();
+    let expires = now() + Duration::from_secs(60);
+    let record = TokenRecord { id: token.id(), secret_hash: token.secret_hash(), expires, used_by: None };
+    // The root that the token pins is not sent along: the joiner has it from its own file.
+    let accepting = || server(&first.credentials, &trust(&first), Accept::Anyone);
+    let refused = shake(token.client(), accepting()).await.refused_by_client();
+    assert!(matches!(refused, Refusal::Untrusted { .. }), "{refused}");
+    assert_eq!(shake(stranger(&trust(&own)), accepting()).await.taken(), None);
+
+    let (chain, other) = (own.credentials.chain(), enterprise.node(4).credentials.chain());
+    let grants = [
+        (NodeId(4), CLUSTER, chain.clone(), None),
+        (NodeId(4), CLUSTER, other, Some(JoinError::Key)),
+        (NodeId(5), CLUSTER, chain.clone(), Some(of_another(&own, NodeId(5)))),
+    ];
+    for (node, cluster, granted, expected) in grants {
+        let (joiner, request) = Joiner::begin(token.clone(), &applicant(&own)).unwrap();
+        let application = Application::open(&request, &record, now()).unwrap();
+        assert_eq!(application.applicant().chain, chain);
+        assert!(application.key().is_none(), "nothing is to be certified");
+        let response = application.grant(&grant(&first, node, cluster, granted)).unwrap();
+        match (joiner.finish(&response, now()), expected) {
+            (Ok(admission), None) => assert!(admission.key.is_none() && admission.grant.chain == chain),
+            (joined, expected) => assert_eq!(joined.map(drop).err(), expected),
+        }
+    }
+}
+
+fn of_another(own: &Loaded, expected: NodeId) -> JoinError {
+    JoinError::Certificate(Refusal::OtherNode { identity: Box::new(own.identity()), expected })
+}
+
+fn grant(first: &Loaded, node: NodeId, cluster: ClusterId, chain: Vec<CertificateDer<'static>>) -> Grant {
+    Grant {
+        cluster,
+        node,
+        chain,
+        bundle: first.bundle.clone(),
+        root_key: RootKey::draw(),
+        voters: vec![(NodeId(1), "10.0.0.1:7000".parse().unwrap())],
+        feature_level: 3,
+    }
+}
+
+#[test]
+fn certificates_that_no_request_has_room_for_are_refused_before_one_is_sent() {
+    let enterprise = Enterprise::new();
+    let own = enterprise.node(4);
+    let token = JoinToken::draw(own.bundle.authorities(), vec!["127.0.0.1:7443".parse().unwrap()]).unwrap();
+    let large = Applicant { chain: vec![vec![7; 13_000].into()], ..applicant(&own) };
+
+    let refused = Joiner::begin(token, &large).map(drop).unwrap_err();
+
+    assert!(refused.to_string().contains("may have 12288"), "{refused}");
+}
