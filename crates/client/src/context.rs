@@ -12,6 +12,8 @@
 //! another context is replaced, and the key is nobody else's from its first byte on. Only the list of endpoints and the
 //! authorities change later: a context learns where the nodes are, and whom the cluster trusts.
 
+mod named;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -27,6 +29,7 @@ use quorate_tls::x509::Facts;
 use quorate_types::{ClusterId, Timestamp};
 use serde::Deserialize;
 
+pub use self::named::OperatorFiles;
 use crate::connection::Operator;
 
 /// Bytes of a context file; one has some hundred.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use quorate_membership::address::Address;
 use quorate_types::ResourceName;
 
 use super::parse_patience;
@@ -107,7 +108,8 @@ pub(crate) struct InitArgs {
     /// The key of that authority (PEM, PKCS #8). The cluster keeps it, sealed.
     #[arg(long, value_name = "FILE", requires = "authority_certificate")]
     pub(crate) authority_key: Option<PathBuf>,
-    /// Where to write the context of the first operator; its certificate and key go beside it. Nothing is replaced.
+    /// Where to write the context of the first operator; its certificate and key go beside it. Nothing is replaced, and nothing
+    /// written where certificates come from files (`serve --peer-certificate`).
     /// Default: the context that `--context` names, or ~/.config/quorate/context.yaml.
     #[arg(long, value_name = "FILE")]
     pub(crate) context_out: Option<PathBuf>,
@@ -291,6 +293,8 @@ pub(crate) struct RestoreArgs {
 pub(crate) enum OperatorCommand {
     /// Make a certificate and key for somebody who operates the cluster, as a context with its files.
     New(OperatorNewArgs),
+    /// Make a context of a certificate and key that somebody else made: for a cluster whose certificates come from files.
+    Context(OperatorContextArgs),
     /// List the certificates that have not ended, those included that were revoked.
     List(OperatorListArgs),
     /// Have every node refuse certificates, before they end.
@@ -314,6 +318,27 @@ pub(crate) struct OperatorNewArgs {
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+}
+
+/// Flags of `quorate cluster operator context`.
+#[derive(Debug, Args)]
+pub(crate) struct OperatorContextArgs {
+    /// The operator's certificate (PEM), and those above it. Which cluster, who and what role it is stands in it, as
+    /// `quorate://CLUSTER/operator/NAME/ROLE`. The context names the file, and has what is in it whenever it is used.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate: PathBuf,
+    /// The key of that certificate (PEM), which only its owner can read.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// The authorities whose certificates of nodes are taken (PEM): 1 to 4.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authorities: PathBuf,
+    /// The admin address of a node (repeatable). The context learns the others with the first command.
+    #[arg(long = "endpoint", value_name = "HOST:PORT", required = true)]
+    pub(crate) endpoints: Vec<Address>,
+    /// The folder to write `context.yaml` into. Nothing is replaced.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
 }
 
 /// Flags of `quorate cluster rotate-authority`.

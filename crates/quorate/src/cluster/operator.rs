@@ -1,16 +1,21 @@
-//! `quorate cluster operator new|list|revoke`: certificates of those who operate a cluster.
+//! `quorate cluster operator new|context|list|revoke`: certificates of those who operate a cluster.
 //!
-//! A new one becomes a context with its files. The folder is looked at before it is made, because its key is shown once.
+//! A new one becomes a context with its files. The folder is looked at before it is made, because its key is shown once. One that
+//! somebody else made stays where it is, and a context names it.
 
 use std::path::Path;
 
-use quorate_client::context::{Draft, Material};
+use quorate_client::context::{Draft, Material, OperatorFiles};
+use quorate_client::{Context, ContextError};
 use quorate_membership::address::Address;
+use quorate_membership::handshake::FilesError;
 use quorate_proto::admin::v1 as proto;
 use quorate_types::ClusterId;
 
 use crate::answer::{self, counted, shown_time, to_proto};
-use crate::cli::cluster::{OperatorCommand, OperatorListArgs, OperatorNewArgs, OperatorRevokeArgs, RoleArg};
+use crate::cli::cluster::{
+    OperatorCommand, OperatorContextArgs, OperatorListArgs, OperatorNewArgs, OperatorRevokeArgs, RoleArg,
+};
 use crate::exit::{Exit, Failure};
 use crate::run::shown;
 use crate::table::Table;
@@ -27,6 +32,7 @@ const ID_DIGITS: usize = 16;
 pub(super) async fn run(context: Option<&Path>, command: &OperatorCommand) -> Result<(), Failure> {
     match command {
         OperatorCommand::New(args) => new(context, args).await,
+        OperatorCommand::Context(args) => of_files(args),
         OperatorCommand::List(args) => list(context, args).await,
         OperatorCommand::Revoke(args) => revoke(context, args).await,
     }
@@ -64,6 +70,22 @@ async fn new(context: Option<&Path>, args: &OperatorNewArgs) -> Result<(), Failu
         args.name,
         shown_time(made.expires.as_ref())
     ));
+    Ok(())
+}
+
+fn of_files(args: &OperatorContextArgs) -> Result<(), Failure> {
+    let OperatorContextArgs { certificate, key, authorities, endpoints, out } = args;
+    let file = out.join(FILE);
+    let files = OperatorFiles { ca: authorities, certificate, key };
+    let made = Context::naming(&file, files, endpoints).and_then(|context| context.who());
+    let who = made.map_err(|error| match error {
+        ContextError::Files(FilesError::Pem(_)) => Failure::new(Exit::Config, error.to_string()),
+        // It is not the cluster that makes another one.
+        ContextError::Files(_) => Failure::new(Exit::Config, error.to_string())
+            .advise("an operator's certificate has the uri quorate://CLUSTER/operator/NAME/ROLE, and is for clients"),
+        error => target::of_context(error),
+    })?;
+    output::note(&format!("{} is the context of {who}: its files stay where they are", shown(&file)));
     Ok(())
 }
 
