@@ -48,6 +48,8 @@ pub struct Options {
     pub files: Vec<PathBuf>,
     /// More flags of each node.
     pub flags: Vec<String>,
+    /// More flags of one node alone, by its place.
+    pub own_flags: Vec<Vec<String>>,
     /// The nodes' election timeout, as the flag has it: where a test is not about how fast one is, machines may be slow.
     pub election_timeout: &'static str,
     /// More flags of `cluster init`.
@@ -113,6 +115,7 @@ impl Default for Options {
             net: false,
             files: Vec::new(),
             flags: Vec::new(),
+            own_flags: Vec::new(),
             init: Vec::new(),
             election_timeout: "1500ms",
             program: None,
@@ -191,6 +194,18 @@ impl Cluster {
         self.local(place, &new)?.success()?;
         self.context = out.join("context.yaml");
         Ok(())
+    }
+
+    /// Takes a context that somebody else wrote for what is operated from now on.
+    pub fn operate_with(&mut self, context: PathBuf) {
+        self.context = context;
+    }
+
+    /// Gives the later lives of a node other flags of its own.
+    pub fn set_own_flags(&mut self, place: Place, flags: Vec<String>) {
+        let all = &mut self.options.own_flags;
+        all.resize(all.len().max(place + 1), Vec::new());
+        all[place] = flags;
     }
 
     /// Starts nodes that wait to be told what to do.
@@ -290,7 +305,7 @@ impl Cluster {
         command.args(["serve", "--node-name", &node.name]).arg("--data-dir").arg(&node.data);
         command.args(["--peer-listen", &node.listen.to_string(), "--peer-advertise", &node.advertise.to_string()]);
         command.args(["--admin", &node.admin.to_string()]).args(["--election-timeout", self.options.election_timeout]);
-        command.args(&self.options.flags);
+        command.args(&self.options.flags).args(self.options.own_flags.get(place).into_iter().flatten());
         command.envs(node.environment.iter().map(|(name, value)| (name, value)));
         for file in self.options.files.iter().filter(|_| place == 0) {
             command.arg("-f").arg(file);

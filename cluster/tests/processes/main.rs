@@ -3,6 +3,7 @@
 //! Each test has a cluster of its own. A node is killed as a lost machine is, and what was acknowledged before must be there
 //! after: nothing here knows how. Tests wait for what nodes say, and never for a time.
 
+mod certificates;
 mod clocks;
 mod disks;
 mod faults;
