@@ -1,8 +1,8 @@
 //! Commands about nodes.
 //!
-//! A number is given once, in order or as a node's own certificate has it; that of a node that never came, which did nothing
-//! under it, is given again to who has it in its certificate. A node that starts with an incarnation that was before is a copy
-//! of an older disk: it must not vote with what it has forgotten, so it is refused.
+//! A number is given once, in order or as a node's own certificate has it; also that of a node that never came: who was given
+//! it may come yet, and peers may remember what it was. A node that starts with an incarnation that was before is a copy of an
+//! older disk: it must not vote with what it has forgotten, so it is refused.
 
 use std::sync::Arc;
 
@@ -28,20 +28,20 @@ impl Catalog {
         let number = self.number(new.number).map_err(within)?;
         let node = Node::new(number, new, step.now).map_err(within)?;
         let token = self.usable_token(add, &node, step.now)?;
-        if let Some(other) = self.living().find(|other| other.id != number && other.name == node.name) {
+        if let Some(other) = self.living().find(|other| other.name == node.name) {
             let allowed = format_args!("a name that no node has: it is node {}'s", other.id).to_string();
             return Err(Refusal::new(Reason::Exists, "node.name", &node.name, allowed));
         }
         self.check_works(node.levels).map_err(within)?;
         self.check_certificates(node.id, &node.certificates).map_err(within)?;
-        if self.living().filter(|other| other.id != number).count() >= NODES_MAX {
+        if self.living().count() >= NODES_MAX {
             return Err(Refusal::limit("node", "one more", format_args!("{NODES_MAX} nodes")));
         }
 
-        let (id, replaces) = (node.id, self.nodes.get(&number).and_then(|known| known.replaces));
+        let id = node.id;
         self.use_token(token, add, id, step)?;
         self.next_node = self.next_node.max(id.0 + 1);
-        self.put_node(Node { replaces, ..node }, step);
+        self.put_node(node, step);
         Ok(outcome::Kind::NodeAdded(proto::NodeAdded { node: id.0 }))
     }
 
@@ -51,12 +51,14 @@ impl Catalog {
             return Ok(NodeId(self.next_node));
         }
         let id = own_number(self.this_cluster().level, own)?;
-        match self.nodes.get(&id) {
-            Some(known) if known.state == NodeState::Joining && known.life.is_none() => return Ok(id),
-            Some(_) => {
-                return Err(Refusal::new(Reason::Exists, "number", id, "a number that no node has or had"));
-            }
-            None => {}
+        if let Some(known) = self.nodes.get(&id) {
+            let way_out = if known.lives() { "repeat its join with the same token, or remove it and " } else { "" };
+            let allowed = format!(
+                "a number that no node has or had; node {} is {} under it: {way_out}come with a certificate that has another \
+                 number",
+                known.name, known.state
+            );
+            return Err(Refusal::new(Reason::Exists, "number", id, allowed));
         }
         // Of those that were removed the first may be forgotten by now.
         let removed = self.nodes.values().filter(|node| !node.lives()).count();

@@ -118,17 +118,30 @@ fn a_node_has_the_number_of_its_certificate_and_no_other_node_ever_had_it() {
 }
 
 #[test]
-fn a_node_that_never_came_comes_again_under_its_number_and_one_that_was_started_does_not() {
+fn the_number_of_a_node_that_never_came_is_given_to_nobody_else_and_its_own_join_is_repeated() {
     let mut world = of_own_numbers();
-    let first = comes(&mut world, "n2", 2);
-    world.done(first);
-    let again = comes(&mut world, "n2", 2);
-    let proto::outcome::Kind::NodeAdded(added) = world.done(again) else { panic!("it is added") };
-    assert_eq!((added.node, world.catalog.nodes().count()), (2, 2));
+    let mut first = comes(&mut world, "n5", 5);
+    let Kind::AddNode(asked) = &mut first else { panic!("it adds a node") };
+    asked.application = vec![5; 32].into();
+    world.done(first.clone());
+    let proto::outcome::Kind::NodeAdded(added) = world.done(first.clone()) else { panic!("it is added") };
+    assert_eq!((added.node, world.catalog.nodes().count()), (5, 2), "the same join has the same answer");
 
-    world.done(begun(2));
-    let other = comes(&mut world, "n2", 2);
-    assert_eq!(world.refused(other).reason(), Reason::Exists);
+    for name in ["n5", "other"] {
+        let another = comes(&mut world, name, 5);
+        let refusal = world.refused(another);
+        assert_eq!((refusal.reason(), refusal.field()), (Reason::Exists, "node.number"));
+        assert!(refusal.allowed().contains("repeat its join with the same token, or remove it"), "{refusal}");
+    }
+
+    world.done(Kind::RemoveNode(proto::RemoveNode { node: 5, force: false }));
+    let another = comes(&mut world, "n5", 5);
+    let refusal = world.refused(another);
+    assert_eq!((refusal.reason(), refusal.field()), (Reason::Exists, "node.number"));
+    assert!(refusal.allowed().ends_with("come with a certificate that has another number"), "{refusal}");
+    assert_eq!(world.refused(first).reason(), Reason::Unknown, "and the token of the first brings nobody back");
+    let with_another = comes(&mut world, "n5", 6);
+    world.done(with_another);
 }
 
 #[test]
