@@ -13,7 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
 use quorate_catalog::proto::{self, command::Kind, outcome};
-use quorate_catalog::{Catalog, DocumentKey, Limits, Version};
+use quorate_catalog::{Catalog, DocumentKey, Limits, NUMBERS_LEVEL, REMOVED_NODES_MAX, Version};
 use quorate_types::Timestamp;
 
 use support::{
@@ -312,6 +312,50 @@ proptest! {
     #[test]
     fn arbitrary_bytes_are_no_snapshot(bytes in vec(any::<u8>(), 0..400)) {
         prop_assert!(Catalog::restore(&mut &bytes[..]).is_err());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, ..ProptestConfig::default() })]
+
+    /// More nodes than are remembered come with numbers of their own, in any order, and go.
+    #[test]
+    fn no_number_is_given_twice_however_many_nodes_were_forgotten(
+        numbers in vec(1_u64..4_000, 2 * REMOVED_NODES_MAX),
+        every in 50_usize..400,
+    ) {
+        let numbered = |number| proto::NewNode { number, level_max: NUMBERS_LEVEL, ..new_node(&format!("n{number}")) };
+        let mut catalog = Catalog::new();
+        let mut now = 1_000_000;
+        let apply = |catalog: &mut Catalog, now: u64, kind| {
+            let command = proto::Command { level: 1, kind: Some(kind) }.encode_to_vec();
+            let outcome = catalog.apply(Timestamp::from_millis(now), &command).outcome;
+            proto::Outcome::decode(outcome).expect("an outcome").kind.expect("an outcome says something")
+        };
+        let node = Some(numbered(4_000));
+        apply(&mut catalog, now, Kind::Bootstrap(proto::Bootstrap { level: NUMBERS_LEVEL, node, ..bootstrap() }));
+        let mut given = BTreeSet::from([4_000]);
+        for (at, number) in numbers.into_iter().enumerate() {
+            let token = u128::try_from(at).expect("it is small").to_be_bytes();
+            apply(&mut catalog, now, Kind::IssueToken(issue(token, now + 60_000)));
+            let add = proto::AddNode { node: Some(numbered(number)), ..add_node("any", token) };
+            match apply(&mut catalog, now, Kind::AddNode(add)) {
+                outcome::Kind::NodeAdded(added) => {
+                    prop_assert_eq!(added.node, number);
+                    prop_assert!(given.insert(number), "node {} is given twice", number);
+                    apply(&mut catalog, now, Kind::RemoveNode(proto::RemoveNode { node: number, force: false }));
+                }
+                // Who is refused had it, or it is not known any more who had.
+                _ => prop_assert!(given.contains(&number) || given.len() > REMOVED_NODES_MAX, "node {} may be", number),
+            }
+            now += 90_000_000;
+            if at % every == 0 {
+                let mut bytes = Vec::new();
+                catalog.write_snapshot(&mut bytes).expect("a vector takes everything");
+                catalog = Catalog::restore(&mut &bytes[..]).expect("it was written");
+            }
+        }
+        prop_assert!(given.len() > REMOVED_NODES_MAX && catalog.check().is_ok());
     }
 }
 

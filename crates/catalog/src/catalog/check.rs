@@ -61,7 +61,9 @@ impl Catalog {
         let distinct: BTreeSet<_> = certificates.iter().map(|one| one.fingerprint).collect();
         require(distinct.len() == certificates.len(), "a certificate that two nodes have")?;
         require(self.nodes.keys().all(|id| id.0 < self.next_node), "a node with a number that was not given")?;
+        require(self.forgotten < self.next_node, "a forgotten node with a number that was not given")?;
         let level = self.cluster.as_ref().map_or(0, |cluster| cluster.level);
+        require(level >= NUMBERS_LEVEL || self.forgotten == 0, "forgotten numbers below their feature level")?;
         require(self.living().all(|node| node.levels.contain(level)), "a node that cannot work at the level")?;
         let replaced = self.nodes.values().filter_map(|node| node.replaces);
         require(replaced.into_iter().all(|id| id.0 < self.next_node), "a replaced node that never was")

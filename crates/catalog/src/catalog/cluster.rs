@@ -13,7 +13,9 @@ use super::{Answer, Catalog, DONE, Step};
 use crate::check;
 use crate::cluster::Cluster;
 use crate::effect::Effect;
-use crate::limits::{DEFAULTS, GROUPS_DEFAULT, GROUPS_MAX, Limits, REPLICATION_DEFAULT, REPLICATION_MAX};
+use crate::limits::{
+    DEFAULTS, GROUPS_DEFAULT, GROUPS_MAX, Limits, NUMBERS_LEVEL, REPLICATION_DEFAULT, REPLICATION_MAX,
+};
 use crate::node::{Node, NodeState};
 use crate::proto::{self, Reason};
 use crate::refusal::Refusal;
@@ -66,7 +68,10 @@ impl Catalog {
             let allowed = format_args!("{}, what node {} can work at", node.levels, node.name).to_string();
             return Err(Refusal::new(Reason::Level, "to", raise.to, allowed));
         }
-        self.cluster = Some(Cluster { level: raise.to, ..cluster.clone() });
+        if cluster.level < NUMBERS_LEVEL && raise.to >= NUMBERS_LEVEL {
+            self.forgotten = self.forgotten_in_order();
+        }
+        self.cluster = Some(Cluster { level: raise.to, ..self.this_cluster().clone() });
         step.effects.push(Effect::Level(raise.to));
         DONE
     }

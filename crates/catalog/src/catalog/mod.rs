@@ -55,6 +55,9 @@ pub struct Catalog {
     pub(crate) nodes: Arc<BTreeMap<NodeId, Node>>,
     /// The number that the next node gets.
     pub(crate) next_node: u64,
+    /// The highest number of the removed nodes that were forgotten, from the level on at which nodes have numbers of their own;
+    /// 0 when none was.
+    pub(crate) forgotten: u64,
     pub(crate) tokens: Arc<BTreeMap<TokenId, Token>>,
     /// By number.
     pub(crate) shards: Arc<BTreeMap<u32, Shard>>,

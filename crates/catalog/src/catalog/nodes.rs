@@ -60,10 +60,8 @@ impl Catalog {
             );
             return Err(Refusal::new(Reason::Exists, "number", id, allowed));
         }
-        // Of those that were removed the first may be forgotten by now.
-        let removed = self.nodes.values().filter(|node| !node.lives()).count();
-        if removed >= REMOVED_NODES_MAX && own < self.next_node {
-            let allowed = format_args!("{} or more: of lower numbers it is not known who had them", self.next_node);
+        if own <= self.forgotten {
+            let allowed = format_args!("more than {}: of lower numbers it is not known who had them", self.forgotten);
             return Err(Refusal::new(Reason::Exists, "number", id, allowed));
         }
         Ok(id)
@@ -190,14 +188,21 @@ impl Catalog {
         Arc::make_mut(&mut self.nodes).insert(node.id, node);
     }
 
+    /// The highest number that was given and is not known any more, where all were given in order.
+    pub(super) fn forgotten_in_order(&self) -> u64 {
+        let is_forgotten = |number: &u64| !self.nodes.contains_key(&NodeId(*number));
+        (1..self.next_node).rev().find(is_forgotten).unwrap_or(0)
+    }
+
     /// Forgets removed nodes beyond the limit, those with the lowest numbers first; never one that is still placed on.
     pub(super) fn forget_nodes(&mut self) {
         let placed = |id: &NodeId| self.shards.values().any(|shard| shard.nodes().any(|node| node == *id));
         let removed = self.nodes.values().filter(|node| !node.lives() && !placed(&node.id)).map(|node| node.id);
         let removed: Vec<_> = removed.collect();
         let surplus = removed.len().saturating_sub(REMOVED_NODES_MAX);
-        if surplus == 0 {
-            return;
+        let Some(last) = removed[..surplus].last() else { return };
+        if self.this_cluster().level >= NUMBERS_LEVEL {
+            self.forgotten = self.forgotten.max(last.0);
         }
         let nodes = Arc::make_mut(&mut self.nodes);
         for id in &removed[..surplus] {

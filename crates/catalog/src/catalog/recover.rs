@@ -64,6 +64,8 @@ impl Catalog {
             time,
             nodes: Arc::new([(id, node)].into()),
             next_node: self.next_node,
+            // In the new cluster nobody else had a number.
+            forgotten: 0,
             tokens: Arc::default(),
             shards: Arc::new(self.shards.keys().map(shard).collect()),
             map_version: self.map_version,

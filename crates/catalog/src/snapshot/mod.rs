@@ -60,6 +60,7 @@ impl Catalog {
             version: VERSION,
             time: self.time.as_millis(),
             next_node: self.next_node,
+            forgotten: self.forgotten,
             map_version: self.map_version,
             revision: self.documents.revision(),
             ..proto::Header::default()

@@ -253,6 +253,7 @@ impl Builder {
         }
         self.catalog.time = Timestamp::from_millis(header.time);
         self.catalog.next_node = header.next_node;
+        self.catalog.forgotten = header.forgotten;
         self.catalog.map_version = header.map_version;
         self.revision = header.revision;
         if header.cluster.is_empty() {

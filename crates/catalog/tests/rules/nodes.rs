@@ -156,22 +156,61 @@ fn numbers_of_their_own_are_for_clusters_at_their_level() {
     assert_eq!((refusal.reason(), refusal.field()), (Reason::Level, "node.number"));
 }
 
-#[test]
-fn when_removed_nodes_are_forgotten_no_lower_number_is_taken() {
-    let mut world = of_own_numbers();
-    for number in 100..=100 + REMOVED_NODES_MAX as u64 {
-        let comes = comes(&mut world, "brief", number);
-        world.done(comes);
-        world.done(Kind::RemoveNode(proto::RemoveNode { node: number, force: false }));
+/// Nodes with these numbers come, and are removed.
+fn come_and_go(world: &mut World, numbers: impl IntoIterator<Item = u64>) {
+    for number in numbers {
+        let comes = comes(world, "brief", number);
+        let proto::outcome::Kind::NodeAdded(added) = world.done(comes) else { panic!("it is added") };
+        world.done(Kind::RemoveNode(proto::RemoveNode { node: added.node, force: false }));
         world.now += 90_000_000;
     }
-    assert!(world.catalog.node(NodeId(100)).is_none(), "it is forgotten");
+}
 
-    for number in [100, 50] {
+#[test]
+fn when_removed_nodes_are_forgotten_no_number_up_to_theirs_is_taken_and_those_above_are() {
+    let mut world = of_own_numbers();
+    come_and_go(&mut world, [NODE_NUMBER_MAX]);
+    come_and_go(&mut world, 100..=99 + REMOVED_NODES_MAX as u64);
+    assert!(world.catalog.node(NodeId(100)).is_none(), "it is forgotten");
+    assert!(world.catalog.node(NodeId(101)).is_some(), "it is not");
+
+    for (number, allowed) in
+        [(100, "more than 100"), (50, "more than 100"), (101, "no node has or had"), (NODE_NUMBER_MAX, "no node has")]
+    {
+        let comes = comes(&mut world, "again", number);
+        let refusal = world.refused(comes);
+        assert_eq!(refusal.reason(), Reason::Exists, "{number}");
+        assert!(refusal.allowed().contains(allowed), "{refusal}");
+    }
+    // Also after a snapshot, and though the highest number of all was given.
+    world.catalog = world.restored();
+    for number in [50, 100] {
         let comes = comes(&mut world, "again", number);
         assert_eq!(world.refused(comes).reason(), Reason::Exists, "{number}");
     }
-    let comes = comes(&mut world, "next", 5_000);
+    for (name, number) in [("next", 5_000), ("in-order", 0)] {
+        let comes = comes(&mut world, name, number);
+        world.done(comes);
+    }
+    world.catalog.check().expect("the state is one that commands make");
+}
+
+#[test]
+fn what_was_forgotten_below_the_level_of_numbers_is_not_given_again_at_it() {
+    let mut world = World::empty();
+    let first = proto::NewNode { level_max: NUMBERS_LEVEL, ..new_node("n1") };
+    world.done(Kind::Bootstrap(proto::Bootstrap { level: 2, node: Some(first), ..bootstrap() }));
+    come_and_go(&mut world, std::iter::repeat_n(0, REMOVED_NODES_MAX + 2));
+    assert!([2, 3].iter().all(|number| world.catalog.node(NodeId(*number)).is_none()), "two are forgotten");
+
+    world.done(Kind::RaiseLevel(proto::RaiseLevel { to: NUMBERS_LEVEL }));
+
+    world.catalog.check().expect("the state is one that commands make");
+    for number in 1..=4 {
+        let comes = comes(&mut world, "again", number);
+        assert_eq!(world.refused(comes).reason(), Reason::Exists, "{number}");
+    }
+    let comes = comes(&mut world, "next", 1_030);
     world.done(comes);
 }
 

@@ -115,7 +115,7 @@ fn a_state_that_commands_do_not_make_is_refused_also_with_the_right_trailer() {
         let taken = Catalog::restore(&mut &bytes[..]);
         taken.expect_err("it is spoilt").to_string()
     };
-    let table: [fn(&mut record::Kind); 9] = [
+    let table: [fn(&mut record::Kind); 10] = [
         |kind| {
             if let record::Kind::Header(header) = kind {
                 header.version = 2
@@ -129,6 +129,11 @@ fn a_state_that_commands_do_not_make_is_refused_also_with_the_right_trailer() {
         |kind| {
             if let record::Kind::Header(header) = kind {
                 header.next_node = 2
+            }
+        },
+        |kind| {
+            if let record::Kind::Header(header) = kind {
+                header.forgotten = 1
             }
         },
         |kind| {
