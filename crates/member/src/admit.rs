@@ -84,7 +84,7 @@ impl Member {
         };
         let chain = match application.key() {
             Some(key) => self.certify(node, applicant, key)?,
-            None => applicant.chain.clone(),
+            None => application.chain().to_vec(),
         };
         let certificates = chain.first().and_then(|leaf| certificate(leaf)).into_iter().collect();
         let told = proto::SetCertificates { node: node.0, certificates };
@@ -96,7 +96,7 @@ impl Member {
 
     /// The number of a node that comes with a certificate, which members take; none of one that is to get one.
     fn own_number(&self, application: &Application) -> Result<Option<NodeId>, AdmitError> {
-        let chain = &application.applicant().chain;
+        let chain = application.chain();
         match (self.0.has_files(), chain.is_empty()) {
             (false, true) => Ok(None),
             (false, false) => Err(AdmitError::OwnCertificate),

@@ -13,7 +13,7 @@ use quorate_membership::authority::{AuthorityError, IssueError};
 use quorate_membership::handshake::{FilesError, InvalidCredentials};
 use quorate_membership::home::{self, BeginError, ForeignCluster};
 use quorate_membership::identity::{InvalidIdentity, PeerIdentity};
-use quorate_membership::join::{self, ApplicationTooLarge, GrantError, JoinRefusal};
+use quorate_membership::join::{self, GrantError, InvalidApplication, JoinRefusal};
 use quorate_membership::kept::KeptError;
 use quorate_membership::root::{FileError, NotOpened};
 use quorate_membership::token::InvalidToken;
@@ -217,9 +217,9 @@ pub enum JoinError {
         /// Whom the cluster trusts.
         of_token: Vec<AuthorityId>,
     },
-    /// The certificates of the node do not fit into a request.
+    /// The certificates of the node do not fit into a request, or their key does not sign it.
     #[error(transparent)]
-    TooLarge(#[from] ApplicationTooLarge),
+    Application(#[from] InvalidApplication),
     /// No member could be asked.
     #[error("no member of the cluster answers: {}", tried.join("; "))]
     Unreachable {
@@ -439,7 +439,9 @@ impl JoinError {
     pub fn code(&self) -> Code {
         match self {
             Self::Member | Self::RootKey | Self::Refused { .. } | Self::Begin(_) => Code::FailedPrecondition,
-            Self::Authorities { .. } | Self::TooLarge(_) | Self::Open(OpenError::Files(_)) => Code::FailedPrecondition,
+            Self::Authorities { .. } | Self::Application(_) | Self::Open(OpenError::Files(_)) => {
+                Code::FailedPrecondition
+            }
             Self::Busy | Self::Unreachable { .. } => Code::Unavailable,
             Self::Inactive { .. } => Code::DeadlineExceeded,
             Self::Answer(_) | Self::Open(_) => Code::Internal,

@@ -85,9 +85,8 @@ pub(crate) async fn join(ground: &Ground, vacant: Vacant, token: JoinToken) -> R
         admin: settings.admin_address.clone(),
         rack: settings.rack.clone(),
         features: settings.levels.0..=settings.levels.1,
-        chain: own.as_ref().map(|own| own.credentials.chain()).unwrap_or_default(),
     };
-    let (joiner, request) = Joiner::begin(token.clone(), &applicant)?;
+    let (joiner, request) = Joiner::begin(token.clone(), &applicant, own.as_ref().map(|own| &own.credentials))?;
     let response = ask(&token, &expects, &request).await?;
     let Admission { grant, key } = joiner.finish(&response, now())?;
     grant.root_key.keep(folder).map_err(OpenError::from)?;

@@ -186,7 +186,7 @@ fn of_join(error: &JoinError) -> Status {
         JoinError::Busy => errors::retry(Code::Unavailable, "BUSY", message, BUSY),
         JoinError::RootKey => errors::precondition("ROOT_KEY", "data_dir", message),
         JoinError::Authorities { .. } => errors::precondition("AUTHORITIES", "token", message),
-        JoinError::TooLarge(_) | JoinError::Open(OpenError::Files(_)) => {
+        JoinError::Application(_) | JoinError::Open(OpenError::Files(_)) => {
             errors::precondition("CERTIFICATE_FILES", "node", message)
         }
         JoinError::Refused { .. } => errors::precondition("REFUSED", "token", message),

@@ -10,7 +10,7 @@ use quorate_member::{
     Recoverable, RotationStep, nothing, recover,
 };
 use quorate_membership::authority::AuthorityPem;
-use quorate_membership::handshake::Files;
+use quorate_membership::handshake::{Credentials, Files, Trust};
 use quorate_membership::identity::{PeerIdentity, Role};
 use quorate_membership::join::{Applicant, Joiner};
 use quorate_types::{ClusterId, Code, NodeId, ResourceName};
@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use crate::world::{Live, PATIENCE, Place, free_address, is_active, now, sees, token, until};
 
 const CLUSTER: ClusterId = ClusterId([9; 16]);
+const NOT_TAKEN: &str = "members would not take the certificate of the node";
 const ONE: BootstrapSettings = BootstrapSettings { name: None, shards: 1, replicas: 3, authority: None };
 
 /// An authority of an enterprise, and a folder for what it makes.
@@ -51,9 +52,19 @@ impl Enterprise {
     }
 
     fn write_in(&self, cluster: ClusterId, files: &Files, number: u64) {
-        let uri = PeerIdentity::Node { cluster, node: NodeId(number) }.to_string();
+        self.write_of(&PeerIdentity::Node { cluster, node: NodeId(number) }.to_string(), files);
+    }
+
+    /// What an operator shows, by files as of a node.
+    fn operator(&self, files: &Files, trust: &Trust) -> Credentials {
+        self.write_of(&format!("quorate://{CLUSTER}/operator/ana/admin"), files);
+        let shown = Credentials::of_operator_files(trust, &files.certificate, &files.key, now());
+        shown.expect("it is an operator's").0
+    }
+
+    fn write_of(&self, uri: &str, files: &Files) {
         let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().expect("it is a uri"))];
+        params.subject_alt_names = vec![SanType::URI(uri.try_into().expect("it is a uri"))];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate().expect("it can be made");
         let certificate = params.signed_by(&key, &self.root).expect("it can be made");
@@ -271,13 +282,15 @@ async fn who_joins_otherwise_than_its_cluster_is_is_told_and_uses_no_token_up() 
     assert!(taken.to_string().contains("no node has or had"), "{taken}");
 
     let two = enterprise.place("two", 2);
-    let chain = enterprise.files(&two).read(now()).expect("they are good").credentials.chain();
-    let strangers = other.place("three", 2);
-    let not_taken = other.files(&strangers).read(now()).expect("they are good").credentials.chain();
-    for (member, chain, expected) in [
-        (&first, Vec::new(), AdmitError::NoCertificate.to_string()),
-        (&first, not_taken, "members would not take the certificate of the node".to_owned()),
-        (&signing, chain, AdmitError::OwnCertificate.to_string()),
+    let good = enterprise.files(&two).read(now()).expect("they are good").credentials;
+    let (strangers, ana) = (other.place("three", 2), enterprise.place("ana", 2));
+    let operator = enterprise.operator(&enterprise.files(&ana), first.trust());
+    let not_taken = other.files(&strangers).read(now()).expect("they are good").credentials;
+    for (member, own, expected) in [
+        (&first, None, AdmitError::NoCertificate.to_string()),
+        (&first, Some(not_taken), NOT_TAKEN.to_owned()),
+        (&first, Some(operator), format!("{NOT_TAKEN}: quorate://{CLUSTER}/operator/ana/admin is no node")),
+        (&signing, Some(good), AdmitError::OwnCertificate.to_string()),
     ] {
         let applicant = Applicant {
             name: ResourceName::new("two").expect("it is a name"),
@@ -285,9 +298,8 @@ async fn who_joins_otherwise_than_its_cluster_is_is_told_and_uses_no_token_up() 
             admin: free_address().to_string().parse().expect("it is an address"),
             rack: None,
             features: 1..=NUMBERS_LEVEL,
-            chain,
         };
-        let (_, request) = Joiner::begin(token(member).await, &applicant).expect("it is small");
+        let (_, request) = Joiner::begin(token(member).await, &applicant, own.as_ref()).expect("it is small");
         let refused = member.admit(&request.encode_to_vec()).await.unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition);
         assert!(refused.to_string().starts_with(&expected), "{expected}: {refused}");

@@ -231,9 +231,8 @@ async fn what_a_node_knows_of_a_token_it_tells_without_a_quorum() {
         admin: "127.0.0.1:9".parse().unwrap(),
         rack: None,
         features: 1..=1,
-        chain: Vec::new(),
     };
-    let asked = |token: &JoinToken| Joiner::begin(token.clone(), &applicant).expect("it is small").1;
+    let asked = |token: &JoinToken| Joiner::begin(token.clone(), &applicant, None).expect("it is small").1;
     let refused = |request: quorate_proto::membership::v1::JoinRequest| {
         let first = &first;
         async move { first.admit(&request.encode_to_vec()).await.expect_err("it cannot be taken in") }
@@ -302,9 +301,8 @@ async fn who_asks_again_with_the_same_request_gets_the_same_place() {
         admin: "127.0.0.1:9".parse().unwrap(),
         rack: None,
         features: 1..=1,
-        chain: Vec::new(),
     };
-    let (joiner, request) = Joiner::begin(token(&first).await, &applicant).expect("it is small");
+    let (joiner, request) = Joiner::begin(token(&first).await, &applicant, None).expect("it is small");
     let request = request.encode_to_vec();
 
     let lost = first.admit(&request).await.expect("it is taken in");

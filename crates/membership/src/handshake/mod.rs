@@ -198,7 +198,12 @@ impl Credentials {
     /// Returns the chain that is shown now, leaf first.
     #[must_use]
     pub fn chain(&self) -> Vec<CertificateDer<'static>> {
-        self.0.0.load().cert.clone()
+        self.now().cert.clone()
+    }
+
+    /// What is shown now, with its key.
+    pub(crate) fn now(&self) -> Arc<CertifiedKey> {
+        self.0.0.load_full()
     }
 }
 

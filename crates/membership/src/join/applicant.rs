@@ -1,8 +1,8 @@
 //! Who asks to be taken in, as it says itself: names and addresses, checked when they are read.
 //!
 //! Nothing of it is believed beyond what is harmless: addresses become names in the certificate of a node that proved a
-//! token, and the number of the node is given by the cluster. What it has of a certificate of its own is only read here; who
-//! takes it verifies it.
+//! token, and the number of the node is given by the cluster. What it has of a certificate of its own is only read here: that
+//! its key is the applicant's is proven elsewhere, and who takes it verifies it.
 
 use std::ops::RangeInclusive;
 
@@ -12,6 +12,8 @@ use rustls::pki_types::CertificateDer;
 
 use crate::address::Address;
 use crate::trust::CHAIN_MAX;
+
+type Certificate = CertificateDer<'static>;
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +28,6 @@ pub struct Applicant {
     pub rack: Option<ResourceName>,
     /// The feature levels that its program can work at.
     pub features: RangeInclusive<u32>,
-    /// The certificate that it has from somebody else, and those above it; none where the cluster is to make one.
-    pub chain: Vec<CertificateDer<'static>>,
 }
 
 /// An application has a field that is none.
@@ -43,7 +43,7 @@ pub struct InvalidApplicant {
 // === impl Applicant ===
 
 impl Applicant {
-    pub(super) fn to_message(&self, nonce: [u8; 32], request: &[u8]) -> v1::JoinApplication {
+    pub(super) fn to_message(&self, nonce: [u8; 32], request: &[u8], chain: &[Certificate]) -> v1::JoinApplication {
         v1::JoinApplication {
             nonce: nonce.to_vec().into(),
             request: request.to_vec().into(),
@@ -53,7 +53,7 @@ impl Applicant {
             rack: self.rack.as_ref().map_or_else(String::new, |rack| rack.as_str().to_owned()),
             feature_level_min: *self.features.start(),
             feature_level_max: *self.features.end(),
-            chain: self.chain.iter().map(|certificate| certificate.to_vec().into()).collect(),
+            chain: chain.iter().map(|certificate| certificate.to_vec().into()).collect(),
         }
     }
 
@@ -64,19 +64,23 @@ impl Applicant {
             let problem = format!("{} is more than {}", features.start(), features.end());
             return Err(InvalidApplicant { field: "feature_level_min", problem });
         }
-        if message.chain.len() > CHAIN_MAX {
-            let problem = format!("it has {} certificates, and may have {CHAIN_MAX}", message.chain.len());
-            return Err(InvalidApplicant { field: "chain", problem });
-        }
         Ok(Self {
             name: field("name", ResourceName::new(&message.name))?,
             peer: field("peer_address", message.peer_address.parse())?,
             admin: field("admin_address", message.admin_address.parse())?,
             rack: rack.map(|rack| field("rack", ResourceName::new(rack))).transpose()?,
             features,
-            chain: message.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect(),
         })
     }
+}
+
+/// Reads the certificate that an applicant has from somebody else, and those above it; none where the cluster is to make one.
+pub(super) fn chain_of(message: &v1::JoinApplication) -> Result<Vec<Certificate>, InvalidApplicant> {
+    if message.chain.len() > CHAIN_MAX {
+        let problem = format!("it has {} certificates, and may have {CHAIN_MAX}", message.chain.len());
+        return Err(InvalidApplicant { field: "chain", problem });
+    }
+    Ok(message.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect())
 }
 
 fn field<T, E: ToString>(field: &'static str, read: Result<T, E>) -> Result<T, InvalidApplicant> {

@@ -9,9 +9,11 @@ use bytes::Bytes;
 use prost::Message;
 use quorate_proto::membership::v1;
 use quorate_types::{Code, NodeId, Timestamp, rfc3339};
+use rustls::pki_types::CertificateDer;
 
+use super::applicant::chain_of;
 use super::cipher::{self, Ephemeral, Nonce};
-use super::{APPLICATION_BYTES_MAX, Applicant, GRANT_BYTES_MAX, Grant, InvalidApplicant, VOTERS_MAX};
+use super::{APPLICATION_BYTES_MAX, Applicant, GRANT_BYTES_MAX, Grant, InvalidApplicant, VOTERS_MAX, proof};
 use crate::authority::{InvalidRequest, ProvenKey};
 use crate::token::TokenId;
 
@@ -31,6 +33,8 @@ pub struct TokenRecord {
 /// A request that is proven and may be granted.
 pub struct Application {
     applicant: Applicant,
+    /// A certificate of its own, and those above it, or none.
+    chain: Vec<CertificateDer<'static>>,
     /// None of an applicant with a certificate of its own.
     key: Option<ProvenKey>,
     nonce: Nonce,
@@ -66,6 +70,12 @@ pub enum JoinRefusal {
     /// The request for a certificate in it is not valid.
     #[error(transparent)]
     Request(#[from] InvalidRequest),
+    /// It comes with a certificate whose key it does not prove to have.
+    #[error("the node does not prove that it has the key of the certificate that it came with: {what}")]
+    NotItsKey {
+        /// What is wrong with the proof.
+        what: &'static str,
+    },
 }
 
 /// A grant is not given.
@@ -105,7 +115,7 @@ impl JoinRefusal {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Unknown => Code::Unauthenticated,
+            Self::Unknown | Self::NotItsKey { .. } => Code::Unauthenticated,
             Self::Used { .. } | Self::Expired { .. } => Code::FailedPrecondition,
             Self::Malformed | Self::Applicant(_) | Self::Request(_) => Code::InvalidArgument,
         }
@@ -167,10 +177,18 @@ impl Application {
         }
         let message = v1::JoinApplication::decode(request.application.clone()).map_err(|_| JoinRefusal::Malformed)?;
         let applicant = Applicant::of_message(&message)?;
-        let asks = applicant.chain.is_empty();
+        let chain = chain_of(&message)?;
+        let key = match chain.first() {
+            Some(leaf) => {
+                proof::verify(leaf, record.id, &request.application, request.key_proof.as_ref())?;
+                None
+            }
+            None => Some(ProvenKey::of_request(&message.request)?),
+        };
         Ok(Self {
-            key: asks.then(|| ProvenKey::of_request(&message.request)).transpose()?,
             applicant,
+            chain,
+            key,
             nonce: message.nonce.as_ref().try_into().map_err(|_| JoinRefusal::Malformed)?,
             secret_hash: record.secret_hash,
             bytes: request.application.clone(),
@@ -183,7 +201,14 @@ impl Application {
         &self.applicant
     }
 
-    /// The key that its certificate is to be for; none of an applicant that has a certificate ([`Applicant::chain`]).
+    /// The certificate of its own that it came with, and those above it, whose key it proved to have; none where the cluster is
+    /// to make one. Nothing else of it is verified.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// The key that its certificate is to be for; none of an applicant that has one ([`Self::chain`]).
     #[must_use]
     pub fn key(&self) -> Option<&ProvenKey> {
         self.key.as_ref()

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   joiner                                              member
-//!   Joiner::begin ── JoinRequest {token id, application, proof} ──▶ Application::open
+//!   Joiner::begin ── JoinRequest {token id, application, proofs} ─▶ Application::open
 //!                                                                   (the cluster commits the node, the token is used)
 //!   Joiner::finish ◀── JoinResponse {nonce, sealed grant} ───────── Application::grant
 //! ```
@@ -12,8 +12,8 @@
 //! parts: an ephemeral X25519 agreement (RFC 7748; its public halves are the two nonces), that hash, and the request as it
 //! was sent. Who only watches learns nothing, also when the catalog, which has the hash, is lost later.
 //!
-//! A joiner has a certificate made for a key of its own, or comes with one that somebody else made: then the cluster and the
-//! number in it are those that it gets, or none.
+//! A joiner has a certificate made for a key of its own, or comes with one that somebody else made: then it signs its request
+//! with the key of that, and the cluster and the number in it are those that it gets, or none.
 //!
 //! **Invariants:** a grant opens for the one request that it answers; a token that was used or ended opens nothing; a joiner
 //! takes a grant only when it fits what the token pinned. That a token is used once is for the catalog to commit.
@@ -21,6 +21,7 @@
 mod applicant;
 mod cipher;
 mod member;
+mod proof;
 
 use std::fmt;
 
@@ -36,6 +37,7 @@ use self::cipher::Ephemeral;
 pub use self::member::{Application, GrantError, JoinRefusal, TokenRecord};
 use crate::address::Address;
 use crate::authority::MemberKey;
+use crate::handshake::Credentials;
 use crate::root::RootKey;
 use crate::token::JoinToken;
 use crate::trust::{AuthorityId, Bundle, InvalidBundle, Refusal, Side};
@@ -94,15 +96,21 @@ pub struct Admission {
     pub key: Option<MemberKey>,
 }
 
-/// An application is larger than any that is read, because of the certificates that it comes with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the certificates that the node came with are too large: its application has {bytes} bytes, and may have \
-     {APPLICATION_BYTES_MAX}"
-)]
-pub struct ApplicationTooLarge {
-    /// Its size.
-    pub bytes: usize,
+/// A node cannot ask with what it comes with.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum InvalidApplication {
+    /// It is larger than any that is read, because of the certificates.
+    #[error(
+        "the certificates that the node came with are too large: its application has {bytes} bytes, and may have \
+         {APPLICATION_BYTES_MAX}"
+    )]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// The key of its certificate does not sign it.
+    #[error("the key of the node's certificate does not sign its application: {0}")]
+    Unsigned(rustls::Error),
 }
 
 /// An answer is not taken; nothing of it may be used.
@@ -128,9 +136,12 @@ pub enum JoinError {
     /// The certificate does not work.
     #[error("the certificate from the cluster: {0}")]
     Certificate(#[from] Refusal),
-    /// The certificate is for another key, or another one than the node came with.
+    /// The certificate is for another key.
     #[error("the certificate from the cluster is for another key than was asked with")]
     Key,
+    /// The certificate is another one than the node came with.
+    #[error("the answer of the cluster has another certificate than the node came with")]
+    Chain,
     /// The cluster works at a level that the program does not know, or no longer.
     #[error("the cluster works at feature level {level}, and this program at {min} to {max}: start another version")]
     FeatureLevel {
@@ -146,33 +157,42 @@ pub enum JoinError {
 // === impl Joiner ===
 
 impl Joiner {
-    /// Begins to join with a token: makes the node's key, and the request to be sent to one of the token's addresses.
+    /// Begins to join with a token: makes the node's key, unless it has a certificate of its `own`, and the request to be sent
+    /// to one of the token's addresses.
     ///
     /// A request that got no answer must not be sent again with another token; a new exchange makes new keys.
     ///
     /// # Errors
-    /// [`ApplicationTooLarge`] when the applicant comes with certificates that are.
+    /// [`InvalidApplication`] when it comes with certificates that are too large, or with a key that does not sign.
     ///
     /// # Panics
     /// When the operating system has no randomness.
-    pub fn begin(token: JoinToken, applicant: &Applicant) -> Result<(Self, v1::JoinRequest), ApplicationTooLarge> {
+    pub fn begin(
+        token: JoinToken,
+        applicant: &Applicant,
+        own: Option<&Credentials>,
+    ) -> Result<(Self, v1::JoinRequest), InvalidApplication> {
         let ephemeral = Ephemeral::draw();
-        let (own, asked) = if applicant.chain.is_empty() {
-            let key = MemberKey::draw();
-            let asked = key.request();
-            (Own::Key(Box::new(key)), asked)
-        } else {
-            (Own::Chain(applicant.chain.clone()), Vec::new())
+        let signer = own.map(Credentials::now);
+        let (own, asked) = match &signer {
+            Some(signer) => (Own::Chain(signer.cert.clone()), Vec::new()),
+            None => {
+                let key = MemberKey::draw();
+                let asked = key.request();
+                (Own::Key(Box::new(key)), asked)
+            }
         };
-        let application = applicant.to_message(ephemeral.public(), &asked).encode_to_vec();
+        let application = applicant.to_message(ephemeral.public(), &asked, own.chain()).encode_to_vec();
         if application.len() > APPLICATION_BYTES_MAX {
-            return Err(ApplicationTooLarge { bytes: application.len() });
+            return Err(InvalidApplication::TooLarge { bytes: application.len() });
         }
         let proof = cipher::prove(&token.secret_hash(), token.id(), &application);
+        let signed = signer.map(|signer| proof::sign(&signer, token.id(), &application)).transpose();
         let request = v1::JoinRequest {
             token: token.id().0.to_vec().into(),
             application: application.clone().into(),
             proof: proof.to_vec().into(),
+            key_proof: signed.map_err(InvalidApplication::Unsigned)?,
         };
         let features = (*applicant.features.start(), *applicant.features.end());
         Ok((Self { token, own, ephemeral, application, features }, request))
@@ -219,6 +239,14 @@ impl fmt::Debug for Joiner {
 // === impl Own ===
 
 impl Own {
+    /// What is sent along.
+    fn chain(&self) -> &[CertificateDer<'static>] {
+        match self {
+            Self::Key(_) => &[],
+            Self::Chain(chain) => chain,
+        }
+    }
+
     /// The key of a chain that was verified, when the chain is for it.
     fn key_of(self, granted: &[CertificateDer<'_>]) -> Result<Option<MemberKey>, JoinError> {
         match self {
@@ -227,7 +255,7 @@ impl Own {
                 if facts.public_key == key.public().to_spki() { Ok(Some(*key)) } else { Err(JoinError::Key) }
             }
             Self::Chain(chain) if chain == granted => Ok(None),
-            Self::Chain(_) => Err(JoinError::Key),
+            Self::Chain(_) => Err(JoinError::Chain),
         }
     }
 }

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use quorate_membership::handshake::{Accept, Files, Loaded, Trust, client, server, stranger};
 use quorate_membership::identity::PeerIdentity;
-use quorate_membership::join::{Applicant, Application, Grant, JoinError, Joiner, TokenRecord};
+use quorate_membership::join::{Applicant, Application, Grant, JoinError, JoinRefusal, Joiner, TokenRecord};
 use quorate_membership::root::RootKey;
 use quorate_membership::token::JoinToken;
 use quorate_membership::trust::Refusal;
-use quorate_types::{ClusterId, NodeId, ResourceName};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType};
+use quorate_proto::membership::v1::{JoinRequest, KeyProof};
+use quorate_types::{ClusterId, Code, NodeId, ResourceName};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType, SigningKey,
+};
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
@@ -46,12 +49,15 @@ impl Enterprise {
 
     /// Writes a certificate with a URI, and its key.
     fn make(&self, name: &str, uri: &str, change: impl FnOnce(&mut CertificateParams)) -> Files {
+        self.make_for(&KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap(), name, uri, change)
+    }
+
+    fn make_for(&self, key: &KeyPair, name: &str, uri: &str, change: impl FnOnce(&mut CertificateParams)) -> Files {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         change(&mut params);
-        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-        let certificate = params.signed_by(&key, &self.below).unwrap();
+        let certificate = params.signed_by(key, &self.below).unwrap();
         std::fs::write(self.path(&format!("{name}.pem")), format!("{}{}", certificate.pem(), self.below.pem()))
             .unwrap();
         std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
@@ -108,7 +114,6 @@ fn files_that_peers_would_refuse_are_refused_with_the_file_or_the_reason() {
     let cases = [
         (enterprise.files("none.pem", "good.key", "ca.pem"), "none.pem cannot be read"),
         (enterprise.files("empty", "good.key", "ca.pem"), "empty has no certificate"),
-        (enterprise.files("half.pem", "good.key", "ca.pem"), "half.pem"),
         (enterprise.files("good.pem", "empty", "ca.pem"), "empty has no unencrypted private key"),
         (enterprise.files("good.pem", "good.key", "empty"), "empty has no certificate"),
         (Files { key: other.key, ..good.clone() }, "the private key does not belong to the certificate"),
@@ -134,24 +139,29 @@ fn pem_of(certificate: &CertificateDer<'_>) -> String {
     quorate_membership::pem::of_certificates([certificate])
 }
 
-fn applicant(loaded: &Loaded) -> Applicant {
+fn applicant() -> Applicant {
     Applicant {
         name: ResourceName::new("node-4").unwrap(),
         peer: "node-4.example.com:7000".parse().unwrap(),
         admin: "10.0.0.4:7443".parse().unwrap(),
         rack: None,
         features: 1..=3,
-        chain: loaded.credentials.chain(),
     }
+}
+
+/// A token of the cluster of a node, and what the catalog has of it.
+fn token_of(member: &Loaded) -> (JoinToken, TokenRecord) {
+    let token = JoinToken::draw(member.bundle.authorities(), vec!["127.0.0.1:7443".parse().unwrap()]).unwrap();
+    let expires = now() + Duration::from_secs(60);
+    let record = TokenRecord { id: token.id(), secret_hash: token.secret_hash(), expires, used_by: None };
+    (token, record)
 }
 
 #[tokio::test]
 async fn a_node_joins_with_the_certificate_that_it_has_and_gets_no_other() {
     let enterprise = Enterprise::new();
     let (first, own) = (enterprise.node(1), enterprise.node(4));
-    let token = JoinToken::draw(first.bundle.authorities(), vec!["127.0.0.1:7443".parse().unwrap()]).unwrap();
-    let expires = now() + Duration::from_secs(60);
-    let record = TokenRecord { id: token.id(), secret_hash: token.secret_hash(), expires, used_by: None };
+    let (token, record) = token_of(&first);
     // The root that the token pins is not sent along: the joiner has it from its own file.
     let accepting = || server(&first.credentials, &trust(&first), Accept::Anyone);
     let refused = shake(token.client(), accepting()).await.refused_by_client();
@@ -161,13 +171,13 @@ async fn a_node_joins_with_the_certificate_that_it_has_and_gets_no_other() {
     let (chain, other) = (own.credentials.chain(), enterprise.node(4).credentials.chain());
     let grants = [
         (NodeId(4), CLUSTER, chain.clone(), None),
-        (NodeId(4), CLUSTER, other, Some(JoinError::Key)),
+        (NodeId(4), CLUSTER, other, Some(JoinError::Chain)),
         (NodeId(5), CLUSTER, chain.clone(), Some(of_another(&own, NodeId(5)))),
     ];
     for (node, cluster, granted, expected) in grants {
-        let (joiner, request) = Joiner::begin(token.clone(), &applicant(&own)).unwrap();
+        let (joiner, request) = Joiner::begin(token.clone(), &applicant(), Some(&own.credentials)).unwrap();
         let application = Application::open(&request, &record, now()).unwrap();
-        assert_eq!(application.applicant().chain, chain);
+        assert_eq!(application.chain(), chain);
         assert!(application.key().is_none(), "nothing is to be certified");
         let response = application.grant(&grant(&first, node, cluster, granted)).unwrap();
         match (joiner.finish(&response, now()), expected) {
@@ -196,11 +206,75 @@ fn grant(first: &Loaded, node: NodeId, cluster: ClusterId, chain: Vec<Certificat
 #[test]
 fn certificates_that_no_request_has_room_for_are_refused_before_one_is_sent() {
     let enterprise = Enterprise::new();
-    let own = enterprise.node(4);
-    let token = JoinToken::draw(own.bundle.authorities(), vec!["127.0.0.1:7443".parse().unwrap()]).unwrap();
-    let large = Applicant { chain: vec![vec![7; 13_000].into()], ..applicant(&own) };
+    let name = "a".repeat(13_000);
+    let large = |params: &mut CertificateParams| params.distinguished_name.push(DnType::CommonName, name);
+    let own = enterprise.make("large", &node(4).to_string(), large).read(now()).unwrap();
 
-    let refused = Joiner::begin(token, &large).map(drop).unwrap_err();
+    let refused = Joiner::begin(token_of(&own).0, &applicant(), Some(&own.credentials)).map(drop).unwrap_err();
 
     assert!(refused.to_string().contains("may have 12288"), "{refused}");
+}
+
+#[test]
+fn who_comes_with_a_certificate_proves_that_its_key_is_there_of_whatever_kind() {
+    let enterprise = Enterprise::new();
+    let drawn = |algorithm| KeyPair::generate_for(algorithm).unwrap();
+    let keys = [
+        ("ed25519", 0x0807, drawn(&rcgen::PKCS_ED25519)),
+        ("p256", 0x0403, drawn(&rcgen::PKCS_ECDSA_P256_SHA256)),
+        ("p384", 0x0503, drawn(&rcgen::PKCS_ECDSA_P384_SHA384)),
+        ("rsa", 0x0806, KeyPair::from_pem(include_str!("rsa.pem")).unwrap()),
+    ];
+    for (name, scheme, key) in keys {
+        let own = enterprise.make_for(&key, name, &node(4).to_string(), |_| {}).read(now()).unwrap();
+        let (token, record) = token_of(&own);
+        let (_, request) = Joiner::begin(token.clone(), &applicant(), Some(&own.credentials)).unwrap();
+        assert_eq!(request.key_proof.as_ref().map(|proof| proof.scheme), Some(scheme), "{name}");
+        assert_eq!(Application::open(&request, &record, now()).unwrap().chain(), own.credentials.chain(), "{name}");
+
+        // Of another request it proves nothing.
+        let (_, again) = Joiner::begin(token, &applicant(), Some(&own.credentials)).unwrap();
+        let replayed = JoinRequest { key_proof: request.key_proof, ..again };
+        let refused = Application::open(&replayed, &record, now()).map(drop);
+        assert!(matches!(refused, Err(JoinRefusal::NotItsKey { .. })), "{name}: {refused:?}");
+    }
+}
+
+#[test]
+fn who_comes_with_a_certificate_without_its_key_is_refused() {
+    let enterprise = Enterprise::new();
+    let (key, foreign) = (KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap(), KeyPair::generate().unwrap());
+    let own = enterprise.make_for(&key, "own", &node(4).to_string(), |_| {}).read(now()).unwrap();
+    let (token, record) = token_of(&own);
+    let (_, request) = Joiner::begin(token.clone(), &applicant(), Some(&own.credentials)).unwrap();
+
+    // Computed here anew.
+    let message =
+        |context: &str, token: &[u8]| [&[b' '; 64], context.as_bytes(), &[0], token, &request.application].concat();
+    let right = message("quorate join, key of a node v1", &token.id().0);
+    let by =
+        |key: &KeyPair, scheme, message: &[u8]| Some(KeyProof { scheme, signature: key.sign(message).unwrap().into() });
+    let open = |key_proof| {
+        let request = JoinRequest { key_proof, ..request.clone() };
+        Application::open(&request, &record, now()).map(drop)
+    };
+    assert_eq!(open(by(&key, 0x0807, &right)), Ok(()));
+    let cases = [
+        ("no signature", None),
+        ("not made with it", by(&foreign, 0x0403, &right)),
+        ("not made with it", by(&foreign, 0x0807, &right)),
+        ("not made with it", by(&key, 0x0807, &message("TLS 1.3, client CertificateVerify", &token.id().0))),
+        ("not made with it", by(&key, 0x0807, &message("quorate join, key of a node v1", &[0; 16]))),
+        ("not made with it", by(&key, 0x0807, &request.application)),
+        ("not made with it", by(&key, 0x0403, &right)),
+        // PKCS #1 v1.5, which TLS 1.3 has for certificates alone, and a number that is no scheme.
+        ("none of TLS 1.3", by(&key, 0x0401, &right)),
+        ("none of TLS 1.3", by(&key, 0x0001_0807, &right)),
+        ("too large", Some(KeyProof { scheme: 0x0807, signature: vec![0; 1_025].into() })),
+    ];
+    for (expected, proof) in cases {
+        let refused = open(proof).unwrap_err();
+        assert!(refused.to_string().contains(expected), "{expected}: {refused}");
+        assert_eq!(refused.code(), Code::Unauthenticated);
+    }
 }

@@ -38,7 +38,7 @@ impl Cluster {
     }
 
     fn begin(&self) -> (Joiner, JoinRequest) {
-        Joiner::begin(self.token.clone(), &applicant()).unwrap()
+        Joiner::begin(self.token.clone(), &applicant(), None).unwrap()
     }
 
     fn open(&self, request: &JoinRequest) -> Result<Application, JoinRefusal> {
@@ -75,7 +75,6 @@ fn applicant() -> Applicant {
         admin: "10.0.0.4:7443".parse().unwrap(),
         rack: Some(ResourceName::new("r1").unwrap()),
         features: 2..=3,
-        chain: Vec::new(),
     }
 }
 
@@ -88,7 +87,7 @@ async fn a_node_that_joined_is_taken_by_the_others() {
     let token = JoinToken::parse(&cluster.token.reveal()).unwrap();
     assert_eq!(shake(token.client(), server(&member, &trust, Accept::Anyone)).await.taken(), None);
 
-    let (joiner, request) = Joiner::begin(token, &applicant()).unwrap();
+    let (joiner, request) = Joiner::begin(token, &applicant(), None).unwrap();
     assert_eq!(Application::token(&request), Ok(cluster.record.id));
     let application = cluster.open(&request).unwrap();
     assert_eq!(application.applicant(), &applicant());
@@ -286,7 +285,12 @@ fn signed(cluster: &Cluster, application: Vec<u8>) -> JoinRequest {
     let info = [cluster.record.id.0.as_slice(), &[1]].concat();
     let key = sign(&Key::new(HMAC_SHA256, pseudorandom.as_ref()), &info);
     let proof = sign(&Key::new(HMAC_SHA256, key.as_ref()), &application).as_ref().to_vec();
-    JoinRequest { token: cluster.record.id.0.to_vec().into(), application: application.into(), proof: proof.into() }
+    JoinRequest {
+        token: cluster.record.id.0.to_vec().into(),
+        application: application.into(),
+        proof: proof.into(),
+        ..JoinRequest::default()
+    }
 }
 
 proptest! {
@@ -306,6 +310,7 @@ proptest! {
             token: token.to_vec().into(),
             application: application.to_vec().into(),
             proof: proof.to_vec().into(),
+            ..JoinRequest::default()
         };
         prop_assert_eq!(cluster.open(&changed).map(drop), Err(JoinRefusal::Unknown));
     }
