@@ -6,9 +6,14 @@
 //! ```
 //!
 //! They are looked at, and not waited for: a notification does not come from network mounts, and three small files cost nothing.
-//! Files that belong together are not written in one instant, so that what does not fit once may be about to. A finding stays in
-//! the same words as long as the same is wrong.
+//! Files that belong together are not written in one instant, so that what does not fit once may be about to, and what fits may
+//! be the half of it: it is taken when two looks in a row read the same bytes. A finding stays in the same words as long as the
+//! same is wrong.
+//!
+//! A mount may not answer. What reads the files is a thread of its own, one at most, for which nobody waits: not the rest of the
+//! upkeep, and not the end of the process. That it takes too long is told.
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,6 +21,7 @@ use quorate_membership::handshake::{Files, FilesError, Loaded};
 use quorate_membership::identity::PeerIdentity;
 use quorate_tls::x509::Facts;
 use quorate_types::{Timestamp, rfc3339};
+use tokio::sync::oneshot;
 
 use crate::clock::now;
 use crate::health::FindingKind;
@@ -23,6 +29,10 @@ use crate::member::Inner;
 
 /// How often the files are looked at, at most.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a look is waited for before what else there is to do goes on: from a disk it takes less.
+const GRACE: Duration = Duration::from_millis(100);
+/// How long a look may take until that is a problem.
+const LIMIT: Duration = Duration::from_secs(5);
 /// The part of its life at whose end a certificate should have been renewed: cert-manager and others renew after two thirds.
 const LATE: u32 = 6;
 /// Bytes of what is told of a problem: an alarm has 512.
@@ -32,8 +42,26 @@ const TOLD_BYTES_MAX: usize = 300;
 #[derive(Debug, Default)]
 pub(crate) struct Followed {
     looked: Option<Instant>,
+    under_way: Option<UnderWay>,
+    /// What the last look read, by its digest.
+    before: Option<[u8; 32]>,
     /// What was wrong at the last look.
     problem: Option<String>,
+}
+
+/// A look that was begun.
+#[derive(Debug)]
+struct UnderWay {
+    begun: Instant,
+    answer: oneshot::Receiver<Look>,
+}
+
+/// What a look found.
+#[derive(Debug)]
+struct Look {
+    /// Of what was read, whatever it is; nothing where a file could not be.
+    digest: Option<[u8; 32]>,
+    loaded: Result<Loaded, FilesError>,
 }
 
 /// The certificate that a node shows.
@@ -44,18 +72,14 @@ struct Shown {
 
 /// Looks at the files, and takes what is new in them.
 pub(crate) async fn follow(inner: &Inner, files: &Files, followed: &mut Followed) {
-    if followed.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
-        return;
-    }
-    followed.looked = Some(Instant::now());
-    let reading = files.clone();
-    let Ok(read) = tokio::task::spawn_blocking(move || reading.read(now())).await else { return };
+    let Some(look) = followed.look(|| begin(files.clone())).await else { return };
     let own = PeerIdentity::Node { cluster: inner.identity.cluster, node: inner.identity.node };
-    let problem = match of_node(read, &files.certificate, &own) {
-        Ok(loaded) => {
+    let problem = match followed.settle(look, &files.certificate, &own) {
+        Ok(Some(loaded)) => {
             take(inner, &loaded);
             None
         }
+        Ok(None) => None,
         Err(problem) => Some(problem),
     };
     let chain = inner.credentials.chain();
@@ -64,6 +88,22 @@ pub(crate) async fn follow(inner: &Inner, files: &Files, followed: &mut Followed
     if let Some(finding) = followed.judge(problem, &shown, &files.certificate, now()) {
         inner.findings.set(FindingKind::Certificate, finding);
     }
+}
+
+/// Begins to read the files. The thread ends with that, or never where they are on something that does not answer: the runtime
+/// would wait for one of its own when it ends.
+fn begin(files: Files) -> io::Result<oneshot::Receiver<Look>> {
+    let (tell, answer) = oneshot::channel();
+    let read = move || {
+        let look = match files.content() {
+            Ok(content) => Look { digest: Some(content.digest()), loaded: files.load(&content, now()) },
+            Err(error) => Look { digest: None, loaded: Err(error) },
+        };
+        // Who asked may be gone.
+        let _ = tell.send(look);
+    };
+    std::thread::Builder::new().name("certificate-files".to_owned()).spawn(read)?;
+    Ok(answer)
 }
 
 /// What was read, when it is of this node.
@@ -90,6 +130,49 @@ fn take(inner: &Inner, loaded: &Loaded) {
 // === impl Followed ===
 
 impl Followed {
+    /// Looks at the files when it is time, by what `begin` begins: what they have, or why that is not known; nothing while it is
+    /// read.
+    async fn look(
+        &mut self,
+        begin: impl FnOnce() -> io::Result<oneshot::Receiver<Look>>,
+    ) -> Option<Result<Look, String>> {
+        if self.under_way.is_none() {
+            if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+                return None;
+            }
+            self.looked = Some(Instant::now());
+            match begin() {
+                Ok(answer) => self.under_way = Some(UnderWay { begun: Instant::now(), answer }),
+                Err(error) => return Some(Err(format!("no thread can be made that reads them: {error}"))),
+            }
+        }
+        let under_way = self.under_way.as_mut()?;
+        match tokio::time::timeout(GRACE, &mut under_way.answer).await {
+            Ok(answer) => {
+                self.under_way = None;
+                Some(answer.map_err(|_| "what read them ended without an answer".to_owned()))
+            }
+            Err(_) if under_way.begun.elapsed() < LIMIT => None,
+            Err(_) => {
+                Some(Err(format!("they are not read within {} s: what they are on does not answer", LIMIT.as_secs())))
+            }
+        }
+    }
+
+    /// What is to be taken of a look: something when it has what the one before had, and is of this node.
+    fn settle(
+        &mut self,
+        look: Result<Look, String>,
+        file: &Path,
+        own: &PeerIdentity,
+    ) -> Result<Option<Loaded>, String> {
+        let before = self.before.take();
+        let Look { digest, loaded } = look?;
+        self.before = digest;
+        let loaded = of_node(loaded, file, own)?;
+        Ok(Some(loaded).filter(|_| digest == before))
+    }
+
     /// What is to be told: that nothing is wrong, or what; none as long as that is open.
     fn judge(&mut self, problem: Option<String>, shown: &Shown, file: &Path, now: Timestamp) -> Option<Option<String>> {
         let is_open = problem.is_some() && self.problem.is_none();
@@ -135,6 +218,9 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use quorate_types::{ClusterId, NodeId};
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType};
+
     use super::*;
 
     const FILE: &str = "/etc/quorate/node.pem";
@@ -177,5 +263,80 @@ mod tests {
         let told: Vec<_> = (0..2).map(|_| followed.judge(Some(long.clone()), &shown, FILE.as_ref(), at(9))).collect();
         let told = told[1].clone().flatten().expect("it stays");
         assert!(told.chars().all(|one| !one.is_control()) && told.len() <= 512, "{told}");
+    }
+
+    const OWN: PeerIdentity = PeerIdentity::Node { cluster: ClusterId([9; 16]), node: NodeId(1) };
+
+    /// Files of a node in a folder, and the text of another authority.
+    fn files(folder: &Path) -> (Files, String) {
+        let authority = || {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+            CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+        };
+        let (root, mut params, key) = (authority(), CertificateParams::default(), KeyPair::generate().unwrap());
+        params.subject_alt_names = vec![SanType::URI(OWN.to_string().as_str().try_into().unwrap())];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let [certificate, key_file, authorities] = ["node.pem", "node.key", "ca.pem"].map(|name| folder.join(name));
+        std::fs::write(&certificate, params.signed_by(&key, &root).unwrap().pem()).unwrap();
+        std::fs::write(&key_file, key.serialize_pem()).unwrap();
+        std::fs::write(&authorities, root.pem()).unwrap();
+        (Files { certificate, key: key_file, authorities }, authority().pem())
+    }
+
+    #[tokio::test]
+    async fn what_is_new_is_taken_when_two_looks_in_a_row_read_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let (files, other) = files(folder.path());
+        let mut followed = Followed::default();
+        let mut trusted = async || {
+            let look = begin(files.clone()).unwrap().await.unwrap();
+            let taken = followed.settle(Ok(look), &files.certificate, &OWN).unwrap();
+            taken.map(|loaded| loaded.bundle.authorities().len())
+        };
+        let one = std::fs::read_to_string(&files.authorities).unwrap();
+        assert_eq!((trusted().await, trusted().await, trusted().await), (None, Some(1), Some(1)));
+
+        let whole = format!("{one}{other}");
+        std::fs::write(&files.authorities, &whole).unwrap();
+        assert_eq!((trusted().await, trusted().await), (None, Some(2)));
+        // Cut between two blocks, as it is while somebody writes it anew: good by itself, and not what is meant.
+        std::fs::write(&files.authorities, &whole[..one.len()]).unwrap();
+        assert_eq!(trusted().await, None);
+        std::fs::write(&files.authorities, &whole).unwrap();
+        assert_eq!((trusted().await, trusted().await), (None, Some(2)));
+        // So it is with another file, and after a look that read nothing.
+        let key = std::fs::read_to_string(&files.key).unwrap();
+        std::fs::write(&files.key, format!("{key}\n")).unwrap();
+        assert_eq!((trusted().await, trusted().await), (None, Some(2)));
+        assert!(followed.settle(Err("nothing".to_owned()), &files.certificate, &OWN).is_err());
+        let look = begin(files.clone()).unwrap().await.unwrap();
+        assert!(followed.settle(Ok(look), &files.certificate, &OWN).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn files_that_are_not_read_in_time_are_told_and_held_up_nothing() {
+        let mut followed = Followed::default();
+        let (tell, answer) = oneshot::channel();
+        assert!(followed.look(|| Ok(answer)).await.is_none(), "it may take some time");
+
+        let second = || -> io::Result<_> { panic!("one look is under way") };
+        followed.under_way.as_mut().unwrap().begun = Instant::now().checked_sub(LIMIT).unwrap();
+        let told = followed.look(second).await.unwrap().unwrap_err();
+        assert_eq!(told, "they are not read within 5 s: what they are on does not answer");
+        assert_eq!(followed.look(second).await.unwrap().unwrap_err(), told, "in the same words");
+
+        let folder = tempfile::tempdir().unwrap();
+        let (files, _) = files(folder.path());
+        tell.send(begin(files.clone()).unwrap().await.unwrap()).unwrap();
+        assert!(followed.look(second).await.unwrap().unwrap().loaded.is_ok(), "it answers after all");
+        assert!(followed.look(second).await.is_none(), "it is not time for another");
+        followed.looked = None;
+        let mut look = followed.look(|| begin(files)).await;
+        while look.is_none() {
+            look = followed.look(second).await;
+        }
+        assert!(look.unwrap().unwrap().loaded.is_ok());
     }
 }

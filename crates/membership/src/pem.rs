@@ -97,6 +97,15 @@ fn section(label: &str, der: &[u8]) -> Zeroizing<String> {
     text
 }
 
+/// Reads a file that is one: to open a pipe, or what else is none, may wait for ever.
+pub(crate) fn read_regular(path: &Path) -> Result<Zeroizing<Vec<u8>>, PemError> {
+    let found = path.metadata().map_err(|source| PemError::Read { path: path.to_owned(), source })?;
+    if !found.is_file() {
+        return Err(PemError::Content { name: path.display().to_string(), what: "is not a regular file" });
+    }
+    read(path)
+}
+
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PemError> {
     let failed = |source| PemError::Read { path: path.to_owned(), source };
     let mut bytes = Zeroizing::new(Vec::new());

@@ -3,16 +3,19 @@
 //! Somebody else issues the certificates then, with the URI that names the node. A node holds its own against what it
 //! trusts before it shows it, because a certificate that peers refuse is found out late otherwise: when they are needed.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use quorate_types::{ClusterId, NodeId, Timestamp};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use ring::digest::{Context, SHA256};
+use rustls::pki_types::CertificateDer;
+use zeroize::Zeroizing;
 
 use super::{Credentials, InvalidCredentials, Shown, Trust, certify};
 use crate::identity::{InvalidIdentity, PeerIdentity, peer_identity};
-use crate::pem::{PemError, parse_certificates, read_certificates, read_key};
+use crate::pem::{PemError, parse_certificates, parse_key, read_certificates, read_key, read_regular};
 use crate::trust::{Bundle, InvalidBundle, Refusal, Side};
 
 /// Where a node has its certificate, key and authorities, in PEM.
@@ -24,6 +27,13 @@ pub struct Files {
     pub key: PathBuf,
     /// Whom the cluster trusts: 1 to 4 authorities.
     pub authorities: PathBuf,
+}
+
+/// What [`Files`] have, as it was read: whether it fits together is not known.
+pub struct Content {
+    certificate: Zeroizing<Vec<u8>>,
+    key: Zeroizing<Vec<u8>>,
+    authorities: Zeroizing<Vec<u8>>,
 }
 
 /// What [`Files`] have; they fit together, and peers that trust the same take it.
@@ -79,15 +89,61 @@ impl Files {
     /// # Errors
     /// [`FilesError`] names the file, or says why peers would refuse the certificate.
     pub fn read(&self, now: Timestamp) -> Result<Loaded, FilesError> {
-        let bundle = Bundle::of_file(&self.authorities)?;
-        let (chain, key) = (read_certificates(&self.certificate)?, read_key(&self.key)?);
+        self.load(&self.content()?, now)
+    }
+
+    /// Reads what is in them, of regular files alone.
+    ///
+    /// # Errors
+    /// [`FilesError::Pem`] names the file that cannot be read, or is none.
+    pub fn content(&self) -> Result<Content, FilesError> {
+        Ok(Content {
+            authorities: read_regular(&self.authorities)?,
+            certificate: read_regular(&self.certificate)?,
+            key: read_regular(&self.key)?,
+        })
+    }
+
+    /// Takes what was read of them, as of `now`.
+    ///
+    /// # Errors
+    /// [`FilesError`] names the file, or says why peers would refuse the certificate.
+    pub fn load(&self, content: &Content, now: Timestamp) -> Result<Loaded, FilesError> {
+        let named = |path: &Path| path.display().to_string();
+        let bundle = Bundle::new(parse_certificates(&named(&self.authorities), &content.authorities)?)?;
+        let chain = parse_certificates(&named(&self.certificate), &content.certificate)?;
+        let key = parse_key(&named(&self.key), &content.key)?;
         let identity = of_leaf(&chain, &self.certificate)?;
         let Some(node) = identity.node() else {
             return Err(Refusal::NoNode { identity: Box::new(identity) }.into());
         };
         let cluster = identity.cluster();
-        let credentials = Credentials::of_pair(&Trust::new(cluster, bundle.clone()), node, chain, key, now)?;
+        for side in [Side::Server, Side::Client] {
+            bundle.verify(cluster, &chain, side, now)?;
+        }
+        let credentials = Credentials(Arc::new(Shown(ArcSwap::from_pointee(certify(chain, key)?))));
         Ok(Loaded { cluster, node, credentials, bundle })
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    /// A SHA-256 of all of it: the same for the same bytes in the same files.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let mut context = Context::new(&SHA256);
+        for bytes in [&self.certificate, &self.key, &self.authorities] {
+            context.update(&(bytes.len() as u64).to_be_bytes());
+            context.update(bytes);
+        }
+        context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Content(…)")
     }
 }
 
@@ -136,35 +192,8 @@ impl Bundle {
 // === impl Credentials ===
 
 impl Credentials {
-    /// Reads what a node shows: a PEM file with its certificate and those above it, and one with its key, of any kind that
-    /// TLS 1.3 has. It must be taken by who trusts `trust`, on both sides of a connection, as of `now`.
-    ///
-    /// # Errors
-    /// [`FilesError`] names the file, or says why peers would refuse the certificate.
-    pub fn of_files(trust: &Trust, node: NodeId, chain: &Path, key: &Path, now: Timestamp) -> Result<Self, FilesError> {
-        Self::of_pair(trust, node, read_certificates(chain)?, read_key(key)?, now)
-    }
-
-    fn of_pair(
-        trust: &Trust,
-        node: NodeId,
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-        now: Timestamp,
-    ) -> Result<Self, FilesError> {
-        for side in [Side::Server, Side::Client] {
-            let identity = Box::new(trust.verify(&chain, side, now)?);
-            match identity.node() {
-                None => return Err(Refusal::NoNode { identity }.into()),
-                Some(found) if found != node => return Err(Refusal::OtherNode { identity, expected: node }.into()),
-                Some(_) => {}
-            }
-        }
-        Ok(Self(Arc::new(Shown(ArcSwap::from_pointee(certify(chain, key)?)))))
-    }
-
-    /// Reads what an operator shows: files as of [`Self::of_files`], with an operator's certificate that who trusts `trust`
-    /// takes as of `now`. Returns also who that is.
+    /// Reads what an operator shows: a PEM file with its certificate and those above it, which who trusts `trust` takes as of
+    /// `now`, and one with its key. Returns also who that is.
     ///
     /// # Errors
     /// [`FilesError`] names the file, or says why nodes would refuse the certificate.

@@ -26,7 +26,7 @@ use rustls::version::TLS13;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError, ServerConfig};
 use rustls::{ConfigBuilder, PeerIncompatible, SignatureScheme, WantsVerifier, WantsVersions};
 
-pub use self::files::{Files, FilesError, Loaded};
+pub use self::files::{Content, Files, FilesError, Loaded};
 use crate::authority::MemberKey;
 use crate::identity::PeerIdentity;
 use crate::trust::{Bundle, Refusal, Side, algorithms, chain_of, timestamp};

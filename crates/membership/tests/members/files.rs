@@ -114,6 +114,11 @@ fn files_that_peers_would_refuse_are_refused_with_the_file_or_the_reason() {
     let cases = [
         (enterprise.files("none.pem", "good.key", "ca.pem"), "none.pem cannot be read"),
         (enterprise.files("empty", "good.key", "ca.pem"), "empty has no certificate"),
+        // To open others than regular ones may wait for ever.
+        (enterprise.files("/dev/null", "good.key", "ca.pem"), "/dev/null is not a regular file"),
+        (enterprise.files("good.pem", "", "ca.pem"), "is not a regular file"),
+        (enterprise.files("good.pem", "good.key", "/dev/null"), "/dev/null is not a regular file"),
+        (enterprise.files("half.pem", "good.key", "ca.pem"), "half.pem"),
         (enterprise.files("good.pem", "empty", "ca.pem"), "empty has no unencrypted private key"),
         (enterprise.files("good.pem", "good.key", "empty"), "empty has no certificate"),
         (Files { key: other.key, ..good.clone() }, "the private key does not belong to the certificate"),
@@ -133,6 +138,22 @@ fn files_that_peers_would_refuse_are_refused_with_the_file_or_the_reason() {
         let error = files.read(now()).map(drop).unwrap_err().to_string();
         assert!(error.contains(expected), "{expected}: {error}");
     }
+}
+
+#[test]
+fn what_was_read_of_files_is_known_again_and_another_byte_in_any_is_told() {
+    let enterprise = Enterprise::new();
+    let files = enterprise.make("one", &node(1).to_string(), |_| {});
+    let digest = || files.content().unwrap().digest();
+    let before = digest();
+    assert_eq!(digest(), before);
+    for file in [&files.certificate, &files.key, &files.authorities] {
+        let good = std::fs::read(file).unwrap();
+        std::fs::write(file, [&good[..], b"\n"].concat()).unwrap();
+        assert_ne!(digest(), before, "{}", file.display());
+        std::fs::write(file, good).unwrap();
+    }
+    assert_eq!(digest(), before);
 }
 
 fn pem_of(certificate: &CertificateDer<'_>) -> String {

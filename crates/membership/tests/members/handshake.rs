@@ -3,7 +3,7 @@
 //! Each refusal is looked at where it happens, with the reason that an operator finds in the log.
 
 use quorate_membership::authority::{Authority, MemberKey, OPERATOR_LIFETIME_MIN};
-use quorate_membership::handshake::{Accept, Credentials, InvalidCredentials, Trust, client, server};
+use quorate_membership::handshake::{Accept, Credentials, Files, InvalidCredentials, Trust, client, server};
 use quorate_membership::identity::{PeerIdentity, Role};
 use quorate_membership::pem::of_certificates;
 use quorate_membership::rotation::{Phase, Report, Rotation, Step};
@@ -212,30 +212,34 @@ async fn a_cluster_without_an_authority_takes_certificates_from_files() {
         std::fs::write(path(&format!("{number}.pem")), certificate.pem()).unwrap();
         std::fs::write(path(&format!("{number}.key")), key.serialize_pem()).unwrap();
     }
-    let load =
-        |number, chain: &str, key: &str| Credentials::of_files(&trust, NodeId(number), &path(chain), &path(key), now());
+    let files = |chain: &str, key: &str, authorities: &str| Files {
+        certificate: path(chain),
+        key: path(key),
+        authorities: path(authorities),
+    };
+    let load = |chain: &str, key: &str| files(chain, key, "ca.pem").read(now()).map(|loaded| loaded.credentials);
 
-    let (one, two) = (load(1, "1.pem", "1.key").unwrap(), load(2, "2.pem", "2.key").unwrap());
+    let (one, two) = (load("1.pem", "1.key").unwrap(), load("2.pem", "2.key").unwrap());
     let taken = shake(client(&one, &trust, Some(NodeId(2))), server(&two, &trust, Accept::Nodes)).await.taken();
     assert_eq!(taken, Some(node(1)));
     one.adopt(&two);
     assert_eq!(one.chain(), two.chain());
 
     let cases = [
-        (load(1, "3.pem", "1.key"), "3.pem cannot be read"),
-        (load(1, "1.key", "1.key"), "1.key has no certificate"),
-        (load(1, "1.pem", "1.pem"), "1.pem has no unencrypted private key"),
-        (load(1, "1.pem", "2.key"), "does not belong to the certificate"),
-        (load(2, "1.pem", "1.key"), "node/1 answered where node 2 was expected"),
-        (load(1, "ca.pem", "1.key"), "it is an authority's"),
+        (load("3.pem", "1.key"), "3.pem cannot be read"),
+        (load("1.key", "1.key"), "1.key has no certificate"),
+        (load("1.pem", "1.pem"), "1.pem has no unencrypted private key"),
+        (load("1.pem", "2.key"), "does not belong to the certificate"),
+        (load("ca.pem", "1.key"), "ca.pem: the certificate is not for handshakes: it is an authority's"),
     ];
     for (loaded, expected) in cases {
         let error = loaded.unwrap_err().to_string();
         assert!(error.contains(expected), "{expected}: {error}");
     }
     assert!(Bundle::of_file(&path("1.pem")).unwrap_err().to_string().contains("lack"));
-    let other = Trust::new(CLUSTER, bundle(&[&mint()]));
-    let refused = Credentials::of_files(&other, NodeId(1), &path("1.pem"), &path("1.key"), now()).unwrap_err();
+    let other = of_certificates([mint().anchor()]);
+    std::fs::write(path("other.pem"), other).unwrap();
+    let refused = files("1.pem", "1.key", "other.pem").read(now()).map(drop).unwrap_err();
     assert!(refused.to_string().starts_with("peers would refuse the certificate"), "{refused}");
 }
 
