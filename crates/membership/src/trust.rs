@@ -134,6 +134,15 @@ pub fn key_digest(certificate: &[u8]) -> Result<[u8; 32], InvalidIdentity> {
     Ok(AuthorityId::of_key(facts.public_key).0)
 }
 
+/// Returns how long a certificate is valid, from its beginning to its end.
+///
+/// # Errors
+/// [`InvalidIdentity::Malformed`] when it cannot be read.
+pub fn life(certificate: &[u8]) -> Result<Duration, InvalidIdentity> {
+    let facts = Facts::read(certificate).map_err(|_| InvalidIdentity::Malformed)?;
+    Ok(facts.not_after.since(facts.not_before))
+}
+
 // === impl AuthorityId ===
 
 impl AuthorityId {

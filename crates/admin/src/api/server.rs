@@ -29,9 +29,10 @@ use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use quorate_catalog::{Digest, OperatorId};
+use quorate_membership::authority::{BACKDATE, OPERATOR_LIFETIME_MAX};
 use quorate_membership::handshake::{self, Accept};
 use quorate_membership::identity::PeerIdentity;
-use quorate_membership::trust::{Refusal, Side, key_digest};
+use quorate_membership::trust::{Refusal, Side, key_digest, life};
 use quorate_types::{NodeId, Timestamp};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
@@ -148,6 +149,23 @@ pub(crate) enum NotTaken {
         /// Whose it is.
         identity: Box<PeerIdentity>,
     },
+    /// It lives longer than what was taken back is remembered for.
+    #[error(
+        "the certificate of {identity} is for {} days, and one of an operator may be for {} at most: one that is revoked is \
+         remembered that long. Make one that ends earlier",
+        days(*life), days(OPERATOR_LIFETIME_MAX)
+    )]
+    Long {
+        /// Whose it is.
+        identity: Box<PeerIdentity>,
+        /// From its beginning to its end.
+        life: Duration,
+    },
+}
+
+/// Days, the last one whole.
+fn days(of: Duration) -> u64 {
+    of.as_secs().div_ceil(86_400)
 }
 
 /// What a connection showed, and whom it is held against.
@@ -297,7 +315,14 @@ impl Shown {
         let id = match &identity {
             // Which one a node may show is said: another one is none.
             PeerIdentity::Node { .. } => Digest::of(leaf).0,
-            PeerIdentity::Operator { .. } => key_digest(leaf).map_err(Refusal::from)?,
+            PeerIdentity::Operator { .. } => {
+                // The cluster makes none that is longer; somebody else may.
+                let life = life(leaf).map_err(Refusal::from)?;
+                if member.has_certificate_files() && life > OPERATOR_LIFETIME_MAX + BACKDATE {
+                    return Err(NotTaken::Long { identity: Box::new(identity), life });
+                }
+                key_digest(leaf).map_err(Refusal::from)?
+            }
         };
         let shown = Self { chain, id, identity, member };
         shown.stands().map(|()| shown)
@@ -363,4 +388,21 @@ fn place(places: &Arc<Semaphore>, most: usize) -> Result<OwnedSemaphorePermit, U
 pub(crate) fn now() -> Timestamp {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_membership::identity::Role;
+    use quorate_types::{ClusterId, ResourceName};
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_lives_too_long_is_refused_with_its_life_and_the_most() {
+        let name = ResourceName::new("ana").unwrap();
+        let identity = Box::new(PeerIdentity::Operator { cluster: ClusterId([7; 16]), name, role: Role::Admin });
+        let life = OPERATOR_LIFETIME_MAX + BACKDATE + Duration::from_secs(1);
+        let told = NotTaken::Long { identity, life }.to_string();
+        assert!(told.contains("ana/admin is for 367 days") && told.contains("for 366 at most"), "{told}");
+    }
 }

@@ -1,16 +1,20 @@
 //! Who may call what: every method, for every kind of caller.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use quorate_admin::api::roles::{Access, METHODS, Pace};
 use quorate_catalog::proto::command::Kind as Command;
 use quorate_catalog::{Digest, proto};
 use quorate_membership::authority::{Authority, MemberKey};
-use quorate_membership::handshake::{self, Credentials};
+use quorate_membership::handshake::{self, Credentials, Trust};
 use quorate_membership::identity::Role;
+use quorate_membership::trust::Bundle;
 use quorate_policy::OperatorRole;
 use quorate_proto::admin::v1;
 use quorate_types::{ClusterId, NodeId};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -203,6 +207,47 @@ async fn is_served(world: &World, shown: &Credentials) -> bool {
         Ok(sender) => client::call(&sender, "/grpc.health.v1.Health/Check", true).await.is_ok(),
         Err(_cut) => false,
     }
+}
+
+/// An authority of an enterprise.
+fn enterprise() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("it is made")).expect("it is made")
+}
+
+/// What an operator shows of it, whose certificate began an hour ago and is good for so long in all.
+fn lives(root: &CertifiedIssuer<'static, KeyPair>, trusted: &Trust, life: Duration) -> Credentials {
+    let folder = tempfile::tempdir().expect("there is a disk");
+    let files = ["ana.pem", "ana.key"].map(|name| folder.path().join(name));
+    let (mut params, key) = (CertificateParams::default(), KeyPair::generate().expect("it is made"));
+    let uri = format!("quorate://{CLUSTER}/operator/ana/admin");
+    params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().expect("it is a uri"))];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let seconds = Duration::from_secs(now().as_millis() / 1_000 - 3_600);
+    params.not_before = rcgen::date_time_ymd(1970, 1, 1) + seconds;
+    params.not_after = params.not_before + life;
+    std::fs::write(&files[0], params.signed_by(&key, root).expect("it is made").pem()).expect("there is a disk");
+    std::fs::write(&files[1], key.serialize_pem()).expect("there is a disk");
+    let (shown, _) = Credentials::of_operator_files(trusted, &files[0], &files[1], now()).expect("it is trusted");
+    shown
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_certificates_come_from_files_an_operators_lives_no_longer_than_it_is_remembered_when_revoked() {
+    let world = World::bootstrapped(1).await;
+    let (root, member) = (enterprise(), world.place(1).member.clone().expect("it is a member"));
+    let both = [world.authority.anchor().clone(), root.der().clone()];
+    member.trust.replace(Bundle::new(both).expect("they are authorities"));
+    let day = Duration::from_secs(86_400);
+    let (most, longer) = (lives(&root, &member.trust, 366 * day), lives(&root, &member.trust, 367 * day));
+
+    assert!(is_served(&world, &longer).await, "where the cluster signs them itself nothing is asked");
+    member.from_files.store(true, Ordering::Relaxed);
+    assert!(is_served(&world, &most).await);
+    assert!(!is_served(&world, &longer).await);
+    world.place(1).records(|line| line.contains("certificate_refused"), 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

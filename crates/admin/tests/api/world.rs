@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -43,10 +43,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, async_trait};
 
 pub(crate) const CLUSTER: ClusterId = ClusterId([7; 16]);
-/// Longer than anything takes on a loaded machine.
 /// The comment of a token at which the member panics.
 pub(crate) const PANICS: &str = "panics";
-
+/// Longer than anything takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -82,6 +81,8 @@ pub(crate) struct Member {
     root: RootKey,
     authority: Arc<Authority>,
     pub(crate) findings: Mutex<Vec<String>>,
+    /// Whether certificates of the cluster come from files.
+    pub(crate) from_files: AtomicBool,
     /// Turns of those who ask to join with `wait`.
     pub(crate) admits: tokio::sync::Semaphore,
 }
@@ -276,6 +277,7 @@ impl Member {
             root: RootKey::draw(),
             authority: Arc::clone(authority),
             findings: Mutex::default(),
+            from_files: AtomicBool::default(),
             admits: tokio::sync::Semaphore::new(0),
         }
     }
@@ -366,7 +368,7 @@ impl Membership for Member {
     }
 
     fn has_certificate_files(&self) -> bool {
-        false
+        self.from_files.load(Ordering::Relaxed)
     }
 }
 
