@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use quorate_catalog::NodeState;
 use quorate_membership::address::Address;
-use quorate_membership::handshake::{Trust, stranger};
+use quorate_membership::handshake::{Loaded, Trust, stranger};
 use quorate_membership::home::{Home, Vacant};
 use quorate_membership::join::{Admission, Applicant, Joiner};
 use quorate_membership::kept::Kept;
@@ -70,8 +70,8 @@ enum Unanswered {
 /// Has the node taken in, and makes the folder its.
 pub(crate) async fn join(ground: &Ground, vacant: Vacant, token: JoinToken) -> Result<Home, JoinError> {
     let (folder, settings) = (ground.disk.path(), &ground.settings);
-    check_root_key(ground, &token)?;
     let own = settings.certificates.as_ref().map(|files| files.read(now())).transpose().map_err(OpenError::from)?;
+    check_root_key(ground, &token, own.as_ref())?;
     let expects = match &own {
         Some(own) if own.bundle.authorities().is_disjoint(&token.pins().iter().copied().collect()) => {
             return Err(JoinError::Authorities { of_token: token.pins().to_vec() });
@@ -117,16 +117,20 @@ pub(crate) async fn until_active(member: &Member) -> Result<(), JoinError> {
     tokio::time::timeout(waited, active).await.map_err(|_| JoinError::Inactive { waited })
 }
 
-/// Refuses a folder with the root key of somebody else, before the token is used. One of an attempt that ended halfway is
-/// the cluster's, when the cluster file beside it is of the token's cluster.
-fn check_root_key(ground: &Ground, token: &JoinToken) -> Result<(), JoinError> {
+/// Refuses a folder with the root key of somebody else, before the token is used. One of an attempt to join that ended halfway
+/// is the cluster's, when the cluster file beside it is of the token's cluster. Who is trusted does not tell that alone: one
+/// authority of an enterprise may be trusted by many clusters, and by one that was begun here and not finished.
+fn check_root_key(ground: &Ground, token: &JoinToken, own: Option<&Loaded>) -> Result<(), JoinError> {
     let folder = ground.disk.path();
     if !folder.join(root::FILE).exists() {
         return Ok(());
     }
     let known = Known::read(folder).map_err(OpenError::from)?;
-    let is_pinned = |known: &Known| token.pins().iter().any(|pin| known.bundle.authorities().contains(pin));
-    if known.as_ref().is_some_and(is_pinned) { Ok(()) } else { Err(JoinError::RootKey) }
+    let is_of_token = |known: &Known| {
+        let is_pinned = token.pins().iter().any(|pin| known.bundle.authorities().contains(pin));
+        is_pinned && known.beginning.is_none() && own.is_none_or(|own| own.cluster == known.cluster)
+    };
+    if known.as_ref().is_some_and(is_of_token) { Ok(()) } else { Err(JoinError::RootKey) }
 }
 
 /// Asks the members of a token in turn.

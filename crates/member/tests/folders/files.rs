@@ -307,3 +307,33 @@ async fn who_joins_otherwise_than_its_cluster_is_is_told_and_uses_no_token_up() 
     let joined = tokio::time::timeout(PATIENCE, two.join(unused)).await.expect("it is in time");
     assert_eq!(joined.identity().node, NodeId(2));
 }
+
+/// The root key of a folder that was the first of a cluster, or of another one, is not the token's, whoever is trusted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_key_of_another_cluster_under_the_same_authority_joins_nobody_and_uses_no_token_up() {
+    use quorate_membership::home::{FILE, LOG_FOLDER};
+
+    let enterprise = Enterprise::new();
+    let (one, two) = (enterprise.place("one", 1), enterprise.place("two", 4));
+    let first = bootstrap(&one).await;
+    let unused = token(&first).await;
+    // One that crashed before it was anybody's, as far as the disk tells; the other left half of a join to another cluster.
+    let mut begun = enterprise.place("begun", 2);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a port");
+    begun.settings.peer_listen = taken.local_addr().expect("it is bound");
+    begun.waiting().await.bootstrap(ONE).await.map(drop).expect_err("its port is taken");
+    drop(taken);
+    let other = enterprise.place("other", 3);
+    enterprise.write_in(ClusterId([10; 16]), &enterprise.files(&other), 3);
+    bootstrap(&other).await.shutdown().await;
+    enterprise.write(&enterprise.files(&other), 3);
+
+    for place in [&begun, &other] {
+        std::fs::remove_file(place.path().join(FILE)).expect("it is there");
+        std::fs::remove_dir_all(place.path().join(LOG_FOLDER)).expect("it is there");
+        let refused = place.waiting().await.join(unused.clone()).await.map(drop);
+        assert!(matches!(refused, Err(JoinError::RootKey)), "{refused:?}");
+    }
+    let joined = two.join(unused).await;
+    assert_eq!(joined.identity().node, NodeId(4));
+}
