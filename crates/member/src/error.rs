@@ -192,6 +192,10 @@ pub enum BootstrapError {
     Open(#[from] OpenError),
 }
 
+/// What may be the matter when a node and the members of a cluster do not trust each other.
+pub(crate) const OWN_FILES: &str = "Where the certificates of a cluster come from files, a node that joins needs its own \
+    (`--peer-certificate`), and where they do not, none";
+
 /// A folder that waits was not taken into a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
@@ -210,7 +214,7 @@ pub enum JoinError {
     /// The files of the node trust none of the authorities that the token names.
     #[error(
         "the token is of a cluster that trusts {}, and the file of authorities of this node (`--peer-authorities`) has none of \
-         them",
+         them. {OWN_FILES}",
         of_token.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
     Authorities {

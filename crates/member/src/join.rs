@@ -38,7 +38,7 @@ use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
 use crate::clock::now;
-use crate::error::{JoinError, OpenError};
+use crate::error::{JoinError, OWN_FILES, OpenError};
 use crate::known::Known;
 use crate::member::Member;
 use crate::start::Ground;
@@ -185,10 +185,7 @@ async fn ask_one(
 /// Why a member was not taken, with what may be the matter when it is one all the same.
 fn of_dialing(error: &io::Error) -> String {
     match Refusal::find(error) {
-        Some(Refusal::Untrusted { .. }) => format!(
-            "{error}. Where the certificates of a cluster come from files, a node that joins needs its own \
-             (`--peer-certificate`), and where they do not, none"
-        ),
+        Some(Refusal::Untrusted { .. }) => format!("{error}. {OWN_FILES}"),
         Some(_) | None => error.to_string(),
     }
 }

@@ -278,6 +278,11 @@ async fn who_joins_otherwise_than_its_cluster_is_is_told_and_uses_no_token_up() 
     assert!(without.contains("needs its own (`--peer-certificate`)"), "{without}");
     let foreign = other.place("two", 2).waiting().await.join(unused.clone()).await.map(drop);
     assert!(matches!(foreign, Err(JoinError::Authorities { .. })), "{foreign:?}");
+    // A real one that signs itself, where files are in the way.
+    let needless = enterprise.place("four", 4).waiting().await.join(token(&signing).await).await.map(drop).unwrap_err();
+    assert!(matches!(needless, JoinError::Authorities { .. }), "{needless}");
+    let told = needless.to_string();
+    assert!(told.contains("needs its own (`--peer-certificate`), and where they do not, none"), "{told}");
     let taken = enterprise.place("two", 1).waiting().await.join(unused.clone()).await.map(drop).unwrap_err();
     assert!(taken.to_string().contains("no node has or had"), "{taken}");
 
