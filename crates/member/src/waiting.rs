@@ -15,6 +15,7 @@ use quorate_wal::Folder;
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::bootstrap;
+use crate::clock::now;
 use crate::error::{BootstrapError, JoinError, OpenError};
 use crate::join;
 use crate::member::{Member, OperatorCertificate};
@@ -43,7 +44,8 @@ pub struct Waiting {
     became: watch::Sender<Option<Member>>,
 }
 
-/// Opens a data folder: starts the node that it is of, or waits when it is empty.
+/// Opens a data folder: starts the node that it is of, or waits when it is empty. Files of a certificate have to be good also
+/// where it waits: they are what it begins or joins with.
 ///
 /// # Errors
 /// [`OpenError`] says why it cannot be used, and the way out.
@@ -56,6 +58,9 @@ pub async fn open(settings: Settings, machines: Machines) -> Result<Opened, Open
     match Home::open(Arc::clone(&ground.disk) as Arc<_>)? {
         home::Opened::Joined(home) => Ok(Opened::Member(ground.start(home).await?)),
         home::Opened::Empty(_) => {
+            if let Some(files) = &ground.settings.certificates {
+                drop(files.read(now())?);
+            }
             Ok(Opened::Waiting(Waiting { ground, turn: Mutex::new(()), became: watch::Sender::new(None) }))
         }
     }
@@ -65,7 +70,8 @@ pub async fn open(settings: Settings, machines: Machines) -> Result<Opened, Open
 
 impl Waiting {
     /// Makes a new cluster of this node alone, which gets the number 1, and the certificate of its first operator, an
-    /// admin. Where certificates come from files, the node has the number of its own, and no operator gets one. A cluster that was begun here and not finished goes on as it was begun.
+    /// admin. Where certificates come from files, the node has the number of its own, and no operator gets one. A cluster
+    /// that was begun here and not finished goes on as it was begun.
     ///
     /// # Errors
     /// [`BootstrapError`]; the folder waits further on, or is a node's that goes on when this is asked again, or when it is

@@ -313,6 +313,21 @@ async fn who_joins_otherwise_than_its_cluster_is_is_told_and_uses_no_token_up() 
     assert_eq!(joined.identity().node, NodeId(2));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_waits_is_opened_with_files_that_are_good_alone() {
+    let enterprise = Enterprise::new();
+    let place = enterprise.place("one", 1);
+    let files = enterprise.files(&place);
+    std::fs::remove_file(&files.key).expect("it is there");
+
+    let refused = place.open().await.map(drop);
+    assert!(matches!(&refused, Err(OpenError::Files(_))), "{refused:?}");
+    assert!(refused.unwrap_err().to_string().contains("node.key cannot be read"));
+
+    enterprise.write(&files, 1);
+    drop(bootstrap(&place).await);
+}
+
 /// The root key of a folder that was the first of a cluster, or of another one, is not the token's, whoever is trusted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_root_key_of_another_cluster_under_the_same_authority_joins_nobody_and_uses_no_token_up() {
