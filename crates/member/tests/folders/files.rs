@@ -110,6 +110,10 @@ async fn nodes_are_the_cluster_and_the_numbers_of_their_certificates_and_nobody_
     let given = AuthorityPem { chain: "a chain".to_owned(), key: "a key".to_owned().into() };
     let refused = places[0].waiting().await.bootstrap(BootstrapSettings { authority: Some(given), ..ONE }).await;
     assert!(matches!(refused, Err(BootstrapError::AuthorityGiven)));
+    let mut old = enterprise.place("old", 1);
+    old.settings.levels = (1, NUMBERS_LEVEL - 1);
+    let below = old.waiting().await.bootstrap(ONE).await.map(drop);
+    assert!(matches!(below, Err(BootstrapError::Level { level: 2 })), "{below:?}");
     let large = enterprise.place("large", 1 << 32).waiting().await.bootstrap(ONE).await.map(drop).unwrap_err();
     assert!(large.to_string().contains("of node 4294967296; allowed is of a node from 1 to"), "{large}");
 
