@@ -28,7 +28,7 @@ use quorate_types::{NodeId, ResourceName, Timestamp};
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 
-use crate::bootstrap::certificate;
+use crate::bootstrap::certificates;
 use crate::clock::now;
 use crate::error::AdmitError;
 use crate::member::{IssuedToken, Member, OperatorCertificate, TokenTerms};
@@ -86,8 +86,7 @@ impl Member {
             Some(key) => self.certify(node, applicant, key)?,
             None => application.chain().to_vec(),
         };
-        let certificates = chain.first().and_then(|leaf| certificate(leaf)).into_iter().collect();
-        let told = proto::SetCertificates { node: node.0, certificates };
+        let told = proto::SetCertificates { node: node.0, certificates: certificates(&chain) };
         self.control().command(Command::SetCertificates(told)).await?;
         let grant = self.grant(node, chain)?;
         tracing::info!(%node, name = applicant.name.as_str(), token = %record.id, "a node was taken in");

@@ -175,9 +175,14 @@ fn new_node(
         rack: settings.rack.as_ref().map(|rack| rack.as_str().to_owned()).unwrap_or_default(),
         level_min: settings.levels.0,
         level_max: settings.levels.1,
-        certificates: shown.first().and_then(|leaf| certificate(leaf)).into_iter().collect(),
+        certificates: certificates(shown),
         ..proto::NewNode::default()
     })
+}
+
+/// What the catalog keeps of the certificate of a chain; nothing of one that cannot be read.
+pub(crate) fn certificates(chain: &[CertificateDer<'_>]) -> Vec<proto::Certificate> {
+    chain.first().and_then(|leaf| certificate(leaf)).into_iter().collect()
 }
 
 /// What the catalog keeps of a certificate; nothing of one that cannot be read.
