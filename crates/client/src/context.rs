@@ -12,6 +12,7 @@
 //! another context is replaced, and the key is nobody else's from its first byte on. Only the list of endpoints and the
 //! authorities change later: a context learns where the nodes are, and whom the cluster trusts.
 
+mod error;
 mod named;
 
 use std::fs::{self, File, OpenOptions};
@@ -29,6 +30,7 @@ use quorate_tls::x509::Facts;
 use quorate_types::{ClusterId, Timestamp};
 use serde::Deserialize;
 
+pub use self::error::ContextError;
 pub use self::named::OperatorFiles;
 use crate::connection::Operator;
 
@@ -70,65 +72,20 @@ pub struct Material<'a> {
     pub key_pem: &'a str,
 }
 
+/// From when to when a certificate is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// Its beginning.
+    pub begins: Timestamp,
+    /// Its end.
+    pub ends: Timestamp,
+}
+
 /// A place where a context can be written.
 #[derive(Debug)]
 pub struct Draft {
     file: PathBuf,
     folder: PathBuf,
-}
-
-/// A context cannot be used or written.
-#[derive(Debug, thiserror::Error)]
-pub enum ContextError {
-    /// There is none.
-    #[error("there is no context file {}", file.display())]
-    Missing {
-        /// Where it was looked for.
-        file: PathBuf,
-    },
-    /// It cannot be read.
-    #[error("cannot read {}: {source}", file.display())]
-    Read {
-        /// Which file.
-        file: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// It is none.
-    #[error("{}: {reason}", file.display())]
-    Invalid {
-        /// Which file.
-        file: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// Its key can be read by others.
-    #[error("{} can be read by others (mode {mode:03o}), and must be 600", file.display())]
-    Exposed {
-        /// The file with the key.
-        file: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
-    /// Its certificate, key or authorities cannot be used.
-    #[error(transparent)]
-    Files(#[from] FilesError),
-    /// A file is there already.
-    #[error("{} is there already and is not replaced", file.display())]
-    Exists {
-        /// Which file.
-        file: PathBuf,
-    },
-    /// A file cannot be written.
-    #[error("cannot write {}: {source}", file.display())]
-    Write {
-        /// Which file.
-        file: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
 }
 
 #[derive(Deserialize, PartialEq, Eq)]
@@ -163,9 +120,7 @@ impl Context {
         let Written { cluster, endpoints, ca, certificate, key } = parse(&text).map_err(invalid)?;
         let cluster =
             cluster.parse().map_err(|_| invalid(format!("cluster is {cluster:?}, and must be 32 hex digits")))?;
-        if endpoints.is_empty() || endpoints.len() > ENDPOINTS_MAX {
-            return Err(invalid(format!("endpoints are {}, and must be 1 to {ENDPOINTS_MAX}", endpoints.len())));
-        }
+        check_endpoints(file, endpoints.len())?;
         let address = |text: &String| {
             text.parse().map_err(|error: InvalidAddress| invalid(format!("endpoints has {text:?}: {error}")))
         };
@@ -200,11 +155,11 @@ impl Context {
     /// [`ContextError`] when the file cannot be read or replaced, or the certificates are no authorities; also when one has to
     /// be added to a file that was not written with the context, and may be others' too. It is then as it was.
     pub fn learn_authorities(&self, certificates: &str) -> Result<(), ContextError> {
-        let (known, told) = (Bundle::of_file(&self.ca)?, Bundle::of_pem(certificates)?);
+        let (known, told) = self.authorities(certificates)?;
         if known == told || known.authorities().is_disjoint(&told.authorities()) {
             return Ok(());
         }
-        if self.ca != self.file.with_file_name(NAMES[0]) {
+        if !self.has_own_files() {
             if told.authorities().is_subset(&known.authorities()) {
                 return Ok(());
             }
@@ -220,7 +175,8 @@ impl Context {
     /// [`ContextError`] when its files cannot be used, or the certificates are no authorities.
     pub fn is_taken_by(&self, certificates: &str) -> Result<bool, ContextError> {
         let (operator, _) = self.identity()?;
-        let trust = Trust::new(self.cluster, Bundle::of_pem(certificates)?);
+        let bundle = Bundle::of_pem(certificates).map_err(|source| self.unusable(source))?;
+        let trust = Trust::new(self.cluster, bundle);
         Ok(trust.verify(&operator.credentials.chain(), Side::Client, now()).is_ok())
     }
 
@@ -229,7 +185,7 @@ impl Context {
     /// # Errors
     /// [`ContextError`] when its file cannot be read, or the certificates are no authorities.
     pub fn trusts(&self, certificates: &str) -> Result<bool, ContextError> {
-        let (known, told) = (Bundle::of_file(&self.ca)?, Bundle::of_pem(certificates)?);
+        let (known, told) = self.authorities(certificates)?;
         Ok(told.authorities().is_subset(&known.authorities()))
     }
 
@@ -246,11 +202,29 @@ impl Context {
         self.identity().map(|(_, identity)| identity)
     }
 
-    /// When the certificate of the context ends; none when it cannot be read.
+    /// From when to when the certificate of the context is good; none when it cannot be read.
     #[must_use]
-    pub fn expires(&self) -> Option<Timestamp> {
+    pub fn life(&self) -> Option<Life> {
         let (operator, _) = self.identity().ok()?;
-        Facts::read(operator.credentials.chain().first()?).ok().map(|facts| facts.not_after)
+        let chain = operator.credentials.chain();
+        let facts = Facts::read(chain.first()?).ok()?;
+        Some(Life { begins: facts.not_before, ends: facts.not_after })
+    }
+
+    /// Whether its files were written with it; otherwise somebody else makes them, and renews them where they are.
+    #[must_use]
+    pub fn has_own_files(&self) -> bool {
+        self.ca == self.file.with_file_name(NAMES[0])
+    }
+
+    /// Whom it trusts, and who is told to be trusted.
+    fn authorities(&self, certificates: &str) -> Result<(Bundle, Bundle), ContextError> {
+        let both = Bundle::of_file(&self.ca).and_then(|known| Ok((known, Bundle::of_pem(certificates)?)));
+        both.map_err(|source| self.unusable(source))
+    }
+
+    fn unusable(&self, source: FilesError) -> ContextError {
+        ContextError::Files { are_own: self.has_own_files(), source }
     }
 
     fn identity(&self) -> Result<(Operator, PeerIdentity), ContextError> {
@@ -260,9 +234,12 @@ impl Context {
         {
             return Err(ContextError::Exposed { file: self.key.clone(), mode: metadata.mode() & 0o777 });
         }
-        let trust = Trust::new(self.cluster, Bundle::of_file(&self.ca)?);
-        let (credentials, identity) = Credentials::of_operator_files(&trust, &self.certificate, &self.key, now())?;
-        Ok((Operator { credentials, trust }, identity))
+        let read = || {
+            let trust = Trust::new(self.cluster, Bundle::of_file(&self.ca)?);
+            let (credentials, identity) = Credentials::of_operator_files(&trust, &self.certificate, &self.key, now())?;
+            Ok((Operator { credentials, trust }, identity))
+        };
+        read().map_err(|source| self.unusable(source))
     }
 }
 
@@ -315,14 +292,7 @@ impl Draft {
             (&file, text.as_str(), 0o600),
         ];
         for (file, content, mode) in contents {
-            let written = create(file, mode).and_then(|mut opened| {
-                opened.write_all(content.as_bytes())?;
-                opened.sync_all()
-            });
-            written.map_err(|source| match source.kind() {
-                io::ErrorKind::AlreadyExists => ContextError::Exists { file: file.clone() },
-                _ => ContextError::Write { file: file.clone(), source },
-            })?;
+            write_new(file, content, mode)?;
         }
         Context::read(&self.file)
     }
@@ -340,11 +310,7 @@ fn replace(file: &Path, text: &str) -> Result<(), ContextError> {
     let file = fs::canonicalize(file).map_err(failed)?;
     let mode = fs::metadata(&file).map_err(failed)?.mode() & 0o777;
     let draft = file.with_file_name(format!(".quorate-context-{}", std::process::id()));
-    let written = create(&draft, mode).and_then(|mut opened| {
-        opened.write_all(text.as_bytes())?;
-        opened.sync_all()
-    });
-    let replaced = written.and_then(|()| fs::rename(&draft, &file));
+    let replaced = create_with(&draft, text, mode).and_then(|()| fs::rename(&draft, &file));
     if replaced.is_err() {
         // It may never have been there.
         let _gone = fs::remove_file(&draft);
@@ -378,6 +344,28 @@ fn with_endpoints(text: &str, endpoints: &[Address]) -> Option<String> {
 fn listed(endpoints: &[Address]) -> String {
     let quoted: Vec<String> = endpoints.iter().map(|address| format!("\"{address}\"")).collect();
     format!("[{}]", quoted.join(", "))
+}
+
+fn check_endpoints(file: &Path, count: usize) -> Result<(), ContextError> {
+    if (1..=ENDPOINTS_MAX).contains(&count) {
+        return Ok(());
+    }
+    let reason = format!("endpoints are {count}, and must be 1 to {ENDPOINTS_MAX}");
+    Err(ContextError::Invalid { file: file.to_owned(), reason })
+}
+
+/// Writes a file that is not there yet.
+fn write_new(file: &Path, text: &str, mode: u32) -> Result<(), ContextError> {
+    create_with(file, text, mode).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => ContextError::Exists { file: file.to_owned() },
+        _ => ContextError::Write { file: file.to_owned(), source },
+    })
+}
+
+fn create_with(file: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut opened = create(file, mode)?;
+    opened.write_all(text.as_bytes())?;
+    opened.sync_all()
 }
 
 fn create(file: &Path, mode: u32) -> io::Result<File> {
@@ -435,7 +423,8 @@ mod tests {
 
         assert_eq!(Context::read(&file).unwrap(), context);
         assert_eq!((context.cluster, context.endpoints.len()), (CLUSTER, 2));
-        let left = context.expires().unwrap().since(now());
+        assert!(context.has_own_files());
+        let left = context.life().unwrap().ends.since(now());
         assert!(left <= OPERATOR_LIFETIME_MIN && left * 2 > OPERATOR_LIFETIME_MIN, "{left:?}");
         assert_eq!(context.who().unwrap().to_string(), format!("quorate://{CLUSTER}/operator/ana/admin"));
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;

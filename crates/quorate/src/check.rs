@@ -44,15 +44,15 @@ pub(crate) async fn run(context: Option<&std::path::Path>, args: &CheckArgs) -> 
     let timeout = NODE_TIMEOUT.min(args.target.timeout);
     let first = client.call(GetStatusRequest::default()).await.map_err(target::of_client)?;
     target::learn_as(context, &args.target, &first);
-    let operator_expires = match &args.target.data_dir {
+    let operator = match &args.target.data_dir {
         Some(_) => None,
-        None => target::context(context).as_ref().ok().and_then(Context::expires),
+        None => target::context(context).as_ref().ok().and_then(Context::life),
     };
     let mut nodes = ask_all(&client.within(timeout), &first).await;
     nodes.sort_by_key(|report| report.node);
     let refusals = reasons(&client, &first).await;
     let is_complete = !client.is_local() && !first.nodes.is_empty();
-    let reports = Reports { nodes, refusals, operator_expires, is_complete, now: clock::now() };
+    let reports = Reports { nodes, refusals, operator, is_complete, now: clock::now() };
     let findings = judge(&reports);
     print(args.output.output, &reports, &findings)?;
     if is_ill(&findings) { Err(Failure::silent()) } else { Ok(()) }

@@ -64,3 +64,24 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     }
     until_stopped(running, &load).await
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[tokio::test]
+    async fn files_of_a_certificate_without_peers_are_refused_and_not_left_unused() {
+        let flags = ["--peer-certificate", "a", "--peer-key", "b", "--peer-authorities", "c"];
+        let parsed = Cli::try_parse_from(["quorate", "serve", "-f", "d"].iter().chain(&flags)).unwrap();
+        let Command::Serve(args) = parsed.command else { panic!("it serves") };
+
+        let refused = run(args).await.unwrap_err();
+
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(refused.message.contains("--peer-certificate"), "{}", refused.message);
+        assert!(refused.advice.unwrap().contains("--peer-listen"));
+    }
+}

@@ -125,8 +125,15 @@ pub(crate) fn of_context(error: ContextError) -> Failure {
              node on this machine with `--data-dir DIR`",
         ),
         ContextError::Exposed { file, .. } => failure(Exit::Config).advise(format!("chmod 600 {}", shown(&file))),
-        ContextError::Files(_) => failure(Exit::Config).advise(
+        ContextError::Files { are_own: true, .. } => failure(Exit::Config).advise(
             "an admin makes a new certificate with `quorate cluster operator new --name NAME --role ROLE --out DIR`",
+        ),
+        ContextError::Files { are_own: false, .. } => failure(Exit::Config).advise(
+            "the context names files that were not written with it: whoever makes certificates for this cluster puts a new one, \
+             its key and the authorities there",
+        ),
+        ContextError::LivesTooLong { .. } => failure(Exit::Config).advise(
+            "have it made for a shorter time, and renewed: what an operator revokes is remembered for so long",
         ),
         ContextError::Exists { .. } => {
             failure(Exit::Failure).advise("name another place for the context and its files")
@@ -189,6 +196,9 @@ fn of_refusal(failure: Failure, code: Code, retry_after: Option<Duration>) -> Fa
 
 #[cfg(test)]
 mod tests {
+    use quorate_membership::handshake::FilesError;
+    use quorate_membership::trust::Refusal;
+
     use super::*;
 
     #[test]
@@ -204,6 +214,17 @@ mod tests {
             let failure = of_client(error);
             assert_eq!(failure.exit, exit, "{}", failure.message);
             assert!(failure.advice.unwrap().contains(advice), "{advice}");
+        }
+    }
+
+    #[test]
+    fn who_makes_an_operators_certificate_is_told_by_whose_its_files_are() {
+        let source = || FilesError::Refused(Refusal::Chain { count: 0 });
+        for (are_own, advice) in [(true, "operator new"), (false, "whoever makes certificates")] {
+            let failure = of_context(ContextError::Files { are_own, source: source() });
+            assert_eq!(failure.exit, Exit::Config);
+            let told = failure.advice.unwrap();
+            assert!(told.contains(advice) && told.contains("operator new") == are_own, "{told}");
         }
     }
 

@@ -4,13 +4,13 @@
 //! is looked at before it is written; that the nodes take it is found out with the first command.
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, absolute};
 
 use quorate_membership::address::Address;
+use quorate_membership::authority::OPERATOR_LIFETIME_MAX;
 use quorate_membership::identity::PeerIdentity;
 
-use super::{Context, ContextError, ENDPOINTS_MAX, create, listed};
+use super::{Context, ContextError, check_endpoints, listed, write_new};
 
 /// What an operator shows and trusts, in PEM.
 #[derive(Clone, Copy, Debug)]
@@ -29,36 +29,32 @@ impl Context {
     /// Writes a context that names these files, of the cluster that the certificate names. Nothing is replaced.
     ///
     /// # Errors
-    /// [`ContextError`] when a file cannot be used, the certificate is no operator's, the authorities do not vouch for it, or the
-    /// context cannot be written.
+    /// [`ContextError`] when a file cannot be used, the certificate is no operator's or lives for more than 366 days, the
+    /// authorities do not vouch for it, or the context cannot be written.
     pub fn naming(file: &Path, files: OperatorFiles<'_>, endpoints: &[Address]) -> Result<Self, ContextError> {
-        let failed = |source| ContextError::Write { file: file.to_owned(), source };
-        if endpoints.is_empty() || endpoints.len() > ENDPOINTS_MAX {
-            let reason = format!("endpoints are {}, and must be 1 to {ENDPOINTS_MAX}", endpoints.len());
-            return Err(ContextError::Invalid { file: file.to_owned(), reason });
-        }
+        check_endpoints(file, endpoints.len())?;
+        let unusable = |source| ContextError::Files { are_own: false, source };
         let at = |path: &Path| absolute(path).map_err(|source| ContextError::Read { file: path.to_owned(), source });
         let context = Self {
             file: file.to_owned(),
-            cluster: PeerIdentity::of_file(files.certificate)?.cluster(),
+            cluster: PeerIdentity::of_file(files.certificate).map_err(unusable)?.cluster(),
             endpoints: endpoints.to_vec(),
             ca: at(files.ca)?,
             certificate: at(files.certificate)?,
             key: at(files.key)?,
         };
+        // Said here as well as by the nodes: those that are down are not there to say it.
         context.identity()?;
+        let lifetime = context.life().map(|life| life.ends.since(life.begins));
+        if let Some(lifetime) = lifetime.filter(|lifetime| *lifetime > OPERATOR_LIFETIME_MAX) {
+            return Err(ContextError::LivesTooLong { file: context.certificate, lifetime });
+        }
         let text = context.text()?;
         if let Some(folder) = file.parent() {
+            let failed = |source| ContextError::Write { file: folder.to_owned(), source };
             fs::create_dir_all(folder).map_err(failed)?;
         }
-        let written = create(file, 0o600).and_then(|mut opened| {
-            opened.write_all(text.as_bytes())?;
-            opened.sync_all()
-        });
-        written.map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => ContextError::Exists { file: file.to_owned() },
-            _ => failed(source),
-        })?;
+        write_new(file, &text, 0o600)?;
         Self::read(file)
     }
 
@@ -83,11 +79,13 @@ fn quoted(path: &Path) -> Result<String, ContextError> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::PathBuf;
+    use std::time::{Duration, SystemTime};
 
     use quorate_membership::authority::{Authority, MemberKey, OPERATOR_LIFETIME_MIN};
     use quorate_membership::identity::Role;
     use quorate_membership::pem::of_certificates;
     use quorate_types::{ClusterId, NodeId, ResourceName};
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType};
 
     use super::super::now;
     use super::*;
@@ -126,6 +124,68 @@ mod tests {
         assert_eq!(Context::read(&file).unwrap().endpoints.len(), 2);
         let again = Context::naming(&file, files, &endpoints).unwrap_err();
         assert!(matches!(again, ContextError::Exists { .. }), "{again}");
+    }
+
+    /// Has an enterprise make the certificate of an operator, and returns the operator's files.
+    fn made_for(folder: &Path, lifetime: Duration) -> [PathBuf; 3] {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let mut params = CertificateParams::default();
+        let uri = format!("quorate://{CLUSTER}/operator/ana/viewer");
+        params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().unwrap())];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.not_before = SystemTime::now().into();
+        params.not_after = params.not_before + lifetime;
+        let key = KeyPair::generate().unwrap();
+        let files = ["ca.crt", "ana.crt", "ana.key"].map(|name| folder.join(name));
+        let pems = [root.pem(), params.signed_by(&key, &root).unwrap().pem(), key.serialize_pem()];
+        for (file, pem) in files.iter().zip(pems) {
+            fs::write(file, pem).unwrap();
+            fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        files
+    }
+
+    #[test]
+    fn a_certificate_that_would_outlive_its_revocation_makes_no_context() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("context.yaml");
+        let endpoints = ["10.0.0.1:4191".parse().unwrap()];
+        let naming = |[ca, certificate, key]: &[PathBuf; 3]| {
+            Context::naming(&file, OperatorFiles { ca, certificate, key }, &endpoints)
+        };
+
+        let refused = naming(&made_for(folder.path(), OPERATOR_LIFETIME_MAX + Duration::from_secs(1))).unwrap_err();
+
+        assert!(matches!(refused, ContextError::LivesTooLong { .. }) && !file.exists(), "{refused}");
+        let told = refused.to_string();
+        assert!(told.contains("ana.crt: the certificate lives for 367 days") && told.contains("at most 366"), "{told}");
+        let context = naming(&made_for(folder.path(), OPERATOR_LIFETIME_MAX)).unwrap();
+        let life = context.life().unwrap();
+        assert_eq!(life.ends.since(life.begins), OPERATOR_LIFETIME_MAX);
+    }
+
+    #[test]
+    fn what_is_wrong_with_files_says_whether_they_are_the_contexts_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let [ca, certificate, key] = made(folder.path());
+        let files = OperatorFiles { ca: &ca, certificate: &certificate, key: &key };
+        let context =
+            Context::naming(&folder.path().join("context.yaml"), files, &["10.0.0.1:4191".parse().unwrap()]).unwrap();
+        let own = Context { ca: folder.path().join("ca.pem"), ..context.clone() };
+        assert!(own.has_own_files() && !context.has_own_files());
+        for file in [&ca, &own.ca] {
+            fs::write(file, "nothing").unwrap();
+        }
+
+        for (context, expected) in [(context, false), (own, true)] {
+            let refused = context.who().unwrap_err();
+            assert!(matches!(refused, ContextError::Files { are_own, .. } if are_own == expected), "{refused}");
+            let refused = context.learn_authorities("nothing").unwrap_err();
+            assert!(matches!(refused, ContextError::Files { are_own, .. } if are_own == expected), "{refused}");
+        }
     }
 
     #[test]

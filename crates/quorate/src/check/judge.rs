@@ -17,6 +17,8 @@ use crate::answer::{self, counted};
 const CERTIFICATE_WARNING: Duration = Duration::from_secs(7 * 86_400);
 /// One that ends so soon stops the node before somebody is back from a weekend.
 const CERTIFICATE_PROBLEM: Duration = Duration::from_secs(2 * 86_400);
+/// The part of its life at whose end a certificate from files should have been renewed, as its node judges its own.
+const LATE: u32 = 6;
 /// Clocks that are further apart shift the times of logs and of keys; less is what a machine without NTP has in a day.
 const CLOCK_WARNING: Duration = Duration::from_millis(500);
 /// Times ride in the log, and the largest counts: a clock so far ahead ages everything.
@@ -432,16 +434,17 @@ fn certificates(reports: &Reports, findings: &mut Findings) {
             findings.add(severity, "certificate", &[node.id], what, advice);
         }
     }
-    if let Some(left) = reports.operator_expires.map(|expires| expires.since(reports.now))
-        && let Some(severity) = level(left)
-    {
-        let what = format!("your own certificate {}", told(left));
-        let advice = if from_files {
-            "put a new one, and its key, into the files that the context names"
-        } else {
-            "an admin makes another: `quorate cluster operator new --name NAME --role ROLE --out DIR`"
-        };
-        findings.add(severity, "certificate", &[], what, advice);
+    let Some(life) = reports.operator else { return };
+    let left = life.ends.since(reports.now);
+    // One that has ended asks nobody, so that there is nothing to judge.
+    let (severity, advice) = if from_files {
+        let is_late = left < life.ends.since(life.begins) / LATE;
+        (is_late.then_some(Severity::Warning), "put a new one, and its key, into the files that the context names")
+    } else {
+        (level(left), "an admin makes another: `quorate cluster operator new --name NAME --role ROLE --out DIR`")
+    };
+    if let Some(severity) = severity {
+        findings.add(severity, "certificate", &[], format!("your own certificate {}", told(left)), advice);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each case changes the healthy reports in one way and expects one finding: its severity, its kind, and words of it and of
 //! its advice. So a rule that tells effects beside the cause fails here.
 
+use quorate_client::context::Life;
 use quorate_proto::admin::v1::{GetStatusResponse, MetaStatus};
 use quorate_types::Timestamp;
 
@@ -72,6 +73,12 @@ fn healthy() -> Reports {
         }
     };
     Reports { nodes: (1..=3).map(report).collect(), is_complete: true, now: NOW, ..Reports::default() }
+}
+
+/// A certificate that lives for so many days, so many of which are left.
+fn life(days: u64, left: u64) -> Life {
+    let ends = NOW + Duration::from_secs(left * 86_400);
+    Life { begins: Timestamp::from_millis(ends.as_millis() - days * 86_400_000), ends }
 }
 
 /// Changes what every answer says.
@@ -266,7 +273,7 @@ fn certificates_that_end_soon_are_told_in_time() {
     check(ends(5 * DAY_MS), Severity::Warning, "certificate", "of node 1 (n1) ends in 5 days", "renew by themselves");
     check(ends(DAY_MS), Severity::Problem, "certificate", "ends in 24 h", "meta group has a leader");
     check(ends(-1), Severity::Problem, "certificate", "has ended", "restart the node");
-    let own = |reports: &mut Reports| reports.operator_expires = Some(NOW + Duration::from_secs(3 * 86_400));
+    let own = |reports: &mut Reports| reports.operator = Some(life(90, 3));
     check(own, Severity::Warning, "certificate", "your own certificate ends in 3 days", "operator new");
 }
 
@@ -291,6 +298,24 @@ fn certificates_from_files_are_told_when_they_have_ended_and_when_their_nodes_sa
         everywhere(reports, |status| status.alarms = vec![alarm.clone()]);
     };
     check(of_files(alarm), Severity::Problem, "alarm", "cannot be used", "without a restart");
+}
+
+#[test]
+fn an_operators_own_certificate_from_files_is_told_when_a_sixth_of_its_life_is_left() {
+    let of_life = |days: u64, left: u64| {
+        move |reports: &mut Reports| {
+            everywhere(reports, |status| status.certificates_from_files = true);
+            reports.operator = Some(life(days, left));
+        }
+    };
+    for (days, left) in [(6, 2), (2, 1), (366, 62)] {
+        let mut reports = healthy();
+        of_life(days, left)(&mut reports);
+        assert_eq!(judge(&reports), [], "{left} of {days} days");
+    }
+    let advice = "into the files that the context names";
+    check(of_life(366, 60), Severity::Warning, "certificate", "your own certificate ends in 60 days", advice);
+    check(of_life(19, 3), Severity::Warning, "certificate", "your own certificate ends in 3 days", advice);
 }
 
 #[test]

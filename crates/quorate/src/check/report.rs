@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use quorate_client::context::Life;
 use quorate_proto::admin::v1::{GetStatusResponse, Node, NodeHealth, NodeState};
 use quorate_types::Timestamp;
 
@@ -37,8 +38,8 @@ pub(crate) struct Reports {
     pub(crate) nodes: Vec<Report>,
     /// Why a node has not the newest revision active, as the nodes told it.
     pub(crate) refusals: BTreeMap<u64, String>,
-    /// When the asker's own certificate ends.
-    pub(crate) operator_expires: Option<Timestamp>,
+    /// From when to when the asker's own certificate is good.
+    pub(crate) operator: Option<Life>,
     /// Whether all nodes were asked, or only one for all of them.
     pub(crate) is_complete: bool,
     pub(crate) now: Timestamp,

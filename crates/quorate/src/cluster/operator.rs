@@ -14,7 +14,7 @@ use quorate_types::ClusterId;
 
 use crate::answer::{self, counted, shown_time, to_proto};
 use crate::cli::cluster::{
-    OperatorCommand, OperatorContextArgs, OperatorListArgs, OperatorNewArgs, OperatorRevokeArgs, RoleArg,
+    OperatorCommand, OperatorContextArgs, OperatorListArgs, OperatorNewArgs, OperatorRevokeArgs, Output, RoleArg,
 };
 use crate::exit::{Exit, Failure};
 use crate::run::shown;
@@ -28,11 +28,16 @@ const OPERATORS_MAX: usize = 100_000;
 const PAGE: i32 = 1_000;
 /// Digits of an id that are shown in a table: as few as a node takes.
 const ID_DIGITS: usize = 16;
+/// What a list cannot say of certificates that the cluster did not make.
+const FROM_FILES: &str = "\
+the certificates of this cluster come from files, so that those which are revoked alone are listed. The id of another one:
+  openssl x509 -in FILE -noout -pubkey | openssl pkey -pubin -outform der | sha256sum
+";
 
 pub(super) async fn run(context: Option<&Path>, command: &OperatorCommand) -> Result<(), Failure> {
     match command {
         OperatorCommand::New(args) => new(context, args).await,
-        OperatorCommand::Context(args) => of_files(args),
+        OperatorCommand::Context(args) => context_of_files(args),
         OperatorCommand::List(args) => list(context, args).await,
         OperatorCommand::Revoke(args) => revoke(context, args).await,
     }
@@ -73,15 +78,15 @@ async fn new(context: Option<&Path>, args: &OperatorNewArgs) -> Result<(), Failu
     Ok(())
 }
 
-fn of_files(args: &OperatorContextArgs) -> Result<(), Failure> {
+fn context_of_files(args: &OperatorContextArgs) -> Result<(), Failure> {
     let OperatorContextArgs { certificate, key, authorities, endpoints, out } = args;
     let file = out.join(FILE);
     let files = OperatorFiles { ca: authorities, certificate, key };
     let made = Context::naming(&file, files, endpoints).and_then(|context| context.who());
     let who = made.map_err(|error| match error {
-        ContextError::Files(FilesError::Pem(_)) => Failure::new(Exit::Config, error.to_string()),
+        ContextError::Files { source: FilesError::Pem(_), .. } => Failure::new(Exit::Config, error.to_string()),
         // It is not the cluster that makes another one.
-        ContextError::Files(_) => Failure::new(Exit::Config, error.to_string())
+        ContextError::Files { .. } => Failure::new(Exit::Config, error.to_string())
             .advise("an operator's certificate has the uri quorate://CLUSTER/operator/NAME/ROLE, and is for clients"),
         error => target::of_context(error),
     })?;
@@ -102,7 +107,22 @@ async fn list(context: Option<&Path>, args: &OperatorListArgs) -> Result<(), Fai
         }
         answer.next_page_token = page.next_page_token;
     }
-    answer::print::<proto::ListOperatorsRequest>(args.output.output, &answer, |answer| table(&answer.operators))
+    let from_files = match args.output.output {
+        Output::Table => {
+            let status = client.call(proto::GetStatusRequest::default()).await.map_err(target::of_client)?;
+            status.certificates_from_files
+        }
+        Output::Json | Output::Yaml => false,
+    };
+    answer::print::<proto::ListOperatorsRequest>(args.output.output, &answer, |answer| {
+        told(&answer.operators, from_files)
+    })
+}
+
+/// The list for people: where somebody else makes certificates, what is not on it may be as good.
+fn told(operators: &[proto::Operator], from_files: bool) -> String {
+    let table = table(operators);
+    if from_files { format!("{table}\n{FROM_FILES}") } else { table }
 }
 
 fn table(operators: &[proto::Operator]) -> String {
@@ -170,5 +190,7 @@ ID                NAME  ROLE   EXPIRES               REVOKED               BY
 ";
         assert_eq!(table(&[listed, unlisted]), expected);
         assert_eq!(table(&[]), "no certificate is listed\n");
+        assert_eq!(told(&[], false), table(&[]));
+        assert!(told(&[], true).contains("come from files") && told(&[], true).contains("sha256sum"));
     }
 }

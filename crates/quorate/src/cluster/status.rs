@@ -81,8 +81,9 @@ fn head(status: &GetStatusResponse) -> String {
     // Below a heartbeat's time or two it is as new as can be.
     let age = if age.as_millis() < 500 { String::new() } else { format!(", {} old", answer::span(age)) };
     let revision = status.nodes.iter().map(|node| node.active_revision).max().unwrap_or(status.active_revision);
+    let files = if status.certificates_from_files { "certificates come from files\n" } else { "" };
     output::visible(&format!(
-        "cluster {}, revision {revision}, feature level {} (as node {} knows it{age})\n",
+        "cluster {}, revision {revision}, feature level {} (as node {} knows it{age})\n{files}",
         status.cluster_id,
         status.feature_level,
         answer::node(status.node, name),
@@ -221,6 +222,13 @@ NODE  NAME   STATE   HEALTH       META    GROUPS  LED  REVISION  VERSION  ADMIN
         let waiting = GetStatusResponse { mode: NodeMode::Waiting.into(), ..GetStatusResponse::default() };
 
         assert!(text(&waiting, Timestamp::from_millis(0)).contains("quorate cluster init --data-dir DIR"));
+    }
+
+    #[test]
+    fn where_certificates_come_from_is_shown_when_it_is_not_the_cluster() {
+        let from_files = GetStatusResponse { certificates_from_files: true, ..status() };
+
+        assert!(head(&from_files).ends_with("\ncertificates come from files\n"), "{}", head(&from_files));
     }
 
     #[test]
