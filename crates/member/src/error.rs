@@ -273,6 +273,16 @@ pub enum RecoverError {
         /// The node that is left.
         node: NodeId,
     },
+    /// Its cluster makes its certificates itself, as the new one will, and files are named.
+    #[error(
+        "the cluster of this folder signs its certificates itself, and so will the new one, but {} is named as the certificate of \
+         the node: leave `--peer-certificate`, `--peer-key` and `--peer-authorities` out. Nothing was changed",
+        file.display()
+    )]
+    FilesUnused {
+        /// The certificate that is named.
+        file: PathBuf,
+    },
     /// The files that are named are not those of this node in a new cluster.
     #[error(
         "{} is of {found}, and must be of node {node} of a new cluster: one with another id than {old}. Nothing was changed",

@@ -132,9 +132,10 @@ pub async fn recover(
     let certificates = match (known.from_files, files) {
         (true, Some(files)) => Certificates::Files(Box::new(of_files(files, &identity)?)),
         (true, None) => Certificates::Missing,
-        (false, files) => {
-            // What it shows, and that no files are named.
-            drop(Contents::read(&path, &identity, files)?);
+        (false, Some(files)) => return Err(RecoverError::FilesUnused { file: files.certificate.clone() }),
+        (false, None) => {
+            // Whether it has what it shows.
+            drop(Contents::read(&path, &identity, None)?);
             Certificates::Own(certificate_lifetime)
         }
     };

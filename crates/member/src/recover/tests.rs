@@ -215,6 +215,14 @@ async fn what_is_nobodys_or_in_use_or_damaged_is_refused_as_it_is() {
     let refused = recoverable_at(folder.path(), (2, 3)).await;
     assert!(refused.contains("feature level 1") && refused.contains("2 to 3"), "{refused}");
 
+    let [certificate, key, authorities] = ["node.pem", "node.key", "ca.pem"].map(PathBuf::from);
+    let files = Files { certificate, key, authorities };
+    let refused = recover(folder.path().to_owned(), nothing(), (1, 1), Duration::from_hours(24), Some(&files)).await;
+    let refused = refused.map(drop).unwrap_err();
+    assert!(matches!(refused, RecoverError::FilesUnused { .. }), "{refused}");
+    let told = refused.to_string();
+    assert!(told.contains("node.pem") && told.contains("leave `--peer-certificate`"), "{told}");
+
     let segment = fs::read_dir(folder.path().join(LOG_FOLDER)).unwrap().map(|entry| entry.unwrap().path());
     let is_segment = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("wal-"));
     let segment = segment.filter(is_segment).min().unwrap();
