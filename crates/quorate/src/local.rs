@@ -255,7 +255,7 @@ async fn begin(
     let status = answered(first, &node.name, deadline).await?;
     if status.mode() == proto::NodeMode::Waiting {
         let draft = Draft::new(&file).map_err(target::of_context)?;
-        return init_node(first, new, draft, &node.data_dir(dir)).await.map(drop);
+        return init_node(first, new, Some(draft), &node.data_dir(dir)).await.map(drop);
     }
     if file.exists() {
         return Ok(());

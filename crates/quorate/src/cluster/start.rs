@@ -1,11 +1,12 @@
 //! `quorate cluster init|join`: what a node that waits becomes.
 //!
 //! Both go through the node's Unix socket, which is the only way into a node that waits. The context of a new cluster's
-//! first operator is prepared before the cluster is made: its key is shown once.
+//! first operator is prepared before the cluster is made: its key is shown once. Where certificates come from files nobody gets
+//! one, and nothing is prepared.
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use quorate_client::context::{Draft, Material};
 use quorate_client::{Client, Context};
@@ -35,11 +36,6 @@ pub(crate) struct Initialized {
 }
 
 pub(super) async fn init(context: Option<&Path>, args: &InitArgs) -> Result<(), Failure> {
-    let file = match &args.context_out {
-        Some(file) => file.clone(),
-        None => target::context_file(context)?,
-    };
-    let draft = Draft::new(&file).map_err(target::of_context)?;
     let documents = documents::read(&args.files)?;
     let client = target::local(&args.data_dir, args.timeout);
     let request = proto::BootstrapRequest {
@@ -49,7 +45,15 @@ pub(super) async fn init(context: Option<&Path>, args: &InitArgs) -> Result<(), 
         documents,
         authority: authority(args.authority_certificate.as_deref(), args.authority_key.as_deref())?,
     };
+    let status = expect_waiting(&client).await?;
+    let draft = draft(&status, || match &args.context_out {
+        Some(file) => Ok(file.clone()),
+        None => target::context_file(context),
+    })?;
     let made = init_node(&client, request, draft, &args.data_dir).await?;
+    if let (None, Some(file)) = (&made.context, &args.context_out) {
+        output::note(&format!("{} is not written: `init` makes no certificate for an operator here", shown(file)));
+    }
     match args.output.output {
         Output::Table => output::print(&text(&made, args.context_out.is_some())),
         output => {
@@ -62,6 +66,17 @@ pub(super) async fn init(context: Option<&Path>, args: &InitArgs) -> Result<(), 
             answer::print_value(output, &value)
         }
     }
+}
+
+/// Where the first operator's context will be written, which must be free; nowhere where nobody gets a certificate.
+fn draft(
+    status: &proto::GetStatusResponse,
+    file: impl FnOnce() -> Result<PathBuf, Failure>,
+) -> Result<Option<Draft>, Failure> {
+    if status.certificates_from_files {
+        return Ok(None);
+    }
+    Draft::new(&file()?).map(Some).map_err(target::of_context)
 }
 
 /// What was made, and what comes next.
@@ -79,8 +94,9 @@ fn text(made: &Initialized, is_named: bool) -> String {
         None => {
             let endpoint = made.endpoints.first().map_or_else(|| "HOST:PORT".to_owned(), ToString::to_string);
             format!(
-                "Its certificates come from files, also those of operators. With one that has the uri\n\
-                 quorate://{cluster_id}/operator/NAME/admin:\n\n  \
+                "Its certificates come from files, also those of operators. Its id is that of the node's certificate, and good for \
+                 this one cluster:\nan `init` after this one needs certificates with another id. With a certificate that has the \
+                 uri\nquorate://{cluster_id}/operator/NAME/admin:\n\n  \
                  quorate cluster operator context --certificate FILE --key FILE --authorities FILE --endpoint {endpoint} \
                  --out DIR\n  quorate --context DIR/context.yaml cluster token new    # then, on another node:\n"
             )
@@ -108,7 +124,7 @@ fn pem(file: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// Makes a cluster of the node behind a socket, and writes the first operator's context.
+/// Makes a cluster of the node behind a socket, which waits, and writes the first operator's context where there is a draft of it.
 ///
 /// # Errors
 /// [`Failure`] when the node does not wait, or refuses; and when the cluster is made but its context cannot be written, with
@@ -116,30 +132,33 @@ fn pem(file: &Path) -> Result<String, Failure> {
 pub(crate) async fn init_node(
     client: &Client,
     request: proto::BootstrapRequest,
-    draft: Draft,
+    draft: Option<Draft>,
     data_dir: &Path,
 ) -> Result<Initialized, Failure> {
-    expect_waiting(client).await?;
     let answer = client.call(request).await.map_err(target::of_client)?;
     let written = async {
         let status = client.call(proto::GetStatusRequest::default()).await.map_err(target::of_client)?;
         let endpoints = endpoints(&status.nodes);
-        if answer.operator_certificate_pem.is_empty() {
-            return Ok((None, endpoints));
+        match draft.filter(|_| !answer.operator_certificate_pem.is_empty()) {
+            Some(draft) => write(draft, &answer, &endpoints).map(|context| (Some(context), endpoints)),
+            None => Ok((None, endpoints)),
         }
-        write(draft, &answer, &endpoints).map(|context| (Some(context), endpoints))
     };
     match written.await {
         Ok((context, endpoints)) => Ok(Initialized { answer, context, endpoints }),
-        Err(failure) => Err(Failure::new(
-            failure.exit,
-            format!("cluster {} is made, but its context is not written: {}", answer.cluster_id, failure.message),
-        )
-        .advise(format!(
-            "quorate cluster operator new --name NAME --role admin --out DIR --data-dir {}",
-            shown(data_dir)
-        ))),
+        Err(failure) => Err(half_made(&answer, &failure, data_dir)),
     }
+}
+
+/// The failure of what comes after a cluster is made.
+fn half_made(answer: &proto::BootstrapResponse, failure: &Failure, data_dir: &Path) -> Failure {
+    let (cluster, message, dir) = (&answer.cluster_id, &failure.message, shown(data_dir));
+    if answer.operator_certificate_pem.is_empty() {
+        return Failure::new(failure.exit, format!("cluster {cluster} is made, but does not say how it is: {message}"))
+            .advise(format!("quorate cluster status --data-dir {dir}"));
+    }
+    Failure::new(failure.exit, format!("cluster {cluster} is made, but its context is not written: {message}"))
+        .advise(format!("quorate cluster operator new --name NAME --role admin --out DIR --data-dir {dir}"))
 }
 
 fn write(draft: Draft, answer: &proto::BootstrapResponse, endpoints: &[Address]) -> Result<Context, Failure> {
@@ -178,11 +197,11 @@ pub(crate) async fn join_node(client: &Client, token: String) -> Result<proto::J
     client.call(proto::JoinClusterRequest { token }).await.map_err(target::of_client)
 }
 
-/// Refuses a node that is something already.
-async fn expect_waiting(client: &Client) -> Result<(), Failure> {
+/// Refuses a node that is something already, and returns what one that waits says.
+async fn expect_waiting(client: &Client) -> Result<proto::GetStatusResponse, Failure> {
     let status = client.call(proto::GetStatusRequest::default()).await.map_err(target::of_client)?;
     match status.mode() {
-        proto::NodeMode::Waiting | proto::NodeMode::Unspecified => Ok(()),
+        proto::NodeMode::Waiting | proto::NodeMode::Unspecified => Ok(status),
         proto::NodeMode::Member => {
             let message = format!("this is node {} of cluster {} already", status.node, status.cluster_id);
             Err(Failure::new(Exit::Refused, message)
@@ -207,4 +226,52 @@ fn token(text: &str) -> Result<String, Failure> {
             .advise("quorate cluster token new | ssh NODE quorate cluster join --data-dir DIR -"));
     }
     Ok(token.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_is_prepared_only_where_somebody_gets_a_certificate() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, new) = (folder.path().join("context.yaml"), folder.path().join("new/context.yaml"));
+        std::fs::write(&file, "of another cluster").unwrap();
+        let from_files = proto::GetStatusResponse { certificates_from_files: true, ..Default::default() };
+        let signing = proto::GetStatusResponse::default();
+
+        assert!(draft(&from_files, || Ok(file.clone())).unwrap().is_none());
+        assert!(draft(&from_files, || Ok(new.clone())).unwrap().is_none() && !folder.path().join("new").exists());
+        let refused = draft(&signing, || Ok(file.clone())).unwrap_err();
+        assert!(refused.message.contains("is there already"), "{}", refused.message);
+        assert!(draft(&signing, || Ok(new)).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_failed_after_a_cluster_was_made_is_told_with_what_can_be_done_there() {
+        let failure = Failure::new(Exit::Failure, "it is full");
+        let of_files = proto::BootstrapResponse { cluster_id: "07".repeat(16), ..Default::default() };
+        let signing = proto::BootstrapResponse { operator_certificate_pem: "a certificate".into(), ..of_files.clone() };
+
+        for (answer, message, advice) in [
+            (of_files, "does not say how it is", "cluster status"),
+            (signing, "context is not written", "operator new"),
+        ] {
+            let told = half_made(&answer, &failure, Path::new("d"));
+            assert!(told.message.contains(message) && told.message.ends_with("it is full"), "{}", told.message);
+            let shown = told.advice.unwrap();
+            assert!(shown.contains(advice) && shown.ends_with("--data-dir d"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_without_operators_certificates_says_how_to_get_one_and_that_its_id_is_used_up() {
+        let answer = proto::BootstrapResponse { cluster_id: "07".repeat(16), node: 7, ..Default::default() };
+        let made = Initialized { answer, context: None, endpoints: vec!["10.0.0.1:4191".parse().unwrap()] };
+
+        let text = text(&made, false);
+
+        assert!(text.contains("an `init` after this one needs certificates with another id"), "{text}");
+        assert!(text.contains("quorate://07") && text.contains("operator context") && text.contains("10.0.0.1:4191"));
+    }
 }
