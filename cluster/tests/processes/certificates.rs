@@ -223,6 +223,23 @@ fn a_renewal_that_is_of_no_use_is_told_by_check_and_status_and_once_in_the_log_a
 }
 
 #[test]
+fn init_with_files_makes_no_context_and_minds_none_that_is_there() -> anyhow::Result<()> {
+    let enterprise = Enterprise::new("acme")?;
+    enterprise.renew_node(&enterprise, 7)?;
+    let own_flags = vec![enterprise.flags(7)?];
+    let cluster = Cluster::waiting(Options { nodes: 1, own_flags, ..Options::default() })?;
+    let context = cluster.folder().join("context.yaml");
+    fs::write(&context, "of another cluster")?;
+
+    let init = ["cluster", "init", "--shards", "1", "--context-out", text(&context)?];
+    let made = cluster.local(0, &init)?.success()?;
+
+    ensure!(made.contains("quorate cluster operator context"), "{made}");
+    ensure!(fs::read_to_string(&context)? == "of another cluster");
+    Ok(())
+}
+
+#[test]
 fn what_only_an_authority_of_the_cluster_can_do_is_refused_and_folders_are_not_mixed() -> anyhow::Result<()> {
     let enterprise = Enterprise::new("Example")?;
     let mut cluster = enterprise.cluster(1)?;

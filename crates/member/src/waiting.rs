@@ -69,6 +69,12 @@ pub async fn open(settings: Settings, machines: Machines) -> Result<Opened, Open
 // === impl Waiting ===
 
 impl Waiting {
+    /// Whether its certificate comes from files, and nobody in its cluster gets one from it.
+    #[must_use]
+    pub fn has_files(&self) -> bool {
+        self.ground.settings.certificates.is_some()
+    }
+
     /// Makes a new cluster of this node alone, which gets the number 1, and the certificate of its first operator, an
     /// admin. Where certificates come from files, the node has the number of its own, and no operator gets one. A cluster
     /// that was begun here and not finished goes on as it was begun.

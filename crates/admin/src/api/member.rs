@@ -57,6 +57,10 @@ impl Node {
 
 #[async_trait]
 impl Candidate for Folder {
+    fn has_certificate_files(&self) -> bool {
+        self.0.has_files()
+    }
+
     async fn bootstrap(
         &self,
         beginning: Beginning,

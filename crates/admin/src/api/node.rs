@@ -101,6 +101,9 @@ pub struct OperatorCertificate {
 /// A node that waits.
 #[async_trait]
 pub trait Candidate: Send + Sync + 'static {
+    /// Whether certificates of its cluster will come from files.
+    fn has_certificate_files(&self) -> bool;
+
     /// Makes a cluster of this node alone, and the certificate of its first operator; none where certificates come from files.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod access;
 mod client;
 mod connections;
+mod counter;
 mod folders;
 mod nodes;
 mod operators;

@@ -5,7 +5,6 @@
 //! with a real authority; everything that the API itself does is the product's. Tests wait for conditions, never for a time.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -33,7 +32,7 @@ use quorate_membership::token::JoinToken;
 use quorate_membership::trust::{Bundle, key_digest};
 use quorate_peer::Address;
 use quorate_proto::admin::v1;
-use quorate_raft::{Applied, Frozen, Host, Machine, RestoreError, SNAPSHOT_MARKS, TIMING};
+use quorate_raft::{Host, Machine, SNAPSHOT_MARKS, TIMING};
 use quorate_telemetry::{Metrics, Tracer};
 use quorate_tls::{NodeCredentials, NodeTls};
 use quorate_types::{ClusterId, Incarnation, NodeId, ResourceName, Sealer, Timestamp};
@@ -41,6 +40,8 @@ use quorate_wal::{Folder, Opened, Running, Wal};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, async_trait};
+
+use crate::counter::Counter;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId([7; 16]);
 /// The comment of a token at which the member panics.
@@ -97,9 +98,6 @@ struct Waits {
 /// Takes documents of the kind `Toolset` alone.
 pub(crate) struct Toolsets;
 
-/// Counts commands.
-struct Counter(u64);
-
 // === impl World ===
 
 impl World {
@@ -115,7 +113,7 @@ impl World {
         let address = free_address();
         let folder = tempfile::tempdir().expect("there is a disk");
         let live = start(&world.authority, folder.path(), NodeId(1), address, BTreeMap::new()).await;
-        begin(&live.control, says(NodeId(1), address, "node-1"), groups).await;
+        begin(&live.control, says(address, "node-1"), groups).await;
         let place = Place::of_member(&world.authority, NodeId(1), folder, live, times).await;
         world.places.insert(NodeId(1), place);
         world.is_active(NodeId(1)).await;
@@ -142,7 +140,7 @@ impl World {
             ..proto::IssueToken::default()
         };
         first.command(Command::IssueToken(issue)).await.expect("it is free");
-        let node = Some(says(id, address, &format!("node-{id}")));
+        let node = Some(says(address, &format!("node-{id}")));
         first
             .command(Command::AddNode(proto::AddNode { node, token, secret_hash, ..proto::AddNode::default() }))
             .await
@@ -374,6 +372,10 @@ impl Membership for Member {
 
 #[async_trait]
 impl Candidate for Waits {
+    fn has_certificate_files(&self) -> bool {
+        false
+    }
+
     async fn bootstrap(
         &self,
         beginning: Beginning,
@@ -381,7 +383,7 @@ impl Candidate for Waits {
         let address = free_address();
         let live = start(&self.authority, &self.folder, NodeId(1), address, BTreeMap::new()).await;
         let name = beginning.node_name.map_or_else(|| "host".to_owned(), |name| name.as_str().to_owned());
-        begin(&live.control, says(NodeId(1), address, &name), beginning.shards).await;
+        begin(&live.control, says(address, &name), beginning.shards).await;
         let member = Arc::new(Member::new(&self.authority, NodeId(1), &live));
         *self.live.lock().expect("nobody panicked") = Some(live);
         let name = ResourceName::new("first").expect("it is a name");
@@ -425,36 +427,6 @@ impl Documents for Toolsets {
             }
         }
         Ok(applied.expect("the last of them applies the set"))
-    }
-}
-
-// === impl Counter ===
-
-impl Machine for Counter {
-    fn apply(&mut self, _context: &Applied, _command: &[u8]) -> Bytes {
-        self.0 += 1;
-        Bytes::copy_from_slice(&self.0.to_le_bytes())
-    }
-
-    fn freeze(&self) -> Box<dyn Frozen> {
-        Box::new(Self(self.0))
-    }
-
-    fn restore(&mut self, from: &mut dyn Read) -> Result<(), RestoreError> {
-        let mut count = [0; 8];
-        from.read_exact(&mut count)?;
-        self.0 = u64::from_le_bytes(count);
-        Ok(())
-    }
-}
-
-impl Frozen for Counter {
-    fn hash(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&self, to: &mut dyn Write) -> io::Result<()> {
-        to.write_all(&self.0.to_le_bytes())
     }
 }
 
@@ -554,7 +526,7 @@ async fn begin(control: &Control, node: proto::NewNode, groups: u32) {
     control.bootstrap(bootstrap).await.expect("there was no cluster");
 }
 
-fn says(_id: NodeId, address: SocketAddr, name: &str) -> proto::NewNode {
+fn says(address: SocketAddr, name: &str) -> proto::NewNode {
     proto::NewNode {
         name: name.to_owned(),
         peer_address: address.to_string(),

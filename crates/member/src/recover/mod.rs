@@ -35,7 +35,7 @@ use quorate_wal::{Disk as _, Folder, GroupId};
 use tokio::sync::watch;
 
 use crate::authorities::{Authorities, PURPOSE, ROTATION, seal_first};
-use crate::bootstrap::certificate;
+use crate::bootstrap::certificates;
 use crate::clock::{draw, now};
 use crate::error::{OpenError, RecoverError};
 use crate::known::Known;
@@ -130,7 +130,7 @@ pub async fn recover(
     let identity = home.identity().clone();
     let Rest { root, known } = Rest::read(&path, &identity)?;
     let certificates = match (known.from_files, files) {
-        (true, Some(files)) => Certificates::Files(Box::new(of_files(files, &identity)?)),
+        (true, Some(files)) => Certificates::Files(Box::new(read_files(files, &identity)?)),
         (true, None) => Certificates::Missing,
         (false, Some(files)) => return Err(RecoverError::FilesUnused { file: files.certificate.clone() }),
         (false, None) => {
@@ -155,7 +155,7 @@ pub async fn recover(
 }
 
 /// Reads the files of a node for a new cluster.
-fn of_files(files: &Files, identity: &Identity) -> Result<Loaded, RecoverError> {
+fn read_files(files: &Files, identity: &Identity) -> Result<Loaded, RecoverError> {
     let loaded = files.read(now()).map_err(OpenError::from)?;
     if loaded.node == identity.node && loaded.cluster != identity.cluster {
         return Ok(loaded);
@@ -240,7 +240,7 @@ impl Survivor {
         let (hosts, peer) = addresses(&survey.catalog(), identity.node)?;
         let new = match certificates {
             Certificates::Own(lifetime) => New::minted(identity.node, &hosts, lifetime, &root)?,
-            Certificates::Files(loaded) => New::of_files(*loaded),
+            Certificates::Files(loaded) => New::with_files(*loaded),
             Certificates::Missing => return Err(RecoverError::FilesMissing { node: identity.node }),
         };
         let New { cluster, bundle, certificates, kept, put } = new;
@@ -285,15 +285,15 @@ impl New {
         Ok(Self {
             cluster,
             bundle: Bundle::new([authority.anchor().clone()]).expect("an authority that was minted is one"),
-            certificates: kept.chain.first().and_then(|leaf| certificate(leaf)).into_iter().collect(),
+            certificates: certificates(&kept.chain),
             kept: Some(kept),
             put: Some(Authorities::put(authority.id(), seal_first(&authority, root)?)),
         })
     }
 
-    fn of_files(loaded: Loaded) -> Self {
+    fn with_files(loaded: Loaded) -> Self {
         let Loaded { cluster, bundle, credentials, .. } = loaded;
-        let certificates = credentials.chain().first().and_then(|leaf| certificate(leaf)).into_iter().collect();
+        let certificates = certificates(&credentials.chain());
         Self { cluster, bundle, certificates, kept: None, put: None }
     }
 }

@@ -19,11 +19,12 @@ use super::seen::{Seen, VERSION};
 
 /// The status of a node that is in no cluster.
 pub(super) fn outside(standing: &Standing) -> v1::GetStatusResponse {
-    let mode = match standing {
-        Standing::Alone => v1::NodeMode::Alone,
-        Standing::Waiting(_) | Standing::Member(_) => v1::NodeMode::Waiting,
+    let (mode, has_files) = match standing {
+        Standing::Alone => (v1::NodeMode::Alone, false),
+        Standing::Waiting(waiting) => (v1::NodeMode::Waiting, waiting.has_certificate_files()),
+        Standing::Member(member) => (v1::NodeMode::Waiting, member.has_certificate_files()),
     };
-    v1::GetStatusResponse { mode: mode.into(), ..v1::GetStatusResponse::default() }
+    v1::GetStatusResponse { mode: mode.into(), certificates_from_files: has_files, ..v1::GetStatusResponse::default() }
 }
 
 /// The status of a member; `staleness` is how old its catalog can be.
