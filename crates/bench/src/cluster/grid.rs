@@ -63,7 +63,7 @@ pub(super) async fn grid(args: &Args, place: &Path, report: &mut Report) -> Resu
                 Err(_) => None,
             };
             let cell = Cell { nodes, groups, found };
-            say(&format!("{cell:?}"))?;
+            say(&row(&cell))?;
             cells.push(cell);
         }
     }
@@ -107,17 +107,21 @@ pub(super) fn table(cells: &[Cell]) -> String {
         "| Nodes | Groups | Idle node, share of a core | Memory of a node | Entries a second, 64 writers within | CPU per \
          entry, all nodes |\n|---|---|---|---|---|---|\n",
     );
-    for Cell { nodes, groups, found } in cells {
-        let found = match found {
-            Some(Found { idle, memory_mb, rate, cpu_ms }) => {
-                format!("{idle:.1}% | {memory_mb:.0} MB | {rate:.0}/s | {cpu_ms:.3} ms")
-            }
-            None => "not all groups had a leader in time | – | – | –".to_owned(),
-        };
+    for cell in cells {
         // A string takes everything.
-        let _ = writeln!(text, "| {nodes} | {groups} | {found} |");
+        let _ = writeln!(text, "{}", row(cell));
     }
     text
+}
+
+fn row(Cell { nodes, groups, found }: &Cell) -> String {
+    let found = match found {
+        Some(Found { idle, memory_mb, rate, cpu_ms }) => {
+            format!("{idle:.1}% | {memory_mb:.0} MB | {rate:.0}/s | {cpu_ms:.3} ms")
+        }
+        None => "not all groups had a leader in time | – | – | –".to_owned(),
+    };
+    format!("| {nodes} | {groups} | {found} |")
 }
 
 fn drawn(cells: &[Cell]) -> String {

@@ -26,6 +26,8 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 64.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 44.0;
+/// Pixels between the names of two lines, at least.
+const BETWEEN_NAMES: f64 = 12.0;
 /// Steps of the upward axis, about.
 const STEPS: f64 = 5.0;
 /// Colours that are told apart also without red or green (Okabe and Ito).
@@ -75,12 +77,13 @@ impl Panel {
         }
         let (middle, low) = ((LEFT + right) / 2.0, HEIGHT - 10.0);
         let _ = writeln!(text, "<text x=\"{middle}\" y=\"{low}\" text-anchor=\"middle\">{}</text>", escaped(axis));
-        for (line, colour) in self.lines.iter().zip(COLOURS.iter().cycle()) {
-            self.draw_line(line, colour, up, text);
+        let ends: Vec<f64> = self.lines.iter().map(|line| up(line.last().unwrap_or(0.0))).collect();
+        for ((line, name_y), colour) in self.lines.iter().zip(apart(&ends)).zip(COLOURS.iter().cycle()) {
+            self.draw_line(line, colour, name_y, up, text);
         }
     }
 
-    fn draw_line(&self, line: &Line, colour: &str, up: impl Fn(f64) -> f64, text: &mut String) {
+    fn draw_line(&self, line: &Line, colour: &str, name_y: f64, up: impl Fn(f64) -> f64, text: &mut String) {
         let known = self.places.iter().zip(&line.numbers).filter_map(|(place, number)| Some((*place, (*number)?)));
         let points: Vec<(f64, f64)> = known.map(|(place, number)| (self.across(place), up(number))).collect();
         let path: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
@@ -92,8 +95,8 @@ impl Panel {
         for (x, y) in &points {
             let _ = writeln!(text, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>");
         }
-        if let Some((x, y)) = points.last() {
-            let (x, y) = (x + 7.0, y + 4.0);
+        if let Some((x, _)) = points.last() {
+            let (x, y) = (x + 7.0, name_y + 4.0);
             let _ = writeln!(text, "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{colour}\">{}</text>", escaped(&line.name));
         }
     }
@@ -106,6 +109,26 @@ impl Panel {
         let share = if last > first { (f64::from(place).log2() - first) / (last - first) } else { 0.5 };
         LEFT + 12.0 + share * (WIDTH - LEFT - RIGHT - 24.0)
     }
+}
+
+// === impl Line ===
+
+impl Line {
+    fn last(&self) -> Option<f64> {
+        self.numbers.iter().rev().find_map(|number| *number)
+    }
+}
+
+/// Where names are that belong at these heights, from the lowest up, and none over another.
+fn apart(wanted: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    order.sort_by(|a, b| wanted[*b].total_cmp(&wanted[*a]));
+    let (mut placed, mut free) = (wanted.to_vec(), f64::INFINITY);
+    for line in order {
+        placed[line] = wanted[line].min(free);
+        free = placed[line] - BETWEEN_NAMES;
+    }
+    placed
 }
 
 /// One of 1, 2 and 5 with some zeros, so that there are about [`STEPS`] up to the highest.
@@ -133,6 +156,12 @@ mod tests {
         for (highest, step) in [(5.0, 1.0), (9.0, 2.0), (0.12, 0.05), (240.0, 50.0), (0.0, 1e-6)] {
             assert!((super::step(highest) - step).abs() < step * 1e-6, "{highest}: {}", super::step(highest));
         }
+    }
+
+    #[test]
+    fn names_of_lines_that_end_at_the_same_height_are_above_each_other() {
+        assert_eq!(apart(&[100.0, 98.0, 99.0, 20.0]), [100.0, 76.0, 88.0, 20.0]);
+        assert_eq!(apart(&[]), [0.0_f64; 0]);
     }
 
     #[test]
