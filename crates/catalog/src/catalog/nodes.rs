@@ -52,10 +52,8 @@ impl Catalog {
         }
         let id = own_number(self.this_cluster().level, own)?;
         if let Some(known) = self.nodes.get(&id) {
-            let way_out = if known.lives() { "repeat its join with the same token, or remove it and " } else { "" };
-            let allowed = format!(
-                "a number that no node has or had; node {} is {} under it: {way_out}come with a certificate that has another \
-                 number",
+            let allowed = format_args!(
+                "a number that no node has or had; node {} is {} under it: come with a certificate that has another number",
                 known.name, known.state
             );
             return Err(Refusal::new(Reason::Exists, "number", id, allowed));
