@@ -84,7 +84,10 @@ fn context_of_files(args: &OperatorContextArgs) -> Result<(), Failure> {
     let files = OperatorFiles { ca: authorities, certificate, key };
     let made = Context::naming(&file, files, endpoints).and_then(|context| context.who());
     let who = made.map_err(|error| match error {
-        ContextError::Files { source: FilesError::Pem(_), .. } => Failure::new(Exit::Config, error.to_string()),
+        // The certificate may be right.
+        ContextError::Files { source: FilesError::Pem(_) | FilesError::Bundle(_), .. } => {
+            Failure::new(Exit::Config, error.to_string())
+        }
         // It is not the cluster that makes another one.
         ContextError::Files { .. } => Failure::new(Exit::Config, error.to_string())
             .advise("an operator's certificate has the uri quorate://CLUSTER/operator/NAME/ROLE, and is for clients"),
