@@ -3,7 +3,12 @@
 //! Nodes of two successive versions work together, and a disk outlives many: fields are added, never changed or reused.
 //! Nothing here decides anything; who reads a message checks it.
 
-#![allow(missing_docs, clippy::missing_errors_doc, reason = "generated from the comments of the .proto files")]
+#![allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    clippy::large_enum_variant,
+    reason = "generated from the comments of the .proto files"
+)]
 
 /// The API that operators use.
 pub mod admin {
@@ -42,5 +47,13 @@ pub mod raft {
     /// Version 1.
     pub mod v1 {
         include!(concat!(env!("OUT_DIR"), "/quorate.raft.v1.rs"));
+    }
+}
+
+/// What the shard groups keep of sessions.
+pub mod session {
+    /// Version 1.
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/quorate.session.v1.rs"));
     }
 }

@@ -17,6 +17,16 @@ pub(crate) struct Asks {
     /// The last id minted.
     minted: u64,
     pub(crate) open: Table<u64, Ask>,
+    /// Answers that were taken, and are not known to have been sent.
+    pub(crate) answering: Table<u64, Answering>,
+}
+
+/// An answer of the client that is on its way to its backend.
+#[derive(Clone, Debug)]
+pub(crate) struct Answering {
+    pub(crate) leg: LegKey,
+    pub(crate) epoch: LegEpoch,
+    pub(crate) frame: Bytes,
 }
 
 #[derive(Debug)]
@@ -41,7 +51,17 @@ pub(crate) struct Ask {
 
 impl Asks {
     pub(crate) const fn new() -> Self {
-        Self { minted: 0, open: Table::new() }
+        Self { minted: 0, open: Table::new(), answering: Table::new() }
+    }
+
+    /// The last id minted.
+    pub(crate) const fn minted(&self) -> u64 {
+        self.minted
+    }
+
+    /// Goes on behind ids that were given before.
+    pub(crate) const fn skip(&mut self, minted: u64) {
+        self.minted = minted;
     }
 
     pub(crate) const fn mint(&mut self) -> u64 {

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_jsonrpc::{Frame, Id};
+use quorate_types::Timestamp;
 
-use crate::event::Purpose;
-use crate::ids::{CallKey, LegEpoch, LegKey, StreamId};
+use crate::event::{Purpose, Replay};
+use crate::ids::{CallKey, LegEpoch, LegKey, RequestKey, StreamId};
 use crate::table::Table;
 use crate::text::same_value;
 
@@ -20,6 +21,7 @@ pub(crate) struct Calls {
     minted: u64,
     pub(crate) open: Table<CallKey, Call>,
     pub(crate) posts: Table<CallKey, Post>,
+    pub(crate) kept: Table<CallKey, Kept>,
 }
 
 #[derive(Debug)]
@@ -28,6 +30,10 @@ pub(crate) struct Call {
     pub(crate) phase: Phase,
     /// The JSON text of the client's progress token.
     pub(crate) progress_token: Option<Bytes>,
+    /// What becomes of it when the node is lost that sent it.
+    pub(crate) replay: Replay,
+    /// Another node sent it, and its answer is read on.
+    pub(crate) recovering: bool,
 }
 
 #[derive(Debug)]
@@ -80,6 +86,8 @@ pub(crate) struct Journey {
     pub(crate) again: bool,
     /// The request with its upstream id, kept to dispatch it again and to subscribe again.
     pub(crate) frame: Frame,
+    /// Up to where its upstream stream was read.
+    pub(crate) event_id: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -89,6 +97,18 @@ pub(crate) struct Post {
     /// Whether its answer is an array.
     pub(crate) batch: bool,
     pub(crate) reply: Reply,
+    /// Names it wherever it is sent again.
+    pub(crate) key: Option<RequestKey>,
+    /// Whether its answer as JSON is kept until it is known that it arrived.
+    pub(crate) keeps: bool,
+}
+
+/// An answer that was given as JSON, until it is known that it arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) key: RequestKey,
+    pub(crate) body: Bytes,
+    pub(crate) until: Timestamp,
 }
 
 #[derive(Debug)]
@@ -105,7 +125,17 @@ pub(crate) enum Reply {
 
 impl Calls {
     pub(crate) const fn new() -> Self {
-        Self { minted: 0, open: Table::new(), posts: Table::new() }
+        Self { minted: 0, open: Table::new(), posts: Table::new(), kept: Table::new() }
+    }
+
+    /// The last key minted.
+    pub(crate) const fn minted(&self) -> u64 {
+        self.minted
+    }
+
+    /// Goes on behind keys that were given before.
+    pub(crate) const fn skip(&mut self, minted: u64) {
+        self.minted = minted;
     }
 
     pub(crate) const fn mint(&mut self) -> CallKey {

@@ -21,11 +21,25 @@ pub enum Delivery {
     Calls,
 }
 
+/// What of a session's streams and calls outlives the node that owns it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Every event on a stream is committed before the client gets it, and can be resumed from; a
+    /// call of a tool is written down before it is sent.
+    #[default]
+    Strict,
+    /// Events have no ids and are not kept, calls are not written down: what is in flight when the
+    /// node is lost ends in an error that says that its outcome is not known.
+    Ephemeral,
+}
+
 /// The configuration of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// How the client receives messages.
     pub delivery: Delivery,
+    /// What of its streams and calls outlives the node that owns it.
+    pub durability: Durability,
     /// Whether streams begin with an event that has an id and empty data, so that they can be
     /// resumed before the first message. Only for clients of 2025-11-25 and later: older ones
     /// fail on empty data.
@@ -85,6 +99,7 @@ impl Config {
     /// The one set of defaults.
     pub const DEFAULTS: Self = Self {
         delivery: Delivery::Streams,
+        durability: Durability::Strict,
         priming: false,
         retry: Duration::from_secs(1),
         calls_max: 256,

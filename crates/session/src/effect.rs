@@ -3,6 +3,7 @@
 //! Effects are data and are carried out in their order. A shell that fails at one reports it as
 //! the event that names the failure (`LegFailed`, `UpstreamFailed`, `Detach`, `PostBroken`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,10 +11,15 @@ use quorate_jsonrpc::{Frame, Id};
 
 use crate::event::EndReason;
 use crate::ids::{Attachment, CallKey, EventId, LegEpoch, LegKey, StreamId};
+use crate::record::proto;
 
-/// The effects of one step, in order.
+/// The effects of one step, in order, and what of the session has to be written down.
 #[derive(Debug, Default)]
-pub struct Effects(Vec<Effect>);
+pub struct Effects {
+    effects: Vec<Effect>,
+    ops: Vec<proto::Op>,
+    waits: bool,
+}
 
 /// One thing to do.
 #[derive(Clone, Debug)]
@@ -51,6 +57,30 @@ pub enum Effect {
         stream: StreamId,
         /// The GET's connection.
         attachment: Attachment,
+    },
+    /// Take over an upstream session that another node has opened; the outcome is `LegOpened` or
+    /// `LegFailed`.
+    AdoptLeg {
+        /// The leg.
+        leg: LegKey,
+        /// Which opening.
+        epoch: LegEpoch,
+        /// How it is found.
+        upstream: Arc<proto::Upstream>,
+    },
+    /// Read the answer of a call on that another node has sent, and report its frames as those of a
+    /// dispatched one. Where that cannot be done it is `UpstreamFailed`.
+    ResumeCall {
+        /// The call.
+        call: CallKey,
+        /// The leg.
+        leg: LegKey,
+        /// Which opening.
+        epoch: LegEpoch,
+        /// The request with its upstream id.
+        frame: Frame,
+        /// The SSE id from which to read on; none where there is none.
+        event_id: Option<Arc<str>>,
     },
     /// Write one event to a connection.
     Emit {
@@ -96,6 +126,8 @@ pub enum Effect {
         leg: LegKey,
         /// Which opening.
         epoch: LegEpoch,
+        /// The SSE id from which to read on; none where there is none.
+        event_id: Option<Arc<str>>,
     },
     /// Stop reading the leg's own stream.
     CloseListen {
@@ -125,6 +157,8 @@ pub enum Effect {
         epoch: LegEpoch,
         /// The frame.
         bytes: Bytes,
+        /// The backend's request that it answers, if it has to be said when it was sent: by `AnswerSent`.
+        ask: Option<u64>,
     },
     /// Stop reading a call's upstream connection; nothing more of it is wanted. After what was
     /// sent upstream before.
@@ -154,10 +188,13 @@ pub enum Effect {
         /// The source.
         source: Source,
     },
-    /// A leg was lost and is open again: its lists and resources may have changed meanwhile.
+    /// A leg was lost and is open again, or another node takes it over: its lists and resources may have
+    /// changed meanwhile.
     LegReopened {
         /// The leg.
         leg: LegKey,
+        /// The resources that the client has subscribed to, as the backend knows them.
+        subscribed: Vec<Arc<str>>,
     },
     /// Something for metrics and logs, without consequences.
     Note(Note),
@@ -249,6 +286,16 @@ pub enum Note {
         /// Its stream.
         stream: StreamId,
     },
+    /// A call was sent again, since the node is lost that had sent it.
+    Replayed {
+        /// The leg.
+        leg: LegKey,
+    },
+    /// The client was told that the outcome of a call is not known, since the node is lost that had sent it.
+    OutcomeUnknown {
+        /// The leg.
+        leg: LegKey,
+    },
     /// The answer to a parked call was dropped, and an error put in its place: all that waits for the client is too much.
     AnswerTooLarge {
         /// The leg.
@@ -277,15 +324,39 @@ impl Effects {
     /// Returns the effects as a slice.
     #[must_use]
     pub fn as_slice(&self) -> &[Effect] {
-        &self.0
+        &self.effects
+    }
+
+    /// Takes what of the session's record changes, in order.
+    #[must_use]
+    pub fn take_ops(&mut self) -> Vec<proto::Op> {
+        std::mem::take(&mut self.ops)
+    }
+
+    /// Tells whether the effects promise something that has to be committed before any of them is carried out. What of the
+    /// record changes otherwise is committed some time later.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        self.waits
     }
 
     pub(crate) fn push(&mut self, effect: Effect) {
-        self.0.push(effect);
+        self.effects.push(effect);
     }
 
     pub(crate) fn note(&mut self, note: Note) {
-        self.0.push(Effect::Note(note));
+        self.effects.push(Effect::Note(note));
+    }
+
+    /// Changes the record, some time later.
+    pub(crate) fn op(&mut self, kind: proto::op::Kind) {
+        self.ops.push(proto::Op { kind: Some(kind) });
+    }
+
+    /// Changes the record before anything of this step is carried out.
+    pub(crate) fn promise(&mut self, kind: proto::op::Kind) {
+        self.op(kind);
+        self.waits = true;
     }
 }
 
@@ -294,7 +365,7 @@ impl IntoIterator for Effects {
     type IntoIter = std::vec::IntoIter<Effect>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.effects.into_iter()
     }
 }
 

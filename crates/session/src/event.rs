@@ -14,7 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_jsonrpc::{Frame, Id, Span};
 
-use crate::ids::{Attachment, CallKey, EventId, LegEpoch, LegKey, StreamId};
+use crate::ids::{Attachment, CallKey, EventId, LegEpoch, LegKey, RequestKey, StreamId};
+use crate::record::proto;
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -87,6 +88,32 @@ pub enum Event {
         /// Its `Last-Event-ID`; without one it reads the standalone stream from where that is.
         last_event_id: Option<EventId>,
     },
+    /// The node that the client talks to reads a stream on from what the client has, on behalf of
+    /// a connection of the client that has not ended: the session has another owner now.
+    Rejoin {
+        /// The stream.
+        stream: StreamId,
+        /// The last event that the client was given, or said that it has; none where it was given none
+        /// and said nothing.
+        has: Option<u64>,
+    },
+    /// The answer to a POST, given as JSON, has arrived at the node that the client talks to.
+    Acknowledge {
+        /// The first call of the POST.
+        call: CallKey,
+    },
+    /// The client's answer to a backend's request was sent to it ([`Effect::SendUpstream`](crate::Effect::SendUpstream)).
+    AnswerSent {
+        /// The request.
+        ask: u64,
+    },
+    /// This node owns the session from now on: what was under way is picked up. The first event of a
+    /// session that was restored.
+    Recover,
+    /// Who the session's principal was last known as.
+    OwnerKnown(proto::Owner),
+    /// What an HTTP+SSE client said at `initialize`.
+    ClientKnown(proto::Client),
     /// A connection that read a stream ended, for whatever reason. Every connection that was
     /// begun or attached is reported so exactly once.
     Detach {
@@ -140,6 +167,8 @@ pub enum Event {
         epoch: LegEpoch,
         /// What it offers.
         features: Features,
+        /// How another node finds its upstream session again; none where no other can.
+        upstream: Option<proto::Upstream>,
     },
     /// A leg could not be opened.
     LegFailed {
@@ -176,6 +205,17 @@ pub enum Event {
         frame: Frame,
         /// What it means.
         content: Content,
+        /// Its SSE id, where its stream can be resumed from it.
+        event_id: Option<Arc<str>>,
+    },
+    /// The upstream stream of a call can be resumed from a place that no frame came with.
+    UpstreamMark {
+        /// The call.
+        call: CallKey,
+        /// The opening of its leg that it was dispatched to.
+        epoch: LegEpoch,
+        /// The SSE id.
+        event_id: Arc<str>,
     },
     /// A dispatched call ended without an answer.
     UpstreamFailed {
@@ -211,6 +251,21 @@ pub struct Request {
     pub progress_token: Option<Bytes>,
     /// What the machine has to remember of it.
     pub purpose: Purpose,
+    /// What becomes of it when the node is lost that sent it.
+    pub replay: Replay,
+    /// Names it wherever it is sent again; none where it never is.
+    pub key: Option<RequestKey>,
+}
+
+/// Whether a request whose outcome is not known may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// Asking again changes nothing (reads, lists, subscriptions).
+    Safe,
+    /// An operator says that doing it twice does no harm.
+    Marked,
+    /// It may run once at most.
+    Never,
 }
 
 /// Who answers a request.

@@ -29,6 +29,11 @@ pub struct EventId {
 #[error("an event id is <stream>.<sequence> in decimal digits without leading zeros")]
 pub struct InvalidEventId;
 
+/// Names one request of a client wherever it is sent again: drawn at random by the node that the client talks to, so that
+/// another owner of the session knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestKey(pub [u8; 16]);
+
 /// One call through the session, also the JSON-RPC id that its backend sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallKey(pub u64);

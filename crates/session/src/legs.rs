@@ -21,6 +21,7 @@ use quorate_types::Timestamp;
 use crate::config::Config;
 use crate::event::{Features, Listen};
 use crate::ids::{LegEpoch, LegKey};
+use crate::record::proto;
 
 /// How often in a row a leg may be lost without an answer in between until its waiting calls fail
 /// instead of waiting for yet another opening: once by chance, once for a replica that took over
@@ -52,6 +53,14 @@ pub(crate) struct Leg {
     pub(crate) subscriptions: BTreeMap<Arc<str>, Subscription>,
     /// When subscriptions that could not be restored are tried again.
     pub(crate) restore_at: Option<Timestamp>,
+    /// Its name, once it was given.
+    pub(crate) server: Option<Arc<str>>,
+    /// How its upstream session is found again.
+    pub(crate) upstream: Option<Arc<proto::Upstream>>,
+    /// It opens by taking over the upstream session that another node had.
+    pub(crate) adopting: bool,
+    /// Up to where its own stream was read.
+    pub(crate) mark: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -90,6 +99,10 @@ impl Leg {
             level: 0,
             subscriptions: BTreeMap::new(),
             restore_at: None,
+            server: None,
+            upstream: None,
+            adopting: false,
+            mark: None,
         }
     }
 
@@ -103,6 +116,11 @@ impl Leg {
 
     pub(crate) const fn is_up_as(&self, epoch: LegEpoch) -> bool {
         self.is_up() && self.epoch.0 == epoch.0
+    }
+
+    /// Whether this opening is being taken over from another node.
+    pub(crate) const fn is_adopted_as(&self, epoch: LegEpoch) -> bool {
+        self.adopting && self.epoch.0 == epoch.0
     }
 
     /// Whether its own messages come between the answers. Then they are always read: nobody else is there to refuse

@@ -43,21 +43,23 @@ mod event;
 mod ids;
 mod legs;
 mod observe;
+pub mod record;
 mod rejection;
 mod ring;
 mod session;
+pub mod shard;
 mod streams;
 mod table;
 mod text;
 mod violation;
 
-pub use config::{Config, Delivery};
+pub use config::{Config, Delivery, Durability};
 pub use effect::{Effect, Effects, Emission, Note, Refusal, Source};
 pub use event::{
-    Answer, Audience, Content, EndReason, Event, Failure, Fault, Features, Listen, Purpose, Request, Target,
+    Answer, Audience, Content, EndReason, Event, Failure, Fault, Features, Listen, Purpose, Replay, Request, Target,
 };
-pub use ids::{Attachment, CallKey, EventId, InvalidEventId, LegEpoch, LegKey, StreamId};
+pub use ids::{Attachment, CallKey, EventId, InvalidEventId, LegEpoch, LegKey, RequestKey, StreamId};
 pub use observe::Snapshot;
 pub use rejection::Rejection;
-pub use session::Session;
+pub use session::{Session, Unreadable};
 pub use violation::Violation;

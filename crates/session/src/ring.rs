@@ -62,6 +62,30 @@ impl Ring {
         self.bytes
     }
 
+    /// Makes the ring of a stream whose events behind `oldest` are these, and of which `delivered` was written by
+    /// connections that are gone. Any of them may have arrived.
+    pub(crate) fn restored(oldest: u64, delivered: u64, entries: impl Iterator<Item = (Timestamp, Bytes)>) -> Self {
+        let entries: VecDeque<Entry> = entries.map(|(at, data)| Entry { at, data }).collect();
+        let bytes = entries.iter().map(|entry| entry.data.len()).sum();
+        let newest = oldest + entries.len() as u64;
+        let delivered = delivered.clamp(oldest, newest);
+        let undelivered = entries.iter().skip(index(delivered - oldest)).map(|entry| entry.data.len()).sum();
+        Self { entries, bytes, undelivered_bytes: undelivered, oldest, delivered, sent: delivered, reach: newest }
+    }
+
+    pub(crate) const fn oldest(&self) -> u64 {
+        self.oldest
+    }
+
+    pub(crate) const fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// Returns the events behind a place.
+    pub(crate) fn after(&self, place: u64) -> impl Iterator<Item = Bytes> + '_ {
+        self.entries.iter().skip(index(place.saturating_sub(self.oldest))).map(|entry| entry.data.clone())
+    }
+
     pub(crate) const fn sent(&self) -> u64 {
         self.sent
     }

@@ -9,7 +9,7 @@ use quorate_types::Timestamp;
 
 use crate::config::Config;
 use crate::effect::Source;
-use crate::ids::{Attachment, StreamId};
+use crate::ids::{Attachment, RequestKey, StreamId};
 use crate::ring::{Bounds, Ring};
 use crate::table::Table;
 
@@ -34,6 +34,8 @@ pub(crate) struct Stream {
     pub(crate) held: Vec<Source>,
     /// Its call waits for the client's answer to a backend.
     pub(crate) parked: Option<Parked>,
+    /// The request that it answers.
+    pub(crate) key: Option<RequestKey>,
 }
 
 /// A call that waits for its client to come back.
@@ -60,6 +62,11 @@ pub(crate) struct Reader {
 impl Streams {
     pub(crate) const fn new() -> Self {
         Self { minted: 0, attachments: 0, all: Table::new() }
+    }
+
+    /// Goes on behind numbers that were given before.
+    pub(crate) const fn skip(&mut self, minted: u32) {
+        self.minted = minted;
     }
 
     pub(crate) const fn mint(&mut self) -> StreamId {
@@ -144,7 +151,8 @@ impl Streams {
 
 impl Stream {
     pub(crate) fn new(now: Timestamp) -> Self {
-        Self { ring: Ring::default(), reader: None, detached_at: now, closed: false, held: Vec::new(), parked: None }
+        let ring = Ring::default();
+        Self { ring, reader: None, detached_at: now, closed: false, held: Vec::new(), parked: None, key: None }
     }
 
     pub(crate) fn attachment(&self) -> Option<Attachment> {

@@ -13,6 +13,12 @@ pub(crate) struct Table<K, V> {
 
 // === impl Table ===
 
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self { rows: Vec::new() }
+    }
+}
+
 impl<K: Copy + Ord, V> Table<K, V> {
     pub(crate) const fn new() -> Self {
         Self { rows: Vec::new() }

@@ -45,8 +45,30 @@ pub(crate) fn too_much_unread(bytes_max: usize) -> Fault {
     Fault { code: LIMIT_EXCEEDED, message: message.into(), data: Some(data.into()) }
 }
 
+/// Builds what a client is told whose call was in flight at a node that is lost.
+pub(crate) fn outcome_unknown(server: &str, method: &str) -> Fault {
+    let message = format!(
+        "outcome unknown: the node that sent {method} to tool server `{server}` was lost before the answer came, and the \
+         call may have run: find out before you call again"
+    );
+    let data = format!(
+        "{{\"server\":{},\"method\":{},\"mayHaveRun\":true}}",
+        quorate_jsonrpc::quote(server),
+        quorate_jsonrpc::quote(method)
+    );
+    Fault { code: OUTCOME_UNKNOWN, message: message.into(), data: Some(data.into()) }
+}
+
+/// Builds what a client is told whose request the gateway itself was about to answer.
+pub(crate) fn abandoned() -> Fault {
+    let message =
+        "unavailable: the node that was about to answer was lost: nothing was sent to a tool server, ask again";
+    Fault { code: UNAVAILABLE, message: message.into(), data: None }
+}
+
 // The codes of quorate-mcp's `error` module, which this crate may not depend on. They lie outside
 // of the ranges that JSON-RPC and MCP reserve.
+const OUTCOME_UNKNOWN: i64 = -31002;
 const LIMIT_EXCEEDED: i64 = -31003;
 const DEADLINE_EXCEEDED: i64 = -31006;
 const UNAVAILABLE: i64 = -31007;

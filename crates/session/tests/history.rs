@@ -10,10 +10,13 @@ mod world;
 use proptest::prelude::*;
 use quorate_session::{Config, Delivery};
 
-use crate::world::{Action, World, actions, config};
+use crate::world::{Action, World, actions, actions_of_nodes, config};
 
 fn run(config: Config, history: &[Action]) -> Result<World, TestCaseError> {
-    let mut world = World::new(config);
+    run_on(World::new(config), history)
+}
+
+fn run_on(mut world: World, history: &[Action]) -> Result<World, TestCaseError> {
     for action in history {
         world.act(action)?;
     }
@@ -21,7 +24,7 @@ fn run(config: Config, history: &[Action]) -> Result<World, TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, max_shrink_iters: 600, ..ProptestConfig::default() })]
 
     #[test]
     fn every_message_arrives_exactly_once_and_in_order(
@@ -47,6 +50,34 @@ proptest! {
         history in prop::collection::vec(actions(), 1..150),
     ) {
         let mut world = run(Config { delivery: Delivery::Calls, ..config(false) }, &history)?;
+        world.quiesce()?;
+        world.verify_answers()?;
+    }
+
+    #[test]
+    fn what_was_promised_outlives_the_owner(
+        priming: bool,
+        history in prop::collection::vec(actions_of_nodes(), 1..200),
+    ) {
+        let mut world = run_on(World::of_nodes(config(priming)), &history)?;
+        world.quiesce()?;
+        world.verify_answers()?;
+    }
+
+    #[test]
+    fn what_was_promised_to_an_http_sse_client_outlives_the_owner(
+        history in prop::collection::vec(actions_of_nodes(), 1..200),
+    ) {
+        let config = Config { delivery: Delivery::Single, ..config(false) };
+        let mut world = run_on(World::of_nodes(config), &history)?;
+        world.quiesce()?;
+        world.verify_answers()?;
+    }
+
+    #[test]
+    fn a_parked_call_outlives_the_owner(history in prop::collection::vec(actions_of_nodes(), 1..200)) {
+        let config = Config { delivery: Delivery::Calls, ..config(false) };
+        let mut world = run_on(World::of_nodes(config), &history)?;
         world.quiesce()?;
         world.verify_answers()?;
     }

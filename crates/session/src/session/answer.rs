@@ -11,11 +11,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use quorate_jsonrpc::{Id, build};
 
 use super::Session;
-use crate::calls::{Call, Owner, Reply};
+use super::delivery::Reading;
+use crate::calls::{Call, Kept, Owner, Post, Reply};
 use crate::config::Delivery;
 use crate::effect::{Effect, Effects, Note, Source};
 use crate::event::{Answer, Fault};
-use crate::ids::{CallKey, StreamId};
+use crate::ids::{CallKey, EventId, RequestKey, StreamId};
+use crate::rejection::Rejection;
 use crate::streams::{Reader, Stream};
 use crate::text::cancelled;
 
@@ -140,11 +142,56 @@ impl Session {
             Reply::Waiting { answers } if answers.is_empty() => out.push(Effect::AnswerNothing { call: post }),
             Reply::Waiting { mut answers } => {
                 let body = if row.batch { array(&answers) } else { answers.swap_remove(0) };
+                if let Some(key) = row.key.filter(|_| row.keeps) {
+                    let until = self.now + self.config.retention;
+                    self.calls.kept.insert(post, Kept { key, body: body.clone(), until });
+                }
                 out.push(Effect::AnswerJson { call: post, body });
             }
             Reply::Stream(StreamId::STANDALONE) | Reply::Broken => {}
             Reply::Stream(stream) => self.close_stream(stream, out),
         }
+    }
+
+    /// Finds what became of a request that a client's node sends again, and answers it by that; tells whether it is known.
+    pub(super) fn rejoin_request(&mut self, key: RequestKey, out: &mut Effects) -> Result<bool, Rejection> {
+        let is_it = |post: &Post| post.key == Some(key);
+        if let Some(post) = self.calls.posts.keys_where(is_it).pop() {
+            let row = self.calls.posts.get_mut(post).expect("it was just found");
+            match row.reply {
+                Reply::Waiting { .. } => out.push(Effect::Opened { call: post }),
+                Reply::Broken => {
+                    row.reply = Reply::Waiting { answers: Vec::new() };
+                    out.push(Effect::Opened { call: post });
+                }
+                Reply::Stream(stream) => self.begin_again(post, stream, out)?,
+            }
+        } else if let Some(post) = self.calls.kept.keys_where(|kept| kept.key == key).pop() {
+            let body = self.calls.kept.get(post).map(|kept| kept.body.clone()).unwrap_or_default();
+            out.push(Effect::Opened { call: post });
+            out.push(Effect::AnswerJson { call: post, body });
+        } else if let Some(stream) = self.streams.all.keys_where(|stream| stream.key == Some(key)).pop() {
+            // Its call is over; the POST gets a name of its own.
+            let post = self.calls.mint();
+            self.begin_again(post, stream, out)?;
+        } else {
+            return Ok(false);
+        }
+        self.touch();
+        Ok(true)
+    }
+
+    /// Answers a POST by a stream that it became before, from its beginning.
+    fn begin_again(&mut self, post: CallKey, stream: StreamId, out: &mut Effects) -> Result<(), Rejection> {
+        if self.config.delivery == Delivery::Single {
+            // Its answers go to the one stream.
+            out.push(Effect::Opened { call: post });
+            return Ok(());
+        }
+        self.check_place(EventId { stream, sequence: 0 })?;
+        out.push(Effect::Opened { call: post });
+        self.read(stream, Reading { has: Some(0), begins: Some(post), primes: true }, out);
+        Ok(())
     }
 
     fn waits(&self, post: CallKey) -> bool {
@@ -160,6 +207,7 @@ impl Session {
         let id = self.streams.mint();
         let attachment = self.streams.mint_attachment();
         let mut stream = Stream::new(self.now);
+        stream.key = self.calls.posts.get(post).and_then(|row| row.key);
         stream.reader = Some(Reader { attachment, closing: false });
         self.streams.all.insert(id, stream);
         out.push(Effect::BeginStream { call: post, stream: id, attachment });

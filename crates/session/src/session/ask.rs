@@ -187,7 +187,7 @@ impl Session {
     pub(super) fn send_upstream(&self, (leg, epoch): LegAt, bytes: Bytes, out: &mut Effects) -> bool {
         let up = self.legs.get(leg).is_some_and(|row| row.is_up_as(epoch));
         if up {
-            out.push(Effect::SendUpstream { leg, epoch, bytes });
+            out.push(Effect::SendUpstream { leg, epoch, bytes, ask: None });
         }
         up
     }

@@ -149,8 +149,9 @@ impl Session {
             };
             sound.map_err(|what| Violation::Leg { leg: key, what })?;
         }
-        let dangling =
-            self.asks.open.iter().find(|(_, ask)| !self.legs.get(ask.leg).is_some_and(|leg| leg.is_up_as(ask.epoch)));
+        let dangling = self.asks.open.iter().find(|(_, ask)| {
+            !self.legs.get(ask.leg).is_some_and(|leg| leg.is_up_as(ask.epoch) || leg.is_adopted_as(ask.epoch))
+        });
         match dangling {
             Some((_, ask)) => Err(Violation::Leg { leg: ask.leg, what: "a request of a lost session waits" }),
             None => Ok(()),

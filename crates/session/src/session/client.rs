@@ -8,10 +8,11 @@ use bytes::Bytes;
 use quorate_jsonrpc::{Frame, Id, Kind, Span, Splice};
 
 use super::Session;
+use crate::asks::Answering;
 use crate::calls::{Call, Journey, Owner, Phase, Post, Reply};
 use crate::config::Delivery;
 use crate::effect::{Effect, Effects, Note};
-use crate::event::{Audience, Purpose, Request, Target};
+use crate::event::{Audience, Purpose, Replay, Request, Target};
 use crate::ids::{CallKey, LegKey, StreamId};
 use crate::legs::LegState;
 use crate::rejection::Rejection;
@@ -23,15 +24,24 @@ impl Session {
         batch: bool,
         out: &mut Effects,
     ) -> Result<(), Rejection> {
+        if let [Request { key: Some(key), .. }] = requests[..]
+            && self.rejoin_request(key, out)?
+        {
+            return Ok(());
+        }
         self.validate(&requests)?;
         self.touch();
         let keys: Vec<CallKey> = requests.iter().map(|_| self.calls.mint()).collect();
         let post = keys[0];
+        let key = requests.first().and_then(|request| request.key);
+        let keeps = self.journal.is_some()
+            && self.keeps_calls()
+            && requests.iter().any(|request| request.replay != Replay::Safe);
         let reply = match self.config.delivery {
             Delivery::Streams | Delivery::Calls => Reply::Waiting { answers: Vec::new() },
             Delivery::Single => Reply::Stream(StreamId::STANDALONE),
         };
-        self.calls.posts.insert(post, Post { calls: keys.len(), batch, reply });
+        self.calls.posts.insert(post, Post { calls: keys.len(), batch, reply, key, keeps });
         for call in &keys {
             out.push(Effect::Opened { call: *call });
         }
@@ -80,11 +90,22 @@ impl Session {
         expect(frame, &[Kind::Result, Kind::Error], "response")?;
         self.touch();
         let key = frame.id().and_then(Id::as_u64);
-        let Some(ask) = key.and_then(|key| self.take_ask(key, out)) else {
+        let Some((key, ask)) = key.and_then(|key| Some((key, self.take_ask(key, out)?))) else {
             out.note(Note::ResponseUnknown);
             return Ok(());
         };
-        self.send_upstream((ask.leg, ask.epoch), frame.with_id(&ask.upstream_id).into_bytes(), out);
+        let (leg, epoch, bytes) = (ask.leg, ask.epoch, frame.with_id(&ask.upstream_id).into_bytes());
+        if !self.legs.get(leg).is_some_and(|row| row.is_up_as(epoch) || row.is_adopted_as(epoch)) {
+            return Ok(());
+        }
+        let is_kept = self.journal.is_some() && self.keeps_ask(&ask);
+        if is_kept {
+            // It was taken, so it has to arrive, whatever becomes of this node.
+            self.asks.answering.insert(key, Answering { leg, epoch, frame: bytes.clone() });
+        }
+        if self.legs.get(leg).is_some_and(|row| row.is_up_as(epoch)) {
+            out.push(Effect::SendUpstream { leg, epoch, bytes, ask: is_kept.then_some(key) });
+        }
         Ok(())
     }
 
@@ -131,7 +152,7 @@ impl Session {
             let pending = self.calls.open.iter().filter(|(_, call)| call.subscribes()).count();
             limit("subscriptions_max", self.subscriptions_len() + pending + wanted, self.config.subscriptions_max)?;
         }
-        limit("undelivered_bytes_max", self.streams.undelivered_bytes(), self.config.undelivered_bytes_max)
+        limit("undelivered_bytes_max", self.unread_bytes(), self.config.undelivered_bytes_max)
     }
 
     fn open_call(&mut self, call: CallKey, post: CallKey, request: Request, out: &mut Effects) {
@@ -139,7 +160,7 @@ impl Session {
         let phase = match (&request.target, &request.purpose) {
             (Target::Leg(leg), _) => {
                 let frame = request.frame.with_id(&call.upstream_id());
-                Phase::Leg(Box::new(Journey { leg: *leg, dispatched: None, again: false, frame }))
+                Phase::Leg(Box::new(Journey { leg: *leg, dispatched: None, again: false, frame, event_id: None }))
             }
             (Target::Gateway, Purpose::SetLevel { severity, .. }) => {
                 Phase::Level { version: self.set_level(*severity, request.frame) }
@@ -147,13 +168,13 @@ impl Session {
             (Target::Gateway, _) => Phase::Gateway,
         };
         let owner = Owner::Client { id, post, purpose: request.purpose };
-        let progress_token = request.progress_token;
+        let (progress_token, replay) = (request.progress_token, request.replay);
         let leg = match &phase {
             Phase::Leg(journey) => Some(journey.leg),
             Phase::Gateway | Phase::Level { .. } => None,
         };
         let levels = matches!(phase, Phase::Level { .. });
-        self.calls.open.insert(call, Call { owner, phase, progress_token });
+        self.calls.open.insert(call, Call { owner, phase, progress_token, replay, recovering: false });
         if let Some(leg) = leg {
             self.route_call(call, leg, out);
         }

@@ -14,13 +14,25 @@ use bytes::Bytes;
 use quorate_jsonrpc::Frame;
 
 use super::Session;
-use crate::config::Delivery;
+use crate::config::{Delivery, Durability};
 use crate::effect::{Effect, Effects, Emission, Note, Source};
 use crate::event::EndReason;
-use crate::ids::{Attachment, EventId, StreamId};
+use crate::ids::{Attachment, CallKey, EventId, StreamId};
+use crate::record::proto::Happening;
 use crate::rejection::Rejection;
 use crate::ring::{Bounds, Gap};
 use crate::streams::{Reader, Stream};
+
+/// How a stream gets a new connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    /// The last event that the client has; none where it does not say.
+    pub(super) has: Option<u64>,
+    /// The POST that it answers; none for a GET.
+    pub(super) begins: Option<CallKey>,
+    /// Whether it begins with the place that it can be resumed from.
+    pub(super) primes: bool,
+}
 
 impl Session {
     pub(super) fn on_attach(&mut self, last_event_id: Option<EventId>, out: &mut Effects) -> Result<(), Rejection> {
@@ -35,15 +47,36 @@ impl Session {
             }
         };
         self.touch();
-        self.read(id, resumed, out);
+        if resumed.is_some() {
+            self.happened(Happening::Resumed);
+        }
+        self.read(id, Reading { has: resumed, begins: None, primes: true }, out);
         if id == StreamId::STANDALONE {
             self.listen_everywhere(out);
         }
         Ok(())
     }
 
+    /// Goes on with a stream for a connection of the client that has lasted.
+    pub(super) fn on_rejoin(&mut self, stream: StreamId, has: Option<u64>, out: &mut Effects) -> Result<(), Rejection> {
+        let is_kept = self.streams.all.get(stream).is_some_and(|row| self.keeps_stream(row));
+        if !is_kept || self.config.delivery == Delivery::Calls {
+            return Err(Rejection::StreamUnknown { stream });
+        }
+        if let Some(sequence) = has {
+            self.check_place(EventId { stream, sequence })?;
+        }
+        self.touch();
+        self.read(stream, Reading { has, begins: None, primes: false }, out);
+        if stream == StreamId::STANDALONE {
+            self.listen_everywhere(out);
+        }
+        Ok(())
+    }
+
     /// Gives a stream a new connection, which reads it from after the event that it has.
-    pub(super) fn read(&mut self, id: StreamId, resumed: Option<u64>, out: &mut Effects) {
+    pub(super) fn read(&mut self, id: StreamId, reading: Reading, out: &mut Effects) {
+        let Reading { has: resumed, begins, primes } = reading;
         let attachment = self.streams.mint_attachment();
         if self.streams.all.get(id).is_none() {
             self.streams.all.insert(id, Stream::new(self.now));
@@ -57,8 +90,13 @@ impl Session {
             Some(has) => stream.ring.resume(has),
             None => stream.ring.rewind(),
         }
-        out.push(Effect::Attached { stream: id, attachment });
-        self.prime(id, None, out);
+        out.push(match begins {
+            Some(call) => Effect::BeginStream { call, stream: id, attachment },
+            None => Effect::Attached { stream: id, attachment },
+        });
+        if primes {
+            self.prime(id, None, out);
+        }
         self.pump(id, out);
         self.release_if_room(id, out);
     }
@@ -150,7 +188,8 @@ impl Session {
 
     /// Sends the place that a connection resumes from, with the time to wait before that.
     pub(super) fn prime(&self, id: StreamId, retry: Option<Duration>, out: &mut Effects) {
-        if !self.config.priming || self.config.delivery == Delivery::Single {
+        let has_ids = self.config.delivery != Delivery::Single && self.config.durability == Durability::Strict;
+        if !self.config.priming || !has_ids {
             return;
         }
         let Some((stream, reader)) = self
@@ -225,6 +264,7 @@ impl Session {
         let attachment = reader.attachment;
         while let Some((sequence, data)) = stream.ring.send_next(self.config.window_events_max) {
             let event_id = match self.config.delivery {
+                Delivery::Streams if self.config.durability == Durability::Ephemeral => None,
                 Delivery::Streams | Delivery::Calls => Some(EventId { stream: id, sequence }),
                 Delivery::Single => None,
             };
@@ -250,10 +290,16 @@ impl Session {
 
     fn can_resume(&self, event: EventId) -> Result<(), Rejection> {
         let unknown = Rejection::StreamUnknown { stream: event.stream };
-        let stream = match self.config.delivery {
-            Delivery::Single | Delivery::Calls => return Err(unknown),
-            Delivery::Streams => self.streams.all.get(event.stream).ok_or(unknown)?,
-        };
+        match (self.config.delivery, self.config.durability) {
+            (Delivery::Streams, Durability::Strict) => self.check_place(event),
+            (Delivery::Streams | Delivery::Single | Delivery::Calls, _) => Err(unknown),
+        }
+    }
+
+    /// Checks that a stream can be read on from an event.
+    pub(super) fn check_place(&self, event: EventId) -> Result<(), Rejection> {
+        let unknown = Rejection::StreamUnknown { stream: event.stream };
+        let stream = self.streams.all.get(event.stream).ok_or(unknown)?;
         match stream.ring.can_resume(event.sequence) {
             Ok(()) if stream.closed && event.sequence == stream.ring.newest() => {
                 Err(Rejection::StreamFinished { stream: event.stream })

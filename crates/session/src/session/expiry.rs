@@ -28,6 +28,8 @@ impl Session {
         let parked = self.streams.all.iter().filter_map(|(_, stream)| Some(stream.parked?.until));
         let asks = self.asks.open.iter().map(|(_, ask)| ask.deadline);
         let legs = self.legs.iter().flat_map(|(_, leg)| leg.retry_at.into_iter().chain(leg.restore_at));
+        let kept = self.calls.kept.iter().map(|(_, kept)| kept.until);
+        let streams = streams.chain(kept);
         streams.chain(parked).chain(asks).chain(legs).chain(self.lapses_at()).chain(self.idle_at()).min()
     }
 
@@ -36,6 +38,7 @@ impl Session {
         self.expire_events(out);
         self.lapse(out);
         let now = self.now;
+        self.calls.kept.retain(|_, kept| kept.until > now);
         for key in self.asks.open.keys_where(|ask| ask.deadline <= now) {
             self.retract(key, Refusal::Timeout, true, out);
         }
@@ -56,6 +59,8 @@ impl Session {
     pub(super) fn end(&mut self, reason: EndReason, fault: Option<&Fault>, out: &mut Effects) {
         let calls = self.calls.open.keys_where(|_| true);
         self.asks.open.retain(|_, _| false);
+        self.asks.answering.retain(|_, _| false);
+        self.calls.kept.retain(|_, _| false);
         for call in &calls {
             self.cancel_upstream(*call, cancelled(&call.upstream_id(), reason.as_str()), out);
         }

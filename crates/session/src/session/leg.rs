@@ -14,6 +14,7 @@ use crate::effect::{Effect, Effects, Note, Source};
 use crate::event::{Fault, Features, Listen};
 use crate::ids::{LegEpoch, LegKey};
 use crate::legs::{LOSSES_MAX, Leg, LegAt, LegState, RESTORES_MAX};
+use crate::record::proto::Upstream;
 
 impl Session {
     pub(super) fn open_leg(&mut self, leg: LegKey, out: &mut Effects) {
@@ -27,16 +28,23 @@ impl Session {
         out.push(Effect::OpenLeg { leg, epoch: row.epoch });
     }
 
-    pub(super) fn on_leg_opened(&mut self, leg: LegKey, epoch: LegEpoch, features: Features, out: &mut Effects) {
+    pub(super) fn on_leg_opened(
+        &mut self,
+        (leg, epoch): LegAt,
+        features: Features,
+        upstream: Option<Upstream>,
+        out: &mut Effects,
+    ) {
         let Some(row) = self.opening(leg, epoch) else {
             out.note(Note::ReportStale);
             return;
         };
         row.state = LegState::Preparing;
         row.features = features;
+        row.upstream = upstream.map(Arc::new);
         row.level = 0;
         for bytes in std::mem::take(&mut row.notifications) {
-            out.push(Effect::SendUpstream { leg, epoch, bytes });
+            out.push(Effect::SendUpstream { leg, epoch, bytes, ask: None });
         }
         if !self.tell_level(leg, out) {
             self.leg_is_ready(leg, out);
@@ -48,13 +56,17 @@ impl Session {
         let Some(row) = self.legs.get_mut(leg) else { return };
         row.state = LegState::Open;
         let reopened = std::mem::replace(&mut row.reopened, true);
+        let subscribed = row.subscriptions.keys().cloned().collect();
+        if std::mem::take(&mut row.adopting) {
+            self.resume_calls(leg, out);
+        }
         for call in self.calls.queued_on(leg) {
             self.dispatch(call, out);
         }
         self.listen(leg, out);
         self.restore_next_subscription(leg, None, out);
         if reopened {
-            out.push(Effect::LegReopened { leg });
+            out.push(Effect::LegReopened { leg, subscribed });
         }
     }
 
@@ -63,6 +75,9 @@ impl Session {
             out.note(Note::ReportStale);
             return;
         };
+        if row.adopting {
+            return self.adoption_failed(leg, out);
+        }
         row.state = LegState::Closed;
         row.failures = row.failures.saturating_add(1);
         if !std::mem::take(&mut row.notifications).is_empty() {
@@ -88,8 +103,17 @@ impl Session {
     fn sever(&mut self, at: LegAt, fault: &Fault, out: &mut Effects) {
         for call in self.calls.dispatched_to(at.0, at.1) {
             out.push(Effect::Abandon { call });
-            self.fail_call(call, fault, out);
+            if self.calls.open.get(call).is_some_and(|row| row.recovering) {
+                self.lost_with_node(call, out);
+            } else {
+                self.fail_call(call, fault, out);
+            }
         }
+    }
+
+    /// Forgets answers of the client that have nobody to go to any more.
+    pub(super) fn forget_answering(&mut self, at: LegAt) {
+        self.asks.answering.retain(|_, row| (row.leg, row.epoch) != at);
     }
 
     /// Forgets an upstream session that was up, and opens the next one if calls wait for it.
@@ -97,6 +121,10 @@ impl Session {
         let (leg, epoch) = at;
         let Some(row) = self.legs.get_mut(leg) else { return };
         row.state = LegState::Closed;
+        let was_adopting = std::mem::take(&mut row.adopting);
+        row.upstream = None;
+        row.mark = None;
+        self.subscriptions_changed += 1;
         let listened = std::mem::take(&mut row.listening);
         row.failures = row.failures.saturating_add(1);
         let broken = row.failures >= LOSSES_MAX;
@@ -107,6 +135,7 @@ impl Session {
         }
         self.streams.forget_source(Source::Listen(leg, epoch));
         self.retract_asks_from(at, out);
+        self.forget_answering(at);
         for call in self.calls.dispatched_to(leg, epoch) {
             if self.calls.open.get(call).is_some_and(|call| matches!(call.owner, Owner::Machine(_))) {
                 self.calls.open.remove(call);
@@ -116,6 +145,16 @@ impl Session {
         }
         if severed {
             self.sever(at, fault, out);
+        }
+        if was_adopting {
+            // Nobody reads their answers yet.
+            for call in self.calls.dispatched_to(leg, epoch) {
+                self.lost_with_node(call, out);
+            }
+        }
+        if self.legs.get(leg).is_some_and(|row| row.state != LegState::Closed) {
+            // A call that is sent again has opened the next one.
+            return self.settle_levels(out);
         }
         let waiting = self.calls.queued_on(leg);
         if broken {
@@ -184,6 +223,7 @@ impl Session {
     /// A subscription was restored, or not: then it is tried again, unless that was often enough or
     /// the backend does not know how.
     pub(super) fn resubscribed(&mut self, leg: LegKey, uri: &Arc<str>, all: bool, end: ErrandEnd, out: &mut Effects) {
+        self.subscriptions_changed += 1;
         if let Some(row) = self.legs.get_mut(leg)
             && let Some(subscription) = row.subscriptions.get_mut(uri)
         {
@@ -258,7 +298,7 @@ impl Session {
         let Some(row) = self.legs.get_mut(leg) else { return };
         if (live || row.shares_one_stream()) && row.state == LegState::Open && !row.listening {
             row.listening = true;
-            out.push(Effect::OpenListen { leg, epoch: row.epoch });
+            out.push(Effect::OpenListen { leg, epoch: row.epoch, event_id: row.mark.clone() });
         }
     }
 

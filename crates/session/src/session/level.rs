@@ -12,7 +12,7 @@ use super::Session;
 use crate::calls::{Call, Errand, ErrandEnd, Journey, Owner, Phase};
 use crate::config::Delivery;
 use crate::effect::{Effect, Effects, Source};
-use crate::event::Purpose;
+use crate::event::{Purpose, Replay};
 use crate::ids::{CallKey, LegKey};
 use crate::legs::{Leg, LegState};
 
@@ -23,6 +23,15 @@ pub(super) struct Level {
     severity: u8,
     /// The client's request, sent to each leg with an id of its own.
     frame: Frame,
+}
+
+// === impl Level ===
+
+impl Level {
+    /// The level that a client has set on another node.
+    pub(super) const fn restored(severity: u8, frame: Frame) -> Self {
+        Self { version: 1, severity, frame }
+    }
 }
 
 impl Session {
@@ -38,6 +47,11 @@ impl Session {
         let version = self.level_version() + 1;
         self.level = Some(Box::new(Level { version, severity, frame }));
         version
+    }
+
+    /// The severity that the client set, and its request.
+    pub(super) fn level_set(&self) -> Option<(u8, &Frame)> {
+        self.level.as_ref().map(|level| (level.severity, &level.frame))
     }
 
     pub(super) fn level_version(&self) -> u32 {
@@ -75,9 +89,11 @@ impl Session {
         let Some(epoch) = self.legs.get(leg).map(|row| row.epoch) else { return };
         let call = self.calls.mint();
         let frame = frame.with_id(&call.upstream_id());
-        let journey = Journey { leg, dispatched: Some(epoch), again: false, frame: frame.clone() };
+        let journey = Journey { leg, dispatched: Some(epoch), again: false, frame: frame.clone(), event_id: None };
         let owner = Owner::Machine(errand);
-        self.calls.open.insert(call, Call { owner, phase: Phase::Leg(Box::new(journey)), progress_token: None });
+        let phase = Phase::Leg(Box::new(journey));
+        let (progress_token, replay) = (None, Replay::Safe);
+        self.calls.open.insert(call, Call { owner, phase, progress_token, replay, recovering: false });
         out.push(Effect::Dispatch { call, leg, epoch, frame });
     }
 

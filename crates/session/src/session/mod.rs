@@ -13,12 +13,20 @@ mod check;
 mod client;
 mod delivery;
 mod expiry;
+mod journal;
 mod leg;
 mod level;
 mod park;
+mod recover;
+mod restore;
 mod upstream;
 
+use std::sync::Arc;
+
 use quorate_types::Timestamp;
+
+use self::journal::Journal;
+pub use self::restore::Unreadable;
 
 use crate::asks::Asks;
 use crate::calls::Calls;
@@ -26,7 +34,8 @@ use crate::config::Config;
 use crate::effect::{Effects, Note};
 use crate::event::{EndReason, Event};
 use crate::ids::{CallKey, LegKey, StreamId};
-use crate::legs::Leg;
+use crate::legs::{Leg, LegState};
+use crate::record::proto;
 use crate::rejection::Rejection;
 use crate::streams::Streams;
 use crate::table::Table;
@@ -47,6 +56,10 @@ pub struct Session {
     asks: Asks,
     legs: Table<LegKey, Leg>,
     level: Option<Box<level::Level>>,
+    /// Counts changes of subscriptions.
+    subscriptions_changed: u64,
+    /// What of it is written down; none where nothing is.
+    journal: Option<Box<Journal>>,
 }
 
 // === impl Session ===
@@ -65,7 +78,33 @@ impl Session {
             asks: Asks::new(),
             legs: Table::new(),
             level: None,
+            subscriptions_changed: 0,
+            journal: None,
         }
+    }
+
+    /// Starts a session that outlives `node`, which owns it, by what it writes down ([`Effects::take_ops`]).
+    #[must_use]
+    pub fn journaled(config: Config, charter: Arc<proto::Charter>, node: u64, now: Timestamp) -> Self {
+        let journal = Some(Box::new(Journal::new(charter, node, now)));
+        Self { journal, ..Self::new(config, now) }
+    }
+
+    /// Names a leg, so that another node knows which backend it is.
+    pub fn name_leg(&mut self, leg: LegKey, server: &str) {
+        if self.legs.get(leg).is_none() {
+            self.legs.insert(leg, Leg::new());
+        }
+        if let Some(row) = self.legs.get_mut(leg)
+            && row.server.as_deref() != Some(server)
+        {
+            row.server = Some(server.into());
+        }
+    }
+
+    /// Returns the names of the legs.
+    pub fn legs_named(&self) -> impl Iterator<Item = (LegKey, &Arc<str>)> {
+        self.legs.iter().filter_map(|(key, leg)| Some((key, leg.server.as_ref()?)))
     }
 
     /// Takes one event and returns what has to be done, in order.
@@ -81,6 +120,11 @@ impl Session {
         } else {
             self.step_live(event, &mut out)?;
         }
+        if let Some(mut journal) = self.journal.take() {
+            journal.write(self, &mut out);
+            // What ended is not there any more.
+            self.journal = Some(journal).filter(|_| self.ended.is_none());
+        }
         debug_assert_eq!(self.check(), Ok(()));
         Ok(out)
     }
@@ -95,7 +139,27 @@ impl Session {
     /// Returns the bytes of all events that wait for the client.
     #[must_use]
     pub fn undelivered_bytes(&self) -> usize {
-        self.streams.undelivered_bytes()
+        self.unread_bytes()
+    }
+
+    /// Tells whether nothing is under way or waited for, so that its record says all that there is.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        let open =
+            |(_, stream): (StreamId, &crate::streams::Stream)| stream.reader.is_some() || stream.parked.is_some();
+        let legs_rest = |leg: &Leg| {
+            !leg.listening
+                && !leg.adopting
+                && leg.subscriptions.is_empty()
+                && (leg.state == LegState::Closed || (leg.state == LegState::Open && leg.upstream.is_some()))
+        };
+        self.ended.is_none()
+            && self.calls.open.is_empty()
+            && self.calls.posts.is_empty()
+            && self.asks.open.is_empty()
+            && self.asks.answering.is_empty()
+            && !self.streams.all.iter().any(open)
+            && self.legs.iter().all(|(_, leg)| legs_rest(leg))
     }
 
     /// Tells whether a call is open.
@@ -131,17 +195,27 @@ impl Session {
             Event::Poll { call, retry } => self.on_poll(call, retry, out),
             Event::PostBroken { call } => self.on_post_broken(call, out),
             Event::Attach { last_event_id } => self.on_attach(last_event_id, out)?,
+            Event::Rejoin { stream, has } => self.on_rejoin(stream, has, out)?,
+            Event::Acknowledge { call } => drop(self.calls.kept.remove(call)),
+            Event::AnswerSent { ask } => drop(self.asks.answering.remove(ask)),
+            Event::Recover => self.on_recover(out),
+            Event::OwnerKnown(owner) => self.on_owner_known(owner, out),
+            Event::ClientKnown(client) => self.on_client_known(client, out),
             Event::Detach { stream, attachment, delivered } => self.on_detach(stream, attachment, delivered, out),
             Event::Delivered { stream, attachment, up_to } => self.on_delivered(stream, attachment, up_to, out),
             Event::Park { stream, sequence, token } => self.on_park(stream, sequence, token, out)?,
             Event::Resume { stream, token, responses } => self.on_resume(stream, token, &responses, out)?,
             Event::Abandon { call } => self.on_abandon(call, out),
-            Event::LegOpened { leg, epoch, features } => self.on_leg_opened(leg, epoch, features, out),
+            Event::LegOpened { leg, epoch, features, upstream } => {
+                self.on_leg_opened((leg, epoch), features, upstream, out);
+            }
             Event::LegFailed { leg, epoch, fault } => self.on_leg_failed(leg, epoch, &fault, out),
             Event::LegLost { leg, epoch, fault, severed } => self.on_leg_lost((leg, epoch), &fault, severed, out),
-            Event::UpstreamFrame { leg, epoch, call, frame, content } => {
+            Event::UpstreamFrame { leg, epoch, call, frame, content, event_id } => {
+                self.mark_read((leg, epoch), call, event_id);
                 self.on_upstream_frame((leg, epoch), call, frame, &content, out);
             }
+            Event::UpstreamMark { call, epoch, event_id } => self.mark_call(call, epoch, event_id),
             Event::UpstreamFailed { call, epoch, failure } => self.on_upstream_failed(call, epoch, &failure, out),
             Event::Touch => self.touch(),
             Event::Tick => self.on_tick(out),
@@ -162,6 +236,7 @@ impl Session {
             | Event::Attach { .. }
             | Event::Park { .. }
             | Event::Resume { .. }
+            | Event::Rejoin { .. }
             | Event::Touch
             | Event::End { .. } => return Err(Rejection::Ended),
             Event::Detach { stream, attachment, delivered } => self.on_detach(stream, attachment, delivered, out),
@@ -176,10 +251,41 @@ impl Session {
             | Event::Abandon { .. }
             | Event::LegLost { .. }
             | Event::UpstreamFrame { .. }
+            | Event::UpstreamMark { .. }
+            | Event::Acknowledge { .. }
+            | Event::AnswerSent { .. }
+            | Event::Recover
+            | Event::OwnerKnown(_)
+            | Event::ClientKnown(_)
             | Event::UpstreamFailed { .. } => out.note(Note::ReportStale),
             Event::Tick => {}
         }
         Ok(())
+    }
+
+    fn on_owner_known(&mut self, owner: proto::Owner, out: &mut Effects) {
+        if let Some(journal) = &mut self.journal {
+            journal.set_owner(owner, out);
+        }
+    }
+
+    fn on_client_known(&mut self, client: proto::Client, out: &mut Effects) {
+        if let Some(journal) = &mut self.journal {
+            journal.set_client(client, out);
+        }
+    }
+
+    /// Notes what an operator may want to know later.
+    fn happened(&mut self, what: proto::Happening) {
+        if let Some(journal) = &mut self.journal {
+            journal.happened(what);
+        }
+    }
+
+    /// Bytes that wait for the client.
+    fn unread_bytes(&self) -> usize {
+        let kept = self.calls.kept.iter().map(|(_, kept)| kept.body.len()).sum::<usize>();
+        self.streams.undelivered_bytes() + kept
     }
 
     const fn touch(&mut self) {

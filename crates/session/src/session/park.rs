@@ -16,10 +16,12 @@
 use quorate_jsonrpc::{Frame, Kind};
 
 use super::Session;
+use super::delivery::Reading;
 use crate::calls::Reply;
 use crate::config::Delivery;
 use crate::effect::{Effect, Effects, Note};
 use crate::ids::{CallKey, StreamId};
+use crate::record::proto::Happening;
 use crate::rejection::Rejection;
 use crate::streams::Parked;
 use crate::text::cancelled;
@@ -54,6 +56,7 @@ impl Session {
         stream.ring.rewind();
         stream.detached_at = now;
         stream.parked = Some(Parked { token, sequence, until });
+        self.happened(Happening::Parked);
         self.release_if_room(id, out);
         Ok(())
     }
@@ -76,7 +79,7 @@ impl Session {
         for response in responses {
             self.on_response(response, out)?;
         }
-        self.read(id, Some(sequence), out);
+        self.read(id, Reading { has: Some(sequence), begins: None, primes: true }, out);
         Ok(())
     }
 

@@ -5,6 +5,8 @@
 //! call that they likely belong to, and the rest to the standalone stream. Frames of calls that are
 //! over are dropped; a request among them is answered with an error.
 
+use std::sync::Arc;
+
 use quorate_jsonrpc::{Frame, Kind, Span};
 
 use super::Session;
@@ -45,6 +47,26 @@ impl Session {
         }
     }
 
+    /// Notes up to where an upstream stream was read, together with what was read.
+    pub(super) fn mark_read(&mut self, at: LegAt, call: Option<CallKey>, event_id: Option<Arc<str>>) {
+        let Some(event_id) = event_id else { return };
+        match call {
+            Some(call) => self.mark_call(call, at.1, event_id),
+            None => {
+                if let Some(leg) = self.legs.get_mut(at.0).filter(|leg| leg.is_up_as(at.1)) {
+                    leg.mark = Some(event_id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn mark_call(&mut self, call: CallKey, epoch: LegEpoch, event_id: Arc<str>) {
+        let journey = self.calls.open.get_mut(call).and_then(Call::journey_mut);
+        if let Some(journey) = journey.filter(|journey| journey.dispatched == Some(epoch)) {
+            journey.event_id = Some(event_id);
+        }
+    }
+
     pub(super) fn on_upstream_failed(&mut self, call: CallKey, epoch: LegEpoch, failure: &Failure, out: &mut Effects) {
         let row = self.calls.open.get(call);
         let Some(journey) = row.and_then(Call::journey).filter(|journey| journey.dispatched == Some(epoch)) else {
@@ -52,6 +74,9 @@ impl Session {
             return;
         };
         let at = (journey.leg, epoch);
+        if row.is_some_and(|row| row.recovering) {
+            return self.resumed_in_vain(call, at, failure, out);
+        }
         let errand = row.is_some_and(|call| matches!(call.owner, Owner::Machine(_)));
         let again = !errand && failure.leg_lost && failure.never_executed && !journey.again;
         let lost = failure.leg_lost && self.legs.get(at.0).is_some_and(|leg| leg.is_up_as(epoch));
@@ -79,6 +104,14 @@ impl Session {
         } else if again {
             self.route_call(call, at.0, out);
         }
+    }
+
+    /// The answer of a call that another node has sent cannot be read on.
+    fn resumed_in_vain(&mut self, call: CallKey, at: LegAt, failure: &Failure, out: &mut Effects) {
+        if failure.leg_lost && self.legs.get(at.0).is_some_and(|leg| leg.is_up_as(at.1)) {
+            self.lose_leg(at, &failure.fault, false, out);
+        }
+        self.lost_with_node(call, out);
     }
 
     fn on_answer(&mut self, at: LegAt, call: Option<CallKey>, frame: &Frame, out: &mut Effects) {
@@ -231,12 +264,14 @@ impl Session {
                 let is_live = leg.is_up_as(at.1);
                 let subscription = Subscription { frame: journey.frame.clone(), is_live, failures: 0 };
                 leg.subscriptions.insert(uri.clone(), subscription);
+                self.subscriptions_changed += 1;
                 if !is_live {
                     self.restore_subscription(at.0, &uri, false, out);
                 }
             }
             Purpose::Unsubscribe { uri } => {
                 leg.subscriptions.remove(uri);
+                self.subscriptions_changed += 1;
             }
             Purpose::Plain | Purpose::Uncancellable | Purpose::Unaskable | Purpose::SetLevel { .. } => {}
         }
@@ -247,6 +282,7 @@ impl Session {
         if let Some(journey) = self.calls.open.get_mut(call).and_then(Call::journey_mut) {
             journey.dispatched = None;
             journey.again = true;
+            journey.event_id = None;
         }
     }
 

@@ -30,8 +30,14 @@ fn two_backends_may_use_the_same_ids_and_tokens() {
     for (leg, call, minted) in [(0, 1, 1), (1, 2, 2)] {
         let (frame, token) = with_token(r#""id":5,"method":"ask""#, r#""tok""#);
         let content = Content::Request { token };
-        let event =
-            Event::UpstreamFrame { leg: LegKey(leg), epoch: LegEpoch(1), call: Some(CallKey(call)), frame, content };
+        let event = Event::UpstreamFrame {
+            leg: LegKey(leg),
+            epoch: LegEpoch(1),
+            call: Some(CallKey(call)),
+            frame,
+            content,
+            event_id: None,
+        };
         let expected = format!(r#"{{"jsonrpc":"2.0","id":{minted},"method":"ask","params":{{"t":{minted}}}}}"#);
         assert!(rig.step(event).last().is_some_and(|line| line.ends_with(&expected)));
     }

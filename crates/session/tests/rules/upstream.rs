@@ -103,7 +103,7 @@ fn a_stream_that_also_carries_answers_is_never_held_for_the_standalone_one() {
         rig.step(attach(None));
         rig.step(call("7", 0));
         let features = Features { logging: false, listen };
-        rig.step(quorate_session::Event::LegOpened { leg: LegKey(0), epoch: LegEpoch(1), features });
+        rig.step(quorate_session::Event::LegOpened { leg: LegKey(0), epoch: LegEpoch(1), features, upstream: None });
         assert_eq!(rig.step(from_leg(0, NOTE))[1..], *expected);
 
         let next = rig.step(from_leg(0, NOTE));
@@ -117,7 +117,8 @@ fn a_stream_that_also_carries_answers_is_read_for_as_long_as_its_leg_is_open() {
     let mut rig = Rig::plain();
     rig.step(call("7", 0));
     let features = Features { logging: false, listen: Listen::Shared };
-    let opened = rig.step(quorate_session::Event::LegOpened { leg: LegKey(0), epoch: LegEpoch(1), features });
+    let opened =
+        rig.step(quorate_session::Event::LegOpened { leg: LegKey(0), epoch: LegEpoch(1), features, upstream: None });
     assert!(opened.contains(&"listen 0@1".to_owned()), "nobody reads the standalone stream: {opened:?}");
     rig.step(from_call(CallKey(1), &result(1)));
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use quorate_jsonrpc::{Frame, Id, Limits, Span};
 use quorate_session::{
     Answer, Attachment, Audience, CallKey, Config, Content, Effect, EndReason, Event, Failure, Fault, Features,
-    LegEpoch, LegKey, Note, Purpose, Rejection, Request, Session, Source, StreamId, Target,
+    LegEpoch, LegKey, Note, Purpose, Rejection, Replay, Request, Session, Source, StreamId, Target,
 };
 use quorate_types::Timestamp;
 
@@ -86,7 +86,7 @@ impl Rig {
     }
 
     pub(crate) fn leg_opens_as(&mut self, leg: u16, epoch: u32) -> Vec<String> {
-        self.step(Event::LegOpened { leg: LegKey(leg), epoch: LegEpoch(epoch), features: FEATURES })
+        self.step(Event::LegOpened { leg: LegKey(leg), epoch: LegEpoch(epoch), features: FEATURES, upstream: None })
     }
 
     /// Makes a call with this id to leg 0 and brings it to its backend.
@@ -109,7 +109,7 @@ pub(crate) fn frame(json: &str) -> Frame {
 
 pub(crate) fn plain_request(id: &str, target: Target, purpose: Purpose) -> Request {
     let frame = frame(&format!(r#"{{"id":{id},"jsonrpc":"2.0","method":"m"}}"#));
-    Request { frame, target, progress_token: None, purpose }
+    Request { frame, target, progress_token: None, purpose, replay: Replay::Never, key: None }
 }
 
 /// A call to a leg.
@@ -178,14 +178,14 @@ pub(crate) fn from_leg(leg: u16, json: &str) -> Event {
 }
 
 pub(crate) fn upstream(leg: u16, epoch: u32, call: Option<CallKey>, json: &str, content: Content) -> Event {
-    Event::UpstreamFrame { leg: LegKey(leg), epoch: LegEpoch(epoch), call, frame: frame(json), content }
+    Event::UpstreamFrame { leg: LegKey(leg), epoch: LegEpoch(epoch), call, frame: frame(json), content, event_id: None }
 }
 
 /// The backend's cancellation of its own request.
 pub(crate) fn upstream_cancel(leg: u16, id: &str) -> Event {
     let (frame, span) = cancellation(id);
     let content = Content::Cancelled { request_id: Id::from_json(id).expect("an id"), span };
-    Event::UpstreamFrame { leg: LegKey(leg), epoch: LegEpoch(1), call: None, frame, content }
+    Event::UpstreamFrame { leg: LegKey(leg), epoch: LegEpoch(1), call: None, frame, content, event_id: None }
 }
 
 /// A frame with its progress token at the end, and where that is.
@@ -198,7 +198,7 @@ pub(crate) fn with_token(head: &str, token: &str) -> (Frame, Span) {
 pub(crate) fn progress(leg: u16, call: Option<CallKey>, token: &str) -> Event {
     let (frame, token) = with_token(r#""method":"progress""#, token);
     let content = Content::Progress { token };
-    Event::UpstreamFrame { leg: LegKey(leg), epoch: LegEpoch(1), call, frame, content }
+    Event::UpstreamFrame { leg: LegKey(leg), epoch: LegEpoch(1), call, frame, content, event_id: None }
 }
 
 pub(crate) const NOTE: &str = r#"{"jsonrpc":"2.0","method":"n"}"#;
@@ -281,18 +281,24 @@ pub(crate) fn line(effect: &Effect) -> String {
         Effect::Disconnect { stream, attachment } => format!("disconnect s{stream}/a{}", attachment.0),
         Effect::OpenLeg { leg, epoch } => format!("open-leg {leg}@{}", epoch.0),
         Effect::CloseLeg { leg, epoch } => format!("close-leg {leg}@{}", epoch.0),
-        Effect::OpenListen { leg, epoch } => format!("listen {leg}@{}", epoch.0),
+        Effect::AdoptLeg { leg, epoch, upstream } => {
+            format!("adopt {leg}@{} {}", epoch.0, upstream.session.as_deref().unwrap_or("-"))
+        }
+        Effect::ResumeCall { call, leg, epoch, event_id, .. } => {
+            format!("resume {call} {leg}@{} {}", epoch.0, event_id.as_deref().unwrap_or("-"))
+        }
+        Effect::OpenListen { leg, epoch, .. } => format!("listen {leg}@{}", epoch.0),
         Effect::CloseListen { leg, epoch } => format!("unlisten {leg}@{}", epoch.0),
         Effect::Dispatch { call, leg, epoch, frame } => {
             format!("dispatch {call} {leg}@{} {}", epoch.0, text(frame.bytes()))
         }
-        Effect::SendUpstream { leg, epoch, bytes } => format!("send {leg}@{} {}", epoch.0, text(bytes)),
+        Effect::SendUpstream { leg, epoch, bytes, .. } => format!("send {leg}@{} {}", epoch.0, text(bytes)),
         Effect::Abandon { call } => format!("abandon {call}"),
         Effect::Pause { call } => format!("pause {call}"),
         Effect::Proceed { call } => format!("proceed {call}"),
         Effect::Hold { source } => format!("hold {}", source_line(*source)),
         Effect::Release { source } => format!("release {}", source_line(*source)),
-        Effect::LegReopened { leg } => format!("reopened {leg}"),
+        Effect::LegReopened { leg, .. } => format!("reopened {leg}"),
         Effect::Note(note) => note_line(note),
         Effect::Ended { reason } => format!("ended {}", reason.as_str()),
     }
@@ -323,6 +329,8 @@ fn note_line(note: &Note) -> String {
         Note::LegLost { leg } => format!("note leg-lost {leg}"),
         Note::SubscriptionLost { leg } => format!("note subscription-lost {leg}"),
         Note::ParkExpired { stream } => format!("note park-expired s{stream}"),
+        Note::Replayed { leg } => format!("note replayed {leg}"),
+        Note::OutcomeUnknown { leg } => format!("note outcome-unknown {leg}"),
         Note::AnswerTooLarge { leg } => format!("note too-large {leg}"),
         Note::ReportStale => "note stale".to_owned(),
     }

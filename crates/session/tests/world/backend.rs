@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use quorate_jsonrpc::{Id, Span};
+use quorate_jsonrpc::{Frame, Id, Span};
 use quorate_session::{CallKey, Content, Event, Failure, Fault, Features, LegEpoch, LegKey, Listen, Source};
+
+use quorate_session::record::proto;
 
 use super::{Deed, World, frame, pick};
 
@@ -11,6 +13,8 @@ pub(crate) struct Leg {
     pub(crate) state: State,
     pub(crate) epoch: LegEpoch,
     pub(crate) listening: bool,
+    /// It is taken over from another node.
+    pub(crate) adopting: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,10 @@ pub(crate) struct UpstreamCall {
     pub(crate) dispatches: u32,
     /// The last failure said that it never ran.
     pub(crate) never_executed: bool,
+    /// What was said on its own stream, by its place there: its SSE ids.
+    pub(crate) said: Vec<(Frame, Content)>,
+    /// The client's request.
+    pub(crate) n: Option<u64>,
 }
 
 // === impl World ===
@@ -45,7 +53,9 @@ impl World {
             // The second backend cannot tell its answers from its other messages.
             let listen = if key.0 == 1 { Listen::Shared } else { Listen::Separate };
             let features = Features { logging: key.0 == 0, listen };
-            self.accepted(Event::LegOpened { leg: key, epoch, features })
+            let session = Some(format!("{key}.{}", epoch.0));
+            let upstream = (key.0 == 0).then(|| proto::Upstream { session, ..proto::Upstream::default() });
+            self.accepted(Event::LegOpened { leg: key, epoch, features, upstream })
         } else {
             self.accepted(Event::LegFailed { leg: key, epoch, fault: fault("unreachable") })
         }
@@ -138,6 +148,11 @@ impl World {
             Deed::AnswerWithError => self.answer(key, r#""error":{"code":1,"message":""}"#),
             Deed::Fail { never_executed, leg_lost } => {
                 let call = self.upstream.get_mut(&key).expect("it is open");
+                // What was resumed has run for a while.
+                let never_executed = never_executed && !self.resumed.contains(&key);
+                if let Some(n) = call.n.filter(|_| never_executed) {
+                    *self.ran.entry(n).or_default() -= 1;
+                }
                 call.open = false;
                 call.never_executed = never_executed;
                 self.held.remove(&Source::Call(key));
@@ -154,7 +169,7 @@ impl World {
         let number = self.next();
         let frame = frame(format!(r#"{{"jsonrpc":"2.0","method":"p{number}"}}"#));
         let content = if number.is_multiple_of(3) { Content::Log { severity: 4 } } else { Content::Plain };
-        self.accepted(Event::UpstreamFrame { leg, epoch, call, frame, content })
+        self.speak((leg, epoch), call, frame, content)
     }
 
     fn progress(
@@ -168,14 +183,14 @@ impl World {
         let head = format!(r#"{{"jsonrpc":"2.0","method":"p{number}","params":{{"progressToken":"#);
         let span = Span::new(head.len(), head.len() + token.len());
         let frame = frame(format!("{head}{token}}}}}"));
-        self.accepted(Event::UpstreamFrame { leg, epoch, call, frame, content: Content::Progress { token: span } })
+        self.speak((leg, epoch), call, frame, Content::Progress { token: span })
     }
 
     fn ask(&mut self, (leg, epoch): (LegKey, LegEpoch), call: Option<CallKey>) -> Result<(), TestCaseError> {
         let id = self.next();
         self.asks.insert((leg, epoch, id), 0);
         let frame = frame(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ask"}}"#));
-        self.accepted(Event::UpstreamFrame { leg, epoch, call, frame, content: Content::Plain })
+        self.speak((leg, epoch), call, frame, Content::Plain)
     }
 
     fn answer(&mut self, key: CallKey, payload: &str) -> Result<(), TestCaseError> {
@@ -188,7 +203,23 @@ impl World {
         self.held.remove(&Source::Call(key));
         let frame = frame(format!(r#"{{"jsonrpc":"2.0","id":{},{payload}}}"#, Id::from(key.0)));
         let from = (leg.0 == 0).then_some(key);
-        self.accepted(Event::UpstreamFrame { leg, epoch, call: from, frame, content: Content::Plain })
+        self.speak((leg, epoch), from, frame, Content::Plain)
+    }
+
+    /// Says something, which a stream of a call keeps for who resumes it.
+    fn speak(
+        &mut self,
+        (leg, epoch): (LegKey, LegEpoch),
+        call: Option<CallKey>,
+        frame: Frame,
+        content: Content,
+    ) -> Result<(), TestCaseError> {
+        let mut event_id = None;
+        if let Some(upstream) = call.and_then(|call| self.upstream.get_mut(&call)) {
+            upstream.said.push((frame.clone(), content.clone()));
+            event_id = Some(upstream.said.len().to_string().into());
+        }
+        self.accepted(Event::UpstreamFrame { leg, epoch, call, frame, content, event_id })
     }
 
     /// A held source may finish the frame that was under way, and no more.

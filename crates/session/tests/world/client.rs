@@ -9,13 +9,16 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_jsonrpc::{Frame, Id, Kind, Limits, Span};
 use quorate_session::{
-    Answer, CallKey, Emission, Event, EventId, LegKey, Purpose, Rejection, Request, StreamId, Target,
+    Answer, CallKey, Emission, Event, EventId, LegKey, Purpose, Rejection, Replay, Request, RequestKey, StreamId,
+    Target,
 };
 
 use super::{World, frame, pick};
 
 pub(crate) struct Post {
     pub(crate) state: PostState,
+    /// What is sent again when its session has another owner; none where it cannot be.
+    pub(crate) request: Option<Request>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub(crate) struct Call {
     pub(crate) post: CallKey,
     pub(crate) gateway: bool,
     pub(crate) cancelled: bool,
+    /// It may be answered or not: its cancellation may have been lost with a node.
+    pub(crate) excused: bool,
     pub(crate) answers: u32,
 }
 
@@ -51,12 +56,33 @@ pub(crate) struct Connection {
     pub(crate) queue: VecDeque<Emission>,
     /// The last sequence that the network wrote.
     pub(crate) written: u64,
+    /// The last event that its reader was given or said that it has.
+    pub(crate) has: Option<u64>,
     /// The next sequence that may be emitted; unknown until the first one.
     pub(crate) next: Option<u64>,
     /// The client reads it.
     pub(crate) alive: bool,
     /// Nothing follows what is queued.
     pub(crate) closing: bool,
+}
+
+/// A request that was posted and is not opened yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Opening {
+    pub(crate) id: u64,
+    pub(crate) gateway: bool,
+    /// Whether it is the first of its POST.
+    pub(crate) is_first: bool,
+    /// What is sent again when its session has another owner; none where it cannot be.
+    pub(crate) request: Option<Request>,
+}
+
+/// What counts once it is committed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Then {
+    Responded(u64),
+    Parked(StreamId, u64),
+    Unparked(StreamId),
 }
 
 // === impl Post ===
@@ -157,7 +183,7 @@ impl World {
                 Ok(())
             }
             Some(Rejection::StreamUnknown { .. }) if self.is_single() || self.is_of_calls() => Ok(()),
-            Some(Rejection::Ended) if self.ended => Ok(()),
+            Some(Rejection::Ended) if self.is_over() => Ok(()),
             Some(rejection) => Err(TestCaseError::fail(format!("a GET was refused: {rejection}"))),
         }
     }
@@ -181,7 +207,11 @@ impl World {
             return Ok(());
         }
         let last_event_id = Some(EventId { stream, sequence });
+        self.attaching.insert(stream, sequence);
         let refused = self.offer(Event::Attach { last_event_id })?;
+        if refused.is_some() {
+            self.attaching.remove(&stream);
+        }
         let reading = self.readings.entry(stream).or_default();
         match refused {
             None => prop_assert!(!reading.finished, "a finished stream was resumed"),
@@ -191,7 +221,7 @@ impl World {
                 reading.lost = true;
             }
             Some(Rejection::StreamUnknown { .. }) => reading.lost = true,
-            Some(Rejection::Ended) if self.ended => {}
+            Some(Rejection::Ended) if self.is_over() => {}
             Some(rejection) => return Err(TestCaseError::fail(format!("a resumption was refused: {rejection}"))),
         }
         Ok(())
@@ -199,10 +229,8 @@ impl World {
 
     pub(crate) fn respond(&mut self, which: u8) -> Result<(), TestCaseError> {
         let Some(id) = pick(self.asked.iter().copied(), which) else { return Ok(()) };
-        if !which.is_multiple_of(4) {
-            // Otherwise it answers again later: a second answer must go nowhere.
-            self.asked.remove(&id);
-        }
+        // Otherwise it answers again later: a second answer must go nowhere.
+        self.then = (!which.is_multiple_of(4)).then_some(Then::Responded(id));
         self.accepted(Event::ClientResponse { frame: frame(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":0}}"#)) })
     }
 
@@ -248,6 +276,9 @@ impl World {
 
     pub(crate) fn detach(&mut self, key: (StreamId, u64)) -> Result<(), TestCaseError> {
         let Some(connection) = self.connections.remove(&key) else { return Ok(()) };
+        if self.is_journaled() {
+            self.detached.insert(key);
+        }
         let (stream, attachment) = (key.0, quorate_session::Attachment(key.1));
         if self.is_of_calls() {
             self.readings.entry(stream).or_default().finished |= connection.alive;
@@ -263,11 +294,14 @@ impl World {
         }
         let sequence = self.readings.entry(stream).or_default().last.unwrap_or(0);
         let token = self.next();
+        self.then = Some(Then::Parked(stream, token));
         match self.offer(Event::Park { stream, sequence, token })? {
-            None => drop(self.parked.insert(stream, token)),
+            None => {}
+            // It is about to be parked.
+            Some(Rejection::StreamUnknown { .. }) if !self.is_written() => {}
             // It asked for what was dropped already, or there are too many.
             Some(Rejection::EventUnknown { .. } | Rejection::LimitReached { .. }) => {}
-            Some(Rejection::Ended) if self.ended => {}
+            Some(Rejection::Ended) if self.is_over() => {}
             Some(rejection) => return Err(TestCaseError::fail(format!("a parking was refused: {rejection}"))),
         }
         Ok(())
@@ -281,15 +315,17 @@ impl World {
     }
 
     fn unpark_stream(&mut self, stream: StreamId) -> Result<(), TestCaseError> {
-        let Some(token) = self.parked.remove(&stream) else { return Ok(()) };
+        let Some(token) = self.parked.get(&stream).copied() else { return Ok(()) };
+        self.then = Some(Then::Unparked(stream));
         match self.offer(Event::Resume { stream, token, responses: Vec::new() })? {
             None => Ok(()),
             // It came too late.
             Some(Rejection::NotParked { .. }) => {
+                self.parked.remove(&stream);
                 self.readings.entry(stream).or_default().lost = true;
                 Ok(())
             }
-            Some(Rejection::Ended) if self.ended => Ok(()),
+            Some(Rejection::Ended) if self.is_over() => Ok(()),
             Some(rejection) => Err(TestCaseError::fail(format!("a return was refused: {rejection}"))),
         }
     }
@@ -298,6 +334,10 @@ impl World {
     /// of it, is all that keeps the call.
     pub(crate) fn verify_owners(&self) -> Result<(), TestCaseError> {
         if !self.is_of_calls() {
+            return Ok(());
+        }
+        // What is not committed is not known to anybody.
+        if !self.is_written() {
             return Ok(());
         }
         for (key, upstream) in self.upstream.iter().filter(|(_, upstream)| upstream.open) {
@@ -364,6 +404,7 @@ impl World {
                     PostState::Waiting | PostState::Answered => false,
                 };
             let expected = u32::from(!call.cancelled);
+            let excused = excused || call.excused;
             prop_assert!(
                 call.answers == expected || (excused && call.answers <= expected),
                 "call {} got {}",
@@ -391,7 +432,7 @@ impl World {
                 let call = self.calls.values_mut().find(|call| Some(call.id) == id);
                 let call = call.ok_or_else(|| TestCaseError::fail(format!("an answer to nothing: {data:?}")))?;
                 call.answers += 1;
-                prop_assert!(!call.cancelled, "a cancelled call was answered");
+                prop_assert!(!call.cancelled || call.excused, "a cancelled call was answered");
                 prop_assert_eq!(call.answers, 1, "call {} was answered again", call.id);
                 let post = call.post;
                 if let Some((stream, _)) = at {
@@ -421,6 +462,7 @@ impl World {
         let connection = self.connections.get_mut(&key).expect("the caller has it");
         let Some(event) = connection.queue.pop_front() else { return Ok(()) };
         connection.written = event.sequence;
+        connection.has = Some(event.sequence);
         if !connection.alive {
             return Ok(());
         }
@@ -452,15 +494,33 @@ impl World {
 
     fn plain(&mut self, target: Target, purpose: Purpose) -> (u64, Request) {
         let id = self.next();
-        let frame = frame(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#));
-        (id, Request { frame, target, progress_token: None, purpose })
+        let replay = match id % 3 {
+            _ if purpose != Purpose::Plain => Replay::Safe,
+            0 => Replay::Never,
+            1 => Replay::Marked,
+            _ => Replay::Safe,
+        };
+        let frame = frame(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m","params":{{"n":{id}}}}}"#));
+        let key = self.is_journaled().then(|| RequestKey(u128::from(id).to_be_bytes()));
+        (id, Request { frame, target, progress_token: None, purpose, replay, key })
     }
 
     fn post(&mut self, requests: Vec<(u64, Request)>, batch: bool) -> Result<(), TestCaseError> {
+        self.replays.extend(requests.iter().map(|(id, request)| (*id, request.replay)));
+        let again = match &requests[..] {
+            [(_, only)] => only.key.is_some().then(|| only.clone()),
+            _ => None,
+        };
         let gateway =
             requests.iter().all(|(_, request)| request.target == Target::Gateway && request.purpose == Purpose::Plain);
-        self.first = None;
-        self.opening = requests.iter().map(|(id, _)| (*id, gateway)).collect();
+        let opening = requests.iter().enumerate().map(|(place, (id, _))| Opening {
+            id: *id,
+            gateway,
+            is_first: place == 0,
+            request: again.clone(),
+        });
+        let count = requests.len();
+        self.opening.extend(opening);
         let mut requests: Vec<Request> = requests.into_iter().map(|(_, request)| request).collect();
         let event = match requests.pop() {
             Some(only) if !batch => Event::ClientRequest(only),
@@ -472,9 +532,9 @@ impl World {
         };
         let refused = self.offer(event)?;
         match refused {
-            None => prop_assert!(self.opening.is_empty(), "a request was not opened"),
-            Some(Rejection::LimitReached { .. }) => self.opening.clear(),
-            Some(Rejection::Ended) if self.ended => self.opening.clear(),
+            None => prop_assert!(self.opening.is_empty() || !self.is_written(), "a request was not opened"),
+            Some(Rejection::LimitReached { .. }) => self.opening.truncate(self.opening.len() - count),
+            Some(Rejection::Ended) => self.opening.truncate(self.opening.len() - count),
             Some(rejection) => return Err(TestCaseError::fail(format!("a request was refused: {rejection}"))),
         }
         Ok(())

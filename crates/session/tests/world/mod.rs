@@ -7,20 +7,23 @@
 mod backend;
 mod client;
 mod effects;
+mod owners;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_jsonrpc::{Frame, Limits};
 use quorate_session::{
-    CallKey, Config, EndReason, Event, Fault, LegEpoch, LegKey, Rejection, Session, Source, StreamId,
+    CallKey, Config, EndReason, Event, Fault, LegEpoch, LegKey, Rejection, Replay, Session, Source, StreamId,
 };
 use quorate_types::Timestamp;
 
 use self::backend::{Leg, UpstreamCall};
-use self::client::{Call, Connection, Post, Reading};
+use self::client::{Call, Connection, Opening, Post, Reading, Then};
+use self::owners::Journal;
 
 /// One thing that happens. Numbers choose among what exists at that moment.
 #[derive(Clone, Debug)]
@@ -107,6 +110,17 @@ pub(crate) enum Action {
     Wait {
         millis: u16,
     },
+    /// What was written down is committed.
+    Commit,
+    /// The node that owns the session is lost, and with it what was not committed; another one owns it.
+    TakeOver {
+        /// The node that the client talks to is another one, and lives.
+        ingress: bool,
+        /// The backends' sessions are found again.
+        adopts: bool,
+        /// So are the streams of their calls.
+        resumes: bool,
+    },
 }
 
 /// What a backend does with a call.
@@ -125,8 +139,8 @@ pub(crate) struct World {
     config: Config,
     now: Timestamp,
     ended: bool,
-    /// Requests of the POST under way that are not opened yet, and the first that was.
-    opening: VecDeque<(u64, bool)>,
+    /// Requests of POSTs under way that are not opened yet, and the first that was of the present one.
+    opening: VecDeque<Opening>,
     first: Option<CallKey>,
     /// Numbers ids and payloads.
     counter: u64,
@@ -152,6 +166,30 @@ pub(crate) struct World {
     held: BTreeMap<Source, bool>,
     /// Calls whose backends wait for the client.
     paused: BTreeSet<CallKey>,
+    // The owners.
+    journal: Option<Journal>,
+    /// What counts once the next step is committed.
+    then: Option<Then>,
+    takeovers: u32,
+    /// Whether streams of backends' calls are found again.
+    resumes: bool,
+    /// Connections that ended, of the present owner.
+    detached: BTreeSet<(StreamId, u64)>,
+    /// From where streams are being resumed.
+    attaching: BTreeMap<StreamId, u64>,
+    /// Calls that could not be sent, since their leg was gone.
+    undispatched: Vec<(CallKey, LegEpoch)>,
+    /// The connections of clients that go on with another owner.
+    rejoining: BTreeMap<StreamId, Connection>,
+    /// Calls whose streams are to be resumed, and from where.
+    resuming: VecDeque<(CallKey, Option<Arc<str>>)>,
+    /// Answers that were sent to backends.
+    sent: Vec<u64>,
+    /// Calls whose streams were resumed.
+    resumed: BTreeSet<CallKey>,
+    /// How often each request of the client may have run.
+    ran: BTreeMap<u64, i64>,
+    replays: BTreeMap<u64, Replay>,
 }
 
 pub(crate) fn config(priming: bool) -> Config {
@@ -218,10 +256,29 @@ pub(crate) fn actions() -> impl Strategy<Value = Action> {
     prop_oneof![3 => client, 2 => network, 3 => backend]
 }
 
+/// The same on several nodes.
+pub(crate) fn actions_of_nodes() -> impl Strategy<Value = Action> {
+    let bools = (any::<bool>(), prop::bool::weighted(0.8), prop::bool::weighted(0.8));
+    prop_oneof![
+        12 => actions(),
+        6 => Just(Action::Commit),
+        1 => bools.prop_map(|(ingress, adopts, resumes)| Action::TakeOver { ingress, adopts, resumes }),
+    ]
+}
+
 // === impl World ===
 
 impl World {
     pub(crate) fn new(config: Config) -> Self {
+        Self::begin(config, false)
+    }
+
+    /// A world whose session can have another owner.
+    pub(crate) fn of_nodes(config: Config) -> Self {
+        Self::begin(config, true)
+    }
+
+    fn begin(config: Config, is_journaled: bool) -> Self {
         let now = Timestamp::from_millis(1_000_000);
         let mut world = Self {
             session: Session::new(config, now),
@@ -244,7 +301,24 @@ impl World {
             asks: BTreeMap::new(),
             held: BTreeMap::new(),
             paused: BTreeSet::new(),
+            journal: None,
+            then: None,
+            takeovers: 0,
+            resumes: true,
+            detached: BTreeSet::new(),
+            attaching: BTreeMap::new(),
+            undispatched: Vec::new(),
+            rejoining: BTreeMap::new(),
+            resuming: VecDeque::new(),
+            sent: Vec::new(),
+            resumed: BTreeSet::new(),
+            ran: BTreeMap::new(),
+            replays: BTreeMap::new(),
         };
+        if is_journaled {
+            world.journal = Some(Journal::new());
+            world.session = world.journaled();
+        }
         if world.is_single() {
             // An HTTP+SSE session begins with its one connection.
             world.get().expect("the first GET is accepted");
@@ -278,6 +352,8 @@ impl World {
             Action::LegSays { leg, ask } => self.leg_says(leg, ask)?,
             Action::Late { which, ask } => self.late(which, ask)?,
             Action::Wait { millis } => self.wait(Duration::from_millis(millis.into()))?,
+            Action::Commit => self.commit()?,
+            Action::TakeOver { ingress, adopts, resumes } => self.take_over(ingress, adopts, resumes)?,
         }
         self.verify_owners()?;
         self.verify_bounds()
@@ -316,6 +392,7 @@ impl World {
     /// Brings every call to its answer and every answer to the client.
     pub(crate) fn quiesce(&mut self) -> Result<(), TestCaseError> {
         for _ in 0..1_000 {
+            self.commit()?;
             if self.ended || (self.session.observe().calls == 0 && self.nothing_to_read()) {
                 return Ok(());
             }
@@ -323,6 +400,7 @@ impl World {
             self.answer_everything()?;
             self.drain_connections()?;
             self.resume_everything()?;
+            self.commit()?;
         }
         prop_assert!(false, "it does not come to rest: {:?}", self.session.observe());
         Ok(())
@@ -343,7 +421,7 @@ impl World {
         let text = format!("{event:?}");
         match self.offer(event)? {
             None => Ok(()),
-            Some(Rejection::Ended) if self.ended => Ok(()),
+            Some(Rejection::Ended) if self.is_over() => Ok(()),
             Some(rejection) => Err(TestCaseError::fail(format!("{text} was refused: {rejection}"))),
         }
     }
@@ -354,12 +432,11 @@ impl World {
         match self.session.step(self.now, event) {
             Ok(effects) => {
                 prop_assert_eq!(self.session.check(), Ok(()));
-                for effect in effects {
-                    self.take(effect)?;
-                }
+                self.write_down(effects)?;
                 Ok(None)
             }
             Err(rejection) => {
+                self.then = None;
                 prop_assert_eq!(self.session.observe(), before, "a refused event changed something");
                 Ok(Some(rejection))
             }
@@ -373,6 +450,9 @@ impl World {
         // Beyond the rings: a frame under way per source, the last answers, and words about asks.
         let sources = self.config.calls_max * 2 + self.legs.len() + 2 * self.config.server_requests_max * streams;
         let most = streams * self.config.ring_events_max + sources;
+        if self.is_journaled() && self.takeovers > 0 {
+            return Ok(());
+        }
         prop_assert!(snapshot.retained_events <= most, "{:?}", snapshot);
         Ok(())
     }

@@ -1,0 +1,183 @@
+//! Changes of a record, op by op.
+//!
+//! Total and deterministic: a change that passed the check applies to its end. Rows are replaced whole; only the events of a
+//! stream are added one by one and dropped from the front.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use quorate_types::Timestamp;
+
+use super::check::{Malformed, check};
+use super::proto::{self, op::Kind};
+use super::{CallRow, LegRow, Record, StreamRow, TIMELINE_MAX, Work};
+use crate::table::Table;
+
+/// What a change leaves.
+pub(crate) enum Left {
+    /// The record goes on.
+    Record,
+    /// The session is over.
+    Nothing,
+}
+
+// === impl Record ===
+
+impl Record {
+    /// Makes the record that a first change opens.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub(crate) fn open(change: &proto::Change) -> Result<Self, Malformed> {
+        check(None, change)?;
+        let Some(proto::Op { kind: Some(Kind::Open(charter)) }) = change.ops.first() else {
+            return Err(Malformed { what: "it opens nothing" });
+        };
+        let opened = Timestamp::from_millis(charter.opened_ms);
+        let mut record = Self {
+            time: Timestamp::from_millis(change.time_ms),
+            charter: Arc::new(charter.clone()),
+            ids: 0,
+            active: opened,
+            streams_minted: 0,
+            timeline: Vec::new(),
+            legs: Table::new(),
+            work: None,
+        };
+        record.apply_all(&change.ops[1..]);
+        Ok(record)
+    }
+
+    /// Applies a change as a whole.
+    ///
+    /// # Errors
+    /// [`Malformed`]; then nothing has changed.
+    pub(crate) fn apply(&mut self, change: &proto::Change) -> Result<Left, Malformed> {
+        check(Some(self), change)?;
+        self.time = self.time.max(Timestamp::from_millis(change.time_ms));
+        if matches!(change.ops.last(), Some(proto::Op { kind: Some(Kind::End(_)) })) {
+            return Ok(Left::Nothing);
+        }
+        self.apply_all(&change.ops);
+        Ok(Left::Record)
+    }
+
+    fn apply_all(&mut self, ops: &[proto::Op]) {
+        for kind in ops.iter().filter_map(|op| op.kind.as_ref()) {
+            self.apply_one(kind);
+        }
+        if self.work.as_deref().is_some_and(Work::is_empty) {
+            self.work = None;
+        }
+    }
+
+    pub(crate) fn apply_one(&mut self, kind: &Kind) {
+        match kind {
+            Kind::Open(_) | Kind::End(_) => {}
+            Kind::Owner(owner) => Arc::make_mut(&mut self.charter).owner = Some(owner.clone()),
+            Kind::Client(client) => Arc::make_mut(&mut self.charter).client = Some(client.clone()),
+            Kind::Ids(ids) => self.ids = self.ids.max(*ids),
+            Kind::ActiveMs(at) => self.active = self.active.max(Timestamp::from_millis(*at)),
+            Kind::Leg(leg) => {
+                let mark = self.legs.remove(leg.leg).and_then(|row| row.mark.filter(|_| row.leg.epoch == leg.epoch));
+                self.legs.insert(leg.leg, LegRow { leg: leg.clone(), mark });
+            }
+            Kind::ListenMark(mark) => {
+                if let Some(row) = self.legs.get_mut(mark.leg) {
+                    row.mark = Some(mark.event_id.clone());
+                }
+            }
+            Kind::Moment(moment) => {
+                if self.timeline.len() == TIMELINE_MAX {
+                    // The first tells when it was opened.
+                    self.timeline.remove(1);
+                }
+                self.timeline.push(*moment);
+            }
+            Kind::Level(_)
+            | Kind::Subscription(_)
+            | Kind::SubscriptionEnd(_)
+            | Kind::Call(_)
+            | Kind::CallState(_)
+            | Kind::CallEnd(_)
+            | Kind::Post(_)
+            | Kind::PostEnd(_)
+            | Kind::Ask(_)
+            | Kind::AskEnd(_)
+            | Kind::Answering(_)
+            | Kind::AnsweringEnd(_)
+            | Kind::Kept(_)
+            | Kind::KeptEnd(_)
+            | Kind::Stream(_)
+            | Kind::StreamEnd(_)
+            | Kind::Append(_) => {
+                let now = self.time;
+                self.work().apply_one(kind, now);
+            }
+        }
+        if let Kind::Stream(stream) = kind {
+            self.streams_minted = self.streams_minted.max(stream.stream);
+        }
+    }
+
+    fn work(&mut self) -> &mut Work {
+        self.work.get_or_insert_default()
+    }
+}
+
+// === impl Work ===
+
+impl Work {
+    fn apply_one(&mut self, kind: &Kind, now: Timestamp) {
+        match kind {
+            Kind::Level(level) => self.level = Some(level.clone()),
+            Kind::Subscription(row) => drop(self.subscriptions.insert((row.leg, row.uri.clone()), row.clone())),
+            Kind::SubscriptionEnd(end) => drop(self.subscriptions.remove(&(end.leg, end.uri.clone()))),
+            Kind::Call(call) => {
+                let state = proto::CallState { call: call.call, ..proto::CallState::default() };
+                self.calls.insert(call.call, CallRow { call: call.clone(), state });
+            }
+            Kind::CallState(state) => {
+                if let Some(row) = self.calls.get_mut(state.call) {
+                    row.state = state.clone();
+                }
+            }
+            Kind::CallEnd(call) => drop(self.calls.remove(*call)),
+            Kind::Post(post) => self.posts.insert(post.post, post.clone()),
+            Kind::PostEnd(post) => drop(self.posts.remove(*post)),
+            Kind::Ask(ask) => self.asks.insert(ask.ask, ask.clone()),
+            Kind::AskEnd(ask) => drop(self.asks.remove(*ask)),
+            Kind::Answering(answering) => self.answering.insert(answering.ask, answering.clone()),
+            Kind::AnsweringEnd(ask) => drop(self.answering.remove(*ask)),
+            Kind::Kept(kept) => self.kept.insert(kept.post, kept.clone()),
+            Kind::KeptEnd(post) => drop(self.kept.remove(*post)),
+            Kind::Stream(stream) => self.put_stream(stream),
+            Kind::StreamEnd(stream) => drop(self.streams.remove(*stream)),
+            Kind::Append(append) => {
+                if let Some(row) = self.streams.get_mut(append.stream) {
+                    row.entries.push_back((now, append.data.clone()));
+                }
+            }
+            Kind::Open(_)
+            | Kind::Owner(_)
+            | Kind::Client(_)
+            | Kind::Ids(_)
+            | Kind::ActiveMs(_)
+            | Kind::Leg(_)
+            | Kind::ListenMark(_)
+            | Kind::Moment(_)
+            | Kind::End(_) => {}
+        }
+    }
+
+    /// Replaces what is said of a stream, and drops the events that are gone.
+    fn put_stream(&mut self, stream: &proto::Stream) {
+        let Some(row) = self.streams.get_mut(stream.stream) else {
+            let row = StreamRow { stream: stream.clone(), entries: VecDeque::new() };
+            return self.streams.insert(stream.stream, row);
+        };
+        let gone = usize::try_from(stream.oldest.saturating_sub(row.stream.oldest)).unwrap_or(usize::MAX);
+        row.entries.drain(..gone.min(row.entries.len()));
+        row.stream = stream.clone();
+    }
+}
