@@ -51,7 +51,7 @@ mod table;
 mod text;
 mod violation;
 
-pub use config::{Config, Delivery};
+pub use config::{Config, Delivery, Durability};
 pub use effect::{Effect, Effects, Emission, Note, Refusal, Source};
 pub use event::{
     Answer, Audience, Content, EndReason, Event, Failure, Fault, Features, Listen, Purpose, Request, Target,
