@@ -14,6 +14,7 @@ use crate::compile::Home;
 use crate::document::{key_of, node_of};
 use crate::error::{Errors, Place, Problem, Reason};
 use crate::inline::{self, File};
+use crate::level::Needed;
 use crate::read::{Documents, Read, problem};
 use crate::resource::{Connection, Kind};
 use crate::schema;
@@ -37,12 +38,15 @@ pub struct Compiled {
     pub resources: ResourceSet,
     /// Files that have to be there before it is run, each once.
     pub files: Vec<File>,
+    /// What in it takes the highest feature level of a cluster; none where every program reads all of it.
+    pub needed: Option<Needed>,
 }
 
 struct Known {
     content: Digest,
     documents: Documents,
     files: Vec<File>,
+    needed: Option<Needed>,
 }
 
 // === impl Compiler ===
@@ -67,7 +71,7 @@ impl Compiler {
     /// [`Errors`] has every problem of every document.
     pub fn compile(&mut self, documents: &BTreeMap<DocumentKey, Version>) -> Result<Compiled, Errors> {
         let mut read = Read::default();
-        let mut files = Vec::new();
+        let (mut files, mut needed) = (Vec::new(), None::<Needed>);
         // What is not in this set is forgotten.
         let mut before = std::mem::take(&mut self.known);
         for (key, version) in documents {
@@ -77,13 +81,17 @@ impl Compiler {
             if let Some(known) = known {
                 read.documents.append(known.documents.clone());
                 files.extend_from_slice(&known.files);
+                let level = |needed: &Option<Needed>| needed.as_ref().map(|needed| needed.level);
+                if level(&known.needed) > level(&needed) {
+                    needed.clone_from(&known.needed);
+                }
                 self.known.insert(key.clone(), known);
             }
         }
         files.sort_by(|one, other| one.path.cmp(&other.path));
         files.dedup();
         let resources = read.finish_by(&|_, _, _| None, order)?;
-        Ok(Compiled { resources, files })
+        Ok(Compiled { resources, files, needed })
     }
 }
 
@@ -111,7 +119,8 @@ fn look(key: &DocumentKey, version: &Version, folder: &FilePath, read: &mut Read
         read.documents.append(documents);
         return None;
     }
-    Some(Known { content: version.content.digest(), documents, files })
+    let needed = Needed::of(key, &node);
+    Some(Known { content: version.content.digest(), documents, files, needed })
 }
 
 /// Whether APIs can be made of the documents that came along: nobody has to run them to know.

@@ -28,6 +28,17 @@ impl<'a> Report<'a> {
         self.problems.push(Problem { place, path: path.to_string(), reason });
     }
 
+    /// Tells whether something was refused within the object at a key path, other than its key `but`: what is left of the
+    /// object then does not show what it was to say.
+    pub(crate) fn has_refused_within(&self, path: &Path, but: &str) -> bool {
+        let (within, but) = (path.to_string(), path.key(but).to_string());
+        let is_within = |at: &str| at.strip_prefix(&within).is_some_and(|rest| rest.starts_with(['.', '[']));
+        let is_here =
+            |place: &Place| Place { line: None, ..place.clone() } == Place { line: None, ..self.place.clone() };
+        let mut problems = self.problems.iter().rev().filter(|problem| is_within(&problem.path));
+        problems.any(|problem| !problem.path.starts_with(&but) && is_here(&problem.place))
+    }
+
     /// Passes a value on, or reports why there is none.
     pub(crate) fn accept<T>(&mut self, path: &Path, result: Result<T, Reason>) -> Option<T> {
         result.map_err(|reason| self.push(path, reason)).ok()

@@ -332,3 +332,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_takes_a_level_is_told_of_the_whole_set_also_of_documents_that_are_as_they_were() {
+    let server = "kind: ToolServer\nname: a\nspec: { urls: [\"http://127.0.0.1:1/\"] }\n";
+    let toolset = |name: &str, more: &str| format!("kind: Toolset\nname: {name}\nspec: {{ servers: [a]{more} }}\n");
+    let of = |texts: &[String]| documents(&texts.join("---\n")).expect("they are good");
+    let (mut catalog, mut compiler) = (catalog(), Compiler::new(FOLDER.into()));
+    let needed = |catalog: &Catalog, compiler: &mut Compiler| {
+        let compiled = compiler.compile(catalog.documents()).expect("it is good");
+        compiled.needed.map(|needed| format!("{}: {} {}", needed.document, needed.path, needed.level))
+    };
+    let durable = Some("Toolset/default/b: spec.durability 3".to_owned());
+
+    put(&mut catalog, &of(&[server.to_owned(), toolset("a", ""), toolset("b", ", durability: strict")]));
+    assert_eq!(needed(&catalog, &mut compiler), durable);
+    put(&mut catalog, &of(&[server.to_owned(), toolset("a", ", naming: bare")]));
+    assert_eq!(needed(&catalog, &mut compiler), durable);
+    put(&mut catalog, &of(&[server.to_owned(), toolset("b", "")]));
+    assert_eq!(needed(&catalog, &mut compiler), None);
+}

@@ -12,6 +12,7 @@ use quorate_config::{
 };
 use quorate_mcp::curate::{ArgumentChange, Listed};
 use quorate_openapi::Server;
+use quorate_session::Durability;
 use serde_json::Value;
 
 fn folder(name: &str) -> PathBuf {
@@ -70,7 +71,7 @@ fn what_a_document_leaves_out_has_its_default() {
     assert_eq!(listener.hosts, Hosts::default_for(true));
     let server = &set.tool_servers()[0];
     assert_eq!(server, &quorate_config::ToolServer::new(server.name.clone(), server.connection.clone()));
-    assert_eq!(set.toolsets()[0].naming, Naming::Prefix);
+    assert_eq!((set.toolsets()[0].naming, set.toolsets()[0].durability), (Naming::Prefix, Durability::Strict));
 }
 
 #[test]
@@ -138,6 +139,8 @@ fn curated(toolset: &Toolset) {
     let fixed = &rule.changes.arguments["options"];
     assert_eq!(fixed, &ArgumentChange::Fix(r#"{"list":[1],"none":null,"ratio":1.5,"safe":true}"#.to_owned()));
     assert_eq!((rule.changes.concurrency, rule.changes.replayable), (Some(4), Some(true)));
+    assert_eq!((of_version.changes.concurrency, of_version.changes.replayable), (None, None));
+    assert_eq!(toolset.durability, Durability::Ephemeral);
     assert_eq!(of_version.subject.version.as_ref().map(|name| name.as_str()), Some("search-next"));
     assert_eq!(toolset.rules.resources[0].changes.annotations["audience"], r#"["user","assistant"]"#);
     let searched = toolset.rules.search.as_ref().expect("it has a search");

@@ -15,6 +15,7 @@ use quorate_policy::{Document, Mode, Policies};
 use quorate_runtime::bridge::Bridge;
 use quorate_runtime::listing::{self, Listing, Watch};
 use quorate_runtime::shard::{Limits, Sessions};
+use quorate_session::Durability;
 use quorate_telemetry::{Metrics, Throttle, Tracer};
 use quorate_types::seal::{KEY_BYTES, Sealer};
 use quorate_types::{ResourceName, TenantId, Timestamp};
@@ -171,6 +172,7 @@ fn toolset(metrics: &Metrics) -> Toolset {
             servers: Arc::clone(&servers),
             gates: Arc::default(),
             instructions: Instructions { own: None, kept: Vec::new() },
+            durability: Durability::default(),
         }
     })
 }

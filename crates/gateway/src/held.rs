@@ -1,4 +1,5 @@
-//! What a routed call is held to by its toolset: a time, and a number of calls at once.
+//! What a routed call is held to by its toolset: a time, a number of calls at once, and whether it
+//! may be sent twice.
 //!
 //! In: the terms of the tool that a call names. Out: the session's [`Terms`] for the call, with a
 //! place among the tool's calls, or the fault that there is none. Places are counted per node, tool
@@ -64,7 +65,7 @@ impl Held {
         };
         let timeout =
             held.late().map(|(after, fault)| Timeout { after, fault: session::fault(fault), metrics: metrics.clone() });
-        Ok(Terms { timeout, place, tool: None })
+        Ok(Terms { timeout, place, tool: None, replayable: held.terms.replayable })
     }
 
     /// How long the call may take, and the fault that says that it took longer.
@@ -113,6 +114,23 @@ mod tests {
         drop(first);
         assert!(enter("read", 2).is_some());
         assert!(enter("read", 3).is_some(), "a changed limit counts anew");
+    }
+
+    #[test]
+    fn a_call_may_be_sent_twice_where_a_rule_of_the_toolset_says_so_alone() {
+        let (gates, server) = (Gates::default(), ResourceName::new("files").expect("a valid name"));
+        let (metrics, name) = (Metrics::new("0"), Arc::from("read"));
+        let held = |timeout, replayable| {
+            let mut terms = curate::Terms::default();
+            (terms.timeout, terms.replayable) = (timeout, replayable);
+            Some(Held { terms: Arc::new(terms), exposed: Arc::clone(&name), upstream: Arc::clone(&name) })
+        };
+        let second = Some(Duration::from_secs(1));
+        let cases = [(None, false), (held(second, false), false), (held(second, true), true), (held(None, true), true)];
+        for (held, is_replayable) in cases {
+            let terms = Held::begin(held.as_ref(), &gates, &server, &metrics).expect("there is no limit");
+            assert_eq!(terms.replayable, is_replayable, "{held:?}");
+        }
     }
 
     #[test]

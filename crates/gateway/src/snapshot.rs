@@ -14,6 +14,7 @@ use quorate_runtime::backend;
 use quorate_runtime::bridge::Bridge;
 use quorate_runtime::listing::Listing;
 use quorate_runtime::shard::Sessions;
+use quorate_session::Durability;
 use quorate_telemetry::{Metrics, Throttle, Tracer};
 use quorate_types::{ResourceName, Sealer, TenantId};
 use tokio::sync::Semaphore;
@@ -97,6 +98,8 @@ pub struct ToolsetTable {
     pub gates: Arc<Gates>,
     /// What clients are told of it.
     pub instructions: Instructions,
+    /// What a cluster keeps of what is in flight in sessions that are opened on it from now on.
+    pub durability: Durability,
 }
 
 /// What clients are told of a toolset.

@@ -1,7 +1,8 @@
-//! What one session is allowed, and how its client reads.
+//! What one session is allowed, how its client reads, and what outlives its node.
 //!
 //! Plain values that are valid as they are. The caller sets `delivery` and `priming` from the
 //! client's transport and protocol version; the rest are limits, each with its default and reason.
+//! How much of what is in flight is kept is for its toolset to say ([`Durability`]).
 
 use std::time::Duration;
 
@@ -21,15 +22,16 @@ pub enum Delivery {
     Calls,
 }
 
-/// What of a session's streams and calls outlives the node that owns it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a cluster keeps of what is in flight in a session. It keeps the session itself either way, so that its client can
+/// go on at another node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Durability {
-    /// Every event on a stream is committed before the client gets it, and can be resumed from; a
-    /// call of a tool is written down before it is sent.
+    /// Each event of a stream is committed by a quorum before the client gets it, under an id that can be resumed from, and
+    /// each call is written down before it is sent to a backend: one commit per event and two per call, 1 to 3 ms each.
     #[default]
     Strict,
-    /// Events have no ids and are not kept, calls are not written down: what is in flight when the
-    /// node is lost ends in an error that says that its outcome is not known.
+    /// Events have no ids and are not kept, and calls are not written down: nothing is committed for either. What is in
+    /// flight when the session's node is lost ends with an error that says that its outcome is not known.
     Ephemeral,
 }
 

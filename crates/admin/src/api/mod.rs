@@ -19,6 +19,7 @@ mod gate;
 mod health;
 pub mod keys;
 mod latest;
+mod level;
 mod member;
 pub mod node;
 pub mod paging;

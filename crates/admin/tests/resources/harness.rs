@@ -63,7 +63,12 @@ pub(crate) struct As {
 
 impl Harness {
     pub(crate) async fn new() -> Self {
-        let world = World::bootstrapped(1).await;
+        Self::of_levels(1).await
+    }
+
+    /// A node of a cluster at feature level 1, which can work at more.
+    pub(crate) async fn of_levels(level_max: u32) -> Self {
+        let world = World::bootstrapped_of(1, level_max).await;
         let control = Arc::clone(world.control(NodeId(1)));
         let now = Timestamp::from_millis(1_800_000_000_000);
         let authority = Authority::mint(CLUSTER, now).expect("a root is made");

@@ -380,3 +380,54 @@ async fn revisions_come_in_pages_and_of_one_document() {
     let of_a = ann.list_revisions(of).await.expect("they are there").into_inner();
     assert_eq!(of_a.revisions.iter().map(|one| one.number).collect::<Vec<_>>(), [3, 2, 1]);
 }
+
+/// A tool server and a toolset over it, whose spec has something more.
+fn toolset(more: Value) -> Vec<wire::Document> {
+    let mut spec = json!({ "servers": ["a"] });
+    spec.as_object_mut().expect("is one").extend(more.as_object().expect("is one").clone());
+    vec![server("a", 1), document(&json!({ "kind": "Toolset", "name": "tools", "spec": spec }), "mesh.yaml:5")]
+}
+
+fn level(harness: &Harness) -> u32 {
+    harness.control().catalog().cluster().expect("there is one").level
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_earlier_programs_cannot_read_raises_the_level_and_says_so() {
+    let harness = Harness::of_levels(3).await;
+    let mut ann = harness.operator("ann");
+    let plain = toolset(json!({ "tools": [{ "match": { "name": "a" }, "replayable": true }] }));
+    let applied = ann.apply(apply(plain)).await.expect("it is valid").into_inner();
+    assert_eq!((applied.warnings, level(&harness)), (Vec::new(), 1), "every program reads that");
+    let durable = || apply(toolset(json!({ "durability": "ephemeral" })));
+    let raises = "Toolset/default/tools: spec.durability raises the cluster's feature level from 1 to 3: \
+                  earlier programs cannot join it";
+
+    let dry_run = wire::ApplyRequest { dry_run: true, ..durable() };
+    let shown = ann.apply(dry_run).await.expect("it is valid").into_inner();
+    assert_eq!((shown.warnings, level(&harness)), (vec![raises.to_owned()], 1), "nothing has changed");
+    let applied = ann.apply(durable()).await.expect("it is valid").into_inner();
+    harness.is_active(applied.revision).await;
+
+    assert_eq!((applied.warnings, level(&harness)), (vec![raises.to_owned()], 3));
+    let running = harness.running.lock().expect("nobody panicked").clone().expect("it runs one");
+    assert_eq!(format!("{:?}", running.toolsets()[0].durability), "Ephemeral");
+    let again = ann.apply(apply(toolset(json!({ "durability": "strict" })))).await.expect("it is valid").into_inner();
+    assert_eq!((again.warnings, level(&harness)), (Vec::new(), 3), "it is there already");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_a_node_cannot_read_is_refused_with_the_node_that_is_in_the_way() {
+    let harness = Harness::of_levels(2).await;
+    let mut ann = harness.operator("ann");
+
+    let refused = ann.apply(apply(toolset(json!({ "durability": "strict" })))).await.expect_err("node-1 is old");
+
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "LEVEL"));
+    assert_eq!(
+        refused.message(),
+        "Toolset/default/tools: spec.durability takes feature level 3; allowed: 1 to 2, what node node-1 can work at: \
+         start that node with a newer program"
+    );
+    assert_eq!((level(&harness), harness.control().catalog().revision()), (1, 0), "nothing has changed");
+}

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use quorate_mcp::curate::PATTERNS_MAX;
 use quorate_mcp::curate::pattern::PATTERN_BYTES_MAX;
 use quorate_mcp::curate::version::WEIGHT_MAX;
+use quorate_session::Durability;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Number, Value};
@@ -61,6 +62,10 @@ pub(crate) struct ToolsetForm {
     /// What a caller is told of a tool, prompt or resource that it may not use.
     #[schemars(extend("default" = "unknown"))]
     pub(crate) denied: Option<DeniedForm>,
+    /// What a cluster keeps of what is in flight in a session. The session itself is kept either way, and without a cluster
+    /// both are the same. A session has what held when it was opened.
+    #[schemars(extend("default" = "strict"))]
+    pub(crate) durability: Option<DurabilityForm>,
 }
 
 /// What a denied caller is told.
@@ -71,6 +76,16 @@ pub(crate) enum DeniedForm {
     Unknown,
     /// That it is denied.
     Forbidden,
+}
+
+/// What a cluster keeps of what is in flight.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum DurabilityForm {
+    /// Each event before the client gets it, and each call before it is sent.
+    Strict,
+    /// Nothing; when a node is lost, the outcome of what was in flight there is not known.
+    Ephemeral,
 }
 
 /// A tool server by its name, or a member with more to say.
@@ -213,8 +228,8 @@ pub(crate) struct ToolRuleForm {
     #[serde(default)]
     #[schemars(schema_with = "concurrency")]
     pub(crate) concurrency: Option<Number>,
-    /// A call that may have run may be sent again without harm. Only a mark so far: nothing is sent
-    /// again because of it.
+    /// A second call with the same arguments does no harm, so that one that was in flight on a node
+    /// that was lost may be sent again. What servers say of that themselves is not trusted.
     #[schemars(extend("default" = false))]
     pub(crate) replayable: Option<bool>,
 }
@@ -346,6 +361,17 @@ impl From<DeniedForm> for Denied {
         match form {
             DeniedForm::Unknown => Self::Unknown,
             DeniedForm::Forbidden => Self::Forbidden,
+        }
+    }
+}
+
+// === impl DurabilityForm ===
+
+impl From<DurabilityForm> for Durability {
+    fn from(form: DurabilityForm) -> Self {
+        match form {
+            DurabilityForm::Strict => Self::Strict,
+            DurabilityForm::Ephemeral => Self::Ephemeral,
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use quorate_mcp::curate::{Rules, Selections};
+use quorate_session::Durability;
 use quorate_types::{ResourceName, TenantId};
 
 use super::{Naming, Requires};
@@ -27,6 +28,8 @@ pub struct Toolset {
     pub rules: Rules,
     /// What it demands of callers, and what those are told that may not do something.
     pub access: Access,
+    /// What a cluster keeps of what is in flight in its sessions.
+    pub durability: Durability,
 }
 
 /// What a toolset demands of callers, and what those are told that may not do something.
@@ -105,6 +108,7 @@ impl Toolset {
             instructions: None,
             rules: Rules::default(),
             access: Access::default(),
+            durability: Durability::default(),
         }
     }
 

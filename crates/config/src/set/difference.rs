@@ -65,6 +65,7 @@ impl Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::read::{Source, parse};
     use crate::resource::{Listener, Toolset};
     use crate::set::Resources;
 
@@ -93,5 +94,28 @@ mod tests {
         assert_eq!(difference.changed, ["Listener/data"]);
         assert_eq!(difference.removed, ["Toolset/a"]);
         assert!(before.difference(&before).is_empty() && !difference.is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_of_a_flight_and_what_may_be_sent_again_are_differences() {
+        let of = |more: &str| {
+            let text = format!(
+                "kind: ToolServer\nname: files\nspec: {{ urls: [\"http://127.0.0.1:1/mcp\"] }}\n---\n\
+                 kind: Toolset\nname: tools\nspec: {{ servers: [files]{more} }}\n"
+            );
+            parse(&[Source { file: "set.yaml".into(), text }]).expect("is valid")
+        };
+        let rule = |changes: &str| format!(", tools: [{{ match: {{ name: a }}, title: A{changes} }}]");
+        let cases = [
+            ("", ", durability: strict".to_owned(), false),
+            ("", ", durability: ephemeral".to_owned(), true),
+            (", durability: ephemeral", ", durability: strict".to_owned(), true),
+            (&rule(""), rule(", replayable: true"), true),
+            (&rule(", replayable: false"), rule(", replayable: true"), true),
+        ];
+        for (before, later, is_changed) in cases {
+            let changed: &[&str] = if is_changed { &["Toolset/tools"] } else { &[] };
+            assert_eq!(of(before).difference(&of(&later)).changed, changed, "{before:?} to {later:?}");
+        }
     }
 }

@@ -103,6 +103,16 @@ async fn a_copy_of_an_older_disk_is_refused_and_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_level_is_raised_to_what_the_nodes_can_work_at() {
+    let world = World::bootstrapped_of(1, 3).await;
+
+    let raise = Command::RaiseLevel(proto::RaiseLevel { to: 3 });
+    world.command(NodeId(1), raise).await.expect("it can work at it");
+
+    world.all("raised level", |catalog| catalog.cluster().is_some_and(|cluster| cluster.level == 3)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_breaks_a_rule_is_refused_with_the_reason() {
     let world = World::bootstrapped(1).await;
     let raise = Command::RaiseLevel(proto::RaiseLevel { to: 9 });

@@ -42,6 +42,8 @@ struct Counter(u64);
 pub(crate) struct World {
     authority: Authority,
     nodes: BTreeMap<NodeId, Node>,
+    /// The highest feature level that they can work at; the lowest is 1.
+    level_max: u32,
 }
 
 struct Node {
@@ -92,8 +94,13 @@ impl Frozen for Counter {
 impl World {
     /// A cluster of one node, which has so many shards.
     pub(crate) async fn bootstrapped(groups: u32) -> Self {
+        Self::bootstrapped_of(groups, 1).await
+    }
+
+    /// The same at feature level 1, of nodes that can work at more.
+    pub(crate) async fn bootstrapped_of(groups: u32, level_max: u32) -> Self {
         let authority = Authority::mint(CLUSTER, now()).expect("a root is made");
-        let mut world = Self { authority, nodes: BTreeMap::new() };
+        let mut world = Self { authority, nodes: BTreeMap::new(), level_max };
         world.start(NodeId(1)).await;
         let bootstrap = proto::Bootstrap {
             cluster: CLUSTER.0.to_vec().into(),
@@ -162,14 +169,14 @@ impl World {
             snapshots: SNAPSHOT_MARKS,
             folder: node.folder.path().join("snapshots"),
             proposal_bytes_max: 64 << 20,
-            level_max: 1,
+            level_max: self.level_max,
             wal: wal.clone(),
         };
         let peers = quorate_peer::Config {
             cluster: CLUSTER,
             node: id,
             incarnation: Incarnation(incarnation),
-            levels: 1..=1,
+            levels: 1..=self.level_max,
             listen: node.address,
             tls,
             limits: quorate_peer::DEFAULTS,
@@ -177,7 +184,8 @@ impl World {
         let host = Arc::new(Host::start(config, peers).expect("it starts"));
         let mut start = [0; 16];
         start[..8].copy_from_slice(&STARTS.fetch_add(1, Ordering::Relaxed).to_le_bytes());
-        let config = Config { node: id, incarnation: Incarnation(incarnation), start, levels: (1, 1), seeds };
+        let config =
+            Config { node: id, incarnation: Incarnation(incarnation), start, levels: (1, self.level_max), seeds };
         let machines = Arc::new(|_| Box::new(Counter(0)) as Box<dyn Machine>);
         let control = Control::start(config, host, machines).await.expect("it opens");
         node.running = Some(Live { control, wal, writer });
@@ -270,7 +278,7 @@ impl World {
             name: format!("node-{id}"),
             peer_address: self.nodes[&id].address.to_string(),
             level_min: 1,
-            level_max: 1,
+            level_max: self.level_max,
             ..proto::NewNode::default()
         }
     }

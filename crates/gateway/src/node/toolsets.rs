@@ -59,6 +59,7 @@ impl Making<'_> {
                 own: config.instructions.clone(),
                 kept: config.members.iter().map(|member| member.keeps_instructions).collect(),
             },
+            durability: config.durability,
         };
         Arc::new(Toolset::new(config.name.clone(), config.members.clone(), Arc::clone(&servers), table))
     }
@@ -103,5 +104,60 @@ const fn naming(naming: Naming) -> quorate_mcp::naming::Naming {
         Naming::Bare => quorate_mcp::naming::Naming::Bare,
         Naming::Prefix => quorate_mcp::naming::Naming::Prefix,
         Naming::OnCollision => quorate_mcp::naming::Naming::OnCollision,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_config::Source;
+    use quorate_session::Durability;
+
+    use super::*;
+
+    fn set(spec: &str) -> ResourceSet {
+        let text = format!(
+            "kind: ToolServer\nname: files\nspec: {{ urls: [http://127.0.0.1:1/mcp] }}\n---\n\
+             kind: ToolServer\nname: files-next\nspec: {{ urls: [http://127.0.0.1:2/mcp] }}\n---\n\
+             kind: Toolset\nname: tools\nspec: {{ {spec} }}\n"
+        );
+        quorate_config::parse(&[Source { file: "resources.yaml".into(), text }]).expect("good documents")
+    }
+
+    fn made(spec: &str, running: &Toolsets) -> Toolsets {
+        Making { backends: &HashMap::new(), running, metrics: &Metrics::new("0") }.all(&set(spec))
+    }
+
+    fn only(toolsets: &Toolsets) -> Arc<Toolset> {
+        let (_, toolset) = toolsets.values().next().expect("there is one");
+        Arc::clone(toolset)
+    }
+
+    #[test]
+    fn every_combination_of_versions_keeps_what_the_toolset_says() {
+        let versions = "servers: [{ name: a, versions: [{ server: files }, { server: files-next }] }]";
+        for (spec, durability) in [
+            ("servers: [files]".to_owned(), Durability::Strict),
+            ("servers: [files], durability: strict".to_owned(), Durability::Strict),
+            ("servers: [files], durability: ephemeral".to_owned(), Durability::Ephemeral),
+            (format!("{versions}, durability: ephemeral"), Durability::Ephemeral),
+        ] {
+            let toolset = only(&made(&spec, &Toolsets::new()));
+            assert!(toolset.tables().iter().all(|table| table.durability == durability), "{spec}");
+            assert_eq!(toolset.tables().len(), if spec.contains("versions") { 2 } else { 1 }, "{spec}");
+        }
+    }
+
+    #[test]
+    fn another_durability_is_for_those_who_come_and_not_for_those_who_are_there() {
+        let before = made("servers: [files]", &Toolsets::new());
+
+        let same = made("servers: [files], durability: strict", &before);
+        let now = made("servers: [files], durability: ephemeral", &before);
+
+        assert!(Arc::ptr_eq(&only(&before), &only(&same)), "the default is no change");
+        assert_eq!(only(&now).tables()[0].durability, Durability::Ephemeral);
+        assert_eq!(only(&before).tables()[0].durability, Durability::Strict, "what is held stays as it was");
+        let gates = |toolsets| Arc::clone(&only(toolsets).tables()[0].gates);
+        assert!(Arc::ptr_eq(&gates(&before), &gates(&now)), "calls in progress go on to count");
     }
 }

@@ -66,7 +66,7 @@ pub struct Changes {
     pub timeout: Option<Duration>,
     /// How many calls may be in progress at once.
     pub concurrency: Option<u32>,
-    /// Whether a call that may have run may be sent again. Only kept and shown so far.
+    /// Whether a call that may have run may be sent again.
     pub replayable: Option<bool>,
 }
 

@@ -22,7 +22,7 @@ pub struct Terms {
     pub timeout: Option<Duration>,
     /// How many calls may be in progress at once.
     pub concurrency: Option<u32>,
-    /// Whether a call that may have run may be sent again. Only kept and shown so far.
+    /// Whether a call that may have run may be sent again: the operator's word, never the server's.
     pub replayable: bool,
     /// The arguments that clients do not give.
     pub(super) withheld: Vec<Withheld>,

@@ -1,5 +1,5 @@
-//! What one call is held to beyond what its server allows: a time, and a place among the calls of
-//! its tool.
+//! What one call is held to beyond what its server allows: a time, a place among the calls of its
+//! tool, and whether it may be sent twice.
 //!
 //! The time is the server's own: while it waits for an answer of the client (an elicitation, say),
 //! and while the client does not read, the clock stands. For as long as the client is asked the
@@ -26,6 +26,9 @@ pub struct Terms {
     pub place: Option<Place>,
     /// The tool that is called, or that began the task which the call is about.
     pub tool: Option<Arc<Tool>>,
+    /// Whether the operator says that sending the call twice does no harm: one that was in flight on a node that was lost
+    /// may then be sent again. False for whatever no rule of the toolset is for.
+    pub replayable: bool,
 }
 
 /// A tool, as both sides know it.
@@ -183,7 +186,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_has_its_time_and_its_place_but_while_the_client_is_asked() {
         let places = Places::new(1);
-        let mut terms = Terms { timeout: Some(timeout(Duration::from_secs(2))), place: places.enter(), tool: None };
+        let mut terms =
+            Terms { timeout: Some(timeout(Duration::from_secs(2))), place: places.enter(), ..Terms::default() };
         let (pause, paused) = watch::channel(false);
         let mut held = Held::new(&mut terms, paused);
         let pauses = async {

@@ -7,10 +7,8 @@
 
 use std::time::Duration;
 
-use quorate_catalog::proto::Reason;
 use quorate_catalog::proto::command::Kind as Command;
 use quorate_catalog::{OPERATORS_LEVEL, Operator, OperatorId, PAGE_MAX, proto};
-use quorate_control::CommandError;
 use quorate_membership::authority::{OPERATOR_LIFETIME_MAX, OPERATOR_LIFETIME_MIN};
 use quorate_membership::identity::Role;
 use quorate_proto::admin::v1;
@@ -19,6 +17,7 @@ use tonic::{Request, Status};
 use super::super::caller::{self, Caller, Note};
 use super::super::errors;
 use super::super::latest::latest;
+use super::super::level::raise;
 use super::super::node::{Membership, Node};
 use super::super::paging::{self, Paging};
 use super::super::server::now;
@@ -98,7 +97,7 @@ pub(super) async fn revoke(
         }
         (_, _) => return Err(errors::invalid("id", format_args!("{id:?}"), "an id, or a name: one of them")),
     };
-    raise(&*member).await?;
+    raise(member.control(), OPERATORS_LEVEL, errors::refusal).await?;
     // Only of what is not listed is it asked when it ends: no certificate lives longer.
     let expires_at = (now().max(member.control().catalog().time()) + OPERATOR_LIFETIME_MAX).as_millis();
     for id in &ids {
@@ -129,29 +128,6 @@ async fn by_id(member: &dyn Membership, id: &str) -> Result<OperatorId, Status> 
                 format_args!("the beginning of an id that is listed, or all {DIGITS} digits of one that is not");
             Err(errors::not_found("id", id, allowed))
         }
-    }
-}
-
-/// Raises the cluster to the feature level at which certificates are taken back.
-async fn raise(member: &dyn Membership) -> Result<(), Status> {
-    let is_there = || member.control().catalog().cluster().is_some_and(|cluster| cluster.level >= OPERATORS_LEVEL);
-    if is_there() {
-        return Ok(());
-    }
-    let raised = member.control().command(Command::RaiseLevel(proto::RaiseLevel { to: OPERATORS_LEVEL })).await;
-    // What comes next is written as a command of the level that this node knows of.
-    let heard = async || latest(member.control()).await.map(drop).map_err(|error| errors::read(&error));
-    match raised {
-        Ok(_) => {
-            tracing::info!(
-                level = OPERATORS_LEVEL,
-                "the cluster's feature level is raised: earlier programs cannot join it"
-            );
-            heard().await
-        }
-        // Another node did it.
-        Err(CommandError::Refused(refusal)) if refusal.reason() == Reason::Invalid => heard().await,
-        Err(error) => Err(errors::command(&error)),
     }
 }
 

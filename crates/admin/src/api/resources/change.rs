@@ -7,6 +7,8 @@
 //!       └── it is not known whether it was committed: is it there? else once more ◀──────┘
 //! ```
 //!
+//! A set that not every earlier program can read raises the cluster's feature level before it is proposed.
+//!
 //! What is committed is exactly what was compiled: each proposal expects the revision that it was compiled against. For the
 //! same reason doing it again is safe: of two equal proposals one is refused, and then the revision after the expected one
 //! is looked at, whether it is this change.
@@ -21,7 +23,7 @@ use quorate_catalog::proto::command::Kind as Command;
 use quorate_catalog::proto::outcome::Kind as Outcome;
 use quorate_catalog::{Catalog, DocumentKey, Refusal, Revision, StageId, commands, outcome, proto};
 use quorate_config::error::Place;
-use quorate_config::{Errors, Kind};
+use quorate_config::{Compiled, Errors, Kind, Needed};
 use quorate_control::{CommandError, Control};
 use quorate_follow::{CompileError, Sets};
 use quorate_raft::ProposeError;
@@ -30,6 +32,7 @@ use tonic::{Code, Status};
 use super::{show, withheld};
 use crate::api::errors;
 use crate::api::latest::latest;
+use crate::api::level::raise;
 
 /// How often a change is tried: more operators than that do not apply at the same moment.
 const TRIES: usize = 8;
@@ -47,6 +50,8 @@ pub(crate) enum Wanted {
 pub(crate) struct Preview {
     pub(crate) before: Catalog,
     pub(crate) after: Catalog,
+    /// What in it takes the highest feature level.
+    needed: Option<Needed>,
 }
 
 /// Who makes changes.
@@ -64,6 +69,22 @@ pub(crate) type Condition<'a> = &'a (dyn Fn(&Catalog) -> Result<(), Status> + Se
 
 /// What is wanted, of the documents that there are.
 pub(crate) type Wish<'a> = &'a (dyn Fn(&Catalog) -> Wanted + Send + Sync);
+
+// === impl Preview ===
+
+impl Preview {
+    /// What the change does to the cluster's feature level, where it does something.
+    pub(crate) fn raises(&self) -> Option<String> {
+        if self.before.revision() == self.after.revision() {
+            return None;
+        }
+        let level = self.before.cluster().map_or(1, |cluster| cluster.level);
+        let Needed { level: to, document, path } = self.needed.as_ref().filter(|needed| needed.level > level)?;
+        Some(format!(
+            "{document}: {path} raises the cluster's feature level from {level} to {to}: earlier programs cannot join it"
+        ))
+    }
+}
 
 // === impl Wanted ===
 
@@ -156,6 +177,9 @@ impl Changer {
             if withheld::touched(&preview) > 0 {
                 self.keys.clone()?;
             }
+            if let Some(needed) = &preview.needed {
+                raise(&self.control, needed.level, |refusal| in_the_way(needed, refusal)).await?;
+            }
             match self.propose(wanted.expecting(Some(now))).await {
                 Ok(()) => return Ok(preview),
                 Err(CommandError::Refused(refusal)) if is_conflict(&refusal) => {
@@ -213,11 +237,11 @@ pub(crate) async fn check(
     wanted: Wanted,
     origins: &BTreeMap<DocumentKey, String>,
 ) -> Result<Preview, Status> {
-    let made = tokio::task::spawn_blocking(move || wanted.on(&before).map(|after| Preview { before, after })).await;
+    let made = tokio::task::spawn_blocking(move || wanted.on(&before).map(|after| (before, after))).await;
     let made = made.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    let preview = made.map_err(|refusal| errors::refusal(&refusal))?;
-    match sets.preview(preview.after.clone()).await {
-        Ok(_) => Ok(preview),
+    let (before, after) = made.map_err(|refusal| errors::refusal(&refusal))?;
+    match sets.preview(after.clone()).await {
+        Ok(Compiled { needed, .. }) => Ok(Preview { before, after, needed }),
         Err(error @ CompileError::Panicked) => Err(errors::error(Code::Internal, "PANIC", error.to_string())),
         Err(CompileError::Documents(problems)) => {
             Err(show::problems(&problems.from_origins(|place| origin(place, origins))))
@@ -242,6 +266,15 @@ pub(crate) fn empty() -> Result<Catalog, Status> {
     made.map_err(|refusal| errors::refusal(&refusal)).map(|_| catalog)
 }
 
+/// A node is in the way of the feature level that a document takes.
+fn in_the_way(needed: &Needed, refusal: &Refusal) -> Status {
+    let Needed { level, document, path } = needed;
+    let (subject, allowed) = (format!("{document}: {path}"), refusal.allowed());
+    let message =
+        format!("{subject} takes feature level {level}; allowed: {allowed}: start that node with a newer program");
+    errors::precondition("LEVEL", &subject, message)
+}
+
 fn origin(place: &Place, origins: &BTreeMap<DocumentKey, String>) -> Option<PathBuf> {
     let is_it =
         |key: &DocumentKey| place.kind == Kind::of(key.kind()) && place.name.as_deref() == Some(key.name().as_str());
@@ -258,7 +291,7 @@ fn was_made(now: &Catalog, wanted: &Wanted) -> Option<Preview> {
         return None;
     }
     let after = wanted.expecting(None).on(now).ok()?;
-    (after.revision() == now.revision()).then(|| Preview { before: now.clone(), after })
+    (after.revision() == now.revision()).then(|| Preview { before: now.clone(), after, needed: None })
 }
 
 /// Whether the revision after the one that was expected is this change: it was proposed twice, or its outcome got lost.

@@ -240,6 +240,7 @@ impl service::resources_server::Resources for Resources {
             false => changer.make(Wanted::Apply(apply), &|_| Ok(())).await?,
         };
         let (keys, touches_keys) = (changer.keys, withheld::touched(&preview) > 0);
+        let raises = preview.raises();
         let revision = if dry_run { preview.before.revision() } else { preview.after.revision() };
         note.about(format_args!("{count} documents, revision {revision}"));
         let mut changes = match dry_run {
@@ -249,7 +250,7 @@ impl service::resources_server::Resources for Resources {
         if !dry_run {
             note.documents(&changes);
         }
-        let mut warnings = Vec::new();
+        let mut warnings = Vec::from_iter(raises);
         if dry_run
             && touches_keys
             && let Err(refused) = &keys

@@ -53,6 +53,7 @@ pub(super) fn compile(head: Head, form: &ToolsetForm, site: &Site<'_>, report: &
         instructions,
         rules,
         access: access(form, at, report),
+        durability: form.durability.map(Into::into).unwrap_or_default(),
     })
 }
 

@@ -222,7 +222,7 @@ impl Gathered {
         at: &Path,
         report: &mut Report<'_>,
     ) {
-        if !says {
+        if !says && !report.has_refused_within(at, "match") {
             let message = "the rule changes nothing: say what, or remove it".to_owned();
             report.push(at, Reason::Conflict { message });
         }
