@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! listener ─▶ ticket ─▶ TLS: a node of this cluster? ─▶ HTTP/2 ─▶ Hello: may it? ─▶ requests ─▶ Handler
+//!                                   └▶ for exchanges: crate::exchange
 //! ```
 //!
 //! **Invariant:** who has not proven to be a node of this cluster gets at most an alert of TLS, never a byte of HTTP.
@@ -20,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::admission::Ticket;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::dial::{HTTP_FRAME_BYTES, SEND_BUFFER_BYTES, WINDOW_BYTES};
+use crate::exchange;
 use crate::frame::service::peer_server::PeerServer;
 use crate::inbound::Inbound;
 use crate::name::NodeName;
@@ -59,7 +61,8 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, ticket: Arc<Ticket>) {
         () = ticket.evicted() => Err(("evicted", "too many sockets have not said who they are".to_owned())),
     };
     let turned_away = match proven {
-        Ok((node, stream)) => serve_node(&shared, node, stream, ticket, deadline).await,
+        Ok((node, stream, true)) => exchange::serve(&shared, node, stream, ticket, deadline).await,
+        Ok((node, stream, false)) => serve_node(&shared, node, stream, ticket, deadline).await,
         Err(turned_away) => Err(turned_away),
     };
     if let Err((reason, detail)) = turned_away {
@@ -70,17 +73,17 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, ticket: Arc<Ticket>) {
     }
 }
 
-/// Shakes hands, and reads which node of this cluster it is. What is wrong is for the log, not for the other side.
+/// Shakes hands, and reads which node of this cluster it is, and whether it comes for exchanges. What is wrong is for the log, not for the other side.
 async fn prove(
     shared: &Shared,
     socket: TcpStream,
-) -> Result<(NodeId, impl AsyncRead + AsyncWrite + Unpin + Send + 'static), (&'static str, String)> {
+) -> Result<(NodeId, impl AsyncRead + AsyncWrite + Unpin + Send + 'static, bool), (&'static str, String)> {
     let nodelay = socket.set_nodelay(true);
     nodelay.map_err(|error| ("no_handshake", error.to_string()))?;
     let proven = shared.config.tls.accept(socket).await;
     let proven = proven.map_err(|error| (error.label(), error.to_string()))?;
     match NodeName::among(&proven.uris) {
-        Ok(name) if name.cluster == shared.identity.cluster => Ok((name.node, proven.stream)),
+        Ok(name) if name.cluster == shared.identity.cluster => Ok((name.node, proven.stream, proven.is_exchanges)),
         Ok(name) => Err(("other_cluster", format!("its certificate is of {name}"))),
         Err(error) => Err(("no_node_name", format!("its certificate names no node: {error}"))),
     }
