@@ -57,6 +57,8 @@ pub struct PeerObservation {
 /// What goes on in the exchanges between this node and one peer. "Out" are those that this node opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExchangeObservation {
+    /// Whether a connection for exchanges to it is open.
+    pub is_connected: bool,
     /// Exchanges to it that are open, or are being opened.
     pub open_out: usize,
     /// Exchanges of it that are open, or are being taken.

@@ -124,7 +124,8 @@ impl Peers {
     }
 
     /// Opens an exchange with a peer, which is dialed for it when it has to be: sends the first message and waits until the
-    /// exchange is taken. The caller has the deadline; dropped, the exchange is given up.
+    /// exchange is taken. The caller has the deadline; dropped, the exchange is given up. A dial and its connection run on the
+    /// runtime of who needed it first.
     ///
     /// # Errors
     /// [`ExchangeError`]; [`ExchangeError::is_untaken`] tells whether the peer has certainly done nothing.
@@ -137,13 +138,18 @@ impl Peers {
 
     /// Hands the exchanges of a protocol that peers open to this handler from now on. It is kept until another takes its
     /// place, [`Peers::refuse_exchanges`] or [`Peers::shut_down`]: one that holds [`Peers`] keeps them alive until then.
+    /// Connections are served on the runtime on which this is called first, so that their work is not in the way of
+    /// consensus where that has a runtime of its own.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn serve_exchanges(&self, protocol: Protocol, handler: Arc<dyn ExchangeHandler>) {
-        self.shared.exchange_handlers.set(protocol, Some(handler));
+        self.shared.exchange_handlers.insert(protocol, handler);
     }
 
     /// Refuses the exchanges of a protocol that peers open from now on; those that are open go on.
     pub fn refuse_exchanges(&self, protocol: Protocol) {
-        self.shared.exchange_handlers.set(protocol, None);
+        self.shared.exchange_handlers.remove(protocol);
     }
 
     /// Returns how it stands with the stream to a peer, from now on; `None` for who is no peer. Its sender is gone when

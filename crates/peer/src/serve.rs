@@ -17,6 +17,7 @@ use hyper_util::service::TowerToHyperService;
 use quorate_types::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::Ticket;
 use crate::config::MESSAGE_BYTES_MAX;
@@ -61,7 +62,7 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, ticket: Arc<Ticket>) {
         () = ticket.evicted() => Err(("evicted", "too many sockets have not said who they are".to_owned())),
     };
     let turned_away = match proven {
-        Ok((node, stream, true)) => exchange::serve(&shared, node, stream, ticket, deadline).await,
+        Ok((node, stream, true)) => serve_exchanges(&shared, node, stream, ticket, deadline).await,
         Ok((node, stream, false)) => serve_node(&shared, node, stream, ticket, deadline).await,
         Err(turned_away) => Err(turned_away),
     };
@@ -71,6 +72,23 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, ticket: Arc<Ticket>) {
             tracing::warn!(%from, reason, "turned away who dialed as a peer: {detail}");
         }
     }
+}
+
+/// Serves a node of this cluster that comes for exchanges, where their work is not in the way of consensus.
+async fn serve_exchanges<IO>(
+    shared: &Arc<Shared>,
+    node: NodeId,
+    io: IO,
+    ticket: Arc<Ticket>,
+    deadline: tokio::time::Instant,
+) -> Result<(), (&'static str, String)>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let serving = exchange::serve(Arc::clone(shared), node, io, ticket, deadline);
+    let task = shared.tasks.spawn_on(Box::pin(serving), &shared.exchange_handlers.runtime());
+    // It fails when its runtime ends, or by a fault of ours, which the runtime tells of.
+    AbortOnDropHandle::new(task).await.unwrap_or(Ok(()))
 }
 
 /// Shakes hands, and reads which node of this cluster it is, and whether it comes for exchanges. What is wrong is for the log, not for the other side.

@@ -56,6 +56,13 @@ struct Closing(Arc<Line>);
 
 // === impl Slot ===
 
+impl Slot {
+    /// Tells whether exchanges can be opened without a dial.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::Open(line) if !line.is_closed())
+    }
+}
+
 impl std::fmt::Debug for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -105,7 +112,7 @@ async fn line_to(shared: &Arc<Shared>, member: &Arc<Member>) -> Result<Arc<Line>
     let mut outcome = {
         let mut slot = lock(&member.exchanges.slot);
         match &*slot {
-            Slot::Open(line) if !line.is_closed() => return Ok(Arc::clone(line)),
+            Slot::Open(line) if slot.is_open() => return Ok(Arc::clone(line)),
             Slot::Failed(reason, at) if at.elapsed() < shared.config.limits.backoff_min => {
                 return Err(unreachable(Arc::clone(reason)));
             }

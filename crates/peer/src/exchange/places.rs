@@ -96,6 +96,7 @@ impl Sides {
         let counters = &self.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         ExchangeObservation {
+            is_connected: lock(&self.slot).is_open(),
             open_out: counters.outward.open(),
             open_in: counters.inward.open(),
             opened_out: read(&counters.outward.opened),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 
 use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
@@ -15,6 +15,7 @@ use quorate_proto::peer::v1::exchange_message::Kind;
 use quorate_proto::peer::v1::frame::Kind as Frame;
 use quorate_types::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{Declined, ExchangeError};
@@ -30,9 +31,13 @@ use crate::dial::first_frame;
 use crate::member::Member;
 use crate::shared::Shared;
 
-/// Who serves which protocol.
+/// Who serves which protocol, and where.
 #[derive(Default)]
-pub(crate) struct Handlers(RwLock<BTreeMap<Protocol, Arc<dyn ExchangeHandler>>>);
+pub(crate) struct Handlers {
+    by_protocol: RwLock<BTreeMap<Protocol, Arc<dyn ExchangeHandler>>>,
+    /// The runtime on which the first handler came.
+    runtime: OnceLock<Handle>,
+}
 
 /// An exchange that a peer has opened: taken, or refused. Dropped it is refused.
 #[must_use = "dropping it refuses the exchange"]
@@ -62,25 +67,35 @@ struct Serving {
 // === impl Handlers ===
 
 impl Handlers {
-    pub(crate) fn set(&self, protocol: Protocol, handler: Option<Arc<dyn ExchangeHandler>>) {
-        // No panic happens under this lock; a poisoned one would still hold consistent state.
-        let mut handlers = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let old = match handler {
-            Some(handler) => handlers.insert(protocol, handler),
-            None => handlers.remove(&protocol),
-        };
-        // What it holds may end here, which may ask for this lock.
-        drop(handlers);
+    pub(crate) fn insert(&self, protocol: Protocol, handler: Arc<dyn ExchangeHandler>) {
+        self.runtime.get_or_init(Handle::current);
+        let old = self.write().insert(protocol, handler);
+        // What it holds may end here, which may ask for this lock: it is given back before.
+        drop(old);
+    }
+
+    pub(crate) fn remove(&self, protocol: Protocol) {
+        let old = self.write().remove(&protocol);
         drop(old);
     }
 
     pub(crate) fn clear(&self) {
-        let old = std::mem::take(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner));
+        let old = std::mem::take(&mut *self.write());
         drop(old);
     }
 
+    /// Returns where connections are served: where the handlers are, or here while there is none, when all is refused.
+    pub(crate) fn runtime(&self) -> Handle {
+        self.runtime.get().cloned().unwrap_or_else(Handle::current)
+    }
+
     fn of(&self, protocol: Protocol) -> Option<Arc<dyn ExchangeHandler>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&protocol).cloned()
+        self.by_protocol.read().unwrap_or_else(PoisonError::into_inner).get(&protocol).cloned()
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Protocol, Arc<dyn ExchangeHandler>>> {
+        // No panic happens under this lock; a poisoned one would still hold consistent state.
+        self.by_protocol.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,7 +149,7 @@ fn decline(respond: &mut SendResponse<Bytes>, declined: &Declined) {
 
 /// Serves a node of this cluster, until its connection ends.
 pub(crate) async fn serve<IO>(
-    shared: &Arc<Shared>,
+    shared: Arc<Shared>,
     node: NodeId,
     io: IO,
     ticket: Arc<Ticket>,
@@ -144,14 +159,14 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let begun = tokio::select! {
-        begun = begin(shared, node, io) => begun,
+        begun = begin(&shared, node, io) => begun,
         () = ticket.evicted() => return Err(("evicted", format!("node {node} has not said hello"))),
         () = tokio::time::sleep_until(deadline) => return Err(("slow", format!("node {node} has not said hello"))),
     };
     let Some(begun) = begun else { return Ok(()) };
     ticket.admit();
     tracing::info!(peer = %node, "a connection of exchanges of a peer is open");
-    let end = carry(shared, begun).await;
+    let end = carry(&shared, begun).await;
     tracing::info!(peer = %node, reason = %end, "a connection of exchanges of a peer ended");
     Ok(())
 }
