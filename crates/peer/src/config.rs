@@ -12,6 +12,8 @@ use std::time::Duration;
 use quorate_tls::NodeTls;
 use quorate_types::{ClusterId, Incarnation, NodeId};
 
+use crate::exchange::{EXCHANGES_MAX, IDLE};
+
 /// Largest message of gRPC on a stream: the common default of its libraries.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// What a frame has beside its payload: five numbers and the lengths of three layers, or of 1 KiB a reason.
@@ -62,6 +64,10 @@ pub struct Limits {
     pub backoff_min: Duration,
     /// Longest wait between dials.
     pub backoff_max: Duration,
+    /// Exchanges that this node opens at one peer, and that one peer opens here.
+    pub exchanges: usize,
+    /// How long a connection of exchanges stays when there are none; at most twice as long.
+    pub exchange_idle: Duration,
 }
 
 /// The limits of a node that says nothing else.
@@ -80,6 +86,8 @@ pub const DEFAULTS: Limits = Limits {
     keepalive_timeout: Duration::from_secs(2),
     backoff_min: Duration::from_millis(50),
     backoff_max: Duration::from_secs(1),
+    exchanges: EXCHANGES_MAX,
+    exchange_idle: IDLE,
 };
 
 /// A value of a configuration that is not allowed.
@@ -134,6 +142,9 @@ impl Limits {
         if !(1..=65536).contains(&self.handshakes) {
             return invalid("handshakes", self.handshakes.to_string(), "1 to 65536");
         }
+        if !(1..=EXCHANGES_MAX).contains(&self.exchanges) {
+            return invalid("exchanges", self.exchanges.to_string(), "1 to 16384");
+        }
         let times = [
             ("handshake_timeout", self.handshake_timeout),
             ("dial_timeout", self.dial_timeout),
@@ -141,6 +152,7 @@ impl Limits {
             ("keepalive_timeout", self.keepalive_timeout),
             ("backoff_min", self.backoff_min),
             ("backoff_max", self.backoff_max),
+            ("exchange_idle", self.exchange_idle),
         ];
         for (field, time) in times {
             if !(Duration::from_millis(1)..=Duration::from_secs(600)).contains(&time) {
@@ -224,6 +236,8 @@ mod tests {
             (Limits { calls: 7, ..DEFAULTS }, "calls"),
             (Limits { handshakes: 0, ..DEFAULTS }, "handshakes"),
             (Limits { dial_timeout: Duration::ZERO, ..DEFAULTS }, "dial_timeout"),
+            (Limits { exchanges: EXCHANGES_MAX + 1, ..DEFAULTS }, "exchanges"),
+            (Limits { exchange_idle: Duration::ZERO, ..DEFAULTS }, "exchange_idle"),
             (Limits { backoff_max: Duration::from_millis(1), ..DEFAULTS }, "backoff_max"),
         ];
         for (limits, field) in cases {

@@ -56,20 +56,36 @@ struct Sender(SendRequest<Body>);
 pub(crate) async fn dial(shared: &Shared, member: &Member, address: &Address) -> Result<Established, DialError> {
     let limit = shared.config.limits.dial_timeout;
     let dialing = async {
-        let socket = connect(address, shared.config.listen.ip()).await?;
-        let mut proven = shared.config.tls.connect(socket).await.map_err(DialError::Tls)?;
-        let name = NodeName::among(&proven.uris).map_err(|_| DialError::Stranger)?;
-        if name.cluster != shared.identity.cluster {
-            return Err(DialError::Stranger);
-        }
-        if name.node != member.node {
-            let reason = Refusal::NotTheNode { shown: name.node, expected: member.node };
-            return Err(DialError::RefusedByUs { node: member.node, reason });
-        }
-        proven.confirmed().await.map_err(DialError::Tls)?;
-        greet(shared, member, proven.stream).await
+        let stream = prove(shared, member, address, false).await?;
+        greet(shared, member, stream).await
     };
     tokio::time::timeout(limit, dialing).await.map_err(|_| DialError::TimedOut { ms: limit.as_millis() })?
+}
+
+/// Connects to a peer, for exchanges or for consensus, and lets both sides prove who they are.
+pub(crate) async fn prove(
+    shared: &Shared,
+    member: &Member,
+    address: &Address,
+    is_exchanges: bool,
+) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, DialError> {
+    let socket = connect(address, shared.config.listen.ip()).await?;
+    let tls = &shared.config.tls;
+    let connecting = if is_exchanges { tls.connect_exchanges(socket).await } else { tls.connect(socket).await };
+    let mut proven = connecting.map_err(DialError::Tls)?;
+    let name = NodeName::among(&proven.uris).map_err(|_| DialError::Stranger)?;
+    if name.cluster != shared.identity.cluster {
+        return Err(DialError::Stranger);
+    }
+    if name.node != member.node {
+        let reason = Refusal::NotTheNode { shown: name.node, expected: member.node };
+        return Err(DialError::RefusedByUs { node: member.node, reason });
+    }
+    proven.confirmed().await.map_err(DialError::Tls)?;
+    if proven.is_exchanges != is_exchanges {
+        return Err(DialError::Stream("the peer does not speak what this connection is for".to_owned()));
+    }
+    Ok(proven.stream)
 }
 
 /// Connects to one of the addresses of a name.
@@ -163,7 +179,7 @@ pub(crate) fn first_frame(batch: Option<proto::Batch>) -> Option<Kind> {
 }
 
 /// Writes the error of a stream that did not begin with its causes.
-fn begin_error(error: &(dyn std::error::Error + 'static)) -> DialError {
+pub(crate) fn begin_error(error: &(dyn std::error::Error + 'static)) -> DialError {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

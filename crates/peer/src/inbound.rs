@@ -74,18 +74,14 @@ impl Peer for Inbound {
         let Some(Kind::Hello(hello)) = first_frame(inbound.message().await?) else {
             return Err(Status::failed_precondition("the first frame is no hello"));
         };
-        let answers = match self.shared.meet(&hello, self.node) {
-            Ok((member, _)) => {
+        let answers = match self.shared.admit(&hello, self.node) {
+            Ok((member, agreed)) => {
+                member.exchanges.end_before(agreed.incarnation);
                 let answers = self.take(member, inbound).await;
                 self.ticket.admit();
                 answers
             }
             Err(refusal) => {
-                let label = refusal.label();
-                if self.shared.refused.admits(Instant::now()) {
-                    tracing::warn!(peer = %self.node, reason = label, "refused node {}: {refusal}", self.node);
-                }
-                self.shared.turned_away.count(label);
                 let answers = Answers::new(&self.shared.config.limits, Arc::default());
                 answers.refuse(refusal);
                 Arc::new(answers)

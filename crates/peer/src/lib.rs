@@ -3,7 +3,8 @@
 //! A node opens one gRPC stream to each peer, over TLS in which both prove which node of the cluster they are. Its
 //! requests go along it, bounded, by urgency and in order; answers come back on it. [`Peers`] is the handle, [`Handler`]
 //! takes requests, [`Link`] tells how it stands with a peer (a process that is gone is known at once), [`Board`] spreads
-//! small things that each node says of itself.
+//! small things that each node says of itself. Beside that stream, on another connection, go [`Exchange`]s: long streams of
+//! messages that whoever registered for their protocol takes ([`ExchangeHandler`]).
 //!
 //! ```text
 //! Peers::call ─▶ calls (queue) ─▶ dial: TCP, TLS, HTTP/2, Hello ═══▶ serve: admission ─▶ inbound ─▶ Handler
@@ -21,6 +22,7 @@ mod calls;
 mod config;
 mod dial;
 mod error;
+mod exchange;
 mod frame;
 mod hello;
 mod inbound;
@@ -43,9 +45,13 @@ pub use answers::Reply;
 pub use board::{KEY_BYTES_MAX, KEYS_MAX, Posted, PutError, VALUE_BYTES_MAX};
 pub use config::{Address, Config, DEFAULTS, InvalidAddress, InvalidConfig, Limits, PAYLOAD_BYTES_MAX};
 pub use error::{CallError, DialError, StartError};
+pub use exchange::{
+    Declined, EXCHANGE_BYTES_MAX, EXCHANGES_MAX, Ended, Exchange, ExchangeError, ExchangeHandler, Offer, Receiving,
+    SendError, Sending,
+};
 pub use link::Link;
 pub use name::{InvalidNodeName, NodeName};
-pub use observe::{Observation, PeerObservation};
+pub use observe::{ExchangeObservation, Observation, PeerObservation};
 pub use peers::{Call, Peers};
 pub use queue::Urgency;
 pub use refusal::Refusal;
@@ -76,4 +82,6 @@ pub trait Handler: Send + Sync + 'static {
 impl Protocol {
     /// Consensus: `quorate.raft.v1.Request` and `Response`.
     pub const RAFT: Self = Self(1);
+    /// Requests of clients that another node answers, in exchanges.
+    pub const RELAY: Self = Self(2);
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::answers::Answers;
 use crate::calls::Calls;
 use crate::config::Address;
+use crate::exchange::Sides;
 use crate::link::Link;
 use crate::observe::{Counters, PeerObservation};
 use crate::refusal::Refusal;
@@ -25,6 +26,8 @@ pub(crate) struct Member {
     pub(crate) counters: Arc<Counters>,
     /// Cancelled when it is no member any more.
     pub(crate) removed: CancellationToken,
+    /// Exchanges with it, and their connections.
+    pub(crate) exchanges: Sides,
     /// Told when a stream of it came while there is none to it: it is there.
     pub(crate) came: Notify,
     link: watch::Sender<Link>,
@@ -56,6 +59,7 @@ impl Member {
             address: watch::Sender::new(address),
             counters: Arc::default(),
             removed,
+            exchanges: Sides::default(),
             came: Notify::new(),
             link: watch::Sender::new(Link::Connecting),
             calls: Mutex::new(None),
@@ -128,6 +132,7 @@ impl Member {
             bytes_out: read(&self.counters.bytes_out),
             connects: read(&self.counters.connects),
             failures: self.counters.failures.read(),
+            exchanges: self.exchanges.observe(),
         }
     }
 }

@@ -50,6 +50,39 @@ pub struct PeerObservation {
     pub connects: u64,
     /// Dials that failed and streams that were refused, by either side, by reason.
     pub failures: BTreeMap<&'static str, u64>,
+    /// The exchanges with it.
+    pub exchanges: ExchangeObservation,
+}
+
+/// What goes on in the exchanges between this node and one peer. "Out" are those that this node opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExchangeObservation {
+    /// Whether a connection for exchanges to it is open.
+    pub is_connected: bool,
+    /// Exchanges to it that are open, or are being opened.
+    pub open_out: usize,
+    /// Exchanges of it that are open, or are being taken.
+    pub open_in: usize,
+    /// Exchanges that it took.
+    pub opened_out: u64,
+    /// Exchanges of it that were taken.
+    pub opened_in: u64,
+    /// Exchanges that it did not take, or that were too many here, by reason.
+    pub refused_out: BTreeMap<&'static str, u64>,
+    /// Exchanges of it that were not taken, by reason.
+    pub refused_in: BTreeMap<&'static str, u64>,
+    /// Messages that came from it.
+    pub messages_in: u64,
+    /// Messages that were sent to it.
+    pub messages_out: u64,
+    /// Their bytes that came.
+    pub bytes_in: u64,
+    /// Their bytes that were sent.
+    pub bytes_out: u64,
+    /// Connections for exchanges to it that were opened.
+    pub connects: u64,
+    /// Dials for exchanges that failed, by reason.
+    pub failures: BTreeMap<&'static str, u64>,
 }
 
 /// Counts what goes on with one peer.

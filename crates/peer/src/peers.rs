@@ -18,6 +18,7 @@ use tokio_util::sync::DropGuard;
 
 use crate::config::{Address, Config, PAYLOAD_BYTES_MAX};
 use crate::error::{CallError, StartError};
+use crate::exchange::{self, EXCHANGE_BYTES_MAX, Exchange, ExchangeError, ExchangeHandler};
 use crate::hello::Identity;
 use crate::link::{self, Link};
 use crate::name::NodeName;
@@ -25,7 +26,7 @@ use crate::observe::Observation;
 use crate::queue::Urgency;
 use crate::shared::Shared;
 use crate::spread::Board;
-use crate::{Handler, Lane, serve};
+use crate::{Handler, Lane, Protocol, serve};
 
 /// The peers of a node; cheap to clone.
 #[derive(Clone)]
@@ -122,6 +123,35 @@ impl Peers {
         calls.push(lane, payload, urgency)
     }
 
+    /// Opens an exchange with a peer, which is dialed for it when it has to be: sends the first message and waits until the
+    /// exchange is taken. The caller has the deadline; dropped, the exchange is given up. A dial and its connection run on the
+    /// runtime of who needed it first.
+    ///
+    /// # Errors
+    /// [`ExchangeError`]; [`ExchangeError::is_untaken`] tells whether the peer has certainly done nothing.
+    pub async fn exchange(&self, to: NodeId, protocol: Protocol, head: Bytes) -> Result<Exchange, ExchangeError> {
+        if head.len() > EXCHANGE_BYTES_MAX {
+            return Err(ExchangeError::TooLarge { bytes: head.len(), max: EXCHANGE_BYTES_MAX });
+        }
+        exchange::open(&self.shared, to, protocol, head).await
+    }
+
+    /// Hands the exchanges of a protocol that peers open to this handler from now on. It is kept until another takes its
+    /// place, [`Peers::refuse_exchanges`] or [`Peers::shut_down`]: one that holds [`Peers`] keeps them alive until then.
+    /// Connections are served on the runtime on which this is called first, so that their work is not in the way of
+    /// consensus where that has a runtime of its own.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn serve_exchanges(&self, protocol: Protocol, handler: Arc<dyn ExchangeHandler>) {
+        self.shared.exchange_handlers.insert(protocol, handler);
+    }
+
+    /// Refuses the exchanges of a protocol that peers open from now on; those that are open go on.
+    pub fn refuse_exchanges(&self, protocol: Protocol) {
+        self.shared.exchange_handlers.remove(protocol);
+    }
+
     /// Returns how it stands with the stream to a peer, from now on; `None` for who is no peer. Its sender is gone when
     /// the node is no peer any more.
     #[must_use]
@@ -144,6 +174,7 @@ impl Peers {
     /// Ends all streams and stops listening; returns when nothing runs any more. Other clones are of no use then.
     pub async fn shut_down(&self) {
         self.shared.ending.cancel();
+        self.shared.exchange_handlers.clear();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! listener ─▶ ticket ─▶ TLS: a node of this cluster? ─▶ HTTP/2 ─▶ Hello: may it? ─▶ requests ─▶ Handler
+//!                                   └▶ for exchanges: crate::exchange
 //! ```
 //!
 //! **Invariant:** who has not proven to be a node of this cluster gets at most an alert of TLS, never a byte of HTTP.
@@ -16,10 +17,12 @@ use hyper_util::service::TowerToHyperService;
 use quorate_types::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::Ticket;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::dial::{HTTP_FRAME_BYTES, SEND_BUFFER_BYTES, WINDOW_BYTES};
+use crate::exchange;
 use crate::frame::service::peer_server::PeerServer;
 use crate::inbound::Inbound;
 use crate::name::NodeName;
@@ -59,7 +62,8 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, ticket: Arc<Ticket>) {
         () = ticket.evicted() => Err(("evicted", "too many sockets have not said who they are".to_owned())),
     };
     let turned_away = match proven {
-        Ok((node, stream)) => serve_node(&shared, node, stream, ticket, deadline).await,
+        Ok((node, stream, true)) => serve_exchanges(&shared, node, stream, ticket, deadline).await,
+        Ok((node, stream, false)) => serve_node(&shared, node, stream, ticket, deadline).await,
         Err(turned_away) => Err(turned_away),
     };
     if let Err((reason, detail)) = turned_away {
@@ -70,17 +74,34 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, ticket: Arc<Ticket>) {
     }
 }
 
-/// Shakes hands, and reads which node of this cluster it is. What is wrong is for the log, not for the other side.
+/// Serves a node of this cluster that comes for exchanges, where their work is not in the way of consensus.
+async fn serve_exchanges<IO>(
+    shared: &Arc<Shared>,
+    node: NodeId,
+    io: IO,
+    ticket: Arc<Ticket>,
+    deadline: tokio::time::Instant,
+) -> Result<(), (&'static str, String)>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let serving = exchange::serve(Arc::clone(shared), node, io, ticket, deadline);
+    let task = shared.tasks.spawn_on(Box::pin(serving), &shared.exchange_handlers.runtime());
+    // It fails when its runtime ends, or by a fault of ours, which the runtime tells of.
+    AbortOnDropHandle::new(task).await.unwrap_or(Ok(()))
+}
+
+/// Shakes hands, and reads which node of this cluster it is, and whether it comes for exchanges. What is wrong is for the log, not for the other side.
 async fn prove(
     shared: &Shared,
     socket: TcpStream,
-) -> Result<(NodeId, impl AsyncRead + AsyncWrite + Unpin + Send + 'static), (&'static str, String)> {
+) -> Result<(NodeId, impl AsyncRead + AsyncWrite + Unpin + Send + 'static, bool), (&'static str, String)> {
     let nodelay = socket.set_nodelay(true);
     nodelay.map_err(|error| ("no_handshake", error.to_string()))?;
     let proven = shared.config.tls.accept(socket).await;
     let proven = proven.map_err(|error| (error.label(), error.to_string()))?;
     match NodeName::among(&proven.uris) {
-        Ok(name) if name.cluster == shared.identity.cluster => Ok((name.node, proven.stream)),
+        Ok(name) if name.cluster == shared.identity.cluster => Ok((name.node, proven.stream, proven.is_exchanges)),
         Ok(name) => Err(("other_cluster", format!("its certificate is of {name}"))),
         Err(error) => Err(("no_node_name", format!("its certificate names no node: {error}"))),
     }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use quorate_proto::peer::v1 as proto;
 use quorate_types::NodeId;
@@ -13,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::Handler;
 use crate::admission::Admission;
 use crate::config::{Address, Config};
+use crate::exchange::Handlers;
 use crate::hello::{Agreed, Identity, Seen};
 use crate::member::Member;
 use crate::observe::{Observation, Reasons};
@@ -25,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) identity: Identity,
     pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) exchange_handlers: Handlers,
     pub(crate) board: Board,
     pub(crate) admission: Admission,
     pub(crate) turned_away: Reasons,
@@ -49,6 +52,7 @@ impl Shared {
             config,
             identity,
             handler,
+            exchange_handlers: Handlers::default(),
             turned_away: Reasons::default(),
             strangers: Throttle::default(),
             refused: Throttle::default(),
@@ -104,6 +108,17 @@ impl Shared {
                 Err(refusal)
             }
         }
+    }
+
+    /// Decides about a node that has proven who it is and has come here; tells of it when it is refused.
+    pub(crate) fn admit(&self, hello: &proto::Hello, proven: NodeId) -> Result<(Arc<Member>, Agreed), Refusal> {
+        self.meet(hello, proven).inspect_err(|refusal| {
+            let label = refusal.label();
+            if self.refused.admits(Instant::now()) {
+                tracing::warn!(peer = %proven, reason = label, "refused node {proven}: {refusal}");
+            }
+            self.turned_away.count(label);
+        })
     }
 
     pub(crate) fn with_seen<T>(&self, use_it: impl FnOnce(&mut Seen) -> T) -> T {

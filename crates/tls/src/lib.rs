@@ -31,6 +31,8 @@ pub use watch::{Reload, Watch, WatchConfig};
 
 /// The ALPN name of HTTP/2 (RFC 9113 §3.1).
 pub const ALPN_H2: &[u8] = b"h2";
+/// The ALPN name of a connection of exchanges between nodes: HTTP/2 with settings of its own.
+pub const ALPN_EXCHANGES: &[u8] = b"quorate-exchanges";
 /// The ALPN name of HTTP/1.1 (RFC 7301 §6).
 pub const ALPN_HTTP1: &[u8] = b"http/1.1";
 

@@ -2,12 +2,13 @@
 //!
 //! Each node has a runtime of its own, so that it can be killed. `carrying` is about requests and answers, `takeover` about
 //! ends and beginnings of streams, `refusals` about members that are not wanted, `strangers` about who is no member,
-//! `rotation` about certificates that change, `board` about what spreads.
+//! `rotation` about certificates that change, `board` about what spreads, `exchanges` about long streams of messages.
 
 #![cfg(test)]
 
 mod board;
 mod carrying;
+mod exchanges;
 mod proxy;
 mod refusals;
 mod rotation;

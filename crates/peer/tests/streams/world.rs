@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use quorate_peer::{
-    Address, Config, DEFAULTS, Handler, Lane, Limits, Link, NodeId, NodeName, Peers, Protocol, Reply, Urgency,
+    Address, Config, DEFAULTS, ExchangeObservation, Handler, Lane, Limits, Link, NodeId, NodeName, Peers, Protocol,
+    Reply, Urgency,
 };
 use quorate_tls::{NodeCredentials, NodeTls};
 use quorate_types::{ClusterId, Incarnation};
@@ -212,6 +213,17 @@ impl Node {
     /// Returns how often somebody was turned away for a reason.
     pub(crate) fn turned_away(&self, label: &str) -> u64 {
         self.peers.observe().turned_away.get(label).copied().unwrap_or_default()
+    }
+
+    /// Returns where its tasks run.
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        self.runtime.as_ref().expect("it runs").handle()
+    }
+
+    /// Returns what goes on in its exchanges with a peer.
+    pub(crate) fn exchanges(&self, with: NodeId) -> ExchangeObservation {
+        let observation = self.peers.observe();
+        observation.peers.into_iter().find(|peer| peer.node == with).expect("it is a peer").exchanges
     }
 
     /// Ends it as a process ends.

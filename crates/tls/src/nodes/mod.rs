@@ -30,9 +30,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 pub use self::credentials::NodeCredentials;
 pub use self::error::{CredentialsError, CredentialsPart, NodeHandshakeError};
 use self::verify::{Anyone, uri_names};
+use crate::{ALPN_EXCHANGES, ALPN_H2};
 
-/// What both sides speak (RFC 7540 §3.3).
-const ALPN: &[u8] = b"h2";
 /// How long a refused side may take to hang up: it does so as soon as it read the alert.
 const LINGER: Duration = Duration::from_millis(500);
 /// What it may send meanwhile: what it sent before it read the alert.
@@ -48,6 +47,8 @@ pub struct Proven<S> {
     pub stream: S,
     /// The URI names of the peer's leaf, in its order.
     pub uris: Vec<String>,
+    /// Whether it is a connection of exchanges ([`ALPN_EXCHANGES`]) and not one of consensus.
+    pub is_exchanges: bool,
 }
 
 /// What new handshakes use.
@@ -68,10 +69,12 @@ impl NodeTls {
     }
 
     /// Shakes hands as these configurations say, which are of who has the URI names `uris`. They prove both sides, speak
-    /// [`crate::ALPN_H2`], and may change by themselves what they show and whom they take.
+    /// [`ALPN_H2`] (and, as every node, [`ALPN_EXCHANGES`]), and may change by themselves what they show and whom they take.
     #[must_use]
     pub fn of_configs(server: Arc<ServerConfig>, client: Arc<ClientConfig>, uris: Vec<String>) -> Self {
-        let current = Current { acceptor: server.into(), connector: client.into(), uris };
+        let mut accepting = ServerConfig::clone(&server);
+        accepting.alpn_protocols = accepted_protocols();
+        let current = Current { acceptor: Arc::new(accepting).into(), connector: client.into(), uris };
         Self(Arc::new(ArcSwap::from_pointee(current)))
     }
 
@@ -103,11 +106,12 @@ impl NodeTls {
             }
         };
         let uris = names(stream.get_ref().1.peer_certificates())?;
-        Ok(Proven { stream, uris })
+        let is_exchanges = stream.get_ref().1.alpn_protocol() == Some(ALPN_EXCHANGES);
+        Ok(Proven { stream, uris, is_exchanges })
     }
 
-    /// Shakes hands on a socket that was dialed. There is no time limit: the caller has one. Whether the other side takes
-    /// our certificate is known after [`Proven::confirmed`].
+    /// Shakes hands on a socket that was dialed for consensus. There is no time limit: the caller has one. Whether the
+    /// other side takes our certificate is known after [`Proven::confirmed`].
     ///
     /// # Errors
     /// [`NodeHandshakeError`].
@@ -115,12 +119,32 @@ impl NodeTls {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
+        self.connect_as(io, ALPN_H2).await
+    }
+
+    /// As [`NodeTls::connect`], on a socket that was dialed for exchanges.
+    ///
+    /// # Errors
+    /// [`NodeHandshakeError`]; an alert, too, of a node of a version that knows no exchanges.
+    pub async fn connect_exchanges<IO>(&self, io: IO) -> Result<Proven<client::TlsStream<IO>>, NodeHandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.connect_as(io, ALPN_EXCHANGES).await
+    }
+
+    async fn connect_as<IO>(&self, io: IO, alpn: &[u8]) -> Result<Proven<client::TlsStream<IO>>, NodeHandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
         let connector = self.0.load().connector.clone();
         // Only sent as SNI when it is a DNS name, which nothing asks for.
         let name = ServerName::try_from("node.invalid").expect("it is a name");
-        let stream = connector.connect(name, io).await.map_err(NodeHandshakeError::from_io)?;
+        let connecting = connector.with_alpn(vec![alpn.to_vec()]).connect(name, io);
+        let stream = connecting.await.map_err(NodeHandshakeError::from_io)?;
         let uris = names(stream.get_ref().1.peer_certificates())?;
-        Ok(Proven { stream, uris })
+        let is_exchanges = stream.get_ref().1.alpn_protocol() == Some(ALPN_EXCHANGES);
+        Ok(Proven { stream, uris, is_exchanges })
     }
 }
 
@@ -171,7 +195,7 @@ impl Current {
             .expect("ring has the cipher suites of TLS 1.3")
             .with_client_cert_verifier(Arc::clone(&verifier) as Arc<_>)
             .with_cert_resolver(Arc::clone(&certified) as Arc<_>);
-        accepting.alpn_protocols = vec![ALPN.to_vec()];
+        accepting.alpn_protocols = accepted_protocols();
         accepting.session_storage = Arc::new(NoServerSessionStorage {});
         accepting.send_tls13_tickets = 0;
         accepting.max_early_data_size = 0;
@@ -182,12 +206,16 @@ impl Current {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_client_cert_resolver(certified);
-        dialing.alpn_protocols = vec![ALPN.to_vec()];
+        dialing.alpn_protocols = vec![ALPN_H2.to_vec()];
         dialing.resumption = Resumption::disabled();
         dialing.enable_sni = false;
 
         Self { acceptor: Arc::new(accepting).into(), connector: Arc::new(dialing).into(), uris }
     }
+}
+
+fn accepted_protocols() -> Vec<Vec<u8>> {
+    vec![ALPN_H2.to_vec(), ALPN_EXCHANGES.to_vec()]
 }
 
 /// Lets the other side read its alert: closing a socket with unread bytes resets it, and what was sent may be lost.
