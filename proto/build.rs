@@ -5,12 +5,13 @@
 use std::{error::Error, path::Path};
 
 /// Every package, in the order of the page that tells of them.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "quorate/admin/v1/admin.proto",
     "quorate/catalog/v1/catalog.proto",
     "quorate/membership/v1/membership.proto",
     "quorate/peer/v1/peer.proto",
     "quorate/raft/v1/raft.proto",
+    "quorate/relay/v1/relay.proto",
     "quorate/session/v1/session.proto",
 ];
 

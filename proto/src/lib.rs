@@ -50,6 +50,14 @@ pub mod raft {
     }
 }
 
+/// What a client's node and the owner of its session say to each other.
+pub mod relay {
+    /// Version 1.
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/quorate.relay.v1.rs"));
+    }
+}
+
 /// What the shard groups keep of sessions.
 pub mod session {
     /// Version 1.

@@ -27,7 +27,7 @@ use crate::audit;
 use crate::authenticate::{self, Authenticated, Caller};
 use crate::classify::{Classified, Request, Work};
 use crate::judge::{Judge, Rights};
-use crate::listener::Endpoint;
+use crate::listener::{AcceptedHead, Endpoint};
 use crate::located::Located;
 use crate::protected::{self, Challenge};
 use crate::resolve::{self, Resolved};
@@ -392,6 +392,17 @@ pub fn wall(authenticated: &Authenticated) -> Result<(), Error> {
     let table = toolset.of_principal(caller.digest);
     audit::walled(accepted, caller, &entrance(table), &decide_entry(snapshot, toolset, caller));
     Err(Error::Elsewhere(table.name.to_string()))
+}
+
+/// The same for a request that another node relays, which has recorded it.
+///
+/// # Errors
+/// As [`wall`].
+pub(crate) fn wall_of(accepted: &AcceptedHead, caller: &Caller) -> Result<(), Error> {
+    if is_elsewhere(&accepted.snapshot, &accepted.toolset, caller) {
+        return Err(Error::Elsewhere(accepted.toolset.name().to_string()));
+    }
+    Ok(())
 }
 
 /// Tells whether a toolset belongs to another tenant than a caller.

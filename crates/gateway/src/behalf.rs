@@ -73,12 +73,17 @@ impl Behalf {
         let wanted = Wanted {
             principal: self.caller.digest,
             tenant: &self.caller.principal.tenant,
+            owner: &self.caller.principal,
             server,
             declared: self.declared,
         };
-        let passing = || Arc::new(Passing { services: Arc::clone(&self.services) }) as Arc<dyn Translate>;
-        self.services.bridge.session(wanted, passing).await
+        self.services.bridge.session(wanted, || passing(&self.services)).await
     }
+}
+
+/// What rewrites nothing, for a session that is kept on behalf of stateless clients.
+pub(crate) fn passing(services: &Arc<Services>) -> Arc<dyn Translate> {
+    Arc::new(Passing { services: Arc::clone(services) })
 }
 
 // === impl Passing ===

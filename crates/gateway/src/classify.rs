@@ -16,7 +16,7 @@ use quorate_mcp::error::InvalidRequest;
 use quorate_mcp::{Call, Era, Fault, Operation, Rejected, Version, classify, classify_batch, classify_legacy, header};
 use quorate_runtime::session;
 use quorate_runtime::shard::Unknown;
-use quorate_session::EventId;
+use quorate_session::{EventId, RequestKey};
 use quorate_telemetry::TraceId;
 
 use crate::authenticate::{Authenticated, Caller};
@@ -30,12 +30,25 @@ pub struct Classified {
     work: Work,
 }
 
+/// A request whose caller is known, with its body.
+#[derive(Clone)]
+pub struct Received {
+    pub(crate) accepted: AcceptedHead,
+    pub(crate) caller: Caller,
+    /// Empty for one that has none.
+    pub(crate) body: Bytes,
+    /// Names it wherever it is sent again; none where it never is.
+    pub(crate) key: Option<RequestKey>,
+}
+
 /// What all work of one HTTP request shares.
 pub struct Request {
     /// Whether the client would rather have an event stream than JSON.
     pub(crate) prefers_events: bool,
     pub(crate) accepted: AcceptedHead,
     pub(crate) caller: Caller,
+    /// Names it wherever it is sent again; none where it never is.
+    pub(crate) key: Option<RequestKey>,
     /// The toolset that the path names, with the versions that the caller or its session has.
     toolset: Arc<ToolsetTable>,
 }
@@ -114,6 +127,18 @@ pub struct UnknownSession {
     pub id: Option<Id>,
     /// Why; the client is not told.
     pub reason: Unknown,
+}
+
+// === impl Received ===
+
+impl Received {
+    /// Returns the id of the session that it names, if it names one.
+    pub(crate) fn session_id(&self) -> Option<&str> {
+        match self.accepted.endpoint {
+            Endpoint::Mcp => header::session_id(&self.accepted.head.headers).ok().flatten(),
+            Endpoint::Sse => sse_session_id(&self.accepted),
+        }
+    }
 }
 
 // === impl Classified ===
@@ -196,9 +221,9 @@ impl Request {
     }
 
     /// Finds the session that a request names, and goes on with its versions of the toolset.
-    fn join(self: &mut Arc<Self>, id: &str, of: Option<&Id>) -> Result<session::Handle, UnknownSession> {
+    async fn join(self: &mut Arc<Self>, id: &str, of: Option<&Id>) -> Result<session::Handle, UnknownSession> {
         let sessions = &self.accepted.snapshot.services.sessions;
-        let found = sessions.find(id, self.caller.digest, self.all_versions().name());
+        let found = sessions.find(id, self.caller.digest, self.all_versions().name()).await;
         let session = found.map_err(|reason| UnknownSession { id: of.cloned(), reason })?;
         session.known_as(&self.caller.principal);
         let table = self.all_versions().of_session(self.caller.digest, session.memory());
@@ -210,20 +235,30 @@ impl Request {
     }
 }
 
-/// Reads and understands `authenticated`.
+/// Takes the body of a request, within its limits.
+///
+/// # Errors
+/// [`BodyError`]: it is too large, too slow, or broken.
+pub async fn receive(authenticated: Authenticated) -> Result<Received, Error> {
+    let (accepted, caller) = authenticated.into_parts();
+    let (accepted, body) = accepted.into_body();
+    let body = if accepted.head.method == Method::POST { collect(&accepted, body).await? } else { Bytes::new() };
+    Ok(Received { accepted, caller, body, key: None })
+}
+
+/// Reads and understands a request.
 ///
 /// # Errors
 /// [`Error`]: the body, the message or the session is not acceptable.
-pub async fn read(authenticated: Authenticated) -> Result<Reading, Error> {
-    let (accepted, caller) = authenticated.into_parts();
-    let (accepted, body) = accepted.into_body();
+pub async fn read(received: Received) -> Result<Reading, Error> {
+    let Received { accepted, caller, body, key } = received;
     let prefers_events = header::accepts(&accepted.head.headers).prefers_events;
     let toolset = Arc::clone(accepted.toolset.of_principal(caller.digest));
-    let request = Arc::new(Request { prefers_events, accepted, caller, toolset });
+    let request = Arc::new(Request { prefers_events, accepted, caller, key, toolset });
     match (request.endpoint(), &request.accepted.head.method) {
         (Endpoint::Mcp, &Method::POST) => read_post(request, body).await,
-        (Endpoint::Mcp, &Method::GET) => read_get(request).map(one),
-        (Endpoint::Mcp, _) => read_delete(request).map(one),
+        (Endpoint::Mcp, &Method::GET) => read_get(request).await.map(one),
+        (Endpoint::Mcp, _) => read_delete(request).await.map(one),
         (Endpoint::Sse, &Method::POST) => read_sse_post(request, body).await.map(one),
         (Endpoint::Sse, _) => Ok(one(Classified { request, work: Work::OpenSse })),
     }
@@ -233,13 +268,13 @@ fn one(classified: Classified) -> Reading {
     Reading::One(Box::new(classified))
 }
 
-async fn read_post(mut request: Arc<Request>, body: RequestBody) -> Result<Reading, Error> {
-    let (body, limits) = collect(&request, body).await?;
+async fn read_post(mut request: Arc<Request>, body: Bytes) -> Result<Reading, Error> {
+    let limits = limits(&request.accepted);
     let session_id = session_id(&request)?.map(str::to_owned);
     if let Some(session_id) = &session_id
         && is_batch(&body)
     {
-        return read_batch(request, session_id, &body, &limits);
+        return read_batch(request, session_id, &body, &limits).await;
     }
     let classified = classify(request.headers(), body, &limits)?;
     if classified.era == Era::Modern {
@@ -254,18 +289,23 @@ async fn read_post(mut request: Arc<Request>, body: RequestBody) -> Result<Readi
     let Some(session_id) = session_id else {
         return Err(Rejected { era: Era::Legacy, id, fault: Fault::SessionRequired }.into());
     };
-    let session = request.join(&session_id, id.as_ref())?;
+    let session = request.join(&session_id, id.as_ref()).await?;
     let version = session.client().map_or(Version::ASSUMED, |client| client.version);
     let call = classified.in_session(version)?;
     Ok(one(Classified { request, work: Work::InSession { session, call } }))
 }
 
-fn read_batch(mut request: Arc<Request>, session_id: &str, body: &Bytes, limits: &Limits) -> Result<Reading, Error> {
+async fn read_batch(
+    mut request: Arc<Request>,
+    session_id: &str,
+    body: &Bytes,
+    limits: &Limits,
+) -> Result<Reading, Error> {
     if let Some(request) = Arc::get_mut(&mut request) {
         // Its answers are joined into one stream whatever the client prefers.
         request.prefers_events = false;
     }
-    let session = request.join(session_id, None)?;
+    let session = request.join(session_id, None).await?;
     let version = session.client().map_or(Version::ASSUMED, |client| client.version);
     let calls = classify_batch(request.headers(), body, limits, version)?;
     let item = |call: Result<Call, Rejected>| {
@@ -277,9 +317,9 @@ fn read_batch(mut request: Arc<Request>, session_id: &str, body: &Bytes, limits:
     Ok(Reading::Batch { request, items, total })
 }
 
-fn read_get(mut request: Arc<Request>) -> Result<Classified, Error> {
+async fn read_get(mut request: Arc<Request>) -> Result<Classified, Error> {
     let session_id = session_id(&request)?.map(str::to_owned).ok_or(Error::NotStreamable)?;
-    let session = request.join(&session_id, None)?;
+    let session = request.join(&session_id, None).await?;
     let last_event_id = match header::single(request.headers(), &header::LAST_EVENT_ID) {
         Ok(None) => None,
         Ok(Some(text)) => Some(text.parse().map_err(|_| invalid(InvalidRequest::EventId))?),
@@ -288,22 +328,21 @@ fn read_get(mut request: Arc<Request>) -> Result<Classified, Error> {
     Ok(Classified { request, work: Work::Listen { session, last_event_id } })
 }
 
-fn read_delete(mut request: Arc<Request>) -> Result<Classified, Error> {
+async fn read_delete(mut request: Arc<Request>) -> Result<Classified, Error> {
     let session_id = session_id(&request)?.map(str::to_owned).ok_or(Error::NotStreamable)?;
-    let session = request.join(&session_id, None)?;
+    let session = request.join(&session_id, None).await?;
     Ok(Classified { request, work: Work::End { session } })
 }
 
 /// A POST of an HTTP+SSE client: one message, the session in the query.
-async fn read_sse_post(mut request: Arc<Request>, body: RequestBody) -> Result<Classified, Error> {
-    let (body, limits) = collect(&request, body).await?;
+async fn read_sse_post(mut request: Arc<Request>, body: Bytes) -> Result<Classified, Error> {
+    let limits = limits(&request.accepted);
     let frame = Frame::parse(body, &limits).map_err(|malformed| Rejected::malformed(Era::Legacy, malformed))?;
     let id = frame.id().cloned().filter(|_| frame.kind() == Kind::Request);
-    let query = request.accepted.head.uri.query().unwrap_or_default();
-    let session_id = query.split('&').find_map(|pair| pair.strip_prefix("sessionId="));
+    let session_id = sse_session_id(&request.accepted);
     let required = || Rejected { era: Era::Legacy, id: id.clone(), fault: Fault::SessionRequired };
     let session_id = session_id.ok_or_else(required)?.to_owned();
-    let session = request.join(&session_id, id.as_ref())?;
+    let session = request.join(&session_id, id.as_ref()).await?;
     let version = session.client().map_or(Version::V2024_11_05, |client| client.version);
     let call = classify_legacy(request.headers(), frame, version)?;
     let initialize = matches!(call.operation, Operation::Initialize { .. });
@@ -314,11 +353,20 @@ async fn read_sse_post(mut request: Arc<Request>, body: RequestBody) -> Result<C
     Ok(Classified { request, work: Work::InSession { session, call } })
 }
 
-async fn collect(request: &Request, body: RequestBody) -> Result<(Bytes, Limits), BodyError> {
-    let limits = request.listener().map(|listener| listener.config.limits).unwrap_or_default();
-    let bytes_max = limits.body.as_usize();
-    let body = quorate_http::collect(body, bytes_max, limits.receive.max(Duration::from_millis(1))).await?;
-    Ok((body, Limits { bytes_max, depth_max: limits.json_depth, ..Limits::REQUEST }))
+async fn collect(accepted: &AcceptedHead, body: RequestBody) -> Result<Bytes, BodyError> {
+    let limits = accepted.listener().map(|listener| listener.config.limits).unwrap_or_default();
+    quorate_http::collect(body, limits.body.as_usize(), limits.receive.max(Duration::from_millis(1))).await
+}
+
+fn limits(accepted: &AcceptedHead) -> Limits {
+    let limits = accepted.listener().map(|listener| listener.config.limits).unwrap_or_default();
+    Limits { bytes_max: limits.body.as_usize(), depth_max: limits.json_depth, ..Limits::REQUEST }
+}
+
+/// The session that an HTTP+SSE client posts to.
+fn sse_session_id(accepted: &AcceptedHead) -> Option<&str> {
+    let query = accepted.head.uri.query().unwrap_or_default();
+    query.split('&').find_map(|pair| pair.strip_prefix("sessionId="))
 }
 
 fn session_id(request: &Request) -> Result<Option<&str>, Rejected> {

@@ -258,6 +258,7 @@ async fn ask_in_session(session: &session::Handle, server: &backend::Handle, fra
         headers: HeaderMap::new(),
         prime_after: None,
         terms: Terms::default(),
+        key: None,
     };
     let reply = session.post(vec![outgoing], false).await.map_err(|refused| refused.to_string())?;
     let body = match reply {

@@ -15,6 +15,7 @@ use quorate_policy::{Document, Mode, Policies};
 use quorate_runtime::bridge::Bridge;
 use quorate_runtime::listing::{self, Listing, Watch};
 use quorate_runtime::shard::{Limits, Sessions};
+use quorate_runtime::shards::Shards;
 use quorate_session::Durability;
 use quorate_telemetry::{Metrics, Throttle, Tracer};
 use quorate_types::seal::{KEY_BYTES, Sealer};
@@ -59,7 +60,7 @@ impl Ground {
         let (sealer, metrics) = (Sealer::new(&[0; KEY_BYTES]), Metrics::new("0"));
         let config = quorate_session::Config::DEFAULTS;
         let limits = Limits { sessions_max: 8, principal_sessions_max: 8, principal_unread_bytes_max: 1 << 20 };
-        let sessions = Sessions::new(config, limits, sealer.clone(), metrics.clone());
+        let sessions = Sessions::new(config, limits, sealer.clone(), metrics.clone(), Shards::new());
         let toolset = Arc::new(toolset(&metrics));
         let services = Arc::new(Services {
             sealer,

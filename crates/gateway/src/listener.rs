@@ -223,6 +223,7 @@ impl Accepted {
 }
 
 /// An accepted request whose body has been taken.
+#[derive(Clone)]
 pub struct AcceptedHead {
     /// The tables that this request sees to its end.
     pub(crate) snapshot: Arc<Snapshot>,
@@ -241,6 +242,11 @@ pub struct AcceptedHead {
 // === impl AcceptedHead ===
 
 impl AcceptedHead {
+    /// The listener that it came to.
+    pub(crate) fn listener(&self) -> Option<&ListenerTable> {
+        self.snapshot.listener(&self.connection.listener)
+    }
+
     /// What the toolset demands of its callers.
     pub(crate) fn demands(&self) -> &Demands {
         self.snapshot.demands(self.toolset.name())
@@ -253,6 +259,23 @@ impl AcceptedHead {
             .and_then(|listener| protected::base(listener, &self.connection, &self.head.uri, &self.head.headers));
         Site { base, endpoint: self.endpoint, toolset: self.toolset.name().as_str(), demands: self.demands() }
     }
+}
+
+/// Takes a request that another node of the cluster has accepted, for the endpoint and toolset that it names.
+///
+/// # Errors
+/// [`Error`] when this node's configuration does not serve it.
+pub(crate) fn relayed(
+    snapshot: Arc<Snapshot>,
+    connection: Connection,
+    (endpoint, toolset): (Endpoint, &str),
+    head: request::Parts,
+    trace: TraceId,
+) -> Result<AcceptedHead, Error> {
+    let table = table(&snapshot, &connection)?;
+    let toolset = snapshot.toolset(table, toolset).ok_or_else(|| Error::Toolset { name: shortened(toolset) })?;
+    let toolset = Arc::clone(toolset);
+    Ok(AcceptedHead { snapshot, connection: Arc::new(connection), endpoint, toolset, trace, head })
 }
 
 /// Accepts `request`, which belongs to a trace, for the endpoint that its path names.

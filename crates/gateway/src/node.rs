@@ -22,6 +22,7 @@ use quorate_runtime::bridge::Bridge;
 use quorate_runtime::ingress;
 use quorate_runtime::node::Node;
 use quorate_runtime::shard::{Limits as SessionLimits, Sessions};
+use quorate_runtime::shards::Shards;
 use quorate_runtime::{backend, session, upstream};
 use quorate_session::{Config as SessionConfig, EndReason, Fault as SessionFault};
 use quorate_stdio::Guard;
@@ -40,6 +41,7 @@ use crate::snapshot::{ListenerTable, Services, Snapshot};
 use crate::survey::{self, Survey};
 use crate::tasks::Owners;
 use crate::toolset::Toolset;
+use crate::{relay, revive};
 
 mod apis;
 mod credentials;
@@ -92,6 +94,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How the guards of child processes are started.
     pub guard: Guard,
+    /// The shard groups that keep sessions, once the node is in a cluster.
+    pub shards: Shards,
 }
 
 /// A running gateway. Clones are cheap.
@@ -228,7 +232,8 @@ impl Gateway {
             principal_sessions_max: PRINCIPAL_SESSIONS_MAX,
             principal_unread_bytes_max: PRINCIPAL_UNREAD_BYTES_MAX,
         };
-        let sessions = Sessions::new(SessionConfig::DEFAULTS, limits, config.sealer.clone(), config.metrics.clone());
+        let (sealer, metrics) = (config.sealer.clone(), config.metrics.clone());
+        let sessions = Sessions::new(SessionConfig::DEFAULTS, limits, sealer, metrics, config.shards);
         let node = Node::start(sessions.clone()).await?;
         audit::observe(&config.audit, &config.metrics);
         let services = Arc::new(Services {
@@ -258,6 +263,9 @@ impl Gateway {
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         // Nothing else has these services yet.
         let _is_first = services.present.set(Arc::downgrade(&snapshot));
+        let revived = Arc::downgrade(&services);
+        services.sessions.set_revive(Arc::new(move |charter| revive::revive(&revived.upgrade()?, charter)));
+        relay::serve(&snapshot);
         let shared = Shared {
             services,
             development: config.development,
@@ -389,10 +397,13 @@ impl Gateway {
         cut.into_iter().sum()
     }
 
-    /// Ends the sessions, each when its calls are answered, all at three quarters of the patience, and waits until
-    /// their tool servers were told.
+    /// Ends the sessions that end with the node, each when its calls are answered, all at three quarters of the patience,
+    /// and waits until their tool servers were told. Those that outlive it go on at another node.
     async fn end_sessions(&self, patience: Duration) {
         let sessions = &self.shared.services.sessions;
+        if sessions.shards().is_joined() {
+            return;
+        }
         let fault = session::fault(Fault::ShuttingDown);
         let telling = patience / 4;
         // Either way, what is left is ended.

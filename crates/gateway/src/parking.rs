@@ -17,12 +17,12 @@ use sha2::{Digest, Sha256};
 
 use crate::tasks::Holder;
 
-/// The form of the sealed bytes: 1.
-const FORM: u8 = 1;
+/// The form of the sealed bytes: 2.
+const FORM: u8 = 2;
 /// Digest of the request, principal, expiry, form and kind.
 const HEAD_BYTES: usize = 16 + 16 + 8 + 1 + 1;
-/// Session, call, stream and token.
-const PLACE_BYTES: usize = 16 + 8 + 4 + 8;
+/// Session, call, stream, token and shard.
+const PLACE_BYTES: usize = 16 + 8 + 4 + 8 + 2;
 /// The id of a question, and what it is or that it was answered.
 const ASK_BYTES: usize = 8 + 1;
 const ANSWERED: u8 = 0xff;
@@ -45,6 +45,8 @@ pub(crate) enum Parking {
 /// Where a call waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
+    /// The shard of the session; 0 without a cluster.
+    pub(crate) shard: u16,
     /// The number of the session.
     pub(crate) session: u128,
     /// The call.
@@ -97,6 +99,7 @@ impl Binding {
                 bytes.extend_from_slice(&place.call.0.to_be_bytes());
                 bytes.extend_from_slice(&place.stream.0.to_be_bytes());
                 bytes.extend_from_slice(&place.token.to_be_bytes());
+                bytes.extend_from_slice(&place.shard.to_be_bytes());
                 for ask in asks {
                     bytes.extend_from_slice(&ask.id.to_be_bytes());
                     bytes.push(ask.question.map_or(ANSWERED, code));
@@ -143,7 +146,8 @@ fn read_call(rest: &[u8]) -> Option<Parking> {
         session: u128::from_be_bytes(array(&place[..16])),
         call: CallKey(u64::from_be_bytes(array(&place[16..24]))),
         stream: StreamId(u32::from_be_bytes(array(&place[24..28]))),
-        token: u64::from_be_bytes(array(&place[28..])),
+        token: u64::from_be_bytes(array(&place[28..36])),
+        shard: u16::from_be_bytes(array(&place[36..])),
     };
     let ask = |bytes: &[u8]| {
         let id = u64::from_be_bytes(array(&bytes[..8]));
@@ -237,7 +241,7 @@ mod tests {
     }
 
     fn parking() -> Parking {
-        let place = Place { session: 7, call: CallKey(8), stream: StreamId(9), token: 10 };
+        let place = Place { shard: 3, session: 7, call: CallKey(8), stream: StreamId(9), token: 10 };
         let asks = vec![Ask { id: 1, question: None }, Ask { id: 2, question: Some(Question::Sampling) }];
         Parking::Call { place, asks }
     }

@@ -26,13 +26,13 @@ use quorate_telemetry::{Trace, TraceContext};
 use quorate_types::ResourceName;
 use tracing::Instrument;
 
-use crate::classify::{Classified, Reading, Work};
+use crate::classify::{Classified, Reading, Received, Work};
 use crate::dispatch::Dispatched;
 use crate::listener::Connection;
 use crate::protected::{self, WellKnown};
 use crate::respond::{self, Refusal};
 use crate::snapshot::Snapshot;
-use crate::{admit, audit, authenticate, authorize, classify, dispatch, inspect, listener, route};
+use crate::{admit, audit, authenticate, authorize, classify, dispatch, inspect, listener, relay, route};
 
 /// Answers the requests of one listener.
 pub struct Pipeline {
@@ -133,7 +133,14 @@ async fn run(
     authorize::wall(&authenticated).map_err(|error| Refusal::Authorize { id: None, error })?;
     listener::check_method(authenticated.accepted())?;
     let stage = trace.stage(span::CLASSIFY);
-    match classify::read(authenticated).instrument(stage).await? {
+    let received = classify::receive(authenticated).instrument(stage).await?;
+    relay::answer(received, trace, started).await
+}
+
+/// Runs the stages from classify on, on the node that owns what the request is about.
+pub(crate) async fn stages(received: Received, trace: &mut Trace, started: Instant) -> Result<Dispatched, Refusal> {
+    let stage = trace.stage(span::CLASSIFY);
+    match classify::read(received).instrument(stage).await? {
         Reading::One(mut classified) => {
             begin_operation(trace, &classified);
             classified.belongs_to(trace.context().trace_id());

@@ -60,6 +60,12 @@ pub enum Refusal {
     /// Stage 8.
     #[error(transparent)]
     Dispatch(#[from] dispatch::Error),
+    /// Nobody owns the session now.
+    #[error("the session has no owner now: its shard elects one, or the cluster has no quorum; try again")]
+    Nobody {
+        /// The request's id.
+        id: Option<Id>,
+    },
     /// The request took longer than the listener allows.
     #[error("no answer within the listener's time for a request (spec.limits.total)")]
     Timeout {
@@ -91,16 +97,28 @@ pub fn write(dispatched: Dispatched) -> Response<ResponseBody> {
             events(sse::Events::stream(standing.bound(connection), sse::KEEP_ALIVE))
         }
         Dispatched::ConnectedSse { endpoint, connection, standing } => {
-            let name = sse::Line::new("endpoint").expect("the word is one line");
-            let first = sse::Event::new(endpoint.into_bytes()).with_name(name);
-            let all = stream::once(std::future::ready(first)).chain(standing.bound(connection));
+            let all = stream::once(std::future::ready(posting_address(endpoint))).chain(standing.bound(connection));
             events(sse::Events::stream(all, sse::KEEP_ALIVE))
         }
+        Dispatched::Ridden { endpoint: None, ride, standing } => {
+            events(sse::Events::stream(standing.bound(ride.events()), sse::KEEP_ALIVE))
+        }
+        Dispatched::Ridden { endpoint: Some(endpoint), ride, standing } => {
+            let all = stream::once(std::future::ready(posting_address(endpoint))).chain(standing.bound(ride.events()));
+            events(sse::Events::stream(all, sse::KEEP_ALIVE))
+        }
+        Dispatched::Relayed(response) => response,
         Dispatched::Events(body) => events(body),
         Dispatched::Nothing => events(sse::Events::stream(stream::empty(), sse::KEEP_ALIVE)),
         Dispatched::Accepted => empty(StatusCode::ACCEPTED),
         Dispatched::Ended => empty(StatusCode::OK),
     }
+}
+
+/// The first event of an HTTP+SSE session: the address to post to.
+pub(crate) fn posting_address(endpoint: String) -> sse::Event {
+    let name = sse::Line::new("endpoint").expect("the word is one line");
+    sse::Event::new(endpoint.into_bytes()).with_name(name)
 }
 
 /// Writes the response of a refused request, and counts it.
@@ -185,6 +203,7 @@ impl Refusal {
             Self::Admit { .. } => ("admit", "concurrency"),
             Self::Dispatch(error) => ("dispatch", error.class().as_str()),
             Self::Timeout { .. } => ("dispatch", "timeout"),
+            Self::Nobody { .. } => ("relay", "nobody"),
         }
     }
 
@@ -211,7 +230,9 @@ impl Refusal {
         match self {
             // As of a toolset that nobody has.
             Self::Authorize { error: authorize::Error::Elsewhere(_), .. } => None,
-            Self::Authorize { id, .. } | Self::Admit { id, .. } | Self::Timeout { id } => id.as_ref(),
+            Self::Authorize { id, .. } | Self::Admit { id, .. } | Self::Timeout { id } | Self::Nobody { id } => {
+                id.as_ref()
+            }
             Self::Dispatch(dispatch::Error::Session { id, .. }) => id.as_ref(),
             _ => None,
         }
@@ -241,6 +262,9 @@ impl Refusal {
             Self::Admit { .. } | Self::Dispatch(dispatch::Error::Open(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, LIMIT_EXCEEDED)
             }
+            Self::Dispatch(dispatch::Error::Elsewhere { .. }) | Self::Nobody { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE)
+            }
             Self::Dispatch(dispatch::Error::Session { refused, .. }) => of_refused(refused),
             Self::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, quorate_mcp::error::DEADLINE_EXCEEDED),
             Self::Classify(_) | Self::Route(_) | Self::Dispatch(_) => (StatusCode::BAD_REQUEST, INVALID_REQUEST),
@@ -269,7 +293,9 @@ impl Refusal {
             Self::Authorize { error: authorize::Error::Denied(denied), .. } => {
                 headers.extend(denied.challenge.clone().map(|challenge| (WWW_AUTHENTICATE, challenge)));
             }
-            Self::Admit { .. } | Self::Dispatch(dispatch::Error::Open(_)) => {
+            Self::Admit { .. }
+            | Self::Nobody { .. }
+            | Self::Dispatch(dispatch::Error::Open(_) | dispatch::Error::Elsewhere { .. }) => {
                 headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
             Self::Dispatch(dispatch::Error::Rejected(rejected))
@@ -285,6 +311,7 @@ impl Refusal {
 fn of_refused(refused: &Refused) -> (StatusCode, i64) {
     let status = match refused {
         Refused::Gone(_) | Refused::Rejected(Rejection::Ended) => StatusCode::NOT_FOUND,
+        Refused::Moved => StatusCode::SERVICE_UNAVAILABLE,
         // The one status after which clients stop asking for a stream that is complete.
         Refused::Rejected(Rejection::StreamFinished { .. }) => StatusCode::METHOD_NOT_ALLOWED,
         Refused::Rejected(Rejection::LimitReached { .. }) => StatusCode::TOO_MANY_REQUESTS,
@@ -295,6 +322,7 @@ fn of_refused(refused: &Refused) -> (StatusCode, i64) {
     };
     let code = match refused {
         Refused::Rejected(Rejection::LimitReached { .. }) => LIMIT_EXCEEDED,
+        Refused::Moved => UNAVAILABLE,
         Refused::Gone(_) | Refused::Rejected(_) => INVALID_REQUEST,
     };
     (status, code)

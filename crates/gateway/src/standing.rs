@@ -25,9 +25,10 @@ use quorate_types::{Principal, PrincipalDigest, ResourceName, Secret, Timestamp}
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::classify::Request;
+use crate::authenticate::Caller;
+use crate::classify::{Received, Request};
 use crate::credentials::Shown;
-use crate::listener::Connection;
+use crate::listener::{AcceptedHead, Connection};
 use crate::snapshot::Services;
 use crate::{audit, authenticate, authorize, protected};
 
@@ -59,6 +60,8 @@ pub struct Standing {
     /// The session that the stream is of.
     session: Option<session::Handle>,
     cut: Cut,
+    /// Another node owns its session.
+    is_relayed: bool,
 }
 
 /// What a client loses with a stream.
@@ -122,6 +125,21 @@ impl Standing {
     pub(crate) fn of(request: &Request, session: Option<&session::Handle>, cut: Cut) -> Box<Self> {
         let (accepted, caller) = (&request.accepted, request.caller());
         // What cannot be read here identified nobody: the development identity looks at no credential.
+        Self::on(accepted, caller, session, cut, false)
+    }
+
+    /// What a stream of a caller stands on whose request another node answers.
+    pub(crate) fn relayed(received: &Received, cut: Cut) -> Box<Self> {
+        Self::on(&received.accepted, &received.caller, None, cut, true)
+    }
+
+    fn on(
+        accepted: &AcceptedHead,
+        caller: &Caller,
+        session: Option<&session::Handle>,
+        cut: Cut,
+        is_relayed: bool,
+    ) -> Box<Self> {
         let shown = Shown::read(&accepted.head).unwrap_or_default();
         Box::new(Self {
             services: Arc::clone(&accepted.snapshot.services),
@@ -136,6 +154,7 @@ impl Standing {
             superseded: accepted.snapshot.superseded.clone(),
             session: session.cloned(),
             cut,
+            is_relayed,
         })
     }
 
@@ -226,7 +245,8 @@ impl Standing {
                     // A session that was shown others since knows better.
                     Some(session) => session.known_instead(&self.principal, &caller.principal),
                     // What a listen tells was chosen by what its caller was.
-                    None if self.cut == Cut::Resumed => return Err(Over::Another),
+                    None if self.cut == Cut::Resumed && !self.is_relayed => return Err(Over::Another),
+                    // Its owner hears of that with the next request.
                     None => {}
                 }
                 self.principal = caller.principal;
@@ -286,6 +306,7 @@ mod tests {
             superseded: ground.present().superseded.clone(),
             session: None,
             cut,
+            is_relayed: false,
         })
     }
 

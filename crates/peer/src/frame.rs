@@ -13,6 +13,7 @@ use quorate_proto::peer::v1::answer::Outcome;
     unreachable_pub,
     unused_qualifications,
     clippy::all,
+    clippy::too_many_lines,
     clippy::allow_attributes_without_reason,
     reason = "generated"
 )]

@@ -21,10 +21,11 @@ use quorate_config::{ResourceSet, Resources};
 use quorate_follow::{Config, Follower, Run, Sets};
 use quorate_gateway::authenticate::Development;
 use quorate_gateway::node::Gateway;
-use quorate_member::{Health, Member, Opened, Settings, nothing};
+use quorate_member::{Health, Machines, Member, Opened, Settings};
 use quorate_membership::address::Address;
 use quorate_membership::authority::NODE_LIFETIME;
 use quorate_proto::admin::v1;
+use quorate_runtime::shards::{LEVEL as SESSIONS_LEVEL, Shards};
 use quorate_types::ResourceName;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -66,7 +67,8 @@ pub(crate) async fn run(
     };
     let settings = settings(&args)?;
     let dir = settings.data_dir.clone();
-    let opened = quorate_member::open(settings, nothing()).await.map_err(|error| of_error(&error))?;
+    let shards = Shards::new();
+    let opened = quorate_member::open(settings, machines(&shards)).await.map_err(|error| of_error(&error))?;
     let audit = open_audit(&dir)?;
     let (drain, stopped) = (CancellationToken::new(), CancellationToken::new());
     let begun = match &opened {
@@ -108,7 +110,8 @@ pub(crate) async fn run(
     }
     let key = *member.root_key().expose();
     let plan = Plan { node: args.node, development, allow_all: args.allow_all, admin: None, files: Vec::new() };
-    let base = Base { guard, key, is_kept: true, audit, drain, stopped };
+    join(&shards, &member);
+    let base = Base { guard, key, is_kept: true, audit, drain, stopped, shards };
     let nothing_yet = || Ok(ResourceSet::default());
     let running = start_gateway(plan, base, &nothing_yet).await?;
     let is_first = slot.set(running.gateway.clone()).is_ok();
@@ -128,6 +131,27 @@ async fn follow_room(mut health: watch::Receiver<Health>, gateway: Gateway) {
             return;
         }
     }
+}
+
+/// Makes the machines of shard groups.
+pub(crate) fn machines(shards: &Shards) -> Machines {
+    let shards = shards.clone();
+    Arc::new(move |group| shards.machine(group.0))
+}
+
+/// Has sessions kept by the shard groups of a member's cluster.
+fn join(shards: &Shards, member: &Member) {
+    let control = Arc::clone(member.control());
+    let directory = {
+        let control = Arc::clone(&control);
+        move |shard: u32| {
+            let led = control.led();
+            led.into_iter().find(|(_, groups)| groups.iter().any(|group| group.0 == shard)).map(|(node, _)| node)
+        }
+    };
+    let host = Arc::clone(control.host());
+    let ready = move || control.catalog().cluster().is_some_and(|cluster| cluster.level >= SESSIONS_LEVEL);
+    shards.join(member.identity().node, host, Arc::new(directory), Arc::new(ready));
 }
 
 /// Makes the gateway run what the catalog's documents say, as long as the handle lives.

@@ -18,6 +18,7 @@ use quorate_identity::api_key::MacKey;
 use quorate_mcp::ListKind;
 use quorate_mcp::curate::Terms;
 use quorate_mcp::listing::{Entry, Merged, ServerIndex};
+use quorate_runtime::shards::Shards;
 use quorate_stdio::Guard;
 use quorate_telemetry::{Metrics, Tracer};
 use quorate_tls::ClientOptions;
@@ -50,6 +51,7 @@ pub(crate) async fn run(resources: ResourceSet) -> Result<(), Failure> {
         drain_timeout: END_PATIENCE,
         guard: Guard::of_this_program()
             .map_err(|error| Failure::new(Exit::Failure, format!("cannot tell which program this is: {error}")))?,
+        shards: Shards::new(),
     };
     let gateway = Gateway::start(config).await.map_err(of_gateway)?;
     let resources = resources.without_listeners();

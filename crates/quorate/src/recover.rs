@@ -9,8 +9,9 @@
 
 use std::path::Path;
 
-use quorate_member::{Found, Recoverable, Recovered, Survivor, nothing, recover};
+use quorate_member::{Found, Recoverable, Recovered, Survivor, recover};
 use quorate_membership::authority::NODE_LIFETIME;
+use quorate_runtime::shards::Shards;
 use quorate_types::rfc3339;
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ use crate::cli::cluster::Output;
 use crate::cli::recover::RecoverArgs;
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::peers::{LEVELS, of_error};
+use crate::peers::{LEVELS, machines, of_error};
 use crate::run::shown;
 
 /// Runs the command.
@@ -28,7 +29,8 @@ use crate::run::shown;
 /// [`Failure`] without `--unsafe`, and when the folder cannot be recovered, with the way out.
 pub(crate) async fn run(args: &RecoverArgs) -> Result<(), Failure> {
     let files = args.certificates.files();
-    let looked = recover(args.data_dir.clone(), nothing(), LEVELS, NODE_LIFETIME, files.as_ref()).await;
+    let machines = machines(&Shards::new());
+    let looked = recover(args.data_dir.clone(), machines, LEVELS, NODE_LIFETIME, files.as_ref()).await;
     let (recovered, survived) = match looked.map_err(|error| of_error(&error))? {
         Recoverable::Survivor(survivor) => {
             let survived = json_of(&survivor);

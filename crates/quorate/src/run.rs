@@ -16,6 +16,7 @@ use quorate_gateway::authenticate::Development;
 use quorate_gateway::node::{Config, Gateway};
 use quorate_identity::api_key::MacKey;
 use quorate_member::Member;
+use quorate_runtime::shards::Shards;
 use quorate_stdio::Guard;
 use quorate_telemetry::{LogFormat, Otlp};
 use quorate_tls::ClientOptions;
@@ -67,6 +68,8 @@ pub(crate) struct Base {
     pub(crate) audit: Audit,
     pub(crate) drain: CancellationToken,
     pub(crate) stopped: CancellationToken,
+    /// The shard groups that keep sessions; of a node without a cluster none.
+    pub(crate) shards: Shards,
 }
 
 /// Starts a node; `load` gives its resources, now and after each change of the files.
@@ -91,7 +94,8 @@ pub(crate) async fn start(plan: Plan, load: &impl Fn() -> Result<ResourceSet, Fa
     };
     let (drain, stopped) = (CancellationToken::new(), CancellationToken::new());
     let admin = plan.admin;
-    let mut running = start_gateway(plan, Base { guard, key, is_kept, audit, drain, stopped }, load).await?;
+    let mut running =
+        start_gateway(plan, Base { guard, key, is_kept, audit, drain, stopped, shards: Shards::new() }, load).await?;
     if let Some(address) = admin {
         let Running { gateway, guard, drain, stopped, .. } = &running;
         running.admin = Some(serve_admin(address, gateway, guard, drain, stopped)?);
@@ -108,7 +112,7 @@ pub(crate) async fn start_gateway(
     base: Base,
     load: &impl Fn() -> Result<ResourceSet, Failure>,
 ) -> Result<Running, Failure> {
-    let Base { guard, key, is_kept, audit, drain, stopped } = base;
+    let Base { guard, key, is_kept, audit, drain, stopped, shards } = base;
     let mut watcher = Watcher::new(&plan.files, Timing::DEFAULTS);
     let resources = load()?;
     watcher.also(resources.named_files());
@@ -124,6 +128,7 @@ pub(crate) async fn start_gateway(
         drain_timeout: plan.node.drain_timeout,
         guard: Guard::of_this_program()
             .map_err(|error| Failure::new(Exit::Failure, format!("cannot tell which program this is: {error}")))?,
+        shards,
     };
     let gateway = Gateway::start(config).await.map_err(of_gateway)?;
     gateway.apply(&resources).await.map_err(of_gateway)?;

@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quorate_mcp::Version;
 use quorate_mcp::dialect::legacy::initialize_params;
 use quorate_mcp::dialect::onto_legacy::Declared;
-use quorate_session::Delivery;
+use quorate_session::{Delivery, Durability};
 use quorate_telemetry::Metrics;
 use quorate_telemetry::metrics::Active;
-use quorate_types::{PrincipalDigest, ResourceName, TenantId};
+use quorate_types::{Principal, PrincipalDigest, ResourceName, TenantId};
 use tokio::sync::OnceCell;
 
 use crate::backend;
@@ -43,6 +43,8 @@ pub struct Wanted<'a> {
     pub principal: PrincipalDigest,
     /// The tenant that it belongs to.
     pub tenant: &'a TenantId,
+    /// The same, as it is known now.
+    pub owner: &'a Arc<Principal>,
     /// The server, as the caller's configuration has it.
     pub server: &'a backend::Handle,
     /// What the client can be asked.
@@ -150,6 +152,8 @@ impl Bridge {
             client: Some(client),
             translate: translate(),
             memory: Arc::default(),
+            durability: Durability::Strict,
+            owner: Arc::clone(wanted.owner),
         };
         self.shared.sessions.open(open).await
     }

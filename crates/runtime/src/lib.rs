@@ -23,5 +23,6 @@ pub mod places;
 pub mod restarts;
 pub mod session;
 pub mod shard;
+pub mod shards;
 pub mod supervisor;
 pub mod upstream;

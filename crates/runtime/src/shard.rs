@@ -11,24 +11,32 @@
 //! Supervision: linked to the `Node`. A failed session is logged and forgotten; its client gets
 //! 404 and opens another.
 
+mod revive;
+mod takeover;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use quorate_mcp::Version;
-use quorate_session::{Config, Delivery, EndReason, Fault};
+use quorate_session::record::proto;
+use quorate_session::{Config, Delivery, Durability, EndReason, Event, Fault, RequestKey};
 use quorate_telemetry::Metrics;
 use quorate_types::seal::Purpose;
-use quorate_types::{PrincipalDigest, ResourceName, Sealer, TenantId};
+use quorate_types::{Principal, PrincipalDigest, ResourceName, Sealer, TenantId, Timestamp};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
-use crate::session::{Client, Handle, Memory, Opening, Scope, Translate, Unread};
-use crate::{clock, entropy};
+use self::revive::charter;
+pub use self::revive::{owner, owner_of, scope};
+use crate::session::{Begins, Client, Handle, Keeping, Memory, Opening, Scope, Translate, Unread};
+use crate::shards::Shards;
+use crate::{backend, clock, entropy};
 
-/// Number of this node's only shard.
-const SHARD: u16 = 0;
+/// The number of the shard of a node without a cluster, whose sessions end with it.
+const ALONE: u16 = 0;
 /// Locks that the registry is spread over: more than cores, so that openings rarely meet.
 const STRIPES: usize = 16;
 /// Time between two looks at the sessions' deadlines: 1 s, finer than any timeout of a session.
@@ -69,7 +77,24 @@ pub struct Open {
     pub translate: Arc<dyn Translate>,
     /// What the session remembers of its toolset.
     pub memory: Arc<Memory>,
+    /// What of it outlives the node.
+    pub durability: Durability,
+    /// Its owner as it is known now.
+    pub owner: Arc<Principal>,
 }
+
+/// What a session needs beside its record, on a node that did not open it.
+pub struct Revived {
+    /// What rewrites backends' frames for the client.
+    pub translate: Arc<dyn Translate>,
+    /// What the session remembers of its toolset.
+    pub memory: Arc<Memory>,
+    /// The backends of its scope.
+    pub servers: Arc<Vec<backend::Handle>>,
+}
+
+/// Makes what a session needs beside its record; none where its scope is not configured any more.
+pub type Revive = Arc<dyn Fn(&proto::Charter) -> Option<Revived> + Send + Sync>;
 
 /// A session cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +111,12 @@ pub enum Error {
         /// The limit.
         max: usize,
     },
+    /// The node is in a cluster and owns no shard now: another one takes new sessions.
+    #[error("the node owns no sessions now; others of the cluster do")]
+    Elsewhere,
+    /// What was opened could not be written down.
+    #[error("the session could not be written down: another node may own its shard now")]
+    Unwritten,
     /// The disk of the node has no room for what is new.
     #[error("the disk of the node is nearly full, and it opens no new sessions: those that are open go on")]
     Full,
@@ -109,9 +140,18 @@ pub enum Unknown {
     /// The session has ended.
     #[error("the session has ended")]
     Ended,
+    /// Another node owns it, or is about to.
+    #[error("another node owns the session")]
+    Elsewhere(u32),
 }
 
 struct Shared {
+    shards: Shards,
+    revive: OnceLock<Revive>,
+    /// Sessions that are being made of their records.
+    reviving: Mutex<HashMap<u128, Arc<OnceCell<Handle>>>>,
+    /// Records of shards that are owned here which no actor stands for, and when somebody has to look at them.
+    asleep: Mutex<HashMap<u128, (u32, Timestamp)>>,
     stripes: [RwLock<HashMap<u128, Handle>>; STRIPES],
     count: AtomicUsize,
     /// Whether nothing new is taken.
@@ -152,6 +192,7 @@ impl Unknown {
             Self::Forged => "forged",
             Self::Foreign => "foreign",
             Self::Ended => "ended",
+            Self::Elsewhere(_) => "elsewhere",
         }
     }
 }
@@ -161,8 +202,12 @@ impl Unknown {
 impl Sessions {
     /// Makes an empty registry; sessions can be opened once [`Sessions::start`] has run.
     #[must_use]
-    pub fn new(config: Config, limits: Limits, sealer: Sealer, metrics: Metrics) -> Self {
+    pub fn new(config: Config, limits: Limits, sealer: Sealer, metrics: Metrics, shards: Shards) -> Self {
         let shared = Shared {
+            shards,
+            revive: OnceLock::new(),
+            reviving: Mutex::default(),
+            asleep: Mutex::default(),
             stripes: Default::default(),
             count: AtomicUsize::new(0),
             is_full: AtomicBool::new(false),
@@ -185,6 +230,7 @@ impl Sessions {
         let (actor, _task) = Actor::spawn_linked(None, ShardActor, self.clone(), supervisor).await?;
         let cell = actor.get_cell();
         *self.shared.supervisor.write().unwrap_or_else(PoisonError::into_inner) = Some(cell.clone());
+        tokio::spawn(takeover::follow(self.clone()));
         Ok(cell)
     }
 
@@ -201,7 +247,23 @@ impl Sessions {
     pub async fn open(&self, open: Open) -> Result<Handle, Error> {
         let place = self.take_place(open.principal)?;
         let key = u128::from_be_bytes(entropy::secret());
-        let opening = self.opening(key, open, &place);
+        let is_kept = self.shared.shards.is_joined();
+        let owned = self.shared.shards.choose();
+        if is_kept && owned.is_none() && open.delivery != Delivery::Calls {
+            return Err(Error::Elsewhere);
+        }
+        let waits = is_kept && open.delivery != Delivery::Calls;
+        let keeping = owned.map(|owned| Keeping { begins: Begins::New(Arc::new(charter(&open))), owned });
+        let opening = self.opening(key, open, keeping, &place);
+        let handle = self.start_actor(opening, place).await?;
+        if waits {
+            handle.take(Event::Touch).await.map_err(|_| Error::Unwritten)?;
+        }
+        Ok(handle)
+    }
+
+    async fn start_actor(&self, opening: Opening, place: Place) -> Result<Handle, Error> {
+        let key = opening.key;
         let supervisor = self.shared.supervisor.read().unwrap_or_else(PoisonError::into_inner).clone();
         let supervisor = supervisor.ok_or_else(|| Error::Spawn { reason: "the shard is not running".to_owned() })?;
         let registry = self.clone();
@@ -220,31 +282,68 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Unknown`]; the client is answered 404 whatever the variant.
-    pub fn find(&self, id: &str, principal: PrincipalDigest, toolset: &ResourceName) -> Result<Handle, Unknown> {
+    pub async fn find(&self, id: &str, principal: PrincipalDigest, toolset: &ResourceName) -> Result<Handle, Unknown> {
         let plaintext = self.shared.sealer.open(Purpose::Session, id).map_err(|_| Unknown::Forged)?;
         let plaintext: [u8; ID_BYTES] = plaintext.try_into().map_err(|_| Unknown::Forged)?;
         let (head, owner) = plaintext.split_at(ID_BYTES - 16);
         if owner != principal.0 {
             return Err(Unknown::Foreign);
         }
-        let key: [u8; 16] = head[2..].try_into().map_err(|_| Unknown::Forged)?;
-        let key = u128::from_be_bytes(key);
-        let sessions = self.stripe(key).read().unwrap_or_else(PoisonError::into_inner);
-        let session = sessions.get(&key).ok_or(Unknown::Ended)?;
-        if session.is_ended() {
-            return Err(Unknown::Ended);
-        }
+        let (shard, key) = head.split_at(2);
+        let shard = u16::from_be_bytes(shard.try_into().map_err(|_| Unknown::Forged)?);
+        let key = u128::from_be_bytes(key.try_into().map_err(|_| Unknown::Forged)?);
+        let session = self.get(shard, key, principal).await?;
         match session.scope() {
-            Scope::Toolset(own) if own == toolset => Ok(session.clone()),
+            Scope::Toolset(own) if own == toolset => Ok(session),
             Scope::Toolset(_) | Scope::Server(_) => Err(Unknown::Foreign),
         }
     }
 
-    /// Returns the live session of a number, if it is `principal`'s.
+    /// Returns the session of a number, if it is `principal`'s, making it of its record where no actor stands for it.
+    ///
+    /// # Errors
+    /// [`Unknown`].
+    pub async fn get(&self, shard: u16, key: u128, principal: PrincipalDigest) -> Result<Handle, Unknown> {
+        let session =
+            if shard == ALONE { self.live(key).ok_or(Unknown::Ended)? } else { self.owned(shard, key).await? };
+        match session.principal() == principal {
+            true => Ok(session),
+            false => Err(Unknown::Foreign),
+        }
+    }
+
+    /// Returns the shard of the session that an id names, where it is one of this cluster; none where it says nothing.
     #[must_use]
-    pub fn get(&self, key: u128, principal: PrincipalDigest) -> Option<Handle> {
+    pub fn shard_of(&self, id: &str) -> Option<u32> {
+        let plaintext = self.shared.sealer.open(Purpose::Session, id).ok()?;
+        let shard: [u8; 2] = plaintext.get(..2)?.try_into().ok()?;
+        Some(u16::from_be_bytes(shard).into())
+    }
+
+    /// Says that the answer to a request of a session has arrived where its client is.
+    pub fn acknowledge(&self, id: &str, request: RequestKey) {
+        let Ok(plaintext) = self.shared.sealer.open(Purpose::Session, id) else { return };
+        let key = plaintext.get(2..18).and_then(|key| key.try_into().ok()).map(u128::from_be_bytes);
+        if let Some(session) = key.and_then(|key| self.live(key)) {
+            session.tell(Event::Acknowledge { key: request });
+        }
+    }
+
+    /// Returns the shard groups of the node.
+    #[must_use]
+    pub fn shards(&self) -> &Shards {
+        &self.shared.shards
+    }
+
+    /// Says how sessions are made of their records; once.
+    pub fn set_revive(&self, revive: Revive) {
+        // The first stays: there is one configuration of a node.
+        let _is_first = self.shared.revive.set(revive).is_ok();
+    }
+
+    fn live(&self, key: u128) -> Option<Handle> {
         let sessions = self.stripe(key).read().unwrap_or_else(PoisonError::into_inner);
-        sessions.get(&key).filter(|session| session.principal() == principal && !session.is_ended()).cloned()
+        sessions.get(&key).filter(|session| !session.is_ended() && !session.is_moved()).cloned()
     }
 
     /// Ends the sessions that `ends` chooses.
@@ -280,9 +379,10 @@ impl Sessions {
             .collect()
     }
 
-    fn opening(&self, key: u128, open: Open, place: &Place) -> Opening {
+    fn opening(&self, key: u128, open: Open, keeping: Option<Keeping>, place: &Place) -> Opening {
+        let shard = keeping.as_ref().map_or(ALONE, |keeping| u16::try_from(keeping.owned.shard).unwrap_or(ALONE));
         let mut id = Vec::with_capacity(ID_BYTES);
-        id.extend_from_slice(&SHARD.to_be_bytes());
+        id.extend_from_slice(&shard.to_be_bytes());
         id.extend_from_slice(&key.to_be_bytes());
         id.extend_from_slice(&open.principal.0);
         let id = self.shared.sealer.seal(Purpose::Session, &id, &entropy::secret());
@@ -290,7 +390,11 @@ impl Sessions {
         let config = match open.delivery {
             Delivery::Calls => self.shared.config.for_calls(),
             Delivery::Streams | Delivery::Single => {
-                Config { delivery: open.delivery, priming: primes, ..self.shared.config }
+                // Without a cluster nothing outlives the node either way.
+                let is_strict = keeping.is_none() || open.durability == Durability::Strict;
+                let durability = if is_strict { Durability::Strict } else { Durability::Ephemeral };
+                let priming = primes && is_strict;
+                Config { delivery: open.delivery, durability, priming, ..self.shared.config }
             }
         };
         Opening {
@@ -299,7 +403,9 @@ impl Sessions {
             principal: open.principal,
             tenant: open.tenant,
             scope: open.scope,
+            owner: open.owner,
             config,
+            keeping,
             client: open.client,
             translate: open.translate,
             memory: open.memory,
@@ -316,7 +422,9 @@ impl Sessions {
         }
         let Limits { sessions_max, principal_sessions_max, .. } = self.shared.limits;
         let mut owned = self.shared.owned.lock().unwrap_or_else(PoisonError::into_inner);
-        if owned.get(&principal).is_some_and(|owned| owned.sessions >= principal_sessions_max) {
+        // Records without an actor count as well: there are as many as the shards that are owned here have.
+        let records = self.shared.shards.owned_by(principal);
+        if owned.get(&principal).map_or(0, |owned| owned.sessions).max(records) >= principal_sessions_max {
             self.shared.metrics.limit_hit("principal_sessions");
             return Err(Error::TooManyOfPrincipal { max: principal_sessions_max });
         }
@@ -325,12 +433,25 @@ impl Sessions {
             self.shared.metrics.limit_hit("sessions");
             return Err(Error::TooMany { max: sessions_max });
         }
+        Ok(self.enter(&mut owned, principal))
+    }
+
+    /// Whether a session is going to end, or to another node, and still has its actor.
+    fn is_ending(&self, key: u128) -> bool {
+        self.stripe(key).read().unwrap_or_else(PoisonError::into_inner).get(&key).is_some_and(Handle::is_ended)
+    }
+
+    /// A place for a session that was opened before: limits are for new ones.
+    fn place_of(&self, principal: PrincipalDigest) -> Place {
+        let mut owned = self.shared.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        self.enter(&mut owned, principal)
+    }
+
+    fn enter(&self, owned: &mut HashMap<PrincipalDigest, Owned>, principal: PrincipalDigest) -> Place {
         self.shared.count.fetch_add(1, Ordering::Relaxed);
         let own = owned.entry(principal).or_default();
         own.sessions += 1;
-        let unread = Arc::clone(&own.unread);
-        drop(owned);
-        Ok(Place { shared: Arc::clone(&self.shared), principal, unread })
+        Place { shared: Arc::clone(&self.shared), principal, unread: Arc::clone(&own.unread) }
     }
 
     fn stripe(&self, key: u128) -> &RwLock<HashMap<u128, Handle>> {
@@ -383,6 +504,7 @@ impl Actor for ShardActor {
                     let live = stripe.read().unwrap_or_else(PoisonError::into_inner);
                     live.values().for_each(|session| session.tick_if_due(now));
                 }
+                takeover::wake(sessions, now);
             }
         }
         Ok(())
@@ -435,7 +557,7 @@ mod tests {
 
     fn sessions(limits: Limits) -> Sessions {
         let sealer = Sealer::new(&[0; quorate_types::seal::KEY_BYTES]);
-        Sessions::new(Config::DEFAULTS, limits, sealer, Metrics::new("0"))
+        Sessions::new(Config::DEFAULTS, limits, sealer, Metrics::new("0"), Shards::new())
     }
 
     /// Opens a session whose answers wait in its one stream.
@@ -448,6 +570,8 @@ mod tests {
             client: None,
             translate: Arc::new(Plain),
             memory: Arc::default(),
+            durability: Durability::Strict,
+            owner: Arc::new(Principal::agent(TenantId::default(), "agent")),
         };
         sessions.open(open).await.expect("there is room")
     }
@@ -463,6 +587,7 @@ mod tests {
             headers: HeaderMap::new(),
             prime_after: None,
             terms: Terms::default(),
+            key: None,
         };
         session.begin(vec![outgoing], false).await.map(|(keys, _)| keys)
     }

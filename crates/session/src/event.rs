@@ -97,10 +97,10 @@ pub enum Event {
         /// and said nothing.
         has: Option<u64>,
     },
-    /// The answer to a POST, given as JSON, has arrived at the node that the client talks to.
+    /// The answer to a request, given as JSON, has arrived at the node that the client talks to.
     Acknowledge {
-        /// The first call of the POST.
-        call: CallKey,
+        /// The request.
+        key: RequestKey,
     },
     /// The client's answer to a backend's request was sent to it ([`Effect::SendUpstream`](crate::Effect::SendUpstream)).
     AnswerSent {

@@ -557,6 +557,7 @@ pub(crate) async fn gateway() -> Gateway {
         tls: quorate_tls::ClientOptions::default(),
         drain_timeout: Duration::from_secs(1),
         guard: quorate_stdio::Guard::at("nothing".into()),
+        shards: Default::default(),
     };
     Gateway::start(config).await.expect("it starts")
 }

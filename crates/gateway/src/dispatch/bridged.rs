@@ -26,6 +26,7 @@ use quorate_mcp::codec;
 use quorate_mcp::dialect::onto_legacy::{self, Retry};
 use quorate_mcp::{Call, Era, Fault, Level, Method};
 use quorate_runtime::session::{self, Connection, Outgoing, Refused, Reply, Terms, severity};
+use quorate_runtime::shard::Unknown;
 use quorate_runtime::{backend, clock};
 use quorate_session::{CallKey, Event, Purpose};
 use quorate_telemetry::{Outcome, Trace};
@@ -70,14 +71,14 @@ pub(super) async fn send(
 
 /// The server at which what a request goes on with waits, whatever the configuration would choose
 /// for it now; none for a request that begins something.
-pub(super) fn owner(request: &Request, call: &Call) -> Option<backend::Handle> {
+pub(super) async fn owner(request: &Request, call: &Call) -> Option<backend::Handle> {
     memchr::memmem::find(call.frame.bytes(), b"requestState")?;
     let state = onto_legacy::retry(&call.frame).ok()?.state?;
     let services = &request.snapshot().services;
     let principal = request.caller().digest;
     let parking = Binding::of(holder(request), &call.frame).open(&services.sealer, &state, clock::now()).ok()?;
     let Parking::Call { place, .. } = parking else { return None };
-    let session = services.sessions.get(place.session, principal)?;
+    let session = services.sessions.get(place.shard, place.session, principal).await.ok()?;
     let session::Scope::Server(name) = session.scope() else { return None };
     request.toolset().listing.servers().iter().find(|server| server.name() == name).cloned()
 }
@@ -245,9 +246,11 @@ impl Opening<'_> {
     async fn resume(self, behalf: Behalf, retry: &Retry, place: Place, asks: &[Ask]) -> Result<Opened, Error> {
         let sessions = &self.request.snapshot().services.sessions;
         let scope = session::Scope::Server(self.server.name().clone());
-        let found = sessions.get(place.session, self.request.caller().digest);
-        let session = found.filter(|session| *session.scope() == scope);
-        let session = session.ok_or_else(|| self.rejected(invalid_state()))?;
+        let session = match sessions.get(place.shard, place.session, self.request.caller().digest).await {
+            Ok(session) if *session.scope() == scope => session,
+            Err(Unknown::Elsewhere(shard)) => return Err(Error::Elsewhere { shard }),
+            Ok(_) | Err(_) => return Err(self.rejected(invalid_state())),
+        };
         let mut answered: Vec<u64> = asks.iter().filter(|ask| ask.question.is_none()).map(|ask| ask.id).collect();
         let mut responses = Vec::new();
         for (key, span) in &retry.responses {
@@ -263,7 +266,11 @@ impl Opening<'_> {
             answered.push(ask.id);
         }
         let resumed = session.resume(place.call, place.stream, place.token, responses).await;
-        let connection = resumed.map_err(|_| self.rejected(invalid_state()))?;
+        let connection = match resumed {
+            Ok(connection) => connection,
+            Err(Refused::Moved) => return Err(Error::Elsewhere { shard: place.shard.into() }),
+            Err(_) => return Err(self.rejected(invalid_state())),
+        };
         let leash = Leash { session: session.clone(), call: Some(place.call) };
         Ok(self.opened(behalf, session, leash, Source::Stream(Box::new(connection)), answered))
     }
@@ -315,6 +322,7 @@ impl Opening<'_> {
             headers: HeaderMap::new(),
             prime_after: None,
             terms: Terms::default(),
+            key: None,
         };
         // Whatever comes of it, the call itself says more.
         let _answered = session.post(vec![outgoing], false).await;
@@ -331,6 +339,7 @@ impl Opening<'_> {
             headers,
             prime_after: Some(PRIME_AFTER),
             terms: Terms::default(),
+            key: None,
         }
     }
 
@@ -340,7 +349,7 @@ impl Opening<'_> {
 
     fn refused(&self, refused: Refused) -> Error {
         match refused {
-            Refused::Gone(_) => self.rejected(Fault::BackendFailed {
+            Refused::Gone(_) | Refused::Moved => self.rejected(Fault::BackendFailed {
                 server: self.server.name().to_string(),
                 reason: "its session ended at once, twice".to_owned(),
             }),

@@ -204,6 +204,8 @@ async fn open_session(
         client,
         translate,
         memory,
+        durability: table.durability,
+        owner: Arc::clone(&request.caller().principal),
     };
     Ok((services.sessions.open(open).await?, table))
 }

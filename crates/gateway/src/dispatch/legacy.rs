@@ -46,8 +46,7 @@ pub(super) async fn send(
     started: Instant,
 ) -> Result<Dispatched, Error> {
     if call.frame.kind() != Kind::Request {
-        tell(session, call);
-        return Ok(Dispatched::Accepted);
+        return tell(session, call).await;
     }
     let version = session.client().map_or(Version::ASSUMED, |client| client.version);
     let mut operation = Operation::begin(metrics(request), &call, version, started);
@@ -101,10 +100,18 @@ pub(super) async fn listen(
 }
 
 /// Hands a notification or an answer of the client to its session.
-fn tell(session: &session::Handle, call: Call) {
+///
+/// An answer that is taken is not lost any more, whatever becomes of this node.
+async fn tell(session: &session::Handle, call: Call) -> Result<Dispatched, Error> {
     let frame = call.frame;
     let event = match call.operation {
-        Asked::Response => Event::ClientResponse { frame },
+        Asked::Response => {
+            return match session.take(Event::ClientResponse { frame }).await {
+                Err(refused @ (Refused::Moved | Refused::Gone(_))) => Err(Error::Session { id: None, refused }),
+                // What the machine does not want is nothing that a client has to hear of.
+                Ok(()) | Err(Refused::Rejected(_)) => Ok(Dispatched::Accepted),
+            };
+        }
         Asked::Cancelled { request_id: Some((request_id, span)) } => Event::Cancel { frame, request_id, span },
         Asked::Progress { span, .. } => Event::ClientProgress { frame, token: span },
         // It says nothing but that they may ask.
@@ -116,6 +123,7 @@ fn tell(session: &session::Handle, call: Call) {
         _ => Event::Touch,
     };
     session.tell(event);
+    Ok(Dispatched::Accepted)
 }
 
 struct Message<'a> {
@@ -215,7 +223,7 @@ impl Message<'_> {
             (Endpoint::Mcp, false) => Some(PRIME_AFTER),
         };
         let terms = Terms::default();
-        Outgoing { frame, server, progress_token, purpose, headers, prime_after, terms }
+        Outgoing { frame, server, progress_token, purpose, headers, prime_after, terms, key: self.request.key }
     }
 
     /// Of those who may hold a subscription the one that does. Nobody else is told that it is over: whoever may only connect

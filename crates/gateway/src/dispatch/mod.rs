@@ -33,6 +33,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::classify::{Request, Work};
 use crate::held::Held;
 use crate::inspect::Inspected;
+use crate::relay::Ride;
 use crate::standing::{Cut, Standing};
 
 /// An answer that has begun.
@@ -67,6 +68,17 @@ pub enum Dispatched {
         /// What it ends with.
         standing: Box<Standing>,
     },
+    /// A stream of a session that goes on when another node owns the session.
+    Ridden {
+        /// The address to post to, for a client of HTTP+SSE.
+        endpoint: Option<String>,
+        /// The stream.
+        ride: Box<Ride>,
+        /// What it ends with.
+        standing: Box<Standing>,
+    },
+    /// What another node has answered.
+    Relayed(http::Response<quorate_http::ResponseBody>),
     /// A stream of a stateless request.
     Events(sse::Events),
     /// Taken, and nothing to say.
@@ -86,6 +98,12 @@ pub enum Error {
     /// No session can be opened now.
     #[error(transparent)]
     Open(#[from] shard::Error),
+    /// What it goes on with is owned by another node.
+    #[error("another node owns what it goes on with")]
+    Elsewhere {
+        /// The shard.
+        shard: u32,
+    },
     /// The session does not take it.
     #[error("{refused}")]
     Session {
@@ -118,6 +136,9 @@ impl Error {
                 Code::ResourceExhausted
             }
             Self::Open(shard::Error::Spawn { .. }) => Code::Internal,
+            Self::Open(shard::Error::Elsewhere | shard::Error::Unwritten)
+            | Self::Elsewhere { .. }
+            | Self::Session { refused: Refused::Moved, .. } => Code::Unavailable,
             Self::Session { refused: Refused::Gone(_), .. } => Code::NotFound,
             Self::Session { refused: Refused::Rejected(rejection), .. } => rejection.code(),
         }

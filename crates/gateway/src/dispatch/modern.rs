@@ -58,7 +58,7 @@ pub(super) async fn send(
             if let Err(fault) = check_params(request, &call).await {
                 return Err(refused(&call, fault, &mut operation));
             }
-            let waits_at = bridged::owner(request, &call);
+            let waits_at = bridged::owner(request, &call).await;
             // What this brings is for the one that asked, if it is still the one that is called.
             if waits_at.as_ref().is_some_and(|waiting| !waiting.is_same(&server)) {
                 return Err(refused(&call, invalid_state(), &mut operation));
@@ -70,7 +70,7 @@ pub(super) async fn send(
             return upstream.send(server, &frame, name.as_deref(), held, operation).await;
         }
         Target::Ask { servers, uri } => {
-            if let Some(server) = bridged::owner(request, &call) {
+            if let Some(server) = bridged::owner(request, &call).await {
                 // What this brings is for the one that asked, if that may still be asked for it.
                 if !servers.iter().any(|allowed| allowed.is_same(&server)) {
                     return Err(refused(&call, invalid_state(), &mut operation));

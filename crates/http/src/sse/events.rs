@@ -69,6 +69,11 @@ impl Events {
         Self { source, pieces: VecDeque::new(), keep_alive, timer: None, last_sent: None, ended: false }
     }
 
+    /// Returns the events themselves, for who writes them otherwise.
+    pub fn into_events(mut self) -> impl Stream<Item = Event> + Send {
+        futures_util::stream::poll_fn(move |cx| self.source.poll_event(cx))
+    }
+
     /// Returns the next bytes to send.
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(piece) = self.pieces.pop_front() {

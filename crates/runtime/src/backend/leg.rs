@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use quorate_jsonrpc::Frame;
 use quorate_scheduler::Outcome;
+use quorate_session::record::proto::Upstream;
 use quorate_types::PrincipalDigest;
 
 use super::dispatch::outcome;
@@ -43,6 +44,8 @@ pub struct Opened {
     pub leg: Leg,
     /// The server's raw capabilities.
     pub capabilities: Bytes,
+    /// How another node takes it over; none where no other can.
+    pub upstream: Option<Upstream>,
 }
 
 /// An upstream session.
@@ -119,6 +122,41 @@ impl Leg {
         }
     }
 
+    /// Reads the answer of a request on that another node has sent, from after an event on.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] at the concurrency limit, [`Error::Failed`] with the server's error, or when it does not offer that.
+    pub async fn resume(&self, headers: HeaderMap, event_id: &str) -> Result<Asked, Error> {
+        match &self.kind {
+            Kind::Own { session, server, replica } => {
+                let load = server.load(*replica)?;
+                let reason = "the server does not resume the stream of a call".to_owned();
+                match session.resume(headers, event_id).await {
+                    Ok(Some(stream)) => Ok(Asked { answer: Answer::Stream(stream), load: Some(load) }),
+                    Ok(None) => Err(server.failed(upstream::Error::Broken { reason })),
+                    Err(source) => {
+                        load.failed(&source);
+                        Err(server.failed(source))
+                    }
+                }
+            }
+            // What lives in this process was never another node's.
+            Kind::Bridged(leg) => Err(leg.server().failed(upstream::Error::SessionLost)),
+        }
+    }
+
+    /// The same where nothing says from where: what became of the request is not known.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn resume_nothing(&self) -> Result<Asked, Error> {
+        let reason = "the server gave the stream of the call no event ids".to_owned();
+        match &self.kind {
+            Kind::Own { server, .. } => Err(server.failed(upstream::Error::Broken { reason })),
+            Kind::Bridged(leg) => Err(leg.server().failed(upstream::Error::Broken { reason })),
+        }
+    }
+
     /// Hears that the session has lost it: what calls on it ask of the client has no way back.
     pub fn lost(&self) {
         match &self.kind {
@@ -182,10 +220,32 @@ impl Handle {
             }
             opened => opened.map(|opened| {
                 let Session { session, initialized, replica } = opened;
+                let capabilities = initialized.capabilities;
+                let upstream = session.upstream().map(|(url, session, version)| Upstream {
+                    url,
+                    session,
+                    version,
+                    capabilities: capabilities.clone(),
+                });
                 let kind = Kind::Own { session, server: self.clone(), replica };
-                Opened { leg: Leg { kind }, capabilities: initialized.capabilities }
+                Opened { leg: Leg { kind }, capabilities, upstream }
             }),
         }
+    }
+
+    /// Takes over an upstream session that another node has opened; none where it is at no replica of the server any more.
+    #[must_use]
+    pub fn adopt_leg(&self, upstream: &Upstream) -> Option<Opened> {
+        let endpoints = self.shared.config.endpoints.iter().enumerate();
+        let (replica, session) = endpoints
+            .filter_map(|(replica, endpoint)| {
+                let session = legacy::Leg::adopt(endpoint, upstream.session.as_deref(), &upstream.version)?;
+                Some((replica, session))
+            })
+            .find(|(_, session)| session.upstream().is_some_and(|(url, ..)| url == upstream.url))?;
+        let kind = Kind::Own { session, server: self.clone(), replica };
+        let capabilities = upstream.capabilities.clone();
+        Some(Opened { leg: Leg { kind }, capabilities, upstream: Some(upstream.clone()) })
     }
 
     /// Tells whether the server is not to be asked for a session.
@@ -204,7 +264,7 @@ impl Handle {
         match bridge::Leg::open(self.clone(), principal, info, initialize_params) {
             Ok(leg) => {
                 let capabilities = leg.capabilities().clone();
-                Ok(Opened { leg: Leg { kind: Kind::Bridged(leg) }, capabilities })
+                Ok(Opened { leg: Leg { kind: Kind::Bridged(leg) }, capabilities, upstream: None })
             }
             // The gateway wrote them itself.
             Err(error) => Err(self.failed(upstream::Error::Broken { reason: error.to_string() })),

@@ -12,8 +12,8 @@ use http::HeaderMap;
 use quorate_jsonrpc::Frame;
 use quorate_mcp::capabilities::Capabilities;
 use quorate_session::{
-    Attachment, CallKey, Content, Delivery, Effects, Event, EventId, Failure, Fault, Features, LegEpoch, LegKey,
-    Listen, Rejection, Request, Session, Snapshot, Source, StreamId, Target,
+    Attachment, CallKey, Config, Content, Delivery, Effects, Event, EventId, Failure, Fault, Features, LegEpoch,
+    LegKey, Listen, Rejection, Request, Session, Snapshot, Source, StreamId, Target,
 };
 use quorate_telemetry::metrics::Active;
 use quorate_telemetry::{Metrics, Revision};
@@ -23,11 +23,13 @@ use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, Writer};
+use super::ledger::{Ledger, Then};
 use super::legs::{Legs, OpenLeg};
-use super::{Opening, Outgoing, Reply, Shared, Terms, Translate, Unread};
+use super::{Begins, Keeping, Opening, Outgoing, Reply, Shared, Terms, Translate, Unread, content};
 use crate::backend::{self, Leg, Opened};
 use crate::bridge::Parked;
 use crate::clock;
+use crate::shards::NotWritten;
 
 /// The messages of a session's actor; see the table in the parent module.
 pub(super) enum Message {
@@ -72,8 +74,34 @@ pub(super) enum Message {
         call: Option<CallKey>,
         frame: Frame,
         content: Content,
+        event_id: Option<Arc<str>>,
         read_on: Option<oneshot::Sender<()>>,
     },
+    /// The upstream stream of a call can be resumed from a place that no frame came with.
+    Mark {
+        call: CallKey,
+        epoch: LegEpoch,
+        event_id: Arc<str>,
+    },
+    /// An answer of the client was sent to its server.
+    Sent {
+        ask: u64,
+    },
+    Rejoin {
+        stream: StreamId,
+        has: Option<u64>,
+        reply: oneshot::Sender<Result<Connection, Rejection>>,
+    },
+    Take {
+        event: Event,
+        reply: oneshot::Sender<Result<(), Rejection>>,
+    },
+    Written {
+        result: Result<(), NotWritten>,
+    },
+    Flush,
+    OfferAgain,
+    GiveAway,
     Answer {
         leg: LegKey,
         epoch: LegEpoch,
@@ -145,6 +173,8 @@ pub(super) struct State {
     /// The places of parked calls in their principal's count.
     pub(super) parked: HashMap<StreamId, Parked>,
     pub(super) unread: Unread,
+    /// The way to its record, where it has one.
+    pub(super) ledger: Option<Ledger>,
     pub(super) opened_at: Instant,
     pub(super) ended: Option<quorate_session::EndReason>,
     _live: Active,
@@ -184,18 +214,24 @@ impl Actor for SessionActor {
 
     async fn pre_start(
         &self,
-        _myself: ActorRef<Message>,
+        myself: ActorRef<Message>,
         (opening, shared, gone): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let machine = Session::new(opening.config, clock::now());
+        let (config, key) = (opening.config, opening.key);
+        let (machine, ledger, legs) = begin(config, key, opening.keeping)?;
         shared.set_deadline(machine.next_deadline());
+        if ledger.is_some() {
+            // Before anything else that it hears.
+            myself.cast(Message::Tell { event: if legs.is_none() { Event::Touch } else { Event::Recover } })?;
+        }
         Ok(State {
             machine,
+            ledger,
             shared,
             translate: opening.translate,
             window: opening.config.window_events_max,
             delivery: opening.config.delivery,
-            legs: Legs::default(),
+            legs: legs.unwrap_or_default(),
             posts: HashMap::new(),
             extras: HashMap::new(),
             writers: HashMap::new(),
@@ -224,7 +260,8 @@ impl Actor for SessionActor {
         state.free_empty_tables();
         state.unread.set(state.machine.undelivered_bytes());
         state.shared.set_deadline(state.machine.next_deadline());
-        if state.ended.is_some() && state.machine.is_finished() && state.writers.is_empty() {
+        let is_clear = state.ledger.as_ref().is_none_or(Ledger::is_clear);
+        if state.ended.is_some() && is_clear && state.machine.is_finished() && state.writers.is_empty() {
             myself.stop(None);
         }
         Ok(())
@@ -237,31 +274,51 @@ impl State {
     fn handle(&mut self, myself: &ActorRef<Message>, message: Message) {
         match message {
             Message::Post { requests, batch, opened, answer } => self.post(myself, requests, batch, opened, answer),
-            Message::Attach { last_event_id, reply } => self.attach(myself, last_event_id, reply),
+            Message::Attach { last_event_id, reply } => self.attach(myself, Event::Attach { last_event_id }, reply),
             Message::Park { stream, sequence, token, place, reply } => {
-                let parked = self.park(myself, Event::Park { stream, sequence, token }, stream, place);
-                // Whoever asked may have gone: its client will not come back either.
-                let _gone = reply.send(parked);
+                let stepped = self.machine.step(clock::now(), Event::Park { stream, sequence, token });
+                if stepped.is_ok() {
+                    self.parked.insert(stream, place.begun());
+                }
+                self.answer_step(myself, stepped, reply);
             }
             Message::Resume { call, stream, token, responses, reply } => {
-                let resumed = self.resume(myself, Event::Resume { stream, token, responses }, stream);
-                if let Err(Ok(_connection)) = reply.send(resumed) {
-                    // Its client left meanwhile, and nobody else knows the call.
-                    self.report(myself, Event::Abandon { call });
+                match self.machine.step(clock::now(), Event::Resume { stream, token, responses }) {
+                    // As above.
+                    Err(rejection) => drop(reply.send(Err(rejection))),
+                    Ok(effects) => {
+                        if let Some(place) = self.parked.remove(&stream) {
+                            place.ended("resumed");
+                        }
+                        self.settle(myself, effects, Then::Resumed(reply, stream, call));
+                    }
                 }
             }
+            Message::Rejoin { stream, has, reply } => self.attach(myself, Event::Rejoin { stream, has }, reply),
+            Message::Take { event, reply } => {
+                let stepped = self.machine.step(clock::now(), event);
+                self.answer_step(myself, stepped, reply);
+            }
+            Message::Written { result } => self.written(myself, result),
+            Message::Flush => self.flush(myself),
+            Message::OfferAgain => self.offer_again(myself),
+            Message::GiveAway => self.give_away(myself),
             Message::Tell { event } => self.report(myself, event),
             Message::Prime { call } => self.prime(myself, call),
             Message::Poll { call, retry } => self.report(myself, Event::Poll { call, retry }),
-            Message::Upstream { leg, epoch, source, call, frame, content, read_on } => {
+            Message::Upstream { leg, epoch, source, call, frame, content, event_id, read_on } => {
                 if let (Some(call), None) = (call, &read_on) {
                     // Its last frame: the handle would keep the memory of the ended task.
                     self.pumps.remove(&call);
                 }
-                self.report(myself, Event::UpstreamFrame { leg, epoch, call, frame, content });
+                self.report(myself, Event::UpstreamFrame { leg, epoch, call, frame, content, event_id });
                 self.permit(source, read_on);
             }
-            Message::Answer { leg, epoch, answer } => self.send_upstream(myself, leg, epoch, answer),
+            Message::Mark { call, epoch, event_id } => {
+                self.report(myself, Event::UpstreamMark { call, epoch, event_id });
+            }
+            Message::Sent { ask } => self.report(myself, Event::AnswerSent { ask }),
+            Message::Answer { leg, epoch, answer } => self.send_upstream(myself, leg, epoch, answer, None),
             Message::Opened { leg, epoch, opened } => self.opened(myself, leg, epoch, *opened),
             Message::OpenFailed { leg, epoch, fault } => self.report(myself, Event::LegFailed { leg, epoch, fault }),
             Message::Failed { call, epoch, failure, terms } => {
@@ -304,13 +361,19 @@ impl State {
             .map(|outgoing| {
                 let of_server = outgoing.server.is_some();
                 let (headers, prime_after, terms) = (outgoing.headers, outgoing.prime_after, outgoing.terms);
+                let replayable = terms.replayable;
                 extras.push(of_server.then_some(Extras { headers, prime_after, terms }));
                 let target = match &outgoing.server {
-                    Some(server) => Target::Leg(self.legs.intern(server)),
+                    Some(server) => {
+                        let leg = self.legs.intern(server);
+                        self.machine.name_leg(leg, server.name().as_str());
+                        Target::Leg(leg)
+                    }
                     None => Target::Gateway,
                 };
-                let Outgoing { frame, progress_token, purpose, .. } = outgoing;
-                Request { frame, target, progress_token, purpose }
+                let Outgoing { frame, progress_token, purpose, key, .. } = outgoing;
+                let replay = content::replay(&frame, replayable);
+                Request { frame, target, progress_token, purpose, replay, key }
             })
             .collect();
         let event = match requests.pop() {
@@ -356,7 +419,7 @@ impl State {
         }
         let call = calls.first().copied();
         let is_gone = opened.send(Ok(calls)).is_err();
-        self.carry_out(myself, effects);
+        self.settle(myself, effects, Then::Nothing);
         if let Some(call) = call.filter(|_| is_gone && self.delivery == Delivery::Calls) {
             // Its client left meanwhile, and nobody else knows the call.
             self.report(myself, Event::Abandon { call });
@@ -366,20 +429,37 @@ impl State {
     fn attach(
         &mut self,
         myself: &ActorRef<Message>,
-        last_event_id: Option<EventId>,
+        event: Event,
         reply: oneshot::Sender<Result<Connection, Rejection>>,
     ) {
-        match self.machine.step(clock::now(), Event::Attach { last_event_id }) {
+        match self.machine.step(clock::now(), event) {
             // As above.
             Err(rejection) => drop(reply.send(Err(rejection))),
-            Ok(effects) => {
-                let connection = self.carry_out(myself, effects);
-                if let Some(connection) = connection {
-                    // A dropped connection reports its own end.
-                    let _gone = reply.send(Ok(connection));
-                }
-            }
+            Ok(effects) => self.settle(myself, effects, Then::Attached(reply)),
         }
+    }
+
+    fn answer_step(
+        &mut self,
+        myself: &ActorRef<Message>,
+        stepped: Result<Effects, Rejection>,
+        reply: oneshot::Sender<Result<(), Rejection>>,
+    ) {
+        match stepped {
+            Err(rejection) => drop(reply.send(Err(rejection))), // The client may have gone.
+            Ok(effects) => self.settle(myself, effects, Then::Done(reply)),
+        }
+    }
+
+    /// Leaves the session to the node that owns it now: nobody's connection ends in order, and nothing is told to backends.
+    pub(super) fn give_away(&mut self, myself: &ActorRef<Message>) {
+        self.shared.moved.store(true, std::sync::atomic::Ordering::Release);
+        self.ledger = None;
+        for (_, writer) in self.writers.drain() {
+            writer.cut();
+        }
+        self.posts.clear();
+        myself.stop(Some("moved".to_owned()));
     }
 
     /// The first of these servers that the client has subscribed to this resource of.
@@ -388,31 +468,10 @@ impl State {
         servers.into_iter().find(|server| self.legs.place(server.name()).is_some_and(holds))
     }
 
-    fn park(
-        &mut self,
-        myself: &ActorRef<Message>,
-        event: Event,
-        stream: StreamId,
-        place: Parked,
-    ) -> Result<(), Rejection> {
-        let effects = self.machine.step(clock::now(), event)?;
-        self.parked.insert(stream, place.begun());
-        self.carry_out(myself, effects);
-        Ok(())
-    }
-
-    fn resume(&mut self, myself: &ActorRef<Message>, event: Event, stream: StreamId) -> Result<Connection, Rejection> {
-        let effects = self.machine.step(clock::now(), event)?;
-        if let Some(place) = self.parked.remove(&stream) {
-            place.ended("resumed");
-        }
-        self.carry_out(myself, effects).ok_or(Rejection::NotParked { stream })
-    }
-
     /// Takes an event that nobody waits for an answer to.
     pub(super) fn report(&mut self, myself: &ActorRef<Message>, event: Event) {
         match self.machine.step(clock::now(), event) {
-            Ok(effects) => drop(self.carry_out(myself, effects)),
+            Ok(effects) => self.settle(myself, effects, Then::Nothing),
             Err(rejection) => tracing::debug!(%rejection, "a session refused an event"),
         }
         debug_assert_eq!(self.machine.check(), Ok(()));
@@ -430,13 +489,13 @@ impl State {
     }
 
     fn opened(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch, opened: Opened) {
-        let Opened { leg: session, capabilities } = opened;
+        let Opened { leg: session, capabilities, upstream } = opened;
         let listen = if session.shares_one_stream() { Listen::Shared } else { Listen::Separate };
         let features = Features { logging: offers_logging(&capabilities), listen };
         if let Some(slot) = self.legs.get_mut(leg) {
             slot.open = Some(OpenLeg { epoch, session, outbox: None });
         }
-        self.report(myself, Event::LegOpened { leg, epoch, features });
+        self.report(myself, Event::LegOpened { leg, epoch, features, upstream });
         if self.legs.get(leg).is_some_and(|slot| slot.stale) {
             self.give_up(myself, leg);
         }
@@ -515,6 +574,28 @@ impl State {
     }
 }
 
+/// Makes the machine of a session, with the way to its record, and with the legs that it had elsewhere.
+fn begin(
+    config: Config,
+    key: u128,
+    keeping: Option<Keeping>,
+) -> Result<(Session, Option<Ledger>, Option<Legs>), ActorProcessingErr> {
+    let now = clock::now();
+    let Some(Keeping { owned, begins }) = keeping else { return Ok((Session::new(config, now), None, None)) };
+    let node = owned.node.0;
+    match begins {
+        Begins::New(charter) => {
+            let machine = Session::journaled(config, charter, node, now);
+            Ok((machine, Some(Ledger::new(owned, key, 0)), None))
+        }
+        Begins::Record { version, record, servers } => {
+            let machine = Session::restore(config, &record, node, now)?;
+            let legs = Legs::restored(machine.legs_named().map(|(leg, name)| (leg, &**name)), &servers);
+            Ok((machine, Some(Ledger::new(owned, key, version)), Some(legs)))
+        }
+    }
+}
+
 /// Tells whether a server takes a logging level.
 fn offers_logging(capabilities: &[u8]) -> bool {
     let mut offered = Capabilities::new();
@@ -533,7 +614,9 @@ impl Drop for State {
                 listen.abort();
             }
         }
-        let reason = self.ended.map_or("failed", quorate_session::EndReason::as_str);
+        let is_moved = self.shared.moved.load(std::sync::atomic::Ordering::Acquire);
+        let otherwise = if is_moved { "moved" } else { "failed" };
+        let reason = self.ended.map_or(otherwise, quorate_session::EndReason::as_str);
         let version = self.shared.client().map_or("", |client| client.version.as_str());
         self.metrics.session_ended(reason, Revision::of(version), self.opened_at.elapsed());
         if let Some(gone) = self.gone.take() {

@@ -26,6 +26,7 @@ const REPORT_EVERY: u64 = 8;
 pub struct Connection {
     receiver: mpsc::Receiver<Emission>,
     cut: Arc<AtomicBool>,
+    moved: Arc<AtomicBool>,
     actor: ActorRef<Message>,
     stream: StreamId,
     attachment: Attachment,
@@ -52,8 +53,8 @@ impl Connection {
     pub(super) fn new(
         capacity: usize,
         actor: ActorRef<Message>,
-        stream: StreamId,
-        attachment: Attachment,
+        moved: Arc<AtomicBool>,
+        (stream, attachment): (StreamId, Attachment),
         open: Active,
     ) -> (Writer, Self) {
         let (sender, receiver) = mpsc::channel(capacity);
@@ -61,7 +62,18 @@ impl Connection {
         let writer = Writer { sender, cut: Arc::clone(&cut) };
         (
             writer,
-            Self { receiver, cut, actor, stream, attachment, delivered: 0, reported: 0, quiet: false, _open: open },
+            Self {
+                receiver,
+                cut,
+                moved,
+                actor,
+                stream,
+                attachment,
+                delivered: 0,
+                reported: 0,
+                quiet: false,
+                _open: open,
+            },
         )
     }
 
@@ -69,6 +81,12 @@ impl Connection {
     #[must_use]
     pub const fn stream(&self) -> StreamId {
         self.stream
+    }
+
+    /// Tells whether it ended because another node owns the session: there it goes on.
+    #[must_use]
+    pub fn is_moved(&self) -> bool {
+        self.moved.load(Ordering::Acquire)
     }
 
     /// Returns the next event as the machine emitted it; none at the end.
@@ -97,6 +115,22 @@ impl Connection {
                 self.report();
                 Poll::Pending
             }
+        }
+    }
+
+    /// Says that what is read counts as delivered only when it is [acknowledged](Self::acknowledge): somebody else passes
+    /// it on.
+    pub const fn wait_for_word(&mut self) {
+        self.quiet = true;
+    }
+
+    /// Says that events up to this one were passed on.
+    pub fn acknowledge(&mut self, up_to: u64) {
+        if up_to > self.reported {
+            self.reported = up_to;
+            let (stream, attachment) = (self.stream, self.attachment);
+            // An ended session keeps no windows.
+            let _ended = self.actor.cast(Message::Delivered { stream, attachment, up_to });
         }
     }
 
@@ -149,7 +183,9 @@ impl Writer {
     }
 }
 
-fn event(emission: Emission) -> sse::Event {
+/// An emission as a client gets it.
+#[must_use]
+pub fn event(emission: Emission) -> sse::Event {
     let Emission { id, data, retry, .. } = emission;
     let id = id.map(|id| sse::Line::new(id.to_string()).expect("an event id is digits and a dot"));
     sse::Event { id, name: Some(message()), data, retry }

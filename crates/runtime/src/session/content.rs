@@ -5,8 +5,8 @@
 //! promises is plain: it passes as it is, and the client judges it.
 
 use quorate_jsonrpc::{Frame, Id, Kind, Span, pick, text};
-use quorate_mcp::{Level, ListKind};
-use quorate_session::Content;
+use quorate_mcp::{Level, ListKind, Method};
+use quorate_session::{Content, Replay};
 
 /// Returns what `frame` means.
 pub(super) fn content(frame: &Frame) -> Content {
@@ -22,6 +22,32 @@ pub(super) fn content(frame: &Frame) -> Content {
         (Kind::Notification, Some("notifications/cancelled")) => cancelled(frame).unwrap_or(Content::Plain),
         (Kind::Notification, Some("notifications/message")) => log(frame).unwrap_or(Content::Plain),
         (Kind::Request | Kind::Notification | Kind::Result | Kind::Error, _) => Content::Plain,
+    }
+}
+
+/// Tells whether a request whose outcome is not known may be sent again; `replayable` is the operator's mark of its tool.
+/// What a server says of its tools is not trusted for that, and a method that is not known may do anything.
+pub(super) fn replay(request: &Frame, replayable: bool) -> Replay {
+    let method = request.method().and_then(Method::parse);
+    match method {
+        Some(
+            Method::Ping
+            | Method::ListTools
+            | Method::ListPrompts
+            | Method::ListResources
+            | Method::ListResourceTemplates
+            | Method::GetPrompt
+            | Method::ReadResource
+            | Method::Complete
+            | Method::SetLevel
+            | Method::Subscribe
+            | Method::Unsubscribe
+            | Method::ListTasks
+            | Method::GetTask
+            | Method::TaskResult,
+        ) => Replay::Safe,
+        Some(Method::CallTool) if replayable => Replay::Marked,
+        Some(_) | None => Replay::Never,
     }
 }
 

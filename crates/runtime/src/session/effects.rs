@@ -3,9 +3,13 @@
 //! One arm per effect, in the machine's order. Effects that take time are handed to pumps; what
 //! fails is reported back as the event that names the failure.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use quorate_mcp::Fault;
-use quorate_session::{Effect, Effects, LegEpoch, LegKey, Note, Source};
+use quorate_jsonrpc::{Limits, build};
+use quorate_mcp::{Fault, Method};
+use quorate_session::record::proto::Upstream;
+use quorate_session::{CallKey, Effect, Event, Failure, LegEpoch, LegKey, Note, Source};
 use quorate_telemetry::Throttle;
 use ractor::ActorRef;
 use tokio::sync::{mpsc, watch};
@@ -24,7 +28,7 @@ static ENDED: Throttle = Throttle::new();
 
 impl State {
     /// Carries out `effects`; returns the connection of an `Attached`, which its requester gets.
-    pub(super) fn carry_out(&mut self, myself: &ActorRef<Message>, effects: Effects) -> Option<Connection> {
+    pub(super) fn carry_out(&mut self, myself: &ActorRef<Message>, effects: Vec<Effect>) -> Option<Connection> {
         let mut attached = None;
         for effect in effects {
             match effect {
@@ -65,14 +69,16 @@ impl State {
             }
             Effect::OpenLeg { leg, epoch } => self.open_leg(myself, leg, epoch),
             Effect::CloseLeg { leg, epoch } => self.close_leg(leg, epoch),
-            Effect::OpenListen { leg, epoch } => self.open_listen(myself, leg, epoch),
+            Effect::OpenListen { leg, epoch, event_id } => self.open_listen(myself, leg, epoch, event_id),
             Effect::CloseListen { leg, epoch } => {
                 self.forget(Source::Listen(leg, epoch));
                 self.close_listen(leg);
             }
             Effect::Dispatch { call, leg, epoch, frame } => self.dispatch(myself, leg, epoch, call, frame),
-            Effect::SendUpstream { leg, epoch, bytes } => {
-                self.send_upstream(myself, leg, epoch, bytes);
+            Effect::SendUpstream { leg, epoch, bytes, ask } => self.send_upstream(myself, leg, epoch, bytes, ask),
+            Effect::AdoptLeg { leg, epoch, upstream } => self.adopt_leg(myself, leg, epoch, &upstream),
+            Effect::ResumeCall { call, leg, epoch, frame, event_id } => {
+                self.resume_call(myself, (leg, epoch), call, frame, event_id);
             }
             Effect::Abandon { call } => {
                 self.extras.remove(&call);
@@ -85,7 +91,7 @@ impl State {
             Effect::Proceed { call } => self.pause(call, false),
             Effect::Hold { source } => drop(self.held.insert(source)),
             Effect::Release { source } => self.release(source),
-            Effect::LegReopened { leg } => self.reopened(leg),
+            Effect::LegReopened { leg, subscribed } => self.reopened(myself, leg, &subscribed),
             Effect::Note(note) => self.note(&note),
             Effect::Ended { reason } => {
                 if ENDED.admits() {
@@ -96,7 +102,7 @@ impl State {
         }
     }
 
-    fn answer(&mut self, call: quorate_session::CallKey, reply: Reply) {
+    fn answer(&mut self, call: CallKey, reply: Reply) {
         let Some(post) = self.posts.remove(&call) else { return };
         if post.send(reply).is_err() {
             self.metrics.undelivered("post_broken");
@@ -104,7 +110,14 @@ impl State {
     }
 
     /// Queues a message for a leg. A server that does not take a full queue of them is lost.
-    pub(super) fn send_upstream(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch, bytes: Bytes) {
+    pub(super) fn send_upstream(
+        &mut self,
+        myself: &ActorRef<Message>,
+        leg: LegKey,
+        epoch: LegEpoch,
+        bytes: Bytes,
+        ask: Option<u64>,
+    ) {
         let Some((pump, open)) = self.pump(myself, leg, epoch) else { return };
         let Some(slot) = self.legs.get_mut(leg).and_then(|slot| slot.open.as_mut()) else { return };
         let outbox = slot.outbox.get_or_insert_with(|| {
@@ -112,7 +125,7 @@ impl State {
             tokio::spawn(pump.post_all(open.session, outbox));
             sender
         });
-        if outbox.try_send(bytes).is_err() {
+        if outbox.try_send(pump::Outgoing { bytes, ask }).is_err() {
             self.metrics.limit_hit("outbox");
             let _ended = myself.cast(Message::Lost { leg, epoch });
         }
@@ -133,7 +146,8 @@ impl State {
         // Beyond the window a priming event may be in the channel, and one that asks to poll.
         let capacity = self.window + 2;
         let open = self.metrics.stream_open();
-        let (writer, connection) = Connection::new(capacity, myself.clone(), stream, attachment, open);
+        let (writer, connection) =
+            Connection::new(capacity, myself.clone(), Arc::clone(&self.shared.moved), (stream, attachment), open);
         self.writers.insert((stream, attachment), writer);
         connection
     }
@@ -162,6 +176,21 @@ impl State {
         tokio::spawn(pump.open(self.shared.principal, params));
     }
 
+    /// Takes over an upstream session that another node has opened.
+    fn adopt_leg(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch, upstream: &Upstream) {
+        let Some(slot) = self.legs.get(leg) else { return };
+        let adopted = if slot.removed { None } else { slot.server.adopt_leg(upstream) };
+        let message = match adopted {
+            Some(opened) => Message::Opened { leg, epoch, opened: Box::new(opened) },
+            None => {
+                let server = slot.server.name().to_string();
+                Message::OpenFailed { leg, epoch, fault: pump::fault(Fault::OutcomeUnknown { server }) }
+            }
+        };
+        // By the mailbox, so that the effects of this step are carried out before the next one.
+        let _ended = myself.cast(message);
+    }
+
     fn close_leg(&mut self, leg: LegKey, epoch: LegEpoch) {
         self.close_listen(leg);
         let Some(slot) = self.legs.get_mut(leg) else { return };
@@ -170,10 +199,10 @@ impl State {
         }
     }
 
-    fn open_listen(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch) {
+    fn open_listen(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch, event_id: Option<Arc<str>>) {
         self.close_listen(leg);
         let Some((pump, open)) = self.pump(myself, leg, epoch) else { return };
-        let task = tokio::spawn(pump.listen(open.session));
+        let task = tokio::spawn(pump.listen(open.session, event_id));
         if let Some(slot) = self.legs.get_mut(leg) {
             slot.listen = Some(task.abort_handle());
         }
@@ -190,20 +219,53 @@ impl State {
         myself: &ActorRef<Message>,
         leg: LegKey,
         epoch: LegEpoch,
-        call: quorate_session::CallKey,
+        call: CallKey,
         frame: quorate_jsonrpc::Frame,
     ) {
-        let Extras { headers, prime_after, terms } = self.extras.remove(&call).unwrap_or_default();
-        let Some((pump, open)) = self.pump(myself, leg, epoch) else { return };
+        let extras = self.extras.remove(&call).unwrap_or_default();
+        self.exchange(myself, (leg, epoch), call, frame, extras, None);
+    }
+
+    /// Reads the answer of a call on that another node has sent.
+    fn resume_call(
+        &mut self,
+        myself: &ActorRef<Message>,
+        at: (LegKey, LegEpoch),
+        call: CallKey,
+        frame: quorate_jsonrpc::Frame,
+        event_id: Option<Arc<str>>,
+    ) {
+        self.exchange(myself, at, call, frame, Extras::default(), Some(event_id));
+    }
+
+    fn exchange(
+        &mut self,
+        myself: &ActorRef<Message>,
+        (leg, epoch): (LegKey, LegEpoch),
+        call: CallKey,
+        frame: quorate_jsonrpc::Frame,
+        extras: Extras,
+        resumes: Option<Option<Arc<str>>>,
+    ) {
+        let Extras { headers, prime_after, terms } = extras;
+        let Some((pump, open)) = self.pump(myself, leg, epoch) else {
+            // It waited for the quorum, and the leg has gone meanwhile: it was not sent.
+            let server = self.legs.get(leg).map(|slot| slot.server.name().to_string()).unwrap_or_default();
+            let fault = pump::fault(Fault::OutcomeUnknown { server });
+            let failure = Failure { fault, never_executed: resumes.is_none(), leg_lost: true };
+            // By the mailbox, so that the effects of this step are carried out before the next one.
+            let _ended = myself.cast(Message::Failed { call, epoch, failure, terms });
+            return;
+        };
         let (pause, paused) = watch::channel(false);
-        let exchange = Exchange { call, frame, headers, prime_after, terms, paused };
+        let exchange = Exchange { call, frame, headers, prime_after, terms, paused, resumes };
         let task = tokio::spawn(pump.exchange(open, exchange)).abort_handle();
         self.pumps.retain(|_, pump| !pump.task.is_finished());
         self.pumps.insert(call, Running { task, pause });
     }
 
     /// Tells an exchange whether its server waits for the client; one that has ended needs no word.
-    fn pause(&self, call: quorate_session::CallKey, paused: bool) {
+    fn pause(&self, call: CallKey, paused: bool) {
         if let Some(pump) = self.pumps.get(&call) {
             pump.pause.send_replace(paused);
         }
@@ -223,10 +285,23 @@ impl State {
         }
     }
 
-    fn reopened(&mut self, leg: LegKey) {
+    fn reopened(&mut self, myself: &ActorRef<Message>, leg: LegKey, subscribed: &[Arc<str>]) {
         let Some(slot) = self.legs.get(leg) else { return };
+        let server = slot.server.name();
         for kind in quorate_mcp::ListKind::ALL {
-            self.translate.list_changed(slot.server.name(), kind);
+            self.translate.list_changed(server, kind);
+        }
+        // Nobody knows what its server said of them meanwhile.
+        for uri in subscribed {
+            let params = format!("{{\"uri\":{}}}", quorate_jsonrpc::quote(uri));
+            let notification = build::notification(Method::ResourceUpdated.as_str(), Some(&params));
+            let Ok(frame) = quorate_jsonrpc::Frame::parse(notification, &Limits::ANSWER) else { continue };
+            if self.translate.withholds(server, &frame, false) {
+                continue;
+            }
+            let frame = self.translate.inbound(server, Some(Method::ResourceUpdated), None, frame);
+            // As above.
+            let _ended = myself.cast(Message::Tell { event: Event::GatewayNotify { frame } });
         }
     }
 

@@ -4,7 +4,6 @@
 //! when it is first needed, and keeps it as long as the session lives, whatever the
 //! configuration does meanwhile.
 
-use bytes::Bytes;
 use quorate_session::{LegEpoch, LegKey};
 use quorate_types::ResourceName;
 use tokio::sync::mpsc;
@@ -30,6 +29,8 @@ pub(super) struct Slot {
     pub(super) listen: Option<AbortHandle>,
     /// The configuration no longer has the backend.
     pub(super) removed: bool,
+    /// It had none any more when the session came here from another node: `server` is another one.
+    pub(super) nobody: bool,
     /// The backend was replaced while a session at the one before may have been opening.
     pub(super) stale: bool,
 }
@@ -42,7 +43,15 @@ pub(super) struct OpenLeg {
     /// The session, or the bridge in its place.
     pub(super) session: Leg,
     /// What waits to be sent to it, in order; its task is made when there is something.
-    pub(super) outbox: Option<mpsc::Sender<Bytes>>,
+    pub(super) outbox: Option<mpsc::Sender<super::pump::Outgoing>>,
+}
+
+// === impl Slot ===
+
+impl Slot {
+    const fn of(server: backend::Handle) -> Self {
+        Self { server, open: None, listen: None, removed: false, nobody: false, stale: false }
+    }
 }
 
 // === impl Legs ===
@@ -55,22 +64,37 @@ impl Legs {
     pub(super) fn intern(&mut self, server: &backend::Handle) -> LegKey {
         // A request that was routed before a change may come after it, with the backend of then.
         let server = self.present.iter().find(|present| present.name() == server.name()).unwrap_or(server);
-        let known = self.slots.iter().position(|slot| slot.server.name() == server.name());
+        let known = self.slots.iter().position(|slot| !slot.nobody && slot.server.name() == server.name());
         let index = known.unwrap_or(self.slots.len());
         match self.slots.get_mut(index) {
             // A changed backend reaches the session by `servers_changed`, with its old leg.
             Some(slot) if slot.open.is_none() => slot.server = server.clone(),
             Some(_) => {}
-            None => {
-                self.slots.push(Slot { server: server.clone(), open: None, listen: None, removed: false, stale: false })
-            }
+            None => self.slots.push(Slot::of(server.clone())),
         }
         LegKey(u16::try_from(index).expect("a toolset has fewer than 65,536 servers"))
     }
 
+    /// Gives backends the numbers that they had on another node. Of one that is not configured any more the slot stays, so
+    /// that its calls can be answered.
+    pub(super) fn restored<'a>(named: impl Iterator<Item = (LegKey, &'a str)>, servers: &[backend::Handle]) -> Self {
+        let mut legs = Self { slots: Vec::new(), present: servers.to_vec() };
+        for (key, name) in named {
+            let known = servers.iter().find(|server| server.name().as_str() == name);
+            // The first of them stands where there is none: it is marked as removed, and nothing is sent to it.
+            let Some(server) = known.or(servers.first()) else { break };
+            while legs.slots.len() < usize::from(key.0) {
+                legs.slots.push(Slot { removed: true, nobody: true, ..Slot::of(server.clone()) });
+            }
+            let nobody = known.is_none();
+            legs.slots.push(Slot { removed: nobody, nobody, ..Slot::of(server.clone()) });
+        }
+        legs
+    }
+
     /// Returns the number of a backend's leg, if it has one.
     pub(super) fn place(&self, server: &ResourceName) -> Option<LegKey> {
-        let index = self.slots.iter().position(|slot| slot.server.name() == server)?;
+        let index = self.slots.iter().position(|slot| !slot.nobody && slot.server.name() == server)?;
         u16::try_from(index).ok().map(LegKey)
     }
 
@@ -93,7 +117,7 @@ impl Legs {
     pub(super) fn servers_changed(&mut self, servers: &[backend::Handle]) -> Vec<LegKey> {
         self.present = servers.to_vec();
         let mut changed = Vec::new();
-        for (index, slot) in self.slots.iter_mut().enumerate() {
+        for (index, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| !slot.nobody) {
             let now = servers.iter().find(|server| server.name() == slot.server.name());
             slot.removed = now.is_none();
             if now.is_some_and(|now| now.is_same(&slot.server)) {

@@ -20,15 +20,23 @@
 //! | `Delivered`, `Detached` | a connection wrote, or ended | none | one per window of events |
 //! | `Servers` | gives up legs of replaced and removed backends | none | one per configuration |
 //! | `Subscriber` | finds out which backend holds a subscription | that backend, if any | the machine's `subscriptions_max` |
+//! | `Rejoin` | goes on with a stream for a connection that has lasted | its connection, or why not | one per connection |
+//! | `Take` | hands one event of the client to the machine | when it is committed | bounded by the listener's concurrency |
+//! | `Mark` | notes from where a call's stream can be resumed | none | the pace of the backend |
+//! | `Sent` | an answer of the client was sent to its backend | none | one per answer |
+//! | `Written` | a change is in the record, or not | none | one at a time |
+//! | `Flush`, `OfferAgain` | writes what nobody waits for, or what there was no room for | none | one timer each |
+//! | `GiveAway` | another node owns the session | none | one |
 //! | `Observe` | shows what the session holds | a snapshot | the admin's pace |
 //!
-//! Supervision: linked to the `Shard`; a session whose actor fails is gone (its client gets 404
-//! and initializes again), because on one node nothing else holds its state.
+//! Supervision: linked to the `Shard`; a session whose actor fails is gone where nothing else holds its state (its client
+//! gets 404 and initializes again); in a cluster it is made again of its record when somebody asks for it.
 
 mod actor;
 mod connection;
 mod content;
 mod effects;
+mod ledger;
 mod legs;
 pub mod memory;
 mod pump;
@@ -36,21 +44,24 @@ pub mod terms;
 mod unread;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use quorate_jsonrpc::Frame;
 use quorate_mcp::{ListKind, Method, Version};
-use quorate_session::{CallKey, Config, EndReason, Event, EventId, Fault, Purpose, Rejection, Snapshot, StreamId};
+use quorate_session::record::{Record, proto};
+use quorate_session::{
+    CallKey, Config, EndReason, Event, EventId, Fault, Purpose, Rejection, RequestKey, Snapshot, StreamId,
+};
 use quorate_telemetry::Metrics;
 use quorate_types::{Principal, PrincipalDigest, ResourceName, TenantId, Timestamp};
 use ractor::{ActorCell, ActorProcessingErr, ActorRef, ActorStatus};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-pub use self::connection::Connection;
+pub use self::connection::{Connection, event};
 pub use self::content::severity;
 pub use self::memory::Memory;
 pub use self::pump::fault;
@@ -58,6 +69,7 @@ pub use self::terms::{Terms, Timeout, Tool};
 pub use self::unread::Unread;
 use crate::backend;
 use crate::bridge::Parked;
+use crate::shards::Owned;
 
 /// How long a POST waits for an answer in JSON before it becomes a stream, so that the client
 /// gets an event id that it can resume from: 250 ms, well below what a person notices and well
@@ -73,6 +85,19 @@ pub struct Client {
     pub initialize_params: Arc<str>,
     /// A digest of what lists may depend on: revision and capabilities.
     pub view: u64,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// The same, written down.
+    pub(crate) fn to_proto(&self) -> proto::Client {
+        proto::Client {
+            version: self.version.as_str().to_owned(),
+            initialize_params: self.initialize_params.to_string(),
+            view: self.view,
+        }
+    }
 }
 
 /// What a session was opened on, and ends with.
@@ -96,8 +121,12 @@ pub struct Opening {
     pub tenant: TenantId,
     /// What it was opened on.
     pub scope: Scope,
+    /// Its owner as it is known now.
+    pub owner: Arc<Principal>,
     /// The machine's configuration.
     pub config: Config,
+    /// What outlives the node, where anything does.
+    pub(crate) keeping: Option<Keeping>,
     /// What the client said at `initialize`; not yet known for HTTP+SSE.
     pub client: Option<Client>,
     /// What rewrites backends' frames for the client.
@@ -110,6 +139,29 @@ pub struct Opening {
     pub metrics: Metrics,
     /// The tasks that tell tool servers of ended sessions, for whoever waits for them.
     pub closes: TaskTracker,
+}
+
+/// How a session outlives the node that owns it.
+pub(crate) struct Keeping {
+    /// The shard, and the term in which it is owned here.
+    pub(crate) owned: Owned,
+    /// What the record is opened with, or what there is.
+    pub(crate) begins: Begins,
+}
+
+/// What a session begins with.
+pub(crate) enum Begins {
+    /// Nothing: it is opened here.
+    New(Arc<proto::Charter>),
+    /// A record, and how many changes made it.
+    Record {
+        /// Its version.
+        version: u64,
+        /// The record.
+        record: Arc<Record>,
+        /// The backends of its scope.
+        servers: Arc<Vec<backend::Handle>>,
+    },
 }
 
 /// What the gateway does to backends' frames before the client sees them.
@@ -157,6 +209,11 @@ pub trait Translate: Send + Sync + 'static {
         true
     }
 
+    /// What a call is held to that another node has begun.
+    fn terms(&self, _server: &ResourceName, _frame: &Frame) -> Terms {
+        Terms::default()
+    }
+
     /// Hears that a list of a server changed.
     fn list_changed(&self, server: &ResourceName, kind: ListKind);
 }
@@ -171,6 +228,8 @@ pub struct Outgoing {
     pub progress_token: Option<Bytes>,
     /// What the machine has to remember of it.
     pub purpose: Purpose,
+    /// Names it wherever it is sent again; none where it never is.
+    pub key: Option<RequestKey>,
     /// Headers for the backend: trace context.
     pub headers: HeaderMap,
     /// When the POST turns into a stream, if its answer has not come: mostly [`PRIME_AFTER`];
@@ -213,6 +272,9 @@ pub enum Refused {
     /// The machine refused it.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// Another node owns the session now; what was asked for may have been done, and is asked for there again.
+    #[error("another node owns the session")]
+    Moved,
 }
 
 /// What handle and actor share.
@@ -229,6 +291,12 @@ pub(crate) struct Shared {
     client: OnceLock<Client>,
     /// When the machine wants a `Tick`, in milliseconds.
     deadline: AtomicU64,
+    /// The shard and the term in which it is owned here, in a cluster.
+    owned_in: Option<(u32, u64)>,
+    /// Its owner as it was known last.
+    owner: Mutex<Arc<Principal>>,
+    /// Another node owns it: it is gone from here, and not over.
+    moved: Arc<AtomicBool>,
     /// Somebody ended it: it does not exist for its client any more, whatever is still closing.
     ended: AtomicBool,
 }
@@ -257,6 +325,9 @@ impl Handle {
             translate: Arc::clone(&opening.translate),
             client,
             deadline: AtomicU64::new(u64::MAX),
+            owned_in: opening.keeping.as_ref().map(|keeping| (keeping.owned.shard, keeping.owned.epoch)),
+            owner: Mutex::new(Arc::clone(&opening.owner)),
+            moved: Arc::default(),
             ended: AtomicBool::new(false),
         });
         let actor = actor::spawn(opening, Arc::clone(&shared), supervisor, gone).await?;
@@ -267,6 +338,12 @@ impl Handle {
     #[must_use]
     pub fn id(&self) -> &Arc<str> {
         &self.shared.id
+    }
+
+    /// The number of its shard; 0 without a cluster.
+    #[must_use]
+    pub fn shard(&self) -> u16 {
+        self.shared.owned_in.map_or(0, |(shard, _)| u16::try_from(shard).unwrap_or(0))
     }
 
     /// Its number.
@@ -302,6 +379,16 @@ impl Handle {
     /// Tells it what its owner is known as by what was shown last.
     pub fn known_as(&self, owner: &Arc<Principal>) {
         self.shared.translate.known_as(owner);
+        if self.shared.owned_in.is_none() {
+            return;
+        }
+        // The next owner of the session decides by what was shown last, too.
+        let mut known = self.shared.owner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if **known != **owner {
+            *known = Arc::clone(owner);
+            drop(known);
+            self.tell(Event::OwnerKnown(crate::shard::owner_of(owner)));
+        }
     }
 
     /// Tells it that what its owner was known as has changed, unless something else was shown since.
@@ -337,7 +424,12 @@ impl Handle {
     /// Records what an HTTP+SSE client says at `initialize`; false when it said so before.
     #[must_use]
     pub fn initialize(&self, client: Client) -> bool {
-        self.shared.client.set(client).is_ok()
+        let written = client.to_proto();
+        let is_first = self.shared.client.set(client).is_ok();
+        if is_first {
+            self.tell(Event::ClientKnown(written));
+        }
+        is_first
     }
 
     /// Posts requests and waits until their answer begins.
@@ -346,7 +438,7 @@ impl Handle {
     /// [`Refused`] says why they were not taken.
     pub async fn post(&self, requests: Vec<Outgoing>, batch: bool) -> Result<Reply, Refused> {
         let (_, answer) = self.begin(requests, batch).await?;
-        answer.await.map_err(|_| Gone.into())
+        answer.await.map_err(|_| self.gone())
     }
 
     /// Posts requests and returns their keys at once; the receiver gets how they are answered.
@@ -360,8 +452,8 @@ impl Handle {
     ) -> Result<(Vec<CallKey>, oneshot::Receiver<Reply>), Refused> {
         let (opened, keys) = oneshot::channel();
         let (answer, answered) = oneshot::channel();
-        self.cast(actor::Message::Post { requests, batch, opened, answer })?;
-        let keys = keys.await.map_err(|_| Gone)??;
+        self.cast(actor::Message::Post { requests, batch, opened, answer }).map_err(|_| self.gone())?;
+        let keys = keys.await.map_err(|_| self.gone())??;
         Ok((keys, answered))
     }
 
@@ -381,8 +473,49 @@ impl Handle {
     /// [`Refused`]: gone, or not resumable, and why.
     pub async fn attach(&self, last_event_id: Option<EventId>) -> Result<Connection, Refused> {
         let (reply, attached) = oneshot::channel();
-        self.cast(actor::Message::Attach { last_event_id, reply })?;
-        Ok(attached.await.map_err(|_| Gone)??)
+        self.cast(actor::Message::Attach { last_event_id, reply }).map_err(|_| self.gone())?;
+        Ok(attached.await.map_err(|_| self.gone())??)
+    }
+
+    /// Goes on with a stream for a connection of a client that has lasted; `has` is the last event that it was given.
+    ///
+    /// # Errors
+    /// [`Refused`]: gone, or not resumable, and why.
+    pub async fn rejoin(&self, stream: StreamId, has: Option<u64>) -> Result<Connection, Refused> {
+        let (reply, attached) = oneshot::channel();
+        self.cast(actor::Message::Rejoin { stream, has, reply }).map_err(|_| self.gone())?;
+        Ok(attached.await.map_err(|_| self.gone())??)
+    }
+
+    /// Hands an event of the client to the machine, and waits until what it promises is committed.
+    ///
+    /// # Errors
+    /// [`Refused`]: gone, or not taken, and why.
+    pub async fn take(&self, event: Event) -> Result<(), Refused> {
+        let (reply, taken) = oneshot::channel();
+        self.cast(actor::Message::Take { event, reply }).map_err(|_| self.gone())?;
+        Ok(taken.await.map_err(|_| self.gone())??)
+    }
+
+    /// The shard and the term in which it is owned here, in a cluster.
+    pub(crate) fn owned_in(&self) -> Option<(u32, u64)> {
+        self.shared.owned_in
+    }
+
+    /// Tells whether another node owns it now.
+    #[must_use]
+    pub fn is_moved(&self) -> bool {
+        self.shared.moved.load(Ordering::Acquire)
+    }
+
+    /// Gives it away to the node that owns it now.
+    pub(crate) fn give_away(&self) {
+        // One that has ended needs none.
+        let _ended = self.cast(actor::Message::GiveAway);
+    }
+
+    fn gone(&self) -> Refused {
+        if self.is_moved() { Refused::Moved } else { Gone.into() }
     }
 
     /// Leaves a call's stream, from after `sequence` on, until its client answers; `token` names the
@@ -392,8 +525,8 @@ impl Handle {
     /// [`Refused`]: gone, or as many are parked as may be.
     pub async fn park(&self, stream: StreamId, sequence: u64, token: u64, place: Parked) -> Result<(), Refused> {
         let (reply, parked) = oneshot::channel();
-        self.cast(actor::Message::Park { stream, sequence, token, place, reply })?;
-        Ok(parked.await.map_err(|_| Gone)??)
+        self.cast(actor::Message::Park { stream, sequence, token, place, reply }).map_err(|_| self.gone())?;
+        Ok(parked.await.map_err(|_| self.gone())??)
     }
 
     /// Answers what a parked call's server asked, and reads on.
@@ -408,8 +541,8 @@ impl Handle {
         responses: Vec<Frame>,
     ) -> Result<Connection, Refused> {
         let (reply, resumed) = oneshot::channel();
-        self.cast(actor::Message::Resume { call, stream, token, responses, reply })?;
-        Ok(resumed.await.map_err(|_| Gone)??)
+        self.cast(actor::Message::Resume { call, stream, token, responses, reply }).map_err(|_| self.gone())?;
+        Ok(resumed.await.map_err(|_| self.gone())??)
     }
 
     /// Ends the session; open calls are answered with `fault`.
@@ -422,7 +555,7 @@ impl Handle {
     #[must_use]
     pub fn is_live(&self) -> bool {
         let status = self.actor.get_status();
-        !self.is_ended() && !matches!(status, ActorStatus::Stopping | ActorStatus::Stopped)
+        !self.is_ended() && !self.is_moved() && !matches!(status, ActorStatus::Stopping | ActorStatus::Stopped)
     }
 
     /// Tells whether somebody ended it.

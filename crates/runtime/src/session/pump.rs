@@ -24,7 +24,7 @@ use super::terms::{Held, Late, Terms, Tool};
 use super::{Translate, content};
 use crate::backend::{self, Asked, Leg};
 use crate::upstream::error::Nonsense;
-use crate::upstream::{self, Answer, FrameStream};
+use crate::upstream::{self, Answer, FrameStream, StreamItem};
 
 /// Pause before a leg's own stream is read again after it ended: 1 s, what SDK clients use.
 const LISTEN_PAUSE: Duration = Duration::from_secs(1);
@@ -52,6 +52,15 @@ pub(super) struct Exchange {
     pub(super) terms: Terms,
     /// Whether the server waits for the client.
     pub(super) paused: watch::Receiver<bool>,
+    /// Another node has sent it: its answer is read on from after an event, where there is one.
+    pub(super) resumes: Option<Option<Arc<str>>>,
+}
+
+/// A notification or an answer that is to be sent.
+pub(super) struct Outgoing {
+    pub(super) bytes: Bytes,
+    /// The server's request that it answers, if it has to be said when it was sent.
+    pub(super) ask: Option<u64>,
 }
 
 /// What the frames of an exchange are about.
@@ -63,12 +72,32 @@ struct About {
     tool: Option<Arc<Tool>>,
 }
 
+/// How a call's answer begins.
+struct Asking {
+    frame: Frame,
+    headers: HeaderMap,
+    resumes: Option<Option<Arc<str>>>,
+}
+
 /// How handing a frame to the actor ended.
 enum Handed {
     /// Read on.
     Next,
     /// The session is gone, or wants nothing more.
     Enough,
+}
+
+// === impl Asking ===
+
+impl Asking {
+    async fn begin(self, session: &Leg) -> Result<Asked, backend::Error> {
+        let Self { frame, headers, resumes } = self;
+        match resumes {
+            None => session.request(headers, frame).await,
+            Some(Some(event_id)) => session.resume(headers, &event_id).await,
+            Some(None) => session.resume_nothing(),
+        }
+    }
 }
 
 // === impl Pump ===
@@ -89,13 +118,14 @@ impl Pump {
     /// Sends one request and reports its frames until the answer.
     pub(super) async fn exchange(self, open: OpenLeg, exchange: Exchange) {
         let started = Instant::now();
-        let Exchange { call, frame, headers, prime_after, mut terms, paused } = exchange;
+        let Exchange { call, frame, headers, prime_after, mut terms, paused, resumes } = exchange;
         let name = frame.method().unwrap_or_default();
         let method = Method::of(name);
         let about = About { method: McpMethod::parse(name), tool: terms.tool.clone() };
         // On the heap: it is large, and the task would have it twice where it is passed on.
         let held = Held::new(&mut terms, paused);
-        let running = Box::pin(self.run(&open.session, call, frame, &about, headers, held));
+        let asking = Asking { frame, headers, resumes };
+        let running = Box::pin(self.run(&open.session, call, asking, &about, held));
         let result = match prime_after {
             Some(patience) => self.primed(call, patience, running).await,
             None => running.await,
@@ -127,14 +157,13 @@ impl Pump {
         &self,
         session: &Leg,
         call: CallKey,
-        frame: Frame,
+        asking: Asking,
         about: &About,
-        headers: HeaderMap,
         mut held: Held<'_>,
     ) -> Result<Kind, Ended> {
         // On the heap, and gone when the answer begins: sending takes ten times the memory of reading, and a call that
         // waits for its client is read for minutes.
-        let request = Box::pin(session.request(headers, frame));
+        let request = Box::pin(asking.begin(session));
         let Asked { answer, load } = held.wait(request).await??;
         held.load = load;
         let result = self.take(call, about, answer, &mut held).await;
@@ -151,7 +180,7 @@ impl Pump {
         match answer {
             Answer::Json { frame, .. } => {
                 let kind = answers(call, &frame)?;
-                self.hand(Some(call), about, frame, Waits::No).await;
+                self.hand(Some(call), about, frame, None, Waits::No).await;
                 Ok(kind)
             }
             Answer::Stream(stream) => self.read(call, about, stream, held).await,
@@ -182,11 +211,14 @@ impl Pump {
         let actor = self.actor.clone();
         // As above.
         stream.when_polled(move |retry| drop(actor.cast(Message::Poll { call, retry })));
+        let (actor, epoch) = (self.actor.clone(), self.epoch);
+        stream.when_marked(move |id| drop(actor.cast(Message::Mark { call, epoch, event_id: id.into() })));
         while let Some(item) = held.wait(stream.next()).await? {
-            let frame = item?.frame;
+            let StreamItem { frame, event_id } = item?;
             let kind = answers(call, &frame)?;
             let last = matches!(kind, Kind::Result | Kind::Error);
-            let handing = self.hand(Some(call), about, frame, if last { Waits::No } else { Waits::Yes });
+            let waits = if last { Waits::No } else { Waits::Yes };
+            let handing = self.hand(Some(call), about, frame, event_id, waits);
             let handed = held.stand(handing).await?;
             if last {
                 return Ok(kind);
@@ -199,9 +231,9 @@ impl Pump {
     }
 
     /// Reads the leg's own stream for as long as the actor wants it.
-    pub(super) async fn listen(self, session: Leg) {
+    pub(super) async fn listen(self, session: Leg, event_id: Option<Arc<str>>) {
         let mut pause = LISTEN_PAUSE;
-        let mut last_event_id = None;
+        let mut last_event_id = event_id.map(|id| id.to_string());
         loop {
             match session.listen(HeaderMap::new(), last_event_id.as_deref()).await {
                 Ok(None) => return, // The server has no such stream.
@@ -237,7 +269,9 @@ impl Pump {
             match item {
                 Some(Ok(item)) => {
                     *pause = LISTEN_PAUSE;
-                    if matches!(self.hand(None, &About::default(), item.frame, Waits::Yes).await, Handed::Enough) {
+                    let StreamItem { frame, event_id } = item;
+                    let handed = self.hand(None, &About::default(), frame, event_id, Waits::Yes).await;
+                    if matches!(handed, Handed::Enough) {
                         return ListenEnd::Unwanted;
                     }
                 }
@@ -248,9 +282,13 @@ impl Pump {
     }
 
     /// Sends notifications and answers in their order, one after the other.
-    pub(super) async fn post_all(self, session: Leg, mut outbox: mpsc::Receiver<Bytes>) {
-        while let Some(message) = outbox.recv().await {
-            self.notify(&session, message).await;
+    pub(super) async fn post_all(self, session: Leg, mut outbox: mpsc::Receiver<Outgoing>) {
+        while let Some(Outgoing { bytes, ask }) = outbox.recv().await {
+            self.notify(&session, bytes).await;
+            if let Some(ask) = ask {
+                // As above.
+                let _ended = self.actor.cast(Message::Sent { ask });
+            }
         }
     }
 
@@ -267,7 +305,14 @@ impl Pump {
     }
 
     /// Hands a frame to the actor and waits until more may be read.
-    async fn hand(&self, call: Option<CallKey>, about: &About, frame: Frame, waits: Waits) -> Handed {
+    async fn hand(
+        &self,
+        call: Option<CallKey>,
+        about: &About,
+        frame: Frame,
+        event_id: Option<String>,
+        waits: Waits,
+    ) -> Handed {
         for kind in content::changed_lists(&frame) {
             self.translate.list_changed(self.server.name(), *kind);
         }
@@ -300,7 +345,9 @@ impl Pump {
         };
         let source = call.map_or(Source::Listen(self.leg, self.epoch), Source::Call);
         let (leg, epoch) = (self.leg, self.epoch);
-        if self.actor.cast(Message::Upstream { leg, epoch, source, call, frame, content, read_on }).is_err() {
+        let event_id = event_id.map(Into::into);
+        let message = Message::Upstream { leg, epoch, source, call, frame, content, event_id, read_on };
+        if self.actor.cast(message).is_err() {
             return Handed::Enough;
         }
         let Some(permit) = permit else { return Handed::Next };

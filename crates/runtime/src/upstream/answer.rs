@@ -64,6 +64,7 @@ pub struct FrameStream {
     retry: Option<Duration>,
     resume: Option<Resume>,
     polled: Option<Box<dyn FnMut(Option<Duration>) + Send>>,
+    marked: Option<Marked>,
     limits: Limits,
     /// When the whole call ends; none for streams that only listen.
     total: Option<Instant>,
@@ -83,6 +84,9 @@ pub(super) type Reopen = Pin<Box<dyn Future<Output = Result<Option<Events>, Erro
 
 /// Messages that are made in this process.
 pub(crate) type Frames = Pin<Box<dyn Stream<Item = Result<Frame, Error>> + Send>>;
+
+/// Hears the ids of events that say nothing else.
+type Marked = Box<dyn FnMut(&str) + Send>;
 
 /// How a stream is taken up again after a break.
 pub(super) struct Resume {
@@ -158,6 +162,7 @@ impl FrameStream {
             retry: None,
             resume: None,
             polled: None,
+            marked: None,
             limits: *limits,
             total,
         }
@@ -178,6 +183,11 @@ impl FrameStream {
     /// with the `retry` that it asked for. The stream itself resumes as before.
     pub fn when_polled(&mut self, polled: impl FnMut(Option<Duration>) + Send + 'static) {
         self.polled = Some(Box::new(polled));
+    }
+
+    /// Calls `marked` with the id of each event that says nothing but from where the stream can be resumed.
+    pub fn when_marked(&mut self, marked: impl FnMut(&str) + Send + 'static) {
+        self.marked = Some(Box::new(marked));
     }
 
     /// Returns the id of the last event seen, for a later resume; priming events count.
@@ -289,6 +299,9 @@ impl FrameStream {
         let is_message = event.name.as_ref().is_none_or(|name| matches!(name.as_str(), "" | "message"));
         // Empty data is a priming event (SEP-1699) or nothing at all.
         if !is_message || event.data.is_empty() {
+            if let (Some(marked), Some(id)) = (&mut self.marked, &event.id) {
+                marked(id.as_str());
+            }
             return Ok(());
         }
         let event_id = event.id.map(|id| id.as_str().to_owned());

@@ -196,7 +196,7 @@ impl Session {
             Event::PostBroken { call } => self.on_post_broken(call, out),
             Event::Attach { last_event_id } => self.on_attach(last_event_id, out)?,
             Event::Rejoin { stream, has } => self.on_rejoin(stream, has, out)?,
-            Event::Acknowledge { call } => drop(self.calls.kept.remove(call)),
+            Event::Acknowledge { key } => self.calls.kept.retain(|_, kept| kept.key != key),
             Event::AnswerSent { ask } => drop(self.asks.answering.remove(ask)),
             Event::Recover => self.on_recover(out),
             Event::OwnerKnown(owner) => self.on_owner_known(owner, out),

@@ -16,9 +16,7 @@ impl World {
         match effect {
             Effect::Opened { call } => self.opened(call)?,
             Effect::AnswerJson { call, body } => self.answered(call, &body)?,
-            Effect::AnswerNothing { call } => {
-                self.settle(call, PostState::Answered)?;
-            }
+            Effect::AnswerNothing { call } => drop(self.settle(call, PostState::Answered)?),
             Effect::BeginStream { call, stream, attachment } => {
                 let is_read = self.settle(call, PostState::Stream(stream))?;
                 self.attaching.insert(stream, 0);

@@ -260,12 +260,12 @@ impl Reader {
                 Refused::Rejected(Rejection::LimitReached { max, .. }) => {
                     Fault::LimitExceeded { limit: "parked", max: max as u64 }
                 }
-                Refused::Rejected(_) | Refused::Gone(_) => Fault::OutcomeUnknown { server },
+                Refused::Rejected(_) | Refused::Gone(_) | Refused::Moved => Fault::OutcomeUnknown { server },
             });
         }
         self.call.leash.let_go();
         self.waiting.clear(); // They are read again.
-        let place = Place { session: self.call.session.key(), call, stream, token };
+        let place = Place { shard: self.call.session.shard(), session: self.call.session.key(), call, stream, token };
         let passed = self.passed.iter().map(|id| Ask { id: *id, question: None });
         let asked = self.pending.iter().map(|(id, request)| Ask { id: *id, question: Some(request.question) });
         let parking = Parking::Call { place, asks: passed.chain(asked).collect() };

@@ -64,6 +64,11 @@ struct Offer {
 // === impl Leg ===
 
 impl Leg {
+    /// The server that it is at.
+    pub(super) fn server(&self) -> &Handle {
+        &self.inner.server
+    }
+
     /// Makes the leg of a principal's client that said these parameters at `initialize`, at a server that says
     /// this of itself.
     pub(super) fn open(

@@ -107,6 +107,36 @@ impl Leg {
         Ok((leg, initialized))
     }
 
+    /// Takes over a session of streamable HTTP that another node has opened; none where that cannot be.
+    #[must_use]
+    pub fn adopt(endpoint: &Endpoint, id: Option<&str>, version: &str) -> Option<Self> {
+        let Endpoint::Http(endpoint) = endpoint else { return None };
+        let version = Version::parse(version).filter(|version| version.era() == Era::Legacy)?;
+        let session = streamable::Session::adopt(endpoint, id, version)?;
+        Some(Self { link: Arc::new(Link::Streamable(session)) })
+    }
+
+    /// How another node takes it over (the server's address, the session id, the revision); none where no other can.
+    #[must_use]
+    pub fn upstream(&self) -> Option<(String, Option<String>, String)> {
+        match &*self.link {
+            Link::Streamable(session) => Some(session.upstream()),
+            Link::Sse(_) | Link::Stdio(_) | Link::SharedStdio(_) => None,
+        }
+    }
+
+    /// Reads the answer of a request on that another node has sent, from after an event on; none when the server does
+    /// not offer that.
+    ///
+    /// # Errors
+    /// [`Error::SessionLost`] when the session is gone; else any.
+    pub async fn resume(&self, headers: HeaderMap, event_id: &str) -> Result<Option<FrameStream>, Error> {
+        match &*self.link {
+            Link::Streamable(session) => session.resume(headers, event_id).await,
+            Link::Sse(_) | Link::Stdio(_) | Link::SharedStdio(_) => Ok(None),
+        }
+    }
+
     /// Returns the transport.
     #[must_use]
     pub fn transport(&self) -> Transport {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use quorate_http::client::Body;
 use quorate_jsonrpc::Frame;
+use quorate_mcp::Version;
 use quorate_mcp::error::METHOD_NOT_FOUND;
 use quorate_mcp::header::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 
@@ -68,6 +69,33 @@ impl Session {
         let version = HeaderValue::from_static(initialized.version.as_str());
         let access = Access { endpoint: endpoint.clone(), id, version };
         Ok((Self { access, closed: AtomicBool::new(false) }, initialized))
+    }
+
+    /// Takes over a session that another node has opened.
+    pub(super) fn adopt(endpoint: &HttpEndpoint, id: Option<&str>, version: Version) -> Option<Self> {
+        let id = id.map(HeaderValue::from_str).transpose().ok()?;
+        let version = HeaderValue::from_static(version.as_str());
+        let access = Access { endpoint: endpoint.clone(), id, version };
+        Some(Self { access, closed: AtomicBool::new(false) })
+    }
+
+    /// How another node takes it over: the server's address, the session id, the revision.
+    pub(super) fn upstream(&self) -> (String, Option<String>, String) {
+        let Access { endpoint, id, version } = &self.access;
+        let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();
+        (endpoint.uri().to_string(), id.as_ref().and_then(text), text(version).unwrap_or_default())
+    }
+
+    /// Reads the answer of a request on that was sent before, from after an event on; none when the server does not
+    /// offer that.
+    pub(super) async fn resume(&self, headers: HeaderMap, event_id: &str) -> Result<Option<FrameStream>, Error> {
+        self.check_open()?;
+        let endpoint = &self.access.endpoint;
+        let patience = Patience::of_listen(endpoint.limits());
+        let opened = self.access.get(headers.clone(), Some(event_id), patience).await?;
+        let total = tokio::time::Instant::now().checked_add(endpoint.limits().total);
+        let stream = |events| FrameStream::of_events(events, Awaits::Answer, endpoint.limits(), total);
+        Ok(opened.map(|events| stream(events).resuming_with(self.access.resume(headers))))
     }
 
     pub(super) async fn request(&self, headers: HeaderMap, frame: Frame) -> Result<Answer, Error> {

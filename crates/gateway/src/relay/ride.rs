@@ -1,0 +1,264 @@
+//! A client's stream that outlives the owner of its session.
+//!
+//! It reads from whoever owns the session, here or at another node, and notes the last event that it passed on. When the
+//! owner is lost, or is another one now, it goes on there after that event; a stream that cannot be gone on with ends, and
+//! its client comes again with the last event that it has.
+
+use std::sync::Arc;
+
+use futures_util::{Stream, stream};
+use prost::Message as _;
+use quorate_http::sse;
+use quorate_peer::{Receiving, Sending};
+use quorate_proto::relay::v1 as proto;
+use quorate_proto::relay::v1::told::Kind as Told;
+use quorate_runtime::session::{Connection, Refused};
+use quorate_runtime::shard::Unknown;
+use quorate_runtime::shards::{Shards, Where};
+use quorate_session::{Rejection, StreamId};
+use quorate_types::{NodeId, PrincipalDigest, ResourceName};
+use tokio::time::Instant;
+
+use super::{PATIENCE, PAUSE, call};
+use crate::classify::Received;
+use crate::dispatch::Dispatched;
+use crate::snapshot::Services;
+
+/// Where a session is asked for, and by whom.
+#[derive(Clone)]
+pub(super) struct At {
+    services: Arc<Services>,
+    principal: PrincipalDigest,
+    toolset: ResourceName,
+}
+
+/// A client's stream.
+pub struct Ride {
+    at: At,
+    /// What another owner is told of its client.
+    template: proto::Call,
+    session: String,
+    shard: u32,
+    /// The stream, where it can be gone on with.
+    stream: Option<StreamId>,
+    /// The last event that was passed on, or that its client said it has.
+    has: Option<u64>,
+    source: Source,
+}
+
+/// Where events come from.
+pub(super) enum Source {
+    /// The session's actor, on this node.
+    Here(Box<Connection>),
+    /// Another node.
+    Remote(Box<Remote>),
+    /// Nobody, until the owner is found.
+    Nobody,
+}
+
+/// The stream at another node.
+pub(super) struct Remote {
+    pub(super) node: NodeId,
+    pub(super) sending: Sending,
+    pub(super) receiving: Receiving,
+}
+
+/// How going on with a stream ended.
+enum Rejoined {
+    At(Source),
+    /// Not yet.
+    Again,
+    /// It cannot be gone on with, or there is nothing left of it.
+    Over,
+}
+
+// === impl At ===
+
+impl At {
+    pub(super) fn of(received: &Received) -> Self {
+        Self {
+            services: Arc::clone(&received.accepted.snapshot.services),
+            principal: received.caller.digest,
+            toolset: received.accepted.toolset.name().clone(),
+        }
+    }
+
+    pub(super) fn shards(&self) -> &Shards {
+        self.services.sessions.shards()
+    }
+}
+
+/// Makes the streams of sessions among answers go on when their sessions have other owners.
+pub(super) fn ridden(received: &Received, dispatched: Dispatched) -> Dispatched {
+    match dispatched {
+        Dispatched::Connected { connection, standing } => {
+            let session = received.session_id().unwrap_or_default().to_owned();
+            let ride = Box::new(Ride::here(received, &session, connection));
+            Dispatched::Ridden { endpoint: None, ride, standing }
+        }
+        Dispatched::ConnectedSse { endpoint, connection, standing } => {
+            let session = endpoint.split_once("sessionId=").map(|(_, id)| id.to_owned()).unwrap_or_default();
+            let ride = Box::new(Ride::here(received, &session, connection));
+            Dispatched::Ridden { endpoint: Some(endpoint), ride, standing }
+        }
+        Dispatched::Json { status, body } => {
+            // The client's connection is this node's: what becomes of one becomes of the other.
+            acknowledge(received);
+            Dispatched::Json { status, body }
+        }
+        other => other,
+    }
+}
+
+/// Says that the answer to a request has arrived where its client is.
+pub(super) fn acknowledge(received: &Received) {
+    if let (Some(session), Some(key)) = (received.session_id(), received.key) {
+        received.accepted.snapshot.services.sessions.acknowledge(session, key);
+    }
+}
+
+// === impl Ride ===
+
+impl Ride {
+    pub(super) fn new(received: &Received, session: &str, stream: Option<StreamId>, source: Source) -> Self {
+        let at = At::of(received);
+        let shard = at.services.sessions.shard_of(session).unwrap_or(0);
+        // What the client says that it has is where its stream begins.
+        let last = received.accepted.head.headers.get(quorate_mcp::header::LAST_EVENT_ID);
+        let last = last.and_then(|id| id.to_str().ok()?.parse::<quorate_session::EventId>().ok());
+        let has = last.filter(|event| Some(event.stream) == stream).map(|event| event.sequence);
+        let is_post = received.accepted.head.method == http::Method::POST;
+        let has = has.or((is_post && stream != Some(StreamId::STANDALONE)).then_some(0));
+        Self { at, template: call::template(received), session: session.to_owned(), shard, stream, has, source }
+    }
+
+    fn here(received: &Received, session: &str, connection: Connection) -> Self {
+        let stream = Some(connection.stream());
+        Self::new(received, session, stream, Source::Here(Box::new(connection)))
+    }
+
+    /// The events, until the stream ends.
+    pub(crate) fn events(self) -> impl Stream<Item = sse::Event> + Send {
+        stream::unfold(self, |mut ride| async move { ride.next().await.map(|event| (event, ride)) })
+    }
+
+    async fn next(&mut self) -> Option<sse::Event> {
+        let draining = self.at.services.draining.clone();
+        tokio::select! {
+            biased;
+            event = self.next_of_owner() => event,
+            // Its client comes again, to another node, with the last event that it has.
+            () = draining.cancelled() => None,
+        }
+    }
+
+    async fn next_of_owner(&mut self) -> Option<sse::Event> {
+        loop {
+            match &mut self.source {
+                Source::Here(connection) => match connection.receive().await {
+                    Some(emission) => {
+                        self.has = Some(emission.sequence);
+                        return Some(quorate_runtime::session::event(emission));
+                    }
+                    None if connection.is_moved() => self.source = Source::Nobody,
+                    None => return None,
+                },
+                Source::Remote(_) => match self.next_remote().await {
+                    Ok(event) => return event,
+                    Err(()) => self.source = Source::Nobody,
+                },
+                Source::Nobody => self.source = self.rejoin().await?,
+            }
+        }
+    }
+
+    /// The next event of another node, none at the end; an error when that node is the owner no more.
+    async fn next_remote(&mut self) -> Result<Option<sse::Event>, ()> {
+        let mut changed = self.at.shards().changed();
+        loop {
+            let Source::Remote(remote) = &mut self.source else { return Err(()) };
+            let Remote { node, sending, receiving } = &mut **remote;
+            let node = *node;
+            changed.borrow_and_update();
+            let is_lost = |at| matches!(at, Where::Here(_)) || matches!(at, Where::There(other) if other != node);
+            if is_lost(self.at.shards().locate(self.shard)) {
+                return Err(());
+            }
+            let message = tokio::select! {
+                message = receiving.receive() => message,
+                _ = changed.changed() => continue,
+            };
+            match message.map(|message| message.map(call::read)) {
+                Ok(Some(Ok(Told::Event(event)))) => {
+                    if let Some(sequence) = event.sequence {
+                        self.has = Some(sequence);
+                        let ack = proto::Ack { up_to: sequence };
+                        // An owner that is gone shows with the next event.
+                        let _gone = sending.send(ack.encode_to_vec().into()).await;
+                    }
+                    return Ok(Some(call::event(event)));
+                }
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(Told::Moved(_) | Told::Head(_)) | Err(_))) | Err(_) => return Err(()),
+            }
+        }
+    }
+
+    /// Finds the owner, and goes on there; none where that cannot be.
+    async fn rejoin(&mut self) -> Option<Source> {
+        let stream = self.stream?;
+        let shards = self.at.shards().clone();
+        let mut changed = shards.changed();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            changed.borrow_and_update();
+            let rejoined = match shards.locate(self.shard) {
+                Where::Here(_) => self.rejoin_here(stream).await,
+                Where::There(node) => self.rejoin_there(stream, node).await,
+                Where::Unknown => Rejoined::Again,
+            };
+            match rejoined {
+                Rejoined::At(source) => return Some(source),
+                Rejoined::Over => return None,
+                Rejoined::Again if Instant::now() >= deadline => return None,
+                Rejoined::Again => {}
+            }
+            tokio::select! {
+                _ = changed.changed() => {}
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    async fn rejoin_here(&self, stream: StreamId) -> Rejoined {
+        let sessions = &self.at.services.sessions;
+        let session = match sessions.find(&self.session, self.at.principal, &self.at.toolset).await {
+            Ok(session) => session,
+            Err(Unknown::Elsewhere(_)) => return Rejoined::Again,
+            Err(_) => return Rejoined::Over,
+        };
+        match session.rejoin(stream, self.has).await {
+            Ok(connection) => Rejoined::At(Source::Here(Box::new(connection))),
+            Err(Refused::Moved) => Rejoined::Again,
+            Err(Refused::Rejected(Rejection::StreamFinished { .. })) => Rejoined::Over,
+            Err(refused) => {
+                tracing::debug!(%stream, %refused, "a stream cannot be gone on with");
+                Rejoined::Over
+            }
+        }
+    }
+
+    async fn rejoin_there(&self, stream: StreamId, node: NodeId) -> Rejoined {
+        let rejoin = proto::Rejoin { session: self.session.clone(), stream: stream.0, has: self.has };
+        match call::rejoin(&self.template, rejoin, &self.at, node).await {
+            Ok(call::Begun { head, sending, receiving }) if head.has_events => {
+                Rejoined::At(Source::Remote(Box::new(Remote { node, sending, receiving })))
+            }
+            Ok(_) => Rejoined::Over,
+            Err(error) => {
+                tracing::debug!(%stream, %node, %error, "a stream is asked for again");
+                Rejoined::Again
+            }
+        }
+    }
+}

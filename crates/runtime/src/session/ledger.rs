@@ -1,0 +1,222 @@
+//! What waits for the quorum: effects of steps that promise something, and whoever asked for them.
+//!
+//! ```text
+//! step ─▶ ops ─▶ one change at a time ─▶ shard's writer ─▶ quorum ─▶ Written
+//!    └──▶ effects, in order ─────────── wait ──────────────────────▶ carried out
+//! ```
+//!
+//! Effects are carried out in the order of their steps: what follows a promise waits with it, whether or not it promises
+//! anything itself. What promises nothing and follows nothing is carried out at once, and what it changes of the record is
+//! written with the next promise, or a little later. A session of which a change is not in the record is given up here.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use quorate_session::record::proto;
+use quorate_session::{Effect, Effects, Rejection, StreamId};
+use ractor::ActorRef;
+use tokio::sync::oneshot;
+
+use super::actor::{Message, State};
+use super::connection::Connection;
+use crate::clock;
+use crate::shards::{NotWritten, Owned, Write};
+
+/// How long what nobody waits for may be unwritten.
+const LAZY: Duration = Duration::from_millis(250);
+/// The pause before a change is offered again to a shard whose queue is full.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// The way of one session to its record.
+pub(super) struct Ledger {
+    owned: Owned,
+    session: u128,
+    /// How many changes the record has.
+    version: u64,
+    /// What is not written yet.
+    ops: Vec<proto::Op>,
+    waiting: VecDeque<Waiting>,
+    /// Changes that were sent, and that are in the record.
+    sent: u64,
+    written: u64,
+    /// What is being written, in case it has to be offered again.
+    offered: Vec<proto::Op>,
+    is_flush_due: bool,
+}
+
+/// Effects that wait.
+struct Waiting {
+    /// The change that has to be written first.
+    needs: u64,
+    effects: Vec<Effect>,
+    then: Then,
+}
+
+/// Who asked for a step, and hears when it was carried out.
+pub(super) enum Then {
+    /// Nobody.
+    Nothing,
+    /// A reader, which gets its connection.
+    Attached(oneshot::Sender<Result<Connection, Rejection>>),
+    /// Whoever has parked a call.
+    Done(oneshot::Sender<Result<(), Rejection>>),
+    /// Whoever resumes a parked call, which is abandoned if it is gone.
+    Resumed(oneshot::Sender<Result<Connection, Rejection>>, StreamId, quorate_session::CallKey),
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    pub(super) fn new(owned: Owned, session: u128, version: u64) -> Self {
+        Self {
+            owned,
+            session,
+            version,
+            ops: Vec::new(),
+            waiting: VecDeque::new(),
+            sent: 0,
+            written: 0,
+            offered: Vec::new(),
+            is_flush_due: false,
+        }
+    }
+
+    /// Whether everything is written and carried out.
+    pub(super) fn is_clear(&self) -> bool {
+        self.ops.is_empty() && self.waiting.is_empty() && self.sent == self.written
+    }
+
+    fn write(&mut self, myself: &ActorRef<Message>) {
+        let ops = std::mem::take(&mut self.ops);
+        // An end closes the record; what follows opens another one.
+        let end = ops.iter().position(|op| matches!(op.kind, Some(proto::op::Kind::End(_))));
+        let (ops, rest) = match end {
+            Some(end) => {
+                let mut ops = ops;
+                let rest = ops.split_off(end + 1);
+                (ops, rest)
+            }
+            None => (ops, Vec::new()),
+        };
+        self.ops = rest;
+        self.sent += 1;
+        self.offered.clone_from(&ops);
+        self.offer(myself, ops);
+    }
+
+    fn offer(&self, myself: &ActorRef<Message>, ops: Vec<proto::Op>) {
+        let myself = myself.clone();
+        self.owned.writer.write(Write {
+            session: self.session,
+            version: self.version,
+            epoch: self.owned.epoch,
+            change: proto::Change { time_ms: clock::now().as_millis(), ops },
+            // An ended session needs no word.
+            done: Box::new(move |result| drop(myself.cast(Message::Written { result }))),
+        });
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// Carries out what a step decided: now, or when what it promises is committed.
+    pub(super) fn settle(&mut self, myself: &ActorRef<Message>, mut effects: Effects, then: Then) {
+        let (ops, waits) = (effects.take_ops(), effects.waits());
+        let Some(ledger) = &mut self.ledger else { return self.fulfil(myself, effects.into_iter().collect(), then) };
+        // Where its stream can be resumed from is what saves a call when the node is lost: nobody waits for it, and it is
+        // written at once.
+        let hurries = ops.iter().any(|op| matches!(op.kind, Some(proto::op::Kind::CallState(_))));
+        ledger.ops.extend(ops);
+        if waits || !ledger.waiting.is_empty() {
+            let needs = ledger.sent + u64::from(!ledger.ops.is_empty());
+            ledger.waiting.push_back(Waiting { needs, effects: effects.into_iter().collect(), then });
+            self.write_on(myself);
+            return;
+        }
+        let is_unwritten = !ledger.ops.is_empty();
+        if hurries {
+            self.write_on(myself);
+        } else if is_unwritten && !std::mem::replace(&mut ledger.is_flush_due, true) {
+            myself.send_after(LAZY, || Message::Flush);
+        }
+        self.fulfil(myself, effects.into_iter().collect(), then);
+    }
+
+    /// Writes what nobody waits for.
+    pub(super) fn flush(&mut self, myself: &ActorRef<Message>) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.is_flush_due = false;
+        }
+        self.write_on(myself);
+    }
+
+    /// A change is in the record, or not.
+    pub(super) fn written(&mut self, myself: &ActorRef<Message>, result: Result<(), NotWritten>) {
+        let Some(ledger) = &mut self.ledger else { return };
+        match result {
+            Ok(()) => {
+                ledger.written += 1;
+                // What is opened after an end begins anew.
+                let ended = ledger.offered.last().is_some_and(|op| matches!(op.kind, Some(proto::op::Kind::End(_))));
+                ledger.version = if ended { 0 } else { ledger.version + 1 };
+                ledger.offered.clear();
+            }
+            Err(NotWritten::Busy) => {
+                myself.send_after(BUSY_PAUSE, || Message::OfferAgain);
+                return;
+            }
+            Err(error) => {
+                tracing::debug!(session = %self.shared.key, %error, "a session is given up here");
+                return self.give_away(myself);
+            }
+        }
+        while let Some(next) = self.ledger.as_mut().and_then(Ledger::next_due) {
+            self.fulfil(myself, next.effects, next.then);
+        }
+        self.write_on(myself);
+    }
+
+    /// Offers a change again that the shard had no room for.
+    pub(super) fn offer_again(&mut self, myself: &ActorRef<Message>) {
+        if let Some(ledger) = &self.ledger {
+            ledger.offer(myself, ledger.offered.clone());
+        }
+    }
+
+    fn write_on(&mut self, myself: &ActorRef<Message>) {
+        let Some(ledger) = &mut self.ledger else { return };
+        if ledger.sent == ledger.written && !ledger.ops.is_empty() {
+            ledger.write(myself);
+        }
+    }
+
+    fn fulfil(&mut self, myself: &ActorRef<Message>, effects: Vec<Effect>, then: Then) {
+        let attached = self.carry_out(myself, effects);
+        match then {
+            Then::Nothing => {}
+            Then::Attached(reply) => {
+                if let Some(connection) = attached {
+                    // A dropped connection reports its own end.
+                    let _gone = reply.send(Ok(connection));
+                }
+            }
+            // Whoever asked may have gone: its client will not come back either.
+            Then::Done(reply) => drop(reply.send(Ok(()))),
+            Then::Resumed(reply, stream, call) => {
+                let resumed = attached.ok_or(Rejection::NotParked { stream });
+                if let Err(Ok(_connection)) = reply.send(resumed) {
+                    // Its client left meanwhile, and nobody else knows the call.
+                    self.report(myself, quorate_session::Event::Abandon { call });
+                }
+            }
+        }
+    }
+}
+
+impl Ledger {
+    fn next_due(&mut self) -> Option<Waiting> {
+        let written = self.written;
+        self.waiting.pop_front_if(|waiting| waiting.needs <= written)
+    }
+}

@@ -1,0 +1,54 @@
+//! The machine of a shard group: the pure shard, which its owner on this node can read.
+
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use quorate_raft::{Applied, Frozen, Machine, RestoreError};
+use quorate_session::shard::Shard;
+
+/// A replica's state; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Replica {
+    shard: Arc<Mutex<Shard>>,
+}
+
+/// A state as it was once.
+struct View(Shard);
+
+// === impl Replica ===
+
+impl Replica {
+    /// Locks the state; for as short as it can be, since commands wait for it.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Shard> {
+        // A machine that panicked in here stops its group, and what it left is still a whole shard for readers.
+        self.shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Machine for Replica {
+    fn apply(&mut self, _context: &Applied, command: &[u8]) -> Bytes {
+        // The owner's time is in each change, and what a record keeps is the owner's to say.
+        self.lock().apply(command).outcome
+    }
+
+    fn freeze(&self) -> Box<dyn Frozen> {
+        Box::new(View(self.lock().clone()))
+    }
+
+    fn restore(&mut self, from: &mut dyn Read) -> Result<(), RestoreError> {
+        let restored = Shard::restore(from).map_err(|error| RestoreError::Invalid { reason: error.to_string() })?;
+        *self.lock() = restored;
+        Ok(())
+    }
+}
+
+impl Frozen for View {
+    fn hash(&self) -> u64 {
+        self.0.hash()
+    }
+
+    fn write(&self, to: &mut dyn Write) -> std::io::Result<()> {
+        self.0.write_snapshot(to)
+    }
+}

@@ -1,0 +1,254 @@
+//! The shard groups of a node, as its sessions use them: which are owned here, where the others are, and the way to the log.
+//!
+//! ```text
+//! raft ─▶ Replica (machine) ─▶ records           Owned { shard, epoch } ─▶ Writer ─▶ raft
+//!    └──▶ role ─▶ owned here, by another node, by nobody yet
+//! ```
+//!
+//! **The owner of a session is the leader of its shard.** It owns while a quorum has acknowledged it within its lease, by the
+//! term in which it leads; what is written by another term changes nothing. Knows nothing of what sessions do.
+
+mod machine;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use quorate_raft::{Group, Host, Machine};
+use quorate_session::record::Record;
+use quorate_types::{NodeId, PrincipalDigest};
+use tokio::sync::watch;
+
+use self::machine::Replica;
+pub(crate) use self::writer::{NotWritten, Write, Writer};
+use crate::entropy;
+
+/// The feature level that a replica needs to apply what sessions write.
+pub const LEVEL: u32 = 3;
+/// How often groups are looked for that came or went: placement moves them seldom.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Tells who leads a shard of which this node has no replica.
+pub type Directory = Arc<dyn Fn(u32) -> Option<NodeId> + Send + Sync>;
+
+/// The shard groups of a node. Clones are cheap.
+#[derive(Clone)]
+pub struct Shards {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    replicas: RwLock<BTreeMap<u32, Replica>>,
+    joined: OnceLock<Joined>,
+    /// Grows with each change of who owns what.
+    changed: watch::Sender<u64>,
+    open: RwLock<BTreeMap<u32, Open>>,
+}
+
+/// Tells whether every node of the cluster can keep sessions: the cluster is at [`LEVEL`].
+pub type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// What a node is joined with.
+struct Joined {
+    node: NodeId,
+    host: Arc<Host>,
+    directory: Directory,
+    ready: Ready,
+}
+
+/// A group that is open here.
+#[derive(Clone)]
+struct Open {
+    group: Group,
+    writer: Writer,
+}
+
+/// Where a session is owned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// Here, in this term.
+    Here(u64),
+    /// By another node.
+    There(NodeId),
+    /// Nobody knows, or nobody yet: an election goes on.
+    Unknown,
+}
+
+/// A shard that is owned here.
+#[derive(Clone)]
+pub(crate) struct Owned {
+    pub(crate) shard: u32,
+    pub(crate) epoch: u64,
+    pub(crate) node: NodeId,
+    pub(crate) writer: Writer,
+    replica: Replica,
+}
+
+// === impl Shards ===
+
+impl Default for Shards {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Shards {
+    /// Makes the shards of a node that is in no cluster yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let changed = watch::Sender::new(0);
+        let shared = Shared { replicas: RwLock::default(), joined: OnceLock::new(), changed, open: RwLock::default() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Makes the machine of a shard.
+    #[must_use]
+    pub fn machine(&self, shard: u32) -> Box<dyn Machine> {
+        let replica = Replica::default();
+        let mut replicas = self.shared.replicas.write().unwrap_or_else(PoisonError::into_inner);
+        replicas.insert(shard, replica.clone());
+        Box::new(replica)
+    }
+
+    /// Begins to follow the groups of a member.
+    pub fn join(&self, node: NodeId, host: Arc<Host>, directory: Directory, ready: Ready) {
+        if self.shared.joined.set(Joined { node, host, directory, ready }).is_ok() {
+            tokio::spawn(look(self.clone()));
+        }
+    }
+
+    /// Whether the node is in a cluster that keeps sessions, so that they outlive it.
+    #[must_use]
+    pub fn is_joined(&self) -> bool {
+        self.shared.joined.get().is_some_and(|joined| (joined.ready)())
+    }
+
+    /// Returns where a shard is owned, as far as this node knows.
+    #[must_use]
+    pub fn locate(&self, shard: u32) -> Where {
+        let Some(joined) = self.shared.joined.get() else { return Where::Unknown };
+        let open = self.shared.open.read().unwrap_or_else(PoisonError::into_inner).get(&shard).cloned();
+        let leader = match open {
+            Some(open) => match open.group.serves() {
+                Some(epoch) => return Where::Here(epoch),
+                None => open.group.role().borrow().leader(),
+            },
+            None => (joined.directory)(shard),
+        };
+        match leader {
+            // It has begun to lead, or is about to give up.
+            Some(leader) if leader == joined.node => Where::Unknown,
+            Some(leader) => Where::There(leader),
+            None => Where::Unknown,
+        }
+    }
+
+    /// Returns a receiver whose value changes when somebody else may own something.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.shared.changed.subscribe()
+    }
+
+    /// Returns a shard if it is owned here.
+    pub(crate) fn owned(&self, shard: u32) -> Option<Owned> {
+        let joined = self.shared.joined.get()?;
+        let open = self.shared.open.read().unwrap_or_else(PoisonError::into_inner).get(&shard).cloned()?;
+        let epoch = open.group.serves()?;
+        let replica = self.shared.replicas.read().unwrap_or_else(PoisonError::into_inner).get(&shard).cloned()?;
+        Some(Owned { shard, epoch, node: joined.node, writer: open.writer, replica })
+    }
+
+    /// Returns every shard that is owned here.
+    pub(crate) fn all_owned(&self) -> Vec<Owned> {
+        let open: Vec<u32> = self.shared.open.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
+        open.into_iter().filter_map(|shard| self.owned(shard)).collect()
+    }
+
+    /// Chooses a shard that is owned here, for a new session; none where nothing is.
+    pub(crate) fn choose(&self) -> Option<Owned> {
+        let owned = self.all_owned();
+        let place = usize::try_from(entropy::spread() % u64::try_from(owned.len().max(1)).unwrap_or(1)).unwrap_or(0);
+        owned.into_iter().nth(place)
+    }
+
+    /// Returns a node that owns something, where this one owns nothing: new sessions go there.
+    #[must_use]
+    pub fn elsewhere(&self) -> Option<NodeId> {
+        let open: Vec<u32> = self.shared.open.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
+        open.into_iter().find_map(|shard| match self.locate(shard) {
+            Where::There(node) => Some(node),
+            Where::Here(_) | Where::Unknown => None,
+        })
+    }
+
+    /// Returns the peers of the node, once it is in a cluster.
+    #[must_use]
+    pub fn host(&self) -> Option<&Arc<Host>> {
+        self.shared.joined.get().map(|joined| &joined.host)
+    }
+
+    /// How many sessions a principal has in the shards that are owned here.
+    pub(crate) fn owned_by(&self, principal: PrincipalDigest) -> usize {
+        self.all_owned().iter().map(|owned| owned.replica.lock().owned_by(principal)).sum()
+    }
+
+    /// Takes over which groups are open here.
+    fn look_once(&self) {
+        let Some(joined) = self.shared.joined.get() else { return };
+        let groups = joined.host.groups();
+        let mut open = self.shared.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|shard, known| {
+            groups.iter().any(|group| group.id().0 == *shard) && known.group.stopped().borrow().is_none()
+        });
+        // The meta group is no shard.
+        let shard_groups = groups.into_iter().filter(|group| group.id().0 != 0 && group.stopped().borrow().is_none());
+        for group in shard_groups {
+            let id = group.id().0;
+            open.entry(id).or_insert_with(|| {
+                tokio::spawn(follow(Arc::downgrade(&self.shared), group.clone()));
+                Open { writer: Writer::spawn(group.clone()), group }
+            });
+        }
+    }
+
+    fn note(&self) {
+        self.shared.changed.send_modify(|changes| *changes += 1);
+    }
+}
+
+// === impl Owned ===
+
+impl Owned {
+    /// Returns a session's record and its version.
+    pub(crate) fn record(&self, session: u128) -> Option<(u64, Arc<Record>)> {
+        self.replica.lock().get(session).map(|(version, record)| (version, Arc::clone(record)))
+    }
+
+    /// Returns all sessions with their records.
+    pub(crate) fn records(&self) -> Vec<(u128, Arc<Record>)> {
+        self.replica.lock().from(0).map(|(key, record)| (key, Arc::clone(record))).collect()
+    }
+}
+
+/// Follows which groups are open here, for as long as anybody uses the shards.
+async fn look(shards: Shards) {
+    let shared = Arc::downgrade(&shards.shared);
+    drop(shards);
+    loop {
+        match shared.upgrade() {
+            Some(shared) => Shards { shared }.look_once(),
+            None => return,
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// Tells of each change of who leads a group.
+async fn follow(shared: std::sync::Weak<Shared>, group: Group) {
+    let mut role = group.role();
+    while role.changed().await.is_ok() {
+        let Some(shared) = shared.upgrade() else { return };
+        Shards { shared }.note();
+    }
+}
