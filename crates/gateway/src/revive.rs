@@ -1,5 +1,7 @@
 //! What a session needs beside its record, on a node that did not open it: its toolset as it is configured now, and who its
 //! owner is known as.
+//!
+//! In: what the session was opened with. Out: nothing where its toolset or server is not configured any more; then it ends.
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
 //! One request at another node, as the node of its client sees it.
+//!
+//! Out go the request and who makes it, but for what was shown to prove that. Back comes a whole answer, or a stream, or that
+//! the node does not own what was asked for; or it is gone, and the request may have been taken.
 
 use std::time::Duration;
 

@@ -7,13 +7,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::HeaderMap;
-use quorate_jsonrpc::Frame;
 use quorate_mcp::capabilities::Capabilities;
 use quorate_session::{
-    Attachment, CallKey, Config, Content, Delivery, Effects, Event, EventId, Failure, Fault, Features, LegEpoch,
-    LegKey, Listen, Rejection, Request, Session, Snapshot, Source, StreamId, Target,
+    Attachment, CallKey, Config, Delivery, Effects, Event, Features, LegEpoch, LegKey, Listen, Rejection, Request,
+    Session, Source, StreamId, Target,
 };
 use quorate_telemetry::metrics::Active;
 use quorate_telemetry::{Metrics, Revision};
@@ -25,130 +23,11 @@ use tokio_util::task::TaskTracker;
 use super::connection::{Connection, Writer};
 use super::ledger::{Ledger, Then};
 use super::legs::{Legs, OpenLeg};
+use super::message::Message;
 use super::{Begins, Keeping, Opening, Outgoing, Reply, Shared, Terms, Translate, Unread, content};
 use crate::backend::{self, Leg, Opened};
 use crate::bridge::Parked;
 use crate::clock;
-use crate::shards::NotWritten;
-
-/// The messages of a session's actor; see the table in the parent module.
-pub(super) enum Message {
-    Post {
-        requests: Vec<Outgoing>,
-        batch: bool,
-        opened: oneshot::Sender<Result<Vec<CallKey>, Rejection>>,
-        answer: oneshot::Sender<Reply>,
-    },
-    Attach {
-        last_event_id: Option<EventId>,
-        reply: oneshot::Sender<Result<Connection, Rejection>>,
-    },
-    Park {
-        stream: StreamId,
-        sequence: u64,
-        token: u64,
-        place: Parked,
-        reply: oneshot::Sender<Result<(), Rejection>>,
-    },
-    Resume {
-        call: CallKey,
-        stream: StreamId,
-        token: u64,
-        responses: Vec<Frame>,
-        reply: oneshot::Sender<Result<Connection, Rejection>>,
-    },
-    Tell {
-        event: Event,
-    },
-    Prime {
-        call: CallKey,
-    },
-    Poll {
-        call: CallKey,
-        retry: Option<Duration>,
-    },
-    Upstream {
-        leg: LegKey,
-        epoch: LegEpoch,
-        source: Source,
-        call: Option<CallKey>,
-        frame: Frame,
-        content: Content,
-        event_id: Option<Arc<str>>,
-        read_on: Option<oneshot::Sender<()>>,
-    },
-    /// The upstream stream of a call can be resumed from a place that no frame came with.
-    Mark {
-        call: CallKey,
-        epoch: LegEpoch,
-        event_id: Arc<str>,
-    },
-    /// An answer of the client was sent to its server.
-    Sent {
-        ask: u64,
-    },
-    Rejoin {
-        stream: StreamId,
-        has: Option<u64>,
-        reply: oneshot::Sender<Result<Connection, Rejection>>,
-    },
-    Take {
-        event: Event,
-        reply: oneshot::Sender<Result<(), Rejection>>,
-    },
-    Written {
-        result: Result<(), NotWritten>,
-    },
-    Flush,
-    OfferAgain,
-    GiveAway,
-    Answer {
-        leg: LegKey,
-        epoch: LegEpoch,
-        answer: Bytes,
-    },
-    Opened {
-        leg: LegKey,
-        epoch: LegEpoch,
-        opened: Box<Opened>,
-    },
-    OpenFailed {
-        leg: LegKey,
-        epoch: LegEpoch,
-        fault: Fault,
-    },
-    Failed {
-        call: CallKey,
-        epoch: LegEpoch,
-        failure: Failure,
-        terms: Terms,
-    },
-    Lost {
-        leg: LegKey,
-        epoch: LegEpoch,
-    },
-    Delivered {
-        stream: StreamId,
-        attachment: Attachment,
-        up_to: u64,
-    },
-    Detached {
-        stream: StreamId,
-        attachment: Attachment,
-        delivered: u64,
-    },
-    Servers {
-        servers: Arc<Vec<backend::Handle>>,
-    },
-    Subscriber {
-        servers: Vec<backend::Handle>,
-        uri: Arc<str>,
-        reply: oneshot::Sender<Option<backend::Handle>>,
-    },
-    Observe {
-        reply: oneshot::Sender<Snapshot>,
-    },
-}
 
 struct SessionActor;
 

@@ -16,7 +16,7 @@ use quorate_telemetry::metrics::Active;
 use ractor::ActorRef;
 use tokio::sync::mpsc;
 
-use super::actor::Message;
+use super::message::Message;
 
 /// Events that are pulled before a report is due although more are ready: a quarter of the
 /// machine's default window, so that the window never runs dry while the client reads.

@@ -15,9 +15,10 @@ use ractor::ActorRef;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
 
-use super::actor::{Extras, Message, Running, State};
+use super::actor::{Extras, Running, State};
 use super::connection::Connection;
 use super::legs::OpenLeg;
+use super::message::Message;
 use super::pump::{Exchange, Pump};
 use super::{Reply, pump};
 

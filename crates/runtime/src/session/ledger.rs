@@ -17,8 +17,9 @@ use quorate_session::{Effect, Effects, Rejection, StreamId};
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 
-use super::actor::{Message, State};
+use super::actor::State;
 use super::connection::Connection;
+use super::message::Message;
 use crate::clock;
 use crate::shards::{NotWritten, Owned, Write};
 

@@ -39,6 +39,8 @@ mod effects;
 mod ledger;
 mod legs;
 pub mod memory;
+mod message;
+mod opening;
 mod pump;
 pub mod terms;
 mod unread;
@@ -51,25 +53,23 @@ use bytes::Bytes;
 use http::HeaderMap;
 use quorate_jsonrpc::Frame;
 use quorate_mcp::{ListKind, Method, Version};
-use quorate_session::record::{Record, proto};
-use quorate_session::{
-    CallKey, Config, EndReason, Event, EventId, Fault, Purpose, Rejection, RequestKey, Snapshot, StreamId,
-};
-use quorate_telemetry::Metrics;
+use quorate_session::record::proto;
+use quorate_session::{CallKey, EndReason, Event, EventId, Fault, Purpose, Rejection, RequestKey, Snapshot, StreamId};
 use quorate_types::{Principal, PrincipalDigest, ResourceName, TenantId, Timestamp};
 use ractor::{ActorCell, ActorProcessingErr, ActorRef, ActorStatus};
 use tokio::sync::oneshot;
-use tokio_util::task::TaskTracker;
 
 pub use self::connection::{Connection, event};
 pub use self::content::severity;
 pub use self::memory::Memory;
+use self::message::Message;
+pub use self::opening::Opening;
+pub(crate) use self::opening::{Begins, Keeping};
 pub use self::pump::fault;
 pub use self::terms::{Terms, Timeout, Tool};
 pub use self::unread::Unread;
 use crate::backend;
 use crate::bridge::Parked;
-use crate::shards::Owned;
 
 /// How long a POST waits for an answer in JSON before it becomes a stream, so that the client
 /// gets an event id that it can resume from: 250 ms, well below what a person notices and well
@@ -107,61 +107,6 @@ pub enum Scope {
     Toolset(ResourceName),
     /// A tool server, by the gateway on behalf of a stateless client.
     Server(ResourceName),
-}
-
-/// The parts of a session that its owner decides.
-pub struct Opening {
-    /// Its number, drawn at random: never reused.
-    pub key: u128,
-    /// Its sealed id, as the client knows it.
-    pub id: Arc<str>,
-    /// Who owns it.
-    pub principal: PrincipalDigest,
-    /// The tenant that it belongs to.
-    pub tenant: TenantId,
-    /// What it was opened on.
-    pub scope: Scope,
-    /// Its owner as it is known now.
-    pub owner: Arc<Principal>,
-    /// The machine's configuration.
-    pub config: Config,
-    /// What outlives the node, where anything does.
-    pub(crate) keeping: Option<Keeping>,
-    /// What the client said at `initialize`; not yet known for HTTP+SSE.
-    pub client: Option<Client>,
-    /// What rewrites backends' frames for the client.
-    pub translate: Arc<dyn Translate>,
-    /// What it remembers of its toolset.
-    pub memory: Arc<Memory>,
-    /// Its part of what its principal's clients have not read.
-    pub unread: Unread,
-    /// Where numbers go.
-    pub metrics: Metrics,
-    /// The tasks that tell tool servers of ended sessions, for whoever waits for them.
-    pub closes: TaskTracker,
-}
-
-/// How a session outlives the node that owns it.
-pub(crate) struct Keeping {
-    /// The shard, and the term in which it is owned here.
-    pub(crate) owned: Owned,
-    /// What the record is opened with, or what there is.
-    pub(crate) begins: Begins,
-}
-
-/// What a session begins with.
-pub(crate) enum Begins {
-    /// Nothing: it is opened here.
-    New(Arc<proto::Charter>),
-    /// A record, and how many changes made it.
-    Record {
-        /// Its version.
-        version: u64,
-        /// The record.
-        record: Arc<Record>,
-        /// The backends of its scope.
-        servers: Arc<Vec<backend::Handle>>,
-    },
 }
 
 /// What the gateway does to backends' frames before the client sees them.
@@ -255,7 +200,7 @@ pub enum Reply {
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
-    actor: ActorRef<actor::Message>,
+    actor: ActorRef<Message>,
 }
 
 /// The session's actor is gone.
@@ -452,7 +397,7 @@ impl Handle {
     ) -> Result<(Vec<CallKey>, oneshot::Receiver<Reply>), Refused> {
         let (opened, keys) = oneshot::channel();
         let (answer, answered) = oneshot::channel();
-        self.cast(actor::Message::Post { requests, batch, opened, answer }).map_err(|_| self.gone())?;
+        self.cast(Message::Post { requests, batch, opened, answer }).map_err(|_| self.gone())?;
         let keys = keys.await.map_err(|_| self.gone())??;
         Ok((keys, answered))
     }
@@ -464,7 +409,7 @@ impl Handle {
 
     /// Hands an event of the client to the machine. An ended session needs none.
     pub fn tell(&self, event: Event) {
-        let _ended = self.cast(actor::Message::Tell { event });
+        let _ended = self.cast(Message::Tell { event });
     }
 
     /// Connects a reader to a stream.
@@ -473,7 +418,7 @@ impl Handle {
     /// [`Refused`]: gone, or not resumable, and why.
     pub async fn attach(&self, last_event_id: Option<EventId>) -> Result<Connection, Refused> {
         let (reply, attached) = oneshot::channel();
-        self.cast(actor::Message::Attach { last_event_id, reply }).map_err(|_| self.gone())?;
+        self.cast(Message::Attach { last_event_id, reply }).map_err(|_| self.gone())?;
         Ok(attached.await.map_err(|_| self.gone())??)
     }
 
@@ -483,7 +428,7 @@ impl Handle {
     /// [`Refused`]: gone, or not resumable, and why.
     pub async fn rejoin(&self, stream: StreamId, has: Option<u64>) -> Result<Connection, Refused> {
         let (reply, attached) = oneshot::channel();
-        self.cast(actor::Message::Rejoin { stream, has, reply }).map_err(|_| self.gone())?;
+        self.cast(Message::Rejoin { stream, has, reply }).map_err(|_| self.gone())?;
         Ok(attached.await.map_err(|_| self.gone())??)
     }
 
@@ -493,7 +438,7 @@ impl Handle {
     /// [`Refused`]: gone, or not taken, and why.
     pub async fn take(&self, event: Event) -> Result<(), Refused> {
         let (reply, taken) = oneshot::channel();
-        self.cast(actor::Message::Take { event, reply }).map_err(|_| self.gone())?;
+        self.cast(Message::Take { event, reply }).map_err(|_| self.gone())?;
         Ok(taken.await.map_err(|_| self.gone())??)
     }
 
@@ -511,7 +456,7 @@ impl Handle {
     /// Gives it away to the node that owns it now.
     pub(crate) fn give_away(&self) {
         // One that has ended needs none.
-        let _ended = self.cast(actor::Message::GiveAway);
+        let _ended = self.cast(Message::GiveAway);
     }
 
     fn gone(&self) -> Refused {
@@ -525,7 +470,7 @@ impl Handle {
     /// [`Refused`]: gone, or as many are parked as may be.
     pub async fn park(&self, stream: StreamId, sequence: u64, token: u64, place: Parked) -> Result<(), Refused> {
         let (reply, parked) = oneshot::channel();
-        self.cast(actor::Message::Park { stream, sequence, token, place, reply }).map_err(|_| self.gone())?;
+        self.cast(Message::Park { stream, sequence, token, place, reply }).map_err(|_| self.gone())?;
         Ok(parked.await.map_err(|_| self.gone())??)
     }
 
@@ -541,7 +486,7 @@ impl Handle {
         responses: Vec<Frame>,
     ) -> Result<Connection, Refused> {
         let (reply, resumed) = oneshot::channel();
-        self.cast(actor::Message::Resume { call, stream, token, responses, reply }).map_err(|_| self.gone())?;
+        self.cast(Message::Resume { call, stream, token, responses, reply }).map_err(|_| self.gone())?;
         Ok(resumed.await.map_err(|_| self.gone())??)
     }
 
@@ -566,7 +511,7 @@ impl Handle {
     /// Gives up what belongs to backends that were replaced or removed by a new configuration.
     pub fn servers_changed(&self, servers: Arc<Vec<backend::Handle>>) {
         // An ended session has nothing left to give up.
-        let _ended = self.cast(actor::Message::Servers { servers });
+        let _ended = self.cast(Message::Servers { servers });
     }
 
     /// Returns the first of these servers that the client has subscribed to this resource of, if any.
@@ -579,7 +524,7 @@ impl Handle {
         uri: Arc<str>,
     ) -> Result<Option<backend::Handle>, Gone> {
         let (reply, found) = oneshot::channel();
-        self.cast(actor::Message::Subscriber { servers, uri, reply })?;
+        self.cast(Message::Subscriber { servers, uri, reply })?;
         found.await.map_err(|_| Gone)
     }
 
@@ -589,7 +534,7 @@ impl Handle {
     /// [`Gone`].
     pub async fn observe(&self) -> Result<Snapshot, Gone> {
         let (reply, snapshot) = oneshot::channel();
-        self.cast(actor::Message::Observe { reply })?;
+        self.cast(Message::Observe { reply })?;
         snapshot.await.map_err(|_| Gone)
     }
 
@@ -600,7 +545,7 @@ impl Handle {
         }
     }
 
-    fn cast(&self, message: actor::Message) -> Result<(), Gone> {
+    fn cast(&self, message: Message) -> Result<(), Gone> {
         self.actor.cast(message).map_err(|_| Gone)
     }
 }

@@ -18,8 +18,8 @@ use quorate_types::PrincipalDigest;
 use ractor::ActorRef;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::actor::Message;
 use super::legs::OpenLeg;
+use super::message::Message;
 use super::terms::{Held, Late, Terms, Tool};
 use super::{Translate, content};
 use crate::backend::{self, Asked, Leg};

@@ -1,4 +1,7 @@
 //! The machine of a shard group: the pure shard, which its owner on this node can read.
+//!
+//! Consensus applies commands to it on a thread of its own, and sessions are read from it on others; both for a moment.
+//! Decides nothing: the pure machine does.
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

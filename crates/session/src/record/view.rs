@@ -1,4 +1,7 @@
 //! What a record says: to operators, to whoever owns it next, and to a snapshot.
+//!
+//! Out: how much it holds, when somebody has to look at it although nobody asks, and what makes it of nothing, in an order that
+//! is the same for equal records.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,7 @@
 //! Commands of a shard: changes cut to the size of entries, and what became of them.
+//!
+//! In: a session's change and the version that it is meant for. Out: parts, each small enough for an entry; a command has parts
+//! of many sessions, and its outcome says which of them changed nothing.
 
 use bytes::Bytes;
 use prost::Message as _;
