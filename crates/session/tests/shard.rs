@@ -1,0 +1,181 @@
+//! The machine of a shard: who may change a record, what is applied as a whole, and that a snapshot is not believed.
+//!
+//! Changes are made by hand here, as an owner makes them; what sessions write is in the histories.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use quorate_session::record::proto::{self, Refusal, op::Kind};
+use quorate_session::shard::{PART_BYTES_MAX, Shard, command, outcome, parts};
+use quorate_types::PrincipalDigest;
+
+const KEY: u128 = 7;
+
+fn op(kind: Kind) -> proto::Op {
+    proto::Op { kind: Some(kind) }
+}
+
+fn change(kinds: Vec<Kind>) -> proto::Change {
+    proto::Change { time_ms: 1_000, ops: kinds.into_iter().map(op).collect() }
+}
+
+fn charter(principal: u8) -> proto::Charter {
+    proto::Charter {
+        principal: vec![principal; 16].into(),
+        scope: Some(proto::charter::Scope::Toolset("tools".to_owned())),
+        owner: Some(proto::Owner::default()),
+        opened_ms: 1_000,
+        ..proto::Charter::default()
+    }
+}
+
+fn open(principal: u8) -> Vec<Kind> {
+    vec![Kind::Open(charter(principal)), Kind::Ids(1024)]
+}
+
+fn stream(stream: u32, oldest: u64) -> Kind {
+    Kind::Stream(proto::Stream { stream, oldest, ..proto::Stream::default() })
+}
+
+fn append(stream: u32, data: &'static str) -> Kind {
+    Kind::Append(proto::Append { stream, data: Bytes::from_static(data.as_bytes()) })
+}
+
+/// Applies a change part by part, and says what became of the last.
+fn apply(shard: &mut Shard, session: u128, version: u64, change: &proto::Change) -> Result<(), Refusal> {
+    let mut last = Ok(());
+    for part in parts(session, version, change) {
+        let applied = shard.apply(&command(&[part]));
+        last = outcome(&applied.outcome, 1)[0];
+    }
+    last
+}
+
+fn opened() -> Shard {
+    let mut shard = Shard::new();
+    assert_eq!(apply(&mut shard, KEY, 0, &change(open(1))), Ok(()));
+    shard
+}
+
+fn bytes(shard: &Shard) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    shard.write_snapshot(&mut bytes).expect("a vector grows");
+    bytes
+}
+
+#[test]
+fn only_who_knows_the_version_changes_a_record() {
+    let mut shard = opened();
+    let touch = change(vec![Kind::ActiveMs(2_000)]);
+
+    assert_eq!(apply(&mut shard, KEY, 0, &touch), Err(Refusal::Stale), "another owner has opened it");
+    assert_eq!(apply(&mut shard, KEY, 2, &touch), Err(Refusal::Stale));
+    assert_eq!(apply(&mut shard, KEY, 1, &touch), Ok(()));
+    assert_eq!(apply(&mut shard, KEY, 1, &touch), Err(Refusal::Stale), "a change is applied once");
+    assert_eq!(shard.get(KEY).map(|(version, _)| version), Some(2));
+}
+
+#[test]
+fn a_change_that_is_not_an_owner_s_changes_nothing() {
+    let cases = [
+        vec![Kind::Open(charter(1))],
+        vec![append(1, "of no stream")],
+        vec![stream(1, 0), Kind::StreamEnd(1), Kind::CallState(proto::CallState { call: 9, ..Default::default() })],
+        vec![Kind::End("deleted".to_owned()), Kind::Ids(9)],
+    ];
+    for kinds in cases {
+        let mut shard = opened();
+        let before = shard.hash();
+        assert_eq!(apply(&mut shard, KEY, 1, &change(kinds.clone())), Err(Refusal::Malformed), "{kinds:?}");
+        assert_eq!(shard.hash(), before, "{kinds:?}");
+    }
+    let mut shard = Shard::new();
+    assert_eq!(apply(&mut shard, KEY, 0, &change(vec![Kind::Ids(1)])), Err(Refusal::Malformed), "nothing is opened");
+    assert_eq!(
+        apply(&mut shard, KEY, 0, &change(vec![Kind::Open(proto::Charter::default())])),
+        Err(Refusal::Malformed)
+    );
+    assert_eq!(outcome(&shard.apply(b"\xff no command").outcome, 2), vec![Err(Refusal::Malformed); 2]);
+    assert!(shard.is_empty());
+}
+
+#[test]
+fn what_ended_is_gone_and_no_longer_its_principal_s() {
+    let mut shard = opened();
+    let principal = PrincipalDigest([1; 16]);
+    assert_eq!(shard.owned_by(principal), 1);
+
+    assert_eq!(apply(&mut shard, KEY, 1, &change(vec![Kind::End("deleted".to_owned())])), Ok(()));
+
+    assert!(shard.get(KEY).is_none());
+    assert_eq!((shard.len(), shard.owned_by(principal)), (0, 0));
+    assert_eq!(apply(&mut shard, KEY, 2, &change(vec![Kind::Ids(9)])), Err(Refusal::Stale));
+}
+
+#[test]
+fn a_change_that_is_larger_than_an_entry_is_applied_with_its_last_part() {
+    let mut shard = opened();
+    let large = Kind::Append(proto::Append { stream: 1, data: vec![b'x'; 3 * PART_BYTES_MAX].into() });
+    let change = change(vec![stream(1, 0), large]);
+    let parts = parts(KEY, 1, &change);
+    assert_eq!(parts.len(), 4);
+    assert!(parts.iter().all(|part| command(std::slice::from_ref(part)).len() <= 256 << 10));
+
+    for part in &parts[..3] {
+        assert_eq!(outcome(&shard.apply(&command(std::slice::from_ref(part))).outcome, 1), vec![Ok(())]);
+    }
+    assert_eq!(shard.get(KEY).map(|(version, record)| (version, record.holds().events)), Some((1, 0)));
+    // A replica that joins now has the parts, too.
+    let mut copy = Shard::restore(&mut bytes(&shard).as_slice()).expect("it is one");
+    for shard in [&mut shard, &mut copy] {
+        assert_eq!(outcome(&shard.apply(&command(&parts[3..])).outcome, 1), vec![Ok(())]);
+        assert_eq!(shard.get(KEY).map(|(version, record)| (version, record.holds().events)), Some((2, 1)));
+    }
+    assert_eq!(copy.hash(), shard.hash());
+}
+
+#[test]
+fn parts_of_a_change_that_was_given_up_are_of_no_other() {
+    let mut shard = opened();
+    let large = |byte| {
+        let data = vec![byte; 2 * PART_BYTES_MAX].into();
+        change(vec![stream(1, 0), Kind::Append(proto::Append { stream: 1, data })])
+    };
+    let (first, second) = (parts(KEY, 1, &large(b'a')), parts(KEY, 1, &large(b'b')));
+
+    assert_eq!(outcome(&shard.apply(&command(&first[..2])).outcome, 2), vec![Ok(()); 2]);
+    assert_eq!(outcome(&shard.apply(&command(&second)).outcome, 3), vec![Ok(()); 3], "it begins again");
+    assert_eq!(outcome(&shard.apply(&command(&first[2..])).outcome, 1), vec![Err(Refusal::Stale)]);
+    assert_eq!(outcome(&shard.apply(&command(&second[1..2])).outcome, 1), vec![Err(Refusal::Stale)]);
+}
+
+#[test]
+fn events_have_the_sequences_of_their_stream_and_go_from_the_front() {
+    let mut shard = opened();
+    let events = change(vec![stream(1, 0), append(1, "one"), append(1, "two"), append(1, "three"), stream(1, 2)]);
+    assert_eq!(apply(&mut shard, KEY, 1, &events), Ok(()));
+
+    let holds = shard.get(KEY).map(|(_, record)| record.holds()).expect("it is there");
+    assert_eq!((holds.events, holds.event_bytes), (1, 5));
+
+    assert_eq!(apply(&mut shard, KEY, 2, &change(vec![Kind::StreamEnd(1)])), Ok(()));
+    assert_eq!(shard.get(KEY).map(|(_, record)| record.holds().streams), Some(0));
+}
+
+proptest! {
+    #[test]
+    fn what_is_no_snapshot_is_refused_and_never_a_panic(cut in 0..400_usize, flip in 0..400_usize, bit in 0..8_u8) {
+        let mut shard = opened();
+        let events = change(vec![stream(1, 0), append(1, "one"), Kind::Ids(2048)]);
+        prop_assert_eq!(apply(&mut shard, KEY, 1, &events), Ok(()));
+        let mut bytes = bytes(&shard);
+        let restored = Shard::restore(&mut bytes.as_slice());
+        prop_assert_eq!(restored.map(|copy| copy.hash()).ok(), Some(shard.hash()));
+
+        let short = &bytes[..cut.min(bytes.len() - 1)];
+        prop_assert!(Shard::restore(&mut &short[..]).is_err());
+        let place = flip % bytes.len();
+        bytes[place] ^= 1 << bit;
+        // What it says then may be a state; what it is not is a panic.
+        let _either = Shard::restore(&mut bytes.as_slice());
+    }
+}
