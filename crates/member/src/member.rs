@@ -230,6 +230,12 @@ impl Member {
         self.0.failed.subscribe()
     }
 
+    /// Hands over what this node leads, as far as others take it in time: before it stops serving, so that what it owns goes
+    /// on elsewhere without a pause.
+    pub async fn hand_over(&self) {
+        hand_over(&self.0.control).await;
+    }
+
     /// Ends the member: hands over what it leads, ends its groups and closes the log. Commands and reads that need the
     /// others fail from now on; the catalog can be read as it was.
     pub async fn shutdown(self) {

@@ -174,6 +174,10 @@ pub(crate) async fn until_stopped(
     };
     tracing::info!(patience = ?running.patience, "draining: no new connections, open requests may finish");
     running.drain.cancel();
+    if let Some(member) = running.member.as_ref().filter(|_| !has_failed) {
+        // Sessions go on at other nodes before the connections of this one end.
+        member.hand_over().await;
+    }
     let cut = tokio::select! {
         cut = running.gateway.drain() => Some(cut),
         () = stop.signalled() => None,
