@@ -39,6 +39,8 @@ pub struct Received {
     pub(crate) body: Bytes,
     /// Names it wherever it is sent again; none where it never is.
     pub(crate) key: Option<RequestKey>,
+    /// It was asked before, of an owner that is lost, and may have been done.
+    pub(crate) is_again: bool,
 }
 
 /// What all work of one HTTP request shares.
@@ -49,6 +51,8 @@ pub struct Request {
     pub(crate) caller: Caller,
     /// Names it wherever it is sent again; none where it never is.
     pub(crate) key: Option<RequestKey>,
+    /// It was asked before, of an owner that is lost, and may have been done.
+    pub(crate) is_again: bool,
     /// The toolset that the path names, with the versions that the caller or its session has.
     toolset: Arc<ToolsetTable>,
 }
@@ -243,7 +247,7 @@ pub async fn receive(authenticated: Authenticated) -> Result<Received, Error> {
     let (accepted, caller) = authenticated.into_parts();
     let (accepted, body) = accepted.into_body();
     let body = if accepted.head.method == Method::POST { collect(&accepted, body).await? } else { Bytes::new() };
-    Ok(Received { accepted, caller, body, key: None })
+    Ok(Received { accepted, caller, body, key: None, is_again: false })
 }
 
 /// Reads and understands a request.
@@ -251,10 +255,10 @@ pub async fn receive(authenticated: Authenticated) -> Result<Received, Error> {
 /// # Errors
 /// [`Error`]: the body, the message or the session is not acceptable.
 pub async fn read(received: Received) -> Result<Reading, Error> {
-    let Received { accepted, caller, body, key } = received;
+    let Received { accepted, caller, body, key, is_again } = received;
     let prefers_events = header::accepts(&accepted.head.headers).prefers_events;
     let toolset = Arc::clone(accepted.toolset.of_principal(caller.digest));
-    let request = Arc::new(Request { prefers_events, accepted, caller, key, toolset });
+    let request = Arc::new(Request { prefers_events, accepted, caller, key, is_again, toolset });
     match (request.endpoint(), &request.accepted.head.method) {
         (Endpoint::Mcp, &Method::POST) => read_post(request, body).await,
         (Endpoint::Mcp, &Method::GET) => read_get(request).await.map(one),

@@ -184,6 +184,11 @@ impl Message<'_> {
             Ok(terms) => Terms { tool, ..terms },
             Err(fault) => return self.tell(call, Err(fault)).await,
         };
+        if self.request.is_again && self.session.forgets(&frame, terms.replayable) {
+            // Nobody has written down whether it was sent.
+            let fault = Fault::OutcomeUnknown { server: server.name().to_string() };
+            return self.tell(call, Err(fault)).await;
+        }
         let purpose = purpose(call, &frame);
         self.post(call, frame, Some(server), purpose, terms).await
     }

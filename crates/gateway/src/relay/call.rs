@@ -41,6 +41,19 @@ pub(super) enum Error {
     Unreadable(&'static str),
 }
 
+// === impl Error ===
+
+impl Error {
+    /// Whether the node may have done what it was asked for.
+    pub(super) const fn may_be_done(&self) -> bool {
+        match self {
+            Self::Alone | Self::Moved => false,
+            Self::Exchange(error) => !error.is_untaken(),
+            Self::Unreadable(_) => true,
+        }
+    }
+}
+
 /// An answer that has begun.
 pub(super) struct Begun {
     pub(super) head: proto::Head,
@@ -110,6 +123,7 @@ fn call_of(received: &Received) -> proto::Call {
         uri: head.uri.to_string(),
         headers,
         body: received.body.clone(),
+        is_again: received.is_again,
         key: received.key.map(|key| Bytes::copy_from_slice(&key.0)).unwrap_or_default(),
         ..template(received)
     }

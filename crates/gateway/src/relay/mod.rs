@@ -81,14 +81,18 @@ pub(crate) async fn answer(
                 Ok(dispatched) => return Ok(ride::ridden(&received, dispatched)),
                 Err(refusal) => match again(&refusal) {
                     None => return Err(refusal),
-                    Some(Again::Same) => {}
+                    // It was posted, and may have been sent.
+                    Some(Again::Same) => received.is_again = true,
                     Some(Again::Shard(other)) => shard = Some(other),
                     Some(Again::Anywhere) => elsewhere = true,
                 },
             },
             Where::There(node) => match call::call(&received, node).await {
                 Ok(dispatched) => return Ok(dispatched),
-                Err(error) => tracing::debug!(%node, %error, "a request is asked again"),
+                Err(error) => {
+                    tracing::debug!(%node, %error, "a request is asked again");
+                    received.is_again |= error.may_be_done();
+                }
             },
             Where::Unknown => {}
         }

@@ -6,9 +6,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::{Stream, stream};
 use prost::Message as _;
 use quorate_http::sse;
+use quorate_jsonrpc::{Frame, Id, Limits, build};
+use quorate_mcp::error::OUTCOME_UNKNOWN;
 use quorate_peer::{Receiving, Sending};
 use quorate_proto::relay::v1 as proto;
 use quorate_proto::relay::v1::told::Kind as Told;
@@ -43,6 +46,10 @@ pub struct Ride {
     stream: Option<StreamId>,
     /// The last event that was passed on, or that its client said it has.
     has: Option<u64>,
+    /// Whether it answers a POST.
+    is_post: bool,
+    /// The call that the stream has to answer, and has not yet.
+    call: Option<Id>,
     source: Source,
 }
 
@@ -129,12 +136,27 @@ impl Ride {
         let has = last.filter(|event| Some(event.stream) == stream).map(|event| event.sequence);
         let is_post = received.accepted.head.method == http::Method::POST;
         let has = has.or((is_post && stream != Some(StreamId::STANDALONE)).then_some(0));
-        Self { at, template: call::template(received), session: session.to_owned(), shard, stream, has, source }
+        let call = is_post.then(|| id_of(&received.body)).flatten();
+        Self {
+            at,
+            template: call::template(received),
+            session: session.to_owned(),
+            shard,
+            stream,
+            has,
+            is_post,
+            call,
+            source,
+        }
     }
 
     fn here(received: &Received, session: &str, connection: Connection) -> Self {
         let stream = Some(connection.stream());
         Self::new(received, session, stream, Source::Here(Box::new(connection)))
+    }
+
+    fn is_of_post(&self) -> bool {
+        self.stream.is_some_and(|stream| stream != StreamId::STANDALONE) && self.is_post
     }
 
     /// The events, until the stream ends.
@@ -158,17 +180,41 @@ impl Ride {
                 Source::Here(connection) => match connection.receive().await {
                     Some(emission) => {
                         self.has = Some(emission.sequence);
+                        self.saw(&emission.data);
                         return Some(quorate_runtime::session::event(emission));
                     }
                     None if connection.is_moved() => self.source = Source::Nobody,
                     None => return None,
                 },
                 Source::Remote(_) => match self.next_remote().await {
-                    Ok(event) => return event,
+                    Ok(event) => {
+                        event.iter().for_each(|event| self.saw(&event.data));
+                        return event;
+                    }
                     Err(()) => self.source = Source::Nobody,
                 },
-                Source::Nobody => self.source = self.rejoin().await?,
+                Source::Nobody => match self.rejoin().await {
+                    Some(source) => self.source = source,
+                    None => return self.unanswered(),
+                },
             }
+        }
+    }
+
+    /// Says that the outcome of a call is not known, where its stream cannot be gone on with before its answer: a call never
+    /// ends without one.
+    fn unanswered(&mut self) -> Option<sse::Event> {
+        let id = self.call.take()?;
+        let message = "outcome unknown: the node was lost that had the call, nothing of it is kept, and it may have run: find \
+                       out before you call again";
+        let error = build::error(Some(&id), OUTCOME_UNKNOWN, message, Some(r#"{"mayHaveRun":true}"#));
+        Some(sse::Event::new(error))
+    }
+
+    /// Notes the answer to the call, when it passes.
+    fn saw(&mut self, data: &Bytes) {
+        if self.call.is_some() && memchr::memmem::find(data, b"\"method\"").is_none() && id_of(data) == self.call {
+            self.call = None;
         }
     }
 
@@ -206,6 +252,10 @@ impl Ride {
 
     /// Finds the owner, and goes on there; none where that cannot be.
     async fn rejoin(&mut self) -> Option<Source> {
+        if self.call.is_none() && self.has.is_some() && self.is_of_post() {
+            // Its answer was passed on, which is all that there is.
+            return None;
+        }
         let stream = self.stream?;
         let shards = self.at.shards().clone();
         let mut changed = shards.changed();
@@ -261,4 +311,9 @@ impl Ride {
             }
         }
     }
+}
+
+/// The id of a request or an answer.
+fn id_of(data: &Bytes) -> Option<Id> {
+    Frame::parse(data.clone(), &Limits::ANSWER).ok()?.id().cloned()
 }

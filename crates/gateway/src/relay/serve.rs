@@ -102,7 +102,7 @@ fn received(snapshot: Arc<Snapshot>, call: &proto::Call) -> Result<Received, Mal
     let accepted = listener::relayed(snapshot, connection, (endpoint, &call.toolset), head, trace)
         .map_err(|_| Malformed("this node's configuration does not serve that"))?;
     let key = <[u8; 16]>::try_from(&call.key[..]).ok().map(RequestKey);
-    Ok(Received { accepted, caller, body: call.body.clone(), key })
+    Ok(Received { accepted, caller, body: call.body.clone(), key, is_again: call.is_again })
 }
 
 /// Answers a request.

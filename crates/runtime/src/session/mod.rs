@@ -54,7 +54,9 @@ use http::HeaderMap;
 use quorate_jsonrpc::Frame;
 use quorate_mcp::{ListKind, Method, Version};
 use quorate_session::record::proto;
-use quorate_session::{CallKey, EndReason, Event, EventId, Fault, Purpose, Rejection, RequestKey, Snapshot, StreamId};
+use quorate_session::{
+    CallKey, Durability, EndReason, Event, EventId, Fault, Purpose, Rejection, Replay, RequestKey, Snapshot, StreamId,
+};
 use quorate_types::{Principal, PrincipalDigest, ResourceName, TenantId, Timestamp};
 use ractor::{ActorCell, ActorProcessingErr, ActorRef, ActorStatus};
 use tokio::sync::oneshot;
@@ -238,6 +240,8 @@ pub(crate) struct Shared {
     deadline: AtomicU64,
     /// The shard and the term in which it is owned here, in a cluster.
     owned_in: Option<(u32, u64)>,
+    /// Its calls are not written down.
+    is_ephemeral: bool,
     /// Its owner as it was known last.
     owner: Mutex<Arc<Principal>>,
     /// Another node owns it: it is gone from here, and not over.
@@ -271,6 +275,7 @@ impl Handle {
             client,
             deadline: AtomicU64::new(u64::MAX),
             owned_in: opening.keeping.as_ref().map(|keeping| (keeping.owned.shard, keeping.owned.epoch)),
+            is_ephemeral: opening.config.durability == Durability::Ephemeral,
             owner: Mutex::new(Arc::clone(&opening.owner)),
             moved: Arc::default(),
             ended: AtomicBool::new(false),
@@ -445,6 +450,13 @@ impl Handle {
     /// The shard and the term in which it is owned here, in a cluster.
     pub(crate) fn owned_in(&self) -> Option<(u32, u64)> {
         self.shared.owned_in
+    }
+
+    /// Tells whether a request is not written down that must not be sent twice: nobody knows after the loss of a node whether
+    /// it was.
+    #[must_use]
+    pub fn forgets(&self, request: &Frame, replayable: bool) -> bool {
+        self.shared.is_ephemeral && content::replay(request, replayable) == Replay::Never
     }
 
     /// Tells whether another node owns it now.

@@ -28,7 +28,8 @@ pub(super) async fn follow(sessions: Sessions) {
         owned.retain(|shard, epoch| now.get(shard).is_some_and(|owned| owned.epoch == *epoch));
         for (shard, taken) in &now {
             if owned.insert(*shard, taken.epoch).is_none() {
-                sessions.take_over(taken.clone()).await;
+                let (sessions, taken) = (sessions.clone(), taken.clone());
+                tokio::spawn(async move { sessions.take_over(taken).await });
             }
         }
         if changed.changed().await.is_err() {

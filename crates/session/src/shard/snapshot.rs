@@ -61,9 +61,13 @@ impl Shard {
         })
     }
 
-    /// Returns a hash of the state: equal states have equal ones, on every node and in every process.
+    /// Returns a hash of the state: equal states have equal ones, on every node and in every process. That of nothing is 0, as
+    /// it was before shards kept anything.
     #[must_use]
     pub fn hash(&self) -> u64 {
+        if self.slots.is_empty() && self.staged.is_empty() {
+            return 0;
+        }
         let (mut hash, mut buffer) = (Sha256::new(), Vec::new());
         let hashed: Result<(), std::convert::Infallible> = self.visit(&mut |kind| {
             buffer.clear();
@@ -77,11 +81,17 @@ impl Shard {
         }
     }
 
-    /// Reads a state that [`Self::write_snapshot`] wrote, to the end of `from`.
+    /// Reads a state that [`Self::write_snapshot`] wrote, to the end of `from`. No bytes are no sessions: so it was written
+    /// before shards kept anything.
     ///
     /// # Errors
     /// [`RestoreError`] says which item is wrong.
     pub fn restore(from: &mut dyn Read) -> Result<Self, RestoreError> {
+        let mut first = [0];
+        if from.read(&mut first).map_err(|source| RestoreError::Read { item: 0, source })? == 0 {
+            return Ok(Self::default());
+        }
+        let from: &mut dyn Read = &mut first.as_slice().chain(from);
         let mut building = Building::default();
         for item in 0.. {
             let bytes = read_item(from).map_err(|source| RestoreError::Read { item, source })?;
