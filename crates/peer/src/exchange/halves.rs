@@ -89,7 +89,6 @@ impl Exchange {
     }
 
     /// Gives each half to a task of its own.
-    #[must_use]
     pub fn split(self) -> (Sending, Receiving) {
         (self.sending, self.receiving)
     }
