@@ -34,7 +34,7 @@ use self::plan::{Plan, Planned};
 use crate::answer::to_proto;
 use crate::cli::{LogFormat, UpArgs};
 use crate::cluster::{init_node, join_node};
-use crate::demo::Demo;
+use crate::demo_server::DemoServer;
 use crate::exit::{Exit, Failure};
 use crate::run::{Stop, shown};
 use crate::{output, target, up};
@@ -73,7 +73,7 @@ pub(crate) async fn run(args: UpArgs, count: u8) -> Result<(), Failure> {
     let end_demo = CancellationToken::new();
     let _end_demo = end_demo.clone().drop_guard();
     let has_flags = !(args.mcp.is_empty() && args.openapi.is_empty() && args.stdio.is_empty() && args.files.is_empty());
-    let demo = if has_flags { None } else { Some(Demo::start(end_demo)?.url()) };
+    let demo = if has_flags { None } else { Some(DemoServer::start(end_demo)?.url()) };
     let documents = set::documents(&args, demo.as_deref())?;
     let home = Home::new(args.node.data_dir.as_deref())?;
     let plan = Plan::of_dir(&home.dir, count, args.listen, args.admin)?;

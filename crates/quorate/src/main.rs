@@ -11,7 +11,7 @@ mod cli;
 mod cluster;
 mod completion;
 mod connect;
-mod demo;
+mod demo_server;
 mod documents;
 mod exit;
 mod key;

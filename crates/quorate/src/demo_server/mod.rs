@@ -27,13 +27,13 @@ const CONNECTIONS_MAX: usize = 256;
 
 /// A running demo server; it runs until the token that it was started with is cancelled.
 #[derive(Debug)]
-pub(crate) struct Demo {
+pub(crate) struct DemoServer {
     address: SocketAddr,
 }
 
-// === impl Demo ===
+// === impl DemoServer ===
 
-impl Demo {
+impl DemoServer {
     /// Starts the server on a free port of loopback.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    fn endpoint(demo: &Demo) -> Endpoint {
+    fn endpoint(demo: &DemoServer) -> Endpoint {
         let tls = ClientTls::load(&ClientOptions { native_roots: false, extra_roots: None }).unwrap();
         let client = client::Client::new(&client::DEFAULTS, tls);
         Endpoint::http(&demo.url(), client, HeaderMap::new(), ClientLimits::default()).unwrap()
@@ -94,7 +94,7 @@ mod tests {
 
     async fn start(era: EraSetting) -> (Client, CancellationToken) {
         let stop = CancellationToken::new();
-        let demo = Demo::start(stop.clone()).unwrap();
+        let demo = DemoServer::start(stop.clone()).unwrap();
         (Client::connect(endpoint(&demo), era, TransportSetting::Auto).await.unwrap(), stop)
     }
 
@@ -168,7 +168,7 @@ mod tests {
     #[tokio::test]
     async fn a_session_needs_no_get_stream_and_ends_with_the_server() {
         let stop = CancellationToken::new();
-        let demo = Demo::start(stop.clone()).unwrap();
+        let demo = DemoServer::start(stop.clone()).unwrap();
         let params = r#"{"protocolVersion":"2025-03-26","capabilities":{},"clientInfo":{"name":"t","version":"1"}}"#;
         let opened = Leg::open(&endpoint(&demo), TransportSetting::StreamableHttp, HeaderMap::new(), params).await;
         let (leg, initialized) = opened.unwrap();
