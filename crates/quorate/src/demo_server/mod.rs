@@ -10,13 +10,15 @@
 
 mod answer;
 mod content;
-mod http;
+pub(crate) mod http;
 mod tools;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ::http::{Request, Response};
 use quorate_http::server::{Limits, Listener, Server};
+use quorate_http::{RequestBody, ResponseBody};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -39,13 +41,7 @@ impl DemoServer {
     /// # Errors
     /// [`Failure`] when no port can be listened on.
     pub(crate) fn start(stop: CancellationToken) -> Result<Self, Failure> {
-        let observer = Arc::new(());
-        let failed = |what: String| Failure::new(Exit::Failure, format!("cannot start the demo tool server: {what}"));
-        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), observer.clone())
-            .map_err(|error| failed(format!("{error}: {}", error.source)))?;
-        let address = listener.local_address().map_err(|error| failed(error.to_string()))?;
-        let server = Server::new(Limits::default(), None, observer).map_err(|error| failed(error.to_string()))?;
-        tokio::spawn(accept(listener, server, stop));
+        let address = serve(SocketAddr::from(([127, 0, 0, 1], 0)), stop, http::handle)?;
         Ok(Self { address })
     }
 
@@ -55,13 +51,37 @@ impl DemoServer {
     }
 }
 
-async fn accept(listener: Listener, server: Server, stop: CancellationToken) {
+/// Has `handle` answer what comes to an address until the token is cancelled, and returns the address with the port that it
+/// really has.
+///
+/// # Errors
+/// [`Failure`] when the address cannot be listened on.
+pub(crate) fn serve<H, F>(address: SocketAddr, stop: CancellationToken, handle: H) -> Result<SocketAddr, Failure>
+where
+    H: Fn(Request<RequestBody>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<ResponseBody>> + Send + 'static,
+{
+    let observer = Arc::new(());
+    let failed = |what: String| Failure::new(Exit::Failure, format!("cannot start the demo tool server: {what}"));
+    let listener =
+        Listener::bind(address, observer.clone()).map_err(|error| failed(format!("{error}: {}", error.source)))?;
+    let address = listener.local_address().map_err(|error| failed(error.to_string()))?;
+    let server = Server::new(Limits::default(), None, observer).map_err(|error| failed(error.to_string()))?;
+    tokio::spawn(accept(listener, server, stop, handle));
+    Ok(address)
+}
+
+async fn accept<H, F>(listener: Listener, server: Server, stop: CancellationToken, handle: H)
+where
+    H: Fn(Request<RequestBody>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<ResponseBody>> + Send + 'static,
+{
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Some(Ok(permit)) = stop.run_until_cancelled(Arc::clone(&permits).acquire_owned()).await {
         let Some((socket, peer)) = stop.run_until_cancelled(listener.accept()).await else { break };
-        let (server, stop) = (server.clone(), stop.clone());
+        let (server, stop, handle) = (server.clone(), stop.clone(), handle.clone());
         tokio::spawn(async move {
-            if let Err(error) = server.serve(socket, peer, &stop, |request, _| http::handle(request)).await {
+            if let Err(error) = server.serve(socket, peer, &stop, move |request, _| handle(request)).await {
                 tracing::debug!(%error, "demo: a connection ended");
             }
             drop(permit);
