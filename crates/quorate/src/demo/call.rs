@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! call:   send ─▶ events, noted as they come ─▶ answer
-//! story:  every tenth event is told, with the nodes that serve it; at the twelfth the fault; when events go on, the pause
+//! story:  every tenth event is told, with the nodes that serve it; at the twelfth the fault; then who has the session
 //! ```
 //!
 //! Both run at once in one task, so that the story never holds up what it tells of.
@@ -24,8 +24,6 @@ use super::verdict::{Row, Seen};
 use super::{Demo, Fault};
 use crate::exit::{Doing, Exit, Failure};
 
-/// Steps of a call.
-const STEPS: u64 = 50;
 const INTERVAL: Duration = Duration::from_millis(50);
 /// How often a line tells how far the call is.
 const TOLD_EACH: u64 = 10;
@@ -57,26 +55,27 @@ impl Demo {
         // The client hears of its closed connections meanwhile.
         trial.settled().await?;
         let (number, numbers) = watch::channel(0);
-        let (came, done) = tokio::join!(self.call(&run, number), self.story(trial, fault, numbers));
+        let (came, done) = tokio::join!(self.call(&run, fault.steps(), number), self.story(trial, fault, numbers));
         let done = done?;
         let text = match &came.result {
             Ok(result) => text_of(result),
             Err(error) => return Err(Failure::of_upstream("the front", Doing::Calling, error)),
         };
         self.told.line(format_args!("the answer: {text}"))?;
-        let is_answered = text == format!("{STEPS} steps done");
+        let is_answered = text == format!("{} steps done", fault.steps());
         let written = trial.written(&run)?;
         let name = trial.name(done.node);
         if fault == Fault::Drain {
             trial.undrain(done.node).await?;
         }
         trial.settled().await?;
-        self.told.line(format_args!("{name} is back, has caught up and leads its share"))?;
-        Ok(Row::new(fault.title(), (STEPS, INTERVAL), &came.seen, done.at, written, is_answered))
+        let again = if fault == Fault::Drain { "takes work again" } else { "is back and has caught up" };
+        self.told.line(format_args!("{name} {again}; leaders are level"))?;
+        Ok(Row::new(fault.title(), (fault.steps(), INTERVAL), &came.seen, done.at, written, is_answered))
     }
 
-    async fn call(&self, run: &Run, number: watch::Sender<u64>) -> Came {
-        let arguments = json!({"run": run.as_str(), "steps": STEPS, "interval_ms": INTERVAL.as_millis() as u64});
+    async fn call(&self, run: &Run, steps: u64, number: watch::Sender<u64>) -> Came {
+        let arguments = json!({"run": run.as_str(), "steps": steps, "interval_ms": INTERVAL.as_millis() as u64});
         let arguments = arguments.to_string();
         let call = ToolCall { name: NAME, arguments: &arguments, definition: None, log_level: None };
         let seen = RefCell::new(Vec::new());
@@ -94,9 +93,9 @@ impl Demo {
 
     /// Tells of the call while it runs, and has the fault come.
     async fn story(&self, trial: &Trial, fault: Fault, mut numbers: watch::Receiver<u64>) -> Result<Done, Failure> {
-        let mut done = None;
+        let mut done: Option<Done> = None;
         let mut told_of = 0;
-        let mut is_over = false;
+        let mut is_elsewhere = false;
         while numbers.changed().await.is_ok() {
             let number = *numbers.borrow_and_update();
             let serving = self.front.serving();
@@ -105,25 +104,39 @@ impl Demo {
                     done = Some(self.strike(trial, fault, serving).await?);
                     numbers.mark_unchanged();
                 }
-                Some(Done { at, .. }) if !is_over && number > told_of => {
-                    is_over = true;
-                    let waited = at.elapsed().as_millis();
+                // After a loss nothing comes until another one has it; a drain takes its time.
+                Some(Done { node, .. }) if !is_elsewhere => {
                     let owner = trial.owner().await?;
-                    self.tell(trial, number, serving, owner, &format!(", {waited} ms after it"))?;
+                    is_elsewhere = owner != *node || fault != Fault::Drain;
+                    if is_elsewhere {
+                        self.tell(trial, fault, (number, serving, owner), " now")?;
+                        told_of = number;
+                    }
                 }
                 _ if number >= told_of + TOLD_EACH => {
-                    self.tell(trial, number, serving, trial.owner().await?, "")?;
+                    self.tell(trial, fault, (number, serving, trial.owner().await?), "")?;
+                    told_of = number;
                 }
-                _ => continue,
+                _ => {}
             }
-            told_of = number;
         }
-        done.ok_or_else(|| Failure::new(Exit::Failure, "the call was over before its fault"))
+        let early = |what| Failure::new(Exit::Failure, format!("the call was over before {what}"));
+        match done {
+            Some(done) if is_elsewhere => Ok(done),
+            Some(_) => Err(early("another node had its session")),
+            None => Err(early("its fault")),
+        }
     }
 
-    fn tell(&self, trial: &Trial, number: u64, serving: usize, owner: usize, more: &str) -> Result<(), Failure> {
-        let (serving, owner) = (trial.name(serving), trial.name(owner));
-        self.told.line(format_args!("event {number:2} of {STEPS} through {serving}, session at {owner}{more}"))
+    fn tell(
+        &self,
+        trial: &Trial,
+        fault: Fault,
+        (number, serving, owner): (u64, usize, usize),
+        more: &str,
+    ) -> Result<(), Failure> {
+        let (steps, serving, owner) = (fault.steps(), trial.name(serving), trial.name(owner));
+        self.told.line(format_args!("event {number:3} of {steps} through {serving}, session at {owner}{more}"))
     }
 
     /// Has the fault come, to the node that it is for.

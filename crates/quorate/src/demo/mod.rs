@@ -131,6 +131,14 @@ impl Fault {
         }
     }
 
+    /// Steps of its call: a node that drains hands over what it leads within three seconds.
+    const fn steps(self) -> u64 {
+        match self {
+            Self::KillOwner | Self::KillBoth => 50,
+            Self::Drain => 100,
+        }
+    }
+
     /// The node that the client shall talk to, of so many.
     const fn ingress(self, owner: usize, nodes: usize) -> usize {
         match self {

@@ -38,7 +38,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the cluster may take to be well again, on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
-/// Bytes of a node's metrics; a node of the demo has 200 KiB.
+/// Bytes of a node's metrics at most.
 const METRICS_BYTES_MAX: usize = 8 << 20;
 /// The metric that says how many sessions are open at a node.
 const SESSIONS: &str = "quorate_sessions";
@@ -259,9 +259,14 @@ fn missing(status: &proto::GetStatusResponse) -> Option<String> {
     if newest == 0 || revisions.clone().any(|revision| revision != newest) {
         return Some(format!("the resources of revision {newest} are not active on all nodes"));
     }
-    let placed = status.shards.iter().filter(|shard| shard.leader != 0 && shard.target.is_empty()).count();
-    if placed != status.shards.len() || placed == 0 {
-        return Some(format!("{placed} of {} shards have a leader and their places", status.shards.len()));
+    // With two voters a group outlives the loss of neither.
+    let is_whole = |leader: u64, voters: &[u64]| leader != 0 && voters.len() == usize::from(NODES);
+    let whole = status.shards.iter().filter(|shard| is_whole(shard.leader, &shard.voters) && shard.target.is_empty());
+    let (whole, all) = (whole.count(), status.shards.len());
+    if whole != all || all == 0 || !status.meta.as_ref().is_some_and(|meta| is_whole(meta.leader, &meta.voters)) {
+        return Some(format!(
+            "{whole} of {all} shards have a leader and all of their voters, or the meta group has not"
+        ));
     }
     let leader_of_meta = status.meta.as_ref().map(|meta| meta.leader);
     let leaders: Vec<u64> = status.shards.iter().map(|shard| shard.leader).chain(leader_of_meta).collect();
@@ -345,11 +350,12 @@ mod tests {
             active_revision: 1,
             ..proto::Node::default()
         };
-        let shard = |shard, leader| proto::ShardStatus { shard, leader, ..proto::ShardStatus::default() };
+        let shard = |shard, leader| proto::ShardStatus { shard, leader, voters: vec![1, 2, 3], ..Default::default() };
         let well = proto::GetStatusResponse {
             nodes: vec![node(1), node(2), node(3)],
             shards: vec![shard(1, 1), shard(2, 2), shard(3, 3)],
             active_revision: 1,
+            meta: Some(proto::MetaStatus { leader: 1, voters: vec![1, 2, 3], ..proto::MetaStatus::default() }),
             ..proto::GetStatusResponse::default()
         };
         assert_eq!(missing(&well), None);
@@ -362,8 +368,11 @@ mod tests {
         assert_eq!(missing(&behind).unwrap(), "the resources of revision 1 are not active on all nodes");
         let mut leaderless = well.clone();
         leaderless.shards[0].leader = 0;
-        assert_eq!(missing(&leaderless).unwrap(), "2 of 3 shards have a leader and their places");
+        assert!(missing(&leaderless).unwrap().starts_with("2 of 3 shards have a leader and all of their voters"));
+        let mut few = well.clone();
+        few.shards[0].voters.pop();
+        assert!(missing(&few).unwrap().starts_with("2 of 3 shards"));
         let heavy = proto::GetStatusResponse { shards: (1..=3).map(|number| shard(number, 2)).collect(), ..well };
-        assert!(missing(&heavy).unwrap().contains("[0, 3, 0]"));
+        assert!(missing(&heavy).unwrap().contains("[1, 3, 0]"));
     }
 }
