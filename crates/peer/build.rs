@@ -9,7 +9,11 @@ const FILE: &str = "quorate/peer/v1/peer.proto";
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     println!("cargo::rerun-if-changed={}", folder.join(FILE).display());
-    let files = protox::compile([FILE], [folder])?;
+    let mut files = protox::compile([FILE], [folder])?;
+    for file in &mut files.file {
+        // `Exchanges` is spoken over HTTP/2 itself (src/exchange/).
+        file.service.retain(|service| service.name() == "Peer");
+    }
     tonic_prost_build::configure()
         .extern_path(".quorate.peer.v1", "::quorate_proto::peer::v1")
         .build_transport(false)

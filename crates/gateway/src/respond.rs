@@ -311,7 +311,7 @@ impl Refusal {
 fn of_refused(refused: &Refused) -> (StatusCode, i64) {
     let status = match refused {
         Refused::Gone(_) | Refused::Rejected(Rejection::Ended) => StatusCode::NOT_FOUND,
-        Refused::Moved => StatusCode::SERVICE_UNAVAILABLE,
+        Refused::Moved | Refused::Rested => StatusCode::SERVICE_UNAVAILABLE,
         // The one status after which clients stop asking for a stream that is complete.
         Refused::Rejected(Rejection::StreamFinished { .. }) => StatusCode::METHOD_NOT_ALLOWED,
         Refused::Rejected(Rejection::LimitReached { .. }) => StatusCode::TOO_MANY_REQUESTS,
@@ -322,7 +322,7 @@ fn of_refused(refused: &Refused) -> (StatusCode, i64) {
     };
     let code = match refused {
         Refused::Rejected(Rejection::LimitReached { .. }) => LIMIT_EXCEEDED,
-        Refused::Moved => UNAVAILABLE,
+        Refused::Moved | Refused::Rested => UNAVAILABLE,
         Refused::Gone(_) | Refused::Rejected(_) => INVALID_REQUEST,
     };
     (status, code)

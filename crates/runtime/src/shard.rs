@@ -6,7 +6,7 @@
 //!
 //! | Message | Effect | Reply | Overload |
 //! |---|---|---|---|
-//! | `Sweep` | ticks each session whose deadline has come | none | one timer, every second |
+//! | `Sweep` | ticks each session whose deadline has come, and puts to rest what is idle | none | one timer, every second |
 //!
 //! Supervision: linked to the `Node`. A failed session is logged and forgotten; its client gets
 //! 404 and opens another.
@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 
 use self::revive::charter;
 pub use self::revive::{owner, owner_of, scope};
-use crate::session::{Begins, Client, Handle, Keeping, Memory, Opening, Scope, Translate, Unread};
+use crate::session::{self, Begins, Client, Handle, Keeping, Memory, Opening, Scope, Translate, Unread};
 use crate::shards::Shards;
 use crate::{backend, clock, entropy};
 
@@ -267,14 +267,17 @@ impl Sessions {
         let supervisor = self.shared.supervisor.read().unwrap_or_else(PoisonError::into_inner).clone();
         let supervisor = supervisor.ok_or_else(|| Error::Spawn { reason: "the shard is not running".to_owned() })?;
         let registry = self.clone();
-        let gone = Box::new(move || {
-            registry.stripe(key).write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        let gone = Box::new(move |shared: &session::Shared| {
+            registry.forget(shared);
             drop(place);
         });
         let handle = Handle::open(opening, supervisor, gone)
             .await
             .map_err(|reason| Error::Spawn { reason: reason.to_string() })?;
         self.stripe(key).write().unwrap_or_else(PoisonError::into_inner).insert(key, handle.clone());
+        if handle.is_over() {
+            self.forget(handle.shared());
+        }
         Ok(handle)
     }
 
@@ -343,7 +346,21 @@ impl Sessions {
 
     fn live(&self, key: u128) -> Option<Handle> {
         let sessions = self.stripe(key).read().unwrap_or_else(PoisonError::into_inner);
-        sessions.get(&key).filter(|session| !session.is_ended() && !session.is_moved()).cloned()
+        let is_usable = |session: &&Handle| !session.is_ended() && !session.is_moved() && !session.is_rested();
+        sessions.get(&key).filter(is_usable).cloned()
+    }
+
+    /// Takes an actor that has ended from the registry. Another one may stand for the session by now.
+    fn forget(&self, gone: &session::Shared) {
+        let mut sessions = self.stripe(gone.key).write().unwrap_or_else(PoisonError::into_inner);
+        if !sessions.get(&gone.key).is_some_and(|session| session.is_of(gone)) {
+            return;
+        }
+        let session = sessions.remove(&gone.key);
+        drop(sessions);
+        if let Some(session) = session.filter(Handle::is_rested) {
+            self.lay_down(&session);
+        }
     }
 
     /// Ends the sessions that `ends` chooses.
@@ -436,9 +453,10 @@ impl Sessions {
         Ok(self.enter(&mut owned, principal))
     }
 
-    /// Whether a session is going to end, or to another node, and still has its actor.
+    /// Whether a session is going to end, and still has its actor.
     fn is_ending(&self, key: u128) -> bool {
-        self.stripe(key).read().unwrap_or_else(PoisonError::into_inner).get(&key).is_some_and(Handle::is_ended)
+        let sessions = self.stripe(key).read().unwrap_or_else(PoisonError::into_inner);
+        sessions.get(&key).is_some_and(|session| session.is_ended() && !session.is_moved() && !session.is_rested())
     }
 
     /// A place for a session that was opened before: limits are for new ones.
@@ -502,7 +520,10 @@ impl Actor for ShardActor {
                 let now = clock::now();
                 for stripe in &sessions.shared.stripes {
                     let live = stripe.read().unwrap_or_else(PoisonError::into_inner);
-                    live.values().for_each(|session| session.tick_if_due(now));
+                    for session in live.values() {
+                        session.tick_if_due(now);
+                        session.rest_if_due(now);
+                    }
                 }
                 takeover::wake(sessions, now);
             }

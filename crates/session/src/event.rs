@@ -228,6 +228,9 @@ pub enum Event {
     },
     /// The client said something that needed no event of its own: it is alive.
     Touch,
+    /// Nobody has asked for anything for long: what keeps a session from being its record alone, and can be had again, is
+    /// given up. Changes nothing where something is under way.
+    Rest,
     /// Time passed: [`Session::next_deadline`](crate::Session::next_deadline) is due.
     Tick,
     /// The session ends.
@@ -352,6 +355,8 @@ pub struct Features {
     pub logging: bool,
     /// Where its own messages come from.
     pub listen: Listen,
+    /// The gateway stands for a stateless server here: closing it loses nothing that opening it does not bring back.
+    pub bridged: bool,
 }
 
 /// Where a leg's own messages (those of no call) come from.

@@ -37,7 +37,7 @@ pub(crate) struct Leg {
     pub(crate) state: LegState,
     pub(crate) epoch: LegEpoch,
     pub(crate) features: Features,
-    /// Whether it was open before.
+    /// Whether it was open before, so that something may be missed while it is not.
     pub(crate) reopened: bool,
     /// Failures and losses since it last answered.
     pub(crate) failures: u32,
@@ -90,7 +90,7 @@ impl Leg {
         Self {
             state: LegState::Closed,
             epoch: LegEpoch(0),
-            features: Features { logging: false, listen: Listen::Separate },
+            features: Features { logging: false, listen: Listen::Separate, bridged: false },
             reopened: false,
             failures: 0,
             retry_at: None,

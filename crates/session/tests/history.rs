@@ -83,6 +83,23 @@ proptest! {
     }
 
     #[test]
+    fn a_session_that_was_its_record_alone_for_a_while_goes_on(
+        priming: bool,
+        before in prop::collection::vec(actions_of_nodes(), 1..60),
+        after in prop::collection::vec(actions_of_nodes(), 1..60),
+    ) {
+        let mut world = run_on(World::of_nodes(config(priming)), &before)?;
+        world.quiesce()?;
+        world.leave()?;
+        world.act(&Action::Rest)?;
+        for action in &after {
+            world.act(action)?;
+        }
+        world.quiesce()?;
+        world.verify_answers()?;
+    }
+
+    #[test]
     fn a_session_can_end_at_any_moment(
         priming: bool,
         history in prop::collection::vec(actions(), 1..80),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{BoundUpDownCounter, Counter, Histogram, Meter, MeterProvider, UpDownCounter};
+use opentelemetry::metrics::{BoundUpDownCounter, Counter, Gauge, Histogram, Meter, MeterProvider, UpDownCounter};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
 use prometheus::{Registry, TextEncoder};
@@ -109,6 +109,7 @@ struct Inner {
     patterns: UpDownCounter<i64>,
     streams: BoundUpDownCounter<i64>,
     sessions: BoundUpDownCounter<i64>,
+    resting: Gauge<u64>,
     requests: BoundUpDownCounter<i64>,
     backend: backend::Instruments,
     policy: policy::Instruments,
@@ -184,6 +185,11 @@ impl Metrics {
     /// Counts a live session until the guard is dropped.
     pub fn session_live(&self) -> Active {
         Active::new(self.inner.sessions.clone())
+    }
+
+    /// Says how many sessions that this node owns are their records alone.
+    pub fn sessions_resting(&self, sessions: usize) {
+        self.inner.resting.record(u64::try_from(sessions).unwrap_or(u64::MAX), &[]);
     }
 
     /// Records that a session ended for `reason`, a constant of the code.
@@ -307,6 +313,10 @@ impl Inner {
             patterns: gauge(metric::PATTERNS_UNMATCHED, "Patterns of a toolset that match nothing"),
             streams: gauge(metric::STREAMS, "Open client streams").bind(&[]),
             sessions: gauge(metric::SESSIONS, "Live sessions").bind(&[]),
+            resting: meter
+                .u64_gauge(metric::SESSIONS_RESTING)
+                .with_description("Sessions owned by this node that are their records alone")
+                .build(),
             requests: gauge(metric::REQUESTS_ACTIVE, "Requests in progress").bind(&[]),
             backend: backend::Instruments::new(meter),
             policy: policy::Instruments::new(meter),

@@ -44,6 +44,8 @@ pub mod metric {
     pub const STREAMS: &str = "quorate.streams";
     /// Live sessions.
     pub const SESSIONS: &str = "quorate.sessions";
+    /// Sessions that are their records alone.
+    pub const SESSIONS_RESTING: &str = "quorate.sessions.resting";
     /// Requests in progress.
     pub const REQUESTS_ACTIVE: &str = "quorate.requests.active";
     /// Calls of stateless clients that wait for their client's answer to a tool server.

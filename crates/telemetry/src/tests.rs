@@ -371,6 +371,7 @@ fn every_metric_is_rendered_under_its_documented_name() {
     let metrics = Metrics::new("1.2.3");
     let backend = metrics.backend("files");
     let _open = (metrics.request_active(), metrics.stream_open());
+    metrics.sessions_resting(3);
     let _live = (metrics.session_live(), metrics.connection_open("data"));
     let _call = backend.request_active();
     metrics.operation(
@@ -417,6 +418,7 @@ fn every_metric_is_rendered_under_its_documented_name() {
     one("quorate_requests_active", &[]);
     one("quorate_streams", &[]);
     one("quorate_sessions", &[]);
+    assert_eq!(series(&metrics, "quorate_sessions_resting", &[]), Some(3.0));
     one("quorate_connections", &["quorate_listener=\"data\""]);
     one("quorate_answers_undelivered_total", &["quorate_reason=\"disconnected\""]);
     one("quorate_stream_resumptions_total", &["quorate_result=\"resumed\""]);

@@ -268,7 +268,7 @@ impl Opening<'_> {
         let resumed = session.resume(place.call, place.stream, place.token, responses).await;
         let connection = match resumed {
             Ok(connection) => connection,
-            Err(Refused::Moved) => return Err(Error::Elsewhere { shard: place.shard.into() }),
+            Err(Refused::Moved | Refused::Rested) => return Err(Error::Elsewhere { shard: place.shard.into() }),
             Err(_) => return Err(self.rejected(invalid_state())),
         };
         let leash = Leash { session: session.clone(), call: Some(place.call) };
@@ -349,7 +349,7 @@ impl Opening<'_> {
 
     fn refused(&self, refused: Refused) -> Error {
         match refused {
-            Refused::Gone(_) | Refused::Moved => self.rejected(Fault::BackendFailed {
+            Refused::Gone(_) | Refused::Moved | Refused::Rested => self.rejected(Fault::BackendFailed {
                 server: self.server.name().to_string(),
                 reason: "its session ended at once, twice".to_owned(),
             }),

@@ -21,7 +21,7 @@ use quorate_mcp::listing::{DEFAULTS as LISTING, Envelope, ServerIndex};
 use quorate_mcp::{Call, Era, Fault, ListKind, Operation as Asked, Version};
 use quorate_runtime::backend::Support;
 use quorate_runtime::listing::Audience;
-use quorate_runtime::session::{self, Client, Memory, Scope};
+use quorate_runtime::session::{self, Client, Memory, Refused, Scope};
 use quorate_runtime::shard::Open;
 use quorate_runtime::upstream::{LegacySupport, SELF};
 use quorate_runtime::{clock, entropy};
@@ -78,10 +78,13 @@ pub(super) async fn open_sse(request: &Arc<Request>) -> Result<Dispatched, Error
     Ok(Dispatched::ConnectedSse { endpoint, connection, standing })
 }
 
-/// Ends a session.
-pub(super) fn end(session: &session::Handle) -> Dispatched {
-    session.end(EndReason::Deleted, session::fault(Fault::SessionUnknown));
-    Dispatched::Ended
+/// Ends a session: when its client hears so, it is over on every node.
+pub(super) async fn end(session: &session::Handle) -> Result<Dispatched, Error> {
+    match session.end_for_good(EndReason::Deleted, session::fault(Fault::SessionUnknown)).await {
+        // Whoever came first has ended it.
+        Ok(()) | Err(Refused::Gone(_) | Refused::Rejected(_)) => Ok(Dispatched::Ended),
+        Err(refused @ (Refused::Moved | Refused::Rested)) => Err(Error::Session { id: None, refused }),
+    }
 }
 
 /// What the client of a session said at `initialize`.

@@ -107,7 +107,9 @@ async fn tell(session: &session::Handle, call: Call) -> Result<Dispatched, Error
     let event = match call.operation {
         Asked::Response => {
             return match session.take(Event::ClientResponse { frame }).await {
-                Err(refused @ (Refused::Moved | Refused::Gone(_))) => Err(Error::Session { id: None, refused }),
+                Err(refused @ (Refused::Moved | Refused::Rested | Refused::Gone(_))) => {
+                    Err(Error::Session { id: None, refused })
+                }
                 // What the machine does not want is nothing that a client has to hear of.
                 Ok(()) | Err(Refused::Rejected(_)) => Ok(Dispatched::Accepted),
             };

@@ -138,7 +138,7 @@ impl Error {
             Self::Open(shard::Error::Spawn { .. }) => Code::Internal,
             Self::Open(shard::Error::Elsewhere | shard::Error::Unwritten)
             | Self::Elsewhere { .. }
-            | Self::Session { refused: Refused::Moved, .. } => Code::Unavailable,
+            | Self::Session { refused: Refused::Moved | Refused::Rested, .. } => Code::Unavailable,
             Self::Session { refused: Refused::Gone(_), .. } => Code::NotFound,
             Self::Session { refused: Refused::Rejected(rejection), .. } => rejection.code(),
         }
@@ -190,7 +190,7 @@ pub async fn send(inspected: Inspected, trace: &Trace, started: Instant) -> Resu
         Work::OpenSse => here::open_sse(&request).await,
         Work::InSession { session, call } => legacy::send(&request, &session, call, target, trace, started).await,
         Work::Listen { session, last_event_id } => legacy::listen(&request, &session, last_event_id).await,
-        Work::End { session } => Ok(here::end(&session)),
+        Work::End { session } => here::end(&session).await,
     }
 }
 

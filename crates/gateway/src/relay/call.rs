@@ -33,9 +33,12 @@ pub(super) enum Error {
     /// It was not reached, or is gone.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
-    /// It does not own what was asked for.
+    /// It does not own what was asked for, or owns it no more.
     #[error("it does not own what was asked for")]
-    Moved,
+    Moved {
+        /// Whether it did, and may have done it.
+        may_be_done: bool,
+    },
     /// It says what this version does not know.
     #[error("its answer cannot be read: {0}")]
     Unreadable(&'static str),
@@ -47,7 +50,8 @@ impl Error {
     /// Whether the node may have done what it was asked for.
     pub(super) const fn may_be_done(&self) -> bool {
         match self {
-            Self::Alone | Self::Moved => false,
+            Self::Alone => false,
+            Self::Moved { may_be_done } => *may_be_done,
             Self::Exchange(error) => !error.is_untaken(),
             Self::Unreadable(_) => true,
         }
@@ -97,7 +101,7 @@ async fn exchange(at: &At, call: proto::Call, node: NodeId) -> Result<Begun, Err
     let first = receiving.receive().await?.ok_or(Error::Unreadable("it ends before it begins"))?;
     match read(first)? {
         Told::Head(head) => Ok(Begun { head, sending, receiving }),
-        Told::Moved(_) => Err(Error::Moved),
+        Told::Moved(moved) => Err(Error::Moved { may_be_done: moved.may_be_done }),
         Told::Event(_) => Err(Error::Unreadable("an event before the head")),
     }
 }

@@ -41,8 +41,10 @@ const PAUSE: Duration = Duration::from_millis(15);
 
 /// Why a request has to be asked again.
 enum Again {
-    /// Of the same shard.
+    /// Of the same shard; it may have been done.
     Same,
+    /// Of the same shard; nothing was done.
+    Untaken,
     /// What it goes on with is in this one.
     Shard(u32),
     /// A session can be opened at another node.
@@ -83,6 +85,7 @@ pub(crate) async fn answer(
                     None => return Err(refusal),
                     // It was posted, and may have been sent.
                     Some(Again::Same) => received.is_again = true,
+                    Some(Again::Untaken) => {}
                     Some(Again::Shard(other)) => shard = Some(other),
                     Some(Again::Anywhere) => elsewhere = true,
                 },
@@ -114,6 +117,7 @@ fn again(refusal: &Refusal) -> Option<Again> {
         }
         Refusal::Dispatch(dispatch::Error::Elsewhere { shard }) => Some(Again::Shard(*shard)),
         Refusal::Dispatch(dispatch::Error::Session { refused: Refused::Moved, .. }) => Some(Again::Same),
+        Refusal::Dispatch(dispatch::Error::Session { refused: Refused::Rested, .. }) => Some(Again::Untaken),
         Refusal::Dispatch(dispatch::Error::Open(shard::Error::Elsewhere | shard::Error::Unwritten)) => {
             Some(Again::Anywhere)
         }

@@ -289,7 +289,7 @@ impl Ride {
         };
         match session.rejoin(stream, self.has).await {
             Ok(connection) => Rejoined::At(Source::Here(Box::new(connection))),
-            Err(Refused::Moved) => Rejoined::Again,
+            Err(Refused::Moved | Refused::Rested) => Rejoined::Again,
             Err(Refused::Rejected(Rejection::StreamFinished { .. })) => Rejoined::Over,
             Err(refused) => {
                 tracing::debug!(%stream, %refused, "a stream cannot be gone on with");

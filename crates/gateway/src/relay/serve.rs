@@ -26,7 +26,7 @@ use quorate_telemetry::names::span;
 use quorate_types::{NodeId, ResourceName};
 
 use super::call::{boxed, told};
-use super::{PROTOCOL, again, ride};
+use super::{Again, PROTOCOL, again, ride};
 use crate::authenticate::Caller;
 use crate::classify::Received;
 use crate::dispatch::Dispatched;
@@ -116,8 +116,10 @@ async fn answer(received: Received, mut exchange: Exchange) {
         Err(error) => Err(Refusal::Authorize { id: None, error }),
     };
     let response = match result {
-        Err(refusal) if again(&refusal).is_some() => return moved(exchange).await,
-        Err(refusal) => respond::refuse(&refusal, &services.metrics),
+        Err(refusal) => match again(&refusal) {
+            Some(again) => return moved(exchange, matches!(again, Again::Same)).await,
+            None => respond::refuse(&refusal, &services.metrics),
+        },
         Ok(Dispatched::Connected { connection, .. }) => {
             let session = received.session_id().unwrap_or_default().to_owned();
             return pass(connection, &session, exchange).await;
@@ -140,12 +142,12 @@ async fn rejoin(received: &Received, wanted: &proto::Rejoin, exchange: Exchange)
     let toolset = received.accepted.toolset.name();
     let session = match sessions.find(&wanted.session, received.caller.digest, toolset).await {
         Ok(session) => session,
-        Err(shard::Unknown::Elsewhere(_)) => return moved(exchange).await,
+        Err(shard::Unknown::Elsewhere(_)) => return moved(exchange, false).await,
         Err(_) => return over(exchange).await,
     };
     match session.rejoin(StreamId(wanted.stream), wanted.has).await {
         Ok(connection) => pass(connection, &wanted.session, exchange).await,
-        Err(Refused::Moved) => moved(exchange).await,
+        Err(Refused::Moved | Refused::Rested) => moved(exchange, false).await,
         Err(_) => over(exchange).await,
     }
 }
@@ -167,7 +169,7 @@ async fn pass(mut connection: Connection, session: &str, exchange: Exchange) {
                     Some(emission) => told(Some(emission.sequence), quorate_runtime::session::event(emission)),
                     None if connection.is_moved() => {
                         // Who does not hear it finds out by itself.
-                        let _gone = sending.send(encode(Told::Moved(proto::Moved {}))).await;
+                        let _gone = sending.send(encode(Told::Moved(proto::Moved::default()))).await;
                         return sending.finish();
                     }
                     None => {
@@ -209,9 +211,9 @@ async fn pass_events(events: sse::Events, mut exchange: Exchange) {
     let _rest = exchange.finish().receive().await;
 }
 
-async fn moved(mut exchange: Exchange) {
+async fn moved(mut exchange: Exchange, may_be_done: bool) {
     // Who does not hear it finds out by itself.
-    let _gone = exchange.send(encode(Told::Moved(proto::Moved {}))).await;
+    let _gone = exchange.send(encode(Told::Moved(proto::Moved { may_be_done }))).await;
     let _rest = exchange.finish().receive().await;
 }
 

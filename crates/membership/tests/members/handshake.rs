@@ -8,7 +8,10 @@ use quorate_membership::identity::{PeerIdentity, Role};
 use quorate_membership::pem::of_certificates;
 use quorate_membership::rotation::{Phase, Report, Rotation, Step};
 use quorate_membership::trust::{Bundle, Refusal, Side};
+use quorate_tls::{NodeHandshakeError, NodeTls};
 use quorate_types::{ClusterId, NodeId, ResourceName};
+use rustls::AlertDescription;
+use tokio_rustls::TlsAcceptor;
 
 use crate::world::{CLUSTER, DAY, ago, bundle, certified, mint, now, shake};
 
@@ -34,6 +37,30 @@ async fn two_nodes_of_a_cluster_take_each_other() {
     }
     let outcome = shake(client(&two, &trust, None), server(&one, &trust, Accept::Nodes)).await;
     assert_eq!(outcome.taken(), Some(node(2)));
+}
+
+#[tokio::test]
+async fn a_connection_of_exchanges_is_known_as_one_and_refused_by_who_knows_none() {
+    let authority = mint();
+    let trust = Trust::new(CLUSTER, bundle(&[&authority]));
+    let (one, two) = (certified(&authority, 1, now()), certified(&authority, 2, now()));
+    let tls = |of: &Credentials| {
+        NodeTls::of_configs(server(of, &trust, Accept::Nodes), client(of, &trust, None), vec![node(1).to_string()])
+    };
+    let (here, there) = (tls(&one), tls(&two));
+
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let (dialed, accepted) = tokio::join!(here.connect_exchanges(near), there.accept(far));
+    assert!(dialed.unwrap().is_exchanges && accepted.unwrap().is_exchanges);
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let (dialed, accepted) = tokio::join!(here.connect(near), there.accept(far));
+    assert!(!dialed.unwrap().is_exchanges && !accepted.unwrap().is_exchanges);
+
+    let older = TlsAcceptor::from(server(&two, &trust, Accept::Nodes));
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let (dialed, _) = tokio::join!(here.connect_exchanges(near), older.accept(far));
+    let alert = AlertDescription::NoApplicationProtocol;
+    assert!(matches!(dialed, Err(NodeHandshakeError::Alert(told)) if told == alert));
 }
 
 #[tokio::test]

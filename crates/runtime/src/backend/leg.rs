@@ -186,6 +186,12 @@ impl Leg {
         }
     }
 
+    /// Tells whether the gateway stands for a stateless server here.
+    #[must_use]
+    pub const fn is_bridged(&self) -> bool {
+        matches!(self.kind, Kind::Bridged(_))
+    }
+
     /// Tells whether a request's failure shows that the leg has to be opened anew.
     #[must_use]
     pub fn is_lost_with(&self, error: &upstream::Error) -> bool {

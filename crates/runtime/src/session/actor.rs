@@ -24,7 +24,7 @@ use super::connection::{Connection, Writer};
 use super::ledger::{Ledger, Then};
 use super::legs::{Legs, OpenLeg};
 use super::message::Message;
-use super::{Begins, Keeping, Opening, Outgoing, Reply, Shared, Terms, Translate, Unread, content};
+use super::{Begins, Keeping, OnGone, Opening, Outgoing, REST_AFTER, Reply, Shared, Terms, Translate, Unread, content};
 use crate::backend::{self, Leg, Opened};
 use crate::bridge::Parked;
 use crate::clock;
@@ -56,8 +56,10 @@ pub(super) struct State {
     pub(super) ledger: Option<Ledger>,
     pub(super) opened_at: Instant,
     pub(super) ended: Option<quorate_session::EndReason>,
+    /// It ends as soon as its record says all that there is.
+    is_resting: bool,
     _live: Active,
-    gone: Option<Box<dyn FnOnce() + Send>>,
+    gone: Option<OnGone>,
 }
 
 /// An exchange under way.
@@ -80,7 +82,7 @@ pub(super) async fn spawn(
     opening: Opening,
     shared: Arc<Shared>,
     supervisor: ActorCell,
-    gone: Box<dyn FnOnce() + Send>,
+    gone: OnGone,
 ) -> Result<ActorRef<Message>, ActorProcessingErr> {
     let (actor, _task) = Actor::spawn_linked(None, SessionActor, (opening, shared, gone), supervisor).await?;
     Ok(actor)
@@ -89,7 +91,7 @@ pub(super) async fn spawn(
 impl Actor for SessionActor {
     type Msg = Message;
     type State = State;
-    type Arguments = (Opening, Arc<Shared>, Box<dyn FnOnce() + Send>);
+    type Arguments = (Opening, Arc<Shared>, OnGone);
 
     async fn pre_start(
         &self,
@@ -121,6 +123,7 @@ impl Actor for SessionActor {
             unread: opening.unread,
             opened_at: Instant::now(),
             ended: None,
+            is_resting: false,
             _live: opening.metrics.session_live(),
             metrics: opening.metrics,
             closes: opening.closes,
@@ -134,6 +137,8 @@ impl Actor for SessionActor {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let is_upkeep = message.is_upkeep();
+        state.is_resting &= is_upkeep;
         state.handle(&myself, message);
         state.forget_ended();
         state.free_empty_tables();
@@ -142,6 +147,11 @@ impl Actor for SessionActor {
         let is_clear = state.ledger.as_ref().is_none_or(Ledger::is_clear);
         if state.ended.is_some() && is_clear && state.machine.is_finished() && state.writers.is_empty() {
             myself.stop(None);
+        } else if state.is_resting && state.can_rest() {
+            state.shared.rested.store(true, std::sync::atomic::Ordering::Release);
+            myself.stop(Some("rested".to_owned()));
+        } else if !is_upkeep {
+            state.plan_rest();
         }
         Ok(())
     }
@@ -182,6 +192,7 @@ impl State {
             Message::Flush => self.flush(myself),
             Message::OfferAgain => self.offer_again(myself),
             Message::GiveAway => self.give_away(myself),
+            Message::Rest => self.rest(myself),
             Message::Tell { event } => self.report(myself, event),
             Message::Prime { call } => self.prime(myself, call),
             Message::Poll { call, retry } => self.report(myself, Event::Poll { call, retry }),
@@ -341,6 +352,35 @@ impl State {
         myself.stop(Some("moved".to_owned()));
     }
 
+    /// Gives up what the record need not have, and writes down what it has to have.
+    fn rest(&mut self, myself: &ActorRef<Message>) {
+        if self.ledger.is_none() || !self.is_quiet() {
+            return self.shared.set_rest_at(None);
+        }
+        self.is_resting = true;
+        self.report(myself, Event::Rest);
+        self.flush(myself);
+    }
+
+    /// Plans when the session may be its record alone, from the latest sign of life on.
+    fn plan_rest(&self) {
+        let at = (self.ledger.is_some() && self.is_quiet()).then(|| clock::now() + REST_AFTER);
+        self.shared.set_rest_at(at);
+    }
+
+    fn can_rest(&self) -> bool {
+        self.is_quiet() && self.machine.is_at_rest() && self.ledger.as_ref().is_some_and(Ledger::is_clear)
+    }
+
+    /// Whether nothing of the shell is under way, nor of the machine.
+    fn is_quiet(&self) -> bool {
+        self.writers.is_empty()
+            && self.pumps.is_empty()
+            && self.posts.is_empty()
+            && self.parked.is_empty()
+            && self.machine.is_quiet()
+    }
+
     /// The first of these servers that the client has subscribed to this resource of.
     fn subscriber(&self, servers: Vec<backend::Handle>, uri: &str) -> Option<backend::Handle> {
         let holds = |leg| self.machine.subscribes(leg, uri);
@@ -370,7 +410,7 @@ impl State {
     fn opened(&mut self, myself: &ActorRef<Message>, leg: LegKey, epoch: LegEpoch, opened: Opened) {
         let Opened { leg: session, capabilities, upstream } = opened;
         let listen = if session.shares_one_stream() { Listen::Shared } else { Listen::Separate };
-        let features = Features { logging: offers_logging(&capabilities), listen };
+        let features = Features { logging: offers_logging(&capabilities), listen, bridged: session.is_bridged() };
         if let Some(slot) = self.legs.get_mut(leg) {
             slot.open = Some(OpenLeg { epoch, session, outbox: None });
         }
@@ -493,13 +533,16 @@ impl Drop for State {
                 listen.abort();
             }
         }
-        let is_moved = self.shared.moved.load(std::sync::atomic::Ordering::Acquire);
-        let otherwise = if is_moved { "moved" } else { "failed" };
-        let reason = self.ended.map_or(otherwise, quorate_session::EndReason::as_str);
-        let version = self.shared.client().map_or("", |client| client.version.as_str());
-        self.metrics.session_ended(reason, Revision::of(version), self.opened_at.elapsed());
+        let is_rested = self.shared.rested.load(std::sync::atomic::Ordering::Acquire);
+        if !is_rested {
+            let is_moved = self.shared.moved.load(std::sync::atomic::Ordering::Acquire);
+            let otherwise = if is_moved { "moved" } else { "failed" };
+            let reason = self.ended.map_or(otherwise, quorate_session::EndReason::as_str);
+            let version = self.shared.client().map_or("", |client| client.version.as_str());
+            self.metrics.session_ended(reason, Revision::of(version), self.opened_at.elapsed());
+        }
         if let Some(gone) = self.gone.take() {
-            gone();
+            gone(&self.shared);
         }
     }
 }

@@ -90,6 +90,7 @@ pub(super) enum Message {
     Flush,
     OfferAgain,
     GiveAway,
+    Rest,
     Answer {
         leg: LegKey,
         epoch: LegEpoch,
@@ -136,4 +137,16 @@ pub(super) enum Message {
     Observe {
         reply: oneshot::Sender<Snapshot>,
     },
+}
+
+// === impl Message ===
+
+impl Message {
+    /// Whether it comes of the passing of time and of what was written, and is no sign of life.
+    pub(super) const fn is_upkeep(&self) -> bool {
+        matches!(
+            self,
+            Self::Written { .. } | Self::Flush | Self::OfferAgain | Self::Rest | Self::Tell { event: Event::Tick }
+        )
+    }
 }

@@ -27,6 +27,7 @@
 //! | `Written` | a change is in the record, or not | none | one at a time |
 //! | `Flush`, `OfferAgain` | writes what nobody waits for, or what there was no room for | none | one timer each |
 //! | `GiveAway` | another node owns the session | none | one |
+//! | `Rest` | ends the actor of a session that is its record alone | none | one per sweep |
 //! | `Observe` | shows what the session holds | a snapshot | the admin's pace |
 //!
 //! Supervision: linked to the `Shard`; a session whose actor fails is gone where nothing else holds its state (its client
@@ -77,6 +78,10 @@ use crate::bridge::Parked;
 /// gets an event id that it can resume from: 250 ms, well below what a person notices and well
 /// above what a quick tool takes.
 pub const PRIME_AFTER: Duration = Duration::from_millis(250);
+
+/// How long nobody has asked a session for anything when it is put to rest: longer than the pauses of a conversation, since
+/// who comes back sooner finds its actor, and shorter than most sessions are idle.
+const REST_AFTER: Duration = Duration::from_secs(30);
 
 /// What a session knows of its client from `initialize`.
 #[derive(Clone, Debug)]
@@ -198,6 +203,9 @@ pub enum Reply {
     Elsewhere,
 }
 
+/// Runs when a session's actor has ended, with what its handles share.
+pub(crate) type OnGone = Box<dyn FnOnce(&Shared) + Send>;
+
 /// A live session. Clones are cheap.
 #[derive(Clone)]
 pub struct Handle {
@@ -222,6 +230,9 @@ pub enum Refused {
     /// Another node owns the session now; what was asked for may have been done, and is asked for there again.
     #[error("another node owns the session")]
     Moved,
+    /// The session was put to rest just then: nothing was done, and it is made again of its record.
+    #[error("the session was put to rest")]
+    Rested,
 }
 
 /// What handle and actor share.
@@ -244,8 +255,12 @@ pub(crate) struct Shared {
     is_ephemeral: bool,
     /// Its owner as it was known last.
     owner: Mutex<Arc<Principal>>,
+    /// When it may be put to rest, in milliseconds.
+    rest_at: AtomicU64,
     /// Another node owns it: it is gone from here, and not over.
     moved: Arc<AtomicBool>,
+    /// It has no actor any more, and is made again of its record.
+    rested: AtomicBool,
     /// Somebody ended it: it does not exist for its client any more, whatever is still closing.
     ended: AtomicBool,
 }
@@ -257,10 +272,10 @@ impl Handle {
     ///
     /// # Errors
     /// When the actor cannot be spawned.
-    pub async fn open(
+    pub(crate) async fn open(
         opening: Opening,
         supervisor: ActorCell,
-        gone: Box<dyn FnOnce() + Send>,
+        gone: OnGone,
     ) -> Result<Self, ActorProcessingErr> {
         let client = opening.client.clone().map_or_else(OnceLock::new, OnceLock::from);
         let shared = Arc::new(Shared {
@@ -274,10 +289,12 @@ impl Handle {
             translate: Arc::clone(&opening.translate),
             client,
             deadline: AtomicU64::new(u64::MAX),
+            rest_at: AtomicU64::new(u64::MAX),
             owned_in: opening.keeping.as_ref().map(|keeping| (keeping.owned.shard, keeping.owned.epoch)),
             is_ephemeral: opening.config.durability == Durability::Ephemeral,
             owner: Mutex::new(Arc::clone(&opening.owner)),
             moved: Arc::default(),
+            rested: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
         let actor = actor::spawn(opening, Arc::clone(&shared), supervisor, gone).await?;
@@ -472,7 +489,37 @@ impl Handle {
     }
 
     fn gone(&self) -> Refused {
+        if self.is_rested() {
+            return Refused::Rested;
+        }
         if self.is_moved() { Refused::Moved } else { Gone.into() }
+    }
+
+    /// Tells whether it is its record alone now.
+    pub(crate) fn is_rested(&self) -> bool {
+        self.shared.rested.load(Ordering::Acquire)
+    }
+
+    /// Tells whether its actor has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.actor.get_status() == ActorStatus::Stopped
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Tells whether these are the handles of the same actor.
+    pub(crate) fn is_of(&self, shared: &Shared) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.shared), shared)
+    }
+
+    /// Puts it to rest when nobody has asked it for anything for long.
+    pub(crate) fn rest_if_due(&self, now: Timestamp) {
+        if self.shared.rest_at.load(Ordering::Relaxed) <= now.as_millis() {
+            // One that has ended needs none.
+            let _ended = self.cast(Message::Rest);
+        }
     }
 
     /// Leaves a call's stream, from after `sequence` on, until its client answers; `token` names the
@@ -508,11 +555,23 @@ impl Handle {
         self.tell(Event::End { reason, fault });
     }
 
+    /// Ends the session, and waits until that is committed.
+    ///
+    /// # Errors
+    /// [`Refused`]: gone, or owned elsewhere by now.
+    pub async fn end_for_good(&self, reason: EndReason, fault: Fault) -> Result<(), Refused> {
+        self.shared.ended.store(true, Ordering::Release);
+        self.take(Event::End { reason, fault }).await
+    }
+
     /// Tells whether it can still be used.
     #[must_use]
     pub fn is_live(&self) -> bool {
         let status = self.actor.get_status();
-        !self.is_ended() && !self.is_moved() && !matches!(status, ActorStatus::Stopping | ActorStatus::Stopped)
+        !self.is_ended()
+            && !self.is_moved()
+            && !self.is_rested()
+            && !matches!(status, ActorStatus::Stopping | ActorStatus::Stopped)
     }
 
     /// Tells whether somebody ended it.
@@ -529,15 +588,15 @@ impl Handle {
     /// Returns the first of these servers that the client has subscribed to this resource of, if any.
     ///
     /// # Errors
-    /// [`Gone`].
+    /// [`Refused`]: gone, and why.
     pub async fn subscriber(
         &self,
         servers: Vec<backend::Handle>,
         uri: Arc<str>,
-    ) -> Result<Option<backend::Handle>, Gone> {
+    ) -> Result<Option<backend::Handle>, Refused> {
         let (reply, found) = oneshot::channel();
-        self.cast(Message::Subscriber { servers, uri, reply })?;
-        found.await.map_err(|_| Gone)
+        self.cast(Message::Subscriber { servers, uri, reply }).map_err(|_| self.gone())?;
+        found.await.map_err(|_| self.gone())
     }
 
     /// Returns what the session holds.
@@ -567,6 +626,10 @@ impl Handle {
 impl Shared {
     pub(super) fn client(&self) -> Option<&Client> {
         self.client.get()
+    }
+
+    pub(super) fn set_rest_at(&self, at: Option<Timestamp>) {
+        self.rest_at.store(at.map_or(u64::MAX, Timestamp::as_millis), Ordering::Relaxed);
     }
 
     pub(super) fn set_deadline(&self, deadline: Option<Timestamp>) {

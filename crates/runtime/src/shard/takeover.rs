@@ -6,15 +6,20 @@
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
+use std::time::Duration;
 
+use quorate_session::EndReason;
 use quorate_types::Timestamp;
 
 use super::Sessions;
 use crate::clock;
+use crate::session::Handle;
 use crate::shards::{Owned, Where};
 
 /// Sessions that are made of their records at the same moment: each may begin exchanges with backends.
 const WAKING_MAX: usize = 64;
+/// Before a session is tried again that could not be made of its record.
+const WAKE_PAUSE: Duration = Duration::from_secs(15);
 
 /// Follows which shards are owned here.
 pub(super) async fn follow(sessions: Sessions) {
@@ -41,17 +46,21 @@ pub(super) async fn follow(sessions: Sessions) {
 /// Makes sessions of their records that something of runs out.
 pub(super) fn wake(sessions: &Sessions, now: Timestamp) {
     let due: Vec<(u128, u32)> = {
-        let asleep = sessions.shared.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asleep = sessions.shared.asleep.lock().unwrap_or_else(PoisonError::into_inner);
         let due = asleep.iter().filter(|(_, (_, at))| *at <= now).map(|(key, (shard, _))| (*key, *shard));
-        due.take(WAKING_MAX).collect()
+        let due: Vec<(u128, u32)> = due.take(WAKING_MAX).collect();
+        for (key, _) in &due {
+            asleep.remove(key);
+        }
+        sessions.shared.metrics.sessions_resting(asleep.len());
+        due
     };
     for (key, shard) in due {
         let sessions = sessions.clone();
         tokio::spawn(async move {
             let Some(owned) = sessions.shared.shards.owned(shard) else { return };
-            // One that has ended meanwhile is asleep no more, whatever it was woken for.
-            if sessions.revive(owned, key).await.is_err() {
-                sessions.shared.asleep.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            if sessions.revive(owned.clone(), key).await.is_err() {
+                sessions.cannot_wake(&owned, key, now);
             }
         });
     }
@@ -70,6 +79,28 @@ impl Sessions {
         let shards = &self.shared.shards;
         let mut asleep = self.shared.asleep.lock().unwrap_or_else(PoisonError::into_inner);
         asleep.retain(|_, (shard, _)| matches!(shards.locate(*shard), Where::Here(_)));
+    }
+
+    /// Notes when somebody has to look at a session that was put to rest.
+    pub(super) fn lay_down(&self, session: &Handle) {
+        let Some((shard, epoch)) = session.owned_in() else { return };
+        let Some(owned) = self.shared.shards.owned(shard).filter(|owned| owned.epoch == epoch) else { return };
+        let Some((_, record)) = owned.record(session.key()) else { return };
+        let at = record.wakes_at(&self.shared.config);
+        self.shared.asleep.lock().unwrap_or_else(PoisonError::into_inner).insert(session.key(), (shard, at));
+    }
+
+    /// No session can be made of a record: mostly since its toolset is not configured any more. It is asked again, and is
+    /// over when it has been idle for as long as a session may.
+    fn cannot_wake(&self, owned: &Owned, key: u128, now: Timestamp) {
+        let Some((version, record)) = owned.record(key) else { return };
+        let over = record.active() + self.shared.config.idle_timeout;
+        if over <= now {
+            tracing::info!(session = %key, shard = owned.shard, "a session that nothing stands behind any more is over");
+            return owned.end(key, version, EndReason::Idle);
+        }
+        let at = over.min(now + WAKE_PAUSE);
+        self.shared.asleep.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (owned.shard, at));
     }
 
     /// Takes a shard over: what is under way in it goes on here.

@@ -16,13 +16,14 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use quorate_raft::{Group, Host, Machine};
-use quorate_session::record::Record;
+use quorate_session::EndReason;
+use quorate_session::record::{Record, proto};
 use quorate_types::{NodeId, PrincipalDigest};
 use tokio::sync::watch;
 
 use self::machine::Replica;
 pub(crate) use self::writer::{NotWritten, Write, Writer};
-use crate::entropy;
+use crate::{clock, entropy};
 
 /// The feature level that a replica needs to apply what sessions write.
 pub const LEVEL: u32 = 3;
@@ -223,6 +224,14 @@ impl Owned {
     /// Returns a session's record and its version.
     pub(crate) fn record(&self, session: u128) -> Option<(u64, Arc<Record>)> {
         self.replica.lock().get(session).map(|(version, record)| (version, Arc::clone(record)))
+    }
+
+    /// Ends a session whose record is all that there is of it. Nobody waits: where it is not written, whoever looks at the
+    /// record next does the same.
+    pub(crate) fn end(&self, session: u128, version: u64, reason: EndReason) {
+        let end = proto::Op { kind: Some(proto::op::Kind::End(reason.as_str().to_owned())) };
+        let change = proto::Change { time_ms: clock::now().as_millis(), ops: vec![end] };
+        self.writer.write(Write { session, version, epoch: self.epoch, change, done: Box::new(|_| ()) });
     }
 
     /// Returns all sessions with their records.

@@ -140,6 +140,14 @@ impl Journal {
         self.happened.push(what);
     }
 
+    /// Says when the client was there last.
+    pub(super) fn set_active(&mut self, active: Timestamp, out: &mut Effects) {
+        if self.is_open && self.active != active {
+            self.active = active;
+            out.op(Kind::ActiveMs(active.as_millis()));
+        }
+    }
+
     pub(super) fn set_owner(&mut self, owner: proto::Owner, out: &mut Effects) {
         if self.charter.owner.as_ref() != Some(&owner) {
             Arc::make_mut(&mut self.charter).owner = Some(owner.clone());
@@ -204,8 +212,7 @@ impl Journal {
             out.promise(Kind::Ids(self.ids));
         }
         if session.active_at.since(self.active) > session.config.idle_timeout / ACTIVE_PARTS {
-            self.active = session.active_at;
-            out.op(Kind::ActiveMs(self.active.as_millis()));
+            self.set_active(session.active_at, out);
         }
     }
 

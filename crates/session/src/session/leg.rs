@@ -298,6 +298,8 @@ impl Session {
         let Some(row) = self.legs.get_mut(leg) else { return };
         if (live || row.shares_one_stream()) && row.state == LegState::Open && !row.listening {
             row.listening = true;
+            // From now on something is missed while it is not open.
+            row.reopened = true;
             out.push(Effect::OpenListen { leg, epoch: row.epoch, event_id: row.mark.clone() });
         }
     }

@@ -18,6 +18,7 @@ mod leg;
 mod level;
 mod park;
 mod recover;
+mod rest;
 mod restore;
 mod upstream;
 
@@ -34,7 +35,7 @@ use crate::config::Config;
 use crate::effect::{Effects, Note};
 use crate::event::{EndReason, Event};
 use crate::ids::{CallKey, LegKey, StreamId};
-use crate::legs::{Leg, LegState};
+use crate::legs::Leg;
 use crate::record::proto;
 use crate::rejection::Rejection;
 use crate::streams::Streams;
@@ -142,26 +143,6 @@ impl Session {
         self.unread_bytes()
     }
 
-    /// Tells whether nothing is under way or waited for, so that its record says all that there is.
-    #[must_use]
-    pub fn is_at_rest(&self) -> bool {
-        let open =
-            |(_, stream): (StreamId, &crate::streams::Stream)| stream.reader.is_some() || stream.parked.is_some();
-        let legs_rest = |leg: &Leg| {
-            !leg.listening
-                && !leg.adopting
-                && leg.subscriptions.is_empty()
-                && (leg.state == LegState::Closed || (leg.state == LegState::Open && leg.upstream.is_some()))
-        };
-        self.ended.is_none()
-            && self.calls.open.is_empty()
-            && self.calls.posts.is_empty()
-            && self.asks.open.is_empty()
-            && self.asks.answering.is_empty()
-            && !self.streams.all.iter().any(open)
-            && self.legs.iter().all(|(_, leg)| legs_rest(leg))
-    }
-
     /// Tells whether a call is open.
     #[must_use]
     pub fn is_open(&self, call: CallKey) -> bool {
@@ -218,6 +199,7 @@ impl Session {
             Event::UpstreamMark { call, epoch, event_id } => self.mark_call(call, epoch, event_id),
             Event::UpstreamFailed { call, epoch, failure } => self.on_upstream_failed(call, epoch, &failure, out),
             Event::Touch => self.touch(),
+            Event::Rest => self.on_rest(out),
             Event::Tick => self.on_tick(out),
             Event::End { reason, fault } => self.end(reason, Some(&fault), out),
         }
@@ -258,7 +240,7 @@ impl Session {
             | Event::OwnerKnown(_)
             | Event::ClientKnown(_)
             | Event::UpstreamFailed { .. } => out.note(Note::ReportStale),
-            Event::Tick => {}
+            Event::Tick | Event::Rest => {}
         }
         Ok(())
     }

@@ -22,7 +22,6 @@ use crate::text::{abandoned, outcome_unknown};
 
 impl Session {
     pub(super) fn on_recover(&mut self, out: &mut Effects) {
-        self.happened(Happening::Moved);
         let is_adopting = |session: &Self, leg: LegKey, epoch: LegEpoch| {
             session.legs.get(leg).is_some_and(|row| row.is_adopted_as(epoch))
         };

@@ -55,7 +55,11 @@ impl Session {
         }
         let (charter, active, ids) = (Arc::clone(&record.charter), record.active, record.ids);
         session.subscriptions_changed += 1;
-        session.journal = Some(Box::new(Journal::of_restored(&session, charter, node, active, ids)));
+        let mut journal = Journal::of_restored(&session, charter, node, active, ids);
+        if record.timeline.last().is_none_or(|latest| latest.node != node) {
+            journal.happened(proto::Happening::Moved);
+        }
+        session.journal = Some(Box::new(journal));
         Ok(session)
     }
 
@@ -128,7 +132,7 @@ fn leg(row: &LegRow) -> Leg {
         state: if leg.is_up { LegState::Opening } else { LegState::Closed },
         adopting: leg.is_up,
         epoch: LegEpoch(leg.epoch),
-        features: Features { logging: leg.logging, listen },
+        features: Features { logging: leg.logging, listen, bridged: false },
         reopened: leg.was_open,
         server: Some(leg.server.as_str().into()),
         upstream: leg.upstream.clone().map(Arc::new),

@@ -292,7 +292,8 @@ impl Session {
 
     pub(super) fn dispatch(&mut self, call: CallKey, out: &mut Effects) {
         let Some(journey) = self.calls.open.get_mut(call).and_then(Call::journey_mut) else { return };
-        let Some(leg) = self.legs.get(journey.leg) else { return };
+        let Some(leg) = self.legs.get_mut(journey.leg) else { return };
+        leg.reopened = true;
         journey.dispatched = Some(leg.epoch);
         let frame = journey.frame.clone();
         out.push(Effect::Dispatch { call, leg: journey.leg, epoch: leg.epoch, frame });

@@ -10,6 +10,7 @@ mod ends;
 mod legs;
 mod parking;
 mod regressions;
+mod resting;
 mod resumption;
 #[path = "../support/mod.rs"]
 mod support;

@@ -102,7 +102,7 @@ fn a_stream_that_also_carries_answers_is_never_held_for_the_standalone_one() {
         let mut rig = Rig::new(Config { ring_events_max: 1, window_events_max: 1, ..Config::DEFAULTS });
         rig.step(attach(None));
         rig.step(call("7", 0));
-        let features = Features { logging: false, listen };
+        let features = Features { logging: false, listen, bridged: false };
         rig.step(quorate_session::Event::LegOpened { leg: LegKey(0), epoch: LegEpoch(1), features, upstream: None });
         assert_eq!(rig.step(from_leg(0, NOTE))[1..], *expected);
 
@@ -116,7 +116,7 @@ fn a_stream_that_also_carries_answers_is_never_held_for_the_standalone_one() {
 fn a_stream_that_also_carries_answers_is_read_for_as_long_as_its_leg_is_open() {
     let mut rig = Rig::plain();
     rig.step(call("7", 0));
-    let features = Features { logging: false, listen: Listen::Shared };
+    let features = Features { logging: false, listen: Listen::Shared, bridged: false };
     let opened =
         rig.step(quorate_session::Event::LegOpened { leg: LegKey(0), epoch: LegEpoch(1), features, upstream: None });
     assert!(opened.contains(&"listen 0@1".to_owned()), "nobody reads the standalone stream: {opened:?}");

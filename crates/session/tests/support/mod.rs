@@ -15,7 +15,8 @@ use quorate_session::{
 };
 use quorate_types::Timestamp;
 
-pub(crate) const FEATURES: Features = Features { logging: true, listen: quorate_session::Listen::Separate };
+pub(crate) const FEATURES: Features =
+    Features { logging: true, listen: quorate_session::Listen::Separate, bridged: false };
 
 /// A session and its time.
 pub(crate) struct Rig {
@@ -29,6 +30,14 @@ impl Rig {
     pub(crate) fn new(config: Config) -> Self {
         let now = Timestamp::from_millis(1_000_000);
         Self { session: Session::new(config, now), now }
+    }
+
+    /// A session that outlives its owner.
+    pub(crate) fn journaled() -> Self {
+        let now = Timestamp::from_millis(1_000_000);
+        let charter = quorate_session::record::proto::Charter::default();
+        let session = Session::journaled(Config::DEFAULTS, std::sync::Arc::new(charter), 1, now);
+        Self { session, now }
     }
 
     /// A session of a client that knows priming.
@@ -87,6 +96,12 @@ impl Rig {
 
     pub(crate) fn leg_opens_as(&mut self, leg: u16, epoch: u32) -> Vec<String> {
         self.step(Event::LegOpened { leg: LegKey(leg), epoch: LegEpoch(epoch), features: FEATURES, upstream: None })
+    }
+
+    /// What one event that must be accepted writes down.
+    pub(crate) fn writes(&mut self, event: Event) -> Vec<quorate_session::record::proto::op::Kind> {
+        let mut effects = self.session.step(self.now, event).expect("the event is accepted");
+        effects.take_ops().into_iter().filter_map(|op| op.kind).collect()
     }
 
     /// Makes a call with this id to leg 0 and brings it to its backend.

@@ -50,9 +50,10 @@ impl World {
         leg.listening = false;
         let epoch = leg.epoch;
         if opened {
-            // The second backend cannot tell its answers from its other messages.
-            let listen = if key.0 == 1 { Listen::Shared } else { Listen::Separate };
-            let features = Features { logging: key.0 == 0, listen };
+            // The second backend cannot tell its answers from its other messages, but for when it is stateless.
+            let bridged = key.0 == 1 && epoch.0.is_multiple_of(2);
+            let listen = if key.0 == 1 && !bridged { Listen::Shared } else { Listen::Separate };
+            let features = Features { logging: key.0 == 0, listen, bridged };
             let session = Some(format!("{key}.{}", epoch.0));
             let upstream = (key.0 == 0).then(|| proto::Upstream { session, ..proto::Upstream::default() });
             self.accepted(Event::LegOpened { leg: key, epoch, features, upstream })

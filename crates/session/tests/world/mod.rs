@@ -112,6 +112,8 @@ pub(crate) enum Action {
     },
     /// What was written down is committed.
     Commit,
+    /// Nobody needs the session's actor for a while.
+    Rest,
     /// The node that owns the session is lost, and with it what was not committed; another one owns it.
     TakeOver {
         /// The node that the client talks to is another one, and lives.
@@ -262,6 +264,7 @@ pub(crate) fn actions_of_nodes() -> impl Strategy<Value = Action> {
     prop_oneof![
         12 => actions(),
         6 => Just(Action::Commit),
+        2 => Just(Action::Rest),
         1 => bools.prop_map(|(ingress, adopts, resumes)| Action::TakeOver { ingress, adopts, resumes }),
     ]
 }
@@ -353,6 +356,7 @@ impl World {
             Action::Late { which, ask } => self.late(which, ask)?,
             Action::Wait { millis } => self.wait(Duration::from_millis(millis.into()))?,
             Action::Commit => self.commit()?,
+            Action::Rest => self.rest()?,
             Action::TakeOver { ingress, adopts, resumes } => self.take_over(ingress, adopts, resumes)?,
         }
         self.verify_owners()?;

@@ -151,6 +151,43 @@ impl World {
         Ok(())
     }
 
+    /// The client goes away for as long as what it left is kept.
+    pub(crate) fn leave(&mut self) -> Result<(), TestCaseError> {
+        while !self.connections.is_empty() || !self.ghosts.is_empty() {
+            self.lose(0);
+            self.notice(0)?;
+        }
+        self.commit()?;
+        self.wait(self.config.retention)
+    }
+
+    /// The session is its record alone for a moment, if nothing keeps it awake.
+    pub(crate) fn rest(&mut self) -> Result<(), TestCaseError> {
+        self.commit()?;
+        if self.journal.is_none() || !self.session.is_quiet() {
+            return Ok(());
+        }
+        self.accepted(Event::Rest)?;
+        self.commit()?;
+        prop_assert!(self.session.is_at_rest(), "a quiet session does not come to rest");
+        prop_assert!(self.connections.is_empty() && !self.upstream.values().any(|upstream| upstream.open));
+        let record = self.journal.as_ref().and_then(|journal| journal.shard.get(KEY)).map(|(_, record)| record.clone());
+        let record = record.ok_or_else(|| TestCaseError::fail("a session at rest has no record"))?;
+        let before = self.session.observe();
+        let restored = Session::restore(self.config, &record, 1, self.now);
+        self.session = named(restored.map_err(|error| TestCaseError::fail(error.to_string()))?);
+        // Connections are counted anew.
+        self.detached.clear();
+        self.accepted(Event::Recover)?;
+        self.adopt(true)?;
+        // Backends are told the logging level once more.
+        let after = quorate_session::Snapshot { calls: before.calls, ..self.session.observe() };
+        prop_assert_eq!(before, after, "something was forgotten");
+        let is_moved = |moment: &proto::Moment| moment.happening() == proto::Happening::Moved && moment.node == 1;
+        prop_assert!(self.takeovers > 0 || !record.timeline().iter().any(is_moved), "it was nowhere else");
+        Ok(())
+    }
+
     /// Another node owns the session.
     pub(crate) fn take_over(&mut self, ingress: bool, adopts: bool, resumes: bool) -> Result<(), TestCaseError> {
         let Some(journal) = &mut self.journal else { return Ok(()) };

@@ -260,7 +260,9 @@ impl Reader {
                 Refused::Rejected(Rejection::LimitReached { max, .. }) => {
                     Fault::LimitExceeded { limit: "parked", max: max as u64 }
                 }
-                Refused::Rejected(_) | Refused::Gone(_) | Refused::Moved => Fault::OutcomeUnknown { server },
+                Refused::Rejected(_) | Refused::Gone(_) | Refused::Moved | Refused::Rested => {
+                    Fault::OutcomeUnknown { server }
+                }
             });
         }
         self.call.leash.let_go();

@@ -38,26 +38,32 @@ async fn one_way(from: &mut Exchange, to: &mut Exchange, count: u32) {
     tokio::join!(sends, receives);
 }
 
+async fn ping_pong(one: &mut Exchange, other: &mut Exchange, count: u32) {
+    for number in 0..count {
+        one.send(event(number)).await.unwrap();
+        other.receive().await.unwrap().unwrap();
+        other.send(event(number)).await.unwrap();
+        one.receive().await.unwrap().unwrap();
+    }
+}
+
 #[ignore = "measures"]
 #[tokio::test(flavor = "multi_thread")]
 async fn cost_of_small_messages() {
     let (one, second, mut taken) = two(&Authority::new("one")).await;
     let (mut opened, mut came) = pair(&one, second.id, &mut taken).await;
-    measure("ping-pong", 40_000, async {
-        for number in 0..20_000 {
-            opened.send(event(number)).await.unwrap();
-            came.receive().await.unwrap().unwrap();
-            came.send(event(number)).await.unwrap();
-            opened.receive().await.unwrap().unwrap();
-        }
-    })
-    .await;
+    measure("ping-pong", 40_000, ping_pong(&mut opened, &mut came, 20_000)).await;
     measure("one way", 200_000, one_way(&mut came, &mut opened, 200_000)).await;
 
     let mut many = Vec::new();
     for _ in 0..1_000 {
         many.push(pair(&one, second.id, &mut taken).await);
     }
+    measure("ping-pong on each of 1,000", 200_000, async {
+        let all = many.iter_mut().map(|(opened, came)| ping_pong(opened, came, 100));
+        futures_util::future::join_all(all).await;
+    })
+    .await;
     measure("one way on each of 1,000", 200_000, async {
         let all = many.iter_mut().map(|(opened, came)| one_way(came, opened, 200));
         futures_util::future::join_all(all).await;
