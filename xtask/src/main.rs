@@ -48,7 +48,7 @@ enum Task {
     Test(test::Options),
     /// Fuzzes the parsers that read the network.
     Fuzz(fuzz::Options),
-    /// Measures CPU time, latency and memory beside a direct connection (release build).
+    /// Measures CPU time, latency and memory beside a direct connection (as shipped: the profile dist).
     Bench(bench::Options),
 }
 
