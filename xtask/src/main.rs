@@ -51,7 +51,7 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Kills nodes of a cluster under sessions whose clients check every event (release build).
     Chaos(chaos::Options),
-    /// Measures CPU time, latency and memory beside a direct connection (release build).
+    /// Measures CPU time, latency and memory beside a direct connection (as shipped: the profile dist).
     Bench(bench::Options),
 }
 

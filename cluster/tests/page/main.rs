@@ -4,6 +4,7 @@
 //! that is not on the page, fail the test, so that neither goes its own way. Addresses and folders of other machines are
 //! replaced by such of this one; nothing else is changed.
 
+mod demo;
 mod page;
 mod shell;
 mod walk;

@@ -9,8 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -135,11 +136,40 @@ impl Connection {
         Ok(session)
     }
 
-    async fn send(&mut self, mut request: Request<Full<Bytes>>) -> Result<Answer> {
+    /// Sends a request whose answer is read as it comes.
+    ///
+    /// # Errors
+    /// When the connection broke, or the answer does not begin in time.
+    pub(crate) async fn begin(
+        &mut self,
+        method: Method,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = self.path.clone();
+        *request.headers_mut() = headers.clone();
+        self.address(&mut request);
+        let exchange = async {
+            self.sender.ready().await?;
+            anyhow::Ok(self.sender.send_request(request).await?)
+        };
+        match tokio::time::timeout(ANSWER_TIMEOUT, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => anyhow::bail!("no answer within {ANSWER_TIMEOUT:?}"),
+        }
+    }
+
+    fn address(&self, request: &mut Request<Full<Bytes>>) {
         request.headers_mut().insert(HOST, self.host.clone());
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
+    }
+
+    async fn send(&mut self, mut request: Request<Full<Bytes>>) -> Result<Answer> {
+        self.address(&mut request);
         let exchange = async {
             self.sender.ready().await?;
             let (head, body) = self.sender.send_request(request).await?.into_parts();

@@ -14,6 +14,7 @@ mod cluster;
 mod load;
 mod message;
 mod run;
+mod sessions;
 mod stdio;
 
 use std::process::ExitCode;
@@ -36,6 +37,12 @@ enum Command {
     Run(run::Args),
     /// Measure consensus beside etcd and print the table; ends with 1 when a number is below its floor.
     Cluster(cluster::Args),
+    /// Measure sessions on a cluster and print the table; ends with 1 when a number is below its floor.
+    Sessions(sessions::Args),
+    /// Be many clients of sessions; does what lines on the standard input say.
+    Crowd(sessions::crowd::Args),
+    /// Be the tool server that tells of its progress, until the standard input ends.
+    Ticker(sessions::ticker::Args),
     /// Be a node of consensus alone, until the standard input ends.
     Node(cluster::NodeArgs),
     /// Put values, into a node or into etcd; waits for a line on the standard input before those that count.
@@ -67,6 +74,9 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Run(args) => runtime.block_on(run::run(args)),
         Command::Cluster(args) => runtime.block_on(cluster::run(args)),
+        Command::Sessions(args) => runtime.block_on(sessions::run(args)),
+        Command::Crowd(args) => runtime.block_on(sessions::crowd::run(args)),
+        Command::Ticker(args) => runtime.block_on(sessions::ticker::run(args)),
         Command::Node(args) => runtime.block_on(cluster::node(args)),
         Command::Writers(args) => runtime.block_on(cluster::writers(args)),
         Command::Backend(args) => runtime.block_on(backend::run(args)),

@@ -47,6 +47,11 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Watch a cluster of three lose its nodes under a running call, one after the other; exit code 1 when anything is lost.
+    Demo(DemoArgs),
+    /// The tool server of `demo`, which starts it.
+    #[command(hide = true)]
+    DemoBackend(DemoBackendArgs),
     /// Start a node with development defaults on loopback (without arguments: with a demo tool server).
     Up(UpArgs),
     /// Start a node that serves exactly what its resource files say.
@@ -92,6 +97,26 @@ pub(crate) enum Command {
     Check(cluster::CheckArgs),
     /// Print the script that completes this command line in a shell.
     Completion(CompletionArgs),
+}
+
+/// Flags of `quorate demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Where the nodes' data, their logs and the tool server's journal are kept: an empty or a new directory. Default: one
+    /// for temporary files, which is removed when nothing went wrong.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Flags of the tool server of `quorate demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoBackendArgs {
+    /// Where it listens.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// Where it writes what it did: a new file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) journal: PathBuf,
 }
 
 /// Flags of `quorate completion`.

@@ -8,14 +8,15 @@
 //! short is finished. A node that ends is reported and started again; killing one by hand shows in `cluster status`. What
 //! ends this process ends the nodes, also SIGKILL.
 
-mod child;
-mod plan;
-mod set;
+pub(crate) mod child;
+pub(crate) mod plan;
+pub(crate) mod set;
 
 use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_client::Client;
@@ -29,12 +30,12 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::child::Child;
+use self::child::{Child, Tell};
 use self::plan::{Plan, Planned};
 use crate::answer::to_proto;
 use crate::cli::{LogFormat, UpArgs};
 use crate::cluster::{init_node, join_node};
-use crate::demo::Demo;
+use crate::demo_server::DemoServer;
 use crate::exit::{Exit, Failure};
 use crate::run::{Stop, shown};
 use crate::{output, target, up};
@@ -55,12 +56,12 @@ const SOURCE: &str = "up";
 const CONTEXT: &str = "context.yaml";
 
 /// The children, which are ended when it is dropped.
-struct Children(Vec<Child>);
+pub(crate) struct Children(pub(crate) Vec<Child>);
 
 /// The directory of the cluster, removed when it is a temporary one.
-struct Home {
-    dir: PathBuf,
-    is_temporary: bool,
+pub(crate) struct Home {
+    pub(crate) dir: PathBuf,
+    pub(crate) is_temporary: bool,
 }
 
 /// Runs the command.
@@ -73,11 +74,11 @@ pub(crate) async fn run(args: UpArgs, count: u8) -> Result<(), Failure> {
     let end_demo = CancellationToken::new();
     let _end_demo = end_demo.clone().drop_guard();
     let has_flags = !(args.mcp.is_empty() && args.openapi.is_empty() && args.stdio.is_empty() && args.files.is_empty());
-    let demo = if has_flags { None } else { Some(Demo::start(end_demo)?.url()) };
+    let demo = if has_flags { None } else { Some(DemoServer::start(end_demo)?.url()) };
     let documents = set::documents(&args, demo.as_deref())?;
     let home = Home::new(args.node.data_dir.as_deref())?;
     let plan = Plan::of_dir(&home.dir, count, args.listen, args.admin)?;
-    let children = Children::start(&args, &home.dir, &plan)?;
+    let children = Children::start(&args, &home.dir, &plan, &(Arc::new(output::note) as Tell))?;
     let up = tokio::select! {
         up = bring_up(&home.dir, &plan, args.shards, documents) => up,
         () = stop.signalled() => return children.end(&args, &mut stop).await,
@@ -94,7 +95,7 @@ pub(crate) async fn run(args: UpArgs, count: u8) -> Result<(), Failure> {
 // === impl Home ===
 
 impl Home {
-    fn new(dir: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn new(dir: Option<&Path>) -> Result<Self, Failure> {
         let (dir, is_temporary) = match dir {
             Some(dir) => (dir.to_owned(), false),
             None => {
@@ -125,15 +126,20 @@ impl Drop for Home {
 // === impl Children ===
 
 impl Children {
-    fn start(args: &UpArgs, dir: &Path, plan: &Plan) -> Result<Self, Failure> {
+    pub(crate) fn start(args: &UpArgs, dir: &Path, plan: &Plan, tell: &Tell) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::new(Exit::Failure, format!("cannot start a node: {error}"));
         let program = std::env::current_exe().map_err(failed)?;
         let mut children = Self(Vec::new());
         for node in &plan.nodes {
             let command = command(&program, args, dir, node);
-            children.0.push(Child::start(&node.name, command).map_err(failed)?);
+            children.0.push(Child::start(&node.name, command, Arc::clone(tell)).map_err(failed)?);
         }
         Ok(children)
+    }
+
+    /// Gives the children out of its care.
+    pub(crate) fn take(mut self) -> Vec<Child> {
+        std::mem::take(&mut self.0)
     }
 
     /// Lets all nodes drain and end; a second signal ends them at once.
@@ -155,7 +161,7 @@ impl Children {
     }
 
     /// Ends at once what has not ended.
-    fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.0.iter().for_each(|child| child.stop(Signal::KILL));
         self.0.iter().for_each(|child| {
             child.wait(KILL_GRACE);
@@ -199,7 +205,12 @@ fn log_filter(filter: &str) -> String {
 }
 
 /// Makes the nodes a cluster with these resources, as far as they are not one yet.
-async fn bring_up(dir: &Path, plan: &Plan, shards: u32, documents: Vec<proto::Document>) -> Result<(), Failure> {
+pub(crate) async fn bring_up(
+    dir: &Path,
+    plan: &Plan,
+    shards: u32,
+    documents: Vec<proto::Document>,
+) -> Result<(), Failure> {
     let clients: Vec<Client> = plan.nodes.iter().map(|node| target::local(&node.data_dir(dir), CALL_TIMEOUT)).collect();
     let deadline = Instant::now() + START_TIMEOUT;
     let (Some(first), Some(planned)) = (clients.first(), plan.nodes.first()) else {

@@ -12,6 +12,7 @@ mod cluster;
 mod completion;
 mod connect;
 mod demo;
+mod demo_server;
 mod documents;
 mod exit;
 mod key;
@@ -63,6 +64,8 @@ fn run(Cli { context, command }: Cli) -> Result<(), Failure> {
             Some(count) => client()?.block_on(local::run(args, count)),
             None => node()?.block_on(up::run(args)),
         },
+        Command::Demo(args) => client()?.block_on(demo::run(&args)),
+        Command::DemoBackend(args) => client()?.block_on(demo::backend::run(args)),
         Command::Serve(args) => node()?.block_on(serve::run(args)),
         Command::Validate(args) => client()?.block_on(validate::run(&args)),
         Command::Schema(args) => validate::schema(&args),

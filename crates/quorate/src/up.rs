@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::cli::{NamedCommand, NamingArg, UpArgs};
-use crate::demo::Demo;
+use crate::demo_server::DemoServer;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::run::{Plan, Running, load_files, of_config, start, until_stopped, with_listener};
@@ -31,7 +31,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     let mut servers = servers(&args)?;
     let is_demo = servers.is_empty() && args.files.is_empty();
     if is_demo {
-        let url = demo_url(&Demo::start(stop)?)?;
+        let url = demo_url(&DemoServer::start(stop)?)?;
         servers.push(ToolServer::new(name(DEMO), Connection::http(vec![url])));
     }
     let (listen, naming, files) = (args.listen, args.naming, args.files.clone());
@@ -133,7 +133,7 @@ async fn greeting(running: &Running, listen: SocketAddr, resources: &ResourceSet
     )
 }
 
-pub(crate) fn demo_url(demo: &Demo) -> Result<Url, Failure> {
+pub(crate) fn demo_url(demo: &DemoServer) -> Result<Url, Failure> {
     demo.url().parse().map_err(|error| Failure::new(Exit::Failure, format!("the demo server's address: {error}")))
 }
 

@@ -31,8 +31,8 @@ const ATTEMPTS: u32 = 3;
 
 /// What one writing came to.
 #[derive(Clone, Copy, Debug)]
-struct Written {
-    rate: f64,
+pub(crate) struct Written {
+    pub(crate) rate: f64,
     p50_ms: f64,
     p99_ms: f64,
     cpu_ms: f64,
@@ -52,7 +52,7 @@ struct Rounds {
 ///
 /// # Errors
 /// When something cannot be measured.
-pub(super) async fn beside_etcd(args: &Args, place: &Path, report: &mut Report) -> Result<()> {
+pub(crate) async fn beside_etcd(args: &Args, place: &Path, report: &mut Report) -> Result<()> {
     let mut etcd = Etcd::start(place, args.etcd.as_deref()).await?;
     let mut trio = Trio::start(place, NODES, GROUP + 1, false).await?;
     tokio::time::sleep(REST).await;
@@ -76,7 +76,7 @@ pub(super) async fn beside_etcd(args: &Args, place: &Path, report: &mut Report) 
 ///
 /// # Errors
 /// When something cannot be measured.
-pub(super) async fn alone(args: &Args, place: &Path, report: &mut Report) -> Result<()> {
+pub(crate) async fn alone(args: &Args, place: &Path, report: &mut Report) -> Result<()> {
     let mut trio = Trio::start(place, NODES, GROUP + 1, false).await?;
     tokio::time::sleep(REST).await;
     let mut all = WRITERS.map(|_| Rounds::default());
@@ -97,7 +97,7 @@ pub(super) async fn alone(args: &Args, place: &Path, report: &mut Report) -> Res
 ///
 /// # Errors
 /// When something cannot be measured.
-pub(super) async fn of_many_groups(args: &Args, place: &Path, report: &mut Report) -> Result<()> {
+pub(crate) async fn of_many_groups(args: &Args, place: &Path, report: &mut Report) -> Result<()> {
     let mut trio = Trio::start(place, NODES, 33, false).await?;
     tokio::time::sleep(REST).await;
     let mut written = Vec::new();
@@ -159,7 +159,7 @@ async fn over_a_socket(trio: &mut Trio, writers: u32, millis: u64) -> Result<Wri
     anyhow::bail!("the leader changed in each of {ATTEMPTS} attempts to write")
 }
 
-async fn into_etcd(etcd: &mut Etcd, writers: u32, millis: u64) -> Result<Written> {
+pub(crate) async fn into_etcd(etcd: &mut Etcd, writers: u32, millis: u64) -> Result<Written> {
     for _ in 0..ATTEMPTS {
         let target = etcd.leader().await?;
         let mut load = load(&target, writers, millis).await?;

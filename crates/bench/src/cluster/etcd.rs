@@ -25,11 +25,11 @@ const FETCH_PATIENCE: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A running cluster of etcd.
-pub(super) struct Etcd {
+pub(crate) struct Etcd {
     nodes: Vec<Child>,
     clients: Vec<String>,
     /// What it says it is.
-    pub(super) version: String,
+    pub(crate) version: String,
     // The disks go after the processes.
     _folder: TempDir,
 }
@@ -41,7 +41,7 @@ impl Etcd {
     ///
     /// # Errors
     /// When there is no program, or they do not elect a leader.
-    pub(super) async fn start(place: &Path, program: Option<&Path>) -> Result<Self> {
+    pub(crate) async fn start(place: &Path, program: Option<&Path>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("quorate-bench-etcd-").tempdir_in(place)?;
         let program = match program {
             Some(program) => program.to_owned(),
@@ -77,7 +77,7 @@ impl Etcd {
     ///
     /// # Errors
     /// When nobody leads for long.
-    pub(super) async fn leader(&mut self) -> Result<String> {
+    pub(crate) async fn leader(&mut self) -> Result<String> {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
             for client in &self.clients {
@@ -99,7 +99,7 @@ impl Etcd {
     ///
     /// # Errors
     /// When one is gone.
-    pub(super) fn cpu_ms(&self) -> Result<f64> {
+    pub(crate) fn cpu_ms(&self) -> Result<f64> {
         self.nodes.iter().map(|node| Ok(Cpu::of_process(node.pid())?.total_ms())).sum()
     }
 }

@@ -29,7 +29,7 @@ const CELL_PATIENCE: Duration = Duration::from_secs(45);
 
 /// So many nodes and groups.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Cell {
+pub(crate) struct Cell {
     nodes: u64,
     groups: u32,
     /// None when not all groups had a leader in time.

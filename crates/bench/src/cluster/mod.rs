@@ -6,8 +6,8 @@
 //! The method is in docs/src/numbers.md.
 
 mod apply;
-mod commits;
-mod etcd;
+pub(crate) mod commits;
+pub(crate) mod etcd;
 mod faults;
 mod grid;
 mod host;
@@ -15,7 +15,7 @@ mod node;
 mod pki;
 mod plot;
 mod putter;
-mod report;
+pub(crate) mod report;
 mod rest;
 mod said;
 mod service;
@@ -170,7 +170,7 @@ async fn measure(args: &Args) -> Result<Report> {
 }
 
 /// The folder of this program.
-fn beside() -> Result<PathBuf> {
+pub(crate) fn beside() -> Result<PathBuf> {
     let program = std::env::current_exe().context("the path of this program")?;
     Ok(program.parent().context("a program is in a folder")?.to_owned())
 }

@@ -12,18 +12,18 @@ use super::grid::{self, Cell};
 
 /// Everything that a run found.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// In the order in which it was measured.
-    pub(super) rows: Vec<Row>,
+    pub(crate) rows: Vec<Row>,
     /// What else is to be known.
-    pub(super) notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     /// What more groups and nodes cost.
-    pub(super) cells: Vec<Cell>,
+    pub(crate) cells: Vec<Cell>,
 }
 
 /// One line.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(crate) struct Row {
     measure: String,
     unit: &'static str,
     ours: Spread,
@@ -33,10 +33,10 @@ pub(super) struct Row {
 
 /// Rounds of one measure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Spread {
-    pub(super) median: f64,
-    pub(super) lowest: f64,
-    pub(super) highest: f64,
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) lowest: f64,
+    pub(crate) highest: f64,
 }
 
 /// What a number is held against.
@@ -54,7 +54,7 @@ struct Bound {
 
 impl Report {
     /// Whether every number is at its floor at least.
-    pub(super) fn is_passed(&self) -> bool {
+    pub(crate) fn is_passed(&self) -> bool {
         self.rows.iter().all(|row| row.verdict() != Some("**below the floor**"))
     }
 
@@ -62,12 +62,12 @@ impl Report {
     ///
     /// # Errors
     /// Never in practice.
-    pub(super) fn to_json(&self) -> Result<String> {
+    pub(crate) fn to_json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
     /// Writes the table.
-    pub(super) fn to_table(&self) -> String {
+    pub(crate) fn to_table(&self) -> String {
         let mut text =
             "| Measure | Quorate | etcd | Ratio | Goal | Floor | |\n|---|---|---|---|---|---|---|\n".to_owned();
         for row in &self.rows {
@@ -87,28 +87,28 @@ impl Report {
 
 impl Row {
     /// One that has nothing beside it, and no bound.
-    pub(super) fn plain(measure: impl Into<String>, unit: &'static str, ours: Spread) -> Self {
+    pub(crate) fn plain(measure: impl Into<String>, unit: &'static str, ours: Spread) -> Self {
         Self { measure: measure.into(), unit, ours, etcd: None, bound: None }
     }
 
     /// One beside etcd's; etcd's is left out when it was not measured.
-    pub(super) fn beside(measure: impl Into<String>, unit: &'static str, ours: Spread, etcd: Spread) -> Self {
+    pub(crate) fn beside(measure: impl Into<String>, unit: &'static str, ours: Spread, etcd: Spread) -> Self {
         let etcd = etcd.median.is_finite().then_some(etcd);
         Self { etcd, ..Self::plain(measure, unit, ours) }
     }
 
     /// It shall be so many times etcd's, or more.
-    pub(super) fn at_least_times(self, goal: f64, floor: f64) -> Self {
+    pub(crate) fn at_least_times(self, goal: f64, floor: f64) -> Self {
         self.bounded(true, true, goal, floor)
     }
 
     /// It shall be so many times etcd's, or less.
-    pub(super) fn at_most_times(self, goal: f64, floor: f64) -> Self {
+    pub(crate) fn at_most_times(self, goal: f64, floor: f64) -> Self {
         self.bounded(true, false, goal, floor)
     }
 
     /// It shall be this, or less.
-    pub(super) fn at_most(self, goal: f64, floor: f64) -> Self {
+    pub(crate) fn at_most(self, goal: f64, floor: f64) -> Self {
         self.bounded(false, false, goal, floor)
     }
 
@@ -154,7 +154,7 @@ impl Row {
 
 impl Spread {
     /// Of some rounds; not a number when there are none.
-    pub(super) fn of(rounds: impl IntoIterator<Item = f64>) -> Self {
+    pub(crate) fn of(rounds: impl IntoIterator<Item = f64>) -> Self {
         let rounds: Vec<f64> = rounds.into_iter().collect();
         let at = |share| share_at(&rounds, share);
         Self { median: at(0.5), lowest: at(0.0), highest: at(1.0) }
@@ -178,7 +178,7 @@ impl Spread {
 }
 
 /// The number below which a share of them is; not a number when there are none.
-pub(super) fn share_at(numbers: &[f64], share: f64) -> f64 {
+pub(crate) fn share_at(numbers: &[f64], share: f64) -> f64 {
     let mut numbers = numbers.to_vec();
     numbers.sort_by(f64::total_cmp);
     let place = (numbers.len() as f64 * share) as usize;

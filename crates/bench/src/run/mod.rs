@@ -5,7 +5,7 @@
 //! its children are killed with it.
 
 pub(crate) mod child;
-mod gateway;
+pub(crate) mod gateway;
 mod guarded;
 mod identity;
 mod keys;

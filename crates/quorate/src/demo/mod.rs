@@ -1,188 +1,171 @@
-//! The demo tool server that `quorate up` starts when it is given no other.
+//! `quorate demo`: what the loss of a node is to a client that waits for a long tool call.
 //!
-//! A small MCP server of our own, so that a first try needs nothing else: tools that show a plain
-//! answer, structured content, an error and progress, one prompt and one resource. It speaks every
-//! revision, keeps no sessions (which legacy servers need not), and listens on a free port of
-//! loopback only.
+//! ```text
+//! client (of `quorate call`) ─▶ front ─┬▶ node-1 ┐
+//!                                      ├▶ node-2 ├─▶ tool server with a journal
+//!                                      └▶ node-3 ┘
+//! ```
 //!
-//! It deliberately does not offer completion, tasks or cancellation: the longest call ends by
-//! itself within [`tools::COUNT_TIME_MAX`]. Subscriptions are accepted, and nothing ever changes.
+//! Everything but the client and the front is a process of its own. In one session there is a call per fault: the fault comes
+//! when the call has reported some steps, and the next call begins when the cluster is well again. What was sent and what ran
+//! is taken from the tool server's journal, what was received from the client; [`verdict`] says whether both agree.
+//!
+//! The client is ours, not an SDK's, because the binary has it already: it does what the specification asks of clients, and
+//! waits before it comes back as long as the server says.
 
-mod answer;
-mod content;
-mod http;
-mod tools;
+pub(crate) mod backend;
+mod call;
+mod front;
+mod trial;
+mod verdict;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::fmt;
+use std::time::Duration;
 
-use quorate_http::server::{Limits, Listener, Server};
-use tokio::sync::Semaphore;
+use quorate_runtime::upstream::Client;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::front::Front;
+use self::trial::Trial;
+use crate::cli::{ConnectionArgs, DemoArgs, EraArg, TransportArg};
+use crate::demo_server::http::PATH;
 use crate::exit::{Exit, Failure};
+use crate::run::Stop;
+use crate::{connect, output};
 
-/// Connections that are served at once; more wait. The demo has one client: the node it runs in.
-const CONNECTIONS_MAX: usize = 256;
-
-/// A running demo server; it runs until the token that it was started with is cancelled.
-#[derive(Debug)]
-pub(crate) struct Demo {
-    address: SocketAddr,
+/// What happens to the node that owns the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// It is killed; the client talks to another one.
+    KillOwner,
+    /// It is killed, and the client talks to it.
+    KillBoth,
+    /// It is drained, and the client talks to it.
+    Drain,
 }
 
-// === impl Demo ===
-
-impl Demo {
-    /// Starts the server on a free port of loopback.
-    ///
-    /// # Errors
-    /// [`Failure`] when no port can be listened on.
-    pub(crate) fn start(stop: CancellationToken) -> Result<Self, Failure> {
-        let observer = Arc::new(());
-        let failed = |what: String| Failure::new(Exit::Failure, format!("cannot start the demo tool server: {what}"));
-        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), observer.clone())
-            .map_err(|error| failed(format!("{error}: {}", error.source)))?;
-        let address = listener.local_address().map_err(|error| failed(error.to_string()))?;
-        let server = Server::new(Limits::default(), None, observer).map_err(|error| failed(error.to_string()))?;
-        tokio::spawn(accept(listener, server, stop));
-        Ok(Self { address })
-    }
-
-    /// Returns the address of its MCP endpoint.
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}{}", self.address, http::PATH)
-    }
+/// The terminal, with a clock.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    begun: Instant,
 }
 
-async fn accept(listener: Listener, server: Server, stop: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Some(Ok(permit)) = stop.run_until_cancelled(Arc::clone(&permits).acquire_owned()).await {
-        let Some((socket, peer)) = stop.run_until_cancelled(listener.accept()).await else { break };
-        let (server, stop) = (server.clone(), stop.clone());
-        tokio::spawn(async move {
-            if let Err(error) = server.serve(socket, peer, &stop, |request, _| http::handle(request)).await {
-                tracing::debug!(%error, "demo: a connection ended");
-            }
-            drop(permit);
-        });
+/// The parts of a demo that runs.
+struct Demo {
+    told: Told,
+    front: Front,
+    client: Client,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`] when anything was lost, doubled or run otherwise than once, or the demo could not be done.
+pub(crate) async fn run(args: &DemoArgs) -> Result<(), Failure> {
+    let mut stop = Stop::new()?;
+    // Whatever ends first: processes and files go with what was started.
+    tokio::select! {
+        done = show(args) => done,
+        () = stop.signalled() => Err(Failure::new(Exit::Failure, "stopped before its end")),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use ::http::HeaderMap;
-    use quorate_http::client;
-    use quorate_mcp::{ListKind, Method, Version};
-    use quorate_runtime::upstream::legacy::Leg;
-    use quorate_runtime::upstream::{
-        Client, Endpoint, EraSetting, Error, Limits as ClientLimits, ToolCall, TransportSetting,
+async fn show(args: &DemoArgs) -> Result<(), Failure> {
+    let told = Told { begun: Instant::now() };
+    output::print(
+        "One MCP client, one session and one tool server, with a cluster of three nodes between them. In each of three\n\
+         calls, which take their time and report each step, the node that owns the session is lost.\n",
+    )?;
+    let trial = Trial::start(args.data_dir.as_deref()).await?;
+    let end = CancellationToken::new();
+    let _end = end.clone().drop_guard();
+    let rows = match faults(told, &trial, end).await {
+        Ok(rows) => rows,
+        Err(failure) => return Err(trial.keep(failure)),
     };
-    use quorate_tls::{ClientOptions, ClientTls};
-
-    use super::*;
-
-    fn endpoint(demo: &Demo) -> Endpoint {
-        let tls = ClientTls::load(&ClientOptions { native_roots: false, extra_roots: None }).unwrap();
-        let client = client::Client::new(&client::DEFAULTS, tls);
-        Endpoint::http(&demo.url(), client, HeaderMap::new(), ClientLimits::default()).unwrap()
+    output::print(&format!("\n{}", verdict::table(&rows)))?;
+    let problems = verdict::judge(&rows);
+    if !problems.is_empty() {
+        return Err(trial.keep(Failure::new(Exit::Failure, problems.join("; "))));
     }
+    told.line("nothing was lost, nothing came twice, and each call ran once")
+}
 
-    fn tool<'a>(name: &'a str, arguments: &'a str) -> ToolCall<'a> {
-        ToolCall { name, arguments, definition: None, log_level: None }
+/// Shows one fault after the other.
+async fn faults(told: Told, trial: &Trial, end: CancellationToken) -> Result<Vec<verdict::Row>, Failure> {
+    let failed = |error: std::io::Error| Failure::new(Exit::Failure, format!("cannot start the front: {error}"));
+    trial.settled().await?;
+    let front = Front::start(trial.listen(), end).await.map_err(failed)?;
+    let client = connect::connect(&format!("http://{}{PATH}", front.address()), &connection()).await?;
+    let demo = Demo { told, front, client };
+    told.line("three nodes are up, and the client has its session")?;
+    let mut rows = Vec::new();
+    for fault in Fault::ALL {
+        rows.push(demo.show(trial, fault).await?);
     }
+    demo.client.close().await;
+    Ok(rows)
+}
 
-    async fn start(era: EraSetting) -> (Client, CancellationToken) {
-        let stop = CancellationToken::new();
-        let demo = Demo::start(stop.clone()).unwrap();
-        (Client::connect(endpoint(&demo), era, TransportSetting::Auto).await.unwrap(), stop)
-    }
+// === impl Fault ===
 
-    #[tokio::test]
-    async fn both_eras_are_served_with_everything_that_is_listed() {
-        for (era, version) in [(EraSetting::Modern, Version::LATEST), (EraSetting::Legacy, Version::LATEST_LEGACY)] {
-            let (client, _stop) = start(era).await;
-            assert_eq!(client.about().version, version);
-            let mut counts = Vec::new();
-            for kind in ListKind::ALL {
-                counts.push(client.list(kind).await.unwrap().len());
-            }
-            assert_eq!(counts, [4, 1, 1, 0], "{era:?}");
+impl Fault {
+    const ALL: [Self; 3] = [Self::KillOwner, Self::KillBoth, Self::Drain];
 
-            let result = client.call_tool(&tool("add", r#"{"a":1,"b":2}"#), |_| {}).await.unwrap();
-            let result = String::from_utf8(result.to_vec()).unwrap();
-            assert!(result.contains(r#""structuredContent":{"sum":3}"#), "{result}");
-            assert_eq!(result.contains("resultType"), era == EraSetting::Modern, "{result}");
+    /// What it is called in the table.
+    const fn title(self) -> &'static str {
+        match self {
+            Self::KillOwner => "kill -9, client elsewhere",
+            Self::KillBoth => "kill -9, client there",
+            Self::Drain => "drain, client there",
         }
     }
 
-    #[tokio::test]
-    async fn counting_reports_each_step_in_both_eras() {
-        for era in [EraSetting::Modern, EraSetting::Legacy] {
-            let (client, _stop) = start(era).await;
-            let mut steps = Vec::new();
-            let seen = |frame: &quorate_jsonrpc::Frame| steps.push(frame.text().contains(r#""total":3"#));
-            let result = client.call_tool(&tool("count", r#"{"to":3,"pause_ms":0}"#), seen).await.unwrap();
-            assert_eq!(steps, [true; 3], "{era:?}");
-            assert!(String::from_utf8_lossy(&result).contains("counted to 3"));
+    /// What its call is called in the journal.
+    const fn run(self) -> &'static str {
+        match self {
+            Self::KillOwner => "kill-owner",
+            Self::KillBoth => "kill-both",
+            Self::Drain => "drain",
         }
     }
 
-    #[tokio::test]
-    async fn prompts_resources_and_faults_answer_in_both_eras() {
-        for era in [EraSetting::Modern, EraSetting::Legacy] {
-            let (client, _stop) = start(era).await;
-            // The client mirrors names itself for tools only.
-            let named = |name: &'static str| match era {
-                EraSetting::Modern => {
-                    HeaderMap::from_iter([(quorate_mcp::header::NAME, ::http::HeaderValue::from_static(name))])
-                }
-                EraSetting::Auto | EraSetting::Legacy => HeaderMap::new(),
-            };
-            let ask = async |method, name, params: &str| client.request(method, params, named(name), |_| {}).await;
-
-            let prompt =
-                ask(Method::GetPrompt, "explain", r#""name":"explain","arguments":{"topic":"tides"}"#).await.unwrap();
-            assert!(String::from_utf8_lossy(&prompt).contains("Explain tides"));
-            let read = ask(Method::ReadResource, "demo://about", r#""uri":"demo://about""#).await.unwrap();
-            assert!(String::from_utf8_lossy(&read).contains("# The demo server"));
-            for (method, name, params) in [
-                (Method::GetPrompt, "explain", r#""name":"explain""#),
-                (Method::GetPrompt, "other", r#""name":"other""#),
-                (Method::ReadResource, "demo://other", r#""uri":"demo://other""#),
-                (Method::ListTools, "", r#""cursor":"x""#),
-                (
-                    Method::Complete,
-                    "",
-                    r#""ref":{"type":"ref/prompt","name":"explain"},"argument":{"name":"topic","value":""}"#,
-                ),
-            ] {
-                let refused = ask(method, name, params).await;
-                assert!(matches!(refused, Err(Error::Fault { .. })), "{era:?} {params}: {refused:?}");
-            }
-            let unknown = client.call_tool(&tool("nothing", "{}"), |_| {}).await;
-            assert!(matches!(unknown, Err(Error::Fault { .. })), "{unknown:?}");
+    /// Steps of its call: a node that drains hands over what it leads within three seconds.
+    const fn steps(self) -> u64 {
+        match self {
+            Self::KillOwner | Self::KillBoth => 50,
+            Self::Drain => 100,
         }
     }
 
-    #[tokio::test]
-    async fn a_session_needs_no_get_stream_and_ends_with_the_server() {
-        let stop = CancellationToken::new();
-        let demo = Demo::start(stop.clone()).unwrap();
-        let params = r#"{"protocolVersion":"2025-03-26","capabilities":{},"clientInfo":{"name":"t","version":"1"}}"#;
-        let opened = Leg::open(&endpoint(&demo), TransportSetting::StreamableHttp, HeaderMap::new(), params).await;
-        let (leg, initialized) = opened.unwrap();
-        assert_eq!(initialized.version, Version::V2025_03_26);
-        assert!(leg.listen(HeaderMap::new(), None).await.unwrap().is_none());
-
-        stop.cancel();
-        let address = demo.address;
-        for _ in 0..1_000 {
-            if tokio::net::TcpStream::connect(address).await.is_err() {
-                return;
-            }
-            tokio::task::yield_now().await;
+    /// The node that the client shall talk to, of so many.
+    const fn ingress(self, owner: usize, nodes: usize) -> usize {
+        match self {
+            Self::KillOwner => (owner + 1) % nodes,
+            Self::KillBoth | Self::Drain => owner,
         }
-        panic!("the server still listens at {address}");
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    /// Prints what happened, and when.
+    fn line(self, what: impl fmt::Display) -> Result<(), Failure> {
+        output::print(&format!("{:5.1} s  {what}", self.begun.elapsed().as_secs_f64()))
+    }
+}
+
+/// How the client connects: as `quorate call --era legacy` does.
+fn connection() -> ConnectionArgs {
+    ConnectionArgs {
+        era: EraArg::Legacy,
+        transport: TransportArg::StreamableHttp,
+        headers: Vec::new(),
+        ca: None,
+        connect_timeout: Duration::from_secs(5),
+        timeout: Duration::from_secs(60),
+        total_timeout: Duration::from_secs(120),
     }
 }

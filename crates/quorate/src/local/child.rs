@@ -30,9 +30,13 @@ const LINE_BYTES_MAX: u64 = 64 << 10;
 
 /// A child that is kept running; clones share it.
 #[derive(Clone)]
-pub(super) struct Child(Arc<Shared>);
+pub(crate) struct Child(Arc<Shared>);
+
+/// Where lines of a child go, with its name in front, and what becomes of it.
+pub(crate) type Tell = Arc<dyn Fn(&str) + Send + Sync>;
 
 struct Shared {
+    tell: Tell,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -53,8 +57,8 @@ impl Child {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub(super) fn start(name: &str, command: Vec<OsString>) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+    pub(crate) fn start(name: &str, command: Vec<OsString>, tell: Tell) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared { tell, state: Mutex::default(), changed: Condvar::new() });
         let (of_thread, name) = (Arc::clone(&shared), name.to_owned());
         thread::Builder::new().name(name.clone()).spawn(move || {
             of_thread.keep_running(&name, &command);
@@ -64,8 +68,18 @@ impl Child {
         Ok(Self(shared))
     }
 
+    /// Kills the process, which is started again, and returns its number; none while none runs.
+    pub(crate) fn crash(&self) -> Option<u32> {
+        let state = self.0.lock();
+        let pid = state.pid?;
+        // Under the lock, as in `stop`: it was not waited for.
+        kill_process(pid, Signal::KILL).ok()?;
+        drop(state);
+        u32::try_from(pid.as_raw_nonzero().get()).ok()
+    }
+
     /// Sends a signal and lets it not be started again.
-    pub(super) fn stop(&self, signal: Signal) {
+    pub(crate) fn stop(&self, signal: Signal) {
         let mut state = self.0.lock();
         state.is_stopping = true;
         if let Some(pid) = state.pid {
@@ -76,7 +90,7 @@ impl Child {
     }
 
     /// Waits until it has ended after [`Self::stop`]; false when that takes longer. Blocks.
-    pub(super) fn wait(&self, limit: Duration) -> bool {
+    pub(crate) fn wait(&self, limit: Duration) -> bool {
         let state = self.0.lock();
         let (state, _) = self
             .0
@@ -103,15 +117,15 @@ impl Shared {
                         return;
                     }
                     if status.code() == Some(Exit::Refused.code().into()) {
-                        output::note(&format!("{name} is no node of the cluster any more, and is not started again"));
+                        (self.tell)(&format!("{name} is no node of the cluster any more, and is not started again"));
                         return;
                     }
                     let pause = PAUSE.as_secs();
-                    output::note(&format!(
+                    (self.tell)(&format!(
                         "{name} ended ({status}); the others go on, and it is started again in {pause} s"
                     ));
                 }
-                Err(error) => output::note(&format!("{name} cannot be started: {error}")),
+                Err(error) => (self.tell)(&format!("{name} cannot be started: {error}")),
             }
             if self.paused() {
                 return;
@@ -145,8 +159,9 @@ impl Shared {
         };
         // Our copy of the pipe's end: else its end would not show.
         drop(command);
-        let prefix = name.to_owned();
-        let passing = thread::Builder::new().name(format!("{name} output")).spawn(move || pass_on(&prefix, output));
+        let (prefix, tell) = (name.to_owned(), Arc::clone(&self.tell));
+        let passing =
+            thread::Builder::new().name(format!("{name} output")).spawn(move || pass_on(&prefix, output, &tell));
         // Taken out first: a guard in the condition would be held for the child's whole life.
         let pid = self.lock().pid;
         if let Some(pid) = pid {
@@ -169,7 +184,7 @@ impl Shared {
 }
 
 /// Writes lines with the name in front.
-fn pass_on(name: &str, output: PipeReader) {
+fn pass_on(name: &str, output: PipeReader, tell: &Tell) {
     let mut reader = BufReader::new(output);
     let mut line = Vec::new();
     loop {
@@ -178,7 +193,7 @@ fn pass_on(name: &str, output: PipeReader) {
             Ok(0) | Err(_) => return,
             Ok(_) => {
                 let text = String::from_utf8_lossy(&line);
-                output::note(&format!("{name} | {}", output::visible(text.trim_end())));
+                tell(&format!("{name} | {}", output::visible(text.trim_end())));
             }
         }
     }

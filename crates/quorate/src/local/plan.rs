@@ -6,8 +6,8 @@
 //! DIR/context.yaml   the first operator's context, with its files
 //! ```
 //!
-//! Nodes know each other by address, so that a cluster is started again as it was. Free ports are the system's choice; between
-//! choosing and using one somebody else could take it, which the node's log says then.
+//! Nodes know each other by address, so that a cluster is started again as it was. Between choosing a free port
+//! and using it somebody else could take it, which the node's log says then.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -15,6 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use quorate_runtime::entropy;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
@@ -24,29 +25,41 @@ const FILE: &str = "nodes.json";
 /// Bytes of the file; one of five nodes has 1 KiB.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
+/// The ports that nodes get: below those that systems give to connections, so that none of those has the port of a node that
+/// is down and comes back.
+const PORT_MIN: u16 = 12_000;
+const PORTS: u16 = 20_000;
+
+/// Finds free ports, and holds all that it found until it is dropped, so that none is given twice.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    next: u16,
+    held: Vec<TcpListener>,
+}
+
 /// The nodes of a local cluster, the first one first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Plan {
-    pub(super) nodes: Vec<Planned>,
+pub(crate) struct Plan {
+    pub(crate) nodes: Vec<Planned>,
 }
 
 /// One node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Planned {
-    pub(super) name: String,
+pub(crate) struct Planned {
+    pub(crate) name: String,
     /// Where it serves MCP.
-    pub(super) listen: SocketAddr,
-    pub(super) admin: SocketAddr,
-    pub(super) peer: SocketAddr,
+    pub(crate) listen: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) peer: SocketAddr,
 }
 
 // === impl Plan ===
 
 impl Plan {
     /// The plan of a directory: the one that is there, which must fit, or a new one that is kept there.
-    pub(super) fn of_dir(dir: &Path, count: u8, listen: SocketAddr, admin: SocketAddr) -> Result<Self, Failure> {
+    pub(crate) fn of_dir(dir: &Path, count: u8, listen: SocketAddr, admin: SocketAddr) -> Result<Self, Failure> {
         let file = dir.join(FILE);
         match fs::metadata(&file) {
             Ok(_) => {
@@ -70,22 +83,15 @@ impl Plan {
     }
 
     fn choose(count: u8, listen: SocketAddr, admin: SocketAddr) -> io::Result<Self> {
-        // All are held until all are chosen, so that none is given twice.
-        let mut held = Vec::new();
-        let mut free = || -> io::Result<SocketAddr> {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            let address = listener.local_addr()?;
-            held.push(listener);
-            Ok(address)
-        };
+        let mut ports = Ports::new();
         let mut nodes = Vec::new();
         for number in 1..=count {
             let is_first = number == 1;
             nodes.push(Planned {
                 name: format!("node-{number}"),
-                listen: if is_first && listen.port() != 0 { listen } else { free()? },
-                admin: if is_first && admin.port() != 0 { admin } else { free()? },
-                peer: free()?,
+                listen: if is_first && listen.port() != 0 { listen } else { ports.free()? },
+                admin: if is_first && admin.port() != 0 { admin } else { ports.free()? },
+                peer: ports.free()?,
             });
         }
         Ok(Self { nodes })
@@ -134,11 +140,37 @@ impl Plan {
     }
 }
 
+// === impl Ports ===
+
+impl Ports {
+    pub(crate) fn new() -> Self {
+        // From somewhere else in each process, so that clusters that start at once do not try the same ones.
+        Self { next: u16::from_le_bytes(entropy::secret()) % PORTS, held: Vec::new() }
+    }
+
+    /// Finds an address of loopback that nobody listens on.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn free(&mut self) -> io::Result<SocketAddr> {
+        for _ in 0..PORTS {
+            let port = PORT_MIN + self.next % PORTS;
+            self.next = (self.next + 1) % PORTS;
+            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                let address = listener.local_addr()?;
+                self.held.push(listener);
+                return Ok(address);
+            }
+        }
+        Err(io::ErrorKind::AddrInUse.into())
+    }
+}
+
 // === impl Planned ===
 
 impl Planned {
     /// Its data directory.
-    pub(super) fn data_dir(&self, dir: &Path) -> PathBuf {
+    pub(crate) fn data_dir(&self, dir: &Path) -> PathBuf {
         dir.join(&self.name)
     }
 }
@@ -161,6 +193,15 @@ mod tests {
         let ports: std::collections::BTreeSet<u16> =
             plan.nodes.iter().flat_map(|node| [node.listen, node.admin, node.peer]).map(|one| one.port()).collect();
         assert_eq!(ports.len(), 9);
+    }
+
+    #[test]
+    fn no_connection_gets_the_port_of_a_node_by_itself() {
+        let mut ports = Ports::new();
+        let found: std::collections::BTreeSet<u16> = (0..20).map(|_| ports.free().unwrap().port()).collect();
+
+        assert_eq!(found.len(), 20);
+        assert!(found.iter().all(|port| (PORT_MIN..PORT_MIN + PORTS).contains(port)), "{found:?}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::run::of_config;
 use crate::{documents, up};
 
 /// Makes the documents; `demo` is where the embedded tool server is, if there is one.
-pub(super) fn documents(args: &UpArgs, demo: Option<&str>) -> Result<Vec<proto::Document>, Failure> {
+pub(crate) fn documents(args: &UpArgs, demo: Option<&str>) -> Result<Vec<proto::Document>, Failure> {
     let folder = std::env::current_dir()
         .map_err(|error| Failure::new(Exit::Failure, format!("there is no current folder: {error}")))?;
     let sources: Vec<Source> = of_flags(args, demo, &folder)

@@ -20,7 +20,7 @@ use super::answer::{self, Reply};
 use super::tools;
 
 /// Where the server serves MCP.
-pub(super) const PATH: &str = "/mcp";
+pub(crate) const PATH: &str = "/mcp";
 
 /// Largest request: 1 MiB; `echo` needs no more.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -42,17 +42,28 @@ pub(super) async fn handle(request: Request<RequestBody>) -> Response<ResponseBo
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
+    match read(request).await {
+        Ok((_, classified)) => match in_revision(classified) {
+            Ok((era, version, call)) => respond(era, version, &call),
+            Err(rejected) => json(rejected.status(), rejected.body()),
+        },
+        Err(refused) => refused,
+    }
+}
+
+/// Reads a posted message, or refuses it.
+pub(crate) async fn read(request: Request<RequestBody>) -> Result<(HeaderMap, Classified), Response<ResponseBody>> {
     let (head, body) = request.into_parts();
     let body = match quorate_http::collect(body, BODY_BYTES_MAX, BODY_TIMEOUT).await {
         Ok(body) => body,
-        Err(BodyError::TooLarge { .. }) => return plain(StatusCode::PAYLOAD_TOO_LARGE, "at most 1 MiB"),
-        Err(BodyError::Timeout { .. }) => return plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive"),
-        Err(BodyError::Broken(_)) => return plain(StatusCode::BAD_REQUEST, "the body ended early"),
+        Err(BodyError::TooLarge { .. }) => return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "at most 1 MiB")),
+        Err(BodyError::Timeout { .. }) => return Err(plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive")),
+        Err(BodyError::Broken(_)) => return Err(plain(StatusCode::BAD_REQUEST, "the body ended early")),
     };
     let limits = Limits { bytes_max: BODY_BYTES_MAX, ..Limits::REQUEST };
-    match classify(&head.headers, body, &limits).and_then(in_revision) {
-        Ok((era, version, call)) => respond(era, version, &call),
-        Err(rejected) => json(rejected.status(), rejected.body()),
+    match classify(&head.headers, body, &limits) {
+        Ok(classified) => Ok((head.headers, classified)),
+        Err(rejected) => Err(json(rejected.status(), rejected.body())),
     }
 }
 
@@ -115,7 +126,7 @@ fn hold(first: Bytes) -> mpsc::Receiver<Event> {
 }
 
 /// Tells whether a request names a loopback host, and comes from a page of one if it does.
-fn is_local(headers: &HeaderMap) -> bool {
+pub(crate) fn is_local(headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let origin = headers.get(ORIGIN).map(|origin| origin.to_str().ok().and_then(|origin| origin.split_once("://")));
     let is_loopback = |authority: &str| {
@@ -128,19 +139,19 @@ fn is_local(headers: &HeaderMap) -> bool {
     host.is_none_or(is_loopback) && origin.is_none_or(|origin| origin.is_some_and(|(_, host)| is_loopback(host)))
 }
 
-fn json(status: StatusCode, body: Bytes) -> Response<ResponseBody> {
+pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<ResponseBody> {
     typed(status, "application/json", body.into())
 }
 
-fn events(receiver: mpsc::Receiver<Event>) -> Response<ResponseBody> {
+pub(crate) fn events(receiver: mpsc::Receiver<Event>) -> Response<ResponseBody> {
     typed(StatusCode::OK, "text/event-stream", Events::channel(receiver, KEEP_ALIVE).into())
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response<ResponseBody> {
+pub(crate) fn plain(status: StatusCode, text: &'static str) -> Response<ResponseBody> {
     typed(status, "text/plain", Bytes::from_static(text.as_bytes()).into())
 }
 
-fn status(status: StatusCode) -> Response<ResponseBody> {
+pub(crate) fn status(status: StatusCode) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Empty);
     *response.status_mut() = status;
     response
