@@ -7,13 +7,13 @@
 use std::{
     ffi::OsString,
     net::SocketAddr,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
-
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -269,6 +269,7 @@ impl Cluster {
     pub fn begin(&mut self, place: Place) -> anyhow::Result<()> {
         let mut process = self.launch(place)?;
         process.ready("answer on its socket", PATIENCE, || {
+            UnixStream::connect(self.nodes[place].data.join("admin.sock"))?;
             self.local(place, &["cluster", "status", "-o", "json"])?.success()
         })?;
         self.nodes[place].process = Some(process);

@@ -97,6 +97,8 @@ pub fn results(area: &str) -> anyhow::Result<PathBuf> {
 /// Cargo puts tests into `PROFILE/deps` and binaries into `PROFILE`.
 fn beside_this_test() -> anyhow::Result<PathBuf> {
     let test = env::current_exe().context("a test knows its own path")?;
-    let profile = test.parent().and_then(Path::parent).context("a test lies two folders deep")?;
+    let folder = test.parent().context("a program lies in a folder")?;
+    // Tests lie a folder deeper than the programs beside which they are built.
+    let profile = if folder.ends_with("deps") { folder.parent().context("`deps` lies in a folder")? } else { folder };
     Ok(profile.to_owned())
 }

@@ -5,6 +5,7 @@
 //! with its duration, and nothing is left out without a line that says so.
 
 mod bench;
+mod chaos;
 mod fix;
 mod fuzz;
 mod lockfile;
@@ -44,10 +45,12 @@ enum Task {
     Verify,
     /// Rewrites what a program can put right: fmt, clippy's suggestions, generated settings, lock files.
     Fix(fix::Options),
-    /// Runs the tests: unit, fuzz, interop, conformance.
+    /// Runs the tests: unit, chaos, fuzz, interop, conformance.
     Test(test::Options),
     /// Fuzzes the parsers that read the network.
     Fuzz(fuzz::Options),
+    /// Kills nodes of a cluster under sessions whose clients check every event (release build).
+    Chaos(chaos::Options),
     /// Measures CPU time, latency and memory beside a direct connection (as shipped: the profile dist).
     Bench(bench::Options),
 }
@@ -70,6 +73,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Fix(options) => fix::run(&repo, &options),
         Task::Test(options) => test::run(&repo, &options),
         Task::Fuzz(options) => fuzz::run(&repo, &options),
+        Task::Chaos(options) => chaos::run(&repo, &options),
         Task::Bench(options) => bench::run(&repo, &options),
     }
 }

@@ -3,6 +3,7 @@
 //! | area        | what runs                                                        | what it installs |
 //! |-------------|------------------------------------------------------------------|------------------|
 //! | unit        | every test of the workspace but the suites below, doc tests  | Debian's faketime |
+//! | chaos       | 100 kills of nodes under sessions, within six minutes             | |
 //! | fuzz        | each fuzz target for some seconds                                | cargo-fuzz |
 //! | interop     | clients and servers that nobody here wrote                       | npm and PyPI packages |
 //! | conformance | the official suite, directly and through the gateway             | npm packages |
@@ -18,7 +19,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    fuzz, packages,
+    chaos, fuzz, packages,
     repo::Repo,
     run::Cmd,
     steps::Steps,
@@ -29,7 +30,7 @@ use crate::{
 const SUITES: [&str; 4] = ["interop", "conformance", "openapi", "identity"];
 
 /// The binaries that tests start.
-const BINARIES: [&str; 3] = ["quorate", "mcp-fixture", "mcp-child"];
+const BINARIES: [&str; 5] = ["quorate", "mcp-fixture", "mcp-child", "mcp-counter", "quorate-chaos"];
 
 /// What a suite needs: the variable that tells it where that is, and what installs it.
 type Ground = (&'static str, fn(&Repo) -> Result<PathBuf>);
@@ -52,6 +53,8 @@ pub(crate) struct Options {
 enum Area {
     /// Unit, property, loopback and doc tests.
     Unit,
+    /// Kills of nodes under sessions.
+    Chaos,
     /// Fuzz targets, some seconds each.
     Fuzz,
     /// Clients and servers that nobody here wrote.
@@ -72,10 +75,11 @@ pub(crate) fn run(repo: &Repo, options: &Options) -> Result<()> {
     for area in areas {
         match area {
             Area::Fuzz => fuzz::smoke(repo, &mut steps),
-            Area::Unit | Area::Interop | Area::Conformance | Area::Openapi | Area::Identity if !built => {
+            Area::Unit | Area::Chaos | Area::Interop | Area::Conformance | Area::Openapi | Area::Identity if !built => {
                 steps.not_run(area.name(), "the binaries could not be built");
             }
             Area::Unit => unit(repo, &mut steps),
+            Area::Chaos => drop(steps.run(area.name(), || chaos::smoke(repo))),
             Area::Interop => suite(repo, area.name(), &[INTEROP], &mut steps),
             Area::Conformance => suite(repo, area.name(), &[CONFORMANCE], &mut steps),
             Area::Openapi => suite(repo, area.name(), &[OPENAPI], &mut steps),
@@ -99,6 +103,7 @@ impl Area {
     fn name(self) -> &'static str {
         match self {
             Self::Unit => "unit",
+            Self::Chaos => "chaos",
             Self::Fuzz => "fuzz",
             Self::Interop => SUITES[0],
             Self::Conformance => SUITES[1],

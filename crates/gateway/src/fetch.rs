@@ -102,6 +102,13 @@ impl Fetch for Detached {
         }
     }
 
+    fn has_left(&self) -> bool {
+        match self {
+            Self::Modern(_) => false,
+            Self::Session(session) | Self::Single(session) => session.is_moved(),
+        }
+    }
+
     async fn open(&self, server: &backend::Handle) -> Result<Self::Line, String> {
         match self {
             Self::Modern(_) | Self::Session(_) => Ok(None),

@@ -21,6 +21,7 @@ use quorate_http::server::Peer;
 use quorate_http::{RequestBody, ResponseBody, sse};
 use quorate_jsonrpc::{Id, Kind};
 use quorate_runtime::ingress::Service;
+use quorate_runtime::session::{self, Refused};
 use quorate_telemetry::names::span;
 use quorate_telemetry::{Trace, TraceContext};
 use quorate_types::ResourceName;
@@ -164,14 +165,27 @@ pub(crate) async fn stages(received: Received, trace: &mut Trace, started: Insta
 async fn one(classified: Classified, trace: &Trace, started: Instant) -> Result<Dispatched, Refusal> {
     let id = id_of(classified.work());
     let stage = trace.stage(span::AUTHORIZE);
+    let session = session_of(classified.work());
     let authorized = authorize::decide(classified).instrument(stage).await;
-    let permitted = authorized.map_err(|error| Refusal::Authorize { id: id.clone(), error })?;
+    let permitted = authorized.map_err(|error| match session.filter(session::Handle::is_moved) {
+        // What is not found in a session that moves on may be there, and was not sent.
+        Some(_) => Refusal::Dispatch(dispatch::Error::Session { id: id.clone(), refused: Refused::Rested }),
+        None => Refusal::Authorize { id: id.clone(), error },
+    })?;
     let routed = trace.stage(span::ROUTE).in_scope(|| route::select(permitted)).map_err(Refusal::Route)?;
     let admitted = trace.stage(span::ADMIT).in_scope(|| admit::acquire(routed));
     let admitted = admitted.map_err(|error| Refusal::Admit { id, error })?;
     let Ok(inspected) = trace.stage(span::INSPECT).in_scope(|| inspect::scan(admitted));
     let stage = trace.stage(span::DISPATCH);
     Ok(dispatch::send(inspected, trace, started).instrument(stage).await?)
+}
+
+/// The session that a message is in.
+fn session_of(work: &Work) -> Option<session::Handle> {
+    match work {
+        Work::InSession { session, .. } => Some(session.clone()),
+        Work::Modern(_) | Work::Open { .. } | Work::Listen { .. } | Work::End { .. } | Work::OpenSse => None,
+    }
 }
 
 /// Runs each message of a batch, and joins what they answer into one stream.

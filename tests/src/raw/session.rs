@@ -41,12 +41,21 @@ impl Session {
         Self::of(gateway, "/mcp", post_initialize(gateway, "/mcp", &message)?)
     }
 
+    /// Opens one at a node that is known by its address alone.
+    pub fn open_on(address: SocketAddr, path: &str, version: &str) -> anyhow::Result<Self> {
+        Self::opened(address, path, send_initialize(address, path, &initialize_message(version))?)
+    }
+
     fn of(gateway: &Gateway, path: &str, answer: Answer) -> anyhow::Result<Self> {
+        Self::opened(gateway.address, path, answer)
+    }
+
+    fn opened(address: SocketAddr, path: &str, answer: Answer) -> anyhow::Result<Self> {
         ensure!(answer.status == 200, "initialize is answered {}", answer.status);
         let id = answer.header("mcp-session-id").context("a session has an id")?.to_owned();
         let initialized = answer.message()?["result"].clone();
         let version = initialized["protocolVersion"].as_str().context("a session has a revision")?.to_owned();
-        let session = Self { address: gateway.address, path: path.to_owned(), id, version };
+        let session = Self { address, path: path.to_owned(), id, version };
         let told = session.post(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))?;
         ensure!(told.status == 202, "a notification is answered {}", told.status);
         Ok(session)
@@ -57,10 +66,18 @@ impl Session {
         self.post_text(&message.to_string())
     }
 
+    /// Posts a message whose answer shall be a stream from its beginning.
+    pub fn post_streamed(&self, message: &Value) -> anyhow::Result<Answer> {
+        self.post_accepting("text/event-stream, application/json", &message.to_string())
+    }
+
     /// Posts a body.
     pub fn post_text(&self, body: &str) -> anyhow::Result<Answer> {
-        let accept = ("accept", "application/json, text/event-stream");
-        let headers = [&[("content-type", "application/json"), accept], &self.headers()[..]].concat();
+        self.post_accepting("application/json, text/event-stream", body)
+    }
+
+    fn post_accepting(&self, accept: &str, body: &str) -> anyhow::Result<Answer> {
+        let headers = [&[("content-type", "application/json"), ("accept", accept)], &self.headers()[..]].concat();
         client::send(self.address, "POST", &self.path, &headers, body.as_bytes())
     }
 
@@ -91,6 +108,12 @@ impl Session {
         Self { id: id.into(), ..self.clone() }
     }
 
+    /// The same by way of another node.
+    #[must_use]
+    pub fn at(&self, address: SocketAddr) -> Self {
+        Self { address, ..self.clone() }
+    }
+
     fn headers(&self) -> [(&str, &str); 2] {
         [("mcp-session-id", &self.id), ("mcp-protocol-version", &self.version)]
     }
@@ -106,8 +129,12 @@ fn initialize_at(gateway: &Gateway, path: &str, version: &str) -> anyhow::Result
 }
 
 fn post_initialize(gateway: &Gateway, path: &str, message: &Value) -> anyhow::Result<Answer> {
+    send_initialize(gateway.address, path, message)
+}
+
+fn send_initialize(address: SocketAddr, path: &str, message: &Value) -> anyhow::Result<Answer> {
     let headers = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
-    client::send(gateway.address, "POST", path, &headers, message.to_string().as_bytes())
+    client::send(address, "POST", path, &headers, message.to_string().as_bytes())
 }
 
 /// The message that opens a session.

@@ -107,7 +107,9 @@ const WITHIN: &[(&str, &str)] = &[
     ("quorate-gateway", "quorate-config"),
     // Nodes in a process for tests of clusters.
     ("quorate-cluster", "quorate"),
+    // Clusters under clients that check every event.
     ("quorate-chaos", "quorate-cluster"),
+    ("quorate-chaos", "quorate-tests"),
     // The network between nodes, to cut leaders off.
     ("quorate-bench", "quorate-cluster"),
     ("quorate-tests", "quorate-cluster"),

@@ -168,6 +168,10 @@ impl Message<'_> {
     /// Says what is there to say: on the POST, or on the session's one stream.
     async fn say(&self, call: &Call, id: &Id, body: Result<Bytes, Error>) -> Result<Dispatched, Error> {
         self.session.tell(Event::Touch);
+        if self.session.is_moved() {
+            // A list may lack what nobody could ask for any more; nothing was sent that has to be sent once.
+            return Err(Error::Session { id: Some(id.clone()), refused: Refused::Rested });
+        }
         match self.request.endpoint() {
             Endpoint::Mcp => body.map(|body| self.request.answer(body)),
             Endpoint::Sse => self.through_session(call, id, body).await,

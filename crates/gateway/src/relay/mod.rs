@@ -81,6 +81,7 @@ pub(crate) async fn answer(
         match at {
             Where::Here(_) => match pipeline::stages(received.clone(), trace, started).await {
                 Ok(dispatched) => return Ok(ride::ridden(&received, dispatched)),
+                Err(refusal) if is_done(&received, &refusal) => return Ok(Dispatched::Ended),
                 Err(refusal) => match again(&refusal) {
                     None => return Err(refusal),
                     // It was posted, and may have been sent.
@@ -109,6 +110,17 @@ pub(crate) async fn answer(
     }
 }
 
+/// Tells whether a request that is asked again is refused because it was done: the owner before has ended the session, and
+/// was not heard.
+fn is_done(received: &Received, refusal: &Refusal) -> bool {
+    received.is_again && received.accepted.head.method == http::Method::DELETE && is_of_ended(refusal)
+}
+
+fn is_of_ended(refusal: &Refusal) -> bool {
+    let Refusal::Classify(classify::Error::Session(UnknownSession { reason, .. })) = refusal else { return false };
+    matches!(reason, Unknown::Ended)
+}
+
 /// Tells whether a refusal says only that somebody else is to be asked.
 fn again(refusal: &Refusal) -> Option<Again> {
     match refusal {
@@ -122,5 +134,21 @@ fn again(refusal: &Refusal) -> Option<Again> {
             Some(Again::Anywhere)
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_of_a_session_that_has_ended_does_a_refusal_say_that_it_was_ended_before() {
+        let refusal = |reason| Refusal::Classify(classify::Error::Session(UnknownSession { id: None, reason }));
+
+        assert!(is_of_ended(&refusal(Unknown::Ended)));
+        for other in [Unknown::Forged, Unknown::Foreign, Unknown::Elsewhere(1)] {
+            assert!(!is_of_ended(&refusal(other)));
+        }
+        assert!(!is_of_ended(&Refusal::Nobody { id: None }));
     }
 }

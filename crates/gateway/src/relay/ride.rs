@@ -50,6 +50,8 @@ pub struct Ride {
     is_post: bool,
     /// The call that the stream has to answer, and has not yet.
     call: Option<Id>,
+    /// Whether its client has an event to go on after, so that it comes again when its connection ends.
+    is_resumable: bool,
     source: Source,
 }
 
@@ -146,6 +148,7 @@ impl Ride {
             has,
             is_post,
             call,
+            is_resumable: false,
             source,
         }
     }
@@ -180,22 +183,25 @@ impl Ride {
                 Source::Here(connection) => match connection.receive().await {
                     Some(emission) => {
                         self.has = Some(emission.sequence);
-                        self.saw(&emission.data);
-                        return Some(quorate_runtime::session::event(emission));
+                        let event = quorate_runtime::session::event(emission);
+                        self.saw(&event);
+                        return Some(event);
                     }
                     None if connection.is_moved() => self.source = Source::Nobody,
                     None => return None,
                 },
                 Source::Remote(_) => match self.next_remote().await {
                     Ok(event) => {
-                        event.iter().for_each(|event| self.saw(&event.data));
+                        event.iter().for_each(|event| self.saw(event));
                         return event;
                     }
                     Err(()) => self.source = Source::Nobody,
                 },
                 Source::Nobody => match self.rejoin().await {
-                    Some(source) => self.source = source,
-                    None => return self.unanswered(),
+                    Rejoined::At(source) => self.source = source,
+                    // Its client comes again, when somebody owns the session.
+                    Rejoined::Again if self.is_resumable => return None,
+                    Rejoined::Again | Rejoined::Over => return self.unanswered(),
                 },
             }
         }
@@ -211,8 +217,10 @@ impl Ride {
         Some(sse::Event::new(error))
     }
 
-    /// Notes the answer to the call, when it passes.
-    fn saw(&mut self, data: &Bytes) {
+    /// Notes what its client can go on after, and the answer to the call, when it passes.
+    fn saw(&mut self, event: &sse::Event) {
+        let data = &event.data;
+        self.is_resumable |= event.id.is_some();
         if self.call.is_some() && memchr::memmem::find(data, b"\"method\"").is_none() && id_of(data) == self.call {
             self.call = None;
         }
@@ -250,13 +258,13 @@ impl Ride {
         }
     }
 
-    /// Finds the owner, and goes on there; none where that cannot be.
-    async fn rejoin(&mut self) -> Option<Source> {
+    /// Finds the owner, and goes on there, unless that cannot be; not yet where none is found in time.
+    async fn rejoin(&mut self) -> Rejoined {
         if self.call.is_none() && self.has.is_some() && self.is_of_post() {
             // Its answer was passed on, which is all that there is.
-            return None;
+            return Rejoined::Over;
         }
-        let stream = self.stream?;
+        let Some(stream) = self.stream else { return Rejoined::Over };
         let shards = self.at.shards().clone();
         let mut changed = shards.changed();
         let deadline = Instant::now() + PATIENCE;
@@ -268,10 +276,8 @@ impl Ride {
                 Where::Unknown => Rejoined::Again,
             };
             match rejoined {
-                Rejoined::At(source) => return Some(source),
-                Rejoined::Over => return None,
-                Rejoined::Again if Instant::now() >= deadline => return None,
-                Rejoined::Again => {}
+                Rejoined::Again if Instant::now() < deadline => {}
+                rejoined => return rejoined,
             }
             tokio::select! {
                 _ = changed.changed() => {}

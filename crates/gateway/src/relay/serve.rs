@@ -26,7 +26,7 @@ use quorate_telemetry::names::span;
 use quorate_types::{NodeId, ResourceName};
 
 use super::call::{boxed, told};
-use super::{Again, PROTOCOL, again, ride};
+use super::{Again, PROTOCOL, again, is_done, ride};
 use crate::authenticate::Caller;
 use crate::classify::Received;
 use crate::dispatch::Dispatched;
@@ -116,6 +116,7 @@ async fn answer(received: Received, mut exchange: Exchange) {
         Err(error) => Err(Refusal::Authorize { id: None, error }),
     };
     let response = match result {
+        Err(refusal) if is_done(&received, &refusal) => respond::write(Dispatched::Ended),
         Err(refusal) => match again(&refusal) {
             Some(again) => return moved(exchange, matches!(again, Again::Same)).await,
             None => respond::refuse(&refusal, &services.metrics),

@@ -89,6 +89,9 @@ pub trait Fetch: Send + Sync + 'static {
     /// Tells whether the server offers this list to the view at all.
     fn offers(&self, server: &backend::Handle, kind: ListKind) -> bool;
 
+    /// Tells whether the one who asks has gone: what it did not hear says nothing of its servers.
+    fn has_left(&self) -> bool;
+
     /// Opens what carries the requests for one list, or says what went wrong, for the log.
     fn open(&self, server: &backend::Handle) -> impl Future<Output = Result<Self::Line, String>> + Send;
 
@@ -373,6 +376,10 @@ impl Lists {
             fetching::list(server, kind, kept, config, self.clock, fetch.as_ref()).await
         }));
         let lists = lists.await;
+        if fetch.has_left() && lists.iter().any(|kept| !kept.is_decided) {
+            // Whoever else waits asks by itself.
+            return;
+        }
         let router = match kind {
             ListKind::Tools if self.rewrites() && lists.iter().any(refers_to_resources) => {
                 Some(self.router(view, fetch).await)

@@ -26,8 +26,9 @@ struct Script {
     asked: Mutex<Vec<(String, ListKind)>>,
 }
 
+/// Who asks, and whether it has gone.
 #[derive(Clone, Default)]
-struct Fake(Arc<Script>);
+struct Fake(Arc<Script>, bool);
 
 impl Fake {
     fn lists(&self, server: &str, kind: ListKind, items: &str) {
@@ -70,8 +71,12 @@ impl Fetch for Fake {
         self.0.items.lock().unwrap().contains_key(&(server.name().to_string(), kind))
     }
 
+    fn has_left(&self) -> bool {
+        self.1
+    }
+
     async fn open(&self, _: &backend::Handle) -> Result<(), String> {
-        Ok(())
+        if self.1 { Err("it has left".to_owned()) } else { Ok(()) }
     }
 
     async fn page(&self, server: &backend::Handle, (): &(), kind: ListKind, _: Option<&str>) -> Result<Bytes, String> {
@@ -248,6 +253,18 @@ async fn requests_of_one_moment_share_one_refresh_even_when_the_first_client_lea
     let (one, other) = both.await;
     assert!(Arc::ptr_eq(&one, &other));
     assert_eq!(fake.asked("two", ListKind::Tools), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_who_left_did_not_hear_is_no_list_of_others() {
+    let (listing, fake, view) = (listing(shelves::DEFAULTS), two_tools(), view(1, 1));
+    let left = Fake(Arc::clone(&fake.0), true);
+
+    let heard = listing.merged(view, ListKind::Tools, &left).await;
+    let listed = listing.merged(view, ListKind::Tools, &fake).await;
+
+    assert_eq!(names(&heard), Vec::<&str>::new());
+    assert_eq!(names(&listed), ["a", "b"]);
 }
 
 #[tokio::test(start_paused = true)]

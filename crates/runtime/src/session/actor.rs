@@ -150,7 +150,8 @@ impl Actor for SessionActor {
         } else if state.is_resting && state.can_rest() {
             state.shared.rested.store(true, std::sync::atomic::Ordering::Release);
             myself.stop(Some("rested".to_owned()));
-        } else if !is_upkeep {
+        } else if !is_upkeep || !state.shared.has_rest_at() {
+            // What kept it awake may have lapsed by itself.
             state.plan_rest();
         }
         Ok(())

@@ -576,6 +576,10 @@ impl Shared {
         self.client.get()
     }
 
+    pub(super) fn has_rest_at(&self) -> bool {
+        self.rest_at.load(Ordering::Relaxed) != u64::MAX
+    }
+
     pub(super) fn set_rest_at(&self, at: Option<Timestamp>) {
         self.rest_at.store(at.map_or(u64::MAX, Timestamp::as_millis), Ordering::Relaxed);
     }

@@ -20,6 +20,8 @@ use super::error::{Error, chain};
 /// The events of one response.
 pub(super) struct Events {
     stream: EventStream<Watched>,
+    /// The event that the stream was asked to go on after, until another one has come.
+    had: Option<String>,
     began: Instant,
     activity_ms: Arc<AtomicU64>,
 }
@@ -37,17 +39,34 @@ impl Events {
     pub(super) fn new(body: client::Body, event_bytes_max: usize) -> Self {
         let (began, activity_ms) = (Instant::now(), Arc::new(AtomicU64::new(0)));
         let watched = Watched { body, began, activity_ms: Arc::clone(&activity_ms) };
-        Self { stream: EventStream::new(watched, event_bytes_max), began, activity_ms }
+        Self { stream: EventStream::new(watched, event_bytes_max), had: None, began, activity_ms }
+    }
+
+    /// Says which event the stream was asked to go on after. Servers that begin with that one are not rare, and who has an
+    /// event must not get it again.
+    pub(super) fn gone_on_after(mut self, had: &str) -> Self {
+        self.had = Some(had.to_owned());
+        self
     }
 
     /// Returns the next event, none at the end. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Error> {
-        match self.stream.next().await {
-            None => Ok(None),
-            Some(Ok(event)) => Ok(Some(event)),
-            Some(Err(StreamError::TooLarge(too_large))) => Err(Error::TooLarge { max: too_large.max }),
-            Some(Err(StreamError::Broken(error))) => Err(Error::Broken { reason: chain(&error) }),
+        loop {
+            return match self.stream.next().await {
+                None => Ok(None),
+                Some(Ok(event)) if self.is_had(&event) => continue,
+                Some(Ok(event)) => {
+                    self.had = None;
+                    Ok(Some(event))
+                }
+                Some(Err(StreamError::TooLarge(too_large))) => Err(Error::TooLarge { max: too_large.max }),
+                Some(Err(StreamError::Broken(error))) => Err(Error::Broken { reason: chain(&error) }),
+            };
         }
+    }
+
+    fn is_had(&self, event: &Event) -> bool {
+        self.had.is_some() && event.id.as_ref().map(quorate_http::sse::Line::as_str) == self.had.as_deref()
     }
 
     /// Returns when bytes last arrived.

@@ -197,6 +197,29 @@ async fn a_broken_stream_is_resumed_after_the_time_that_the_server_asks_for() {
 }
 
 #[tokio::test]
+async fn a_server_that_begins_again_with_the_event_that_was_had_tells_it_once() {
+    let progress = |step| {
+        let message = r#"{"jsonrpc":"2.0","method":"notifications/progress"}"#;
+        format!("id: e{step}\ndata: {message}\n\n")
+    };
+    let server = session(move |seen| match seen.method.as_str() {
+        "POST" => events(&format!("id: e0\ndata: \n\n{}{}", progress(1), progress(2))),
+        // Marked once more, and told once more.
+        _ => events(&format!("id: e2\ndata: \n\n{}{}id: e4\n{}", progress(2), progress(3), result_event("5"))),
+    })
+    .await;
+    let (leg, _) = open(&server, limits()).await.unwrap();
+    let mut stream = stream_of(&leg).await;
+
+    let mut came = Vec::new();
+    while let Some(item) = stream.next().await {
+        came.extend(item.unwrap().event_id);
+    }
+
+    assert_eq!(came, ["e1", "e2", "e3", "e4"]);
+}
+
+#[tokio::test]
 async fn a_server_may_disconnect_again_and_again_as_long_as_it_gets_on() {
     let server = Server::start(|seen, before| match (seen.rpc().as_str(), seen.method.as_str()) {
         ("initialize", _) => initialized("s-1"),

@@ -195,7 +195,13 @@ impl Access {
         let request = wire::get_events(&self.endpoint, headers);
         let response = wire::send_patiently(&self.endpoint, request, patience).await?;
         match response.status() {
-            status if status.is_success() => wire::events(&self.endpoint, response).map(Some),
+            status if status.is_success() => {
+                let events = wire::events(&self.endpoint, response)?;
+                Ok(Some(match last_event_id {
+                    Some(had) => events.gone_on_after(had),
+                    None => events,
+                }))
+            }
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
                 wire::drain(response);
                 Ok(None)

@@ -1,0 +1,223 @@
+//! What a run stands on: three nodes, what they are told to serve, and the counters behind them.
+//!
+//! The counters are outside of the cluster and outlive whatever happens to it. There are three, which differ in what can be
+//! known of a call whose node is lost: one whose streams can be read on, one whose cannot, and one whose calls the operator
+//! allows to be sent again. Toolset `default` is strict, `loose` is ephemeral; both have all three, named `SERVER_TOOL`.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use quorate_cluster::process::Process;
+use quorate_cluster::{Cluster, Options, Place, free_address, nodes, paths, wait};
+use quorate_tests::http;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::ledger::Ledger;
+
+/// Longer than anything that a cluster does takes on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A tool server, by what can be known of its calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Its streams have event ids: who comes again reads on.
+    Resumable,
+    /// They have none.
+    Bare,
+    /// They have none, and the operator says that its tools may be called again.
+    Replayable,
+}
+
+/// All kinds, in the order of [`Ground::ledger`].
+pub const KINDS: [Kind; 3] = [Kind::Resumable, Kind::Bare, Kind::Replayable];
+
+/// A cluster with counters behind it.
+#[derive(Debug)]
+pub struct Ground {
+    /// The nodes.
+    pub cluster: Cluster,
+    listens: Vec<SocketAddr>,
+    counters: Vec<(Kind, PathBuf)>,
+    // They end after the nodes, and their folder after them.
+    _processes: Vec<Process>,
+    _folder: TempDir,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// The name of its tool server.
+    #[must_use]
+    pub fn server(self) -> &'static str {
+        match self {
+            Self::Resumable => "resumable",
+            Self::Bare => "bare",
+            Self::Replayable => "replayable",
+        }
+    }
+}
+
+// === impl Ground ===
+
+impl Ground {
+    /// Starts counters, and a cluster of three nodes with so many shards in front of them.
+    ///
+    /// # Errors
+    ///
+    /// One of them does not start; the error shows its log.
+    pub fn start(shards: u32) -> anyhow::Result<Self> {
+        Self::start_for(shards, &["--development-identity"])
+    }
+
+    /// The same, with these flags of nodes, which say who callers are.
+    ///
+    /// # Errors
+    ///
+    /// One of them does not start; the error shows its log.
+    pub fn start_for(shards: u32, callers: &[&str]) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("there is no folder for temporary files")?;
+        let (mut counters, mut processes, mut documents) = (Vec::new(), Vec::new(), Vec::new());
+        for kind in KINDS {
+            let ledger = folder.path().join(kind.server());
+            let (process, url) = counter(kind, &ledger)?;
+            documents.push(json!({ "kind": "ToolServer", "name": kind.server(), "spec": { "urls": [url] } }));
+            processes.push(process);
+            counters.push((kind, ledger));
+        }
+        documents.extend(["default", "loose"].map(toolset));
+        let file = folder.path().join("resources.yaml");
+        fs::write(&file, documents.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n"))?;
+
+        let listens = (0..3).map(|_| free_address()).collect::<anyhow::Result<Vec<_>>>()?;
+        let flags = [callers, &["--allow-all", "--log", "info,openraft=error"]].concat();
+        let cluster = Cluster::start(Options {
+            shards,
+            flags: flags.into_iter().map(str::to_owned).collect(),
+            own_flags: listens.iter().map(|listen| vec!["--listen".to_owned(), listen.to_string()]).collect(),
+            init: vec!["-f".to_owned(), file.to_str().context("it is UTF-8")?.to_owned()],
+            ..Options::default()
+        })?;
+        let ground = Self { cluster, listens, counters, _processes: processes, _folder: folder };
+        for place in ground.cluster.places() {
+            ground.serves(place)?;
+        }
+        Ok(ground)
+    }
+
+    /// Where the nodes serve clients.
+    #[must_use]
+    pub fn nodes(&self) -> &[SocketAddr] {
+        &self.listens
+    }
+
+    /// What the counter of a kind has written down.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn ledger(&self, kind: Kind) -> anyhow::Result<Ledger> {
+        let (_, path) = self.counters.iter().find(|(of, _)| *of == kind).context("each kind has a counter")?;
+        Ledger::read(path)
+    }
+
+    /// Waits until a node wants requests.
+    ///
+    /// # Errors
+    ///
+    /// It takes too long.
+    pub fn serves(&self, place: Place) -> anyhow::Result<()> {
+        let admin = self.cluster.admin(place);
+        wait::until("a node that is ready", PATIENCE, || {
+            let answer = http::get(admin, "/readyz")?;
+            ensure!(answer.status == 200, "{} {}", answer.status, answer.body);
+            Ok(())
+        })
+    }
+
+    /// Waits until a node serves, and says that all nodes are active and every shard has a leader.
+    ///
+    /// # Errors
+    ///
+    /// It takes too long.
+    pub fn whole(&self, place: Place) -> anyhow::Result<()> {
+        self.serves(place)?;
+        self.cluster.until("every node is active and every shard led", place, |status| {
+            let is_active = |node: &Value| node["state"] == "active" && node["health"] == "healthy";
+            let shards = status["shards"].as_array().map_or(&[][..], Vec::as_slice);
+            nodes(status).all(is_active) && !shards.is_empty() && shards.iter().all(|shard| leader(shard).is_some())
+        })
+    }
+
+    /// The node that leads most shards, as one that runs says: of a single shard, its sessions' owner.
+    ///
+    /// # Errors
+    ///
+    /// None leads within the time.
+    pub fn owner(&self) -> anyhow::Result<Place> {
+        let asked = self.cluster.running().next().context("a node runs")?;
+        wait::until("a leader of shards", PATIENCE, || {
+            let status = self.cluster.status(asked)?;
+            let led = |id: u64| {
+                let shards = status["shards"].as_array().into_iter().flatten();
+                shards.filter(|shard| leader(shard) == Some(id)).count()
+            };
+            let most = nodes(&status).filter_map(|node| number(&node["id"])).max_by_key(|id| led(*id));
+            let most = most.filter(|id| led(*id) > 0).with_context(|| format!("nobody leads: {status:#}"))?;
+            let node = nodes(&status).find(|node| number(&node["id"]) == Some(most)).context("it is a node")?;
+            let place = node["name"].as_str().and_then(|name| name.strip_prefix("node-")?.parse::<Place>().ok());
+            let place = place.context("nodes are numbered")? - 1;
+            ensure!(self.cluster.running().any(|running| running == place), "place {place} leads, and is down");
+            Ok(place)
+        })
+    }
+
+    /// The value of a metric of a node: the sum of its series.
+    ///
+    /// # Errors
+    ///
+    /// The node does not answer.
+    pub fn metric(&self, place: Place, name: &str) -> anyhow::Result<f64> {
+        let text = http::get(self.cluster.admin(place), "/metrics")?.body;
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+}
+
+/// Starts a counter of a kind, and returns its URL.
+fn counter(kind: Kind, ledger: &PathBuf) -> anyhow::Result<(Process, String)> {
+    let mut command = Command::new(paths::binary("mcp-counter")?);
+    command.arg("--ledger").arg(ledger);
+    if kind != Kind::Resumable {
+        command.arg("--no-event-ids");
+    }
+    let mut process = Process::start(format!("mcp-counter {}", kind.server()), &mut command)?;
+    let url = process.line(PATIENCE, |line| Some(line.strip_prefix("listening on ")?.to_owned()))?;
+    Ok((process, url))
+}
+
+fn toolset(name: &str) -> Value {
+    let mut spec = json!({
+        "servers": KINDS.map(Kind::server),
+        "naming": "prefix",
+        "tools": [{ "match": { "server": Kind::Replayable.server(), "name": "*" }, "replayable": true }],
+    });
+    if name != "default" {
+        spec["durability"] = json!("ephemeral");
+    }
+    json!({ "kind": "Toolset", "name": name, "spec": spec })
+}
+
+/// The leader of a shard in a status.
+fn leader(shard: &Value) -> Option<u64> {
+    number(&shard["leader"]).filter(|id| *id != 0)
+}
+
+/// A number of protobuf in JSON: large ones are strings there.
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}

@@ -1,0 +1,150 @@
+//! Calls that are under way when a node is lost.
+//!
+//! The node is killed when the call has counted some way, so that there are events before and after. What the client must get
+//! depends on what can be known of the call, and on which node is gone; what was executed is in the ledger.
+
+use anyhow::ensure;
+use quorate_chaos::agent::REVISION;
+use quorate_chaos::follow::{Outcome, Tool};
+use quorate_chaos::ground::{Ground, Kind, PATIENCE};
+use quorate_chaos::ledger::Executions;
+use quorate_chaos::seen::OUTCOME_UNKNOWN;
+use quorate_cluster::wait;
+use quorate_tests::raw::session::Session;
+
+use crate::{Open, ground, open, quick, reply, slow};
+
+const ONCE: Executions = Executions { runs: 1, done: 1 };
+
+/// Waits until all executions of a counter are done, and says what they were of the slow call.
+fn executed(ground: &Ground, kind: Kind) -> anyhow::Result<Executions> {
+    wait::until("the end of executions", PATIENCE, || {
+        let ledger = ground.ledger(kind)?;
+        ensure!(ledger.is_quiet(), "{ledger:?}");
+        Ok(ledger.of_call("slow"))
+    })
+}
+
+#[test]
+fn an_owner_that_is_killed_costs_a_client_of_another_node_a_pause() -> anyhow::Result<()> {
+    let (mut ground, owner, [ingress, _]) = ground()?;
+    let mut open = Open::begin(&open(&ground, ingress)?, slow(Kind::Resumable, Tool::Count, 20))?;
+    open.counts_to(3)?;
+
+    ground.cluster.kill(owner);
+
+    // The same connection has all of it.
+    let (outcome, answer, _) = open.ends()?;
+    ensure!(outcome == Outcome::Answered, "{answer}");
+    ensure!(executed(&ground, Kind::Resumable)? == ONCE);
+    Ok(())
+}
+
+#[test]
+fn a_client_whose_node_is_killed_has_exactly_the_rest_from_another() -> anyhow::Result<()> {
+    let (mut ground, _, [ingress, other]) = ground()?;
+    let session = open(&ground, ingress)?;
+    let mut open = Open::begin(&session, slow(Kind::Bare, Tool::Count, 20))?;
+    open.counts_to(3)?;
+
+    ground.cluster.kill(ingress);
+    open.goes_on_at(&ground, &session, other)?;
+
+    // Its owner lives, so that nothing has to be known of the server's stream.
+    let (outcome, answer, _) = open.ends()?;
+    ensure!(outcome == Outcome::Answered, "{answer}");
+    ensure!(executed(&ground, Kind::Bare)? == ONCE);
+    Ok(())
+}
+
+#[test]
+fn a_client_of_the_owner_itself_has_exactly_the_rest_from_another_node() -> anyhow::Result<()> {
+    let (mut ground, owner, [other, _]) = ground()?;
+    let session = open(&ground, owner)?;
+    let mut open = Open::begin(&session, slow(Kind::Resumable, Tool::Count, 20))?;
+    open.counts_to(3)?;
+
+    ground.cluster.kill(owner);
+    open.goes_on_at(&ground, &session, other)?;
+
+    let (outcome, answer, _) = open.ends()?;
+    ensure!(outcome == Outcome::Answered, "{answer}");
+    ensure!(executed(&ground, Kind::Resumable)? == ONCE);
+    Ok(())
+}
+
+#[test]
+fn a_call_that_nobody_can_read_on_is_told_to_be_unknown_once() -> anyhow::Result<()> {
+    let (mut ground, owner, [ingress, other]) = ground()?;
+    let session = open(&ground, ingress)?;
+    let mut open = Open::begin(&session, slow(Kind::Bare, Tool::Count, 20))?;
+    open.counts_to(3)?;
+
+    ground.cluster.kill(owner);
+
+    let (outcome, answer, seen) = open.ends()?;
+    ensure!(outcome == Outcome::Unknown, "{answer}");
+    let data = &answer["error"]["data"];
+    ensure!((&data["server"], &data["method"]) == (&"bare".into(), &"tools/call".into()), "{answer}");
+    // Nothing comes after it, wherever it is asked for, and the session goes on.
+    for place in [ingress, other] {
+        let last = seen.last_event_id().expect("events came");
+        let left = session.at(ground.nodes()[place]).get(Some(&last))?;
+        ensure!(left.status == 405, "{}", left.status);
+    }
+    ensure!(executed(&ground, Kind::Bare)? == ONCE);
+    quick(&ground, &session, other, 8)
+}
+
+#[test]
+fn a_call_that_the_operator_allows_to_be_sent_again_is_answered() -> anyhow::Result<()> {
+    let (mut ground, owner, [ingress, _]) = ground()?;
+    let mut open = Open::begin(&open(&ground, ingress)?, slow(Kind::Replayable, Tool::Count, 20))?;
+    open.counts_to(3)?;
+
+    ground.cluster.kill(owner);
+
+    let (outcome, answer, _) = open.ends()?;
+    ensure!(outcome == Outcome::Answered, "{answer}");
+    ensure!(executed(&ground, Kind::Replayable)? == Executions { runs: 2, done: 2 });
+    Ok(())
+}
+
+#[test]
+fn a_question_of_a_lost_owner_is_answered_to_the_next() -> anyhow::Result<()> {
+    let (mut ground, owner, [ingress, other]) = ground()?;
+    let session = open(&ground, ingress)?;
+    let mut open = Open::begin(&session, slow(Kind::Resumable, Tool::Ask, 3))?;
+    let question = open.asks()?;
+
+    ground.cluster.kill(owner);
+    let replied = session.at(ground.nodes()[other]).post(&reply(&open.call, &question))?;
+    ensure!(replied.status == 202, "{}", replied.status);
+
+    let (outcome, answer, _) = open.ends()?;
+    ensure!(outcome == Outcome::Answered, "{answer}");
+    ensure!(executed(&ground, Kind::Resumable)? == ONCE);
+    Ok(())
+}
+
+#[test]
+fn a_call_of_an_ephemeral_session_is_told_to_be_unknown_once_and_the_session_goes_on() -> anyhow::Result<()> {
+    let (mut ground, owner, [ingress, _]) = ground()?;
+    let session = Session::open_on(ground.nodes()[ingress], "/mcp/loose", REVISION)?;
+    let mut stream = session.post_streamed(&slow(Kind::Resumable, Tool::Count, 20).message())?;
+    let first = stream.next_message()?;
+    ensure!(first.as_ref().is_some_and(|first| first["method"] == "notifications/progress"), "{first:?}");
+
+    ground.cluster.kill(owner);
+
+    let mut answers = Vec::new();
+    while let Some(message) = stream.next_message()? {
+        answers.extend((message["id"] == 7).then_some(message));
+    }
+    let is_unknown = |answer: &serde_json::Value| {
+        answer["error"]["code"] == OUTCOME_UNKNOWN && answer["error"]["data"]["mayHaveRun"] == true
+    };
+    ensure!(answers.len() == 1 && answers.iter().all(is_unknown), "{answers:?}");
+    ensure!(executed(&ground, Kind::Resumable)? == ONCE);
+    quick(&ground, &session, ingress, 8)
+}
