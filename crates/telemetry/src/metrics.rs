@@ -8,6 +8,7 @@
 //! The text for Prometheus comes from [`Metrics::render`]; OTLP export reads the same numbers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -24,12 +25,14 @@ mod backend;
 mod cells;
 mod policy;
 mod process;
+mod session;
 mod stdio;
 mod token;
 
 pub use audit::AuditNumbers;
 pub use backend::{BackendMetrics, ReplicaState};
 pub use policy::TenantMetrics;
+pub use session::Tally;
 pub use stdio::{DroppedLine, StdioMetrics};
 pub use token::TokenMetrics;
 
@@ -113,6 +116,7 @@ struct Inner {
     requests: BoundUpDownCounter<i64>,
     backend: backend::Instruments,
     policy: policy::Instruments,
+    session: session::Instruments,
     stdio: stdio::Instruments,
     token: token::Instruments,
 }
@@ -160,6 +164,7 @@ impl Metrics {
 
     /// Counts a request in progress until the guard is dropped.
     pub fn request_active(&self) -> Active {
+        self.inner.session.counted.requests.fetch_add(1, Ordering::Relaxed);
         Active::new(self.inner.requests.clone())
     }
 
@@ -214,7 +219,7 @@ impl Metrics {
         self.inner.undelivered.add(1, &[KeyValue::new(attribute::REASON, reason)]);
     }
 
-    /// Counts a client's attempt to resume a stream, by `result`, a constant of the code.
+    /// Counts a stream that was resumed or should have been, by `result`, a constant of the code.
     pub fn resumption(&self, result: &'static str) {
         self.inner.resumptions.add(1, &[KeyValue::new(attribute::RESULT, result)]);
     }
@@ -299,7 +304,7 @@ impl Inner {
             parked: gauge(metric::PARKED, "Calls that wait for their client's answer").bind(&[]),
             parkings: counter(metric::PARKINGS, "Parkings of calls that ended"),
             undelivered: counter(metric::UNDELIVERED, "Answers that were ready and reached nobody"),
-            resumptions: counter(metric::RESUMPTIONS, "Attempts of clients to resume a stream"),
+            resumptions: counter(metric::RESUMPTIONS, "Streams that were resumed, or should have been"),
             list_cache: List::ALL.map(|list| {
                 CacheResult::ALL.map(|result| {
                     list_cache.bind(&[
@@ -320,6 +325,7 @@ impl Inner {
             requests: gauge(metric::REQUESTS_ACTIVE, "Requests in progress").bind(&[]),
             backend: backend::Instruments::new(meter),
             policy: policy::Instruments::new(meter),
+            session: session::Instruments::new(meter),
             stdio: stdio::Instruments::new(meter),
             token: token::Instruments::new(meter),
         }

@@ -54,8 +54,20 @@ pub mod metric {
     pub const PARKINGS: &str = "quorate.call.parkings";
     /// Answers that were ready and reached nobody.
     pub const UNDELIVERED: &str = "quorate.answers.undelivered";
-    /// Streams that a client resumed, by result.
+    /// Streams that were resumed, or should have been, by result.
     pub const RESUMPTIONS: &str = "quorate.stream.resumptions";
+    /// Events that were written to streams of sessions.
+    pub const EVENTS: &str = "quorate.stream.events";
+    /// How often a tool server was read no further because a stream was full.
+    pub const STALLS: &str = "quorate.stream.stalls";
+    /// Sessions that were taken over from other nodes, by result.
+    pub const TAKEOVERS: &str = "quorate.session.takeovers";
+    /// Time from owning a shard until its sessions with something under way stand again, in seconds.
+    pub const TAKEOVER_DURATION: &str = "quorate.shard.takeover.duration";
+    /// Calls that were sent again because the node was lost that had sent them, by tool server.
+    pub const REPLAYS: &str = "quorate.call.replays";
+    /// Calls of which nobody knows whether they ran, by tool server.
+    pub const UNKNOWN: &str = "quorate.call.unknown_outcomes";
     /// Lists that were served from the cache or had to be made.
     pub const LIST_CACHE: &str = "quorate.list.cache";
     /// Patterns of a toolset that match nothing that its servers list.

@@ -23,7 +23,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use crate::labels::{Method, Outcome, Revision};
-use crate::metrics::{CacheResult, DroppedLine, List, ReplicaState};
+use crate::metrics::{CacheResult, DroppedLine, List, ReplicaState, Tally};
 use crate::names::{attribute, metric, span};
 use crate::setup::{self, Config, Error, Guard, Otlp};
 use crate::trace::{self, Tracer};
@@ -435,6 +435,29 @@ fn every_metric_is_rendered_under_its_documented_name() {
     assert!(series(&metrics, "process_cpu_time_seconds_total", &[]).is_some());
     assert!(series(&metrics, "process_uptime_seconds", &[]).is_some());
     assert!(series(&metrics, "process_unix_file_descriptor_count", &[]).is_some_and(|count| count >= 3.0));
+}
+
+#[test]
+fn what_becomes_of_sessions_in_a_cluster_is_counted() {
+    let metrics = Metrics::new("0");
+    drop(metrics.request_active());
+    metrics.session_taken_over(true);
+    metrics.session_taken_over(false);
+    metrics.shard_taken_over(Duration::from_millis(30));
+    metrics.call_replayed("files");
+    metrics.outcome_unknown("files");
+    metrics.stream_stalled();
+    (0..3).for_each(|_| metrics.event_written());
+
+    let one = |name: &str, labels: &[&str]| assert_eq!(series(&metrics, name, labels), Some(1.0), "{name}");
+    one("quorate_session_takeovers_total", &["quorate_result=\"taken\""]);
+    one("quorate_session_takeovers_total", &["quorate_result=\"failed\""]);
+    one("quorate_shard_takeover_duration_seconds_count", &[]);
+    one("quorate_call_replays_total", &["quorate_server=\"files\""]);
+    one("quorate_call_unknown_outcomes_total", &["quorate_server=\"files\""]);
+    one("quorate_stream_stalls_total", &[]);
+    assert_eq!(series(&metrics, "quorate_stream_events_total", &[]), Some(3.0));
+    assert_eq!(metrics.tally(), Tally { requests: 1, events: 3, takeovers: 1 }, "and nobody is gone with its request");
 }
 
 #[test]

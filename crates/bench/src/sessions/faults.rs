@@ -107,7 +107,8 @@ pub(super) async fn back(args: &Args, program: &Path, place: &Path, report: &mut
     others.mark().await?;
     tokio::time::sleep(AFTER).await;
     let calm = others.report().await?;
-    (many.mark().await?, others.mark().await?);
+    many.mark().await?;
+    others.mark().await?;
     let began = Instant::now();
     nodes.kill(0);
     let mut seen = many.report().await?;
@@ -123,7 +124,8 @@ pub(super) async fn back(args: &Args, program: &Path, place: &Path, report: &mut
     tell(&format!("{} clients lost their node and were back after {took:.1?}", args.back), &seen)?;
     tell("others before", &calm)?;
     tell("others meanwhile", &disturbed)?;
-    (many.end().await?, others.end().await?);
+    many.end().await?;
+    others.end().await?;
     let name = format!("{} clients whose node is lost: until the last has its next event", args.back);
     report.rows.push(Row::plain(name, "s", Spread::of([took.as_secs_f64()])).at_most(10.0, 20.0));
     let row = |name: &str, late: crowd::Times| Row::plain(name, "ms", Spread::of([late.p50, late.p99]));

@@ -211,6 +211,7 @@ impl Ride {
     /// ends without one.
     fn unanswered(&mut self) -> Option<sse::Event> {
         let id = self.call.take()?;
+        self.at.services.metrics.outcome_unknown("");
         let message = "outcome unknown: the node was lost that had the call, nothing of it is kept, and it may have run: find \
                        out before you call again";
         let error = build::error(Some(&id), OUTCOME_UNKNOWN, message, Some(r#"{"mayHaveRun":true}"#));
@@ -277,7 +278,12 @@ impl Ride {
             };
             match rejoined {
                 Rejoined::Again if Instant::now() < deadline => {}
-                rejoined => return rejoined,
+                rejoined => {
+                    if matches!(rejoined, Rejoined::At(_)) {
+                        self.at.services.metrics.resumption("carried");
+                    }
+                    return rejoined;
+                }
             }
             tokio::select! {
                 _ = changed.changed() => {}

@@ -54,6 +54,7 @@ impl State {
                 self.answer(call, Reply::Stream(connection));
             }
             Effect::Emit { stream, attachment, event } => {
+                self.metrics.event_written();
                 let overrun =
                     self.writers.get(&(stream, attachment)).is_some_and(|writer| writer.write(event).is_err());
                 if overrun {
@@ -90,7 +91,10 @@ impl State {
             }
             Effect::Pause { call } => self.pause(call, true),
             Effect::Proceed { call } => self.pause(call, false),
-            Effect::Hold { source } => drop(self.held.insert(source)),
+            Effect::Hold { source } => {
+                self.metrics.stream_stalled();
+                self.held.insert(source);
+            }
             Effect::Release { source } => self.release(source),
             Effect::LegReopened { leg, subscribed } => self.reopened(myself, leg, &subscribed),
             Effect::Note(note) => self.note(&note),
@@ -306,6 +310,11 @@ impl State {
         }
     }
 
+    /// The tool server of a leg, as metrics name it; nothing for one that is not configured any more.
+    fn server_of(&self, leg: LegKey) -> &str {
+        self.legs.get(leg).filter(|slot| !slot.nobody).map_or("", |slot| slot.server.name().as_str())
+    }
+
     fn note(&mut self, note: &Note) {
         if let Note::ParkExpired { stream } = note
             && let Some(place) = self.parked.remove(stream)
@@ -317,8 +326,11 @@ impl State {
                 self.metrics.undelivered("client_away");
             }
         }
-        if let Note::AnswerTooLarge { .. } = note {
-            self.metrics.limit_hit("unread_bytes");
+        match note {
+            Note::AnswerTooLarge { .. } => self.metrics.limit_hit("unread_bytes"),
+            Note::Replayed { leg } => self.metrics.call_replayed(self.server_of(*leg)),
+            Note::OutcomeUnknown { leg } => self.metrics.outcome_unknown(self.server_of(*leg)),
+            _ => {}
         }
         debug!(session = %self.shared.key, ?note, "session note");
     }

@@ -63,9 +63,13 @@ impl Sessions {
         let shard = owned.shard;
         let (open, servers) = self.open_of(&record).ok_or(Unknown::Ended)?;
         let place = self.place_of(record.principal());
+        let is_moved = record.last_owner().is_some_and(|node| node != owned.node.0);
         let keeping = Keeping { owned, begins: Begins::Record { version, record, servers } };
         let opening = self.opening(key, open, Some(keeping), &place);
         let made = self.start_actor(opening, place).await;
+        if is_moved {
+            self.shared.metrics.session_taken_over(made.is_ok());
+        }
         self.shared.asleep.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         made.map_err(|error| match error {
             Error::Spawn { reason } => {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate_session::EndReason;
 use quorate_types::Timestamp;
@@ -105,7 +105,7 @@ impl Sessions {
 
     /// Takes a shard over: what is under way in it goes on here.
     async fn take_over(&self, owned: Owned) {
-        let now = clock::now();
+        let (now, began) = (clock::now(), Instant::now());
         let mut due = Vec::new();
         {
             let config = &self.shared.config;
@@ -125,6 +125,9 @@ impl Sessions {
             let revivals = keys.iter().map(|key| self.revive(owned.clone(), *key));
             // Whoever cannot be made is asked for by its client, or not.
             futures_util::future::join_all(revivals).await;
+        }
+        if !due.is_empty() {
+            self.shared.metrics.shard_taken_over(began.elapsed());
         }
     }
 }

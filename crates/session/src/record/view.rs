@@ -66,6 +66,12 @@ impl Record {
         &self.timeline
     }
 
+    /// The node that owned the session last, as far as it wrote that down.
+    #[must_use]
+    pub fn last_owner(&self) -> Option<u64> {
+        self.timeline.last().map(|moment| moment.node)
+    }
+
     /// How much it holds.
     #[must_use]
     pub fn holds(&self) -> Holds {

@@ -56,7 +56,7 @@ impl Session {
         let (charter, active, ids) = (Arc::clone(&record.charter), record.active, record.ids);
         session.subscriptions_changed += 1;
         let mut journal = Journal::of_restored(&session, charter, node, active, ids);
-        if record.timeline.last().is_none_or(|latest| latest.node != node) {
+        if record.last_owner() != Some(node) {
             journal.happened(proto::Happening::Moved);
         }
         session.journal = Some(Box::new(journal));
