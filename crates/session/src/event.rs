@@ -96,6 +96,9 @@ pub enum Event {
         /// The last event that the client was given, or said that it has; none where it was given none
         /// and said nothing.
         has: Option<u64>,
+        /// Whether the client was given nothing yet, so that the connection begins with the place that it can be resumed
+        /// from.
+        primes: bool,
     },
     /// The answer to a request, given as JSON, has arrived at the node that the client talks to.
     Acknowledge {

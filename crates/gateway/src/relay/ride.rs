@@ -50,6 +50,8 @@ pub struct Ride {
     is_post: bool,
     /// The call that the stream has to answer, and has not yet.
     call: Option<Id>,
+    /// Whether anything was passed on.
+    has_begun: bool,
     /// Whether its client has an event to go on after, so that it comes again when its connection ends.
     is_resumable: bool,
     source: Source,
@@ -148,6 +150,7 @@ impl Ride {
             has,
             is_post,
             call,
+            has_begun: false,
             is_resumable: false,
             source,
         }
@@ -221,6 +224,7 @@ impl Ride {
     /// Notes what its client can go on after, and the answer to the call, when it passes.
     fn saw(&mut self, event: &sse::Event) {
         let data = &event.data;
+        self.has_begun = true;
         self.is_resumable |= event.id.is_some();
         if self.call.is_some() && memchr::memmem::find(data, b"\"method\"").is_none() && id_of(data) == self.call {
             self.call = None;
@@ -299,7 +303,7 @@ impl Ride {
             Err(Unknown::Elsewhere(_)) => return Rejoined::Again,
             Err(_) => return Rejoined::Over,
         };
-        match session.rejoin(stream, self.has).await {
+        match session.rejoin(stream, self.has, !self.has_begun).await {
             Ok(connection) => Rejoined::At(Source::Here(Box::new(connection))),
             Err(Refused::Moved | Refused::Rested) => Rejoined::Again,
             Err(Refused::Rejected(Rejection::StreamFinished { .. })) => Rejoined::Over,
@@ -311,7 +315,8 @@ impl Ride {
     }
 
     async fn rejoin_there(&self, stream: StreamId, node: NodeId) -> Rejoined {
-        let rejoin = proto::Rejoin { session: self.session.clone(), stream: stream.0, has: self.has };
+        let primes = !self.has_begun;
+        let rejoin = proto::Rejoin { session: self.session.clone(), stream: stream.0, has: self.has, primes };
         match call::rejoin(&self.template, rejoin, &self.at, node).await {
             Ok(call::Begun { head, sending, receiving }) if head.has_events => {
                 Rejoined::At(Source::Remote(Box::new(Remote { node, sending, receiving })))

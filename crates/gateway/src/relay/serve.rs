@@ -146,7 +146,7 @@ async fn rejoin(received: &Received, wanted: &proto::Rejoin, exchange: Exchange)
         Err(shard::Unknown::Elsewhere(_)) => return moved(exchange, false).await,
         Err(_) => return over(exchange).await,
     };
-    match session.rejoin(StreamId(wanted.stream), wanted.has).await {
+    match session.rejoin(StreamId(wanted.stream), wanted.has, wanted.primes).await {
         Ok(connection) => pass(connection, &wanted.session, exchange).await,
         Err(Refused::Moved | Refused::Rested) => moved(exchange, false).await,
         Err(_) => over(exchange).await,

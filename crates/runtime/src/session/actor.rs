@@ -184,7 +184,9 @@ impl State {
                     }
                 }
             }
-            Message::Rejoin { stream, has, reply } => self.attach(myself, Event::Rejoin { stream, has }, reply),
+            Message::Rejoin { stream, has, primes, reply } => {
+                self.attach(myself, Event::Rejoin { stream, has, primes }, reply)
+            }
             Message::Take { event, reply } => {
                 let stepped = self.machine.step(clock::now(), event);
                 self.answer_step(myself, stepped, reply);

@@ -78,6 +78,7 @@ pub(super) enum Message {
     Rejoin {
         stream: StreamId,
         has: Option<u64>,
+        primes: bool,
         reply: oneshot::Sender<Result<Connection, Rejection>>,
     },
     Take {

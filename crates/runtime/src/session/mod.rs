@@ -392,13 +392,14 @@ impl Handle {
         Ok(attached.await.map_err(|_| self.gone())??)
     }
 
-    /// Goes on with a stream for a connection of a client that has lasted; `has` is the last event that it was given.
+    /// Goes on with a stream for a connection of a client that has lasted; `has` is the last event that it was given,
+    /// and `primes` tells that it was given nothing at all.
     ///
     /// # Errors
     /// [`Refused`]: gone, or not resumable, and why.
-    pub async fn rejoin(&self, stream: StreamId, has: Option<u64>) -> Result<Connection, Refused> {
+    pub async fn rejoin(&self, stream: StreamId, has: Option<u64>, primes: bool) -> Result<Connection, Refused> {
         let (reply, attached) = oneshot::channel();
-        self.cast(Message::Rejoin { stream, has, reply }).map_err(|_| self.gone())?;
+        self.cast(Message::Rejoin { stream, has, primes, reply }).map_err(|_| self.gone())?;
         Ok(attached.await.map_err(|_| self.gone())??)
     }
 

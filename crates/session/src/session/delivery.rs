@@ -58,16 +58,16 @@ impl Session {
     }
 
     /// Goes on with a stream for a connection of the client that has lasted.
-    pub(super) fn on_rejoin(&mut self, stream: StreamId, has: Option<u64>, out: &mut Effects) -> Result<(), Rejection> {
+    pub(super) fn on_rejoin(&mut self, stream: StreamId, reading: Reading, out: &mut Effects) -> Result<(), Rejection> {
         let is_kept = self.streams.all.get(stream).is_some_and(|row| self.keeps_stream(row));
         if !is_kept || self.config.delivery == Delivery::Calls {
             return Err(Rejection::StreamUnknown { stream });
         }
-        if let Some(sequence) = has {
+        if let Some(sequence) = reading.has {
             self.check_place(EventId { stream, sequence })?;
         }
         self.touch();
-        self.read(stream, Reading { has, begins: None, primes: false }, out);
+        self.read(stream, reading, out);
         if stream == StreamId::STANDALONE {
             self.listen_everywhere(out);
         }

@@ -176,7 +176,9 @@ impl Session {
             Event::Poll { call, retry } => self.on_poll(call, retry, out),
             Event::PostBroken { call } => self.on_post_broken(call, out),
             Event::Attach { last_event_id } => self.on_attach(last_event_id, out)?,
-            Event::Rejoin { stream, has } => self.on_rejoin(stream, has, out)?,
+            Event::Rejoin { stream, has, primes } => {
+                self.on_rejoin(stream, delivery::Reading { has, begins: None, primes }, out)?
+            }
             Event::Acknowledge { key } => self.calls.kept.retain(|_, kept| kept.key != key),
             Event::AnswerSent { ask } => drop(self.asks.answering.remove(ask)),
             Event::Recover => self.on_recover(out),

@@ -56,6 +56,8 @@ pub(crate) struct Connection {
     pub(crate) queue: VecDeque<Emission>,
     /// The last sequence that the network wrote.
     pub(crate) written: u64,
+    /// Anything was written to its reader.
+    pub(crate) begun: bool,
     /// The last event that its reader was given or said that it has.
     pub(crate) has: Option<u64>,
     /// The next sequence that may be emitted; unknown until the first one.
@@ -463,10 +465,13 @@ impl World {
         let Some(event) = connection.queue.pop_front() else { return Ok(()) };
         connection.written = event.sequence;
         connection.has = Some(event.sequence);
+        let begins = !std::mem::replace(&mut connection.begun, true);
         if !connection.alive {
             return Ok(());
         }
         let single = self.is_single();
+        let primes = self.config.priming && !single;
+        prop_assert!(!begins || !primes || event.data.is_empty(), "it begins without a place to go on from");
         let reading = self.readings.entry(key.0).or_default();
         if event.data.is_empty() {
             prop_assert!(self.config.priming, "an older client got an empty event");

@@ -184,7 +184,15 @@ impl World {
             Some(before) => {
                 Connection { queue: VecDeque::new(), next: before.has.map(|has| has + 1), closing: false, ..before }
             }
-            None => Connection { queue: VecDeque::new(), written: 0, has, next: None, alive: true, closing: false },
+            None => Connection {
+                queue: VecDeque::new(),
+                written: 0,
+                begun: false,
+                has,
+                next: None,
+                alive: true,
+                closing: false,
+            },
         };
         self.connections.insert((stream, attachment.0), connection);
         Ok(())

@@ -281,7 +281,7 @@ impl World {
                 continue;
             }
             let has = connection.has;
-            let rejoined = self.offer(Event::Rejoin { stream, has })?;
+            let rejoined = self.offer(Event::Rejoin { stream, has, primes: !connection.begun })?;
             let reading = self.readings.entry(stream).or_default();
             match rejoined {
                 None => drop(self.rejoining.insert(stream, connection)),
