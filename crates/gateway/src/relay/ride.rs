@@ -5,6 +5,7 @@
 //! its client comes again with the last event that it has.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -15,6 +16,7 @@ use quorate_mcp::error::OUTCOME_UNKNOWN;
 use quorate_peer::{Receiving, Sending};
 use quorate_proto::relay::v1 as proto;
 use quorate_proto::relay::v1::told::Kind as Told;
+use quorate_runtime::entropy;
 use quorate_runtime::session::{Connection, Refused};
 use quorate_runtime::shard::Unknown;
 use quorate_runtime::shards::{Shards, Where};
@@ -52,8 +54,12 @@ pub struct Ride {
     call: Option<Id>,
     /// Whether anything was passed on.
     has_begun: bool,
-    /// Whether its client has an event to go on after, so that it comes again when its connection ends.
-    is_resumable: bool,
+    /// The id of the last event that its client can go on after, so that it comes again when its connection ends.
+    place: Option<sse::Line>,
+    /// How long the client was asked to wait before it comes again; none where it knows no events without data.
+    retry: Option<Duration>,
+    /// Whether the client was sent to another node.
+    is_handed_over: bool,
     source: Source,
 }
 
@@ -151,7 +157,9 @@ impl Ride {
             is_post,
             call,
             has_begun: false,
-            is_resumable: false,
+            place: None,
+            retry: None,
+            is_handed_over: false,
             source,
         }
     }
@@ -171,13 +179,24 @@ impl Ride {
     }
 
     async fn next(&mut self) -> Option<sse::Event> {
+        if self.is_handed_over {
+            return None;
+        }
         let draining = self.at.services.draining.clone();
         tokio::select! {
             biased;
             event = self.next_of_owner() => event,
-            // Its client comes again, to another node, with the last event that it has.
-            () = draining.cancelled() => None,
+            () = draining.cancelled() => self.hand_over(),
         }
+    }
+
+    /// Sends its client to another node, where it goes on after the last event that it has. Not all come at the same moment.
+    fn hand_over(&mut self) -> Option<sse::Event> {
+        self.is_handed_over = true;
+        let (place, retry) = (self.place.take()?, self.retry?);
+        let permille = 250 + u32::try_from(entropy::spread() % 751).unwrap_or(0);
+        let wait = retry * permille / 1_000;
+        Some(sse::Event { id: Some(place), retry: Some(wait), ..sse::Event::new(Bytes::new()) })
     }
 
     async fn next_of_owner(&mut self) -> Option<sse::Event> {
@@ -203,7 +222,7 @@ impl Ride {
                 Source::Nobody => match self.rejoin().await {
                     Rejoined::At(source) => self.source = source,
                     // Its client comes again, when somebody owns the session.
-                    Rejoined::Again if self.is_resumable => return None,
+                    Rejoined::Again if self.place.is_some() => return None,
                     Rejoined::Again | Rejoined::Over => return self.unanswered(),
                 },
             }
@@ -225,7 +244,10 @@ impl Ride {
     fn saw(&mut self, event: &sse::Event) {
         let data = &event.data;
         self.has_begun = true;
-        self.is_resumable |= event.id.is_some();
+        if event.id.is_some() {
+            self.place.clone_from(&event.id);
+        }
+        self.retry = event.retry.or(self.retry);
         if self.call.is_some() && memchr::memmem::find(data, b"\"method\"").is_none() && id_of(data) == self.call {
             self.call = None;
         }
