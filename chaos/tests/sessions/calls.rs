@@ -5,11 +5,11 @@
 
 use anyhow::ensure;
 use quorate_chaos::agent::REVISION;
-use quorate_chaos::follow::{Outcome, Tool};
+use quorate_chaos::follow::{Call, Outcome, Tool};
 use quorate_chaos::ground::{Ground, Kind, PATIENCE};
 use quorate_chaos::ledger::Executions;
 use quorate_chaos::seen::OUTCOME_UNKNOWN;
-use quorate_cluster::wait;
+use quorate_cluster::{Place, wait};
 use quorate_tests::raw::session::Session;
 
 use crate::{Open, ground, open, quick, reply, slow};
@@ -22,6 +22,15 @@ fn executed(ground: &Ground, kind: Kind) -> anyhow::Result<Executions> {
         let ledger = ground.ledger(kind)?;
         ensure!(ledger.is_quiet(), "{ledger:?}");
         Ok(ledger.of_call("slow"))
+    })
+}
+
+/// Drains the node that owns all sessions, and sees that another one does.
+fn drain(ground: &Ground, owner: Place) -> anyhow::Result<()> {
+    ground.cluster.operate(&["cluster", "drain", &format!("node-{}", owner + 1)])?.success()?;
+    wait::until("another owner", PATIENCE, || {
+        ensure!(ground.owner()? != owner, "the node owns the shard");
+        Ok(())
     })
 }
 
@@ -51,6 +60,56 @@ fn a_client_whose_node_is_killed_has_exactly_the_rest_from_another() -> anyhow::
     open.goes_on_at(&ground, &session, other)?;
 
     // Its owner lives, so that nothing has to be known of the server's stream.
+    let (outcome, answer, _) = open.ends()?;
+    ensure!(outcome == Outcome::Answered, "{answer}");
+    ensure!(executed(&ground, Kind::Bare)? == ONCE);
+    Ok(())
+}
+
+#[test]
+fn a_node_that_stops_sends_its_clients_to_other_nodes() -> anyhow::Result<()> {
+    let (mut ground, owner, [other, _]) = ground()?;
+    let session = open(&ground, owner)?;
+    let mut open = Open::begin(&session, slow(Kind::Bare, Tool::Count, 20))?;
+    open.counts_to(3)?;
+
+    ground.cluster.stop(owner)?;
+    let wait = open.is_sent_away()?;
+    ensure!(wait.is_some_and(|wait| (250..=1_000).contains(&wait)), "{wait:?}");
+    open.goes_on_at(&ground, &session, other)?;
+
+    let (outcome, answer, _) = open.ends()?;
+    // The node stays until it has handed over what its server says, which nobody else can read.
+    ensure!(outcome == Outcome::Answered, "{answer}");
+    ensure!(executed(&ground, Kind::Bare)? == ONCE);
+    Ok(())
+}
+
+#[test]
+fn a_call_that_nobody_can_read_on_goes_on_when_its_owner_is_drained() -> anyhow::Result<()> {
+    let (ground, owner, [ingress, _]) = ground()?;
+    let mut open = Open::begin(&open(&ground, ingress)?, slow(Kind::Bare, Tool::Count, 30))?;
+    open.counts_to(3)?;
+
+    drain(&ground, owner)?;
+
+    let (outcome, answer, _) = open.ends()?;
+    ensure!(outcome == Outcome::Answered, "{answer}");
+    ensure!(executed(&ground, Kind::Bare)? == ONCE);
+    Ok(())
+}
+
+#[test]
+fn a_question_goes_by_the_next_owner_when_its_owner_is_drained() -> anyhow::Result<()> {
+    let (ground, owner, [ingress, other]) = ground()?;
+    let session = open(&ground, ingress)?;
+    let mut open = Open::begin(&session, slow(Kind::Bare, Tool::Ask, 10))?;
+    let question = open.asks()?;
+
+    drain(&ground, owner)?;
+    let answered = session.at(ground.nodes()[other]).post(&reply(&open.call, &question))?;
+    ensure!(answered.status == 202, "{}", answered.status);
+
     let (outcome, answer, _) = open.ends()?;
     ensure!(outcome == Outcome::Answered, "{answer}");
     ensure!(executed(&ground, Kind::Bare)? == ONCE);
@@ -146,5 +205,10 @@ fn a_call_of_an_ephemeral_session_is_told_to_be_unknown_once_and_the_session_goe
     };
     ensure!(answers.len() == 1 && answers.iter().all(is_unknown), "{answers:?}");
     ensure!(executed(&ground, Kind::Resumable)? == ONCE);
-    quick(&ground, &session, ingress, 8)
+
+    // Its streams have no ids.
+    let call = Call { number: 8, name: "next".to_owned(), ..slow(Kind::Resumable, Tool::Quick, 0) };
+    let answer = session.post_streamed(&call.message())?.next_message()?;
+    ensure!(answer.as_ref().is_some_and(|answer| answer["id"] == 8 && answer["result"].is_object()), "{answer:?}");
+    Ok(())
 }

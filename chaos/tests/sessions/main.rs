@@ -89,6 +89,17 @@ impl Open {
         })
     }
 
+    /// Reads until the connection ends, and says how long its last event, one without data, has the client wait, in
+    /// milliseconds.
+    fn is_sent_away(&mut self) -> anyhow::Result<Option<u64>> {
+        let mut wait = None;
+        while let Some(event) = self.stream.next_event()? {
+            self.seen.take(&event)?;
+            wait = event.retry.filter(|_| event.data.is_empty());
+        }
+        Ok(wait)
+    }
+
     /// Goes on at another node with the last event that came.
     fn goes_on_at(&mut self, ground: &Ground, session: &Session, place: Place) -> anyhow::Result<()> {
         let last = self.seen.last_event_id().context("an event came")?;

@@ -266,6 +266,7 @@ impl Gateway {
         let revived = Arc::downgrade(&services);
         services.sessions.set_revive(Arc::new(move |charter| revive::revive(&revived.upgrade()?, charter)));
         relay::serve(&snapshot);
+        snapshot.load().services.sessions.serve_orphans();
         let shared = Shared {
             services,
             development: config.development,
@@ -402,6 +403,8 @@ impl Gateway {
     async fn end_sessions(&self, patience: Duration) {
         let sessions = &self.shared.services.sessions;
         if sessions.shards().is_joined() {
+            // What is left of calls is handed over, or given up.
+            let _whether_all = tokio::time::timeout(patience, sessions.orphans_gone()).await;
             return;
         }
         let fault = session::fault(Fault::ShuttingDown);

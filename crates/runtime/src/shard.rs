@@ -11,6 +11,7 @@
 //! Supervision: linked to the `Node`. A failed session is logged and forgotten; its client gets
 //! 404 and opens another.
 
+mod orphans;
 mod revive;
 mod takeover;
 
@@ -342,6 +343,11 @@ impl Sessions {
     pub fn set_revive(&self, revive: Revive) {
         // The first stays: there is one configuration of a node.
         let _is_first = self.shared.revive.set(revive).is_ok();
+    }
+
+    /// Tells whether an actor stands for a session here, whatever becomes of it.
+    fn is_known(&self, key: u128) -> bool {
+        self.stripe(key).read().unwrap_or_else(PoisonError::into_inner).contains_key(&key)
     }
 
     fn live(&self, key: u128) -> Option<Handle> {

@@ -145,18 +145,6 @@ impl Leg {
         }
     }
 
-    /// The same where nothing says from where: what became of the request is not known.
-    ///
-    /// # Errors
-    /// Always.
-    pub fn resume_nothing(&self) -> Result<Asked, Error> {
-        let reason = "the server gave the stream of the call no event ids".to_owned();
-        match &self.kind {
-            Kind::Own { server, .. } => Err(server.failed(upstream::Error::Broken { reason })),
-            Kind::Bridged(leg) => Err(leg.server().failed(upstream::Error::Broken { reason })),
-        }
-    }
-
     /// Hears that the session has lost it: what calls on it ask of the client has no way back.
     pub fn lost(&self) {
         match &self.kind {

@@ -15,6 +15,7 @@ use quorate_session::{
 };
 use quorate_telemetry::metrics::Active;
 use quorate_telemetry::{Metrics, Revision};
+use quorate_types::NodeId;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
@@ -23,7 +24,8 @@ use tokio_util::task::TaskTracker;
 use super::connection::{Connection, Writer};
 use super::ledger::{Ledger, Then};
 use super::legs::{Legs, OpenLeg};
-use super::message::Message;
+use super::message::{Message, Said};
+use super::orphans::{Heir, Left, What};
 use super::{Begins, Keeping, OnGone, Opening, Outgoing, REST_AFTER, Reply, Shared, Terms, Translate, Unread, content};
 use crate::backend::{self, Leg, Opened};
 use crate::bridge::Parked;
@@ -67,6 +69,8 @@ pub(super) struct Running {
     pub(super) task: AbortHandle,
     /// Tells it whether its server waits for the client.
     pub(super) pause: watch::Sender<bool>,
+    /// Who takes what comes when the session is gone from here, where anybody does.
+    pub(super) heir: Option<Arc<Heir>>,
 }
 
 /// What a dispatch of a call needs beyond the machine's effect.
@@ -194,22 +198,14 @@ impl State {
             Message::Written { result } => self.written(myself, result),
             Message::Flush => self.flush(myself),
             Message::OfferAgain => self.offer_again(myself),
+            Message::GiveAway if self.is_nowhere_else() => {}
             Message::GiveAway => self.give_away(myself),
             Message::Rest => self.rest(myself),
             Message::Tell { event } => self.report(myself, event),
             Message::Prime { call } => self.prime(myself, call),
             Message::Poll { call, retry } => self.report(myself, Event::Poll { call, retry }),
-            Message::Upstream { leg, epoch, source, call, frame, content, event_id, read_on } => {
-                if let (Some(call), None) = (call, &read_on) {
-                    // Its last frame: the handle would keep the memory of the ended task.
-                    self.pumps.remove(&call);
-                }
-                self.report(myself, Event::UpstreamFrame { leg, epoch, call, frame, content, event_id });
-                self.permit(source, read_on);
-            }
-            Message::Mark { call, epoch, event_id } => {
-                self.report(myself, Event::UpstreamMark { call, epoch, event_id });
-            }
+            Message::Upstream(said) => self.said(myself, said),
+            Message::Mark { call, epoch, event_id } => self.mark(myself, call, epoch, event_id),
             Message::Sent { ask } => self.report(myself, Event::AnswerSent { ask }),
             Message::Answer { leg, epoch, answer } => self.send_upstream(myself, leg, epoch, answer, None),
             Message::Opened { leg, epoch, opened } => self.opened(myself, leg, epoch, *opened),
@@ -346,13 +342,38 @@ impl State {
 
     /// Leaves the session to the node that owns it now: nobody's connection ends in order, and nothing is told to backends.
     pub(super) fn give_away(&mut self, myself: &ActorRef<Message>) {
+        if let Some(ledger) = self.ledger.take() {
+            self.leave_calls(ledger);
+        }
         self.shared.moved.store(true, std::sync::atomic::Ordering::Release);
-        self.ledger = None;
         for (_, writer) in self.writers.drain() {
             writer.cut();
         }
         self.posts.clear();
         myself.stop(Some("moved".to_owned()));
+    }
+
+    /// Whether nobody else knows the session: the connection of its client is this node's, and nothing is written down.
+    fn is_nowhere_else(&self) -> bool {
+        self.delivery == Delivery::Calls && self.ledger.as_ref().is_some_and(Ledger::is_empty)
+    }
+
+    /// Leaves what comes for calls to whoever owns the session next, but for those that are read on at their servers.
+    fn leave_calls(&mut self, ledger: Ledger) {
+        let (owned, session, mut left) = ledger.left();
+        let orphans = owned.orphans();
+        for (call, pump) in self.pumps.drain() {
+            match pump.heir.filter(|heir| !heir.is_resumable()) {
+                Some(heir) => {
+                    let first = left.remove(&call).unwrap_or_default();
+                    orphans.keep((session, call), first, Some((&heir, pump.task)));
+                }
+                None => pump.task.abort(),
+            }
+        }
+        for (call, first) in left {
+            orphans.keep((session, call), first, None);
+        }
     }
 
     /// Gives up what the record need not have, and writes down what it has to have.
@@ -397,6 +418,33 @@ impl State {
             Err(rejection) => tracing::debug!(%rejection, "a session refused an event"),
         }
         debug_assert_eq!(self.machine.check(), Ok(()));
+    }
+
+    /// Takes a frame of a tool server.
+    fn said(&mut self, myself: &ActorRef<Message>, said: Said) {
+        let Said { leg, epoch, source, call, frame, content, event_id, number, is_last, read_on } = said;
+        if let Some(call) = call.filter(|_| is_last) {
+            // The handle would keep the memory of the ended task.
+            self.pumps.remove(&call);
+        }
+        let counted = call.zip(number).map(|(call, number)| (call, number, frame.clone()));
+        self.report(myself, Event::UpstreamFrame { leg, epoch, call, frame, content, event_id });
+        if let Some((call, number, frame)) = counted {
+            self.remember(call, Left { number, what: What::Frame(frame) });
+        }
+        match read_on {
+            // It is taken, and whoever read it reads no more.
+            Some(taken) if is_last => drop(taken.send(())),
+            read_on => self.permit(source, read_on),
+        }
+    }
+
+    /// Notes where the stream of a call can be read on at its server.
+    fn mark(&mut self, myself: &ActorRef<Message>, call: CallKey, epoch: LegEpoch, event_id: Arc<str>) {
+        if let Some(heir) = self.pumps.get(&call).and_then(|pump| pump.heir.as_ref()) {
+            heir.resumable();
+        }
+        self.report(myself, Event::UpstreamMark { call, epoch, event_id });
     }
 
     /// Turns a POST into a stream, if its client still waits.
@@ -508,12 +556,13 @@ fn begin(
     match begins {
         Begins::New(charter) => {
             let machine = Session::journaled(config, charter, node, now);
-            Ok((machine, Some(Ledger::new(owned, key, 0)), None))
+            Ok((machine, Some(Ledger::new(owned, key, 0, None)), None))
         }
         Begins::Record { version, record, servers } => {
             let machine = Session::restore(config, &record, node, now)?;
             let legs = Legs::restored(machine.legs_named().map(|(leg, name)| (leg, &**name)), &servers);
-            Ok((machine, Some(Ledger::new(owned, key, version)), Some(legs)))
+            let before = record.last_owner().map(NodeId);
+            Ok((machine, Some(Ledger::new(owned, key, version, before)), Some(legs)))
         }
     }
 }

@@ -17,8 +17,10 @@ use tracing::{debug, info};
 
 use super::actor::{Extras, Running, State};
 use super::connection::Connection;
+use super::inherit::Resumes;
 use super::legs::OpenLeg;
 use super::message::Message;
+use super::orphans::{Heir, frames_at};
 use super::pump::{Exchange, Pump};
 use super::{Reply, pump};
 
@@ -240,7 +242,13 @@ impl State {
         frame: quorate_jsonrpc::Frame,
         event_id: Option<Arc<str>>,
     ) {
-        self.exchange(myself, at, call, frame, Extras::default(), Some(event_id));
+        let resumes = match (frames_at(event_id.as_deref()), event_id, &self.ledger) {
+            (None, Some(event_id), _) => Some(Resumes::At(event_id)),
+            (after, _, Some(ledger)) => Some(Resumes::From(ledger.claim(after.unwrap_or(0)))),
+            // Only a session that has a record has calls of other nodes.
+            (_, _, None) => return,
+        };
+        self.exchange(myself, at, call, frame, Extras::default(), resumes);
     }
 
     fn exchange(
@@ -250,7 +258,7 @@ impl State {
         call: CallKey,
         frame: quorate_jsonrpc::Frame,
         extras: Extras,
-        resumes: Option<Option<Arc<str>>>,
+        resumes: Option<Resumes>,
     ) {
         let Extras { headers, prime_after, terms } = extras;
         let Some((pump, open)) = self.pump(myself, leg, epoch) else {
@@ -263,10 +271,18 @@ impl State {
             return;
         };
         let (pause, paused) = watch::channel(false);
-        let exchange = Exchange { call, frame, headers, prime_after, terms, paused, resumes };
+        let taken = match &resumes {
+            Some(Resumes::From(claim)) => claim.after,
+            Some(Resumes::At(_)) | None => 0,
+        };
+        let heir = (self.ledger.is_some() && !self.shared.is_ephemeral()).then(|| Heir::after(taken));
+        if let (Some(heir), Some(Resumes::At(_))) = (&heir, &resumes) {
+            heir.resumable();
+        }
+        let exchange = Exchange { call, frame, headers, prime_after, terms, paused, resumes, heir: heir.clone() };
         let task = tokio::spawn(pump.exchange(open, exchange)).abort_handle();
         self.pumps.retain(|_, pump| !pump.task.is_finished());
-        self.pumps.insert(call, Running { task, pause });
+        self.pumps.insert(call, Running { task, pause, heir });
     }
 
     /// Tells an exchange whether its server waits for the client; one that has ended needs no word.

@@ -9,17 +9,20 @@
 //! anything itself. What promises nothing and follows nothing is carried out at once, and what it changes of the record is
 //! written with the next promise, or a little later. A session of which a change is not in the record is given up here.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use quorate_session::record::proto;
-use quorate_session::{Effect, Effects, Rejection, StreamId};
+use quorate_session::{CallKey, Effect, Effects, Rejection, StreamId};
+use quorate_types::NodeId;
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 
 use super::actor::State;
 use super::connection::Connection;
+use super::inherit::Claim;
 use super::message::Message;
+use super::orphans::{Left, What};
 use crate::clock;
 use crate::shards::{NotWritten, Owned, Write};
 
@@ -43,6 +46,10 @@ pub(super) struct Ledger {
     /// What is being written, in case it has to be offered again.
     offered: Vec<proto::Op>,
     is_flush_due: bool,
+    /// Who owned the session before, as far as its record says.
+    before: Option<NodeId>,
+    /// Frames of calls that may not be in the record yet, each with the change that has it.
+    unwritten: VecDeque<(u64, CallKey, Left)>,
 }
 
 /// Effects that wait.
@@ -62,13 +69,13 @@ pub(super) enum Then {
     /// Whoever has parked a call.
     Done(oneshot::Sender<Result<(), Rejection>>),
     /// Whoever resumes a parked call, which is abandoned if it is gone.
-    Resumed(oneshot::Sender<Result<Connection, Rejection>>, StreamId, quorate_session::CallKey),
+    Resumed(oneshot::Sender<Result<Connection, Rejection>>, StreamId, CallKey),
 }
 
 // === impl Ledger ===
 
 impl Ledger {
-    pub(super) fn new(owned: Owned, session: u128, version: u64) -> Self {
+    pub(super) fn new(owned: Owned, session: u128, version: u64, before: Option<NodeId>) -> Self {
         Self {
             owned,
             session,
@@ -79,7 +86,33 @@ impl Ledger {
             written: 0,
             offered: Vec::new(),
             is_flush_due: false,
+            before,
+            unwritten: VecDeque::new(),
         }
+    }
+
+    /// Where the answer of a call is read on that another node has sent, after so many frames.
+    pub(super) fn claim(&self, after: u64) -> Claim {
+        Claim { owned: self.owned.clone(), before: self.before, session: self.session, after }
+    }
+
+    /// Whether nothing of the session is written down, nor about to be.
+    pub(super) fn is_empty(&self) -> bool {
+        self.version == 0 && self.is_clear()
+    }
+
+    /// Gives up: returns what may not be in the record of each call, and which calls were not sent.
+    pub(super) fn left(self) -> (Owned, u128, HashMap<CallKey, VecDeque<Left>>) {
+        let mut left: HashMap<CallKey, VecDeque<Left>> = HashMap::new();
+        for (_, call, frame) in self.unwritten {
+            left.entry(call).or_default().push_back(frame);
+        }
+        for effect in self.waiting.iter().flat_map(|waiting| &waiting.effects) {
+            if let Effect::Dispatch { call, .. } = effect {
+                left.entry(*call).or_default().push_back(Left { number: 0, what: What::Unsent });
+            }
+        }
+        (self.owned, self.session, left)
     }
 
     /// Whether everything is written and carried out.
@@ -144,6 +177,15 @@ impl State {
         self.fulfil(myself, effects.into_iter().collect(), then);
     }
 
+    /// Remembers a frame of a call until it is in the record.
+    pub(super) fn remember(&mut self, call: CallKey, left: Left) {
+        let Some(ledger) = &mut self.ledger else { return };
+        let needs = ledger.sent + u64::from(!ledger.ops.is_empty());
+        if needs > ledger.written {
+            ledger.unwritten.push_back((needs, call, left));
+        }
+    }
+
     /// Writes what nobody waits for.
     pub(super) fn flush(&mut self, myself: &ActorRef<Message>) {
         if let Some(ledger) = &mut self.ledger {
@@ -158,6 +200,8 @@ impl State {
         match result {
             Ok(()) => {
                 ledger.written += 1;
+                let written = ledger.written;
+                while ledger.unwritten.pop_front_if(|(needs, ..)| *needs <= written).is_some() {}
                 // What is opened after an end begins anew.
                 let ended = ledger.offered.last().is_some_and(|op| matches!(op.kind, Some(proto::op::Kind::End(_))));
                 ledger.version = if ended { 0 } else { ledger.version + 1 };

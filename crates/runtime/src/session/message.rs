@@ -55,16 +55,7 @@ pub(super) enum Message {
         call: CallKey,
         retry: Option<Duration>,
     },
-    Upstream {
-        leg: LegKey,
-        epoch: LegEpoch,
-        source: Source,
-        call: Option<CallKey>,
-        frame: Frame,
-        content: Content,
-        event_id: Option<Arc<str>>,
-        read_on: Option<oneshot::Sender<()>>,
-    },
+    Upstream(Said),
     /// The upstream stream of a call can be resumed from a place that no frame came with.
     Mark {
         call: CallKey,
@@ -138,6 +129,22 @@ pub(super) enum Message {
     Observe {
         reply: oneshot::Sender<Snapshot>,
     },
+}
+
+/// A frame of a tool server, as the client gets it.
+pub(super) struct Said {
+    pub(super) leg: LegKey,
+    pub(super) epoch: LegEpoch,
+    pub(super) source: Source,
+    pub(super) call: Option<CallKey>,
+    pub(super) frame: Frame,
+    pub(super) content: Content,
+    pub(super) event_id: Option<Arc<str>>,
+    /// Its place among the frames of its call, where the session outlives the node.
+    pub(super) number: Option<u64>,
+    /// Nothing follows it.
+    pub(super) is_last: bool,
+    pub(super) read_on: Option<oneshot::Sender<()>>,
 }
 
 // === impl Message ===

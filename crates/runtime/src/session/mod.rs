@@ -37,11 +37,13 @@ mod actor;
 mod connection;
 mod content;
 mod effects;
+mod inherit;
 mod ledger;
 mod legs;
 pub mod memory;
 mod message;
 mod opening;
+mod orphans;
 mod pump;
 pub mod terms;
 mod translate;
@@ -65,10 +67,12 @@ use tokio::sync::oneshot;
 
 pub use self::connection::{Connection, event};
 pub use self::content::severity;
+pub(crate) use self::inherit::{CLAIM_MAX, PROTOCOL as HANDOVER, write as left};
 pub use self::memory::Memory;
 use self::message::Message;
 pub use self::opening::Opening;
 pub(crate) use self::opening::{Begins, Keeping};
+pub(crate) use self::orphans::{Left, Orphan, Orphans, What};
 pub use self::pump::fault;
 pub use self::terms::{Terms, Timeout, Tool};
 pub use self::translate::Translate;
@@ -575,6 +579,10 @@ impl Handle {
 impl Shared {
     pub(super) fn client(&self) -> Option<&Client> {
         self.client.get()
+    }
+
+    pub(super) fn is_ephemeral(&self) -> bool {
+        self.is_ephemeral
     }
 
     pub(super) fn has_rest_at(&self) -> bool {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use quorate_jsonrpc::{Frame, Kind};
+use quorate_jsonrpc::{Frame, Id, Kind, Limits, build};
 use quorate_mcp::{Era, Fault, Method as McpMethod};
 use quorate_session::{Answer as SessionAnswer, CallKey, Event, Failure, LegEpoch, LegKey, Source};
 use quorate_telemetry::{Method, Outcome};
@@ -18,8 +18,10 @@ use quorate_types::PrincipalDigest;
 use ractor::ActorRef;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::inherit::Resumes;
 use super::legs::OpenLeg;
-use super::message::Message;
+use super::message::{Message, Said};
+use super::orphans::{Heir, Left, What, place_of};
 use super::terms::{Held, Late, Terms, Tool};
 use super::{Translate, content};
 use crate::backend::{self, Asked, Leg};
@@ -52,8 +54,10 @@ pub(super) struct Exchange {
     pub(super) terms: Terms,
     /// Whether the server waits for the client.
     pub(super) paused: watch::Receiver<bool>,
-    /// Another node has sent it: its answer is read on from after an event, where there is one.
-    pub(super) resumes: Option<Option<Arc<str>>>,
+    /// Another node has sent it: its answer is read on.
+    pub(super) resumes: Option<Resumes>,
+    /// Who takes what comes when the session is gone from here.
+    pub(super) heir: Option<Arc<Heir>>,
 }
 
 /// A notification or an answer that is to be sent.
@@ -65,37 +69,47 @@ pub(super) struct Outgoing {
 
 /// What the frames of an exchange are about.
 #[derive(Default)]
-struct About {
+pub(super) struct About {
     /// The method of the request.
     method: Option<McpMethod>,
     /// The tool that it calls, or whose task it follows.
     tool: Option<Arc<Tool>>,
+    /// Who takes what comes when the session is gone from here.
+    pub(super) heir: Option<Arc<Heir>>,
 }
 
 /// How a call's answer begins.
 struct Asking {
     frame: Frame,
     headers: HeaderMap,
-    resumes: Option<Option<Arc<str>>>,
+    event_id: Option<Arc<str>>,
 }
 
 /// How handing a frame to the actor ended.
-enum Handed {
+pub(super) enum Handed {
     /// Read on.
     Next,
     /// The session is gone, or wants nothing more.
     Enough,
 }
 
+// === impl About ===
+
+impl About {
+    /// Whether the session is gone from here.
+    fn is_left(&self) -> bool {
+        self.heir.as_ref().is_some_and(|heir| heir.way().is_some())
+    }
+}
+
 // === impl Asking ===
 
 impl Asking {
     async fn begin(self, session: &Leg) -> Result<Asked, backend::Error> {
-        let Self { frame, headers, resumes } = self;
-        match resumes {
+        let Self { frame, headers, event_id } = self;
+        match event_id {
             None => session.request(headers, frame).await,
-            Some(Some(event_id)) => session.resume(headers, &event_id).await,
-            Some(None) => session.resume_nothing(),
+            Some(event_id) => session.resume(headers, &event_id).await,
         }
     }
 }
@@ -118,14 +132,14 @@ impl Pump {
     /// Sends one request and reports its frames until the answer.
     pub(super) async fn exchange(self, open: OpenLeg, exchange: Exchange) {
         let started = Instant::now();
-        let Exchange { call, frame, headers, prime_after, mut terms, paused, resumes } = exchange;
+        let Exchange { call, frame, headers, prime_after, mut terms, paused, resumes, heir } = exchange;
         let name = frame.method().unwrap_or_default();
         let method = Method::of(name);
-        let about = About { method: McpMethod::parse(name), tool: terms.tool.clone() };
+        let about = About { method: McpMethod::parse(name), tool: terms.tool.clone(), heir };
         // On the heap: it is large, and the task would have it twice where it is passed on.
         let held = Held::new(&mut terms, paused);
-        let asking = Asking { frame, headers, resumes };
-        let running = Box::pin(self.run(&open.session, call, asking, &about, held));
+        let is_new = resumes.is_none();
+        let running = Box::pin(self.answer(&open.session, call, (frame, headers, resumes), &about, held));
         let result = match prime_after {
             Some(patience) => self.primed(call, patience, running).await,
             None => running.await,
@@ -140,17 +154,61 @@ impl Pump {
             Err(Ended::Late) => {
                 metrics.operation(method, Outcome::Failed(quorate_types::Code::DeadlineExceeded), started.elapsed());
                 let Some(timeout) = &terms.timeout else { return };
+                let fault = timeout.late();
+                if about.is_left() {
+                    return self
+                        .leave_failure(call, &about, &Failure { fault, never_executed: false, leg_lost: false })
+                        .await;
+                }
                 // The answer ends the call at the server, too.
-                let event = Event::GatewayAnswer { call, answer: SessionAnswer::Error(timeout.late()) };
+                let event = Event::GatewayAnswer { call, answer: SessionAnswer::Error(fault) };
                 let _ended = self.actor.cast(Message::Tell { event });
             }
             Err(ended) => {
+                let is_unsent = is_new || matches!(ended, Ended::Unsent);
                 let failure = self.failure(&open.session, ended);
+                // What another node has sent may have run, whatever reading on met.
+                let failure = Failure { never_executed: failure.never_executed && is_unsent, ..failure };
                 metrics.operation(method, Outcome::Failed(quorate_types::Code::Unavailable), started.elapsed());
+                if about.is_left() {
+                    return self.leave_failure(call, &about, &failure).await;
+                }
                 // As above: an ended session needs no report.
                 let _ended = self.actor.cast(Message::Failed { call, epoch: self.epoch, failure, terms });
             }
         }
+    }
+
+    /// Tells whoever owns the session next how a call has failed.
+    async fn leave_failure(&self, call: CallKey, about: &About, failure: &Failure) {
+        let what = if failure.never_executed {
+            What::Unsent
+        } else {
+            let quorate_session::Fault { code, message, data } = &failure.fault;
+            let error = build::error(Some(&Id::from(call.0)), *code, message, data.as_deref());
+            let Ok(frame) = Frame::parse(error, &Limits::ANSWER) else { return };
+            What::Frame(frame)
+        };
+        let number = about.heir.as_ref().map_or(0, |heir| heir.count());
+        // Nobody may want it any more.
+        let _handed = leave(about, Left { number, what }).await;
+    }
+
+    /// Sends a request, or reads on what another node has sent.
+    async fn answer(
+        &self,
+        session: &Leg,
+        call: CallKey,
+        (frame, headers, resumes): (Frame, HeaderMap, Option<Resumes>),
+        about: &About,
+        mut held: Held<'_>,
+    ) -> Result<Kind, Ended> {
+        let event_id = match resumes {
+            Some(Resumes::From(claim)) => return self.inherit(call, about, claim, &mut held).await,
+            Some(Resumes::At(event_id)) => Some(event_id),
+            None => None,
+        };
+        self.run(session, call, Asking { frame, headers, event_id }, about, held).await
     }
 
     async fn run(
@@ -170,7 +228,7 @@ impl Pump {
         if let Some(load) = held.load {
             match &result {
                 Err(Ended::Upstream(error)) => load.failed(error),
-                Ok(_) | Err(Ended::Refused(_) | Ended::Unwanted | Ended::Late) => load.succeeded(),
+                Ok(_) | Err(Ended::Refused(_) | Ended::Unwanted | Ended::Late | Ended::Unsent) => load.succeeded(),
             }
         }
         result
@@ -323,8 +381,10 @@ impl Pump {
                 Err(answer) => {
                     // By the actor, which knows the way to the server, and whether it is still there.
                     let (leg, epoch) = (self.leg, self.epoch);
-                    let told = self.actor.cast(Message::Answer { leg, epoch, answer });
-                    return if told.is_ok() { Handed::Next } else { Handed::Enough };
+                    return match self.actor.cast(Message::Answer { leg, epoch, answer: answer.clone() }) {
+                        Ok(()) => Handed::Next,
+                        Err(_) => leave(about, Left { number: 0, what: What::Answer(answer) }).await,
+                    };
                 }
             },
             Kind::Notification if self.translate.withholds(self.server.name(), &frame, call.is_some()) => {
@@ -334,24 +394,48 @@ impl Pump {
             Kind::Notification | Kind::Result => frame,
         };
         let frame = self.translate.inbound(self.server.name(), own.or(about.method), about.tool.as_ref(), frame);
+        let number = about.heir.as_ref().map(|heir| heir.count());
+        self.give(call, about, number, frame, event_id, waits).await
+    }
+
+    /// Hands a frame that was rewritten to the actor, or to whoever owns the session next, and waits until more may be read.
+    pub(super) async fn give(
+        &self,
+        call: Option<CallKey>,
+        about: &About,
+        number: Option<u64>,
+        frame: Frame,
+        event_id: Option<String>,
+        waits: Waits,
+    ) -> Handed {
         // After the translation, whose splices move what the spans point to.
         let content = content::content(&frame);
-        let (read_on, permit) = match waits {
-            Waits::No => (None, None),
-            Waits::Yes => {
-                let (read_on, permit) = oneshot::channel();
-                (Some(read_on), Some(permit))
-            }
-        };
         let source = call.map_or(Source::Listen(self.leg, self.epoch), Source::Call);
         let (leg, epoch) = (self.leg, self.epoch);
-        let event_id = event_id.map(Into::into);
-        let message = Message::Upstream { leg, epoch, source, call, frame, content, event_id, read_on };
-        if self.actor.cast(message).is_err() {
-            return Handed::Enough;
+        // An event id is where whoever owns the session next reads on; of streams without any the frames are counted.
+        if let Some(heir) = about.heir.as_ref().filter(|_| event_id.is_some()) {
+            heir.resumable();
         }
-        let Some(permit) = permit else { return Handed::Next };
-        if permit.await.is_err() { Handed::Enough } else { Handed::Next }
+        let number = number.filter(|_| about.heir.as_ref().is_some_and(|heir| !heir.is_resumable()));
+        let event_id = event_id.or_else(|| number.map(place_of)).map(Into::into);
+        let left = number.map(|number| Left { number, what: What::Frame(frame.clone()) });
+        let is_last = matches!(waits, Waits::No);
+        let (read_on, permit) = match is_last && number.is_none() {
+            true => (None, None),
+            false => Some(oneshot::channel()).unzip(),
+        };
+        let message =
+            Message::Upstream(Said { leg, epoch, source, call, frame, content, event_id, number, is_last, read_on });
+        let is_taken = match (self.actor.cast(message), permit) {
+            (Ok(()), Some(permit)) => permit.await.is_ok(),
+            (Ok(()), None) => true,
+            (Err(_), _) => false,
+        };
+        match left {
+            _ if is_taken => Handed::Next,
+            Some(left) => leave(about, left).await,
+            None => Handed::Enough,
+        }
     }
 
     fn failure(&self, session: &Leg, ended: Ended) -> Failure {
@@ -360,6 +444,7 @@ impl Pump {
             Ended::Unwanted | Ended::Late => {
                 Failure { fault: fault(Fault::Internal), never_executed: false, leg_lost: false }
             }
+            Ended::Unsent => Failure { fault: fault(Fault::Internal), never_executed: true, leg_lost: false },
             Ended::Upstream(error) => {
                 let never_executed = error.never_executed();
                 let leg_lost = session.is_lost_with(&error);
@@ -373,10 +458,16 @@ impl Pump {
     }
 }
 
+/// Leaves something of a call to whoever owns its session next.
+async fn leave(about: &About, left: Left) -> Handed {
+    let Some(way) = about.heir.as_ref().and_then(|heir| heir.way()) else { return Handed::Enough };
+    if way.send(left).await.is_ok() { Handed::Next } else { Handed::Enough }
+}
+
 /// Returns the kind of a frame of this call's connection; an answer must carry the call's id.
 ///
 /// An error may lack an id: only this connection tells whose it is.
-fn answers(call: CallKey, frame: &Frame) -> Result<Kind, upstream::Error> {
+pub(super) fn answers(call: CallKey, frame: &Frame) -> Result<Kind, upstream::Error> {
     let kind = frame.kind();
     let is_answer = matches!(kind, Kind::Result | Kind::Error);
     if is_answer && frame.id().is_some_and(|id| id.as_u64() != Some(call.0)) {
@@ -387,7 +478,7 @@ fn answers(call: CallKey, frame: &Frame) -> Result<Kind, upstream::Error> {
 
 /// Whether the next frame may be read at once.
 #[derive(Clone, Copy)]
-enum Waits {
+pub(super) enum Waits {
     /// Nothing follows.
     No,
     /// Wait for the actor's permit.
@@ -395,7 +486,7 @@ enum Waits {
 }
 
 /// Why a call's exchange ended without its answer.
-enum Ended {
+pub(super) enum Ended {
     /// The backend failed.
     Upstream(upstream::Error),
     /// We refused to send it.
@@ -404,6 +495,8 @@ enum Ended {
     Unwanted,
     /// The server took longer than the call may take.
     Late,
+    /// Another node had it to send, and has not.
+    Unsent,
 }
 
 impl From<Late> for Ended {

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use quorate_peer::Peers;
 use quorate_raft::{Group, Host, Machine};
 use quorate_session::EndReason;
 use quorate_session::record::{Record, proto};
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 use self::machine::Replica;
 pub(crate) use self::writer::{NotWritten, Write, Writer};
+use crate::session::Orphans;
 use crate::{clock, entropy};
 
 /// The feature level that a replica needs to apply what sessions write.
@@ -45,6 +47,7 @@ struct Shared {
     /// Grows with each change of who owns what.
     changed: watch::Sender<u64>,
     open: RwLock<BTreeMap<u32, Open>>,
+    orphans: Arc<Orphans>,
 }
 
 /// Tells whether every node of the cluster can keep sessions: the cluster is at [`LEVEL`].
@@ -84,6 +87,8 @@ pub(crate) struct Owned {
     pub(crate) node: NodeId,
     pub(crate) writer: Writer,
     replica: Replica,
+    peers: Peers,
+    orphans: Arc<Orphans>,
 }
 
 // === impl Shards ===
@@ -99,7 +104,13 @@ impl Shards {
     #[must_use]
     pub fn new() -> Self {
         let changed = watch::Sender::new(0);
-        let shared = Shared { replicas: RwLock::default(), joined: OnceLock::new(), changed, open: RwLock::default() };
+        let shared = Shared {
+            replicas: RwLock::default(),
+            joined: OnceLock::new(),
+            changed,
+            open: RwLock::default(),
+            orphans: Arc::default(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -157,7 +168,8 @@ impl Shards {
         let open = self.shared.open.read().unwrap_or_else(PoisonError::into_inner).get(&shard).cloned()?;
         let epoch = open.group.serves()?;
         let replica = self.shared.replicas.read().unwrap_or_else(PoisonError::into_inner).get(&shard).cloned()?;
-        Some(Owned { shard, epoch, node: joined.node, writer: open.writer, replica })
+        let (peers, orphans) = (joined.host.peers().clone(), Arc::clone(&self.shared.orphans));
+        Some(Owned { shard, epoch, node: joined.node, writer: open.writer, replica, peers, orphans })
     }
 
     /// Returns every shard that is owned here.
@@ -187,6 +199,11 @@ impl Shards {
     #[must_use]
     pub fn host(&self) -> Option<&Arc<Host>> {
         self.shared.joined.get().map(|joined| &joined.host)
+    }
+
+    /// Returns the calls whose sessions have gone to other nodes.
+    pub(crate) fn orphans(&self) -> &Orphans {
+        &self.shared.orphans
     }
 
     /// How many sessions a principal has in the shards that are owned here.
@@ -224,6 +241,16 @@ impl Owned {
     /// Returns a session's record and its version.
     pub(crate) fn record(&self, session: u128) -> Option<(u64, Arc<Record>)> {
         self.replica.lock().get(session).map(|(version, record)| (version, Arc::clone(record)))
+    }
+
+    /// Returns the other nodes.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// Returns the calls of this node whose sessions have gone to other nodes.
+    pub(crate) fn orphans(&self) -> &Arc<Orphans> {
+        &self.orphans
     }
 
     /// Ends a session whose record is all that there is of it. Nobody waits: where it is not written, whoever looks at the

@@ -126,7 +126,7 @@ impl Session {
     }
 
     /// Makes a call another request for its backend, which may know the one before.
-    fn send_again(&mut self, call: CallKey, leg: LegKey, out: &mut Effects) {
+    pub(super) fn send_again(&mut self, call: CallKey, leg: LegKey, out: &mut Effects) {
         self.retract_asks_of(call, true, out);
         let Some(mut row) = self.calls.open.remove(call) else { return };
         self.streams.forget_source(Source::Call(call));

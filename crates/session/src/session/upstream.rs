@@ -111,6 +111,10 @@ impl Session {
         if failure.leg_lost && self.legs.get(at.0).is_some_and(|leg| leg.is_up_as(at.1)) {
             self.lose_leg(at, &failure.fault, false, out);
         }
+        if failure.never_executed {
+            // The other node had it to send, and has not.
+            return self.send_again(call, at.0, out);
+        }
         self.lost_with_node(call, out);
     }
 
