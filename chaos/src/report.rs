@@ -1,4 +1,6 @@
 //! The table of a run: what was done, what was told, and what was not as promised.
+//!
+//! In Markdown, as `docs/src/chaos.md` shows it. A pause is what a client noticed of a fault: a silence longer than its call's own.
 
 use std::fmt::Write as _;
 use std::time::Duration;

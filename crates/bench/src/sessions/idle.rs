@@ -1,4 +1,7 @@
 //! Memory of sessions that nobody uses: what each node holds of each, on all three.
+//!
+//! Each session is opened and used once; memory is the nodes' resident set before, when all are open, and when all are at rest,
+//! which their metrics tell.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

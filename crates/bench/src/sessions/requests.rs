@@ -1,4 +1,7 @@
 //! What a call costs the nodes of a cluster: in a strict session, and without one beside a node alone.
+//!
+//! All clients talk to one node, which owns a third of their sessions: the other calls are relayed. The stateless ones are that
+//! node's own affair, whose CPU alone is counted for them.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,7 @@
 //! One client: a session, a call, and its events, read on from wherever they can be.
+//!
+//! It holds each event against the number that the tool server gave it, so that one that is missing, or comes twice, is seen. When
+//! its connection ends it comes again to the next node, with the last event that it has.
 
 use std::sync::Arc;
 use std::time::Duration;

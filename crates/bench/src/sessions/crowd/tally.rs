@@ -1,4 +1,6 @@
 //! What clients saw since the last mark, and whether anything was lost or came twice since the beginning.
+//!
+//! Of each client the latest event is kept, and how soon it was back: a client is one sample of a fault, however many events it has.
 
 use std::sync::{Mutex, PoisonError};
 
