@@ -149,6 +149,22 @@ fn parts_of_a_change_that_was_given_up_are_of_no_other() {
 }
 
 #[test]
+fn parts_of_sessions_that_were_never_opened_do_not_pile_up() {
+    let mut shard = Shard::new();
+    let large = Kind::Client(proto::Client { initialize_params: "x".repeat(2 * PART_BYTES_MAX), ..Default::default() });
+    let opening = change(open(1).into_iter().chain([large]).collect());
+    for session in 0..100 {
+        let parts = parts(session, 0, &opening);
+        assert_eq!(outcome(&shard.apply(&command(&parts[..2])).outcome, 2), vec![Ok(()); 2]);
+    }
+    assert!(bytes(&shard).len() < 40 * PART_BYTES_MAX, "{}", bytes(&shard).len());
+
+    // Whoever goes on is heard, as long as it is no matter of the past.
+    assert_eq!(outcome(&shard.apply(&command(&parts(99, 0, &opening)[2..])).outcome, 1), vec![Ok(())]);
+    assert_eq!(outcome(&shard.apply(&command(&parts(3, 0, &opening)[2..])).outcome, 1), vec![Err(Refusal::Stale)]);
+}
+
+#[test]
 fn events_have_the_sequences_of_their_stream_and_go_from_the_front() {
     let mut shard = opened();
     let events = change(vec![stream(1, 0), append(1, "one"), append(1, "two"), append(1, "three"), stream(1, 2)]);

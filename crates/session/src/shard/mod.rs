@@ -28,14 +28,19 @@ use crate::record::{Left, Malformed, Record};
 /// The most sessions of one shard: with 32 shards, two million, which is what nodes of 16 GiB hold as records.
 pub const SESSIONS_MAX: usize = 1 << 16;
 
+/// Changes of which parts have come: four times as many as an owner writes at once. What is older was given up by its owner.
+const STAGED_MAX: usize = 16;
+/// Bytes of these, unless one alone is larger.
+const STAGED_BYTES_MAX: usize = 2 * CHANGE_BYTES_MAX;
+
 /// The sessions of one shard.
 #[derive(Clone, Debug, Default)]
 pub struct Shard {
     slots: BTreeMap<u128, Slot>,
     /// How many sessions each principal has.
     owned: BTreeMap<PrincipalDigest, usize>,
-    /// Changes of which parts have come.
-    staged: BTreeMap<u128, Staged>,
+    /// Changes of which parts have come, the one last of which the latest part has.
+    staged: Vec<(u128, Staged)>,
 }
 
 /// A record and how many changes made it.
@@ -135,27 +140,36 @@ impl Shard {
 
     /// Puts a part to those before it; returns the change when it is complete.
     fn whole(&mut self, key: u128, part: proto::Part) -> Result<Option<Bytes>, Refusal> {
-        if part.index == 0 {
-            self.staged.remove(&key);
-            if !part.more {
-                return Ok(Some(part.change));
-            }
-            self.staged.insert(key, Staged { version: part.version, parts: 0, change: BytesMut::new() });
-        }
-        let staged = self.staged.get_mut(&key).filter(|staged| {
-            (staged.version, staged.parts) == (part.version, part.index)
-                && staged.change.len() + part.change.len() <= CHANGE_BYTES_MAX
-        });
-        let Some(staged) = staged else {
-            self.staged.remove(&key);
-            return Err(Refusal::Stale);
+        let mut staged = match (part.index, self.unstage(key)) {
+            (0, _) if !part.more => return Ok(Some(part.change)),
+            (0, _) => Staged { version: part.version, parts: 0, change: BytesMut::new() },
+            (index, Some(staged)) if (staged.version, staged.parts) == (part.version, index) => staged,
+            _ => return Err(Refusal::Stale),
         };
+        if staged.change.len() + part.change.len() > CHANGE_BYTES_MAX {
+            return Err(Refusal::Stale);
+        }
         staged.parts += 1;
         staged.change.extend_from_slice(&part.change);
         if part.more {
+            self.stage(key, staged);
             return Ok(None);
         }
-        Ok(self.staged.remove(&key).map(|staged| staged.change.freeze()))
+        Ok(Some(staged.change.freeze()))
+    }
+
+    /// Keeps the parts of a change, and gives up those whose owners have written nothing for longest: they never will.
+    fn stage(&mut self, key: u128, staged: Staged) {
+        self.staged.push((key, staged));
+        let bytes = |staged: &[(u128, Staged)]| staged.iter().map(|(_, staged)| staged.change.len()).sum::<usize>();
+        while self.staged.len() > STAGED_MAX || (self.staged.len() > 1 && bytes(&self.staged) > STAGED_BYTES_MAX) {
+            self.staged.remove(0);
+        }
+    }
+
+    fn unstage(&mut self, key: u128) -> Option<Staged> {
+        let place = self.staged.iter().position(|(staged, _)| *staged == key)?;
+        Some(self.staged.remove(place).1)
     }
 
     fn change(&mut self, key: u128, change: &proto::Change) -> Result<(), Refusal> {
@@ -181,7 +195,7 @@ impl Shard {
     }
 
     fn remove(&mut self, key: u128) {
-        self.staged.remove(&key);
+        self.unstage(key);
         let Some(slot) = self.slots.remove(&key) else { return };
         let principal = slot.record.principal();
         if let Some(count) = self.owned.get_mut(&principal) {

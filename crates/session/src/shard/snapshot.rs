@@ -173,7 +173,7 @@ impl Building {
                 self.close()?;
                 let key = key_of(&staged.session)?;
                 let change = BytesMut::from(&staged.change[..]);
-                self.shard.staged.insert(key, Staged { version: staged.version, parts: staged.parts, change });
+                self.shard.staged.push((key, Staged { version: staged.version, parts: staged.parts, change }));
             }
             (_, Item::Head(_) | Item::Tail(_)) => return Err("a second head"),
         }
