@@ -39,6 +39,7 @@ pub(crate) async fn all(roles: &Roles, cluster: &Cluster, listens: &[SocketAddr]
     let clients = open(listens, 3).await?;
 
     let names = listed(roles).await?;
+    loaded(roles).await?;
     filtered(roles, &names).await?;
     moved(roles, cluster, &names[0], &clients).await?;
     ended(roles, cluster, &names[1], &clients).await?;
@@ -109,6 +110,23 @@ async fn listed(roles: &Roles) -> anyhow::Result<Vec<String>> {
     }
     ensure!(names.iter().eq(all.sessions.iter().map(|session| &session.name)), "{names:?}");
     Ok(names)
+}
+
+/// Each node tells what it has and does, to the one that is asked, too.
+async fn loaded(roles: &Roles) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = roles.status().await?;
+        let loads: Vec<_> = status.nodes.iter().filter_map(|node| node.load.as_ref()).collect();
+        let sum = |of: fn(&v1::NodeLoad) -> u64| loads.iter().map(|load| of(load)).sum::<u64>();
+        // Each client has asked for three things, of another node each.
+        let is_known = loads.len() == 3 && loads.iter().all(|load| load.requests > 0 && load.incarnation == 1);
+        if is_known && sum(|load| load.sessions) == 3 && sum(|load| load.requests) >= 9 {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{loads:?}");
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// What sessions are chosen by, and what is refused.

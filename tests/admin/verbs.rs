@@ -180,7 +180,7 @@ impl Roles {
         Ok(answer)
     }
 
-    async fn status(&self) -> anyhow::Result<v1::GetStatusResponse> {
+    pub(crate) async fn status(&self) -> anyhow::Result<v1::GetStatusResponse> {
         self.call(v1::GetStatusRequest { linearizable: true }).await
     }
 

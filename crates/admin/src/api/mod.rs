@@ -20,6 +20,7 @@ mod health;
 pub mod keys;
 mod latest;
 mod level;
+pub mod load;
 mod member;
 pub mod node;
 pub mod paging;
