@@ -11,6 +11,7 @@ mod peers;
 pub(crate) mod policy;
 pub(crate) mod recover;
 pub(crate) mod resources;
+pub(crate) mod sessions;
 pub(crate) mod wal;
 
 use std::net::SocketAddr;
@@ -93,6 +94,9 @@ pub(crate) enum Command {
     History(resources::HistoryArgs),
     /// Make all resources of a cluster what they were at a revision.
     Rollback(resources::RollbackArgs),
+    /// List, show, follow, move and end the sessions of a cluster's clients.
+    #[command(subcommand)]
+    Sessions(sessions::SessionsCommand),
     /// Ask every node of a cluster, and say what is wrong and what to do; exit code 1 when something is wrong.
     Check(cluster::CheckArgs),
     /// Print the script that completes this command line in a shell.
