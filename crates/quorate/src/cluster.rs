@@ -8,7 +8,7 @@ mod files;
 mod nodes;
 mod operator;
 mod start;
-mod status;
+pub(crate) mod status;
 mod token;
 
 use std::path::Path;

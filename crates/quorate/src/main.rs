@@ -31,6 +31,7 @@ mod sessions;
 mod table;
 mod target;
 mod tools;
+mod top;
 mod up;
 mod validate;
 mod wal;
@@ -85,6 +86,7 @@ fn run(Cli { context, command }: Cli) -> Result<(), Failure> {
         Command::History(args) => client()?.block_on(resources::history(context, &args)),
         Command::Rollback(args) => client()?.block_on(resources::rollback(context, &args)),
         Command::Sessions(command) => client()?.block_on(sessions::run(context, &command)),
+        Command::Top(args) => client()?.block_on(top::run(context, &args)),
         Command::Check(args) => client()?.block_on(check::run(context, &args)),
         Command::Completion(args) => completion::run(&args),
     }

@@ -4,7 +4,7 @@
 //! one names when it is asked. Names of sessions are whole in every table: they are what the other commands take.
 
 mod list;
-mod show;
+pub(crate) mod show;
 mod watch;
 
 use std::path::Path;

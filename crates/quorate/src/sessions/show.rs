@@ -19,7 +19,7 @@ const AGENT_WIDTH: usize = 12;
 const HOW_WIDTH: usize = 26;
 
 /// Sessions that go on.
-pub(super) fn table(sessions: &[proto::Session], now: Timestamp) -> String {
+pub(crate) fn table(sessions: &[proto::Session], now: Timestamp) -> String {
     let mut table = Table::new(["SESSION", "TENANT", "FOR", "AGENT", "NODE", "CALLS", "ACTIVE"]);
     for session in sessions {
         table.row([
