@@ -11,20 +11,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use quorate_client::{Client, Context, Error, Method, Refused, Upload, Watch};
-use quorate_cluster::{Cluster, Options, Place};
+use quorate_cluster::{Cluster, Options, Place, free_address};
 use quorate_proto::admin::v1;
 use tonic::Code;
 
 use crate::callers::Caller;
 use crate::proto::{Call, Least, calls};
+use crate::sessions;
 
 /// Longer than any call takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The clients of the roles, and which calls they made.
-struct Roles {
-    viewer: Client,
-    operator: Client,
+pub(crate) struct Roles {
+    pub(crate) viewer: Client,
+    pub(crate) operator: Client,
     admin: Client,
     calls: BTreeMap<String, Call>,
     made: RefCell<BTreeSet<&'static str>>,
@@ -54,7 +55,7 @@ fn socket(cluster: &Cluster, place: Place) -> Client {
 }
 
 /// The refusal of a call that must be refused.
-fn refused<A>(answered: Result<A, Error>) -> anyhow::Result<Refused> {
+pub(crate) fn refused<A>(answered: Result<A, Error>) -> anyhow::Result<Refused> {
     match answered {
         Err(Error::Refused { refused, .. }) => Ok(*refused),
         Err(other) => bail!("it is no refusal: {other}"),
@@ -71,13 +72,13 @@ fn is_wrong<A>(field: &str, answered: Result<A, Error>) -> anyhow::Result<()> {
 }
 
 /// Tells whether a call is refused for a reason that programs can read.
-fn is_refused<A>(reason: &str, answered: Result<A, Error>) -> anyhow::Result<()> {
+pub(crate) fn is_refused<A>(reason: &str, answered: Result<A, Error>) -> anyhow::Result<()> {
     let refused = refused(answered).context(reason.to_owned())?;
     ensure!(refused.reason == reason, "{reason}: {refused:?}");
     Ok(())
 }
 
-fn document(name: &str, url: &str) -> v1::Document {
+pub(crate) fn document(name: &str, url: &str) -> v1::Document {
     let json = serde_json::json!({ "kind": "ToolServer", "name": name, "spec": { "urls": [url] } });
     v1::Document {
         kind: "ToolServer".to_owned(),
@@ -121,12 +122,12 @@ impl Roles {
     }
 
     /// Notes that a call was made, and was not refused.
-    fn made(&self, path: &'static str) {
+    pub(crate) fn made(&self, path: &'static str) {
         self.made.borrow_mut().insert(path);
     }
 
     /// Tells whether a call was refused for want of its role.
-    fn lacks<A>(&self, path: &str, answered: Result<A, Error>) -> anyhow::Result<()> {
+    pub(crate) fn lacks<A>(&self, path: &str, answered: Result<A, Error>) -> anyhow::Result<()> {
         let refused = refused(answered).with_context(|| format!("{path} by the role below"))?;
         let role = self.calls[path].least.word();
         let says = refused.metadata.get("role").is_some_and(|needed| needed == role) && refused.message.contains(role);
@@ -136,7 +137,7 @@ impl Roles {
     }
 
     /// Makes a call as the least role that may, after the role below was refused it.
-    async fn call<M: Method>(&self, request: M) -> anyhow::Result<M::Answer> {
+    pub(crate) async fn call<M: Method>(&self, request: M) -> anyhow::Result<M::Answer> {
         let (least, below) = self.of_path(M::PATH)?;
         if let Some(below) = below {
             self.lacks(M::PATH, below.call(request.clone()).await)?;
@@ -147,17 +148,17 @@ impl Roles {
     }
 
     /// Makes a call that is wrong, as the least role that may.
-    async fn wrong<M: Method>(&self, field: &str, request: M) -> anyhow::Result<()> {
+    pub(crate) async fn wrong<M: Method>(&self, field: &str, request: M) -> anyhow::Result<()> {
         is_wrong(field, self.of_path(M::PATH)?.0.call(request).await).context(M::PATH)
     }
 
     /// Makes a call that is refused for a reason, as the least role that may.
-    async fn refused<M: Method>(&self, reason: &str, request: M) -> anyhow::Result<()> {
+    pub(crate) async fn refused<M: Method>(&self, reason: &str, request: M) -> anyhow::Result<()> {
         is_refused(reason, self.of_path(M::PATH)?.0.call(request).await).context(M::PATH)
     }
 
     /// Begins a call with many answers, after the role below was refused it.
-    async fn watch<M: Watch>(&self, request: M) -> anyhow::Result<quorate_client::Answers<M::Answer>> {
+    pub(crate) async fn watch<M: Watch>(&self, request: M) -> anyhow::Result<quorate_client::Answers<M::Answer>> {
         let (least, below) = self.of_path(M::PATH)?;
         if let Some(below) = below {
             let begun = async { below.watch(request.clone()).await?.next().await };
@@ -179,7 +180,7 @@ impl Roles {
         Ok(answer)
     }
 
-    async fn status(&self) -> anyhow::Result<v1::GetStatusResponse> {
+    pub(crate) async fn status(&self) -> anyhow::Result<v1::GetStatusResponse> {
         self.call(v1::GetStatusRequest { linearizable: true }).await
     }
 
@@ -192,11 +193,18 @@ impl Roles {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_call_is_refused_to_the_role_below_and_does_what_it_says_for_its_own() -> anyhow::Result<()> {
-    let mut cluster = Cluster::start(Options { shards: 4, ..Options::default() })?;
+    let listens = (0..3).map(|_| free_address()).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut cluster = Cluster::start(Options {
+        shards: 4,
+        flags: ["--development-identity", "--allow-all"].map(str::to_owned).to_vec(),
+        own_flags: listens.iter().map(|listen| vec!["--listen".to_owned(), listen.to_string()]).collect(),
+        ..Options::default()
+    })?;
     let roles = Roles::of(&cluster)?;
 
     documents(&roles).await?;
     backups(&roles).await?;
+    sessions::all(&roles, &cluster, &listens).await?;
     keys(&roles).await?;
     audit(&roles).await?;
     operators(&roles, &cluster).await?;

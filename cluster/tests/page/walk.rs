@@ -66,6 +66,8 @@ const ROWS: &[Row] = &[
     Row("quorate rollback 1 -m 'not yet'", Ends(0, "revision 3")),
     Row("quorate apply -f resources/ --source shop --prune --dry-run", Ends(0, "dry run at revision 3: 1 added")),
     Row("quorate apply --watch -f resources/ --source shop --prune", Stays("revision 4")),
+    Row("quorate sessions list", Ends(0, "no sessions")),
+    Row("quorate top --once", Ends(0, "3 nodes, as node")),
     Row(
         "kill -9 $(pgrep -f \"$PWD/trial/node-3\")",
         Heard(UP, "node-3 ended (signal: 9 (SIGKILL)); the others go on, and it is started again"),

@@ -102,6 +102,10 @@ methods! {
     Changes Keys Create CreateKeyRequest => CreateKeyResponse;
     Reads Keys List ListKeysRequest => ListKeysResponse;
     Changes Keys Revoke RevokeKeyRequest => RevokeKeyResponse;
+    Reads Sessions ListSessions ListSessionsRequest => ListSessionsResponse;
+    Reads Sessions GetSession GetSessionRequest => GetSessionResponse;
+    Changes Sessions EndSession EndSessionRequest => EndSessionResponse;
+    Changes Sessions TransferSession TransferSessionRequest => TransferSessionResponse;
     Reads Audit Verify VerifyAuditRequest => VerifyAuditResponse;
 }
 
@@ -109,6 +113,7 @@ watches! {
     Cluster WatchStatus WatchStatusRequest => GetStatusResponse;
     Cluster Backup BackupRequest => BackupChunk;
     Resources Watch WatchRequest => WatchResponse;
+    Sessions WatchSessions WatchSessionsRequest => WatchSessionsResponse;
     Audit Read ReadAuditRequest => AuditRecord;
 }
 

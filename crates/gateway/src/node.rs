@@ -411,7 +411,7 @@ impl Gateway {
         let telling = patience / 4;
         // Either way, what is left is ended.
         let _whether_all_left = tokio::time::timeout(patience - telling, self.end_idle_sessions(&fault)).await;
-        sessions.end_where(EndReason::Shutdown, &fault, |_| true);
+        sessions.end_where(&EndReason::Shutdown, &fault, |_| true);
         let told = async {
             while sessions.count() > 0 {
                 tokio::time::sleep(DRAIN_POLL).await;

@@ -24,6 +24,8 @@ pub enum AdminAction {
     Apply,
     /// Move work and leadership between nodes, and have them snapshot.
     Move,
+    /// End sessions of clients.
+    Sessions,
     /// Decide which nodes are in the cluster: tokens, removal, replacement.
     Nodes,
     /// Make and revoke API keys of agents.
@@ -56,8 +58,8 @@ pub struct Operators {
 
 impl AdminAction {
     /// All actions.
-    pub const ALL: [Self; 7] =
-        [Self::View, Self::Apply, Self::Move, Self::Nodes, Self::Keys, Self::Operators, Self::Backup];
+    pub const ALL: [Self; 8] =
+        [Self::View, Self::Apply, Self::Move, Self::Sessions, Self::Nodes, Self::Keys, Self::Operators, Self::Backup];
 
     /// Its name in policies, logs and errors.
     #[must_use]
@@ -66,6 +68,7 @@ impl AdminAction {
             Self::View => "admin:view",
             Self::Apply => "admin:apply",
             Self::Move => "admin:move",
+            Self::Sessions => "admin:sessions",
             Self::Nodes => "admin:nodes",
             Self::Keys => "admin:keys",
             Self::Operators => "admin:operators",
@@ -78,7 +81,7 @@ impl AdminAction {
     pub const fn least(self) -> OperatorRole {
         match self {
             Self::View => OperatorRole::Viewer,
-            Self::Apply | Self::Move => OperatorRole::Operator,
+            Self::Apply | Self::Move | Self::Sessions => OperatorRole::Operator,
             Self::Nodes | Self::Keys | Self::Operators | Self::Backup => OperatorRole::Admin,
         }
     }

@@ -160,17 +160,22 @@ fn text(reports: &Reports, findings: &[Finding]) -> String {
 pub(crate) fn list(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
-        let word = match finding.severity {
-            Severity::Problem => "problem",
-            Severity::Warning => "warning",
-            Severity::Note => "note   ",
-        };
+        let word = word(finding.severity);
         let what = output::visible(&finding.what);
         let advice = output::visible(&finding.advice);
         text.push_str(&format!("\n{word}  {}", wrapped(&what, 9)));
         text.push_str(&format!("\n         → {}\n", wrapped(&advice, 11)));
     }
     text
+}
+
+/// A severity for people, all of the same width.
+pub(crate) const fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Problem => "problem",
+        Severity::Warning => "warning",
+        Severity::Note => "note   ",
+    }
 }
 
 /// Breaks a text at spaces so that no line is longer than the width; further lines are indented.

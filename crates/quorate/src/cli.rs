@@ -11,6 +11,8 @@ mod peers;
 pub(crate) mod policy;
 pub(crate) mod recover;
 pub(crate) mod resources;
+pub(crate) mod sessions;
+pub(crate) mod top;
 pub(crate) mod wal;
 
 use std::net::SocketAddr;
@@ -93,6 +95,11 @@ pub(crate) enum Command {
     History(resources::HistoryArgs),
     /// Make all resources of a cluster what they were at a revision.
     Rollback(resources::RollbackArgs),
+    /// List, show, follow, move and end the sessions of a cluster's clients.
+    #[command(subcommand)]
+    Sessions(sessions::SessionsCommand),
+    /// Show what goes on in a cluster, again and again: nodes, shards, sessions, requests, events, takeovers.
+    Top(top::TopArgs),
     /// Ask every node of a cluster, and say what is wrong and what to do; exit code 1 when something is wrong.
     Check(cluster::CheckArgs),
     /// Print the script that completes this command line in a shell.
@@ -480,6 +487,12 @@ fn parse_patience(text: &str) -> Result<Duration, String> {
         Ok(duration) => Ok(duration),
         Err(error) => Err(error.to_string()),
     }
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text).map_err(|error| error.to_string())?;
+    let allowed = Duration::from_secs(1)..=Duration::from_secs(60);
+    if allowed.contains(&interval) { Ok(interval) } else { Err("must be from 1s to 60s".to_owned()) }
 }
 
 fn parse_nodes(text: &str) -> Result<u8, String> {

@@ -8,7 +8,7 @@ mod files;
 mod nodes;
 mod operator;
 mod start;
-mod status;
+pub(crate) mod status;
 mod token;
 
 use std::path::Path;
@@ -46,7 +46,7 @@ pub(crate) async fn run(context: Option<&Path>, command: &ClusterCommand) -> Res
 }
 
 /// Finds a node by its number or name.
-async fn node(client: &Client, text: &str) -> Result<Node, Failure> {
+pub(crate) async fn node(client: &Client, text: &str) -> Result<Node, Failure> {
     let status = client.call(GetStatusRequest::default()).await.map_err(target::of_client)?;
     find(&status.nodes, text).cloned()
 }

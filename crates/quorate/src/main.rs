@@ -27,9 +27,11 @@ mod recover;
 mod resources;
 mod run;
 mod serve;
+mod sessions;
 mod table;
 mod target;
 mod tools;
+mod top;
 mod up;
 mod validate;
 mod wal;
@@ -83,6 +85,8 @@ fn run(Cli { context, command }: Cli) -> Result<(), Failure> {
         Command::Delete(args) => client()?.block_on(resources::delete(context, &args)),
         Command::History(args) => client()?.block_on(resources::history(context, &args)),
         Command::Rollback(args) => client()?.block_on(resources::rollback(context, &args)),
+        Command::Sessions(command) => client()?.block_on(sessions::run(context, &command)),
+        Command::Top(args) => client()?.block_on(top::run(context, &args)),
         Command::Check(args) => client()?.block_on(check::run(context, &args)),
         Command::Completion(args) => completion::run(&args),
     }

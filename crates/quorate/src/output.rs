@@ -15,13 +15,21 @@ use crate::exit::{Exit, Failure};
 /// # Errors
 /// [`Failure`] when stdout cannot be written, except when its reader has gone.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.write_all(end.as_bytes()))
-        .and_then(|()| stdout.flush())
-    {
+    write(&[text, end])
+}
+
+/// Draws on a terminal: sequences of this program, around text that was made [`visible`].
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn draw(text: &str) -> Result<(), Failure> {
+    write(&[text])
+}
+
+fn write(texts: &[&str]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match texts.iter().try_for_each(|text| stdout.write_all(text.as_bytes())).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::new(Exit::Failure, format!("cannot write to stdout: {error}")))
         }

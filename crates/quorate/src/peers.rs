@@ -16,7 +16,7 @@ use std::time::Duration;
 use quorate_admin::Admin;
 use quorate_admin::api::keys::LastUsed;
 use quorate_admin::api::resources::First;
-use quorate_admin::api::{Api, Documents, Node, Socket, TIMES, audit, keys, resources};
+use quorate_admin::api::{Api, Documents, Node, Socket, TIMES, audit, keys, load, resources, sessions};
 use quorate_config::{ResourceSet, Resources};
 use quorate_follow::{Config, Follower, Run, Sets};
 use quorate_gateway::authenticate::Development;
@@ -85,6 +85,8 @@ pub(crate) async fn run(
     let sets = Sets::new(dir.join(INLINE_FOLDER));
     let documents: Arc<dyn Documents> = Arc::new(First::new(sets.clone()));
     let api = Api::new(node.clone(), Arc::clone(&documents), routes(&node, &sets, &slot, &dir), TIMES);
+    let telling = load::tell(node.clone(), Arc::clone(&slot), guard.metrics().clone());
+    tokio::spawn(stopped.clone().run_until_cancelled_owned(telling));
     let socket = Socket::bind(&dir).map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
     let local = admin.local();
     tokio::spawn(admin.with_api(api.clone()).run(stopped.clone()));
@@ -166,6 +168,7 @@ fn follow(member: &Member, gateway: Gateway, sets: Sets, local: Resources) -> Fo
 
 /// The services of the API beside those of `quorate_admin` itself.
 fn routes(node: &Node, sets: &Sets, gateway: &Arc<OnceLock<Gateway>>, dir: &Path) -> Routes {
+    let sessions = sessions::server(node.clone(), Arc::clone(gateway));
     let gateway = Arc::clone(gateway);
     let last_used: LastUsed = Arc::new(move || {
         let observed = gateway.get().map(|gateway| gateway.api_keys(None, usize::MAX)).unwrap_or_default();
@@ -173,6 +176,7 @@ fn routes(node: &Node, sets: &Sets, gateway: &Arc<OnceLock<Gateway>>, dir: &Path
     });
     Routes::new(resources::server(node.clone(), sets.clone()))
         .add_service(keys::server(node.clone(), sets.clone(), last_used))
+        .add_service(sessions)
         .add_service(audit::server(Some(dir.join(AUDIT_FOLDER))))
 }
 

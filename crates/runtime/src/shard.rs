@@ -11,6 +11,7 @@
 //! Supervision: linked to the `Node`. A failed session is logged and forgotten; its client gets
 //! 404 and opens another.
 
+mod operate;
 mod orphans;
 mod revive;
 mod takeover;
@@ -370,9 +371,9 @@ impl Sessions {
     }
 
     /// Ends the sessions that `ends` chooses.
-    pub fn end_where(&self, reason: EndReason, fault: &Fault, ends: impl Fn(&Handle) -> bool) {
+    pub fn end_where(&self, reason: &EndReason, fault: &Fault, ends: impl Fn(&Handle) -> bool) {
         for session in self.all().iter().filter(|session| ends(session)) {
-            session.end(reason, fault.clone());
+            session.end(reason.clone(), fault.clone());
         }
     }
 

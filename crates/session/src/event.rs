@@ -17,6 +17,9 @@ use quorate_jsonrpc::{Frame, Id, Span};
 use crate::ids::{Attachment, CallKey, EventId, LegEpoch, LegKey, RequestKey, StreamId};
 use crate::record::proto;
 
+/// Bytes of the name of who ended a session: names of operators have 63, and their role beside them.
+const BY_BYTES_MAX: usize = 128;
+
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -406,7 +409,7 @@ pub struct Fault {
 }
 
 /// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EndReason {
     /// The client said so (DELETE).
     Deleted,
@@ -418,6 +421,11 @@ pub enum EndReason {
     Shutdown,
     /// The caller had to end it, for example since its principal lost access.
     Revoked,
+    /// Somebody who operates the gateway said so.
+    Operator {
+        /// Who, as audit records say it.
+        by: Arc<str>,
+    },
 }
 
 // === impl EndReason ===
@@ -425,13 +433,29 @@ pub enum EndReason {
 impl EndReason {
     /// Returns the label of this reason in metrics and logs.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Deleted => "deleted",
             Self::Idle => "idle",
             Self::ClientGone => "client_gone",
             Self::Shutdown => "shutdown",
             Self::Revoked => "revoked",
+            Self::Operator { .. } => "operator",
         }
+    }
+
+    /// Returns what the record of a session has of its end, on the node that owns it.
+    #[must_use]
+    pub fn written(&self, node: u64) -> proto::End {
+        let (reason, by) = match self {
+            Self::Deleted => (proto::EndReason::Deleted, ""),
+            Self::Idle => (proto::EndReason::Idle, ""),
+            Self::ClientGone => (proto::EndReason::ClientGone, ""),
+            Self::Shutdown => (proto::EndReason::Shutdown, ""),
+            Self::Revoked => (proto::EndReason::Revoked, ""),
+            Self::Operator { by } => (proto::EndReason::Operator, &**by),
+        };
+        let by = by[..by.floor_char_boundary(BY_BYTES_MAX)].to_owned();
+        proto::End { reason: reason.into(), by, node }
     }
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
+use quorate_session::EndReason;
 use quorate_session::record::proto::{self, Refusal, op::Kind};
 use quorate_session::shard::{PART_BYTES_MAX, Part, Shard, command, outcome, parts};
 use quorate_types::PrincipalDigest;
@@ -90,7 +91,7 @@ impl Model {
             }
             What::Forget { stream } => vec![put(stream, oldest(stream).map_or(0, |oldest| oldest + 1))],
             What::Close { stream } => vec![Kind::StreamEnd(stream)],
-            What::End => vec![Kind::End("deleted".to_owned())],
+            What::End => vec![Kind::End(EndReason::Deleted.written(1))],
         };
         let ops = kinds.into_iter().map(|kind| proto::Op { kind: Some(kind) }).collect();
         proto::Change { time_ms: 1_000, ops }

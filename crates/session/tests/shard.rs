@@ -4,8 +4,10 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use prost::Message as _;
+use quorate_session::EndReason;
 use quorate_session::record::proto::{self, Refusal, op::Kind};
-use quorate_session::shard::{PART_BYTES_MAX, Shard, command, outcome, parts};
+use quorate_session::shard::{ENDED_MAX, PART_BYTES_MAX, Shard, command, outcome, parts};
 use quorate_types::PrincipalDigest;
 
 const KEY: u128 = 7;
@@ -34,6 +36,10 @@ fn open(principal: u8) -> Vec<Kind> {
 
 fn stream(stream: u32, oldest: u64) -> Kind {
     Kind::Stream(proto::Stream { stream, oldest, ..proto::Stream::default() })
+}
+
+fn deleted() -> Kind {
+    Kind::End(EndReason::Deleted.written(1))
 }
 
 fn append(stream: u32, data: &'static str) -> Kind {
@@ -80,7 +86,7 @@ fn a_change_that_is_not_an_owner_s_changes_nothing() {
         vec![Kind::Open(charter(1))],
         vec![append(1, "of no stream")],
         vec![stream(1, 0), Kind::StreamEnd(1), Kind::CallState(proto::CallState { call: 9, ..Default::default() })],
-        vec![Kind::End("deleted".to_owned()), Kind::Ids(9)],
+        vec![deleted(), Kind::Ids(9)],
     ];
     for kinds in cases {
         let mut shard = opened();
@@ -104,11 +110,78 @@ fn what_ended_is_gone_and_no_longer_its_principal_s() {
     let principal = PrincipalDigest([1; 16]);
     assert_eq!(shard.owned_by(principal), 1);
 
-    assert_eq!(apply(&mut shard, KEY, 1, &change(vec![Kind::End("deleted".to_owned())])), Ok(()));
+    assert_eq!(apply(&mut shard, KEY, 1, &change(vec![deleted()])), Ok(()));
 
     assert!(shard.get(KEY).is_none());
     assert_eq!((shard.len(), shard.owned_by(principal)), (0, 0));
     assert_eq!(apply(&mut shard, KEY, 2, &change(vec![Kind::Ids(9)])), Err(Refusal::Stale));
+}
+
+#[test]
+fn a_session_that_ended_is_told_of_with_who_ended_it_and_what_happened_to_it() {
+    let mut shard = opened();
+    let moved = proto::Moment { at_ms: 1_500, happening: proto::Happening::Moved.into(), node: 2 };
+    let owner = proto::Owner { agent: Some("ci".to_owned()), ..proto::Owner::default() };
+    let changed = change(vec![Kind::Moment(moved), Kind::Owner(owner)]);
+    assert_eq!(apply(&mut shard, KEY, 1, &changed), Ok(()));
+    assert_eq!(shard.ended(KEY), None, "it goes on");
+    let by = EndReason::Operator { by: format!("operator ana{}", "é".repeat(200)).into() };
+    let end = proto::Change { time_ms: 2_000, ops: vec![op(Kind::End(by.written(2)))] };
+
+    assert_eq!(apply(&mut shard, KEY, 2, &end), Ok(()));
+
+    let ended = shard.ended(KEY).expect("it is told of");
+    assert_eq!((ended.agent.as_str(), ended.opened_ms, ended.at_ms), ("ci", 1_000, 2_000));
+    assert_eq!(ended.scope, Some(proto::ended::Scope::Toolset("tools".to_owned())));
+    assert_eq!(ended.timeline, [moved]);
+    let how = ended.end.as_ref().expect("it says how");
+    assert_eq!((how.reason(), how.node), (proto::EndReason::Operator, 2));
+    assert!(how.by.starts_with("operator ana") && how.by.len() <= 128, "{}", how.by);
+    let copy = Shard::restore(&mut bytes(&shard).as_slice()).expect("it is one");
+    assert_eq!((copy.ended(KEY), copy.hash()), (shard.ended(KEY), shard.hash()));
+    assert_ne!(shard.hash(), 0);
+}
+
+#[test]
+fn a_shard_tells_of_the_latest_that_ended_and_no_snapshot_has_more() {
+    let mut shard = Shard::new();
+    let all = u128::try_from(ENDED_MAX).expect("it is small") + 3;
+    for key in 0..all {
+        assert_eq!(apply(&mut shard, key, 0, &change(open(1))), Ok(()));
+        assert_eq!(apply(&mut shard, key, 1, &change(vec![deleted()])), Ok(()));
+    }
+
+    let told: Vec<u128> = shard.ended_last().map(|(key, _)| key).collect();
+    assert_eq!(told, (3..all).rev().collect::<Vec<_>>());
+
+    let mut more = Vec::new();
+    let head = proto::snapshot_item::Kind::Head(proto::ShardHead { version: 1 });
+    let ended = shard.ended_last().map(|(_, ended)| (**ended).clone()).next().expect("there are some");
+    let ended = std::iter::repeat_n(proto::snapshot_item::Kind::Ended(ended), ENDED_MAX + 1);
+    let tail = proto::snapshot_item::Kind::Tail(proto::ShardTail { records: 0 });
+    for kind in std::iter::once(head).chain(ended).chain([tail]) {
+        let item = proto::SnapshotItem { kind: Some(kind) };
+        item.encode_length_delimited(&mut more).expect("a vector grows");
+    }
+    let refused = Shard::restore(&mut more.as_slice()).expect_err("it is more than a shard keeps");
+    assert!(refused.to_string().contains("too many"), "{refused}");
+}
+
+/// Happened where a call of a stateless client was parked and ended while the end of the one before it was being written: the
+/// record stayed, owned by nobody, and the next one was refused.
+#[test]
+fn a_change_that_opens_a_record_and_ends_it_leaves_none() {
+    let unparked = Kind::End(proto::End { reason: proto::EndReason::Unparked.into(), ..proto::End::default() });
+    for (end, is_told) in [(unparked, false), (deleted(), true)] {
+        let mut shard = Shard::new();
+        let whole: Vec<Kind> = open(1).into_iter().chain([end]).collect();
+
+        assert_eq!(apply(&mut shard, KEY, 0, &change(whole)), Ok(()));
+
+        assert!(shard.is_empty());
+        assert_eq!(shard.ended(KEY).is_some(), is_told, "a session that goes on has not ended");
+        assert_eq!(apply(&mut shard, KEY, 0, &change(open(1))), Ok(()), "and can be opened again");
+    }
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  admin address ─▶ TLS ─┐
-//!  DATA_DIR/admin.sock ──┴▶ server ─▶ gate (method, caller, role, deadline, record) ─▶ Cluster, Resources, Keys, Audit,
-//!                                                                                      health, reflection
+//!  DATA_DIR/admin.sock ──┴▶ server ─▶ gate (method, caller, role, deadline, record) ─▶ Cluster, Resources, Keys,
+//!                                                                                      Sessions, Audit, health, reflection
 //! ```
 //!
 //! Every service holds a [`Node`] and answers with errors of [`mod@errors`]; who calls and whether it may is decided before a
@@ -20,6 +20,7 @@ mod health;
 pub mod keys;
 mod latest;
 mod level;
+pub mod load;
 mod member;
 pub mod node;
 pub mod paging;
@@ -28,6 +29,7 @@ pub mod resources;
 pub mod roles;
 mod server;
 pub mod service;
+pub mod sessions;
 mod socket;
 
 use std::net::SocketAddr;

@@ -111,7 +111,7 @@ fn nodes(status: &GetStatusResponse) -> String {
     table.render()
 }
 
-fn state(state: NodeState) -> &'static str {
+pub(crate) fn state(state: NodeState) -> &'static str {
     match state {
         NodeState::Joining => "joining",
         NodeState::Active => "active",
@@ -122,7 +122,7 @@ fn state(state: NodeState) -> &'static str {
     }
 }
 
-fn health(health: NodeHealth) -> &'static str {
+pub(crate) fn health(health: NodeHealth) -> &'static str {
     match health {
         NodeHealth::Healthy => "healthy",
         NodeHealth::Degraded => "degraded",
@@ -145,7 +145,8 @@ fn role(status: &GetStatusResponse, node: u64) -> &'static str {
     }
 }
 
-fn shards(status: &GetStatusResponse) -> String {
+/// The shards in one line.
+pub(crate) fn shards(status: &GetStatusResponse) -> String {
     if status.shards.is_empty() {
         return "no shards\n".to_owned();
     }

@@ -589,7 +589,7 @@ impl Drop for State {
         if !is_rested {
             let is_moved = self.shared.moved.load(std::sync::atomic::Ordering::Acquire);
             let otherwise = if is_moved { "moved" } else { "failed" };
-            let reason = self.ended.map_or(otherwise, quorate_session::EndReason::as_str);
+            let reason = self.ended.as_ref().map_or(otherwise, quorate_session::EndReason::as_str);
             let version = self.shared.client().map_or("", |client| client.version.as_str());
             self.metrics.session_ended(reason, Revision::of(version), self.opened_at.elapsed());
         }

@@ -97,7 +97,7 @@ impl Sessions {
         let over = record.active() + self.shared.config.idle_timeout;
         if over <= now {
             tracing::info!(session = %key, shard = owned.shard, "a session that nothing stands behind any more is over");
-            return owned.end(key, version, EndReason::Idle);
+            return owned.end(key, version, &EndReason::Idle);
         }
         let at = over.min(now + WAKE_PAUSE);
         self.shared.asleep.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (owned.shard, at));

@@ -10,10 +10,14 @@ use bytes::Bytes;
 use quorate_raft::{Applied, Frozen, Machine, RestoreError};
 use quorate_session::shard::Shard;
 
+use super::touched::Watchers;
+
 /// A replica's state; clones share it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Replica {
+    number: u32,
     shard: Arc<Mutex<Shard>>,
+    watchers: Watchers,
 }
 
 /// A state as it was once.
@@ -22,6 +26,11 @@ struct View(Shard);
 // === impl Replica ===
 
 impl Replica {
+    /// Makes the empty replica of a shard.
+    pub(super) fn new(number: u32, watchers: Watchers) -> Self {
+        Self { number, shard: Arc::default(), watchers }
+    }
+
     /// Locks the state; for as short as it can be, since commands wait for it.
     pub(super) fn lock(&self) -> MutexGuard<'_, Shard> {
         // A machine that panicked in here stops its group, and what it left is still a whole shard for readers.
@@ -32,7 +41,9 @@ impl Replica {
 impl Machine for Replica {
     fn apply(&mut self, _context: &Applied, command: &[u8]) -> Bytes {
         // The owner's time is in each change, and what a record keeps is the owner's to say.
-        self.lock().apply(command).outcome
+        let applied = self.lock().apply(command);
+        self.watchers.touch(self.number, &applied.touched);
+        applied.outcome
     }
 
     fn freeze(&self) -> Box<dyn Frozen> {
@@ -42,6 +53,7 @@ impl Machine for Replica {
     fn restore(&mut self, from: &mut dyn Read) -> Result<(), RestoreError> {
         let restored = Shard::restore(from).map_err(|error| RestoreError::Invalid { reason: error.to_string() })?;
         *self.lock() = restored;
+        self.watchers.replaced();
         Ok(())
     }
 }

@@ -8,7 +8,9 @@
 //! **The owner of a session is the leader of its shard.** It owns while a quorum has acknowledged it within its lease, by the
 //! term in which it leads; what is written by another term changes nothing. Knows nothing of what sessions do.
 
+mod held;
 mod machine;
+mod touched;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -20,10 +22,12 @@ use quorate_raft::{Group, Host, Machine};
 use quorate_session::EndReason;
 use quorate_session::record::{Record, proto};
 use quorate_types::{NodeId, PrincipalDigest};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use self::machine::Replica;
-pub(crate) use self::writer::{NotWritten, Write, Writer};
+pub use self::touched::Touched;
+use self::touched::Watchers;
+pub(crate) use self::writer::{Done, NotWritten, Write, Writer};
 use crate::session::Orphans;
 use crate::{clock, entropy};
 
@@ -47,6 +51,7 @@ struct Shared {
     /// Grows with each change of who owns what.
     changed: watch::Sender<u64>,
     open: RwLock<BTreeMap<u32, Open>>,
+    watchers: Watchers,
     orphans: Arc<Orphans>,
 }
 
@@ -109,6 +114,7 @@ impl Shards {
             joined: OnceLock::new(),
             changed,
             open: RwLock::default(),
+            watchers: Watchers::default(),
             orphans: Arc::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -117,7 +123,7 @@ impl Shards {
     /// Makes the machine of a shard.
     #[must_use]
     pub fn machine(&self, shard: u32) -> Box<dyn Machine> {
-        let replica = Replica::default();
+        let replica = Replica::new(shard, self.shared.watchers.clone());
         let mut replicas = self.shared.replicas.write().unwrap_or_else(PoisonError::into_inner);
         replicas.insert(shard, replica.clone());
         Box::new(replica)
@@ -255,10 +261,28 @@ impl Owned {
 
     /// Ends a session whose record is all that there is of it. Nobody waits: where it is not written, whoever looks at the
     /// record next does the same.
-    pub(crate) fn end(&self, session: u128, version: u64, reason: EndReason) {
-        let end = proto::Op { kind: Some(proto::op::Kind::End(reason.as_str().to_owned())) };
+    pub(crate) fn end(&self, session: u128, version: u64, reason: &EndReason) {
+        self.write_end(session, version, reason, Box::new(|_| ()));
+    }
+
+    /// Ends such a session, and waits until that is committed.
+    ///
+    /// # Errors
+    /// [`NotWritten`].
+    pub(crate) async fn end_for_good(&self, session: u128, version: u64, reason: &EndReason) -> Result<(), NotWritten> {
+        let (done, written) = oneshot::channel();
+        let tell = move |result| {
+            // Who waited may have gone.
+            let _is_heard = done.send(result).is_ok();
+        };
+        self.write_end(session, version, reason, Box::new(tell));
+        written.await.unwrap_or(Err(NotWritten::Lost))
+    }
+
+    fn write_end(&self, session: u128, version: u64, reason: &EndReason, done: Done) {
+        let end = proto::Op { kind: Some(proto::op::Kind::End(reason.written(self.node.0))) };
         let change = proto::Change { time_ms: clock::now().as_millis(), ops: vec![end] };
-        self.writer.write(Write { session, version, epoch: self.epoch, change, done: Box::new(|_| ()) });
+        self.writer.write(Write { session, version, epoch: self.epoch, change, done });
     }
 
     /// Returns all sessions with their records.

@@ -6,20 +6,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use quorate_types::Timestamp;
 
 use super::check::{Malformed, check};
 use super::proto::{self, op::Kind};
 use super::{CallRow, LegRow, Record, StreamRow, TIMELINE_MAX, Work};
 use crate::table::Table;
-
-/// What a change leaves.
-pub(crate) enum Left {
-    /// The record goes on.
-    Record,
-    /// The session is over.
-    Nothing,
-}
 
 // === impl Record ===
 
@@ -52,14 +45,29 @@ impl Record {
     ///
     /// # Errors
     /// [`Malformed`]; then nothing has changed.
-    pub(crate) fn apply(&mut self, change: &proto::Change) -> Result<Left, Malformed> {
+    pub(crate) fn apply(&mut self, change: &proto::Change) -> Result<(), Malformed> {
         check(Some(self), change)?;
         self.time = self.time.max(Timestamp::from_millis(change.time_ms));
-        if matches!(change.ops.last(), Some(proto::Op { kind: Some(Kind::End(_)) })) {
-            return Ok(Left::Nothing);
-        }
         self.apply_all(&change.ops);
-        Ok(Left::Record)
+        Ok(())
+    }
+
+    /// What is known for a while of the session when it has ended.
+    pub(crate) fn ended(&self, session: u128, end: &proto::End) -> proto::Ended {
+        let scope = self.charter.scope.as_ref().map(|scope| match scope {
+            proto::charter::Scope::Toolset(name) => proto::ended::Scope::Toolset(name.clone()),
+            proto::charter::Scope::Server(name) => proto::ended::Scope::Server(name.clone()),
+        });
+        proto::Ended {
+            session: Bytes::copy_from_slice(&session.to_be_bytes()),
+            tenant: self.charter.tenant.clone(),
+            scope,
+            agent: self.charter.owner.as_ref().and_then(|owner| owner.agent.clone()).unwrap_or_default(),
+            opened_ms: self.charter.opened_ms,
+            at_ms: self.time.as_millis(),
+            end: Some(end.clone()),
+            timeline: self.timeline.clone(),
+        }
     }
 
     fn apply_all(&mut self, ops: &[proto::Op]) {

@@ -22,9 +22,8 @@ use quorate_types::Timestamp;
 
 use crate::table::Table;
 
-pub(crate) use apply::Left;
 pub use check::Malformed;
-pub use view::Holds;
+pub use view::{Holds, LegHeld};
 
 /// The most moments that a record tells of: the latest.
 pub const TIMELINE_MAX: usize = 16;

@@ -33,6 +33,29 @@ pub struct Holds {
     pub legs: usize,
 }
 
+/// What a session has at one tool server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LegHeld<'a> {
+    /// The tool server.
+    pub server: &'a str,
+    /// Whether there is an upstream session.
+    pub is_up: bool,
+    /// The revision of the protocol that was agreed on last.
+    pub revision: Option<&'a str>,
+    /// Which opening.
+    pub epoch: u32,
+}
+
+// === impl Holds ===
+
+impl Holds {
+    /// Whether something waits for an answer: of a tool server, or of the client.
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        self.calls > 0 || self.asks > 0
+    }
+}
+
 // === impl Record ===
 
 impl Record {
@@ -88,6 +111,16 @@ impl Record {
             subscriptions: work.subscriptions.len(),
             legs,
         }
+    }
+
+    /// What it has at tool servers, without the ids of its sessions there.
+    pub fn legs(&self) -> impl Iterator<Item = LegHeld<'_>> {
+        self.legs.iter().map(|(_, row)| LegHeld {
+            server: &row.leg.server,
+            is_up: row.leg.is_up,
+            revision: row.leg.upstream.as_ref().map(|upstream| upstream.version.as_str()),
+            epoch: row.leg.epoch,
+        })
     }
 
     /// When somebody has to look at the session although nobody asks for it: at once where something is under way or

@@ -72,7 +72,7 @@ impl Session {
                 Some(_) | None => self.close_call(call, None, out),
             }
         }
-        self.ended = Some(reason);
+        self.ended = Some(reason.clone());
         self.level = None;
         for (leg, row) in self.legs.iter() {
             if row.is_up() {

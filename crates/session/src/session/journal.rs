@@ -166,10 +166,10 @@ impl Journal {
 
     /// Writes what changed in a step.
     pub(super) fn write(&mut self, session: &Session, out: &mut Effects) {
-        if let Some(reason) = session.ended {
+        if let Some(reason) = &session.ended {
             if self.is_open {
                 self.is_open = false;
-                out.promise(Kind::End(reason.as_str().to_owned()));
+                out.promise(Kind::End(reason.written(self.node)));
             }
             return;
         }
@@ -178,7 +178,8 @@ impl Journal {
             if self.is_open {
                 // No call is parked any more. A promise, since each is resumed once.
                 *self = Self::new(Arc::clone(&self.charter), self.node, self.active);
-                out.promise(Kind::End("unparked".to_owned()));
+                let reason = proto::EndReason::Unparked.into();
+                out.promise(Kind::End(proto::End { reason, by: String::new(), node: self.node }));
             }
             return;
         }

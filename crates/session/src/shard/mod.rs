@@ -13,7 +13,7 @@
 mod command;
 mod snapshot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -23,10 +23,12 @@ use quorate_types::PrincipalDigest;
 pub use self::command::{CHANGE_BYTES_MAX, PART_BYTES_MAX, Part, command, outcome, parts};
 pub use self::snapshot::RestoreError;
 use crate::record::proto::{self, Refusal};
-use crate::record::{Left, Malformed, Record};
+use crate::record::{Malformed, Record};
 
 /// The most sessions of one shard: with 32 shards, two million, which is what nodes of 16 GiB hold as records.
 pub const SESSIONS_MAX: usize = 1 << 16;
+/// Ended sessions that a shard tells of, the latest: some hundred bytes each, so that 32 shards have some megabytes of them.
+pub const ENDED_MAX: usize = 256;
 
 /// Changes of which parts have come: four times as many as an owner writes at once. What is older was given up by its owner.
 const STAGED_MAX: usize = 16;
@@ -41,6 +43,8 @@ pub struct Shard {
     owned: BTreeMap<PrincipalDigest, usize>,
     /// Changes of which parts have come, the one last of which the latest part has.
     staged: Vec<(u128, Staged)>,
+    /// Sessions that ended last, the earliest first.
+    ended: VecDeque<(u128, Arc<proto::Ended>)>,
 }
 
 /// A record and how many changes made it.
@@ -85,6 +89,17 @@ impl Shard {
     /// Returns all records with their keys, in order, from a key on.
     pub fn from(&self, first: u128) -> impl Iterator<Item = (u128, &Arc<Record>)> {
         self.slots.range(first..).map(|(key, slot)| (*key, &slot.record))
+    }
+
+    /// Returns what is known of a session that has ended, as long as it is among the latest [`ENDED_MAX`] of the shard.
+    #[must_use]
+    pub fn ended(&self, session: u128) -> Option<&Arc<proto::Ended>> {
+        self.ended.iter().rev().find(|(key, _)| *key == session).map(|(_, ended)| ended)
+    }
+
+    /// Returns the sessions that ended last with their keys, the latest first.
+    pub fn ended_last(&self) -> impl Iterator<Item = (u128, &Arc<proto::Ended>)> {
+        self.ended.iter().rev().map(|(key, ended)| (*key, ended))
     }
 
     /// How many sessions there are.
@@ -174,19 +189,34 @@ impl Shard {
 
     fn change(&mut self, key: u128, change: &proto::Change) -> Result<(), Refusal> {
         let malformed = |_: Malformed| Refusal::Malformed;
-        let Some(slot) = self.slots.get_mut(&key) else {
-            if self.slots.len() >= SESSIONS_MAX {
-                return Err(Refusal::Full);
+        let is_full = self.slots.len() >= SESSIONS_MAX;
+        match self.slots.get_mut(&key) {
+            Some(slot) => {
+                Arc::make_mut(&mut slot.record).apply(change).map_err(malformed)?;
+                slot.version += 1;
             }
-            let record = Record::open(change).map_err(malformed)?;
-            self.insert(key, Slot { version: 1, record: Arc::new(record) });
-            return Ok(());
-        };
-        match Arc::make_mut(&mut slot.record).apply(change).map_err(malformed)? {
-            Left::Record => slot.version += 1,
-            Left::Nothing => self.remove(key),
+            None if is_full => return Err(Refusal::Full),
+            None => {
+                let record = Record::open(change).map_err(malformed)?;
+                self.insert(key, Slot { version: 1, record: Arc::new(record) });
+            }
+        }
+        // What a change opens it may end, too.
+        if let Some(proto::Op { kind: Some(proto::op::Kind::End(end)) }) = change.ops.last() {
+            self.end(key, end);
         }
         Ok(())
+    }
+
+    fn end(&mut self, key: u128, end: &proto::End) {
+        let Some(slot) = self.remove(key) else { return };
+        if end.reason() == proto::EndReason::Unparked {
+            return;
+        }
+        if self.ended.len() == ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((key, Arc::new(slot.record.ended(key, end))));
     }
 
     fn insert(&mut self, key: u128, slot: Slot) {
@@ -194,9 +224,9 @@ impl Shard {
         self.slots.insert(key, slot);
     }
 
-    fn remove(&mut self, key: u128) {
+    fn remove(&mut self, key: u128) -> Option<Slot> {
         self.unstage(key);
-        let Some(slot) = self.slots.remove(&key) else { return };
+        let slot = self.slots.remove(&key)?;
         let principal = slot.record.principal();
         if let Some(count) = self.owned.get_mut(&principal) {
             *count -= 1;
@@ -204,5 +234,6 @@ impl Shard {
                 self.owned.remove(&principal);
             }
         }
+        Some(slot)
     }
 }

@@ -12,7 +12,7 @@ use prost::Message as _;
 use quorate_types::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::{CHANGE_BYTES_MAX, Shard, Slot, Staged};
+use super::{CHANGE_BYTES_MAX, ENDED_MAX, Shard, Slot, Staged};
 use crate::record::proto::snapshot_item::Kind as Item;
 use crate::record::proto::{self, op::Kind};
 use crate::record::{Record, Work};
@@ -65,7 +65,7 @@ impl Shard {
     /// it was before shards kept anything.
     #[must_use]
     pub fn hash(&self) -> u64 {
-        if self.slots.is_empty() && self.staged.is_empty() {
+        if self.slots.is_empty() && self.staged.is_empty() && self.ended.is_empty() {
             return 0;
         }
         let (mut hash, mut buffer) = (Sha256::new(), Vec::new());
@@ -131,6 +131,7 @@ impl Shard {
                 change: staged.change.clone().freeze(),
             }))?;
         }
+        self.ended.iter().try_for_each(|(_, ended)| sink(Item::Ended((**ended).clone())))?;
         sink(Item::Tail(proto::ShardTail { records: self.slots.len() as u64 }))
     }
 }
@@ -174,6 +175,14 @@ impl Building {
                 let key = key_of(&staged.session)?;
                 let change = BytesMut::from(&staged.change[..]);
                 self.shard.staged.push((key, Staged { version: staged.version, parts: staged.parts, change }));
+            }
+            (_, Item::Ended(ended)) => {
+                self.close()?;
+                let key = key_of(&ended.session)?;
+                if ended.end.is_none() || self.shard.ended.len() == ENDED_MAX {
+                    return Err("an ended session without its end, or too many of them");
+                }
+                self.shard.ended.push_back((key, Arc::new(ended)));
             }
             (_, Item::Head(_) | Item::Tail(_)) => return Err("a second head"),
         }

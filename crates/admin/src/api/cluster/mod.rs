@@ -21,6 +21,7 @@ use quorate_proto::admin::v1;
 use tokio::sync::Semaphore;
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
+pub(crate) use self::nodes::{led_elsewhere, transfer};
 pub(crate) use self::seen::Seen;
 pub use self::status::timestamp;
 use super::authority;
@@ -264,7 +265,7 @@ impl cluster_server::Cluster for Cluster {
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
         let v1::TransferLeaderRequest { to, groups } = request.get_ref();
         Note::of(&request).about(format_args!("to node {to}"));
-        let moved = nodes::transfer(&*self.node.member()?, *to, groups).await?;
+        let moved = transfer(&*self.node.member()?, *to, groups).await?;
         Ok(Response::new(v1::TransferLeaderResponse { moved }))
     }
 

@@ -85,7 +85,7 @@ async fn removed(member: &dyn Membership, node: u64) -> Result<(), Status> {
 }
 
 /// Hands groups that this node leads to another one; returns those that it leads then.
-pub(super) async fn transfer(member: &dyn Membership, to: u64, groups: &[u32]) -> Result<Vec<u32>, Status> {
+pub(crate) async fn transfer(member: &dyn Membership, to: u64, groups: &[u32]) -> Result<Vec<u32>, Status> {
     let to = known(member, "to", to)?;
     if to == member.id() {
         return Err(errors::invalid("to", to, "another node than the one that is asked"));
@@ -153,11 +153,12 @@ fn group_led_here(member: &dyn Membership, group: u32, to: NodeId) -> Result<Gro
             let message = format!("node {to} does not vote in group {group}, so that it cannot lead it");
             Err(errors::precondition("NO_VOTE", "to", message))
         }
-        Some(_) | None => Err(led_elsewhere(&control.catalog(), group, leader)),
+        Some(_) | None => Err(led_elsewhere(&control.catalog(), "groups", group, leader)),
     }
 }
 
-fn led_elsewhere(catalog: &Catalog, group: u32, leader: Option<NodeId>) -> Status {
+/// Says which node to ask for a group that the asked node does not lead.
+pub(crate) fn led_elsewhere(catalog: &Catalog, field: &str, group: u32, leader: Option<NodeId>) -> Status {
     let Some(leader) = leader else {
         let message = format!("group {group} has no leader now");
         return errors::retry(Code::Unavailable, "NO_LEADER", message, Duration::from_secs(1));
@@ -166,7 +167,7 @@ fn led_elsewhere(catalog: &Catalog, group: u32, leader: Option<NodeId>) -> Statu
     let message = format!("group {group} is led by node {leader}: ask that node ({address})");
     let metadata = [("leader", leader.to_string()), ("admin_address", address)];
     let mut details = errors::details("LED_ELSEWHERE", metadata);
-    details.add_precondition_failure_violation("LED_ELSEWHERE", "groups", &message);
+    details.add_precondition_failure_violation("LED_ELSEWHERE", field, &message);
     errors::with(Code::FailedPrecondition, message, details)
 }
 

@@ -13,6 +13,7 @@ use quorate_proto::admin::v1;
 use quorate_types::{NodeId, Timestamp};
 use quorate_wal::GroupId;
 
+use super::super::load;
 use super::super::node::{Membership, Standing};
 use super::super::server::now;
 use super::seen::{Seen, VERSION};
@@ -60,7 +61,7 @@ pub(super) fn says_the_same(one: &v1::GetStatusResponse, other: &v1::GetStatusRe
     let timeless = |status: &v1::GetStatusResponse| {
         let mut status = status.clone();
         (status.staleness, status.time) = (None, None);
-        status.nodes.iter_mut().for_each(|node| node.last_heard = None);
+        status.nodes.iter_mut().for_each(|node| (node.last_heard, node.load) = (None, None));
         if let Some(meta) = &mut status.meta {
             (meta.committed, meta.applied) = (0, 0);
         }
@@ -106,6 +107,7 @@ impl View<'_> {
             joined_at: Some(timestamp(node.joined_at)),
             last_heard: self.seen.heard(node.id).map(timestamp),
             certificate_expires: ends.map(timestamp),
+            load: load::of(self.control, node.id),
         }
     }
 
