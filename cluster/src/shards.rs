@@ -1,4 +1,7 @@
 //! Who owns what: the leaders of shards, as nodes say and as an operator moves them.
+//!
+//! The leader of a shard owns its sessions. A test that has to know which node that is gives the cluster a single shard; where
+//! there are several, the owner is the one that leads most of them.
 
 use std::time::Duration;
 
