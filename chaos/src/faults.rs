@@ -108,7 +108,7 @@ impl<'a> Faults<'a> {
     }
 
     fn kill_owner(&mut self) -> anyhow::Result<Place> {
-        let place = self.ground.owner()?;
+        let place = self.ground.cluster.owner()?;
         self.counts.kills_of_owners += 1;
         self.kill(place)
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use quorate_cluster::process::Process;
-use quorate_cluster::{Cluster, Options, Place, free_address, nodes, paths, wait};
+use quorate_cluster::{Cluster, Options, Place, free_address, nodes, paths, shard_leader, wait};
 use quorate_tests::http;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -149,30 +149,9 @@ impl Ground {
         self.cluster.until("every node is active and every shard led", place, |status| {
             let is_active = |node: &Value| node["state"] == "active" && node["health"] == "healthy";
             let shards = status["shards"].as_array().map_or(&[][..], Vec::as_slice);
-            nodes(status).all(is_active) && !shards.is_empty() && shards.iter().all(|shard| leader(shard).is_some())
-        })
-    }
-
-    /// The node that leads most shards, as one that runs says: of a single shard, its sessions' owner.
-    ///
-    /// # Errors
-    ///
-    /// None leads within the time.
-    pub fn owner(&self) -> anyhow::Result<Place> {
-        let asked = self.cluster.running().next().context("a node runs")?;
-        wait::until("a leader of shards", PATIENCE, || {
-            let status = self.cluster.status(asked)?;
-            let led = |id: u64| {
-                let shards = status["shards"].as_array().into_iter().flatten();
-                shards.filter(|shard| leader(shard) == Some(id)).count()
-            };
-            let most = nodes(&status).filter_map(|node| number(&node["id"])).max_by_key(|id| led(*id));
-            let most = most.filter(|id| led(*id) > 0).with_context(|| format!("nobody leads: {status:#}"))?;
-            let node = nodes(&status).find(|node| number(&node["id"]) == Some(most)).context("it is a node")?;
-            let place = node["name"].as_str().and_then(|name| name.strip_prefix("node-")?.parse::<Place>().ok());
-            let place = place.context("nodes are numbered")? - 1;
-            ensure!(self.cluster.running().any(|running| running == place), "place {place} leads, and is down");
-            Ok(place)
+            nodes(status).all(is_active)
+                && !shards.is_empty()
+                && shards.iter().all(|shard| shard_leader(shard).is_some())
         })
     }
 
@@ -210,14 +189,4 @@ fn toolset(name: &str) -> Value {
         spec["durability"] = json!("ephemeral");
     }
     json!({ "kind": "Toolset", "name": name, "spec": spec })
-}
-
-/// The leader of a shard in a status.
-fn leader(shard: &Value) -> Option<u64> {
-    number(&shard["leader"]).filter(|id| *id != 0)
-}
-
-/// A number of protobuf in JSON: large ones are strings there.
-fn number(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }

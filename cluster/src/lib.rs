@@ -8,8 +8,10 @@ mod net;
 pub mod paths;
 mod ports;
 pub mod process;
+mod shards;
 pub mod wait;
 
 pub use cluster::{Cluster, Operator, Options, Said, leader, nodes};
 pub use net::{Net, Place, Port};
 pub use ports::free_address;
+pub use shards::shard_leader;

@@ -134,7 +134,9 @@ mod tests {
 
     #[test]
     fn every_baseline_of_the_repository_can_be_read() {
-        for name in ["2025-11-25-on-modern", "2026-07-28-on-legacy"] {
+        for name in
+            ["2025-11-25-on-modern", "2026-07-28-on-legacy", "2025-11-25-through-nodes", "2026-07-28-through-nodes"]
+        {
             Baseline::of(name).expect(name);
         }
     }

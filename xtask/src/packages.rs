@@ -15,7 +15,7 @@ use crate::{
     output,
     repo::Repo,
     run::Cmd,
-    system::{self, GIT, NPM, PYTHON},
+    system::{self, GIT, HAPROXY, NPM, PYTHON},
 };
 
 /// The file that says what an installation was made from.
@@ -57,6 +57,7 @@ struct Environment {
 
 /// Installs the conformance suite; gives back the folder that has its `node_modules`.
 pub(crate) fn conformance(repo: &Repo) -> Result<PathBuf> {
+    system::ensure(HAPROXY)?;
     let folder = repo.target().join("conformance");
     npm(&repo.root().join(NPM_FOLDERS[0]), &folder)?;
     Ok(folder)

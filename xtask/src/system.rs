@@ -1,7 +1,7 @@
 //! Programs that the system has to provide: found, or installed where that is allowed, or named with what to do.
 //!
-//! A build needs a C compiler and nothing else; tests need Python, Node with npm, Git, libfaketime and, for the fuzzer, a
-//! C++ compiler.
+//! A build needs a C compiler and nothing else; tests need Python, Node with npm, Git, libfaketime, haproxy and, for the
+//! fuzzer, a C++ compiler.
 //! Where xtask runs as root on a system with apt-get (a container, a CI machine) it installs what is missing; anywhere
 //! else it changes nothing and says what to install.
 
@@ -41,6 +41,14 @@ pub(crate) const NPM: Program = Program {
 /// Git, with which a test makes the repository that a tool server works on.
 pub(crate) const GIT: Program =
     Program { name: "git", probe: &["--version"], packages: &["git"], purpose: "the Git server of the interop tests" };
+
+/// A load balancer.
+pub(crate) const HAPROXY: Program = Program {
+    name: "haproxy",
+    probe: &["-v"],
+    packages: &["haproxy"],
+    purpose: "the conformance suite through several nodes",
+};
 
 /// A library that gives a process a wall clock of its own, and the program that comes with it.
 pub(crate) const FAKETIME: Program = Program {

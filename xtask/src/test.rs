@@ -4,6 +4,7 @@
 //! |-------------|------------------------------------------------------------------|------------------|
 //! | unit        | every test of the workspace but the suites below, doc tests  | Debian's faketime |
 //! | chaos       | 100 kills of nodes under sessions, within six minutes             | |
+//! | survival    | SDK clients that keep one session through ten kills              | npm and PyPI packages |
 //! | fuzz        | each fuzz target for some seconds                                | cargo-fuzz |
 //! | interop     | clients and servers that nobody here wrote                       | npm and PyPI packages |
 //! | conformance | the official suite, directly and through the gateway             | npm packages |
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// The integration tests that are areas of their own: they need installed packages and running binaries.
-const SUITES: [&str; 4] = ["interop", "conformance", "openapi", "identity"];
+const SUITES: [&str; 5] = ["interop", "conformance", "openapi", "identity", "survival"];
 
 /// The binaries that tests start.
 const BINARIES: [&str; 5] = ["quorate", "mcp-fixture", "mcp-child", "mcp-counter", "quorate-chaos"];
@@ -55,6 +56,8 @@ enum Area {
     Unit,
     /// Kills of nodes under sessions.
     Chaos,
+    /// SDK clients through kills of nodes.
+    Survival,
     /// Fuzz targets, some seconds each.
     Fuzz,
     /// Clients and servers that nobody here wrote.
@@ -75,11 +78,10 @@ pub(crate) fn run(repo: &Repo, options: &Options) -> Result<()> {
     for area in areas {
         match area {
             Area::Fuzz => fuzz::smoke(repo, &mut steps),
-            Area::Unit | Area::Chaos | Area::Interop | Area::Conformance | Area::Openapi | Area::Identity if !built => {
-                steps.not_run(area.name(), "the binaries could not be built");
-            }
+            _ if !built => steps.not_run(area.name(), "the binaries could not be built"),
             Area::Unit => unit(repo, &mut steps),
             Area::Chaos => drop(steps.run(area.name(), || chaos::smoke(repo))),
+            Area::Survival => suite(repo, area.name(), &[INTEROP], &mut steps),
             Area::Interop => suite(repo, area.name(), &[INTEROP], &mut steps),
             Area::Conformance => suite(repo, area.name(), &[CONFORMANCE], &mut steps),
             Area::Openapi => suite(repo, area.name(), &[OPENAPI], &mut steps),
@@ -109,6 +111,7 @@ impl Area {
             Self::Conformance => SUITES[1],
             Self::Openapi => SUITES[2],
             Self::Identity => SUITES[3],
+            Self::Survival => SUITES[4],
         }
     }
 }

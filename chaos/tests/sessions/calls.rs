@@ -29,7 +29,7 @@ fn executed(ground: &Ground, kind: Kind) -> anyhow::Result<Executions> {
 fn drain(ground: &Ground, owner: Place) -> anyhow::Result<()> {
     ground.cluster.operate(&["cluster", "drain", &format!("node-{}", owner + 1)])?.success()?;
     wait::until("another owner", PATIENCE, || {
-        ensure!(ground.owner()? != owner, "the node owns the shard");
+        ensure!(ground.cluster.owner()? != owner, "the node owns the shard");
         Ok(())
     })
 }

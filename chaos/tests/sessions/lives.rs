@@ -4,6 +4,7 @@
 //! the answer. What is asked for beyond what is kept is refused with a reason instead.
 
 use std::net::SocketAddr;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -41,6 +42,32 @@ fn begin_all(ground: &mut Ground) -> anyhow::Result<()> {
         ground.cluster.begin(place)?;
     }
     ground.cluster.places().try_for_each(|place| ground.whole(place))
+}
+
+#[test]
+fn a_session_is_opened_by_the_node_that_owns_after_the_one_that_was_asked_to() -> anyhow::Result<()> {
+    let (mut ground, owner, others) = ground()?;
+    ground.cluster.hold(owner)?;
+    // Both have the owner open a session, and one of them is the next owner.
+    let openings = others.map(|place| {
+        let node = ground.nodes()[place];
+        thread::spawn(move || Session::open_on(node, "/mcp", REVISION))
+    });
+    for place in others {
+        wait::until("a request", PATIENCE, || {
+            let active = ground.metric(place, "quorate_requests_active")?;
+            ensure!(active >= 1.0, "{active} are active");
+            Ok(())
+        })?;
+    }
+
+    ground.cluster.kill(owner);
+
+    for opening in openings {
+        let opened = opening.join().map_err(|_| anyhow::anyhow!("the client panicked"))?;
+        opened.context("the next owner opens it")?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -31,7 +31,7 @@ struct Open {
 /// A cluster with one shard, its owner, and the two nodes that do not own it.
 fn ground() -> anyhow::Result<(Ground, Place, [Place; 2])> {
     let ground = Ground::start(1)?;
-    let owner = ground.owner()?;
+    let owner = ground.cluster.owner()?;
     let others: Vec<Place> = ground.cluster.places().filter(|place| *place != owner).collect();
     let others = others.try_into().map_err(|_| anyhow::anyhow!("there are three nodes"))?;
     Ok((ground, owner, others))

@@ -75,7 +75,8 @@ pub(crate) async fn answer(
         changed.borrow_and_update();
         let at = match shard {
             Some(shard) => shards.locate(shard),
-            None if elsewhere => shards.elsewhere().map_or(Where::Unknown, Where::There),
+            // Where no other node owns anything any more, this one may.
+            None if elsewhere => shards.elsewhere().map_or(Where::Here(0), Where::There),
             None => Where::Here(0),
         };
         match at {

@@ -1,0 +1,71 @@
+//! Who owns what: the leaders of shards, as nodes say and as an operator moves them.
+//!
+//! The leader of a shard owns its sessions. A test that has to know which node that is gives the cluster a single shard; where
+//! there are several, the owner is the one that leads most of them.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use crate::{
+    cluster::{Cluster, nodes},
+    net::Place,
+    wait,
+};
+
+/// Longer than a shard takes to have a leader on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// The node that leads most shards, as one that runs says: of a single shard, its sessions' owner.
+    ///
+    /// # Errors
+    ///
+    /// None that runs leads within the time.
+    pub fn owner(&self) -> anyhow::Result<Place> {
+        let asked = self.running().next().context("a node runs")?;
+        wait::until("a leader of shards", PATIENCE, || {
+            let status = self.status(asked)?;
+            let led = |id: u64| {
+                let shards = status["shards"].as_array().into_iter().flatten();
+                shards.filter(|shard| shard_leader(shard) == Some(id)).count()
+            };
+            let most = nodes(&status).filter_map(|node| number(&node["id"])).max_by_key(|id| led(*id));
+            let most = most.filter(|id| led(*id) > 0).with_context(|| format!("nobody leads: {status:#}"))?;
+            let node = nodes(&status).find(|node| number(&node["id"]) == Some(most)).context("it is a node")?;
+            let place = node["name"].as_str().and_then(|name| name.strip_prefix("node-")?.parse::<Place>().ok());
+            let place = place.context("nodes are numbered")? - 1;
+            ensure!(self.running().any(|running| running == place), "place {place} leads, and is down");
+            Ok(place)
+        })
+    }
+
+    /// Has a node lead what the owner leads, as an operator does.
+    ///
+    /// # Errors
+    ///
+    /// The owner refuses, or the node does not lead within the time.
+    pub fn hand_over(&self, to: Place) -> anyhow::Result<()> {
+        let name = format!("node-{}", to + 1);
+        self.local(self.owner()?, &["cluster", "transfer", &name])?.success()?;
+        wait::until("another owner", PATIENCE, || {
+            let owner = self.owner()?;
+            ensure!(owner == to, "place {owner} leads");
+            Ok(())
+        })
+    }
+}
+
+/// The leader of a shard of a status.
+#[must_use]
+pub fn shard_leader(shard: &Value) -> Option<u64> {
+    number(&shard["leader"]).filter(|id| *id != 0)
+}
+
+/// A number of protobuf in JSON: large ones are strings there.
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}

@@ -1,0 +1,189 @@
+//! Three nodes behind Debian's `haproxy`, round robin, and what loses owners among them.
+//!
+//! Each request goes to the next node, whatever session it belongs to. For the second leg a node that owns the sessions is taken
+//! out of the rotation first, and is lost when nothing is left of what it was asked: no client is connected to it then, so that
+//! all that is lost is the owner. It starts again at once, and takes part again when it is ready.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::SocketAddr,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use quorate_cluster::{Cluster, Options, Place, free_address, shard_leader};
+use quorate_tests::{
+    http,
+    process::Process,
+    servers::{self, Server},
+    wait,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Longer than anything takes here on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long all nodes are there before the next owner is lost.
+const WHOLE: Duration = Duration::from_secs(2);
+
+/// The nodes, the fixture behind them, and what is in front.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    /// The MCP endpoint of the proxy.
+    pub(crate) url: String,
+    proxy: Process,
+    cluster: Cluster,
+    listens: Vec<SocketAddr>,
+    admin: PathBuf,
+    _fixture: Server,
+    _folder: TempDir,
+}
+
+// === impl Nodes ===
+
+impl Nodes {
+    /// Starts a fixture, three nodes in front of it, and the proxy in front of them.
+    ///
+    /// # Errors
+    ///
+    /// One of them does not start; the error shows its log.
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("there is no folder for temporary files")?;
+        let fixture = servers::fixture(&[])?;
+        let resources = folder.path().join("resources.yaml");
+        fs::write(&resources, documents(&fixture.url))?;
+        let listens = (0..3).map(|_| free_address()).collect::<anyhow::Result<Vec<_>>>()?;
+        let cluster = Cluster::start(Options {
+            // One node owns all sessions, and it is known which.
+            shards: 1,
+            flags: ["--development-identity", "--allow-all"].map(str::to_owned).to_vec(),
+            own_flags: listens.iter().map(|listen| vec!["--listen".to_owned(), listen.to_string()]).collect(),
+            init: vec!["-f".to_owned(), resources.to_str().context("it is UTF-8")?.to_owned()],
+            ..Options::default()
+        })?;
+        let (address, admin) = (free_address()?, folder.path().join("haproxy.sock"));
+        let proxy = proxy(folder.path(), address, &admin, &listens)?;
+        let url = format!("http://{address}/mcp");
+        let nodes = Self { url, proxy, cluster, listens, admin, _fixture: fixture, _folder: folder };
+        nodes.cluster.places().try_for_each(|place| nodes.serves(place))?;
+        Ok(nodes)
+    }
+
+    /// Loses an owner again and again until the sender is gone; returns how often.
+    ///
+    /// # Errors
+    ///
+    /// A node does not come back, or requests do not end.
+    pub(crate) fn lose_owners(&mut self, until: &Receiver<()>, logs: &Path) -> anyhow::Result<usize> {
+        fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
+        let mut kills = 0;
+        while until.recv_timeout(WHOLE) == Err(RecvTimeoutError::Timeout) {
+            kills += usize::from(self.lose_owner(&logs.join(format!("life-{kills}.log")))?);
+        }
+        for place in self.cluster.places() {
+            fs::write(logs.join(format!("node-{place}.log")), self.cluster.process(place).output().join("\n"))?;
+        }
+        Ok(kills)
+    }
+
+    /// Loses the owner, when it owns the sessions still at the time at which nobody is connected to it.
+    fn lose_owner(&mut self, log: &Path) -> anyhow::Result<bool> {
+        let owner = self.cluster.owner()?;
+        self.tell(&format!("set server nodes/{owner} state drain"))?;
+        wait::until("the end of what the owner was asked", PATIENCE, || {
+            let open = self.open(owner)?;
+            ensure!(open == 0, "{open} requests are open");
+            Ok(())
+        })?;
+        let is_owner = self.cluster.owner()? == owner;
+        if is_owner {
+            fs::write(log, self.cluster.process(owner).output().join("\n"))?;
+            self.cluster.kill(owner);
+            self.cluster.begin(owner)?;
+            self.is_whole(owner)?;
+        }
+        self.tell(&format!("set server nodes/{owner} state ready"))?;
+        Ok(is_owner)
+    }
+
+    /// Waits until a node serves, and says that all nodes are active and the shard has a leader.
+    fn is_whole(&self, place: Place) -> anyhow::Result<()> {
+        self.serves(place)?;
+        self.cluster.until("every node is active and every shard led", place, |status| {
+            let is_active = |node: &Value| node["state"] == "active" && node["health"] == "healthy";
+            let shards = status["shards"].as_array().map_or(&[][..], Vec::as_slice);
+            quorate_cluster::nodes(status).all(is_active) && shards.iter().all(|shard| shard_leader(shard).is_some())
+        })
+    }
+
+    fn serves(&self, place: Place) -> anyhow::Result<()> {
+        wait::until("a node that is ready", PATIENCE, || {
+            let answer = http::get(self.cluster.admin(place), "/readyz")?;
+            ensure!(answer.status == 200, "{} {}", answer.status, answer.body);
+            http::get(self.listens[place], "/").map(drop)
+        })
+    }
+
+    /// Requests that the proxy has open at a node.
+    fn open(&self, place: Place) -> anyhow::Result<u64> {
+        let table = self.tell("show stat")?;
+        let mut lines = table.lines();
+        let head = lines.next().unwrap_or_default().trim_start_matches("# ");
+        let column = head.split(',').position(|name| name == "scur").context("there is a column of open requests")?;
+        let row = lines.find(|line| line.starts_with(&format!("nodes,{place},"))).context("each node has a row")?;
+        row.split(',').nth(column).and_then(|count| count.parse().ok()).with_context(|| format!("no count in {row}"))
+    }
+
+    /// Has the proxy do something, and returns what it says.
+    fn tell(&self, command: &str) -> anyhow::Result<String> {
+        let mut socket = UnixStream::connect(&self.admin).with_context(|| format!("haproxy{}", self.proxy.said()))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        writeln!(socket, "{command}")?;
+        let mut said = String::new();
+        socket.read_to_string(&mut said)?;
+        // What is set is told by silence, and whatever is wrong by a sentence.
+        ensure!(!command.starts_with("set ") || said.trim().is_empty(), "{command}: {said}");
+        Ok(said)
+    }
+}
+
+/// What the nodes serve: the fixture, with its names as they are. To call its tools again does no harm.
+fn documents(fixture: &str) -> String {
+    let toolset = json!({
+        "servers": ["fixture"],
+        "naming": "bare",
+        "tools": [{ "match": { "server": "fixture", "name": "*" }, "replayable": true }],
+    });
+    let documents = [
+        json!({ "kind": "ToolServer", "name": "fixture", "spec": { "urls": [fixture] } }),
+        json!({ "kind": "Toolset", "name": "default", "spec": toolset }),
+    ];
+    // JSON is YAML, and documents are separated as in YAML.
+    documents.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n")
+}
+
+/// Starts the proxy.
+fn proxy(folder: &Path, address: SocketAddr, admin: &Path, nodes: &[SocketAddr]) -> anyhow::Result<Process> {
+    let servers: String =
+        nodes.iter().enumerate().map(|(place, node)| format!("    server {place} {node}\n")).collect();
+    let text = format!(
+        "global\n    stats socket {} mode 600 level admin\n\
+         defaults\n    mode http\n    timeout connect 2s\n    timeout client 120s\n    timeout server 120s\n    \
+         option redispatch 1\n    retries 3\n    retry-on conn-failure\n\
+         frontend clients\n    bind {address}\n    default_backend nodes\n\
+         backend nodes\n    balance roundrobin\n{servers}",
+        admin.display()
+    );
+    let file = folder.join("haproxy.cfg");
+    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    // In the foreground, so that it ends with the test.
+    let mut process = Process::start("haproxy", Command::new("haproxy").arg("-db").arg("-f").arg(&file))?;
+    process.ready("a socket", PATIENCE, || UnixStream::connect(admin).map_err(Into::into))?;
+    Ok(process)
+}
