@@ -168,7 +168,7 @@ impl sessions_server::Sessions for Sessions {
         self.owned_here(name)?;
         match sessions.end_by_operator(name.shard, name.key, &by).await {
             Ok(()) => Ok(Response::new(v1::EndSessionResponse {})),
-            Err(Unknown::Ended | Unknown::Forged | Unknown::Foreign) => Err(unknown(name)),
+            Err(Unknown::Ended | Unknown::Forged | Unknown::Foreign) => Err(gone(name, sessions.shards())),
             Err(Unknown::Elsewhere(_)) => {
                 let message =
                     format!("shard {} went to another node meanwhile: look before ending it again", name.shard);
@@ -186,7 +186,8 @@ impl sessions_server::Sessions for Sessions {
         Note::of(&request).about(format_args!("session {name} to node {to}"));
         let member = self.node.member()?;
         self.owned_here(name)?;
-        self.shards()?.record(name.shard, name.key).ok_or_else(|| unknown(name))?;
+        let shards = self.shards()?;
+        shards.record(name.shard, name.key).ok_or_else(|| gone(name, shards))?;
         if to == member.id().0 {
             return Ok(Response::new(v1::TransferSessionResponse { node: to }));
         }
@@ -196,6 +197,14 @@ impl sessions_server::Sessions for Sessions {
         }
         Ok(Response::new(v1::TransferSessionResponse { node: to }))
     }
+}
+
+/// Says that there is nothing to do to a session, and whether it was there.
+fn gone(name: Name, shards: &Shards) -> Status {
+    if shards.ended(name.shard, name.key).is_none() {
+        return unknown(name);
+    }
+    errors::not_found("name", name, "a session that goes on: this one has ended, as GetSession tells")
 }
 
 fn unknown(name: Name) -> Status {
