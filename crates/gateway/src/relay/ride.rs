@@ -20,7 +20,7 @@ use quorate_runtime::entropy;
 use quorate_runtime::session::{Connection, Refused};
 use quorate_runtime::shard::Unknown;
 use quorate_runtime::shards::{Shards, Where};
-use quorate_session::{Rejection, StreamId};
+use quorate_session::{Emission, EventId, Rejection, StreamId};
 use quorate_types::{NodeId, PrincipalDigest, ResourceName};
 use tokio::time::Instant;
 
@@ -54,8 +54,8 @@ pub struct Ride {
     call: Option<Id>,
     /// Whether anything was passed on.
     has_begun: bool,
-    /// The id of the last event that its client can go on after, so that it comes again when its connection ends.
-    place: Option<sse::Line>,
+    /// Whether its client has an event to go on after, so that it comes again when its connection ends.
+    is_resumable: bool,
     /// How long the client was asked to wait before it comes again; none where it knows no events without data.
     retry: Option<Duration>,
     /// Whether the client was sent to another node.
@@ -142,7 +142,7 @@ impl Ride {
         let shard = at.services.sessions.shard_of(session).unwrap_or(0);
         // What the client says that it has is where its stream begins.
         let last = received.accepted.head.headers.get(quorate_mcp::header::LAST_EVENT_ID);
-        let last = last.and_then(|id| id.to_str().ok()?.parse::<quorate_session::EventId>().ok());
+        let last = last.and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
         let has = last.filter(|event| Some(event.stream) == stream).map(|event| event.sequence);
         let is_post = received.accepted.head.method == http::Method::POST;
         let has = has.or((is_post && stream != Some(StreamId::STANDALONE)).then_some(0));
@@ -157,7 +157,7 @@ impl Ride {
             is_post,
             call,
             has_begun: false,
-            place: None,
+            is_resumable: false,
             retry: None,
             is_handed_over: false,
             source,
@@ -193,10 +193,10 @@ impl Ride {
     /// Sends its client to another node, where it goes on after the last event that it has. Not all come at the same moment.
     fn hand_over(&mut self) -> Option<sse::Event> {
         self.is_handed_over = true;
-        let (place, retry) = (self.place.take()?, self.retry?);
+        let (stream, sequence) = self.stream.zip(self.has).filter(|_| self.is_resumable)?;
         let permille = 250 + u32::try_from(entropy::spread() % 751).unwrap_or(0);
-        let wait = retry * permille / 1_000;
-        Some(sse::Event { id: Some(place), retry: Some(wait), ..sse::Event::new(Bytes::new()) })
+        let (id, retry) = (Some(EventId { stream, sequence }), Some(self.retry? * permille / 1_000));
+        Some(quorate_runtime::session::event(Emission { sequence, id, data: Bytes::new(), retry }))
     }
 
     async fn next_of_owner(&mut self) -> Option<sse::Event> {
@@ -222,7 +222,7 @@ impl Ride {
                 Source::Nobody => match self.rejoin().await {
                     Rejoined::At(source) => self.source = source,
                     // Its client comes again, when somebody owns the session.
-                    Rejoined::Again if self.place.is_some() => return None,
+                    Rejoined::Again if self.is_resumable => return None,
                     Rejoined::Again | Rejoined::Over => return self.unanswered(),
                 },
             }
@@ -244,9 +244,7 @@ impl Ride {
     fn saw(&mut self, event: &sse::Event) {
         let data = &event.data;
         self.has_begun = true;
-        if event.id.is_some() {
-            self.place.clone_from(&event.id);
-        }
+        self.is_resumable |= event.id.is_some();
         self.retry = event.retry.or(self.retry);
         if self.call.is_some() && memchr::memmem::find(data, b"\"method\"").is_none() && id_of(data) == self.call {
             self.call = None;
