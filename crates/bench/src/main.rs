@@ -9,6 +9,7 @@
 
 mod api;
 mod backend;
+mod bounded;
 mod client;
 mod cluster;
 mod load;

@@ -26,14 +26,13 @@ mod writers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context, Result};
 
 pub(crate) use self::node::{Args as NodeArgs, run as node};
 use self::report::Report;
 pub(crate) use self::writers::{Args as WritersArgs, run as writers};
+use crate::bounded::bounded;
 
 /// What to measure, and how long.
 #[derive(Debug, clap::Args)]
@@ -127,15 +126,7 @@ const PARTS: [Part; 9] = [
 /// # Errors
 /// When something could not be measured; a number below its floor is no error, but exit code 1.
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let limit = Duration::from_secs(args.minutes_max * 60);
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let report = tokio::select! {
-        measured = tokio::time::timeout(limit, measure(&args)) => {
-            measured.with_context(|| format!("not done within {limit:?}"))??
-        }
-        _ = interrupt.recv() => bail!("interrupted"),
-        _ = terminate.recv() => bail!("terminated"),
-    };
+    let report = bounded(args.minutes_max, measure(&args)).await?;
     let json = match &args.json {
         Some(json) => json.clone(),
         None => beside()?.join("consensus.json"),

@@ -22,8 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context, Result};
 
 use self::child::Child;
 use self::gateway::Gateway;
@@ -37,6 +36,7 @@ use self::resources::Setting;
 use self::sink::Sink;
 use self::speed::{CpuRound, Parts, Plan, median};
 use self::strangers::Strangers;
+use crate::bounded::bounded;
 use crate::message::Measure;
 
 /// The share of the highest rate at which latency is measured.
@@ -94,15 +94,7 @@ impl Args {
 /// # Errors
 /// When something could not be measured; a number below its floor is no error, but exit code 1.
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let limit = Duration::from_secs(args.minutes_max * 60);
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let numbers = tokio::select! {
-        measured = tokio::time::timeout(limit, measure(&args)) => {
-            measured.with_context(|| format!("not done within {limit:?}"))??
-        }
-        _ = interrupt.recv() => bail!("interrupted"),
-        _ = terminate.recv() => bail!("terminated"),
-    };
+    let numbers = bounded(args.minutes_max, measure(&args)).await?;
     let json = match &args.json {
         Some(json) => json.clone(),
         None => beside("numbers.json")?,

@@ -16,10 +16,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context, Result, ensure};
 
 use self::nodes::Nodes;
+use crate::bounded::bounded;
 use crate::cluster::report::Report;
 use crate::load::READY;
 use crate::run::child::Child;
@@ -92,15 +92,7 @@ const PARTS: [Part; 6] = [Part::Events, Part::Requests, Part::Kills, Part::Drain
 /// # Errors
 /// When something could not be measured; a number below its floor is no error, but exit code 1.
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let limit = Duration::from_secs(args.minutes_max * 60);
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let report = tokio::select! {
-        measured = tokio::time::timeout(limit, measure(&args)) => {
-            measured.with_context(|| format!("not done within {limit:?}"))??
-        }
-        _ = interrupt.recv() => bail!("interrupted"),
-        _ = terminate.recv() => bail!("terminated"),
-    };
+    let report = bounded(args.minutes_max, measure(&args)).await?;
     let json = match &args.json {
         Some(json) => json.clone(),
         None => crate::cluster::beside()?.join("sessions.json"),
