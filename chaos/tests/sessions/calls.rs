@@ -25,6 +25,15 @@ fn executed(ground: &Ground, kind: Kind) -> anyhow::Result<Executions> {
     })
 }
 
+/// Reads the rest of a call, which has to be answered, and to have been executed once.
+fn answered_once(ground: &Ground, open: Open) -> anyhow::Result<()> {
+    let kind = open.call.kind;
+    let (outcome, answer, _) = open.ends()?;
+    ensure!(outcome == Outcome::Answered, "{answer}");
+    ensure!(executed(ground, kind)? == ONCE);
+    Ok(())
+}
+
 /// Drains the node that owns all sessions, and sees that another one does.
 fn drain(ground: &Ground, owner: Place) -> anyhow::Result<()> {
     ground.cluster.operate(&["cluster", "drain", &format!("node-{}", owner + 1)])?.success()?;
@@ -43,10 +52,7 @@ fn an_owner_that_is_killed_costs_a_client_of_another_node_a_pause() -> anyhow::R
     ground.cluster.kill(owner);
 
     // The same connection has all of it.
-    let (outcome, answer, _) = open.ends()?;
-    ensure!(outcome == Outcome::Answered, "{answer}");
-    ensure!(executed(&ground, Kind::Resumable)? == ONCE);
-    Ok(())
+    answered_once(&ground, open)
 }
 
 #[test]
@@ -60,10 +66,7 @@ fn a_client_whose_node_is_killed_has_exactly_the_rest_from_another() -> anyhow::
     open.goes_on_at(&ground, &session, other)?;
 
     // Its owner lives, so that nothing has to be known of the server's stream.
-    let (outcome, answer, _) = open.ends()?;
-    ensure!(outcome == Outcome::Answered, "{answer}");
-    ensure!(executed(&ground, Kind::Bare)? == ONCE);
-    Ok(())
+    answered_once(&ground, open)
 }
 
 #[test]
@@ -93,10 +96,7 @@ fn a_call_that_nobody_can_read_on_goes_on_when_its_owner_is_drained() -> anyhow:
 
     drain(&ground, owner)?;
 
-    let (outcome, answer, _) = open.ends()?;
-    ensure!(outcome == Outcome::Answered, "{answer}");
-    ensure!(executed(&ground, Kind::Bare)? == ONCE);
-    Ok(())
+    answered_once(&ground, open)
 }
 
 #[test]
@@ -110,10 +110,7 @@ fn a_question_goes_by_the_next_owner_when_its_owner_is_drained() -> anyhow::Resu
     let answered = session.at(ground.nodes()[other]).post(&reply(&open.call, &question))?;
     ensure!(answered.status == 202, "{}", answered.status);
 
-    let (outcome, answer, _) = open.ends()?;
-    ensure!(outcome == Outcome::Answered, "{answer}");
-    ensure!(executed(&ground, Kind::Bare)? == ONCE);
-    Ok(())
+    answered_once(&ground, open)
 }
 
 #[test]
@@ -126,10 +123,7 @@ fn a_client_of_the_owner_itself_has_exactly_the_rest_from_another_node() -> anyh
     ground.cluster.kill(owner);
     open.goes_on_at(&ground, &session, other)?;
 
-    let (outcome, answer, _) = open.ends()?;
-    ensure!(outcome == Outcome::Answered, "{answer}");
-    ensure!(executed(&ground, Kind::Resumable)? == ONCE);
-    Ok(())
+    answered_once(&ground, open)
 }
 
 #[test]
@@ -180,10 +174,7 @@ fn a_question_of_a_lost_owner_is_answered_to_the_next() -> anyhow::Result<()> {
     let replied = session.at(ground.nodes()[other]).post(&reply(&open.call, &question))?;
     ensure!(replied.status == 202, "{}", replied.status);
 
-    let (outcome, answer, _) = open.ends()?;
-    ensure!(outcome == Outcome::Answered, "{answer}");
-    ensure!(executed(&ground, Kind::Resumable)? == ONCE);
-    Ok(())
+    answered_once(&ground, open)
 }
 
 #[test]
