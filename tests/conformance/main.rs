@@ -40,7 +40,7 @@ const THREE_NODES: &str = "three nodes";
 const LOSSES: [&str; 3] = ["lost owners 1", "lost owners 2", "lost owners 3"];
 
 /// Owners that are lost meanwhile at least.
-const KILLS_MIN: usize = 2;
+const KILLS_MIN: usize = 4;
 
 /// The servers behind each way; they live as long as the run.
 struct Ways {

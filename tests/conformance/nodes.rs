@@ -1,8 +1,8 @@
 //! Three nodes behind Debian's `haproxy`, round robin, and what loses owners among them.
 //!
-//! Each request goes to the next node, whatever session it belongs to. For the second leg a node that owns the sessions is taken
-//! out of the rotation first, and is lost when nothing is left of what it was asked: no client is connected to it then, so that
-//! all that is lost is the owner. It starts again at once, and takes part again when it is ready.
+//! Each request goes to the next node, whatever session it belongs to. To lose owners and nothing else, one node is taken out of
+//! the rotation: no client is connected to it. It is given the sessions as an operator gives them, is lost at once, starts again,
+//! and gets them once more when all nodes are there.
 
 use std::{
     fs,
@@ -28,6 +28,9 @@ use tempfile::TempDir;
 
 /// Longer than anything takes here on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The node that is lost.
+const VICTIM: Place = 2;
 
 /// How long all nodes are there before the next owner is lost.
 const WHOLE: Duration = Duration::from_secs(2);
@@ -75,41 +78,33 @@ impl Nodes {
         Ok(nodes)
     }
 
-    /// Loses an owner again and again until the sender is gone; returns how often.
+    /// Loses the owner again and again until the sender is gone; returns how often.
     ///
     /// # Errors
     ///
-    /// A node does not come back, or requests do not end.
+    /// The node does not come back, or owns nothing.
     pub(crate) fn lose_owners(&mut self, until: &Receiver<()>, logs: &Path) -> anyhow::Result<usize> {
         fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
+        self.tell(&format!("set server nodes/{VICTIM} state drain"))?;
+        wait::until("a node without clients", PATIENCE, || {
+            let open = self.open(VICTIM)?;
+            ensure!(open == 0, "{open} requests are open");
+            Ok(())
+        })?;
         let mut kills = 0;
         while until.recv_timeout(WHOLE) == Err(RecvTimeoutError::Timeout) {
-            kills += usize::from(self.lose_owner(&logs.join(format!("life-{kills}.log")))?);
+            self.cluster.hand_over(VICTIM)?;
+            fs::write(logs.join(format!("life-{kills}.log")), self.cluster.process(VICTIM).output().join("\n"))?;
+            self.cluster.kill(VICTIM);
+            kills += 1;
+            self.cluster.begin(VICTIM)?;
+            self.is_whole(VICTIM)?;
         }
         for place in self.cluster.places() {
             fs::write(logs.join(format!("node-{place}.log")), self.cluster.process(place).output().join("\n"))?;
         }
+        self.tell(&format!("set server nodes/{VICTIM} state ready"))?;
         Ok(kills)
-    }
-
-    /// Loses the owner, when it owns the sessions still at the time at which nobody is connected to it.
-    fn lose_owner(&mut self, log: &Path) -> anyhow::Result<bool> {
-        let owner = self.cluster.owner()?;
-        self.tell(&format!("set server nodes/{owner} state drain"))?;
-        wait::until("the end of what the owner was asked", PATIENCE, || {
-            let open = self.open(owner)?;
-            ensure!(open == 0, "{open} requests are open");
-            Ok(())
-        })?;
-        let is_owner = self.cluster.owner()? == owner;
-        if is_owner {
-            fs::write(log, self.cluster.process(owner).output().join("\n"))?;
-            self.cluster.kill(owner);
-            self.cluster.begin(owner)?;
-            self.is_whole(owner)?;
-        }
-        self.tell(&format!("set server nodes/{owner} state ready"))?;
-        Ok(is_owner)
     }
 
     /// Waits until a node serves, and says that all nodes are active and the shard has a leader.

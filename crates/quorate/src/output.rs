@@ -22,7 +22,7 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 /// Draws on a terminal: sequences of this program, around text that was made [`visible`].
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(crate) fn draw(text: &str) -> Result<(), Failure> {
     write(&[text])
 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Nothing is made before it is read: for a reader that is slow, changes are names of sessions in a set that is bounded
-//! ([`Touched`](quorate_runtime::shards::Touched)), and when that is full everything is told anew. What was told of a session is
+//! ([`Touched`]), and when that is full everything is told anew. What was told of a session is
 //! remembered as a few numbers, of so many sessions at most; a watch that wants more ends with an error that says so.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
