@@ -12,6 +12,7 @@ use quorate_types::Timestamp;
 
 use crate::event::{Purpose, Replay};
 use crate::ids::{CallKey, LegEpoch, LegKey, RequestKey, StreamId};
+use crate::record::proto;
 use crate::table::Table;
 use crate::text::same_value;
 
@@ -88,6 +89,8 @@ pub(crate) struct Journey {
     pub(crate) frame: Frame,
     /// Up to where its upstream stream was read.
     pub(crate) event_id: Option<Arc<str>>,
+    /// What it is held to.
+    pub(crate) terms: Option<Arc<proto::Terms>>,
 }
 
 #[derive(Debug)]

@@ -81,6 +81,8 @@ pub enum Effect {
         frame: Frame,
         /// The SSE id from which to read on; none where there is none.
         event_id: Option<Arc<str>>,
+        /// What it is held to.
+        terms: Option<Arc<proto::Terms>>,
     },
     /// Write one event to a connection.
     Emit {
@@ -148,6 +150,8 @@ pub enum Effect {
         epoch: LegEpoch,
         /// The request with its upstream id.
         frame: Frame,
+        /// What it is held to, in case whoever sends it does not know.
+        terms: Option<Arc<proto::Terms>>,
     },
     /// Send a notification or an answer.
     SendUpstream {

@@ -264,6 +264,8 @@ pub struct Request {
     pub replay: Replay,
     /// Names it wherever it is sent again; none where it never is.
     pub key: Option<RequestKey>,
+    /// What it is held to; the machine hands it to whoever sends it or reads its answer.
+    pub terms: Option<Arc<proto::Terms>>,
 }
 
 /// Whether a request whose outcome is not known may be sent again.

@@ -244,13 +244,13 @@ impl State {
             let rejection = Rejection::LimitReached { limit: "principal_undelivered_bytes", max };
             return drop(opened.send(Err(rejection))); // The client may have gone.
         }
-        let mut extras = Vec::with_capacity(requests.len());
+        let (mut extras, is_kept) = (Vec::with_capacity(requests.len()), self.ledger.is_some());
         let mut requests: Vec<Request> = requests
             .into_iter()
             .map(|outgoing| {
                 let of_server = outgoing.server.is_some();
                 let (headers, prime_after, terms) = (outgoing.headers, outgoing.prime_after, outgoing.terms);
-                let replayable = terms.replayable;
+                let (replayable, kept) = (terms.replayable, is_kept.then(|| terms.kept()).flatten());
                 extras.push(of_server.then_some(Extras { headers, prime_after, terms }));
                 let target = match &outgoing.server {
                     Some(server) => {
@@ -262,7 +262,7 @@ impl State {
                 };
                 let Outgoing { frame, progress_token, purpose, key, .. } = outgoing;
                 let replay = content::replay(&frame, replayable);
-                Request { frame, target, progress_token, purpose, replay, key }
+                Request { frame, target, progress_token, purpose, replay, key, terms: kept }
             })
             .collect();
         let event = match requests.pop() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_jsonrpc::{Limits, build};
 use quorate_mcp::{Fault, Method};
+use quorate_session::record::proto;
 use quorate_session::record::proto::Upstream;
 use quorate_session::{CallKey, Effect, Event, Failure, LegEpoch, LegKey, Note, Source};
 use quorate_telemetry::Throttle;
@@ -22,7 +23,7 @@ use super::legs::OpenLeg;
 use super::message::Message;
 use super::orphans::{Heir, frames_at};
 use super::pump::{Exchange, Pump};
-use super::{Reply, pump};
+use super::{Reply, Terms, pump};
 
 /// Messages that wait for one leg: more than a client sends while a server answers one.
 const OUTBOX_MAX: usize = 256;
@@ -78,11 +79,14 @@ impl State {
                 self.forget(Source::Listen(leg, epoch));
                 self.close_listen(leg);
             }
-            Effect::Dispatch { call, leg, epoch, frame } => self.dispatch(myself, leg, epoch, call, frame),
+            Effect::Dispatch { call, leg, epoch, frame, terms } => {
+                self.dispatch(myself, (leg, epoch), call, frame, terms.as_deref());
+            }
             Effect::SendUpstream { leg, epoch, bytes, ask } => self.send_upstream(myself, leg, epoch, bytes, ask),
             Effect::AdoptLeg { leg, epoch, upstream } => self.adopt_leg(myself, leg, epoch, &upstream),
-            Effect::ResumeCall { call, leg, epoch, frame, event_id } => {
-                self.resume_call(myself, (leg, epoch), call, frame, event_id);
+            Effect::ResumeCall { call, leg, epoch, frame, event_id, terms } => {
+                let terms = self.terms_of(terms.as_deref());
+                self.resume_call(myself, (leg, epoch), call, frame, (event_id, terms));
             }
             Effect::Abandon { call } => {
                 self.extras.remove(&call);
@@ -224,13 +228,19 @@ impl State {
     fn dispatch(
         &mut self,
         myself: &ActorRef<Message>,
-        leg: LegKey,
-        epoch: LegEpoch,
+        at: (LegKey, LegEpoch),
         call: CallKey,
         frame: quorate_jsonrpc::Frame,
+        terms: Option<&proto::Terms>,
     ) {
-        let extras = self.extras.remove(&call).unwrap_or_default();
-        self.exchange(myself, (leg, epoch), call, frame, extras, None);
+        let known = self.extras.remove(&call);
+        let extras = known.unwrap_or_else(|| Extras { terms: self.terms_of(terms), ..Extras::default() });
+        self.exchange(myself, at, call, frame, extras, None);
+    }
+
+    /// What a call is held to that another node has begun; its time begins anew, and it has no place among the calls of its tool.
+    fn terms_of(&self, terms: Option<&proto::Terms>) -> Terms {
+        terms.map(|terms| Terms::restored(terms, &self.metrics)).unwrap_or_default()
     }
 
     /// Reads the answer of a call on that another node has sent.
@@ -240,7 +250,7 @@ impl State {
         at: (LegKey, LegEpoch),
         call: CallKey,
         frame: quorate_jsonrpc::Frame,
-        event_id: Option<Arc<str>>,
+        (event_id, terms): (Option<Arc<str>>, Terms),
     ) {
         let resumes = match (frames_at(event_id.as_deref()), event_id, &self.ledger) {
             (None, Some(event_id), _) => Some(Resumes::At(event_id)),
@@ -248,7 +258,7 @@ impl State {
             // Only a session that has a record has calls of other nodes.
             (_, _, None) => return,
         };
-        self.exchange(myself, at, call, frame, Extras::default(), resumes);
+        self.exchange(myself, at, call, frame, Extras { terms, ..Extras::default() }, resumes);
     }
 
     fn exchange(

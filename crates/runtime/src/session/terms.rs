@@ -9,8 +9,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_session::Fault;
+use quorate_mcp::Fault;
+use quorate_session::record::proto;
 use quorate_telemetry::Metrics;
+use quorate_types::units::format_duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -46,7 +48,7 @@ pub struct Timeout {
     /// The time.
     pub after: Duration,
     /// What the client is told when the server takes longer.
-    pub fault: Fault,
+    pub fault: quorate_session::Fault,
     /// Where that is counted.
     pub metrics: Metrics,
 }
@@ -77,12 +79,37 @@ struct Running<'a> {
     since: Instant,
 }
 
+// === impl Terms ===
+
+impl Terms {
+    /// What of it whoever sends the call next has to know; none where there is nothing.
+    pub(super) fn kept(&self) -> Option<Arc<proto::Terms>> {
+        let timeout_ms =
+            self.timeout.as_ref().map(|timeout| u64::try_from(timeout.after.as_millis()).unwrap_or(u64::MAX));
+        if self.tool.is_none() && timeout_ms.is_none() {
+            return None;
+        }
+        let (upstream, exposed) = self.tool.as_ref().map_or(("", ""), |tool| (&*tool.upstream, &*tool.exposed));
+        Some(Arc::new(proto::Terms { upstream: upstream.to_owned(), exposed: exposed.to_owned(), timeout_ms }))
+    }
+
+    /// The same, read back.
+    pub(super) fn restored(kept: &proto::Terms, metrics: &Metrics) -> Self {
+        let tool = || Tool { upstream: kept.upstream.as_str().into(), exposed: kept.exposed.as_str().into() };
+        let timeout = kept.timeout_ms.map(Duration::from_millis).map(|after| {
+            let fault = Fault::ToolTimeout { tool: kept.exposed.clone(), after: format_duration(after) };
+            Timeout { after, fault: super::fault(fault), metrics: metrics.clone() }
+        });
+        Self { timeout, tool: (!kept.upstream.is_empty()).then(tool).map(Arc::new), ..Self::default() }
+    }
+}
+
 // === impl Timeout ===
 
 impl Timeout {
     /// Counts that a server took longer, and returns what the client is told.
     #[must_use]
-    pub fn late(&self) -> Fault {
+    pub fn late(&self) -> quorate_session::Fault {
         self.metrics.limit_hit("tool_timeout");
         self.fault.clone()
     }
@@ -179,7 +206,7 @@ mod tests {
     use crate::places::Places;
 
     fn timeout(after: Duration) -> Timeout {
-        let fault = Fault { code: 1, message: "late".into(), data: None };
+        let fault = quorate_session::Fault { code: 1, message: "late".into(), data: None };
         Timeout { after, fault, metrics: Metrics::new("0") }
     }
 
@@ -208,6 +235,21 @@ mod tests {
         let started = Instant::now();
         assert_eq!(asked.await, Err(Late));
         assert_eq!(started.elapsed(), Duration::from_millis(100), "what was left of it");
+    }
+
+    #[test]
+    fn what_a_call_is_held_to_reads_back_but_for_its_place() {
+        let metrics = Metrics::new("0");
+        let tool = Arc::new(Tool { upstream: "a".into(), exposed: "x_a".into() });
+        let after = Duration::from_millis(1_500);
+        let terms = Terms { timeout: Some(timeout(after)), tool: Some(Arc::clone(&tool)), ..Terms::default() };
+
+        let restored = Terms::restored(&terms.kept().unwrap(), &metrics);
+
+        assert_eq!((restored.tool, restored.timeout.as_ref().map(|timeout| timeout.after)), (Some(tool), Some(after)));
+        let late = restored.timeout.unwrap().late();
+        assert_eq!(late.message, "tool x_a did not answer within 1500ms, which is its time in this toolset");
+        assert!(Terms::default().kept().is_none());
     }
 
     #[tokio::test]

@@ -160,7 +160,15 @@ impl Session {
         let phase = match (&request.target, &request.purpose) {
             (Target::Leg(leg), _) => {
                 let frame = request.frame.with_id(&call.upstream_id());
-                Phase::Leg(Box::new(Journey { leg: *leg, dispatched: None, again: false, frame, event_id: None }))
+                let terms = request.terms.clone();
+                Phase::Leg(Box::new(Journey {
+                    leg: *leg,
+                    dispatched: None,
+                    again: false,
+                    frame,
+                    event_id: None,
+                    terms,
+                }))
             }
             (Target::Gateway, Purpose::SetLevel { severity, .. }) => {
                 Phase::Level { version: self.set_level(*severity, request.frame) }

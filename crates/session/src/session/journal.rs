@@ -532,6 +532,7 @@ fn call_of(key: CallKey, call: &Call) -> proto::Call {
             Replay::Never => proto::Replay::Never,
         }
         .into(),
+        terms: call.journey().and_then(|journey| journey.terms.as_deref().cloned()),
     }
 }
 

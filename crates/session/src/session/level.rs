@@ -89,12 +89,13 @@ impl Session {
         let Some(epoch) = self.legs.get(leg).map(|row| row.epoch) else { return };
         let call = self.calls.mint();
         let frame = frame.with_id(&call.upstream_id());
-        let journey = Journey { leg, dispatched: Some(epoch), again: false, frame: frame.clone(), event_id: None };
+        let journey =
+            Journey { leg, dispatched: Some(epoch), again: false, frame: frame.clone(), event_id: None, terms: None };
         let owner = Owner::Machine(errand);
         let phase = Phase::Leg(Box::new(journey));
         let (progress_token, replay) = (None, Replay::Safe);
         self.calls.open.insert(call, Call { owner, phase, progress_token, replay, recovering: false });
-        out.push(Effect::Dispatch { call, leg, epoch, frame });
+        out.push(Effect::Dispatch { call, leg, epoch, frame, terms: None });
     }
 
     /// An errand has its answer, or none will come.

@@ -71,8 +71,8 @@ impl Session {
         for call in self.calls.dispatched_to(leg, epoch) {
             let Some(row) = self.calls.open.get(call).filter(|row| row.recovering) else { continue };
             let Some(journey) = row.journey() else { continue };
-            let (frame, event_id) = (journey.frame.clone(), journey.event_id.clone());
-            out.push(Effect::ResumeCall { call, leg, epoch, frame, event_id });
+            let (frame, event_id, terms) = (journey.frame.clone(), journey.event_id.clone(), journey.terms.clone());
+            out.push(Effect::ResumeCall { call, leg, epoch, frame, event_id, terms });
             if self.asks.pauses(call) {
                 out.push(Effect::Pause { call });
             }

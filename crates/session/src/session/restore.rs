@@ -178,6 +178,7 @@ fn call(row: &CallRow) -> Read<Call> {
             again: state.again,
             frame: frame(&call.frame)?,
             event_id: state.event_id.as_deref().map(Into::into),
+            terms: call.terms.clone().map(Arc::new),
         })),
     };
     let id = Id::from_json(&call.id).map_err(|_| unreadable("the id of a call"))?;

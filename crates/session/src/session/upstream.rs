@@ -299,7 +299,7 @@ impl Session {
         let Some(leg) = self.legs.get_mut(journey.leg) else { return };
         leg.reopened = true;
         journey.dispatched = Some(leg.epoch);
-        let frame = journey.frame.clone();
-        out.push(Effect::Dispatch { call, leg: journey.leg, epoch: leg.epoch, frame });
+        let (frame, terms) = (journey.frame.clone(), journey.terms.clone());
+        out.push(Effect::Dispatch { call, leg: journey.leg, epoch: leg.epoch, frame, terms });
     }
 }

@@ -124,7 +124,7 @@ pub(crate) fn frame(json: &str) -> Frame {
 
 pub(crate) fn plain_request(id: &str, target: Target, purpose: Purpose) -> Request {
     let frame = frame(&format!(r#"{{"id":{id},"jsonrpc":"2.0","method":"m"}}"#));
-    Request { frame, target, progress_token: None, purpose, replay: Replay::Never, key: None }
+    Request { frame, target, progress_token: None, purpose, replay: Replay::Never, key: None, terms: None }
 }
 
 /// A call to a leg.
@@ -304,7 +304,7 @@ pub(crate) fn line(effect: &Effect) -> String {
         }
         Effect::OpenListen { leg, epoch, .. } => format!("listen {leg}@{}", epoch.0),
         Effect::CloseListen { leg, epoch } => format!("unlisten {leg}@{}", epoch.0),
-        Effect::Dispatch { call, leg, epoch, frame } => {
+        Effect::Dispatch { call, leg, epoch, frame, .. } => {
             format!("dispatch {call} {leg}@{} {}", epoch.0, text(frame.bytes()))
         }
         Effect::SendUpstream { leg, epoch, bytes, .. } => format!("send {leg}@{} {}", epoch.0, text(bytes)),

@@ -4,10 +4,12 @@
 //! from there without gap, and what it receives twice must be the same.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_jsonrpc::{Frame, Id, Kind, Limits, Span};
+use quorate_session::record::proto;
 use quorate_session::{
     Answer, CallKey, Emission, Event, EventId, LegKey, Purpose, Rejection, Replay, Request, RequestKey, StreamId,
     Target,
@@ -507,7 +509,9 @@ impl World {
         };
         let frame = frame(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m","params":{{"n":{id}}}}}"#));
         let key = self.is_journaled().then(|| RequestKey(u128::from(id).to_be_bytes()));
-        (id, Request { frame, target, progress_token: None, purpose, replay, key })
+        let terms = proto::Terms { upstream: id.to_string(), ..proto::Terms::default() };
+        let terms = key.map(|_| Arc::new(terms));
+        (id, Request { frame, target, progress_token: None, purpose, replay, key, terms })
     }
 
     fn post(&mut self, requests: Vec<(u64, Request)>, batch: bool) -> Result<(), TestCaseError> {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_jsonrpc::{Frame, Id, Kind, Limits};
+use quorate_session::record::proto;
 use quorate_session::{Attachment, CallKey, Effect, Emission, LegEpoch, LegKey, Source, StreamId};
 
 use super::World;
@@ -102,7 +103,9 @@ impl World {
                 self.close_leg_model(leg);
             }
             Effect::AdoptLeg { leg, epoch, .. } => self.adoption_wanted(leg, epoch)?,
-            Effect::ResumeCall { call, leg, epoch, event_id, .. } => {
+            Effect::ResumeCall { call, leg, epoch, event_id, frame, terms } => {
+                let terms = terms.ok_or_else(|| TestCaseError::fail(format!("{call:?} is held to nothing")))?;
+                Self::is_held(&frame, &terms)?;
                 if self.is_up(leg, epoch) {
                     self.resuming.push_back((call, event_id));
                 } else {
@@ -120,7 +123,11 @@ impl World {
                 }
                 self.held.remove(&Source::Listen(leg, epoch));
             }
-            Effect::Dispatch { call, leg, epoch, frame } => self.dispatched(call, leg, epoch, &frame)?,
+            Effect::Dispatch { call, leg, epoch, frame, terms } => {
+                // The session's own requests are held to nothing.
+                terms.as_deref().map_or(Ok(()), |terms| Self::is_held(&frame, terms))?;
+                self.dispatched(call, leg, epoch, &frame)?;
+            }
             Effect::SendUpstream { leg, epoch, bytes, ask } => {
                 self.sent_upstream(leg, epoch, bytes)?;
                 self.sent.extend(ask);
@@ -174,6 +181,13 @@ impl World {
         prop_assert_eq!(post.state, PostState::Waiting, "POST {} was answered again", call);
         post.state = state;
         Ok(true)
+    }
+
+    /// What comes with a request is what it is held to.
+    fn is_held(frame: &Frame, terms: &proto::Terms) -> Result<(), TestCaseError> {
+        let text = String::from_utf8_lossy(frame.bytes());
+        prop_assert!(text.contains(&format!(r#""n":{}}}"#, terms.upstream)), "{} is held to {:?}", text, terms);
+        Ok(())
     }
 
     fn connected(&mut self, stream: StreamId, attachment: Attachment) -> Result<(), TestCaseError> {
