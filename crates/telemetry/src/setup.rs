@@ -186,7 +186,24 @@ pub(crate) fn build(config: &Config) -> Result<(impl tracing::Subscriber + Send 
     let metrics = Metrics::with_provider(config.version, export::meter_provider(config, export.as_ref())?);
     let tracer = Tracer::new(export.is_some(), config.sampling_ratio, config.traces_per_second_max);
     let events = filter_fn(|metadata| metadata.is_event());
-    let lines = logs::layer(config.log_format, std::io::stderr).with_filter(filter.and(events));
-    let subscriber = Registry::default().with(export.as_ref().map(Export::span_layer)).with(lines);
-    Ok((subscriber, Guard { metrics, tracer, export }))
+    let lines = logs::layer(config.log_format, std::io::stderr).with_filter(filter.and(events)).boxed();
+    // No `Option`: beside a layer that is none the registry makes every span that a library has, for nobody.
+    let layers: Vec<_> = export.iter().map(|export| export.span_layer().boxed()).chain([lines]).collect();
+    Ok((Registry::default().with(layers), Guard { metrics, tracer, export }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A span of a library costs as much as it is long where somebody wants it, and nothing otherwise.
+    #[test]
+    fn spans_that_nobody_wants_are_not_made() {
+        let (subscriber, _guard) = build(&Config::default()).unwrap();
+
+        tracing::subscriber::with_default(subscriber, || {
+            assert!(tracing::info_span!(target: "a_library", "of a library").is_disabled());
+            assert!(tracing::debug_span!(target: "a_library", "of its details").is_disabled());
+        });
+    }
 }
