@@ -51,15 +51,22 @@ fn main() -> anyhow::Result<ExitCode> {
     writeln!(out, "chaos: {} kills, seed {}, {} sessions", plan.kills, plan.seed, plan.sessions)?;
     let outcome = run(&plan)?;
     writeln!(out, "{}", report::render(&plan, &outcome))?;
+    if !outcome.is_good() {
+        writeln!(out, "faults:\n{}", outcome.faults)?;
+    }
     for violation in &outcome.violations {
-        writeln!(out, "VIOLATION {violation}")?;
+        writeln!(out, "{violation}\n")?;
+    }
+    // What was found stands last and in a line each: whoever sees the end of a long text alone sees all of it.
+    for violation in &outcome.violations {
+        writeln!(out, "VIOLATION {}", violation.lines().next().unwrap_or_default())?;
     }
     for finding in &outcome.verdict.findings {
         writeln!(out, "FOUND {finding}")?;
     }
     let is_complete = outcome.counts.all_kills() >= plan.kills;
     if !outcome.is_good() {
-        writeln!(out, "faults:\n{}again with: --seed {} --kills {}", outcome.faults, plan.seed, plan.kills)?;
+        writeln!(out, "again with: --seed {} --kills {}", plan.seed, plan.kills)?;
     } else if !is_complete {
         writeln!(out, "FOUND {} of {} kills in {:?}", outcome.counts.all_kills(), plan.kills, plan.time_max)?;
     }
