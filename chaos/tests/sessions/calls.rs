@@ -3,6 +3,9 @@
 //! The node is killed when the call has counted some way, so that there are events before and after. What the client must get
 //! depends on what can be known of the call, and on which node is gone; what was executed is in the ledger.
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::ensure;
 use quorate_chaos::agent::REVISION;
 use quorate_chaos::follow::{Call, Outcome, Tool};
@@ -111,6 +114,45 @@ fn a_question_goes_by_the_next_owner_when_its_owner_is_drained() -> anyhow::Resu
     ensure!(answered.status == 202, "{}", answered.status);
 
     answered_once(&ground, open)
+}
+
+/// What of a call has been written, sent or said is different for each, when the session goes.
+#[test]
+fn calls_that_begin_while_their_owner_is_drained_are_answered() -> anyhow::Result<()> {
+    const CALLS: u64 = 60;
+    let (ground, owner, [ingress, _]) = ground()?;
+    let sessions = (0..CALLS).map(|_| open(&ground, ingress)).collect::<anyhow::Result<Vec<_>>>()?;
+    // The servers' sessions are open, so that nothing but the calls is under way.
+    let of_call = |number: u64| {
+        let kind = [Kind::Resumable, Kind::Bare][(number % 2) as usize];
+        Call { name: format!("call-{number}"), is_probed: false, ..slow(kind, Tool::Count, 3) }
+    };
+    for (number, session) in (0..CALLS).zip(&sessions) {
+        let first = Call { number: 1, name: format!("first-{number}"), tool: Tool::Quick, steps: 0, ..of_call(number) };
+        ensure!(Open::begin(session, first)?.ends()?.0 == Outcome::Answered);
+    }
+
+    let outcomes = thread::scope(|scope| {
+        let calls: Vec<_> = (0..CALLS)
+            .zip(&sessions)
+            .map(|(number, session)| {
+                let call = of_call(number);
+                scope.spawn(move || {
+                    thread::sleep(Duration::from_millis(20 * number));
+                    Open::begin(session, call)?.ends()
+                })
+            })
+            .collect();
+        drain(&ground, owner)?;
+        calls.into_iter().map(|call| call.join().expect("a call does not panic")).collect::<anyhow::Result<Vec<_>>>()
+    })?;
+
+    for (number, (outcome, answer, _)) in (0..CALLS).zip(outcomes) {
+        ensure!(outcome == Outcome::Answered, "call {number}: {answer}");
+        let call = of_call(number);
+        ensure!(ground.ledger(call.kind)?.of_call(&call.name) == ONCE, "call {number}");
+    }
+    Ok(())
 }
 
 #[test]

@@ -25,7 +25,7 @@ use super::connection::{Connection, Writer};
 use super::ledger::{Ledger, Then};
 use super::legs::{Legs, OpenLeg};
 use super::message::{Message, Said};
-use super::orphans::{Heir, Left, What};
+use super::orphans::{Heir, Left};
 use super::{Begins, Keeping, OnGone, Opening, Outgoing, REST_AFTER, Reply, Shared, Terms, Translate, Unread, content};
 use crate::backend::{self, Leg, Opened};
 use crate::bridge::Parked;
@@ -363,7 +363,7 @@ impl State {
         let (owned, session, mut left) = ledger.left();
         let orphans = owned.orphans();
         for (call, pump) in self.pumps.drain() {
-            match pump.heir.filter(|heir| !heir.is_resumable()) {
+            match pump.heir.filter(|heir| !heir.is_recorded()) {
                 Some(heir) => {
                     let first = left.remove(&call).unwrap_or_default();
                     orphans.keep((session, call), first, Some((&heir, pump.task)));
@@ -427,10 +427,11 @@ impl State {
             // The handle would keep the memory of the ended task.
             self.pumps.remove(&call);
         }
-        let counted = call.zip(number).map(|(call, number)| (call, number, frame.clone()));
+        let counted =
+            call.zip(number).map(|(call, number)| (call, Left::frame(number, event_id.clone(), frame.clone())));
         self.report(myself, Event::UpstreamFrame { leg, epoch, call, frame, content, event_id });
-        if let Some((call, number, frame)) = counted {
-            self.remember(call, Left { number, what: What::Frame(frame) });
+        if let Some((call, left)) = counted {
+            self.remember(call, left);
         }
         match read_on {
             // It is taken, and whoever read it reads no more.
@@ -441,9 +442,6 @@ impl State {
 
     /// Notes where the stream of a call can be read on at its server.
     fn mark(&mut self, myself: &ActorRef<Message>, call: CallKey, epoch: LegEpoch, event_id: Arc<str>) {
-        if let Some(heir) = self.pumps.get(&call).and_then(|pump| pump.heir.as_ref()) {
-            heir.resumable();
-        }
         self.report(myself, Event::UpstreamMark { call, epoch, event_id });
     }
 

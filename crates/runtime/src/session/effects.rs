@@ -287,7 +287,7 @@ impl State {
         };
         let heir = (self.ledger.is_some() && !self.shared.is_ephemeral()).then(|| Heir::after(taken));
         if let (Some(heir), Some(Resumes::At(_))) = (&heir, &resumes) {
-            heir.resumable();
+            heir.recorded();
         }
         let exchange = Exchange { call, frame, headers, prime_after, terms, paused, resumes, heir: heir.clone() };
         let task = tokio::spawn(pump.exchange(open, exchange)).abort_handle();

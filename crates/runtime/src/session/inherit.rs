@@ -45,6 +45,14 @@ pub(super) struct Claim {
     pub(super) after: u64,
 }
 
+/// How inheriting a call ended.
+pub(super) enum Inherited {
+    /// It was answered, with this kind of frame.
+    Answer(Kind),
+    /// Its server has given its stream an event id: it is read on there.
+    At(Arc<str>),
+}
+
 /// What another node, or this one, reads for a call.
 enum Inheritance {
     Here(Orphan),
@@ -86,16 +94,16 @@ impl Inheritance {
 // === impl Pump ===
 
 impl Pump {
-    /// Reads the answer of a call on at the node that has sent it.
+    /// Reads the answer of a call on at the node that has sent it, until it can be read on at its server.
     pub(super) async fn inherit(
         &self,
         call: CallKey,
         about: &About,
         claim: Claim,
         held: &mut Held<'_>,
-    ) -> Result<Kind, Ended> {
+    ) -> Result<Inherited, Ended> {
         let mut inherited = held.wait(claim.claim(call)).await??;
-        while let Some(Left { number, what }) = held.wait(inherited.next()).await?? {
+        while let Some(Left { number, event_id, what }) = held.wait(inherited.next()).await?? {
             let frame = match what {
                 What::Unsent => return Err(Ended::Unsent),
                 What::Answer(answer) => {
@@ -111,12 +119,13 @@ impl Pump {
             let is_last = matches!(kind, Kind::Result | Kind::Error);
             about.heir.as_ref().inspect(|heir| heir.counted(number));
             let waits = if is_last { Waits::No } else { Waits::Yes };
-            let handed = held.stand(self.give(Some(call), about, Some(number), frame, None, waits)).await?;
-            if is_last {
-                return Ok(kind);
-            }
-            if matches!(handed, Handed::Enough) {
-                return Err(Ended::Unwanted);
+            let read = event_id.as_deref().map(str::to_owned);
+            let handed = held.stand(self.give(Some(call), about, Some(number), frame, read, waits)).await?;
+            match (is_last, handed, event_id) {
+                (true, ..) => return Ok(Inherited::Answer(kind)),
+                (false, Handed::Enough, _) => return Err(Ended::Unwanted),
+                (false, Handed::Next, Some(event_id)) => return Ok(Inherited::At(event_id)),
+                (false, Handed::Next, None) => {}
             }
         }
         Err(broken("the node that sent the call has no answer").into())
@@ -124,7 +133,7 @@ impl Pump {
 }
 
 fn broken(reason: &str) -> upstream::Error {
-    upstream::Error::Broken { reason: format!("the server gave the stream of the call no event ids, and {reason}") }
+    upstream::Error::Broken { reason: format!("the stream of the call has no event id yet, and {reason}") }
 }
 
 fn lost(error: &ExchangeError) -> upstream::Error {
@@ -135,13 +144,13 @@ fn lost(error: &ExchangeError) -> upstream::Error {
 fn read(message: Bytes) -> Result<Left, upstream::Error> {
     use proto::left::Kind as Told;
     let unreadable = || broken("what the node before says cannot be read");
-    let proto::Left { number, kind } = proto::Left::decode(message).map_err(|_| unreadable())?;
+    let proto::Left { number, event_id, kind } = proto::Left::decode(message).map_err(|_| unreadable())?;
     let what = match kind.ok_or_else(unreadable)? {
         Told::Frame(frame) => What::Frame(Frame::parse(frame, &Limits::ANSWER).map_err(|_| unreadable())?),
         Told::Answer(answer) => What::Answer(answer),
         Told::Unsent(_) => What::Unsent,
     };
-    Ok(Left { number, what })
+    Ok(Left { number, event_id: event_id.map(Into::into), what })
 }
 
 /// Writes what is handed over to another node.
@@ -152,7 +161,8 @@ pub(crate) fn write(left: Left) -> Bytes {
         What::Answer(answer) => Told::Answer(answer),
         What::Unsent => Told::Unsent(proto::Unsent {}),
     };
-    proto::Left { number: left.number, kind: Some(kind) }.encode_to_vec().into()
+    let event_id = left.event_id.as_deref().map(str::to_owned);
+    proto::Left { number: left.number, event_id, kind: Some(kind) }.encode_to_vec().into()
 }
 
 #[cfg(test)]
@@ -164,8 +174,8 @@ mod tests {
         let frame = Frame::parse(r#"{"jsonrpc":"2.0","id":7,"result":{}}"#.into(), &Limits::ANSWER).unwrap();
         for what in [What::Frame(frame), What::Answer("{}".into()), What::Unsent] {
             let told = format!("{what:?}");
-            let left = read(write(Left { number: 3, what })).unwrap();
-            assert_eq!((left.number, format!("{:?}", left.what)), (3, told));
+            let left = read(write(Left { number: 3, event_id: Some("a".into()), what })).unwrap();
+            assert_eq!((left.number, left.event_id.as_deref(), format!("{:?}", left.what)), (3, Some("a"), told));
         }
         assert!(read("x".into()).is_err() && read(Bytes::new()).is_err());
     }

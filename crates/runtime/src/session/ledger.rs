@@ -22,7 +22,7 @@ use super::actor::State;
 use super::connection::Connection;
 use super::inherit::Claim;
 use super::message::Message;
-use super::orphans::{Left, What};
+use super::orphans::{Left, What, frames_at};
 use crate::clock;
 use crate::shards::{NotWritten, Owned, Write};
 
@@ -109,7 +109,7 @@ impl Ledger {
         }
         for effect in self.waiting.iter().flat_map(|waiting| &waiting.effects) {
             if let Effect::Dispatch { call, .. } = effect {
-                left.entry(*call).or_default().push_back(Left { number: 0, what: What::Unsent });
+                left.entry(*call).or_default().push_back(Left::other(0, What::Unsent));
             }
         }
         (self.owned, self.session, left)
@@ -205,7 +205,11 @@ impl State {
                 // What is opened after an end begins anew.
                 let ended = ledger.offered.last().is_some_and(|op| matches!(op.kind, Some(proto::op::Kind::End(_))));
                 ledger.version = if ended { 0 } else { ledger.version + 1 };
-                ledger.offered.clear();
+                for op in std::mem::take(&mut ledger.offered) {
+                    if let Some(heir) = resumable(&op).and_then(|call| self.pumps.get(&call)?.heir.as_ref()) {
+                        heir.recorded();
+                    }
+                }
             }
             Err(NotWritten::Busy) => {
                 myself.send_after(BUSY_PAUSE, || Message::OfferAgain);
@@ -257,6 +261,13 @@ impl State {
             }
         }
     }
+}
+
+/// The call whose stream can be read on at its server, once this is in the record.
+fn resumable(op: &proto::Op) -> Option<CallKey> {
+    let Some(proto::op::Kind::CallState(state)) = &op.kind else { return None };
+    let is_of_server = state.event_id.is_some() && frames_at(state.event_id.as_deref()).is_none();
+    is_of_server.then_some(CallKey(state.call))
 }
 
 impl Ledger {

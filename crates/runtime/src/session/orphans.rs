@@ -6,9 +6,10 @@
 //!            frames that may not be in the record ─┘
 //! ```
 //!
-//! A node that loses a shard and lives has open connections to tool servers, which nobody else can read on where the server
-//! gives no event ids. It reads them on, and the next owner takes what comes, from where the record ends. Frames are counted
-//! for each call, so that none is taken twice. What nobody claims is given up.
+//! A node that loses a shard and lives has open connections to tool servers, which nobody else can read on where the record has
+//! no event id of the server's: it gives none, or has given none yet. It reads them on, and the next owner takes what comes,
+//! from where the record ends, up to the first event id. Frames are counted for each call, so that none is taken twice. What
+//! nobody claims is given up.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -33,6 +34,8 @@ const COUNTED: char = '\n';
 pub(crate) struct Left {
     /// Its place among the frames of the call, from 1.
     pub(crate) number: u64,
+    /// Where its stream can be read on behind it at the server, where that gives event ids.
+    pub(crate) event_id: Option<Arc<str>>,
     pub(crate) what: What,
 }
 
@@ -51,8 +54,8 @@ pub(crate) enum What {
 #[derive(Debug)]
 pub(super) struct Heir {
     frames: AtomicU64,
-    /// Its server gives its stream event ids: whoever owns the session next reads it on there.
-    is_resumable: AtomicBool,
+    /// The record has an event id of its server: whoever owns the session next reads the stream on there.
+    is_recorded: AtomicBool,
     way: OnceLock<mpsc::Sender<Left>>,
 }
 
@@ -93,23 +96,38 @@ pub(super) fn frames_at(event_id: Option<&str>) -> Option<u64> {
     }
 }
 
+// === impl Left ===
+
+impl Left {
+    /// A frame, read at `place`: an event id of its server, or what [`place_of`] makes.
+    pub(super) fn frame(number: u64, place: Option<Arc<str>>, frame: Frame) -> Self {
+        let event_id = place.filter(|place| frames_at(Some(place)).is_none());
+        Self { number, event_id, what: What::Frame(frame) }
+    }
+
+    /// Something that is no frame, or none of its server's stream.
+    pub(super) fn other(number: u64, what: What) -> Self {
+        Self { number, event_id: None, what }
+    }
+}
+
 // === impl Heir ===
 
 impl Heir {
     /// Of a call of which so many frames were taken.
     pub(super) fn after(frames: u64) -> Arc<Self> {
-        let (frames, is_resumable) = (AtomicU64::new(frames), AtomicBool::new(false));
-        Arc::new(Self { frames, is_resumable, way: OnceLock::new() })
+        let (frames, is_recorded) = (AtomicU64::new(frames), AtomicBool::new(false));
+        Arc::new(Self { frames, is_recorded, way: OnceLock::new() })
     }
 
-    /// Notes that the stream can be read on at its server.
-    pub(super) fn resumable(&self) {
-        self.is_resumable.store(true, Ordering::Relaxed);
+    /// Notes that the record says where the stream can be read on at its server.
+    pub(super) fn recorded(&self) {
+        self.is_recorded.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the stream can be read on at its server.
-    pub(super) fn is_resumable(&self) -> bool {
-        self.is_resumable.load(Ordering::Relaxed)
+    /// Whether the record says where the stream can be read on at its server.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.is_recorded.load(Ordering::Relaxed)
     }
 
     /// The number of the next frame.
@@ -217,7 +235,7 @@ mod tests {
 
     fn left(number: u64) -> Left {
         let frame = format!(r#"{{"jsonrpc":"2.0","method":"n","params":{{"n":{number}}}}}"#);
-        Left { number, what: What::Frame(Frame::parse(frame.into(), &Limits::ANSWER).unwrap()) }
+        Left::frame(number, None, Frame::parse(frame.into(), &Limits::ANSWER).unwrap())
     }
 
     async fn numbers(mut orphan: Orphan) -> Vec<u64> {

@@ -13,12 +13,13 @@ use http::HeaderMap;
 use quorate_jsonrpc::{Frame, Id, Kind, Limits, build};
 use quorate_mcp::{Era, Fault, Method as McpMethod};
 use quorate_session::{Answer as SessionAnswer, CallKey, Event, Failure, LegEpoch, LegKey, Source};
-use quorate_telemetry::{Method, Outcome};
+use quorate_telemetry::{Method, Outcome, Throttle};
 use quorate_types::PrincipalDigest;
 use ractor::ActorRef;
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::info;
 
-use super::inherit::Resumes;
+use super::inherit::{Inherited, Resumes};
 use super::legs::OpenLeg;
 use super::message::{Message, Said};
 use super::orphans::{Heir, Left, What, place_of};
@@ -34,6 +35,9 @@ const LISTEN_PAUSE: Duration = Duration::from_secs(1);
 const LISTEN_PAUSE_MIN: Duration = Duration::from_millis(500);
 /// Longest pause between attempts, after doubling.
 const LISTEN_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Bounds lines about answers that cannot be read on; metrics count what becomes of their calls.
+static UNREAD: Throttle = Throttle::new();
 
 /// What every pump of a session needs.
 #[derive(Clone)]
@@ -166,6 +170,13 @@ impl Pump {
             }
             Err(ended) => {
                 let is_unsent = is_new || matches!(ended, Ended::Unsent);
+                if let Ended::Upstream(error) = &ended
+                    && !is_new
+                    && UNREAD.admits()
+                {
+                    let server = self.server.name();
+                    info!(%server, call = call.0, %error, "the answer of a call that another node has sent cannot be read on");
+                }
                 let failure = self.failure(&open.session, ended);
                 // What another node has sent may have run, whatever reading on met.
                 let failure = Failure { never_executed: failure.never_executed && is_unsent, ..failure };
@@ -191,7 +202,7 @@ impl Pump {
         };
         let number = about.heir.as_ref().map_or(0, |heir| heir.count());
         // Nobody may want it any more.
-        let _handed = leave(about, Left { number, what }).await;
+        let _handed = leave(about, Left::other(number, what)).await;
     }
 
     /// Sends a request, or reads on what another node has sent.
@@ -204,7 +215,10 @@ impl Pump {
         mut held: Held<'_>,
     ) -> Result<Kind, Ended> {
         let event_id = match resumes {
-            Some(Resumes::From(claim)) => return self.inherit(call, about, claim, &mut held).await,
+            Some(Resumes::From(claim)) => match self.inherit(call, about, claim, &mut held).await? {
+                Inherited::Answer(kind) => return Ok(kind),
+                Inherited::At(event_id) => Some(event_id),
+            },
             Some(Resumes::At(event_id)) => Some(event_id),
             None => None,
         };
@@ -383,7 +397,7 @@ impl Pump {
                     let (leg, epoch) = (self.leg, self.epoch);
                     return match self.actor.cast(Message::Answer { leg, epoch, answer: answer.clone() }) {
                         Ok(()) => Handed::Next,
-                        Err(_) => leave(about, Left { number: 0, what: What::Answer(answer) }).await,
+                        Err(_) => leave(about, Left::other(0, What::Answer(answer))).await,
                     };
                 }
             },
@@ -412,13 +426,10 @@ impl Pump {
         let content = content::content(&frame);
         let source = call.map_or(Source::Listen(self.leg, self.epoch), Source::Call);
         let (leg, epoch) = (self.leg, self.epoch);
-        // An event id is where whoever owns the session next reads on; of streams without any the frames are counted.
-        if let Some(heir) = about.heir.as_ref().filter(|_| event_id.is_some()) {
-            heir.resumable();
-        }
-        let number = number.filter(|_| about.heir.as_ref().is_some_and(|heir| !heir.is_resumable()));
-        let event_id = event_id.or_else(|| number.map(place_of)).map(Into::into);
-        let left = number.map(|number| Left { number, what: What::Frame(frame.clone()) });
+        // Until the record has an event id of the server's, whoever owns the session next may not know where to read on.
+        let number = number.filter(|_| about.heir.as_ref().is_some_and(|heir| !heir.is_recorded()));
+        let event_id: Option<Arc<str>> = event_id.or_else(|| number.map(place_of)).map(Into::into);
+        let left = number.map(|number| Left::frame(number, event_id.clone(), frame.clone()));
         let is_last = matches!(waits, Waits::No);
         let (read_on, permit) = match is_last && number.is_none() {
             true => (None, None),

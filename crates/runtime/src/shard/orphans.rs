@@ -96,7 +96,7 @@ async fn hand_over(mut orphan: Orphan, after: u64, exchange: Exchange) {
             _ = receiving.receive() => return,
         };
         let Some(next) = next else { return sending.finish() };
-        let is_taken = matches!(next, Left { number, what: What::Frame(_) } if number <= after);
+        let is_taken = matches!(next, Left { number, what: What::Frame(_), .. } if number <= after);
         if !is_taken && sending.send(left(next)).await.is_err() {
             return;
         }
