@@ -161,6 +161,14 @@ impl Group {
         (until > tokio::time::Instant::now() && *self.shared.handed_over.borrow() != epoch).then_some(epoch)
     }
 
+    /// Whether this node leads in a term, as far as it knows, and has not begun to hand over. It may not act now, where a quorum
+    /// is late to acknowledge it; it does again when one has, unless another node leads by then.
+    #[must_use]
+    pub fn leads_in(&self, epoch: u64) -> bool {
+        let leads = matches!(&*self.shared.role.borrow(), Role::Leader { epoch: term, .. } if *term == epoch);
+        leads && *self.shared.handed_over.borrow() != epoch
+    }
+
     /// Returns why this replica stopped for good, if it did: what alarms look at.
     #[must_use]
     pub fn stopped(&self) -> watch::Receiver<Option<Stopped>> {
@@ -360,6 +368,20 @@ impl Group {
         self.shared.handed_over.send_replace(epoch);
         let asked = self.shared.raft.trigger().transfer_leader(node).await;
         asked.map_err(|fatal| ChangeError::Stopped { reason: fatal.to_string() })
+    }
+
+    /// Hands the leadership to a voter, and waits until somebody else leads, or for as long as an election takes. Who hands over
+    /// several groups one after the other disturbs the few at a time who use one of them, and each for as short as can be.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn hand_over_to(&self, node: NodeId) -> Result<(), ChangeError> {
+        self.transfer_to(node).await?;
+        let mut role = self.role();
+        let led = role.wait_for(|role| !role.leads() && role.leader().is_some());
+        // One that is late is elected.
+        let _led = tokio::time::timeout(self.shared.lease, led).await;
+        Ok(())
     }
 
     /// Has this replica make a snapshot, and waits for it; done at once when nothing was applied since the last one.

@@ -144,7 +144,7 @@ impl Host {
             .build()
             .map_err(StartError::Runtime)?;
         let replicas = Arc::new(Replicas::new(runtime.handle().clone(), config.wal.clone(), &config.timing));
-        runtime.spawn(pulse::beat(Arc::downgrade(&replicas), config.timing.heartbeat));
+        runtime.spawn(pulse::beat(Arc::downgrade(&replicas), config.timing));
         let node = peers.node;
         // A follower tells streams apart by their numbers, also those of a leader that was started anew.
         let streams = AtomicU64::new(peers.incarnation.0 << 32 | 1);

@@ -3,8 +3,12 @@
 //! Sessions of a shard that is not owned here any more are given away: their clients' connections go on at the new owner.
 //! Of a shard that is owned here now, those are made of their records at once in which something is under way; the others
 //! are asleep until somebody asks for them, or something of them runs out.
+//!
+//! A leader whose quorum is late to acknowledge it owns nothing meanwhile. Its sessions wait for a while: nothing of them is
+//! committed by anybody else before another node leads, and to make them of their records costs more than a late answer.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -18,28 +22,64 @@ use crate::shards::{Owned, Where};
 
 /// Sessions that are made of their records at the same moment: each may begin exchanges with backends.
 const WAKING_MAX: usize = 64;
+/// Between looks at shards that wait.
+const LOOK: Duration = Duration::from_millis(100);
 /// Before a session is tried again that could not be made of its record.
 const WAKE_PAUSE: Duration = Duration::from_secs(15);
+
+/// How long sessions wait for a quorum before their clients' connections end, which may find another node.
+const WAITS_MAX: Duration = Duration::from_secs(1);
+
+/// A shard that is owned here, or was a moment ago.
+struct Tenure {
+    epoch: u64,
+    /// Since when it waits for a quorum.
+    waits: Option<Instant>,
+}
 
 /// Follows which shards are owned here.
 pub(super) async fn follow(sessions: Sessions) {
     let mut changed = sessions.shared.shards.changed();
-    let mut owned: HashMap<u32, u64> = HashMap::new();
+    let mut owned: HashMap<u32, Tenure> = HashMap::new();
     loop {
         changed.borrow_and_update();
-        let now: HashMap<u32, Owned> =
-            sessions.shared.shards.all_owned().into_iter().map(|owned| (owned.shard, owned)).collect();
-        sessions.give_away(|shard, epoch| now.get(&shard).is_none_or(|owned| owned.epoch != epoch));
-        owned.retain(|shard, epoch| now.get(shard).is_some_and(|owned| owned.epoch == *epoch));
+        let shards = &sessions.shared.shards;
+        let now: HashMap<u32, Owned> = shards.all_owned().into_iter().map(|owned| (owned.shard, owned)).collect();
+        owned.retain(|shard, tenure| {
+            let epoch = tenure.epoch;
+            tenure.lasts(now.get(shard).is_some_and(|owned| owned.epoch == epoch), || shards.waits(*shard, epoch))
+        });
         for (shard, taken) in &now {
-            if owned.insert(*shard, taken.epoch).is_none() {
+            if let Entry::Vacant(vacant) = owned.entry(*shard) {
+                vacant.insert(Tenure { epoch: taken.epoch, waits: None });
                 let (sessions, taken) = (sessions.clone(), taken.clone());
                 tokio::spawn(async move { sessions.take_over(taken).await });
             }
         }
-        if changed.changed().await.is_err() {
+        sessions.give_away(|shard| owned.get(&shard).map(|tenure| tenure.epoch));
+        let waits = owned.values().any(|tenure| tenure.waits.is_some());
+        let changes = changed.changed();
+        let ended = match waits {
+            true => tokio::time::timeout(LOOK, changes).await.is_ok_and(|changed| changed.is_err()),
+            false => changes.await.is_err(),
+        };
+        if ended {
             return;
         }
+    }
+}
+
+// === impl Tenure ===
+
+impl Tenure {
+    /// Whether it goes on: it is owned, or waits for a quorum, and not for too long.
+    fn lasts(&mut self, is_owned: bool, waits: impl FnOnce() -> bool) -> bool {
+        if is_owned {
+            self.waits = None;
+            return true;
+        }
+        let since = *self.waits.get_or_insert_with(Instant::now);
+        since.elapsed() < WAITS_MAX && waits()
     }
 }
 
@@ -69,16 +109,18 @@ pub(super) fn wake(sessions: &Sessions, now: Timestamp) {
 // === impl Sessions ===
 
 impl Sessions {
-    /// Gives sessions away whose shard and term `is_lost` says so of.
-    fn give_away(&self, is_lost: impl Fn(u32, u64) -> bool) {
+    /// Gives all sessions away but those of shards in the terms in which they are owned here.
+    fn give_away(&self, owned: impl Fn(u32) -> Option<u64>) {
+        // Those of a shard that came a moment ago are looked up.
+        let shards = &self.shared.shards;
+        let is_here = |shard, epoch| owned(shard) == Some(epoch) || shards.locate(shard) == Where::Here(epoch);
         for session in self.all() {
-            if session.owned_in().is_some_and(|(shard, epoch)| is_lost(shard, epoch)) {
+            if session.owned_in().is_some_and(|(shard, epoch)| !is_here(shard, epoch)) {
                 session.give_away();
             }
         }
-        let shards = &self.shared.shards;
         let mut asleep = self.shared.asleep.lock().unwrap_or_else(PoisonError::into_inner);
-        asleep.retain(|_, (shard, _)| matches!(shards.locate(*shard), Where::Here(_)));
+        asleep.retain(|_, (shard, _)| owned(*shard).is_some() || matches!(shards.locate(*shard), Where::Here(_)));
     }
 
     /// Notes when somebody has to look at a session that was put to rest.
@@ -129,5 +171,21 @@ impl Sessions {
         if !due.is_empty() {
             self.shared.metrics.shard_taken_over(began.elapsed());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quorum_that_is_late_is_waited_for_and_one_that_does_not_come_is_not() {
+        let mut tenure = Tenure { epoch: 3, waits: None };
+        assert!(tenure.lasts(false, || true), "it is waited for");
+        assert!(tenure.lasts(true, || unreachable!()) && tenure.waits.is_none(), "it came");
+        assert!(!tenure.lasts(false, || false), "another node leads");
+
+        tenure.waits = Instant::now().checked_sub(WAITS_MAX);
+        assert!(!tenure.lasts(false, || true), "it is late for too long");
     }
 }

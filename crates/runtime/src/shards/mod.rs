@@ -178,6 +178,12 @@ impl Shards {
         Some(Owned { shard, epoch, node: joined.node, writer: open.writer, replica, peers, orphans })
     }
 
+    /// Whether this node may own a shard again in this term, which waits for a quorum now.
+    pub(crate) fn waits(&self, shard: u32, epoch: u64) -> bool {
+        let open = self.shared.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.get(&shard).is_some_and(|open| open.group.leads_in(epoch))
+    }
+
     /// Returns every shard that is owned here.
     pub(crate) fn all_owned(&self) -> Vec<Owned> {
         let open: Vec<u32> = self.shared.open.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
