@@ -288,7 +288,7 @@ impl Looks {
         let can_lead = |id| is_active(id) && control.is_there(id) && !control.sheds(id);
         for (id, to) in levelling::handed_over(me, &voters, &leads, can_lead) {
             if let Some(group) = control.host.group(id) {
-                told(id, group.transfer_to(to).await);
+                told(id, group.hand_over_to(to).await);
             }
         }
     }

@@ -329,7 +329,7 @@ pub(crate) async fn shed(control: &Arc<Control>) -> usize {
         }
         let Some(heir) = heir(control, &group) else { continue };
         led += 1;
-        if let Err(error) = group.transfer_to(heir).await {
+        if let Err(error) = group.hand_over_to(heir).await {
             // It is asked again, or elected.
             tracing::debug!(group = %group.id(), %heir, %error, "a group was not handed over");
         }
