@@ -43,6 +43,21 @@ impl Cluster {
         })
     }
 
+    /// Waits until a node says that no node leads much more shards than another, so that none is moved by itself.
+    ///
+    /// # Errors
+    ///
+    /// It takes too long; the error has the last status.
+    pub fn levelled(&self, place: Place) -> anyhow::Result<()> {
+        self.until("leaders are levelled", place, |status| {
+            let shards = status["shards"].as_array().map_or(&[][..], Vec::as_slice);
+            let led = |id| shards.iter().filter(|shard| shard_leader(shard) == Some(id)).count();
+            let loads: Vec<usize> = nodes(status).filter_map(|node| number(&node["id"])).map(led).collect();
+            let (least, most) = (loads.iter().min().unwrap_or(&0), loads.iter().max().unwrap_or(&0));
+            !shards.is_empty() && loads.iter().sum::<usize>() == shards.len() && most - least <= 1
+        })
+    }
+
     /// Has a node lead what the owner leads, as an operator does.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ use crate::cluster::report::{Report, Row, Spread};
 use crate::load::say;
 
 const SESSIONS: [u32; 2] = [64, 256];
+/// After what went before, whose writes the disk may still be at.
+const CALM: Duration = Duration::from_secs(3);
 /// Before anything counts.
 const WARM_UP: Duration = Duration::from_secs(2);
 
@@ -31,11 +33,12 @@ struct Rounds {
 /// # Errors
 /// When something cannot be measured.
 pub(super) async fn measure(args: &Args, program: &Path, place: &Path, report: &mut Report) -> Result<()> {
-    let nodes = Nodes::start(program, place, 1).await?;
     let mut etcd = Etcd::start(place, args.etcd.as_deref()).await?;
     for sessions in SESSIONS {
+        let nodes = Nodes::start(program, place, 1).await?;
         let mut rounds = Rounds::default();
         for round in 1..=args.rounds {
+            tokio::time::sleep(CALM).await;
             let flags = [flag("sessions", sessions), flag("every-us", 0)].concat();
             let mut crowd = Crowd::open(&nodes, 1, &flags).await?;
             tokio::time::sleep(WARM_UP).await;

@@ -22,12 +22,12 @@ const SHARDS: u32 = 32;
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What the cluster begins with.
+/// What the cluster begins with: a server that takes as many calls as there are clients, for as long as they are measured.
 fn resources(ticker: &str) -> String {
     format!(
-        "kind: ToolServer\nname: ticker\nspec:\n  urls: [{ticker}]\n---\nkind: Toolset\nname: default\nspec:\n  \
-         servers: [ticker]\n---\nkind: Policy\nname: everybody\nspec:\n  cedar: |\n    permit (principal, action in \
-         Action::\"mcp\", resource);\n"
+        "kind: ToolServer\nname: ticker\nspec:\n  urls: [{ticker}]\n  limits: {{ concurrency: 100000, total: 2h }}\n\
+         ---\nkind: Toolset\nname: default\nspec:\n  servers: [ticker]\n---\nkind: Policy\nname: everybody\nspec:\n  \
+         cedar: |\n    permit (principal, action in Action::\"mcp\", resource);\n"
     )
 }
 
@@ -67,6 +67,7 @@ impl Nodes {
         for place in 0..NODES {
             nodes.until_serving(place).await?;
         }
+        nodes.settled().await?;
         Ok(nodes)
     }
 
@@ -147,7 +148,12 @@ impl Nodes {
     /// # Errors
     /// When that does not happen.
     pub(super) async fn settled(&self) -> Result<()> {
-        self.blocking(|cluster| cluster.settled(0)).await
+        self.blocking(|cluster| {
+            let place = cluster.running().next().context("a node runs")?;
+            cluster.settled(place)?;
+            cluster.levelled(place)
+        })
+        .await
     }
 
     /// Runs a command as an operator.
@@ -198,7 +204,7 @@ fn begin(
     let own_flags = listens.iter().map(|listen| vec!["--listen".to_owned(), listen.to_string()]).collect();
     let cluster = Cluster::start(Options {
         shards: SHARDS,
-        files: vec![file.path().to_owned()],
+        init: vec!["-f".to_owned(), file.path().to_str().context("a path of text")?.to_owned()],
         own_flags,
         election_timeout: "400ms",
         program: Some(program),

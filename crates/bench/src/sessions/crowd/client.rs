@@ -171,8 +171,10 @@ impl Reading {
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         headers.insert(LAST_EVENT_ID, self.last_id.clone().context("its connection broke before the first event")?);
         let deadline = tokio::time::Instant::now() + PATIENCE;
+        // They scatter: one loss must not bring all of them to the node that is lost next.
+        let step = if u64::from(*number) % 2 == self.last % 2 { 1 } else { targets.len().max(2) - 1 };
         loop {
-            *at = (*at + 1) % targets.len();
+            *at = (*at + step) % targets.len();
             match resume(&targets[*at], &headers).await {
                 Ok((connection, response)) if response.status() == StatusCode::OK => {
                     self.stream = stream_of(response).await?;
