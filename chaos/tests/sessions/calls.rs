@@ -11,6 +11,7 @@ use quorate_chaos::agent::REVISION;
 use quorate_chaos::follow::{Call, Outcome, Tool};
 use quorate_chaos::ground::{Ground, Kind, PATIENCE};
 use quorate_chaos::ledger::Executions;
+use quorate_chaos::run::Signal;
 use quorate_chaos::seen::OUTCOME_UNKNOWN;
 use quorate_cluster::{Place, wait};
 use quorate_tests::raw::session::Session;
@@ -138,7 +139,7 @@ fn calls_that_begin_while_their_owner_is_drained_are_answered() -> anyhow::Resul
             .map(|(number, session)| {
                 let call = of_call(number);
                 scope.spawn(move || {
-                    thread::sleep(Duration::from_millis(20 * number));
+                    Signal::rest(Duration::from_millis(20 * number));
                     Open::begin(session, call)?.ends()
                 })
             })
