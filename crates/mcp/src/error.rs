@@ -502,9 +502,10 @@ impl Fault {
                 let names: Vec<String> = alternatives.iter().map(|name| quote(name)).collect();
                 Some(format!("{{\"alternatives\":[{}]}}", names.join(",")))
             }
-            Self::BackendFailed { server, .. } | Self::BackendTimeout { server } | Self::OutcomeUnknown { server } => {
+            Self::BackendFailed { server, .. } | Self::BackendTimeout { server } => {
                 Some(format!("{{\"backend\":{}}}", quote(server)))
             }
+            Self::OutcomeUnknown { server } => Some(format!("{{\"backend\":{},\"mayHaveRun\":true}}", quote(server))),
             Self::InputFailed { method, code, .. } => {
                 Some(format!("{{\"method\":{},\"code\":{code}}}", quote(method.as_str())))
             }

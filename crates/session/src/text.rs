@@ -52,7 +52,7 @@ pub(crate) fn outcome_unknown(server: &str, method: &str) -> Fault {
          call may have run: find out before you call again"
     );
     let data = format!(
-        "{{\"server\":{},\"method\":{},\"mayHaveRun\":true}}",
+        "{{\"backend\":{},\"method\":{},\"mayHaveRun\":true}}",
         quorate_jsonrpc::quote(server),
         quorate_jsonrpc::quote(method)
     );

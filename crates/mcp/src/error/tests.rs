@@ -42,6 +42,13 @@ fn our_own_codes_lie_outside_of_every_reserved_range() {
 }
 
 #[test]
+fn an_unknown_outcome_says_that_the_call_may_have_run() {
+    let data = Fault::OutcomeUnknown { server: "files".to_owned() }.data();
+
+    assert_eq!(data.as_deref(), Some(r#"{"backend":"files","mayHaveRun":true}"#));
+}
+
+#[test]
 fn an_answer_carries_code_message_data_and_id() {
     let fault = Fault::BackendFailed { server: "files".to_owned(), reason: "a \"quoted\" reason".to_owned() };
     let id = Id::from(3);
