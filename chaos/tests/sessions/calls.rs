@@ -16,7 +16,7 @@ use quorate_chaos::seen::OUTCOME_UNKNOWN;
 use quorate_cluster::{Place, wait};
 use quorate_tests::raw::session::Session;
 
-use crate::{Open, ground, open, quick, reply, slow};
+use crate::{Open, at_once, ground, open, quick, reply, slow};
 
 const ONCE: Executions = Executions { runs: 1, done: 1 };
 
@@ -130,7 +130,7 @@ fn calls_that_begin_while_their_owner_is_drained_are_answered() -> anyhow::Resul
     };
     for (number, session) in (0..CALLS).zip(&sessions) {
         let first = Call { number: 1, name: format!("first-{number}"), tool: Tool::Quick, steps: 0, ..of_call(number) };
-        ensure!(Open::begin(session, first)?.ends()?.0 == Outcome::Answered);
+        at_once(session, &first)?;
     }
 
     let outcomes = thread::scope(|scope| {
@@ -181,7 +181,7 @@ fn a_call_that_nobody_can_read_on_is_told_to_be_unknown_once() -> anyhow::Result
     let (outcome, answer, seen) = open.ends()?;
     ensure!(outcome == Outcome::Unknown, "{answer}");
     let data = &answer["error"]["data"];
-    ensure!((&data["server"], &data["method"]) == (&"bare".into(), &"tools/call".into()), "{answer}");
+    ensure!((&data["backend"], &data["method"]) == (&"bare".into(), &"tools/call".into()), "{answer}");
     // Nothing comes after it, wherever it is asked for, and the session goes on.
     for place in [ingress, other] {
         let last = seen.last_event_id().expect("events came");

@@ -11,9 +11,9 @@
 mod calls;
 mod lives;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use quorate_chaos::agent::REVISION;
-use quorate_chaos::follow::{Call, Outcome, Tool};
+use quorate_chaos::follow::{Call, Outcome, Tool, told};
 use quorate_chaos::ground::{Ground, Kind};
 use quorate_chaos::seen::{Seen, Told};
 use quorate_cluster::Place;
@@ -50,8 +50,21 @@ fn slow(kind: Kind, tool: Tool, steps: u64) -> Call {
 /// Makes a quick call, which is answered.
 fn quick(ground: &Ground, session: &Session, place: Place, number: u64) -> anyhow::Result<()> {
     let call = Call { number, name: format!("quick-{number}"), ..slow(Kind::Resumable, Tool::Quick, 0) };
-    let (outcome, answer, _) = Open::begin(&session.at(ground.nodes()[place]), call)?.ends()?;
-    ensure!(outcome == Outcome::Answered, "{answer}");
+    at_once(&session.at(ground.nodes()[place]), &call)
+}
+
+/// Makes a call without progress, whose answer may come as a stream or not.
+fn at_once(session: &Session, call: &Call) -> anyhow::Result<()> {
+    let answer = session.post_streamed(&call.message())?;
+    if answer.is_events() {
+        let (outcome, answer, _) = Open { seen: call.unseen(), call: call.clone(), stream: answer }.ends()?;
+        ensure!(outcome == Outcome::Answered, "{answer}");
+        return Ok(());
+    }
+    ensure!(answer.status == 200, "{}", told(answer));
+    let (mut seen, text) = (call.unseen(), answer.text()?);
+    let Told::Answer(answer) = seen.take_message(serde_json::from_str(&text)?)? else { bail!("no answer: {text}") };
+    ensure!(call.judge(&seen, &answer)? == Outcome::Answered, "{answer}");
     Ok(())
 }
 
@@ -61,7 +74,9 @@ impl Open {
     /// Makes a call by way of the node that the session is at.
     fn begin(session: &Session, call: Call) -> anyhow::Result<Self> {
         let stream = session.post_streamed(&call.message())?;
-        ensure!((stream.status, stream.is_events()) == (200, true), "a stream, not {}", stream.status);
+        if (stream.status, stream.is_events()) != (200, true) {
+            bail!("a stream, not {}", told(stream));
+        }
         Ok(Self { seen: call.unseen(), call, stream })
     }
 
