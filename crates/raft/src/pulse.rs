@@ -4,6 +4,9 @@
 //! that is 2,700 wake-ups a second and as many packets as heartbeats. Here all leaders of a node tell that they lead at the
 //! same time, so that what they say to one peer goes in one packet; a follower that has heard its leader a moment ago needs
 //! no timer, since nothing would come of it before the leader was silent for longer.
+//!
+//! A node whose own pulse comes late had no core for its groups either: what their leaders said meanwhile waits to be read. That
+//! time is none of the leaders' silence, or a burst of requests would cost groups their leaders again and again.
 
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,8 @@
 //! Calls that another node has sent: their answers are read on at their server, or at that node.
 //!
-//! A server whose streams have event ids is asked itself. Otherwise the node is asked that owned the session before: it reads
-//! on if it lives ([`orphans`](super::orphans)). What it hands over has passed that node's translation.
+//! Where the record has an event id of the server's, the server is asked itself. Otherwise the node is asked that owned the
+//! session before: it reads on if it lives ([`orphans`](super::orphans)), until the server has given an id. What it hands over
+//! has passed that node's translation.
 
 use std::sync::Arc;
 use std::time::Duration;
