@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use quorate_cluster::process::Process;
-use quorate_cluster::{Cluster, Options, Place, free_address, nodes, paths, shard_leader, wait};
+use quorate_cluster::{Cluster, Options, Place, free_address, paths, wait};
 use quorate_tests::http;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -139,20 +139,14 @@ impl Ground {
         })
     }
 
-    /// Waits until a node serves, and says that all nodes are active and every shard has a leader.
+    /// Waits until a node serves, and says that all nodes are active and well, and that every shard has a leader.
     ///
     /// # Errors
     ///
     /// It takes too long.
     pub fn whole(&self, place: Place) -> anyhow::Result<()> {
         self.serves(place)?;
-        self.cluster.until("every node is active and every shard led", place, |status| {
-            let is_active = |node: &Value| node["state"] == "active" && node["health"] == "healthy";
-            let shards = status["shards"].as_array().map_or(&[][..], Vec::as_slice);
-            nodes(status).all(is_active)
-                && !shards.is_empty()
-                && shards.iter().all(|shard| shard_leader(shard).is_some())
-        })
+        self.cluster.whole(place)
     }
 
     /// The value of a metric of a node: the sum of its series.

@@ -14,4 +14,4 @@ pub mod wait;
 pub use cluster::{Cluster, Operator, Options, Said, leader, nodes};
 pub use net::{Net, Place, Port};
 pub use ports::free_address;
-pub use shards::shard_leader;
+pub use shards::{is_well, shard_leader};

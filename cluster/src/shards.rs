@@ -43,6 +43,20 @@ impl Cluster {
         })
     }
 
+    /// Waits until a node says that all nodes are active and well, and that every shard has a leader.
+    ///
+    /// # Errors
+    ///
+    /// It takes too long; the error has the last status.
+    pub fn whole(&self, place: Place) -> anyhow::Result<()> {
+        self.until("every node is active and well and every shard led", place, |status| {
+            let shards = status["shards"].as_array().map_or(&[][..], Vec::as_slice);
+            nodes(status).all(|node| node["state"] == "active" && is_well(node))
+                && !shards.is_empty()
+                && shards.iter().all(|shard| shard_leader(shard).is_some())
+        })
+    }
+
     /// Waits until a node says that no node leads much more shards than another, so that none is moved by itself.
     ///
     /// # Errors
@@ -75,6 +89,15 @@ impl Cluster {
             Ok(())
         })
     }
+}
+
+/// Whether a node of a status is healthy, or suffers from nothing but a disk with little room: that is the machine's matter,
+/// and changes nothing that the node does.
+#[must_use]
+pub fn is_well(node: &Value) -> bool {
+    let mut findings = node["findings"].as_array().into_iter().flatten();
+    let is_spared = |finding: &Value| finding.as_str().is_some_and(|text| text.contains("has little room left"));
+    node["health"] == "healthy" || (node["health"] == "degraded" && findings.all(is_spared))
 }
 
 /// The leader of a shard of a status.

@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use quorate_cluster::{Cluster, Options, Place, free_address, shard_leader};
+use quorate_cluster::{Cluster, Options, Place, free_address};
 use quorate_tests::{
     http,
     process::Process,
@@ -110,11 +110,7 @@ impl Nodes {
     /// Waits until a node serves, and says that all nodes are active and the shard has a leader.
     fn is_whole(&self, place: Place) -> anyhow::Result<()> {
         self.serves(place)?;
-        self.cluster.until("every node is active and every shard led", place, |status| {
-            let is_active = |node: &Value| node["state"] == "active" && node["health"] == "healthy";
-            let shards = status["shards"].as_array().map_or(&[][..], Vec::as_slice);
-            quorate_cluster::nodes(status).all(is_active) && shards.iter().all(|shard| shard_leader(shard).is_some())
-        })
+        self.cluster.whole(place)
     }
 
     fn serves(&self, place: Place) -> anyhow::Result<()> {
