@@ -22,7 +22,6 @@ mod output;
 mod peers;
 mod policy;
 mod ports;
-mod precedence;
 mod probe;
 mod recover;
 mod resources;
@@ -69,7 +68,7 @@ fn run(Cli { context, command }: Cli) -> Result<(), Failure> {
         },
         Command::Demo(args) => client()?.block_on(demo::run(&args)),
         Command::DemoBackend(args) => client()?.block_on(demo::backend::run(args)),
-        Command::Serve(args) => started(precedence::runtime())?.block_on(serve::run(args)),
+        Command::Serve(args) => node()?.block_on(serve::run(args)),
         Command::Validate(args) => client()?.block_on(validate::run(&args)),
         Command::Schema(args) => validate::schema(&args),
         Command::Tools(args) => client()?.block_on(tools::run(args)),

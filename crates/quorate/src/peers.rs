@@ -33,7 +33,6 @@ use tonic::service::Routes;
 
 use crate::cli::{PeerArgs, ServeArgs};
 use crate::exit::{Exit, Failure};
-use crate::precedence;
 use crate::run::{
     AUDIT_FOLDER, Base, Plan, Stop, allow_files, of_config, open_audit, start_gateway, telemetry, until_stopped,
     with_listener,
@@ -113,7 +112,6 @@ pub(crate) async fn run(
     }
     let key = *member.root_key().expose();
     let plan = Plan { node: args.node, development, allow_all: args.allow_all, admin: None, files: Vec::new() };
-    precedence::begin();
     join(&shards, &member);
     let base = Base { guard, key, is_kept: true, audit, drain, stopped, shards };
     let nothing_yet = || Ok(ResourceSet::default());

@@ -140,6 +140,9 @@ impl Host {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads((cores / CORES_PER_THREAD).clamp(1, THREADS_MAX))
             .thread_name("consensus")
+            .on_thread_start(|| {
+                quorate_wal::precedence::take();
+            })
             .enable_all()
             .build()
             .map_err(StartError::Runtime)?;

@@ -28,6 +28,7 @@ mod durable;
 mod error;
 mod inspect;
 mod logical;
+pub mod precedence;
 mod queue;
 mod recover;
 mod segment;

@@ -23,6 +23,7 @@ use crate::disk::{Disk, File, is_full, write_all_at};
 use crate::durable::Place;
 use crate::error::Failed;
 use crate::logical::Item;
+use crate::precedence;
 use crate::queue::Job;
 use crate::segment::{self, HEAD_BYTES, Head};
 use crate::space::Gauge;
@@ -113,6 +114,7 @@ impl Writer {
     pub fn spawn(mut self, on_failed: impl FnOnce(&Failed) + Send + 'static) -> io::Result<Running> {
         self.spares.use_threads();
         let thread = std::thread::Builder::new().name("wal-writer".to_owned()).spawn(move || {
+            precedence::take();
             let result = catch_unwind(AssertUnwindSafe(|| self.run()));
             let result = result.unwrap_or_else(|_| Err(self.fail(Vec::new(), "the writer panicked")));
             if let Err(failed) = &result {

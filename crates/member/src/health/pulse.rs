@@ -99,6 +99,7 @@ impl Pulse {
             ending: None,
         };
         let run = move || {
+            quorate_wal::precedence::take();
             let began = Instant::now();
             while stopped.recv_timeout(WATCHDOG_DEFAULTS.tick) == Err(RecvTimeoutError::Timeout) {
                 looks.look(began.elapsed());
