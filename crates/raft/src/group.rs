@@ -370,15 +370,21 @@ impl Group {
         asked.map_err(|fatal| ChangeError::Stopped { reason: fatal.to_string() })
     }
 
-    /// Hands the leadership to a voter, and waits until somebody else leads, or for as long as an election takes. Who hands over
-    /// several groups one after the other disturbs the few at a time who use one of them, and each for as short as can be.
+    /// Hands the leadership to a voter, and waits until somebody else leads and has committed an entry of its term, or for as
+    /// long as an election takes. Who hands over several groups one after the other disturbs the few at a time who use one of
+    /// them, and each for as short as can be.
     ///
     /// # Errors
     /// [`ChangeError`].
     pub async fn hand_over_to(&self, node: NodeId) -> Result<(), ChangeError> {
         self.transfer_to(node).await?;
         let mut role = self.role();
-        let led = role.wait_for(|role| !role.leads() && role.leader().is_some());
+        let led = async {
+            role.wait_for(|role| !role.leads() && role.leader().is_some()).await.ok()?;
+            let term = self.shared.raft.server_metrics().borrow_watched().vote.leader_id.term;
+            let first = Some(LogId::new(Epoch::new(term), 0));
+            self.shared.raft.watch_apply_progress().wait_until_ge(&first).await.ok()
+        };
         // One that is late is elected.
         let _led = tokio::time::timeout(self.shared.lease, led).await;
         Ok(())

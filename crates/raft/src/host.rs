@@ -203,7 +203,7 @@ impl Host {
         let (stopped, alarm) = (state.stopped(), state.alarm());
         let commits = if group == META { Commits::AtOnce } else { Commits::WithTheNext };
         let log = Log::new(self.config.wal.clone(), group, commits);
-        let network = Factory::new(group, self.peers.clone(), Arc::clone(&self.streams));
+        let network = Factory::new(group, self.peers.clone(), Arc::clone(&self.streams), log.reader());
         let (node, config) = (self.node, Arc::clone(&self.raft_config));
         let raft = self.run(async move { Raft::new(node, config, network, log, state).await }).await;
         let failed = |reason: String| OpenError::Replica { group, reason };

@@ -19,6 +19,7 @@ mod host;
 pub mod log;
 pub mod machine;
 mod marks;
+mod matched;
 mod network;
 mod pulse;
 mod recover;

@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use crate::codec::Wire;
+use crate::matched;
 use crate::types::{ENTRY_BYTES_MAX, Entry, LogId, Types, Vote};
 
 /// The log of one group.
@@ -71,6 +72,9 @@ pub const READ_BYTES_MAX: usize = 768 << 10;
 // A node's log takes every entry that may be proposed.
 const _: () = assert!(ENTRY_BYTES_MAX <= quorate_wal::DEFAULTS.payload_bytes_max as usize);
 
+/// How far from the end of a log the last entry of earlier terms is looked for: a leader looks when its term begins.
+const NEAR_ENTRIES: u64 = 64;
+
 /// How often a full queue is tried again: a batch of the log takes about as long.
 const RETRY: Duration = Duration::from_millis(2);
 
@@ -85,6 +89,11 @@ impl Log {
     #[must_use]
     pub fn new(wal: Wal, group: GroupId, commits: Commits) -> Self {
         Self { reader: Reader { wal, group }, commits, committed: None }
+    }
+
+    /// Reads it.
+    pub(crate) fn reader(&self) -> Reader {
+        self.reader.clone()
     }
 
     /// Submits changes, after waiting for room. `done` is called once they are durable, or cannot become so.
@@ -200,6 +209,14 @@ impl Reader {
 
     fn slot<W: Wire>(&self, slot: Slot) -> io::Result<Option<W>> {
         self.state().slots.remove(&slot).map(W::decode).transpose().map_err(invalid_data)
+    }
+
+    /// The last entry of terms before this one; none where it is far from the end, or the log does not have it.
+    pub(crate) fn last_before(&self, term: u64) -> Option<LogId> {
+        let GroupState { first, next, .. } = self.state();
+        let near = first.max(next.saturating_sub(NEAR_ENTRIES))..next;
+        let mut latest_first = near.rev().map_while(|index| self.read(index..index + 1, 0).ok()?.pop());
+        latest_first.find(|entry| matched::is_inherited(entry, term)).map(|entry| entry.log_id)
     }
 
     /// Reads the entries of a range that the log has, as many as fit into `bytes_max`, and the first in any case.

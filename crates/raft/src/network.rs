@@ -3,7 +3,7 @@
 //! Appends are pipelined: each is under way as soon as it is made, and the answers come in order. The requests of one such
 //! stream have its number, so that the follower ends them together when one of them does not fit ([`crate::serve`]).
 //! An append that says nothing but what is committed waits a moment for entries, which say it too. Heartbeats stand alone: no
-//! append is before them. Snapshots go as chunks of low urgency, from where the receiver stands.
+//! append is before them. What a follower has of earlier terms is not sent to it ([`crate::matched`]). Snapshots go as chunks of low urgency, from where the receiver stands.
 //!
 //! Knows nothing of connections: what is not connected is unreachable, and openraft tries again.
 
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use futures_util::future::{self, BoxFuture};
 use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -31,10 +32,12 @@ use quorate_wal::GroupId;
 use tokio::time::{Instant, timeout_at};
 
 use crate::codec::{DecodeError, Wire};
+use crate::log::Reader;
+use crate::matched::{self, Matched, Missing};
 use crate::snapshot::Snapshot;
 use crate::state::WithMeta;
 use crate::transfer;
-use crate::types::{Types, Vote};
+use crate::types::{LogId, Types, Vote};
 
 /// What consensus is called on the streams between nodes.
 pub(crate) const PROTOCOL: Protocol = Protocol::RAFT;
@@ -62,6 +65,7 @@ pub(crate) struct Factory {
     peers: Peers,
     /// The number of the next stream of appends, of all groups; 0 stands for none.
     streams: Arc<AtomicU64>,
+    log: Reader,
 }
 
 /// Reaches one replica of one group.
@@ -70,17 +74,18 @@ pub(crate) struct Network {
     target: NodeId,
     /// Whether its appends stand alone.
     beats: bool,
+    matched: Matched,
 }
 
 // === impl Factory ===
 
 impl Factory {
-    pub(crate) fn new(group: GroupId, peers: Peers, streams: Arc<AtomicU64>) -> Self {
-        Self { group, peers, streams }
+    pub(crate) fn new(group: GroupId, peers: Peers, streams: Arc<AtomicU64>, log: Reader) -> Self {
+        Self { group, peers, streams, log }
     }
 
     fn network(&self, target: NodeId, beats: bool) -> Network {
-        Network { factory: self.clone(), target, beats }
+        Network { factory: self.clone(), target, beats, matched: Matched::default() }
     }
 }
 
@@ -124,6 +129,30 @@ impl Network {
         }
     }
 
+    /// What of an append is to be sent: a follower is asked first for what it may have of earlier terms.
+    async fn missing(&self, request: AppendEntriesRequest<Types>) -> Missing {
+        if !matched::has_inherited(&request) {
+            return Missing::Rest(request);
+        }
+        let has = match self.matched.told(&request.vote) {
+            Some(told) => told,
+            None => self.ask_for_inherited(request.vote).await,
+        };
+        matched::missing(request, has)
+    }
+
+    /// Asks the follower for the last entry of terms before that of this vote; returns it if the follower has it.
+    async fn ask_for_inherited(&self, vote: Vote) -> Option<LogId> {
+        let last = self.factory.log.last_before(vote.leader_id.term)?;
+        let probe = AppendEntriesRequest { vote, prev_log_id: Some(last), entries: Vec::new(), leader_commit: None };
+        let told = in_time(APPEND_PATIENCE, self.ask(Ask::Probe(probe.to_message()), Urgency::Consensus)).await;
+        // Who does not answer is not sent less.
+        let Ok(Told::Append(response)) = told else { return None };
+        let has = AppendEntriesResponse::<Types>::from_message(response).ok()?.is_success().then_some(last);
+        self.matched.note(vote, has);
+        has
+    }
+
     async fn ask_for_vote(&self, ask: Ask, option: &RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
         match in_time(option.soft_ttl(), self.ask(ask, Urgency::Consensus)).await? {
             Told::Vote(response) => VoteResponse::from_message(response).map_err(|error| unreadable(&error)),
@@ -157,14 +186,24 @@ impl RaftNetworkV2<Types> for Network {
         }
         let stream = self.factory.streams.fetch_add(1, Ordering::Relaxed);
         let network = &*self;
-        let appends = with_the_next(input).map(move |request| {
-            let response = network.append(stream, &request);
-            async move { StreamAppendResult::from_message(response.await?).map_err(|error| unreadable(&error)) }
+        let missing = with_the_next(input).then(|request| network.missing(request));
+        let appends = missing.map(move |missing| match missing {
+            Missing::Nothing(last) => future::ready(Ok(Ok(Some(last)))).left_future(),
+            Missing::Rest(request) => {
+                let response = network.append(stream, &request);
+                let told = async move {
+                    StreamAppendResult::from_message(response.await?).map_err(|error| unreadable(&error))
+                };
+                told.right_future()
+            }
         });
         // What comes behind an end is for nobody: the follower has ended the stream there too.
         let until_end = appends.buffered(APPENDS_MAX).scan(false, |ended, result| {
             let next = (!*ended).then(|| result.clone());
             *ended = !matches!(result, Ok(Ok(_)));
+            if *ended {
+                network.matched.forget();
+            }
             future::ready(next)
         });
         Box::pin(future::ready(Ok(until_end.boxed())))

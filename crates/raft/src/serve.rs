@@ -200,6 +200,10 @@ impl Replica {
                 }
                 Ok(Told::Append(told.to_message()))
             }
+            Ask::Probe(append) => {
+                let request = AppendEntriesRequest::from_message(append).map_err(text)?;
+                raft.append_entries(request).await.map(|told| Told::Append(told.to_message())).map_err(text)
+            }
             Ask::Vote(vote) => {
                 let request: VoteRequest<Types> = VoteRequest::from_message(vote).map_err(text)?;
                 let (is_handed_over, last) = (request.leadership_transfer, request.last_log_id);
@@ -290,7 +294,7 @@ fn read(payload: Bytes) -> Result<Ask, DecodeError> {
 /// The node that a request says it is of, where it says so: nobody speaks for another.
 fn speaker(ask: &Ask) -> Option<u64> {
     let vote = match ask {
-        Ask::Append(append) => &append.vote,
+        Ask::Append(append) | Ask::Probe(append) => &append.vote,
         Ask::Vote(request) | Ask::PreVote(request) => &request.vote,
         Ask::Snapshot(chunk) => &chunk.vote,
         Ask::Transfer(transfer) => &transfer.from,
@@ -302,9 +306,13 @@ fn speaker(ask: &Ask) -> Option<u64> {
 /// How long a request may take: its sender has given up by then, and what is not answered keeps a place of the link.
 fn patience(ask: &Ask) -> Duration {
     match ask {
-        Ask::Append(_) | Ask::Vote(_) | Ask::PreVote(_) | Ask::Transfer(_) | Ask::StateHash(_) | Ask::Differs(_) => {
-            Duration::from_secs(2)
-        }
+        Ask::Append(_)
+        | Ask::Probe(_)
+        | Ask::Vote(_)
+        | Ask::PreVote(_)
+        | Ask::Transfer(_)
+        | Ask::StateHash(_)
+        | Ask::Differs(_) => Duration::from_secs(2),
         Ask::Forward(_) | Ask::ReadIndex(_) => Duration::from_secs(15),
         Ask::Snapshot(_) => PIECE_PATIENCE,
     }
@@ -316,7 +324,7 @@ fn is_for_a_vote(ask: &Ask) -> bool {
 }
 
 fn has_entries(ask: &Ask) -> bool {
-    matches!(ask, Ask::Append(append) if !append.entries.is_empty())
+    matches!(ask, Ask::Append(append) | Ask::Probe(append) if !append.entries.is_empty())
 }
 
 fn answer(reply: Reply, answer: Answer) {

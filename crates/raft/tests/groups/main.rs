@@ -338,6 +338,30 @@ async fn the_leadership_is_handed_over_without_an_error_for_proposers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_leader_does_not_send_what_its_followers_have() {
+    const COMMANDS: u8 = 100;
+    const BYTES: usize = 16 << 10;
+    let world = World::new(1..=3).await;
+    let leader = world.begin(1..=3).await;
+    let next = others(leader)[0];
+    for n in 0..COMMANDS {
+        world.propose(leader, vec![n; BYTES]).await.expect("nobody ended");
+    }
+    world.agree(COMMANDS.into()).await;
+    world.until("follower that has everything", || world.group(leader).has_caught_up(next).then_some(())).await;
+    let sent = || world.host(next).peers().observe().peers.iter().map(|peer| peer.bytes_out).sum::<u64>();
+    let before = sent();
+
+    world.group(leader).transfer_to(next).await.expect("it leads");
+    world.role(next, "new leader", |role| role.serves().is_some()).await;
+    world.propose(next, vec![COMMANDS]).await.expect("nobody ended");
+    assert_eq!(world.agree(usize::from(COMMANDS) + 1).await.len(), usize::from(COMMANDS) + 1);
+
+    let (sent, all) = (sent() - before, u64::from(COMMANDS) * BYTES as u64);
+    assert!(sent < all / 20, "{sent} bytes to two followers that have {all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_led_in_another_term_cannot_propose() {
     let world = World::new(1..=3).await;
     let leader = world.begin(1..=3).await;
