@@ -218,7 +218,7 @@ impl Accepted {
 
     pub(crate) fn into_body(self) -> (AcceptedHead, RequestBody) {
         let Self { snapshot, connection, endpoint, toolset, trace, head, body } = self;
-        (AcceptedHead { snapshot, connection, endpoint, toolset, trace, head }, body)
+        (AcceptedHead { snapshot, connection, endpoint, toolset, trace, head: Arc::new(head) }, body)
     }
 }
 
@@ -235,8 +235,8 @@ pub struct AcceptedHead {
     pub(crate) toolset: Arc<Toolset>,
     /// The trace that it belongs to: of its headers, or of the message where that says.
     pub(crate) trace: TraceId,
-    /// The method, URI and headers.
-    pub(crate) head: request::Parts,
+    /// The method, URI and headers. Shared, since a request may have to be asked again.
+    pub(crate) head: Arc<request::Parts>,
 }
 
 // === impl AcceptedHead ===
@@ -275,7 +275,8 @@ pub(crate) fn relayed(
     let table = table(&snapshot, &connection)?;
     let toolset = snapshot.toolset(table, toolset).ok_or_else(|| Error::Toolset { name: shortened(toolset) })?;
     let toolset = Arc::clone(toolset);
-    Ok(AcceptedHead { snapshot, connection: Arc::new(connection), endpoint, toolset, trace, head })
+    let (connection, head) = (Arc::new(connection), Arc::new(head));
+    Ok(AcceptedHead { snapshot, connection, endpoint, toolset, trace, head })
 }
 
 /// Accepts `request`, which belongs to a trace, for the endpoint that its path names.

@@ -1,9 +1,10 @@
 //! The one place that draws randomness for identifiers and choices.
 //!
 //! Identifiers that leave the node (session ids, seals) come from the operating system's
-//! generator. Choices among equals (which of two replicas) only need to be spread, so they come
+//! generator. Names that must only differ are counted, after some bytes of it that are the process's. Choices among equals (which of two replicas) only need to be spread, so they come
 //! from a counter passed through a mixing function: no system call on the request path.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Draws `N` bytes from the operating system's cryptographic generator.
@@ -15,6 +16,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub fn secret<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system provides randomness");
+    bytes
+}
+
+/// Returns 16 bytes that nobody else returns, on this node or another one; no secret.
+///
+/// # Panics
+/// As [`secret`], the first time.
+#[must_use]
+pub fn unique() -> [u8; 16] {
+    static PROCESS: LazyLock<[u8; 8]> = LazyLock::new(secret);
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&*PROCESS);
+    bytes[8..].copy_from_slice(&COUNTER.fetch_add(1, Ordering::Relaxed).to_be_bytes());
     bytes
 }
 
@@ -35,8 +50,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_differ_and_choices_spread() {
+    fn secrets_and_names_differ_and_choices_spread() {
         assert_ne!(secret::<16>(), secret::<16>());
+        assert_ne!(unique(), unique());
 
         let heads = (0..1_000).filter(|_| spread().is_multiple_of(2)).count();
         assert!((350..650).contains(&heads), "{heads} of 1000");

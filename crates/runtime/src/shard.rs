@@ -325,6 +325,13 @@ impl Sessions {
         Some(u16::from_be_bytes(shard).into())
     }
 
+    /// Waits while nobody is known to own a session of the cluster, but not for longer than it takes to hand it over.
+    pub async fn settled(&self, id: &str) {
+        if let Some(shard) = self.shard_of(id).filter(|shard| *shard != 0) {
+            self.shared.shards.settled(shard).await;
+        }
+    }
+
     /// Says that the answer to a request of a session has arrived where its client is.
     pub fn acknowledge(&self, id: &str, request: RequestKey) {
         let Ok(plaintext) = self.shared.sealer.open(Purpose::Session, id) else { return };

@@ -29,7 +29,7 @@ pub struct EventId {
 #[error("an event id is <stream>.<sequence> in decimal digits without leading zeros")]
 pub struct InvalidEventId;
 
-/// Names one request of a client wherever it is sent again: drawn at random by the node that the client talks to, so that
+/// Names one request of a client wherever it is sent again: given by the node that the client talks to, and by no other, so that
 /// another owner of the session knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestKey(pub [u8; 16]);

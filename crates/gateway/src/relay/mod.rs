@@ -65,7 +65,7 @@ pub(crate) async fn answer(
     if !shards.is_joined() {
         return pipeline::stages(received, trace, started).await;
     }
-    received.key = Some(RequestKey(entropy::secret()));
+    received.key = Some(RequestKey(entropy::unique()));
     let named = received.session_id().and_then(|id| services.sessions.shard_of(id));
     let mut shard = named.filter(|shard| *shard != 0);
     let mut elsewhere = false;

@@ -22,6 +22,7 @@ use quorate_runtime::shard::Unknown;
 use quorate_runtime::shards::{Shards, Where};
 use quorate_session::{Emission, EventId, Rejection, StreamId};
 use quorate_types::{NodeId, PrincipalDigest, ResourceName};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{PATIENCE, PAUSE, call};
@@ -44,6 +45,8 @@ pub struct Ride {
     template: proto::Call,
     session: String,
     shard: u32,
+    /// When somebody else may own it.
+    changed: watch::Receiver<u64>,
     /// The stream, where it can be gone on with.
     stream: Option<StreamId>,
     /// The last event that was passed on, or that its client said it has.
@@ -140,6 +143,7 @@ impl Ride {
     pub(super) fn new(received: &Received, session: &str, stream: Option<StreamId>, source: Source) -> Self {
         let at = At::of(received);
         let shard = at.services.sessions.shard_of(session).unwrap_or(0);
+        let changed = at.shards().changed_of(shard);
         // What the client says that it has is where its stream begins.
         let last = received.accepted.head.headers.get(quorate_mcp::header::LAST_EVENT_ID);
         let last = last.and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
@@ -152,6 +156,7 @@ impl Ride {
             template: call::template(received),
             session: session.to_owned(),
             shard,
+            changed,
             stream,
             has,
             is_post,
@@ -253,19 +258,18 @@ impl Ride {
 
     /// The next event of another node, none at the end; an error when that node is the owner no more.
     async fn next_remote(&mut self) -> Result<Option<sse::Event>, ()> {
-        let mut changed = self.at.shards().changed();
         loop {
             let Source::Remote(remote) = &mut self.source else { return Err(()) };
             let Remote { node, sending, receiving } = &mut **remote;
             let node = *node;
-            changed.borrow_and_update();
+            self.changed.borrow_and_update();
             let is_lost = |at| matches!(at, Where::Here(_)) || matches!(at, Where::There(other) if other != node);
             if is_lost(self.at.shards().locate(self.shard)) {
                 return Err(());
             }
             let message = tokio::select! {
                 message = receiving.receive() => message,
-                _ = changed.changed() => continue,
+                _ = self.changed.changed() => continue,
             };
             match message.map(|message| message.map(call::read)) {
                 Ok(Some(Ok(Told::Event(event)))) => {
@@ -291,10 +295,9 @@ impl Ride {
         }
         let Some(stream) = self.stream else { return Rejoined::Over };
         let shards = self.at.shards().clone();
-        let mut changed = shards.changed();
         let deadline = Instant::now() + PATIENCE;
         loop {
-            changed.borrow_and_update();
+            self.changed.borrow_and_update();
             let rejoined = match shards.locate(self.shard) {
                 Where::Here(_) => self.rejoin_here(stream).await,
                 Where::There(node) => self.rejoin_there(stream, node).await,
@@ -310,7 +313,7 @@ impl Ride {
                 }
             }
             tokio::select! {
-                _ = changed.changed() => {}
+                _ = self.changed.changed() => {}
                 () = tokio::time::sleep(PAUSE) => {}
             }
         }

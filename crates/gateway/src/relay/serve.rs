@@ -110,6 +110,9 @@ async fn answer(received: Received, mut exchange: Exchange) {
     let services = Arc::clone(&received.accepted.snapshot.services);
     let context = TraceContext::extract(&received.accepted.head.headers);
     let mut trace = services.tracer.begin(span::REQUEST, context);
+    if let Some(id) = received.session_id() {
+        services.sessions.settled(id).await;
+    }
     let walled = authorize::wall_of(&received.accepted, &received.caller);
     let result = match walled {
         Ok(()) => pipeline::stages(received.clone(), &mut trace, Instant::now()).await,
@@ -141,6 +144,7 @@ async fn answer(received: Received, mut exchange: Exchange) {
 async fn rejoin(received: &Received, wanted: &proto::Rejoin, exchange: Exchange) {
     let sessions = &received.accepted.snapshot.services.sessions;
     let toolset = received.accepted.toolset.name();
+    sessions.settled(&wanted.session).await;
     let session = match sessions.find(&wanted.session, received.caller.digest, toolset).await {
         Ok(session) => session,
         Err(shard::Unknown::Elsewhere(_)) => return moved(exchange, false).await,

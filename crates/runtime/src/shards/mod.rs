@@ -13,8 +13,9 @@ mod machine;
 mod touched;
 mod writer;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use quorate_peer::Peers;
@@ -35,6 +36,8 @@ use crate::{clock, entropy};
 pub const LEVEL: u32 = 3;
 /// How often groups are looked for that came or went: placement moves them seldom.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a shard that is handed over may have no owner, before who asks for it is told so.
+const HAND_OVER: Duration = Duration::from_millis(250);
 
 /// Tells who leads a shard of which this node has no replica.
 pub type Directory = Arc<dyn Fn(u32) -> Option<NodeId> + Send + Sync>;
@@ -48,8 +51,12 @@ pub struct Shards {
 struct Shared {
     replicas: RwLock<BTreeMap<u32, Replica>>,
     joined: OnceLock<Joined>,
+    /// What [`Joined::ready`] said last: it is asked for each request.
+    is_ready: AtomicBool,
     /// Grows with each change of who owns what.
     changed: watch::Sender<u64>,
+    /// The same of each shard that somebody asked for.
+    changed_each: Mutex<HashMap<u32, watch::Sender<u64>>>,
     open: RwLock<BTreeMap<u32, Open>>,
     watchers: Watchers,
     orphans: Arc<Orphans>,
@@ -112,7 +119,9 @@ impl Shards {
         let shared = Shared {
             replicas: RwLock::default(),
             joined: OnceLock::new(),
+            is_ready: AtomicBool::new(false),
             changed,
+            changed_each: Mutex::default(),
             open: RwLock::default(),
             watchers: Watchers::default(),
             orphans: Arc::default(),
@@ -139,7 +148,12 @@ impl Shards {
     /// Whether the node is in a cluster that keeps sessions, so that they outlive it.
     #[must_use]
     pub fn is_joined(&self) -> bool {
-        self.shared.joined.get().is_some_and(|joined| (joined.ready)())
+        // Levels only rise.
+        self.shared.is_ready.load(Ordering::Relaxed)
+            || self.shared.joined.get().is_some_and(|joined| (joined.ready)()) && {
+                self.shared.is_ready.store(true, Ordering::Relaxed);
+                true
+            }
     }
 
     /// Returns where a shard is owned, as far as this node knows.
@@ -166,6 +180,31 @@ impl Shards {
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.shared.changed.subscribe()
+    }
+
+    /// Returns a receiver whose value changes when somebody else may own this shard.
+    #[must_use]
+    pub fn changed_of(&self, shard: u32) -> watch::Receiver<u64> {
+        let mut each = self.shared.changed_each.lock().unwrap_or_else(PoisonError::into_inner);
+        each.entry(shard).or_insert_with(|| watch::Sender::new(0)).subscribe()
+    }
+
+    /// Waits while nobody is known to own a shard, but not for longer than it takes to hand it over: whoever asks here would
+    /// only ask again.
+    pub(crate) async fn settled(&self, shard: u32) {
+        let mut changed = self.changed_of(shard);
+        let settled = async {
+            while {
+                changed.borrow_and_update();
+                self.locate(shard) == Where::Unknown
+            } {
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Who is still not known then is asked for again.
+        let _settled = tokio::time::timeout(HAND_OVER, settled).await;
     }
 
     /// Returns a shard if it is owned here.
@@ -242,8 +281,12 @@ impl Shards {
         }
     }
 
-    fn note(&self) {
+    fn note(&self, shard: u32) {
         self.shared.changed.send_modify(|changes| *changes += 1);
+        let each = self.shared.changed_each.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(changed) = each.get(&shard) {
+            changed.send_modify(|changes| *changes += 1);
+        }
     }
 }
 
@@ -315,6 +358,6 @@ async fn follow(shared: std::sync::Weak<Shared>, group: Group) {
     let mut role = group.role();
     while role.changed().await.is_ok() {
         let Some(shared) = shared.upgrade() else { return };
-        Shards { shared }.note();
+        Shards { shared }.note(group.id().0);
     }
 }
