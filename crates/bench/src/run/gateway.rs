@@ -87,20 +87,26 @@ impl Gateway {
         bail!("the gateway did not say where it serves")
     }
 
-    /// Starts a gateway with these flags of `serve`, which knows its callers, and waits for its first answer.
+    /// Starts a gateway with these flags of `serve`, which knows its callers, and waits for its first answer. Without a sink
+    /// nothing is traced.
     ///
     /// # Errors
     /// When it does not start or does not answer.
-    pub(crate) async fn serve(program: &Path, flags: &[String], served: Served<'_>, sink: &str) -> Result<Self> {
+    pub(crate) async fn serve(
+        program: &Path,
+        flags: &[String],
+        served: Served<'_>,
+        sink: Option<&str>,
+    ) -> Result<Self> {
         let Served { listen, admin, bearer, data_dir } = served;
         let own = [
             ("--admin", admin.to_string()),
             ("--data-dir", data_dir.display().to_string()),
             ("--log", "info".to_owned()),
-            ("--otlp-endpoint", sink.to_owned()),
-            ("--trace-ratio", "0.01".to_owned()),
         ];
-        let own = own.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+        let traced = sink.map(|sink| [("--otlp-endpoint", sink.to_owned()), ("--trace-ratio", "0.01".to_owned())]);
+        let own =
+            own.into_iter().chain(traced.into_iter().flatten()).flat_map(|(flag, value)| [flag.to_owned(), value]);
         let arguments: Vec<String> =
             std::iter::once("serve".to_owned()).chain(own).chain(flags.iter().cloned()).collect();
         let child = Child::start("quorate", program, &arguments)?;

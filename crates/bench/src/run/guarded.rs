@@ -1,30 +1,24 @@
 //! Calls of a caller who shows an API key, decided by policies: what identity and policy add to the plain calls.
 //!
 //! The gateway serves what a folder says: a key, 200 policies of which most are about others, and the backend behind a
-//! toolset. Everything that the load does is allowed by two of them. The key is made as `quorate keys new` makes one.
+//! toolset. Everything that the load does is allowed by two of them.
 //!
 //! What the two stages take alone is read from their spans, of the requests that are traced: time that passed, which is
 //! at least their CPU time (the making of the span included), since nothing in them waits once the caller is known.
 
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt as _;
-
-use anyhow::{Context, Result};
-use quorate_identity::api_key::{Fresh, MacKey};
+use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::gateway::{Gateway, Served};
+use super::known::Known;
 use super::report::Row;
-use super::resources::{Resources, Setting};
+use super::resources::Setting;
 use super::sink::Sink;
 use super::speed::{CpuRound, Parts, median};
 use crate::message::Measure;
 
 /// Policies of the node: those that the numbers of policy are promised for.
 const POLICIES: usize = 200;
-/// The root key of the node.
-const ROOT: [u8; 32] = [7; 32];
 
 /// The spans of the two stages, as `telemetry` names them.
 const STAGES: [&str; 2] = ["authenticate.verify", "authorize.decide"];
@@ -85,41 +79,16 @@ impl Guarded {
     }
 }
 
-/// A gateway that knows its callers.
-pub(super) struct Known {
-    /// The gateway, whose URL names the key of a caller.
-    pub(super) gateway: Gateway,
-    /// Where it serves.
-    pub(super) address: SocketAddr,
-    _resources: Resources,
-}
-
 /// Starts such a gateway, with further resources and files beside them.
 ///
 /// # Errors
 /// When it does not start.
 pub(super) async fn start(setting: &Setting<'_>, further: &[Value], files: &[(&str, &str)]) -> Result<Known> {
-    let (address, admin) = (free_address()?, free_address()?);
-    let key = Fresh::new([5; 8], [6; 32]);
-    let all = [documents(address, setting.backend_url, &key), further.to_vec()].concat();
-    let mut resources = Resources::new(&all)?.with("root.key", &hex(&ROOT))?;
-    for (name, text) in files {
-        resources = resources.with(name, text)?;
-    }
-    let root = resources.folder().join("root.key");
-    std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o600)).context("the root key")?;
-    let served = Served { listen: address, admin, bearer: key.expose(), data_dir: resources.folder() };
-    let gateway = Gateway::serve(setting.quorate, &resources.flags(), served, setting.sink).await?;
-    Ok(Known { gateway, address, _resources: resources })
+    let resources = [documents(setting.backend_url), further.to_vec()].concat();
+    Known::start(setting.quorate, &resources, files, Some(setting.sink)).await
 }
 
-/// An address that nobody listens on at the moment.
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0").context("a free port")?.local_addr()?)
-}
-
-fn documents(listen: SocketAddr, backend_url: &str, key: &Fresh) -> Vec<Value> {
-    let mac = MacKey::of_root(&ROOT).mac(key).to_string();
+fn documents(backend_url: &str) -> Vec<Value> {
     let others: Vec<String> = (2..POLICIES)
         .map(|number| {
             format!(
@@ -135,14 +104,8 @@ fn documents(listen: SocketAddr, backend_url: &str, key: &Fresh) -> Vec<Value> {
         (2..POLICIES).map(|number| (format!("team-{number}"), json!({}))).collect();
     vec![
         json!({ "kind": "Tenant", "name": "default", "spec": { "groups": groups } }),
-        json!({ "kind": "Listener", "name": "data", "spec": { "address": listen.to_string() } }),
         json!({ "kind": "ToolServer", "name": "bench", "spec": { "urls": [backend_url] } }),
         json!({ "kind": "Toolset", "name": "default", "spec": { "servers": ["bench"] } }),
-        json!({ "kind": "ApiKey", "name": "bench", "spec": { "keys": [{ "id": key.id.to_string(), "hmac": mac }] } }),
         json!({ "kind": "Policy", "name": "bench", "spec": { "cedar": format!("{own}\n{}", others.join("\n")) } }),
     ]
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -9,6 +9,7 @@ pub(crate) mod gateway;
 mod guarded;
 mod identity;
 mod keys;
+pub(crate) mod known;
 mod memory;
 pub(crate) mod process;
 mod programs;

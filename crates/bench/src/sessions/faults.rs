@@ -15,8 +15,8 @@ use super::{Args, Crowd, flag};
 use crate::cluster::report::{Report, Row, Spread};
 use crate::load::say;
 
-/// Between two events of a call.
-const EVERY: Duration = Duration::from_millis(500);
+/// Between two events of a call: a thousand calls take half of two cores, all processes together.
+const EVERY: Duration = Duration::from_secs(1);
 /// After a fault, before its effects are read: longer than a client waits before it comes back.
 const AFTER: Duration = Duration::from_secs(5);
 /// After everything is where it should be, before the next fault.
@@ -73,6 +73,7 @@ pub(super) async fn drains(args: &Args, program: &Path, place: &Path, report: &m
         let place = usize::try_from(drain)? % NODES;
         crowd.mark().await?;
         nodes.operate(&DRAIN[place]).await?;
+        nodes.drained(NAMES[place]).await?;
         tokio::time::sleep(CALM).await;
         let seen = crowd.report().await?;
         nothing_is_wrong(&seen)?;

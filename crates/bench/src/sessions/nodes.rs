@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use quorate_cluster::{Cluster, Options};
+use serde_json::{Value, json};
 
 use crate::client::{Connection, Target};
 use crate::run::child::Child;
@@ -22,13 +23,16 @@ const SHARDS: u32 = 32;
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What the cluster begins with: a server that takes as many calls as there are clients, for as long as they are measured.
-fn resources(ticker: &str) -> String {
-    format!(
-        "kind: ToolServer\nname: ticker\nspec:\n  urls: [{ticker}]\n  limits: {{ concurrency: 100000, total: 2h }}\n\
-         ---\nkind: Toolset\nname: default\nspec:\n  servers: [ticker]\n---\nkind: Policy\nname: everybody\nspec:\n  \
-         cedar: |\n    permit (principal, action in Action::\"mcp\", resource);\n"
-    )
+/// What is served: a server that takes as many calls as there are clients, for as long as they are measured.
+pub(super) fn resources(server: &str, url: &str) -> [Value; 3] {
+    let everybody = "permit (principal, action in Action::\"mcp\", resource);";
+    [
+        json!({ "kind": "ToolServer", "name": server, "spec": {
+            "urls": [url], "limits": { "concurrency": 100_000, "total": "2h" },
+        }}),
+        json!({ "kind": "Toolset", "name": "default", "spec": { "servers": [server] } }),
+        json!({ "kind": "Policy", "name": "everybody", "spec": { "cedar": everybody } }),
+    ]
 }
 
 /// The nodes, and the server behind them.
@@ -156,6 +160,20 @@ impl Nodes {
         .await
     }
 
+    /// Waits until a node leads nothing.
+    ///
+    /// # Errors
+    /// When that does not happen.
+    pub(super) async fn drained(&self, name: &'static str) -> Result<()> {
+        self.blocking(move |cluster| {
+            let place = cluster.running().next().context("a node runs")?;
+            cluster.until("a drained node", place, |status| {
+                quorate_cluster::nodes(status).any(|node| node["name"] == name && node["groupsLed"] == 0)
+            })
+        })
+        .await
+    }
+
     /// Runs a command as an operator.
     ///
     /// # Errors
@@ -200,7 +218,7 @@ fn begin(
     keys: usize,
 ) -> Result<(Cluster, Vec<String>)> {
     let file = tempfile::Builder::new().suffix(".yaml").tempfile_in(&place)?;
-    std::fs::write(file.path(), resources(ticker))?;
+    std::fs::write(file.path(), resources("ticker", ticker).map(|resource| resource.to_string()).join("\n---\n"))?;
     let own_flags = listens.iter().map(|listen| vec!["--listen".to_owned(), listen.to_string()]).collect();
     let cluster = Cluster::start(Options {
         shards: SHARDS,
