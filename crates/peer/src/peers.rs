@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use quorate_types::{Incarnation, NodeId};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::DropGuard;
 
@@ -145,6 +146,12 @@ impl Peers {
     /// Outside of a tokio runtime.
     pub fn serve_exchanges(&self, protocol: Protocol, handler: Arc<dyn ExchangeHandler>) {
         self.shared.exchange_handlers.insert(protocol, handler);
+    }
+
+    /// Has connections for exchanges served there, also those that come before anybody serves a protocol. By default where the
+    /// first protocol is served.
+    pub fn place_exchanges(&self, runtime: Handle) {
+        self.shared.exchange_handlers.place(runtime);
     }
 
     /// Refuses the exchanges of a protocol that peers open from now on; those that are open go on.

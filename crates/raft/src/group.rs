@@ -37,6 +37,8 @@ use crate::types::{COMMAND_BYTES_MAX, Command, ENTRY_BYTES_MAX, Epoch, LogId, To
 /// that is busy is not.
 const CUT_OFF: Duration = Duration::from_secs(2);
 
+/// How long who hands a group over waits for the next leader's first entry.
+const SERVES_PATIENCE: Duration = Duration::from_millis(100);
 /// How long what was committed elsewhere is waited for here, before it is answered all the same.
 const HERE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -370,23 +372,23 @@ impl Group {
         asked.map_err(|fatal| ChangeError::Stopped { reason: fatal.to_string() })
     }
 
-    /// Hands the leadership to a voter, and waits until somebody else leads and has committed an entry of its term, or for as
-    /// long as an election takes. Who hands over several groups one after the other disturbs the few at a time who use one of
-    /// them, and each for as short as can be.
+    /// Hands the leadership to a voter, and waits until somebody else leads, for as long as an election takes, and a little longer
+    /// until it has committed an entry. Who hands over several groups one after the other disturbs the few at a time who use
+    /// one of them, and each for as short as can be.
     ///
     /// # Errors
     /// [`ChangeError`].
     pub async fn hand_over_to(&self, node: NodeId) -> Result<(), ChangeError> {
         self.transfer_to(node).await?;
         let mut role = self.role();
-        let led = async {
-            role.wait_for(|role| !role.leads() && role.leader().is_some()).await.ok()?;
+        let led = async { role.wait_for(|role| !role.leads() && role.leader().is_some()).await.is_ok() };
+        // One that is late is elected.
+        if tokio::time::timeout(self.shared.lease, led).await.unwrap_or(false) {
             let term = self.shared.raft.server_metrics().borrow_watched().vote.leader_id.term;
             let first = Some(LogId::new(Epoch::new(term), 0));
-            self.shared.raft.watch_apply_progress().wait_until_ge(&first).await.ok()
-        };
-        // One that is late is elected.
-        let _led = tokio::time::timeout(self.shared.lease, led).await;
+            let mut applied = self.shared.raft.watch_apply_progress();
+            let _serves = tokio::time::timeout(SERVES_PATIENCE, applied.wait_until_ge(&first)).await;
+        }
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use openraft::errors::Fatal;
 use quorate_peer::{Address, Link, Peers};
 use quorate_types::NodeId;
 use quorate_wal::{Disk, Folder, GroupId, Op, Wal};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinError;
 
@@ -127,7 +127,7 @@ pub enum OpenError {
 // === impl Host ===
 
 impl Host {
-    /// Listens to peers, without any group.
+    /// Listens to peers, without any group. Exchanges are served by the runtime of who starts it: they are no consensus.
     ///
     /// # Errors
     /// [`StartError`].
@@ -156,7 +156,10 @@ impl Host {
             Peers::start(peers, Arc::clone(&replicas) as Arc<dyn quorate_peer::Handler>)
         };
         let peers = match started {
-            Ok(peers) => peers,
+            Ok(peers) => {
+                Handle::try_current().into_iter().for_each(|runtime| peers.place_exchanges(runtime));
+                peers
+            }
             Err(error) => {
                 // Dropped, it would be waited for, and who starts a host may be on a thread that must not wait.
                 runtime.shutdown_background();

@@ -212,11 +212,15 @@ impl Reader {
     }
 
     /// The last entry of terms before this one; none where it is far from the end, or the log does not have it.
-    pub(crate) fn last_before(&self, term: u64) -> Option<LogId> {
+    pub(crate) async fn last_before(&self, term: u64) -> Option<LogId> {
         let GroupState { first, next, .. } = self.state();
-        let near = first.max(next.saturating_sub(NEAR_ENTRIES))..next;
-        let mut latest_first = near.rev().map_while(|index| self.read(index..index + 1, 0).ok()?.pop());
-        latest_first.find(|entry| matched::is_inherited(entry, term)).map(|entry| entry.log_id)
+        for index in (first.max(next.saturating_sub(NEAR_ENTRIES))..next).rev() {
+            let entry = self.read_apart(index..index + 1, 0).await.ok()?.pop()?;
+            if matched::is_inherited(&entry, term) {
+                return Some(entry.log_id);
+            }
+        }
+        None
     }
 
     /// Reads the entries of a range that the log has, as many as fit into `bytes_max`, and the first in any case.

@@ -4,7 +4,8 @@
 //! log, then from the middle of what is left, and so on: much of the log for each follower, though nearly always it has all
 //! of it, and nothing is committed meanwhile. So before entries of earlier terms are sent, the follower is asked for the last
 //! of them, by an append without entries, which consensus there answers as any other: who has that entry has all before it,
-//! the same ones (Raft's log matching). They are acknowledged without being sent.
+//! the same ones (Raft's log matching). They are left out of what is sent, also where nothing is left of an append: it goes
+//! out all the same, since its answer also says that the follower still follows, from which leases are counted.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -24,15 +25,6 @@ struct Known {
     has: Option<LogId>,
 }
 
-/// What of an append is to be sent.
-#[derive(Debug)]
-pub(crate) enum Missing {
-    /// Nothing: the follower has its entries, of which this is the last.
-    Nothing(LogId),
-    /// This.
-    Rest(AppendEntriesRequest<Types>),
-}
-
 // === impl Matched ===
 
 impl Matched {
@@ -46,9 +38,10 @@ impl Matched {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known { vote, has });
     }
 
-    /// Takes nothing for granted any more: an append did not fit, or did not arrive.
+    /// Takes nothing for granted any more: an append did not fit, or did not arrive. Who had nothing is not asked again.
     pub(crate) fn forget(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = known.filter(|known| known.has.is_none());
     }
 }
 
@@ -64,14 +57,12 @@ pub(crate) fn is_inherited(entry: &Entry, term: u64) -> bool {
 }
 
 /// Leaves out of an append what the follower has.
-pub(crate) fn missing(mut request: AppendEntriesRequest<Types>, has: Option<LogId>) -> Missing {
+pub(crate) fn missing(mut request: AppendEntriesRequest<Types>, has: Option<LogId>) -> AppendEntriesRequest<Types> {
     let known = request.entries.partition_point(|entry| Some(entry.log_id) <= has);
-    let Some(last) = request.entries.drain(..known).next_back() else { return Missing::Rest(request) };
-    if request.entries.is_empty() {
-        return Missing::Nothing(last.log_id);
+    if let Some(last) = request.entries.drain(..known).next_back() {
+        request.prev_log_id = Some(last.log_id);
     }
-    request.prev_log_id = Some(last.log_id);
-    Missing::Rest(request)
+    request
 }
 
 #[cfg(test)]
@@ -101,23 +92,20 @@ mod tests {
 
     #[test]
     fn only_what_the_follower_does_not_have_is_sent() {
-        // The terms of an append, what the follower has, what is sent and behind what; nothing is sent where it has the last.
+        // The terms of an append, what the follower has, behind what is sent, and how many entries.
         let table = [
-            (vec![1, 1, 2, 3], None, Ok((at(1, 4), 4))),
-            (vec![1, 1, 2, 3], Some(at(1, 4)), Ok((at(1, 4), 4))),
-            (vec![1, 1, 2, 3], Some(at(1, 6)), Ok((at(1, 6), 2))),
-            (vec![1, 1, 2, 3], Some(at(2, 7)), Ok((at(2, 7), 1))),
-            (vec![1, 1, 2], Some(at(2, 7)), Err(at(2, 7))),
-            (vec![1, 1], Some(at(2, 7)), Err(at(1, 6))),
-            (vec![3, 3], Some(at(2, 4)), Ok((at(1, 4), 2))),
-            (vec![], Some(at(2, 7)), Ok((at(1, 4), 0))),
+            (vec![1, 1, 2, 3], None, (at(1, 4), 4)),
+            (vec![1, 1, 2, 3], Some(at(1, 4)), (at(1, 4), 4)),
+            (vec![1, 1, 2, 3], Some(at(1, 6)), (at(1, 6), 2)),
+            (vec![1, 1, 2, 3], Some(at(2, 7)), (at(2, 7), 1)),
+            (vec![1, 1, 2], Some(at(2, 7)), (at(2, 7), 0)),
+            (vec![1, 1], Some(at(2, 7)), (at(1, 6), 0)),
+            (vec![3, 3], Some(at(2, 4)), (at(1, 4), 2)),
+            (vec![], Some(at(2, 7)), (at(1, 4), 0)),
         ];
         for (terms, has, expected) in table {
-            let found = match missing(append(&terms), has) {
-                Missing::Nothing(last) => Err(last),
-                Missing::Rest(rest) => Ok((rest.prev_log_id.unwrap(), rest.entries.len())),
-            };
-            assert_eq!(found, expected, "{terms:?} {has:?}");
+            let sent = missing(append(&terms), has);
+            assert_eq!((sent.prev_log_id.unwrap(), sent.entries.len()), expected, "{terms:?} {has:?}");
         }
     }
 
@@ -138,5 +126,8 @@ mod tests {
 
         matched.forget();
         assert_eq!(matched.told(&vote), None);
+        matched.note(vote, None);
+        matched.forget();
+        assert_eq!(matched.told(&vote), Some(None), "it has nothing, and is not asked again");
     }
 }

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use futures_util::future::{self, BoxFuture};
 use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -33,7 +32,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::codec::{DecodeError, Wire};
 use crate::log::Reader;
-use crate::matched::{self, Matched, Missing};
+use crate::matched::{self, Matched};
 use crate::snapshot::Snapshot;
 use crate::state::WithMeta;
 use crate::transfer;
@@ -53,6 +52,9 @@ pub(crate) const APPENDS_MAX: usize = 2;
 /// How long an answer to an append may take. The follower's disk is in it; a link that is dead is known earlier by its
 /// keepalive.
 const APPEND_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a follower may take to say what it has: it needs no more than for a heartbeat, or is sent everything.
+const PROBE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// How long followers may not hear that something was committed, when no entry follows that says so. A writer that waits for
 /// each of its commits has the next one on its way by then, so half of all messages between nodes are not sent.
@@ -130,27 +132,36 @@ impl Network {
     }
 
     /// What of an append is to be sent: a follower is asked first for what it may have of earlier terms.
-    async fn missing(&self, request: AppendEntriesRequest<Types>) -> Missing {
+    async fn missing(&self, request: AppendEntriesRequest<Types>) -> AppendEntriesRequest<Types> {
         if !matched::has_inherited(&request) {
-            return Missing::Rest(request);
+            return request;
         }
         let has = match self.matched.told(&request.vote) {
             Some(told) => told,
-            None => self.ask_for_inherited(request.vote).await,
+            None => {
+                let has = self.ask_for_inherited(request.vote).await;
+                self.matched.note(request.vote, has);
+                has
+            }
         };
         matched::missing(request, has)
     }
 
-    /// Asks the follower for the last entry of terms before that of this vote; returns it if the follower has it.
+    /// Asks the follower for the last entry of terms before that of this vote; returns it if the follower says that it has it.
     async fn ask_for_inherited(&self, vote: Vote) -> Option<LogId> {
-        let last = self.factory.log.last_before(vote.leader_id.term)?;
+        let last = self.factory.log.last_before(vote.leader_id.term).await?;
         let probe = AppendEntriesRequest { vote, prev_log_id: Some(last), entries: Vec::new(), leader_commit: None };
-        let told = in_time(APPEND_PATIENCE, self.ask(Ask::Probe(probe.to_message()), Urgency::Consensus)).await;
-        // Who does not answer is not sent less.
-        let Ok(Told::Append(response)) = told else { return None };
-        let has = AppendEntriesResponse::<Types>::from_message(response).ok()?.is_success().then_some(last);
-        self.matched.note(vote, has);
-        has
+        match in_time(PROBE_PATIENCE, self.ask(Ask::Probe(probe.to_message()), Urgency::Consensus)).await {
+            Ok(Told::Append(response)) => {
+                let told = AppendEntriesResponse::<Types>::from_message(response).ok()?;
+                told.is_success().then_some(last)
+            }
+            // It is sent all of it, as one that does not have it.
+            other => {
+                tracing::debug!(group = %self.factory.group, to = %self.target, ?other, "a follower does not say what it has");
+                None
+            }
+        }
     }
 
     async fn ask_for_vote(&self, ask: Ask, option: &RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
@@ -187,15 +198,9 @@ impl RaftNetworkV2<Types> for Network {
         let stream = self.factory.streams.fetch_add(1, Ordering::Relaxed);
         let network = &*self;
         let missing = with_the_next(input).then(|request| network.missing(request));
-        let appends = missing.map(move |missing| match missing {
-            Missing::Nothing(last) => future::ready(Ok(Ok(Some(last)))).left_future(),
-            Missing::Rest(request) => {
-                let response = network.append(stream, &request);
-                let told = async move {
-                    StreamAppendResult::from_message(response.await?).map_err(|error| unreadable(&error))
-                };
-                told.right_future()
-            }
+        let appends = missing.map(move |request| {
+            let response = network.append(stream, &request);
+            async move { StreamAppendResult::from_message(response.await?).map_err(|error| unreadable(&error)) }
         });
         // What comes behind an end is for nobody: the follower has ended the stream there too.
         let until_end = appends.buffered(APPENDS_MAX).scan(false, |ended, result| {

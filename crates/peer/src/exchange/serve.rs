@@ -84,7 +84,12 @@ impl Handlers {
         drop(old);
     }
 
-    /// Returns where connections are served: where the handlers are, or here while there is none, when all is refused.
+    /// Has connections served there, unless a handler is somewhere else already.
+    pub(crate) fn place(&self, runtime: Handle) {
+        self.runtime.get_or_init(|| runtime);
+    }
+
+    /// Returns where connections are served: where it was said, or the handlers are, or here, when all is refused.
     pub(crate) fn runtime(&self) -> Handle {
         self.runtime.get().cloned().unwrap_or_else(Handle::current)
     }
@@ -288,5 +293,45 @@ impl Serving {
         counters.came(head.len());
         let offer = Offer { respond, rest: Some((reader, place)), member: Arc::clone(&self.member) };
         handler.exchange(self.member.node, protocol, head, offer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+
+    struct Nothing;
+
+    impl ExchangeHandler for Nothing {
+        fn exchange(&self, _from: NodeId, _protocol: Protocol, _head: Bytes, _offer: Offer) {}
+    }
+
+    fn runtime(name: &str) -> Runtime {
+        Builder::new_multi_thread().worker_threads(1).thread_name(name).build().unwrap()
+    }
+
+    /// The name of the thread on which connections are served.
+    fn served(handlers: &Handlers, by: &Runtime) -> String {
+        let runtime = {
+            let _entered = by.enter();
+            handlers.runtime()
+        };
+        let name = async { std::thread::current().name().map(str::to_owned) };
+        by.block_on(async { runtime.spawn(name).await }).unwrap().unwrap()
+    }
+
+    #[test]
+    fn connections_that_come_before_anybody_serves_them_are_served_where_it_was_said() {
+        let (consensus, requests) = (runtime("consensus"), runtime("requests"));
+        let handlers = Handlers::default();
+        assert_eq!(served(&handlers, &consensus), "consensus");
+
+        handlers.place(requests.handle().clone());
+        assert_eq!(served(&handlers, &consensus), "requests");
+        let _entered = consensus.enter();
+        handlers.insert(Protocol(9), Arc::new(Nothing));
+        assert_eq!(handlers.of(Protocol(9)).map(|_| served(&handlers, &requests)).as_deref(), Some("requests"));
     }
 }
