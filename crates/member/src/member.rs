@@ -26,6 +26,8 @@ use crate::{screen, upkeep};
 
 /// How long a node that ends tries to hand over what it leads: elections take as long.
 const HAND_OVER: Duration = Duration::from_secs(2);
+/// And so much more for each group, since one is handed over after the other.
+const HAND_OVER_EACH: Duration = Duration::from_millis(100);
 /// How often it asks again: longer than a hand-over takes, which one more question would begin anew.
 const HAND_OVER_LOOK: Duration = Duration::from_millis(200);
 
@@ -315,8 +317,10 @@ async fn hand_over(control: &Arc<Control>) {
             tokio::time::sleep(HAND_OVER_LOOK).await;
         }
     };
-    if tokio::time::timeout(HAND_OVER, handing).await.is_err() {
-        tracing::info!("not all groups were taken over in {HAND_OVER:?}: the others elect their leaders");
+    let led = control.host().groups().iter().filter(|group| group.role().borrow().leads()).count();
+    let patience = HAND_OVER + HAND_OVER_EACH * u32::try_from(led).unwrap_or(u32::MAX);
+    if tokio::time::timeout(patience, handing).await.is_err() {
+        tracing::info!("not all groups were taken over in {patience:?}: the others elect their leaders");
     }
 }
 

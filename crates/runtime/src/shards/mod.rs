@@ -36,6 +36,8 @@ use crate::{clock, entropy};
 pub const LEVEL: u32 = 3;
 /// How often groups are looked for that came or went: placement moves them seldom.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// Between two looks at a shard without an owner.
+const SETTLED_LOOK: Duration = Duration::from_millis(30);
 /// How long a shard that is handed over may have no owner, before who asks for it is told so.
 const HAND_OVER: Duration = Duration::from_millis(250);
 
@@ -56,10 +58,18 @@ struct Shared {
     /// Grows with each change of who owns what.
     changed: watch::Sender<u64>,
     /// The same of each shard that somebody asked for.
-    changed_each: Mutex<HashMap<u32, watch::Sender<u64>>>,
+    changed_each: Mutex<HashMap<u32, Asked>>,
     open: RwLock<BTreeMap<u32, Open>>,
     watchers: Watchers,
     orphans: Arc<Orphans>,
+}
+
+/// A shard of which somebody asked when it changes.
+#[derive(Default)]
+struct Asked {
+    changed: watch::Sender<u64>,
+    /// Its leader as the directory said last, which tells no changes.
+    leader: Option<NodeId>,
 }
 
 /// Tells whether every node of the cluster can keep sessions: the cluster is at [`LEVEL`].
@@ -186,7 +196,7 @@ impl Shards {
     #[must_use]
     pub fn changed_of(&self, shard: u32) -> watch::Receiver<u64> {
         let mut each = self.shared.changed_each.lock().unwrap_or_else(PoisonError::into_inner);
-        each.entry(shard).or_insert_with(|| watch::Sender::new(0)).subscribe()
+        each.entry(shard).or_default().changed.subscribe()
     }
 
     /// Waits while nobody is known to own a shard, but not for longer than it takes to hand it over: whoever asks here would
@@ -194,13 +204,13 @@ impl Shards {
     pub(crate) async fn settled(&self, shard: u32) {
         let mut changed = self.changed_of(shard);
         let settled = async {
-            while {
+            loop {
                 changed.borrow_and_update();
-                self.locate(shard) == Where::Unknown
-            } {
-                if changed.changed().await.is_err() {
+                if self.locate(shard) != Where::Unknown {
                     return;
                 }
+                // A lease that ended and was renewed at once is no change that is told.
+                let _change = tokio::time::timeout(SETTLED_LOOK, changed.changed()).await;
             }
         };
         // Who is still not known then is asked for again.
@@ -267,25 +277,37 @@ impl Shards {
         let Some(joined) = self.shared.joined.get() else { return };
         let groups = joined.host.groups();
         let mut open = self.shared.open.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed: Vec<u32> = Vec::new();
         open.retain(|shard, known| {
-            groups.iter().any(|group| group.id().0 == *shard) && known.group.stopped().borrow().is_none()
+            let stays = groups.iter().any(|group| group.id().0 == *shard) && known.group.stopped().borrow().is_none();
+            changed.extend((!stays).then_some(*shard));
+            stays
         });
         // The meta group is no shard.
         let shard_groups = groups.into_iter().filter(|group| group.id().0 != 0 && group.stopped().borrow().is_none());
         for group in shard_groups {
             let id = group.id().0;
             open.entry(id).or_insert_with(|| {
+                changed.push(id);
                 tokio::spawn(follow(Arc::downgrade(&self.shared), group.clone()));
                 Open { writer: Writer::spawn(group.clone()), group }
             });
         }
+        let is_elsewhere = |shard: &u32| !open.contains_key(shard);
+        let mut each = self.shared.changed_each.lock().unwrap_or_else(PoisonError::into_inner);
+        for (shard, asked) in each.iter_mut().filter(|(shard, _)| is_elsewhere(shard)) {
+            let leader = (joined.directory)(*shard);
+            changed.extend((std::mem::replace(&mut asked.leader, leader) != leader).then_some(*shard));
+        }
+        drop((each, open));
+        changed.into_iter().for_each(|shard| self.note(shard));
     }
 
     fn note(&self, shard: u32) {
         self.shared.changed.send_modify(|changes| *changes += 1);
         let each = self.shared.changed_each.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(changed) = each.get(&shard) {
-            changed.send_modify(|changes| *changes += 1);
+        if let Some(asked) = each.get(&shard) {
+            asked.changed.send_modify(|changes| *changes += 1);
         }
     }
 }
