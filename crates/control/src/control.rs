@@ -85,7 +85,7 @@ impl Control {
     pub async fn start(config: Config, host: Arc<Host>, machines: Machines) -> Result<Arc<Self>, OpenError> {
         let shared = Shared::new();
         host.set_peers(config.seeds.clone());
-        let meta = host.open(META, Box::new(Meta(shared.clone()))).await?;
+        let meta = host.open(META, || Box::new(Meta(shared.clone()))).await?;
         let refused = watch::Sender::new(None);
         let control = Self {
             config,

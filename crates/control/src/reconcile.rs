@@ -328,7 +328,11 @@ impl Drop for End {
 }
 
 async fn open_group(control: Arc<Control>, id: GroupId, begins: bool) {
-    match control.host.open(id, (control.machines)(id)).await {
+    // It may have been opened since the look that found it closed.
+    if control.host.group(id).is_some() {
+        return;
+    }
+    match control.host.open(id, || (control.machines)(id)).await {
         Ok(group) if begins => {
             // It has begun when the node was started before.
             if let Err(error) = group.begin([control.config.node].into()).await {

@@ -182,11 +182,12 @@ impl Host {
     }
 
     /// Opens a group: it goes on where its log and its snapshot say that it stood. One that never was begun waits to be
-    /// begun ([`Group::begin`]), or for a leader that knows it.
+    /// begun ([`Group::begin`]), or for a leader that knows it. Its machine is made only if it is not open already: who makes it
+    /// may look for state in the last one that was made.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub async fn open(&self, group: GroupId, machine: Box<dyn Machine>) -> Result<Group, OpenError> {
+    pub async fn open(&self, group: GroupId, machine: impl FnOnce() -> Box<dyn Machine>) -> Result<Group, OpenError> {
         if self.replicas.get(group).is_some() {
             return Err(OpenError::Twice(group));
         }
@@ -194,7 +195,8 @@ impl Host {
         let weighed = Arc::new(AtomicU64::new(0));
         let compared = Arc::new(Marks::default());
         let weights = Arc::new(Weights::new(self.config.snapshots.bytes_kept));
-        let machine = Box::new(Weighed { machine, bytes: Arc::clone(&weighed), weights: Arc::clone(&weights) });
+        let machine =
+            Box::new(Weighed { machine: machine(), bytes: Arc::clone(&weighed), weights: Arc::clone(&weights) });
         let state = State::new(state::Config {
             group,
             machine,

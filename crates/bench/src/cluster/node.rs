@@ -107,7 +107,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let node = Node { host, wal, voters, applied: Arc::default() };
     for group in 0..args.groups {
         let table = Table::new(Arc::clone(&node.applied));
-        let group = node.host.open(GroupId(group), Box::new(table)).await?;
+        let group = node.host.open(GroupId(group), || Box::new(table)).await?;
         tokio::spawn(watch(group));
     }
     let client = service::serve(Committer::new(&node.host)).await?;

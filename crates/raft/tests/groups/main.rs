@@ -401,13 +401,13 @@ async fn a_group_that_was_moved_away_is_forgotten_and_can_come_back() {
     let node = world.begin([1]).await;
     world.propose(node, vec![1]).await.expect("it is alone");
     let host = world.host(node);
-    assert!(matches!(host.open(GROUP, world.machine()).await, Err(OpenError::Twice(_))));
+    assert!(matches!(host.open(GROUP, || unreachable!("it is open")).await, Err(OpenError::Twice(_))));
 
     assert!(matches!(host.forget(GROUP).await, Err(OpenError::Twice(_))));
     host.close(GROUP).await.expect("it ends");
     host.forget(GROUP).await.expect("the disk works");
     assert!(host.group(GROUP).is_none());
-    let again = host.open(GROUP, world.machine()).await.expect("there is nothing in its way");
+    let again = host.open(GROUP, || world.machine()).await.expect("there is nothing in its way");
 
     again.begin(voters([1])).await.expect("it never began here");
     let proposal = Proposal { level: 1, body: Bytes::from_static(b"new"), epoch: None };

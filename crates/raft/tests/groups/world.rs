@@ -183,7 +183,7 @@ impl World {
         let host = Host::start(config, peer_config).expect("it starts");
         host.set_peers(peers);
         let tape = Tape::default();
-        let group = host.open(GROUP, Box::new(Recorder(Arc::clone(&tape)))).await.expect("it opens");
+        let group = host.open(GROUP, || Box::new(Recorder(Arc::clone(&tape)))).await.expect("it opens");
         node.running = Some(Live { host, wal, writer, group, tape });
     }
 
