@@ -15,7 +15,7 @@ use super::{Args, Crowd, flag};
 use crate::cluster::report::{Report, Row, Spread};
 use crate::load::say;
 
-/// Between two events of a call: a thousand calls take half of two cores, all processes together.
+/// Between two events of a call: those of a thousand calls keep two cores busy.
 const EVERY: Duration = Duration::from_secs(1);
 /// After a fault, before its effects are read: longer than a client waits before it comes back.
 const AFTER: Duration = Duration::from_secs(5);
