@@ -157,7 +157,9 @@ impl Host {
         };
         let peers = match started {
             Ok(peers) => {
-                Handle::try_current().into_iter().for_each(|runtime| peers.place_exchanges(runtime));
+                if let Ok(runtime) = Handle::try_current() {
+                    peers.place_exchanges(runtime);
+                }
                 peers
             }
             Err(error) => {

@@ -3,7 +3,8 @@
 //! Appends are pipelined: each is under way as soon as it is made, and the answers come in order. The requests of one such
 //! stream have its number, so that the follower ends them together when one of them does not fit ([`crate::serve`]).
 //! An append that says nothing but what is committed waits a moment for entries, which say it too. Heartbeats stand alone: no
-//! append is before them. What a follower has of earlier terms is not sent to it ([`crate::matched`]). Snapshots go as chunks of low urgency, from where the receiver stands.
+//! append is before them. What a follower has of earlier terms is not sent to it ([`crate::matched`]). Snapshots go as chunks
+//! of low urgency, from where the receiver stands.
 //!
 //! Knows nothing of connections: what is not connected is unreachable, and openraft tries again.
 

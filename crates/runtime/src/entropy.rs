@@ -1,8 +1,9 @@
 //! The one place that draws randomness for identifiers and choices.
 //!
 //! Identifiers that leave the node (session ids, seals) come from the operating system's
-//! generator. Names that must only differ are counted, after some bytes of it that are the process's. Choices among equals (which of two replicas) only need to be spread, so they come
-//! from a counter passed through a mixing function: no system call on the request path.
+//! generator. Names that must only differ are counted, behind some of its bytes that are the process's.
+//! Choices among equals (which of two replicas) only need to be spread, so they come from a counter
+//! passed through a mixing function: no system call on the request path.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -3,11 +3,12 @@
 //! Its one caller is the agent `bench`, with a key as `quorate keys new` makes one; what it may do is the resources' affair. Both
 //! the calls under policy and those beside a cluster are measured at one.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use quorate_cluster::free_address;
 use quorate_identity::api_key::{Fresh, MacKey};
 use serde_json::{Value, json};
 
@@ -57,11 +58,6 @@ impl Known {
         let gateway = Gateway::serve(quorate, &resources.flags(), served, sink).await?;
         Ok(Self { gateway, address, _resources: resources })
     }
-}
-
-/// An address that nobody listens on at the moment.
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0").context("a free port")?.local_addr()?)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -53,7 +53,7 @@ pub struct Shards {
 struct Shared {
     replicas: RwLock<BTreeMap<u32, Replica>>,
     joined: OnceLock<Joined>,
-    /// What [`Joined::ready`] said last: it is asked for each request.
+    /// Whether [`Joined::ready`] has said so, which is asked for each request.
     is_ready: AtomicBool,
     /// Grows with each change of who owns what.
     changed: watch::Sender<u64>,
@@ -159,11 +159,12 @@ impl Shards {
     #[must_use]
     pub fn is_joined(&self) -> bool {
         // Levels only rise.
-        self.shared.is_ready.load(Ordering::Relaxed)
-            || self.shared.joined.get().is_some_and(|joined| (joined.ready)()) && {
-                self.shared.is_ready.store(true, Ordering::Relaxed);
-                true
-            }
+        if self.shared.is_ready.load(Ordering::Relaxed) {
+            return true;
+        }
+        let is_ready = self.shared.joined.get().is_some_and(|joined| (joined.ready)());
+        self.shared.is_ready.fetch_or(is_ready, Ordering::Relaxed);
+        is_ready
     }
 
     /// Returns where a shard is owned, as far as this node knows.
