@@ -281,10 +281,20 @@ impl Ride {
                     }
                     return Ok(Some(call::event(event)));
                 }
-                Ok(None) => return Ok(None),
+                Ok(None) => {
+                    let _over = self.leave();
+                    return Ok(None);
+                }
                 Ok(Some(Ok(Told::Moved(_) | Told::Head(_)) | Err(_))) | Err(_) => return Err(()),
             }
         }
+    }
+
+    /// Says the last word to another node; to drop it would take back what was said last of events that were passed on.
+    fn leave(&mut self) -> Option<Receiving> {
+        let Source::Remote(remote) = std::mem::replace(&mut self.source, Source::Nobody) else { return None };
+        remote.sending.finish();
+        Some(remote.receiving)
     }
 
     /// Finds the owner, and goes on there, unless that cannot be; not yet where none is found in time.
@@ -349,6 +359,20 @@ impl Ride {
                 tracing::debug!(%stream, %node, %error, "a stream is asked for again");
                 Rejoined::Again
             }
+        }
+    }
+}
+
+impl Drop for Ride {
+    /// Many a client goes as soon as it has its answer: the owner hears of that, too.
+    fn drop(&mut self) {
+        if self.call.is_some() || !self.is_of_post() {
+            return;
+        }
+        let Some(mut receiving) = self.leave() else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let end = async move { while matches!(receiving.receive().await, Ok(Some(_))) {} };
+            drop(runtime.spawn(tokio::time::timeout(PATIENCE, end)));
         }
     }
 }
