@@ -36,6 +36,8 @@ pub(crate) struct Stream {
     pub(crate) parked: Option<Parked>,
     /// The request that it answers.
     pub(crate) key: Option<RequestKey>,
+    /// The session had another owner, and what that wrote of it last may not be on record.
+    pub(crate) inherited: bool,
 }
 
 /// A call that waits for its client to come back.
@@ -113,12 +115,18 @@ impl Streams {
     }
 
     /// Makes room for one more stream, at the cost of the oldest that is complete and was written
-    /// in full. Returns whether there is room.
+    /// in full, or else of the oldest complete one that may have been written in full by an owner
+    /// that is gone. Returns whether there is room.
+    ///
+    /// Of the latter, each loss of a node leaves some. A client that has not read one in full
+    /// comes back for it at once, and not after that many other streams.
     pub(crate) fn make_room(&mut self, streams_max: usize) -> bool {
         if self.all.len() < streams_max {
             return true;
         }
-        let spare = self.all.iter().find(|(_, stream)| stream.is_spent()).map(|(id, _)| id);
+        let oldest =
+            |is_spare: fn(&Stream) -> bool| self.all.iter().find(|(_, stream)| is_spare(stream)).map(|(id, _)| id);
+        let spare = oldest(Stream::is_spent).or_else(|| oldest(|stream| stream.inherited && stream.is_left()));
         spare.is_some_and(|id| self.all.remove(id).is_some())
     }
 
@@ -152,7 +160,16 @@ impl Streams {
 impl Stream {
     pub(crate) fn new(now: Timestamp) -> Self {
         let ring = Ring::default();
-        Self { ring, reader: None, detached_at: now, closed: false, held: Vec::new(), parked: None, key: None }
+        Self {
+            ring,
+            reader: None,
+            detached_at: now,
+            closed: false,
+            held: Vec::new(),
+            parked: None,
+            key: None,
+            inherited: false,
+        }
     }
 
     pub(crate) fn attachment(&self) -> Option<Attachment> {
@@ -164,9 +181,14 @@ impl Stream {
         self.reader.is_some() || self.parked.is_some()
     }
 
+    /// Whether it is complete and without a connection.
+    const fn is_left(&self) -> bool {
+        self.closed && !self.is_awaited()
+    }
+
     /// Whether it is complete, without a connection, and everything was written.
-    pub(crate) fn is_spent(&self) -> bool {
-        self.closed && !self.is_awaited() && self.ring.is_delivered()
+    fn is_spent(&self) -> bool {
+        self.is_left() && self.ring.is_delivered()
     }
 }
 

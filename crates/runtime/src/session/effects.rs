@@ -354,6 +354,7 @@ impl State {
         }
         match note {
             Note::AnswerTooLarge { .. } => self.metrics.limit_hit("unread_bytes"),
+            Note::StreamsExhausted => self.metrics.limit_hit("streams"),
             Note::Replayed { leg } => self.metrics.call_replayed(self.server_of(*leg)),
             Note::OutcomeUnknown { leg } => self.metrics.outcome_unknown(self.server_of(*leg)),
             _ => {}

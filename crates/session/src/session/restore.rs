@@ -194,7 +194,8 @@ fn stream(row: &StreamRow, now: Timestamp) -> Read<Stream> {
         until: Timestamp::from_millis(parked.until_ms),
     });
     let ring = Ring::restored(stream.oldest, stream.delivered, entries.iter().cloned());
-    Ok(Stream { ring, closed: stream.closed, parked, key: request_key(&stream.key)?, ..Stream::new(now) })
+    let key = request_key(&stream.key)?;
+    Ok(Stream { ring, closed: stream.closed, parked, key, inherited: true, ..Stream::new(now) })
 }
 
 fn ask(row: &proto::Ask) -> Read<Ask> {

@@ -11,17 +11,24 @@ use bytes::Bytes;
 use quorate_jsonrpc::{Frame, Id, Limits, Span};
 use quorate_session::{
     Answer, Attachment, Audience, CallKey, Config, Content, Effect, EndReason, Event, Failure, Fault, Features,
-    LegEpoch, LegKey, Note, Purpose, Rejection, Replay, Request, Session, Source, StreamId, Target,
+    LegEpoch, LegKey, Note, Purpose, Rejection, Replay, Request, RequestKey, Session, Source, StreamId, Target,
+    record::proto, shard,
 };
 use quorate_types::Timestamp;
 
 pub(crate) const FEATURES: Features =
     Features { logging: true, listen: quorate_session::Listen::Separate, bridged: false };
 
+/// The key of a journaled session.
+const KEY: u128 = 7;
+
 /// A session and its time.
 pub(crate) struct Rig {
     pub(crate) session: Session,
     pub(crate) now: Timestamp,
+    config: Config,
+    /// What is written down, where anything is: each step's at once.
+    shard: shard::Shard,
 }
 
 // === impl Rig ===
@@ -29,15 +36,46 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) fn new(config: Config) -> Self {
         let now = Timestamp::from_millis(1_000_000);
-        Self { session: Session::new(config, now), now }
+        Self { session: Session::new(config, now), now, config, shard: shard::Shard::new() }
     }
 
     /// A session that outlives its owner.
     pub(crate) fn journaled() -> Self {
+        Self::journaled_as(Config::DEFAULTS)
+    }
+
+    pub(crate) fn journaled_as(config: Config) -> Self {
         let now = Timestamp::from_millis(1_000_000);
-        let charter = quorate_session::record::proto::Charter::default();
-        let session = Session::journaled(Config::DEFAULTS, std::sync::Arc::new(charter), 1, now);
-        Self { session, now }
+        let charter = proto::Charter {
+            principal: vec![1; 16].into(),
+            scope: Some(proto::charter::Scope::Toolset("tools".to_owned())),
+            owner: Some(proto::Owner::default()),
+            opened_ms: now.as_millis(),
+            ..proto::Charter::default()
+        };
+        let mut session = Session::journaled(config, std::sync::Arc::new(charter), 1, now);
+        session.name_leg(LegKey(0), "files");
+        Self { session, now, config, shard: shard::Shard::new() }
+    }
+
+    /// Another node makes the session of its record, and goes on.
+    pub(crate) fn is_taken_over(&mut self) -> Vec<String> {
+        let (_, record) = self.shard.get(KEY).expect("something was written down");
+        self.session = Session::restore(self.config, record, 2, self.now).expect("a session wrote it");
+        self.session.name_leg(LegKey(0), "files");
+        self.step(Event::Recover)
+    }
+
+    fn write_down(&mut self, ops: Vec<proto::Op>) {
+        if ops.is_empty() {
+            return;
+        }
+        let version = self.shard.get(KEY).map_or(0, |(version, _)| version);
+        let change = proto::Change { time_ms: self.now.as_millis(), ops };
+        for part in shard::parts(KEY, version, &change) {
+            let applied = self.shard.apply(&shard::command(&[part]));
+            assert_eq!(shard::outcome(&applied.outcome, 1), [Ok(())], "{change:?}");
+        }
     }
 
     /// A session of a client that knows priming.
@@ -70,8 +108,9 @@ impl Rig {
     }
 
     fn effects(&mut self, event: Event) -> Vec<Effect> {
-        let effects = self.session.step(self.now, event).expect("the event is accepted");
+        let mut effects = self.session.step(self.now, event).expect("the event is accepted");
         assert_eq!(self.session.check(), Ok(()));
+        self.write_down(effects.take_ops());
         effects.into_iter().collect()
     }
 
@@ -99,14 +138,21 @@ impl Rig {
     }
 
     /// What one event that must be accepted writes down.
-    pub(crate) fn writes(&mut self, event: Event) -> Vec<quorate_session::record::proto::op::Kind> {
+    pub(crate) fn writes(&mut self, event: Event) -> Vec<proto::op::Kind> {
         let mut effects = self.session.step(self.now, event).expect("the event is accepted");
-        effects.take_ops().into_iter().filter_map(|op| op.kind).collect()
+        let ops = effects.take_ops();
+        self.write_down(ops.clone());
+        ops.into_iter().filter_map(|op| op.kind).collect()
     }
 
     /// Makes a call with this id to leg 0 and brings it to its backend.
     pub(crate) fn dispatched(&mut self, id: &str) -> CallKey {
-        let mut lines = self.step(call(id, 0));
+        self.dispatched_by(call(id, 0))
+    }
+
+    /// Makes a call to leg 0 by this event and brings it to its backend.
+    pub(crate) fn dispatched_by(&mut self, call: Event) -> CallKey {
+        let mut lines = self.step(call);
         if lines.iter().any(|line| line.starts_with("open-leg")) {
             lines.extend(self.leg_opens(0));
         }
@@ -130,6 +176,13 @@ pub(crate) fn plain_request(id: &str, target: Target, purpose: Purpose) -> Reque
 /// A call to a leg.
 pub(crate) fn call(id: &str, leg: u16) -> Event {
     Event::ClientRequest(plain_request(id, Target::Leg(LegKey(leg)), Purpose::Plain))
+}
+
+/// A call to a leg that a client's node can send again.
+pub(crate) fn keyed_call(id: &str, leg: u16) -> Event {
+    let key = id.parse::<u128>().expect("a number").to_be_bytes();
+    let request = plain_request(id, Target::Leg(LegKey(leg)), Purpose::Plain);
+    Event::ClientRequest(Request { key: Some(RequestKey(key)), ..request })
 }
 
 /// A call to a leg with a progress token.
