@@ -117,6 +117,22 @@ fn a_question_goes_by_the_next_owner_when_its_owner_is_drained() -> anyhow::Resu
     answered_once(&ground, open)
 }
 
+/// The last word of a node that an event was passed on was lost with the end of each second stream. Streams of which nobody
+/// knew that they were read took all places, after 128 calls.
+#[test]
+fn each_of_many_calls_of_a_session_at_another_node_has_its_progress() -> anyhow::Result<()> {
+    const CALLS: u64 = 200;
+    let (ground, _, [ingress, _]) = ground()?;
+    let session = open(&ground, ingress)?;
+    for number in 0..CALLS {
+        let name = format!("many-{number}");
+        let call = Call { number, name, pause_ms: 0, ..slow(Kind::Resumable, Tool::Count, 1) };
+        let (outcome, answer, _) = Open::begin(&session, call)?.ends()?;
+        ensure!(outcome == Outcome::Answered, "{answer}");
+    }
+    Ok(())
+}
+
 /// What of a call has been written, sent or said is different for each, when the session goes.
 #[test]
 fn calls_that_begin_while_their_owner_is_drained_are_answered() -> anyhow::Result<()> {
@@ -197,6 +213,28 @@ fn a_call_that_the_operator_allows_to_be_sent_again_is_answered() -> anyhow::Res
     let (mut ground, owner, [ingress, _]) = ground()?;
     let mut open = Open::begin(&open(&ground, ingress)?, slow(Kind::Replayable, Tool::Count, 20))?;
     open.counts_to(3)?;
+
+    ground.cluster.kill(owner);
+
+    let (outcome, answer, _) = open.ends()?;
+    ensure!(outcome == Outcome::Answered, "{answer}");
+    ensure!(executed(&ground, Kind::Replayable)? == Executions { runs: 2, done: 2 });
+    Ok(())
+}
+
+/// Two owners later, what the server says comes by way of both nodes before; that one of them is lost was told to the client as
+/// if its server were.
+#[test]
+fn a_call_that_is_read_on_by_way_of_two_nodes_is_sent_again_when_the_first_is_lost() -> anyhow::Result<()> {
+    let (mut ground, owner, [ingress, _]) = ground()?;
+    let mut open = Open::begin(&open(&ground, ingress)?, slow(Kind::Replayable, Tool::Count, 40))?;
+    open.counts_to(3)?;
+    for _ in 0..2 {
+        drain(&ground, ground.cluster.owner()?)?;
+        open.counts_to(open.seen.progress() + 3)?;
+    }
+    let third = ground.cluster.owner()?;
+    ensure!(third != owner, "a drained node owns nothing");
 
     ground.cluster.kill(owner);
 

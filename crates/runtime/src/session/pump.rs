@@ -182,7 +182,12 @@ impl Pump {
                 let failure = Failure { never_executed: failure.never_executed && is_unsent, ..failure };
                 metrics.operation(method, Outcome::Failed(quorate_types::Code::Unavailable), started.elapsed());
                 if about.is_left() {
-                    return self.leave_failure(call, &about, &failure).await;
+                    // What was read on for another node is left without an end: whoever owns the session next decides
+                    // whether the call is sent again, as this node would have.
+                    if is_new || failure.never_executed {
+                        self.leave_failure(call, &about, &failure).await;
+                    }
+                    return;
                 }
                 // As above: an ended session needs no report.
                 let _ended = self.actor.cast(Message::Failed { call, epoch: self.epoch, failure, terms });
