@@ -18,7 +18,7 @@ use quorate_session::StreamId;
 use quorate_types::NodeId;
 
 use super::PROTOCOL;
-use super::ride::{At, Remote, Ride, Source};
+use super::ride::{self, At, Remote, Ride, Source};
 use crate::classify::Received;
 use crate::dispatch::Dispatched;
 use crate::listener::Endpoint;
@@ -69,7 +69,9 @@ pub(super) struct Begun {
 pub(super) async fn call(received: &Received, node: NodeId) -> Result<Dispatched, Error> {
     let Begun { head, sending, receiving } = begin(received, call_of(received), node).await?;
     if !head.has_events {
-        // Its end tells the owner that the answer has arrived.
+        // Its end, in order, tells the owner that the answer has arrived.
+        sending.finish();
+        ride::hear_out(receiving);
         return response(&head).map(Dispatched::Relayed);
     }
     let standing = Standing::relayed(received, Cut::Resumed);

@@ -92,6 +92,14 @@ enum Rejoined {
     Over,
 }
 
+/// Waits for the end of an exchange whose last word is said: to drop it before would take that back.
+pub(super) fn hear_out(mut receiving: Receiving) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        let end = async move { while matches!(receiving.receive().await, Ok(Some(_))) {} };
+        drop(runtime.spawn(tokio::time::timeout(PATIENCE, end)));
+    }
+}
+
 // === impl At ===
 
 impl At {
@@ -369,10 +377,8 @@ impl Drop for Ride {
         if self.call.is_some() || !self.is_of_post() {
             return;
         }
-        let Some(mut receiving) = self.leave() else { return };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let end = async move { while matches!(receiving.receive().await, Ok(Some(_))) {} };
-            drop(runtime.spawn(tokio::time::timeout(PATIENCE, end)));
+        if let Some(receiving) = self.leave() {
+            hear_out(receiving);
         }
     }
 }
