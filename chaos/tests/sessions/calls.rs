@@ -6,15 +6,16 @@
 use std::thread;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, bail, ensure};
 use quorate_chaos::agent::REVISION;
-use quorate_chaos::follow::{Call, Outcome, Tool};
+use quorate_chaos::follow::{Call, Outcome, Tool, told};
 use quorate_chaos::ground::{Ground, Kind, PATIENCE};
 use quorate_chaos::ledger::Executions;
 use quorate_chaos::run::Signal;
 use quorate_chaos::seen::OUTCOME_UNKNOWN;
 use quorate_cluster::{Place, wait};
 use quorate_tests::raw::session::Session;
+use serde_json::Value;
 
 use crate::{Open, at_once, ground, open, quick, reply, slow};
 
@@ -129,6 +130,38 @@ fn each_of_many_calls_of_a_session_at_another_node_has_its_progress() -> anyhow:
         let call = Call { number, name, pause_ms: 0, ..slow(Kind::Resumable, Tool::Count, 1) };
         let (outcome, answer, _) = Open::begin(&session, call)?.ends()?;
         ensure!(outcome == Outcome::Answered, "{answer}");
+    }
+    Ok(())
+}
+
+/// A POST has one name wherever it is asked again, and each request of a batch had it: the second was taken for the first.
+#[test]
+fn each_request_of_a_batch_is_executed_and_answered_as_itself() -> anyhow::Result<()> {
+    let (ground, owner, [ingress, _]) = ground()?;
+    for place in [owner, ingress] {
+        let session = Session::open_on(ground.nodes()[place], "/mcp", "2025-03-26")?;
+        let call = |number: u64| {
+            let name = format!("batch-{place}-{number}");
+            Call { number, name, is_streamed: false, ..slow(Kind::Bare, Tool::Quick, 0) }
+        };
+        let calls = [call(21), call(22)];
+        let body: Value = calls.iter().map(Call::message).collect();
+
+        let mut stream = session.post(&body)?;
+        if (stream.status, stream.is_events()) != (200, true) {
+            bail!("a stream, not {}", told(stream));
+        }
+        let mut answers: Vec<Value> = Vec::new();
+        while let Some(event) = stream.next_event()? {
+            answers.push(serde_json::from_str(&event.data)?);
+        }
+
+        ensure!(answers.len() == calls.len(), "{answers:?}");
+        for call in &calls {
+            let own = answers.iter().find(|answer| answer["id"] == call.number).context("each has its answer")?;
+            ensure!(own["result"].to_string().contains(&call.name), "{own}");
+            ensure!(ground.ledger(Kind::Bare)?.of_call(&call.name) == ONCE, "{} was not executed once", call.name);
+        }
     }
     Ok(())
 }
@@ -272,7 +305,7 @@ fn a_call_of_an_ephemeral_session_is_told_to_be_unknown_once_and_the_session_goe
     while let Some(message) = stream.next_message()? {
         answers.extend((message["id"] == 7).then_some(message));
     }
-    let is_unknown = |answer: &serde_json::Value| {
+    let is_unknown = |answer: &Value| {
         answer["error"]["code"] == OUTCOME_UNKNOWN && answer["error"]["data"]["mayHaveRun"] == true
     };
     ensure!(answers.len() == 1 && answers.iter().all(is_unknown), "{answers:?}");

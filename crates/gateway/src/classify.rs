@@ -308,6 +308,8 @@ async fn read_batch(
     if let Some(request) = Arc::get_mut(&mut request) {
         // Its answers are joined into one stream whatever the client prefers.
         request.prefers_events = false;
+        // It names one request, and would make one of all.
+        request.key = None;
     }
     let session = request.join(session_id, None).await?;
     let version = session.client().map_or(Version::ASSUMED, |client| client.version);

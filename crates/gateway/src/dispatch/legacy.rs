@@ -190,7 +190,8 @@ impl Message<'_> {
             Ok(terms) => Terms { tool, ..terms },
             Err(fault) => return self.tell(call, Err(fault)).await,
         };
-        if self.request.is_again && self.session.forgets(&frame, terms.replayable) {
+        let is_named = self.request.key.is_some();
+        if self.request.is_again && self.session.forgets(&frame, terms.replayable, is_named) {
             // Nobody has written down whether it was sent.
             let fault = Fault::OutcomeUnknown { server: server.name().to_string() };
             return self.tell(call, Err(fault)).await;

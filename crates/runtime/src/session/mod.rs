@@ -422,11 +422,11 @@ impl Handle {
         self.shared.owned_in
     }
 
-    /// Tells whether a request is not written down that must not be sent twice: nobody knows after the loss of a node whether
-    /// it was.
+    /// Tells whether a request must not be sent twice that is not written down, or under no name: nobody knows after the loss
+    /// of a node whether it was sent.
     #[must_use]
-    pub fn forgets(&self, request: &Frame, replayable: bool) -> bool {
-        self.shared.is_ephemeral && content::replay(request, replayable) == Replay::Never
+    pub fn forgets(&self, request: &Frame, replayable: bool, is_named: bool) -> bool {
+        (self.shared.is_ephemeral || !is_named) && content::replay(request, replayable) == Replay::Never
     }
 
     /// Tells whether another node owns it now.
