@@ -35,6 +35,8 @@ pub(crate) struct Call {
     pub(crate) replay: Replay,
     /// Another node sent it, and its answer is read on.
     pub(crate) recovering: bool,
+    /// The progress that its client had been told when the session got its owner: where it is sent again, it begins anew.
+    pub(crate) told: Option<f64>,
 }
 
 #[derive(Debug)]

@@ -73,6 +73,11 @@ impl Ring {
         Self { entries, bytes, undelivered_bytes: undelivered, oldest, delivered, sent: delivered, reach: newest }
     }
 
+    /// Returns when its last event happened; none when it holds none.
+    pub(crate) fn newest_at(&self) -> Option<Timestamp> {
+        self.entries.back().map(|entry| entry.at)
+    }
+
     pub(crate) const fn oldest(&self) -> u64 {
         self.oldest
     }

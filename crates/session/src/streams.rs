@@ -5,6 +5,8 @@
 //! the session, so that its sequences never start over. Plain data; the session's handlers say
 //! what becomes of it.
 
+use std::time::Duration;
+
 use quorate_types::Timestamp;
 
 use crate::config::Config;
@@ -12,6 +14,10 @@ use crate::effect::Source;
 use crate::ids::{Attachment, RequestKey, StreamId};
 use crate::ring::{Bounds, Ring};
 use crate::table::Table;
+
+/// When a client that has not read an answer in full will not come for it any more: its node has looked for another owner for
+/// 10 s by then, and SDKs wait no longer than that between attempts.
+const FORSAKEN_AFTER: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -36,7 +42,8 @@ pub(crate) struct Stream {
     pub(crate) parked: Option<Parked>,
     /// The request that it answers.
     pub(crate) key: Option<RequestKey>,
-    /// The session had another owner, and what that wrote of it last may not be on record.
+    /// It was complete when the session got this owner, nobody has come for it since, and what the owner before wrote of it
+    /// last may not be on record.
     pub(crate) inherited: bool,
 }
 
@@ -119,14 +126,14 @@ impl Streams {
     /// that is gone. Returns whether there is room.
     ///
     /// Of the latter, each loss of a node leaves some. A client that has not read one in full
-    /// comes back for it at once, and not after that many other streams.
-    pub(crate) fn make_room(&mut self, streams_max: usize) -> bool {
+    /// comes back for it at once.
+    pub(crate) fn make_room(&mut self, streams_max: usize, now: Timestamp) -> bool {
         if self.all.len() < streams_max {
             return true;
         }
         let oldest =
-            |is_spare: fn(&Stream) -> bool| self.all.iter().find(|(_, stream)| is_spare(stream)).map(|(id, _)| id);
-        let spare = oldest(Stream::is_spent).or_else(|| oldest(|stream| stream.inherited && stream.is_left()));
+            |is_spare: &dyn Fn(&Stream) -> bool| self.all.iter().find(|(_, stream)| is_spare(stream)).map(|(id, _)| id);
+        let spare = oldest(&Stream::is_spent).or_else(|| oldest(&|stream| stream.is_forsaken(now)));
         spare.is_some_and(|id| self.all.remove(id).is_some())
     }
 
@@ -184,6 +191,13 @@ impl Stream {
     /// Whether it is complete and without a connection.
     const fn is_left(&self) -> bool {
         self.closed && !self.is_awaited()
+    }
+
+    /// Whether it may have been read in full at an owner that is gone, and nobody has come for it for long.
+    fn is_forsaken(&self, now: Timestamp) -> bool {
+        self.inherited
+            && self.is_left()
+            && self.ring.newest_at().is_some_and(|answered| now.since(answered) >= FORSAKEN_AFTER)
     }
 
     /// Whether it is complete, without a connection, and everything was written.

@@ -14,6 +14,16 @@ pub(crate) fn same_value(left: &str, right: &str) -> bool {
     left == right || text(left).is_some_and(|left| text(right).is_some_and(|right| left == right))
 }
 
+/// The progress that a message tells of a token; none of any other message, and none without a number.
+pub(crate) fn progress_of(frame: &Frame, token: &str) -> Option<f64> {
+    let params = frame.params_span().filter(|_| frame.method() == Some("notifications/progress"))?;
+    let [own, progress] = pick(frame.text_of(params), params.start, ["progressToken", "progress"]).ok()?;
+    if !same_value(frame.text_of(own?), token) {
+        return None;
+    }
+    frame.text_of(progress?).parse().ok()
+}
+
 /// Whether an error says that its sender does not know the method.
 pub(crate) fn is_unknown_method(frame: &Frame) -> bool {
     let Some(error) = frame.error_span() else { return false };

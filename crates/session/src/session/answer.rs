@@ -66,26 +66,18 @@ impl Session {
             out.note(Note::ReportStale);
             return;
         };
-        if !matches!(row.reply, Reply::Waiting { .. }) {
-            return out.note(Note::ReportStale);
+        match &row.reply {
+            Reply::Waiting { answers } => {
+                if !answers.is_empty() {
+                    out.note(Note::Undelivered { messages: answers.len() });
+                }
+                row.reply = Reply::Broken;
+            }
+            Reply::Stream(_) | Reply::Broken => return out.note(Note::ReportStale),
         }
         if self.config.delivery == Delivery::Calls {
             // Nobody knows these calls, or could come back for them.
-            row.reply = Reply::Broken;
-            return self.abandon_post(post, out);
-        }
-        if row.key.is_some() && !row.batch {
-            // The client's node asks for it again, and finds what it has missed. Without a stream that could hold it, the
-            // answer at least waits.
-            if let Some((stream, answers)) = self.take_stream(post, out) {
-                self.append_all(stream, answers, out);
-            }
-            return;
-        }
-        if let Reply::Waiting { answers } = std::mem::replace(&mut row.reply, Reply::Broken)
-            && !answers.is_empty()
-        {
-            out.note(Note::Undelivered { messages: answers.len() });
+            self.abandon_post(post, out);
         }
     }
 
@@ -208,34 +200,23 @@ impl Session {
 
     /// Turns a waiting POST into a stream; it goes on waiting when all streams are in use.
     fn begin_stream(&mut self, post: CallKey, retry: Option<Duration>, out: &mut Effects) {
-        let Some((id, answers)) = self.take_stream(post, out) else { return };
+        if !self.streams.make_room(self.config.streams_max, self.now) {
+            out.note(Note::StreamsExhausted);
+            return;
+        }
+        let id = self.streams.mint();
         let attachment = self.streams.mint_attachment();
-        let stream = self.streams.all.get_mut(id).expect("it was just taken");
+        let mut stream = Stream::new(self.now);
+        stream.key = self.calls.posts.get(post).and_then(|row| row.key);
         stream.reader = Some(Reader { attachment, closing: false });
+        self.streams.all.insert(id, stream);
         out.push(Effect::BeginStream { call: post, stream: id, attachment });
         self.prime(id, retry, out);
-        self.append_all(id, answers, out);
-    }
-
-    /// Gives a waiting POST a stream, which nobody reads yet, and returns it with the answers that are to stand in it; none
-    /// when all are in use.
-    fn take_stream(&mut self, post: CallKey, out: &mut Effects) -> Option<(StreamId, Vec<Bytes>)> {
-        if !self.streams.make_room(self.config.streams_max) {
-            out.note(Note::StreamsExhausted);
-            return None;
-        }
         let row = self.calls.posts.get_mut(post).expect("the caller found it waiting");
-        let id = self.streams.mint();
-        self.streams.all.insert(id, Stream { key: row.key, ..Stream::new(self.now) });
-        match std::mem::replace(&mut row.reply, Reply::Stream(id)) {
-            Reply::Waiting { answers } => Some((id, answers)),
-            Reply::Stream(_) | Reply::Broken => unreachable!("the caller found it waiting"),
-        }
-    }
-
-    fn append_all(&mut self, id: StreamId, answers: Vec<Bytes>, out: &mut Effects) {
-        for answer in answers {
-            self.append(id, answer, None, out);
+        if let Reply::Waiting { answers } = std::mem::replace(&mut row.reply, Reply::Stream(id)) {
+            for answer in answers {
+                self.append(id, answer, None, out);
+            }
         }
     }
 }

@@ -182,7 +182,7 @@ impl Session {
             Phase::Gateway | Phase::Level { .. } => None,
         };
         let levels = matches!(phase, Phase::Level { .. });
-        self.calls.open.insert(call, Call { owner, phase, progress_token, replay, recovering: false });
+        self.calls.open.insert(call, Call { owner, phase, progress_token, replay, recovering: false, told: None });
         if let Some(leg) = leg {
             self.route_call(call, leg, out);
         }

@@ -86,6 +86,7 @@ impl Session {
             out.push(Effect::Disconnect { stream: id, attachment: old });
         }
         stream.reader = Some(Reader { attachment, closing: false });
+        stream.inherited = false;
         match resumed {
             Some(has) => stream.ring.resume(has),
             None => stream.ring.rewind(),

@@ -11,6 +11,8 @@
 //! its backend, which may still be at work on the one before. Of any other call nobody knows what became of it, and its client
 //! is told that: a journaled call may have run.
 
+use quorate_jsonrpc::{Frame, Limits};
+
 use super::Session;
 use crate::calls::{Call, Phase};
 use crate::effect::{Effect, Effects, Note, Source};
@@ -18,10 +20,11 @@ use crate::event::Replay;
 use crate::ids::{CallKey, LegEpoch, LegKey};
 use crate::legs::LegState;
 use crate::record::proto::Happening;
-use crate::text::{abandoned, outcome_unknown};
+use crate::text::{abandoned, outcome_unknown, progress_of};
 
 impl Session {
     pub(super) fn on_recover(&mut self, out: &mut Effects) {
+        self.note_progress();
         let is_adopting = |session: &Self, leg: LegKey, epoch: LegEpoch| {
             session.legs.get(leg).is_some_and(|row| row.is_adopted_as(epoch))
         };
@@ -62,6 +65,32 @@ impl Session {
         for leg in self.legs.keys_where(|row| row.state == LegState::Closed) {
             self.plan_retry(leg);
         }
+    }
+
+    /// Notes which progress the clients of calls were told. It has to increase, also where a call is sent again (MCP 2025-11-25,
+    /// "Progress").
+    fn note_progress(&mut self) {
+        for call in self.calls.open.keys_where(|call| call.progress_token.is_some()) {
+            let Some(row) = self.calls.open.get(call) else { continue };
+            let token = row.progress_token.as_ref().and_then(|token| std::str::from_utf8(token).ok());
+            let stream = row.post().and_then(|post| self.stream_of_post(post));
+            let stream = stream.and_then(|stream| self.streams.all.get(stream));
+            let told = token.zip(stream).and_then(|(token, stream)| {
+                let frames = stream.ring.after(0).filter_map(|data| Frame::parse(data, &Limits::ANSWER).ok());
+                frames.filter_map(|frame| progress_of(&frame, token)).reduce(f64::max)
+            });
+            if let Some(row) = self.calls.open.get_mut(call) {
+                row.told = told;
+            }
+        }
+    }
+
+    /// Whether a client was told of that progress of its call before, or of more.
+    pub(super) fn was_told(&self, call: CallKey, frame: &Frame) -> bool {
+        let Some(row) = self.calls.open.get(call) else { return false };
+        let token = row.progress_token.as_ref().and_then(|token| std::str::from_utf8(token).ok());
+        let told = row.told.zip(token);
+        told.is_some_and(|(told, token)| progress_of(frame, token).is_some_and(|progress| progress <= told))
     }
 
     /// Reads the answers of calls on that another node has sent, once their leg is taken over; and sends what it had still

@@ -183,7 +183,7 @@ fn call(row: &CallRow) -> Read<Call> {
     };
     let id = Id::from_json(&call.id).map_err(|_| unreadable("the id of a call"))?;
     let owner = Owner::Client { id, post: CallKey(call.post), purpose };
-    Ok(Call { owner, phase, progress_token: call.progress_token.clone(), replay, recovering: false })
+    Ok(Call { owner, phase, progress_token: call.progress_token.clone(), replay, recovering: false, told: None })
 }
 
 fn stream(row: &StreamRow, now: Timestamp) -> Read<Stream> {
@@ -195,7 +195,7 @@ fn stream(row: &StreamRow, now: Timestamp) -> Read<Stream> {
     });
     let ring = Ring::restored(stream.oldest, stream.delivered, entries.iter().cloned());
     let key = request_key(&stream.key)?;
-    Ok(Stream { ring, closed: stream.closed, parked, key, inherited: true, ..Stream::new(now) })
+    Ok(Stream { ring, closed: stream.closed, parked, key, inherited: stream.closed, ..Stream::new(now) })
 }
 
 fn ask(row: &proto::Ask) -> Read<Ask> {

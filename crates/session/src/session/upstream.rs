@@ -211,7 +211,8 @@ impl Session {
         // Where a client uses one token twice, the connection decides.
         let to = call.filter(|call| holders.contains(call));
         let to = to.or_else(|| holders.iter().copied().find(|holder| self.is_dispatched(*holder, at)));
-        if to.is_some() || (call.is_none() && holders.is_empty()) {
+        let is_old = to.is_some_and(|to| self.was_told(to, frame));
+        if !is_old && (to.is_some() || (call.is_none() && holders.is_empty())) {
             self.forward_notification(at, call, to, frame, out);
         } else {
             out.note(Note::UpstreamUnwanted { leg: at.0 });

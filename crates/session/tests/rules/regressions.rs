@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_session::{CallKey, Config, Content, Event};
+use quorate_session::{CallKey, Config, Content};
 
 use crate::support::*;
 
@@ -90,41 +90,6 @@ fn what_an_expired_stream_held_is_released() {
     assert_eq!(rig.wait(Duration::from_secs(300)), ["note undelivered 2", "release listen 0@1"]);
 }
 
-/// A client's node lost its connection to the owner before the call had a stream, and asked again a moment later: what came in
-/// between, and the answer too, was dropped.
-#[test]
-fn what_comes_while_a_clients_node_is_about_to_ask_again_is_there_when_it_does() {
-    let mut rig = Rig::primed();
-    let key = rig.dispatched_by(keyed_call("7", 0));
-    assert_eq!(rig.step(Event::PostBroken { call: key }), [""; 0]);
-    assert_eq!(rig.step(from_call(key, NOTE)), [""; 0]);
-    assert_eq!(rig.step(from_call(key, &result(key))), [""; 0]);
-
-    let again = rig.step(keyed_call("7", 0));
-    let expected = [
-        "opened 2".to_owned(),
-        "begin 2 s1/a1".to_owned(),
-        "emit s1/a1 1.0 retry=1000".to_owned(),
-        format!("emit s1/a1 1.1 {NOTE}"),
-        format!("emit s1/a1 1.2 {}", result(7)),
-        "close s1/a1".to_owned(),
-    ];
-    assert_eq!(again, expected);
-}
-
-/// The same, where no stream is free: the answer waits, and the call is not made again.
-#[test]
-fn an_answer_waits_for_a_clients_node_that_is_about_to_ask_again_where_no_stream_is_free() {
-    let mut rig = Rig::journaled_as(Config { streams_max: 1, priming: true, ..Config::DEFAULTS });
-    let other = rig.dispatched("1");
-    rig.step(from_call(other, NOTE));
-    let key = rig.dispatched_by(keyed_call("7", 0));
-    assert_eq!(rig.step(Event::PostBroken { call: key }), ["note streams-exhausted"]);
-    assert_eq!(rig.step(from_call(key, &result(key))), [format!("json {key} {}", result(7))], "nobody is there");
-
-    assert_eq!(rig.step(keyed_call("7", 0)), [format!("opened {key}"), format!("json {key} {}", result(7))]);
-}
-
 /// An owner that is lost takes with it what it knew of streams that were read to their ends. After many losses such streams
 /// took all places, and calls went without progress for as long as events are retained.
 #[test]
@@ -134,14 +99,13 @@ fn streams_that_may_have_been_read_at_another_owner_make_room_for_new_ones() {
     rig.step(from_call(first, NOTE));
     rig.step(from_call(first, &result(first)));
     rig.is_taken_over();
-    assert_eq!(rig.step(attach(Some("1.0")))[0], "attached s1/a1", "it is there for a client that has not read it");
-    rig.step(detach(1, 1, 0));
-
     let opened = rig.step(call("8", 0));
     let second = opened[0].strip_prefix("opened ").and_then(|key| key.parse().ok()).map(CallKey).expect("it opened");
     rig.leg_opens_as(0, 2);
-    let begun = rig.step(upstream(0, 2, Some(second), NOTE, Content::Plain));
-    assert_eq!(begun[0], format!("begin {second} s2/a2"));
+    let note = || upstream(0, 2, Some(second), NOTE, Content::Plain);
+    assert_eq!(rig.step(note())[0], "note streams-exhausted", "its client may be about to come for it");
+    rig.now = rig.now + Duration::from_secs(30);
+    assert_eq!(rig.step(note())[0], format!("begin {second} s2/a1"));
     let gone = rig.refused(attach(Some("1.0")));
     assert!(matches!(gone, quorate_session::Rejection::StreamUnknown { .. }), "its client is told: {gone}");
 }
@@ -158,4 +122,32 @@ fn that_much_was_read_to_its_end_is_written_down_at_once() {
         let effects = rig.session.step(rig.now, detach(1, 1, 2)).expect("it is accepted");
         assert_eq!(effects.waits(), waits, "{bytes}");
     }
+}
+
+/// A call that was sent again after a loss counted from the beginning, and its client was told 1, 2, 1, 2, 3.
+#[test]
+fn the_progress_of_a_call_that_is_sent_again_goes_on_where_its_client_is() {
+    let progress = |token: u8, progress: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":{progress}}}}}"#
+        )
+    };
+    let mut rig = Rig::journaled();
+    let opened = rig.step(replayable_call("7", 0, "5"));
+    let first = opened[0].strip_prefix("opened ").and_then(|key| key.parse().ok()).map(CallKey).expect("it opened");
+    rig.leg_opens(0);
+    for text in ["1", "2.5"] {
+        rig.step(told(0, 1, first, &progress(5, text)));
+    }
+    rig.is_taken_over();
+    let opened = rig.leg_opens_as(0, 2);
+    let sent = opened.iter().find_map(|line| line.strip_prefix("dispatch ")).expect("it is sent again");
+    let key = sent.split(' ').next().and_then(|key| key.parse().ok()).map(CallKey).expect("a key");
+
+    for text in ["1", "2", "2.5"] {
+        assert_eq!(rig.step(told(0, 2, key, &progress(5, text))), ["note unwanted 0"], "{text} was told");
+    }
+    rig.step(told(0, 2, key, &progress(5, "3")));
+    let read = rig.step(attach(Some("1.2")));
+    assert_eq!(read[1], format!("emit s1/a1 1.3 {}", progress(5, "3")));
 }

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use quorate_jsonrpc::{Frame, Id, Limits, Span};
 use quorate_session::{
     Answer, Attachment, Audience, CallKey, Config, Content, Effect, EndReason, Event, Failure, Fault, Features,
-    LegEpoch, LegKey, Note, Purpose, Rejection, Replay, Request, RequestKey, Session, Source, StreamId, Target,
-    record::proto, shard,
+    LegEpoch, LegKey, Note, Purpose, Rejection, Replay, Request, Session, Source, StreamId, Target, record::proto,
+    shard,
 };
 use quorate_types::Timestamp;
 
@@ -147,12 +147,7 @@ impl Rig {
 
     /// Makes a call with this id to leg 0 and brings it to its backend.
     pub(crate) fn dispatched(&mut self, id: &str) -> CallKey {
-        self.dispatched_by(call(id, 0))
-    }
-
-    /// Makes a call to leg 0 by this event and brings it to its backend.
-    pub(crate) fn dispatched_by(&mut self, call: Event) -> CallKey {
-        let mut lines = self.step(call);
+        let mut lines = self.step(call(id, 0));
         if lines.iter().any(|line| line.starts_with("open-leg")) {
             lines.extend(self.leg_opens(0));
         }
@@ -178,18 +173,18 @@ pub(crate) fn call(id: &str, leg: u16) -> Event {
     Event::ClientRequest(plain_request(id, Target::Leg(LegKey(leg)), Purpose::Plain))
 }
 
-/// A call to a leg that a client's node can send again.
-pub(crate) fn keyed_call(id: &str, leg: u16) -> Event {
-    let key = id.parse::<u128>().expect("a number").to_be_bytes();
-    let request = plain_request(id, Target::Leg(LegKey(leg)), Purpose::Plain);
-    Event::ClientRequest(Request { key: Some(RequestKey(key)), ..request })
-}
-
 /// A call to a leg with a progress token.
 pub(crate) fn call_with_token(id: &str, leg: u16, token: &str) -> Event {
     let mut request = plain_request(id, Target::Leg(LegKey(leg)), Purpose::Plain);
     request.progress_token = Some(Bytes::from(token.to_owned()));
     Event::ClientRequest(request)
+}
+
+/// A call to a leg with a progress token, which may be sent again.
+pub(crate) fn replayable_call(id: &str, leg: u16, token: &str) -> Event {
+    let request = plain_request(id, Target::Leg(LegKey(leg)), Purpose::Plain);
+    let progress_token = Some(Bytes::from(token.to_owned()));
+    Event::ClientRequest(Request { progress_token, replay: Replay::Marked, ..request })
 }
 
 pub(crate) fn batch(ids: &[&str]) -> Event {
@@ -267,6 +262,13 @@ pub(crate) fn progress(leg: u16, call: Option<CallKey>, token: &str) -> Event {
     let (frame, token) = with_token(r#""method":"progress""#, token);
     let content = Content::Progress { token };
     Event::UpstreamFrame { leg: LegKey(leg), epoch: LegEpoch(1), call, frame, content, event_id: None }
+}
+
+/// A progress notification on a call's upstream connection.
+pub(crate) fn told(leg: u16, epoch: u32, call: CallKey, json: &str) -> Event {
+    let start = json.find("\"progressToken\":").expect("it has a token") + "\"progressToken\":".len();
+    let end = start + json[start..].find(',').expect("something follows");
+    upstream(leg, epoch, Some(call), json, Content::Progress { token: Span::new(start, end) })
 }
 
 pub(crate) const NOTE: &str = r#"{"jsonrpc":"2.0","method":"n"}"#;

@@ -11,9 +11,7 @@ use proptest::prelude::*;
 use quorate_jsonrpc::Frame;
 use quorate_session::record::proto;
 use quorate_session::shard::{self, Shard};
-use quorate_session::{
-    CallKey, Delivery, Effect, Effects, Event, Failure, LegEpoch, LegKey, Rejection, Session, StreamId,
-};
+use quorate_session::{Delivery, Effect, Effects, Event, Failure, LegEpoch, LegKey, Rejection, Session, StreamId};
 use quorate_types::PrincipalDigest;
 
 use super::World;
@@ -314,35 +312,20 @@ impl World {
             again.push(Opening { id: call.id, gateway: call.gateway, is_first: true, request });
         }
         for opening in again.into_iter().filter(|_| ingress) {
-            self.send_again(opening)?;
+            let Some(request) = opening.request.clone() else { continue };
+            let id = opening.id;
+            self.opening.push_back(opening);
+            match self.offer(Event::ClientRequest(request))? {
+                None => self.commit()?,
+                Some(Rejection::LimitReached { .. } | Rejection::BeyondRetention { .. }) => {
+                    self.opening.clear();
+                    self.calls.retain(|_, call| call.id != id);
+                }
+                Some(Rejection::Ended) if self.is_over() => self.opening.clear(),
+                Some(rejection) => return Err(TestCaseError::fail(format!("{id} is not taken again: {rejection}"))),
+            }
         }
         Ok(())
-    }
-
-    /// The client's node has lost its connection to the owner, and sends again at once what it has no answer to.
-    pub(crate) fn ask_again(&mut self, post: CallKey) -> Result<(), TestCaseError> {
-        let request = self.posts.remove(&post).and_then(|post| post.request);
-        let call = &self.calls[&post];
-        self.send_again(Opening { id: call.id, gateway: call.gateway, is_first: true, request })
-    }
-
-    fn send_again(&mut self, opening: Opening) -> Result<(), TestCaseError> {
-        let Some(request) = opening.request.clone() else { return Ok(()) };
-        let id = opening.id;
-        self.opening.push_back(opening);
-        match self.offer(Event::ClientRequest(request))? {
-            None => self.commit(),
-            Some(Rejection::LimitReached { .. } | Rejection::BeyondRetention { .. }) => {
-                self.opening.clear();
-                self.calls.retain(|_, call| call.id != id);
-                Ok(())
-            }
-            Some(Rejection::Ended) if self.is_over() => {
-                self.opening.clear();
-                Ok(())
-            }
-            Some(rejection) => Err(TestCaseError::fail(format!("{id} is not taken again: {rejection}"))),
-        }
     }
 
     /// Backends' sessions are found again, or not.
