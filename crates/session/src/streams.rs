@@ -15,8 +15,8 @@ use crate::ids::{Attachment, RequestKey, StreamId};
 use crate::ring::{Bounds, Ring};
 use crate::table::Table;
 
-/// When a client that has not read an answer in full will not come for it any more: its node has looked for another owner for
-/// 10 s by then, and SDKs wait no longer than that between attempts.
+/// When a client that has not read an answer in full is not expected to come for it any more: a node looks for another owner for
+/// 10 s.
 const FORSAKEN_AFTER: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
@@ -125,8 +125,7 @@ impl Streams {
     /// in full, or else of the oldest complete one that may have been written in full by an owner
     /// that is gone. Returns whether there is room.
     ///
-    /// Of the latter, each loss of a node leaves some. A client that has not read one in full
-    /// comes back for it at once.
+    /// Of the latter, each loss of a node leaves some.
     pub(crate) fn make_room(&mut self, streams_max: usize, now: Timestamp) -> bool {
         if self.all.len() < streams_max {
             return true;
