@@ -277,6 +277,46 @@ fn a_call_that_is_read_on_by_way_of_two_nodes_is_sent_again_when_the_first_is_lo
     Ok(())
 }
 
+/// Its client had no event yet to come back with, and was never given one: the next owner kept it waiting for an answer in JSON.
+#[test]
+fn a_call_whose_owner_is_lost_at_once_becomes_a_stream_at_the_next() -> anyhow::Result<()> {
+    let (mut ground, owner, [ingress, _]) = ground()?;
+    // A call that is lost before it is written down where its server can be read on is told to be unknown, as it should be.
+    for number in 0..5 {
+        let session = open(&ground, ingress)?;
+        let first = Call { name: format!("first-{number}"), ..slow(Kind::Resumable, Tool::Quick, 0) };
+        at_once(&session, &first)?;
+        let call = Call { name: format!("call-{number}"), ..slow(Kind::Resumable, Tool::Count, 40) };
+        let mut message = call.message();
+        // Nothing is to be said before the answer.
+        message["params"].as_object_mut().context("a call has parameters")?.remove("_meta");
+
+        let mut answer = thread::scope(|scope| {
+            let begun = scope.spawn(|| session.post(&message));
+            wait::until("the call runs", PATIENCE, || {
+                ensure!(ground.ledger(Kind::Resumable)?.of_call(&call.name).runs > 0);
+                Ok(())
+            })?;
+            // No longer than the owner itself waits for an answer.
+            Signal::rest(Duration::from_millis(60));
+            ground.cluster.kill(owner);
+            begun.join().expect("a call does not panic")
+        })?;
+
+        if answer.is_events() {
+            let first = answer.next_event()?.context("it begins with where it can be resumed from")?;
+            ensure!(first.id.is_some() && first.data.is_empty(), "{first:?}");
+            return Ok(());
+        }
+        let answer: Value = serde_json::from_str(&answer.text()?)?;
+        ensure!(answer["error"]["code"] == OUTCOME_UNKNOWN, "a stream, not {answer}");
+        ground.cluster.begin(owner)?;
+        ground.cluster.whole(owner)?;
+        ground.cluster.hand_over(owner)?;
+    }
+    bail!("none of the calls was written down in time");
+}
+
 #[test]
 fn a_question_of_a_lost_owner_is_answered_to_the_next() -> anyhow::Result<()> {
     let (mut ground, owner, [ingress, other]) = ground()?;

@@ -35,6 +35,8 @@ pub(crate) struct Call {
     pub(crate) replay: Replay,
     /// Another node sent it, and its answer is read on.
     pub(crate) recovering: bool,
+    /// It was sent before by a node that is lost, and is another request for its backend.
+    pub(crate) sent_again: bool,
     /// The progress that its client had been told when the session got its owner: where it is sent again, it begins anew.
     pub(crate) told: Option<f64>,
 }
@@ -106,12 +108,15 @@ pub(crate) struct Post {
     pub(crate) key: Option<RequestKey>,
     /// Whether its answer as JSON is kept until it is known that it arrived.
     pub(crate) keeps: bool,
+    /// Whether it was told that all streams are in use.
+    pub(crate) lacks_stream: bool,
 }
 
 /// An answer that was given as JSON, until it is known that it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) key: RequestKey,
+    /// The answer; nothing over HTTP+SSE, where the one stream has it.
     pub(crate) body: Bytes,
     pub(crate) until: Timestamp,
 }
@@ -174,6 +179,10 @@ impl Calls {
 // === impl Call ===
 
 impl Call {
+    pub(crate) const fn new(owner: Owner, phase: Phase, progress_token: Option<Bytes>, replay: Replay) -> Self {
+        Self { owner, phase, progress_token, replay, recovering: false, sent_again: false, told: None }
+    }
+
     pub(crate) const fn client_id(&self) -> Option<&Id> {
         match &self.owner {
             Owner::Client { id, .. } => Some(id),

@@ -186,6 +186,11 @@ impl Message<'_> {
         server: backend::Handle,
         (held, tool): (Option<Held>, Option<Arc<Tool>>),
     ) -> Result<Dispatched, Error> {
+        if self.is_known().await.map_err(|refused| self.refused(call.id(), refused))? {
+            // It has its place and its time already.
+            let purpose = purpose(call, &frame);
+            return self.post(call, frame, Some(server), purpose, Terms::default()).await;
+        }
         let terms = match begin(self.request, &server, held.as_ref()) {
             Ok(terms) => Terms { tool, ..terms },
             Err(fault) => return self.tell(call, Err(fault)).await,
@@ -198,6 +203,14 @@ impl Message<'_> {
         }
         let purpose = purpose(call, &frame);
         self.post(call, frame, Some(server), purpose, terms).await
+    }
+
+    /// Whether the session has taken this request before.
+    async fn is_known(&self) -> Result<bool, Refused> {
+        match self.request.key.filter(|_| self.request.is_again) {
+            Some(key) => self.session.knows(key).await,
+            None => Ok(false),
+        }
     }
 
     async fn post(

@@ -282,10 +282,11 @@ impl Ride {
             match message.map(|message| message.map(call::read)) {
                 Ok(Some(Ok(Told::Event(event)))) => {
                     if let Some(sequence) = event.sequence {
-                        self.has = Some(sequence);
                         let ack = proto::Ack { up_to: sequence };
                         // An owner that is gone shows with the next event.
                         let _gone = sending.send(ack.encode_to_vec().into()).await;
+                        // Only now: a client that is sent away meanwhile has not got it.
+                        self.has = Some(sequence);
                     }
                     return Ok(Some(call::event(event)));
                 }

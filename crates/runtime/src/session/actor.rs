@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use quorate_mcp::capabilities::Capabilities;
 use quorate_session::{
-    Attachment, CallKey, Config, Delivery, Effects, Event, Features, LegEpoch, LegKey, Listen, Rejection, Request,
-    Session, Source, StreamId, Target,
+    Attachment, CallKey, Config, Delivery, Effects, Event, Features, LegEpoch, LegKey, Listen, Rejection, Session,
+    Source, StreamId,
 };
 use quorate_telemetry::metrics::Active;
 use quorate_telemetry::{Metrics, Revision};
@@ -26,7 +26,7 @@ use super::ledger::{Ledger, Then};
 use super::legs::{Legs, OpenLeg};
 use super::message::{Message, Said};
 use super::orphans::{Heir, Left};
-use super::{Begins, Keeping, OnGone, Opening, Outgoing, REST_AFTER, Reply, Shared, Terms, Translate, Unread, content};
+use super::{Begins, Keeping, OnGone, Opening, REST_AFTER, Reply, Shared, Terms, Translate, Unread};
 use crate::backend::{self, Leg, Opened};
 use crate::bridge::Parked;
 use crate::clock;
@@ -227,91 +227,8 @@ impl State {
             Message::Servers { servers } => self.servers_changed(myself, &servers),
             // Whoever asked may have gone.
             Message::Subscriber { servers, uri, reply } => drop(reply.send(self.subscriber(servers, &uri))),
+            Message::Knows { key, reply } => drop(reply.send(self.machine.knows(key))),
             Message::Observe { reply } => drop(reply.send(self.machine.observe())),
-        }
-    }
-
-    fn post(
-        &mut self,
-        myself: &ActorRef<Message>,
-        requests: Vec<Outgoing>,
-        batch: bool,
-        opened: oneshot::Sender<Result<Vec<CallKey>, Rejection>>,
-        answer: oneshot::Sender<Reply>,
-    ) {
-        if let Some(max) = self.unread.exceeded() {
-            self.metrics.limit_hit("principal_undelivered_bytes");
-            let rejection = Rejection::LimitReached { limit: "principal_undelivered_bytes", max };
-            return drop(opened.send(Err(rejection))); // The client may have gone.
-        }
-        let (mut extras, is_kept) = (Vec::with_capacity(requests.len()), self.ledger.is_some());
-        let mut requests: Vec<Request> = requests
-            .into_iter()
-            .map(|outgoing| {
-                let of_server = outgoing.server.is_some();
-                let (headers, prime_after, terms) = (outgoing.headers, outgoing.prime_after, outgoing.terms);
-                let (replayable, kept) = (terms.replayable, is_kept.then(|| terms.kept()).flatten());
-                extras.push(of_server.then_some(Extras { headers, prime_after, terms }));
-                let target = match &outgoing.server {
-                    Some(server) => {
-                        let leg = self.legs.intern(server);
-                        self.machine.name_leg(leg, server.name().as_str());
-                        Target::Leg(leg)
-                    }
-                    None => Target::Gateway,
-                };
-                let Outgoing { frame, progress_token, purpose, key, .. } = outgoing;
-                let replay = content::replay(&frame, replayable);
-                Request { frame, target, progress_token, purpose, replay, key, terms: kept }
-            })
-            .collect();
-        let event = match requests.pop() {
-            Some(only) if !batch && requests.is_empty() => Event::ClientRequest(only),
-            Some(last) => {
-                requests.push(last);
-                Event::ClientBatch(requests)
-            }
-            None => Event::ClientBatch(requests),
-        };
-        match self.machine.step(clock::now(), event) {
-            Err(rejection) => drop(opened.send(Err(rejection))), // The client may have gone.
-            Ok(effects) => self.take_calls(myself, effects, extras, opened, answer),
-        }
-    }
-
-    /// Remembers who waits for the opened calls before their effects are carried out.
-    fn take_calls(
-        &mut self,
-        myself: &ActorRef<Message>,
-        effects: Effects,
-        extras: Vec<Option<Extras>>,
-        opened: oneshot::Sender<Result<Vec<CallKey>, Rejection>>,
-        answer: oneshot::Sender<Reply>,
-    ) {
-        let calls: Vec<CallKey> = effects
-            .as_slice()
-            .iter()
-            .filter_map(|effect| match effect {
-                quorate_session::Effect::Opened { call } => Some(*call),
-                _ => None,
-            })
-            .collect();
-        for (call, extras) in calls.iter().zip(extras) {
-            if let Some(extras) = extras {
-                self.extras.insert(*call, extras);
-            }
-        }
-        match (self.delivery, calls.first()) {
-            (Delivery::Streams | Delivery::Calls, Some(first)) => drop(self.posts.insert(*first, answer)),
-            // The client may have gone: its answers then wait in the one stream.
-            (Delivery::Single, _) | (Delivery::Streams | Delivery::Calls, None) => drop(answer.send(Reply::Elsewhere)),
-        }
-        let call = calls.first().copied();
-        let is_gone = opened.send(Ok(calls)).is_err();
-        self.settle(myself, effects, Then::Nothing);
-        if let Some(call) = call.filter(|_| is_gone && self.delivery == Delivery::Calls) {
-            // Its client left meanwhile, and nobody else knows the call.
-            self.report(myself, Event::Abandon { call });
         }
     }
 

@@ -51,6 +51,9 @@ impl State {
             Effect::Opened { .. } | Effect::Attached { .. } => {}
             Effect::AnswerJson { call, body } => self.answer(call, Reply::Json(body)),
             Effect::AnswerNothing { call } => self.answer(call, Reply::Nothing),
+            // Asked again meanwhile: whoever waits for the answer now gets the later connection, which replaces this one.
+            Effect::BeginStream { call, .. }
+                if self.ledger.as_ref().is_some_and(|ledger| ledger.begins_again(call)) => {}
             Effect::BeginStream { call, stream, attachment } => {
                 let connection = self.connect(myself, stream, attachment);
                 // Where the client has gone, the dropped connection reports its own end.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use quorate_jsonrpc::Frame;
-use quorate_session::{CallKey, Durability, EndReason, Event, EventId, Fault, Replay, Snapshot, StreamId};
+use quorate_session::{CallKey, Durability, EndReason, Event, EventId, Fault, Replay, RequestKey, Snapshot, StreamId};
 use quorate_types::{Principal, PrincipalDigest, TenantId, Timestamp};
 use ractor::{ActorCell, ActorProcessingErr, ActorRef, ActorStatus};
 use tokio::sync::oneshot;
@@ -390,6 +390,16 @@ impl Handle {
         let (reply, found) = oneshot::channel();
         self.cast(Message::Subscriber { servers, uri, reply }).map_err(|_| self.gone())?;
         found.await.map_err(|_| self.gone())
+    }
+
+    /// Tells whether a request of this name was taken, and what became of it is known.
+    ///
+    /// # Errors
+    /// [`Refused`]: gone, and why.
+    pub async fn knows(&self, key: RequestKey) -> Result<bool, Refused> {
+        let (reply, knows) = oneshot::channel();
+        self.cast(Message::Knows { key, reply }).map_err(|_| self.gone())?;
+        knows.await.map_err(|_| self.gone())
     }
 
     /// Returns what the session holds.

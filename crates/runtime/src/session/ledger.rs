@@ -115,6 +115,11 @@ impl Ledger {
         (self.owned, self.session, left)
     }
 
+    /// Whether the stream of a call that begins now begins anew with what waits behind it.
+    pub(super) fn begins_again(&self, call: CallKey) -> bool {
+        begins_again(&self.waiting, call)
+    }
+
     /// Whether everything is written and carried out.
     pub(super) fn is_clear(&self) -> bool {
         self.ops.is_empty() && self.waiting.is_empty() && self.sent == self.written
@@ -263,6 +268,11 @@ impl State {
     }
 }
 
+fn begins_again(waiting: &VecDeque<Waiting>, of: CallKey) -> bool {
+    let begins = |effect: &Effect| matches!(effect, Effect::BeginStream { call, .. } if *call == of);
+    waiting.iter().flat_map(|waiting| &waiting.effects).any(begins)
+}
+
 /// The call whose stream can be read on at its server, once this is in the record.
 fn resumable(op: &proto::Op) -> Option<CallKey> {
     let Some(proto::op::Kind::CallState(state)) = &op.kind else { return None };
@@ -274,5 +284,33 @@ impl Ledger {
     fn next_due(&mut self) -> Option<Waiting> {
         let written = self.written;
         self.waiting.pop_front_if(|waiting| waiting.needs <= written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_session::Attachment;
+
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_asked_again_while_its_stream_waits_gets_the_later_connection() {
+        let begin = |call, attachment| Waiting {
+            needs: 2,
+            effects: vec![
+                Effect::Opened { call: CallKey(call) },
+                Effect::BeginStream { call: CallKey(call), stream: StreamId(3), attachment: Attachment(attachment) },
+            ],
+            then: Then::Nothing,
+        };
+        let mut waiting = VecDeque::from([begin(1, 4), begin(1, 5), begin(2, 6)]);
+        // Each is carried out when it is taken from the front.
+        let answered: Vec<_> = std::iter::from_fn(|| {
+            let effects = waiting.pop_front()?.effects;
+            let [_, Effect::BeginStream { call, attachment, .. }] = effects[..] else { return None };
+            Some((attachment, !begins_again(&waiting, call)))
+        })
+        .collect();
+        assert_eq!(answered, [(Attachment(4), false), (Attachment(5), true), (Attachment(6), true)]);
     }
 }

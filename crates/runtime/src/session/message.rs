@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_jsonrpc::Frame;
 use quorate_session::{
-    Attachment, CallKey, Content, Event, EventId, Failure, Fault, LegEpoch, LegKey, Rejection, Snapshot, Source,
-    StreamId,
+    Attachment, CallKey, Content, Event, EventId, Failure, Fault, LegEpoch, LegKey, Rejection, RequestKey, Snapshot,
+    Source, StreamId,
 };
 use tokio::sync::oneshot;
 
@@ -125,6 +125,10 @@ pub(super) enum Message {
         servers: Vec<backend::Handle>,
         uri: Arc<str>,
         reply: oneshot::Sender<Option<backend::Handle>>,
+    },
+    Knows {
+        key: RequestKey,
+        reply: oneshot::Sender<bool>,
     },
     Observe {
         reply: oneshot::Sender<Snapshot>,

@@ -20,6 +20,7 @@
 //! | `Delivered`, `Detached` | a connection wrote, or ended | none | one per window of events |
 //! | `Servers` | gives up legs of replaced and removed backends | none | one per configuration |
 //! | `Subscriber` | finds out which backend holds a subscription | that backend, if any | the machine's `subscriptions_max` |
+//! | `Knows` | finds out whether a request was taken | that | one per request that is asked again |
 //! | `Rejoin` | goes on with a stream for a connection that has lasted | its connection, or why not | one per connection |
 //! | `Take` | hands one event of the client to the machine | when it is committed | bounded by the listener's concurrency |
 //! | `Mark` | notes from where a call's stream can be resumed | none | the pace of the backend |
@@ -45,6 +46,7 @@ pub mod memory;
 mod message;
 mod opening;
 mod orphans;
+mod posts;
 mod pump;
 pub mod terms;
 mod translate;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_jsonrpc::{Id, build};
+use quorate_types::Timestamp;
 
 use super::Session;
 use super::delivery::Reading;
@@ -20,6 +21,9 @@ use crate::ids::{CallKey, EventId, RequestKey, StreamId};
 use crate::rejection::Rejection;
 use crate::streams::{Reader, Stream};
 use crate::text::cancelled;
+
+/// For how long a client's node may ask again whether a request was taken: more than it waits for another owner.
+const ASKED_AGAIN_FOR: Duration = Duration::from_secs(30);
 
 impl Session {
     pub(super) fn on_gateway_answer(&mut self, call: CallKey, answer: &Answer, out: &mut Effects) {
@@ -45,10 +49,15 @@ impl Session {
         if !self.config.priming || self.config.delivery == Delivery::Single {
             return;
         }
-        let Some(post) = self.calls.open.get(call).and_then(Call::post) else {
+        let Some((post, sent_again)) = self.calls.open.get(call).and_then(|row| Some((row.post()?, row.sent_again)))
+        else {
             out.note(Note::UpstreamLate { leg: None });
             return;
         };
+        if sent_again {
+            // Its client has waited long enough, and may have come again before.
+            return;
+        }
         let begun = !self.waits(post);
         if !begun {
             self.begin_stream(post, retry, out);
@@ -138,17 +147,23 @@ impl Session {
             return;
         }
         let Some(row) = self.calls.posts.remove(post) else { return };
+        let keep = |body: Bytes, until: Timestamp| Some(Kept { key: row.key.filter(|_| row.keeps)?, body, until });
         match row.reply {
             Reply::Waiting { answers } if answers.is_empty() => out.push(Effect::AnswerNothing { call: post }),
             Reply::Waiting { mut answers } => {
                 let body = if row.batch { array(&answers) } else { answers.swap_remove(0) };
-                if let Some(key) = row.key.filter(|_| row.keeps) {
-                    let until = self.now + self.config.retention;
-                    self.calls.kept.insert(post, Kept { key, body: body.clone(), until });
+                if let Some(kept) = keep(body.clone(), self.now + self.config.retention) {
+                    self.calls.kept.insert(post, kept);
                 }
                 out.push(Effect::AnswerJson { call: post, body });
             }
-            Reply::Stream(StreamId::STANDALONE) | Reply::Broken => {}
+            Reply::Stream(StreamId::STANDALONE) => {
+                // The one stream has the answer; that the request was taken may not have been heard yet.
+                if let Some(kept) = keep(Bytes::new(), self.now + ASKED_AGAIN_FOR) {
+                    self.calls.kept.insert(post, kept);
+                }
+            }
+            Reply::Broken => {}
             Reply::Stream(stream) => self.close_stream(stream, out),
         }
     }
@@ -169,7 +184,10 @@ impl Session {
         } else if let Some(post) = self.calls.kept.keys_where(|kept| kept.key == key).pop() {
             let body = self.calls.kept.get(post).map(|kept| kept.body.clone()).unwrap_or_default();
             out.push(Effect::Opened { call: post });
-            out.push(Effect::AnswerJson { call: post, body });
+            // Over HTTP+SSE its answer was said on the one stream.
+            if self.config.delivery != Delivery::Single {
+                out.push(Effect::AnswerJson { call: post, body });
+            }
         } else if let Some(stream) = self.streams.all.keys_where(|stream| stream.key == Some(key)).pop() {
             // Its call is over; the POST gets a name of its own.
             let post = self.calls.mint();
@@ -200,8 +218,12 @@ impl Session {
 
     /// Turns a waiting POST into a stream; it goes on waiting when all streams are in use.
     fn begin_stream(&mut self, post: CallKey, retry: Option<Duration>, out: &mut Effects) {
-        if !self.streams.make_room(self.config.streams_max, self.now) {
-            out.note(Note::StreamsExhausted);
+        let has_room = self.streams.make_room(self.config.streams_max, self.now);
+        if let Some(row) = self.calls.posts.get_mut(post).filter(|_| !has_room) {
+            // It asks for each message that it has for its client.
+            if !std::mem::replace(&mut row.lacks_stream, true) {
+                out.note(Note::StreamsExhausted);
+            }
             return;
         }
         let id = self.streams.mint();

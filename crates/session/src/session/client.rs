@@ -36,12 +36,14 @@ impl Session {
         let key = requests.first().and_then(|request| request.key);
         let keeps = self.journal.is_some()
             && self.keeps_calls()
-            && requests.iter().any(|request| request.replay != Replay::Safe);
+            // Over HTTP+SSE even what may run twice would be answered twice.
+            && (self.config.delivery == Delivery::Single
+                || requests.iter().any(|request| request.replay != Replay::Safe));
         let reply = match self.config.delivery {
             Delivery::Streams | Delivery::Calls => Reply::Waiting { answers: Vec::new() },
             Delivery::Single => Reply::Stream(StreamId::STANDALONE),
         };
-        self.calls.posts.insert(post, Post { calls: keys.len(), batch, reply, key, keeps });
+        self.calls.posts.insert(post, Post { calls: keys.len(), batch, reply, key, keeps, lacks_stream: false });
         for call in &keys {
             out.push(Effect::Opened { call: *call });
         }
@@ -182,7 +184,7 @@ impl Session {
             Phase::Gateway | Phase::Level { .. } => None,
         };
         let levels = matches!(phase, Phase::Level { .. });
-        self.calls.open.insert(call, Call { owner, phase, progress_token, replay, recovering: false, told: None });
+        self.calls.open.insert(call, Call::new(owner, phase, progress_token, replay));
         if let Some(leg) = leg {
             self.route_call(call, leg, out);
         }

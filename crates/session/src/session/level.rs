@@ -94,7 +94,7 @@ impl Session {
         let owner = Owner::Machine(errand);
         let phase = Phase::Leg(Box::new(journey));
         let (progress_token, replay) = (None, Replay::Safe);
-        self.calls.open.insert(call, Call { owner, phase, progress_token, replay, recovering: false, told: None });
+        self.calls.open.insert(call, Call::new(owner, phase, progress_token, replay));
         out.push(Effect::Dispatch { call, leg, epoch, frame, terms: None });
     }
 

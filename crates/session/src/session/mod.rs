@@ -34,7 +34,7 @@ use crate::calls::Calls;
 use crate::config::Config;
 use crate::effect::{Effects, Note};
 use crate::event::{EndReason, Event};
-use crate::ids::{CallKey, LegKey, StreamId};
+use crate::ids::{CallKey, LegKey, RequestKey, StreamId};
 use crate::legs::Leg;
 use crate::record::proto;
 use crate::rejection::Rejection;
@@ -147,6 +147,14 @@ impl Session {
     #[must_use]
     pub fn is_open(&self, call: CallKey) -> bool {
         self.calls.open.get(call).is_some()
+    }
+
+    /// Tells whether a request of this name was taken, and what became of it is known.
+    #[must_use]
+    pub fn knows(&self, key: RequestKey) -> bool {
+        self.calls.posts.iter().any(|(_, post)| post.key == Some(key))
+            || self.calls.kept.iter().any(|(_, kept)| kept.key == key)
+            || self.streams.all.iter().any(|(_, stream)| stream.key == Some(key))
     }
 
     /// Tells whether the client has subscribed to a resource of a leg, or is about to.

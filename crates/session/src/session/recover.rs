@@ -160,7 +160,7 @@ impl Session {
         let Some(mut row) = self.calls.open.remove(call) else { return };
         self.streams.forget_source(Source::Call(call));
         let fresh = self.calls.mint();
-        row.recovering = false;
+        (row.recovering, row.sent_again) = (false, true);
         if let Some(journey) = row.journey_mut() {
             journey.frame = journey.frame.with_id(&fresh.upstream_id());
             journey.dispatched = None;

@@ -150,7 +150,8 @@ fn restored_post(post: &proto::Post) -> Read<Post> {
         None => return Err(unreadable("a POST without its answer")),
     };
     let calls = usize::try_from(post.calls).map_err(|_| unreadable("the calls of a POST"))?;
-    Ok(Post { calls, batch: post.batch, reply, key: request_key(&post.key)?, keeps: post.keeps })
+    let key = request_key(&post.key)?;
+    Ok(Post { calls, batch: post.batch, reply, key, keeps: post.keeps, lacks_stream: false })
 }
 
 fn call(row: &CallRow) -> Read<Call> {
@@ -183,7 +184,7 @@ fn call(row: &CallRow) -> Read<Call> {
     };
     let id = Id::from_json(&call.id).map_err(|_| unreadable("the id of a call"))?;
     let owner = Owner::Client { id, post: CallKey(call.post), purpose };
-    Ok(Call { owner, phase, progress_token: call.progress_token.clone(), replay, recovering: false, told: None })
+    Ok(Call::new(owner, phase, call.progress_token.clone(), replay))
 }
 
 fn stream(row: &StreamRow, now: Timestamp) -> Read<Stream> {

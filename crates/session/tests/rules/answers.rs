@@ -268,7 +268,6 @@ fn without_a_free_stream_a_call_is_answered_with_json_alone() {
     assert_eq!(
         rig.step(from_call(second, &ask("5"))),
         [
-            "note streams-exhausted".to_owned(),
             "note refused 0 client_unreachable".to_owned(),
             r#"send 0@1 {"jsonrpc":"2.0","id":5,"error":{"code":-31007,"message":"the client cannot be reached"}}"#
                 .to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_session::{CallKey, Config, Content};
+use quorate_session::{CallKey, Config, Content, Delivery, Event, LegKey, Purpose, Request, RequestKey, Target};
 
 use crate::support::*;
 
@@ -150,4 +150,46 @@ fn the_progress_of_a_call_that_is_sent_again_goes_on_where_its_client_is() {
     rig.step(told(0, 2, key, &progress(5, "3")));
     let read = rig.step(attach(Some("1.2")));
     assert_eq!(read[1], format!("emit s1/a1 1.3 {}", progress(5, "3")));
+}
+
+/// Over HTTP+SSE a call is taken by one answer and answered by another. Where the first was lost and the second had been said
+/// already, the client's node asked again, and the call ran twice.
+#[test]
+fn a_call_over_http_and_sse_that_is_asked_again_after_its_answer_does_not_run_again() {
+    let ask = || {
+        let request = plain_request("7", Target::Leg(LegKey(0)), Purpose::Plain);
+        Event::ClientRequest(Request { key: Some(RequestKey([7; 16])), ..request })
+    };
+    let mut rig = Rig::journaled_as(Config { delivery: Delivery::Single, ..Config::DEFAULTS });
+    rig.step(attach(None));
+    assert_eq!(rig.step(ask())[0], "opened 1");
+    rig.leg_opens(0);
+    assert_eq!(rig.step(ask()), ["opened 1"], "it runs");
+    rig.step(from_call(CallKey(1), &result(1)));
+    assert_eq!(rig.step(ask()), ["opened 1"], "it has run");
+    rig.is_taken_over();
+    assert_eq!(rig.step(ask()), ["opened 1"], "the next owner knows that");
+    rig.wait(Duration::from_secs(31));
+    assert!(!rig.session.knows(RequestKey([7; 16])), "nobody asks again any more");
+}
+
+/// A server that ends its stream to be polled does so again when the call is sent again, and its client, that had come back for
+/// the answer, was sent away once more.
+#[test]
+fn a_client_is_not_sent_away_once_more_when_its_call_is_sent_again() {
+    let poll = |call| Event::Poll { call, retry: Some(Duration::from_secs(1)) };
+    let mut rig = Rig::journaled_as(Config { priming: true, ..Config::DEFAULTS });
+    rig.step(replayable_call("7", 0, "5"));
+    rig.leg_opens(0);
+    let polled = rig.step(poll(CallKey(1)));
+    assert_eq!(polled.last().map(String::as_str), Some("close s1/a1"), "{polled:?}");
+    rig.step(detach(1, 1, 0));
+    rig.is_taken_over();
+    rig.step(attach(Some("1.0")));
+    let opened = rig.leg_opens_as(0, 2);
+    let sent = opened.iter().find_map(|line| line.strip_prefix("dispatch ")).expect("it is sent again");
+    let again = sent.split(' ').next().and_then(|key| key.parse().ok()).map(CallKey).expect("a key");
+    assert_eq!(rig.step(poll(again)), [""; 0]);
+    let answered = rig.step(upstream(0, 2, Some(again), &result(again), Content::Plain));
+    assert_eq!(answered[0], format!("emit s1/a1 1.1 {}", result(7)));
 }
