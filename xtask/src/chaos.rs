@@ -1,6 +1,6 @@
 //! `cargo xtask chaos`: nodes of a cluster are killed under sessions, as `docs/src/chaos.md` says.
 //!
-//! From release builds, with as many kills as asked for. The tests run a short one from the builds that they have
+//! From builds as they are shipped (the profile `dist`), with as many kills as asked for. The tests run a short one from theirs
 //! ([`smoke`]), in which the number of kills is fixed and the time is bounded, so that a slow machine shows it.
 
 use anyhow::Result;
@@ -33,8 +33,8 @@ pub(crate) struct Options {
 
 pub(crate) fn run(repo: &Repo, options: &Options) -> Result<()> {
     let bins = BINARIES.iter().flat_map(|name| ["--bin", name]);
-    repo.cargo("build").args(["--locked", "--release", "--workspace"]).args(bins).run()?;
-    let folder = repo.target().join("release");
+    repo.cargo("build").args(["--locked", "--profile", "dist", "--workspace"]).args(bins).run()?;
+    let folder = repo.target().join("dist");
     let (kills, sessions) = (options.kills.to_string(), options.sessions.to_string());
     let chaos = Cmd::new(folder.join(BINARIES[0])).dir(repo.root()).env("QUORATE_TEST_BIN_DIR", &folder);
     let chaos = chaos.args(["--kills", &kills, "--sessions", &sessions]);

@@ -49,7 +49,7 @@ enum Task {
     Test(test::Options),
     /// Fuzzes the parsers that read the network.
     Fuzz(fuzz::Options),
-    /// Kills nodes of a cluster under sessions whose clients check every event (release build).
+    /// Kills nodes of a cluster under sessions whose clients check every event (as shipped: the profile dist).
     Chaos(chaos::Options),
     /// Measures CPU time, latency and memory beside a direct connection (as shipped: the profile dist).
     Bench(bench::Options),
