@@ -64,7 +64,10 @@ struct Params<'a> {
 #[derive(Clone, Copy, Deserialize)]
 struct Arguments {
     /// Microseconds between two events; 0 is as fast as they are taken.
+    #[serde(default)]
     every_us: u64,
+    /// None are an answer alone.
+    #[serde(default)]
     events: u64,
 }
 
@@ -210,11 +213,11 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
         ("tools/list", _) => {
             result(id, &format!("\"tools\":[{{\"name\":\"{TOOL}\",\"inputSchema\":{{\"type\":\"object\"}}}}]"))
         }
-        ("tools/call", Some(Arguments { every_us, events })) => {
+        ("tools/call", Some(Arguments { every_us, events })) if events > 0 => {
             let token = token.map_or("0", RawValue::get).to_owned();
             Ticks { began_us: now_us(), every_us, events, last: 0, id: id.to_owned(), token }.into_response()
         }
-        ("tools/call", None) => result(id, "\"content\":[],\"isError\":false"),
+        ("tools/call", _) => result(id, "\"content\":[],\"isError\":false"),
         ("ping", _) => result(id, ""),
         _ => {
             let error = "{\"code\":-32601,\"message\":\"no such method\"}";
