@@ -5,6 +5,9 @@
 //! so that the same events have the same effects. Keys are minted in ascending order or few, which
 //! makes insertion a push; a removal moves at most a few hundred small rows.
 
+/// Rows up to which a table has room for no more than it has.
+const EXACT_MAX: usize = 4;
+
 /// A map with at most a few hundred rows.
 #[derive(Clone, Debug)]
 pub(crate) struct Table<K, V> {
@@ -35,7 +38,13 @@ impl<K: Copy + Ord, V> Table<K, V> {
     pub(crate) fn insert(&mut self, key: K, value: V) {
         match self.place(key) {
             Ok(at) => self.rows[at].1 = value,
-            Err(at) => self.rows.insert(at, (key, value)),
+            Err(at) => {
+                // A few large rows are what most tables have, and there are many of them.
+                if self.rows.len() < EXACT_MAX {
+                    self.rows.reserve_exact(1);
+                }
+                self.rows.insert(at, (key, value));
+            }
         }
     }
 

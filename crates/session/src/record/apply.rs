@@ -4,14 +4,13 @@
 //! stream are added one by one and dropped from the front.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_types::Timestamp;
 
 use super::check::{Malformed, check};
 use super::proto::{self, op::Kind};
-use super::{CallRow, LegRow, Record, StreamRow, TIMELINE_MAX, Work};
+use super::{CallRow, Common, LegRow, Record, StreamRow, TIMELINE_MAX, Work};
 use crate::table::Table;
 
 // === impl Record ===
@@ -21,7 +20,7 @@ impl Record {
     ///
     /// # Errors
     /// [`Malformed`].
-    pub(crate) fn open(change: &proto::Change) -> Result<Self, Malformed> {
+    pub(crate) fn open(change: &proto::Change, common: &mut Common) -> Result<Self, Malformed> {
         check(None, change)?;
         let Some(proto::Op { kind: Some(Kind::Open(charter)) }) = change.ops.first() else {
             return Err(Malformed { what: "it opens nothing" });
@@ -29,7 +28,8 @@ impl Record {
         let opened = Timestamp::from_millis(charter.opened_ms);
         let mut record = Self {
             time: Timestamp::from_millis(change.time_ms),
-            charter: Arc::new(charter.clone()),
+            opened,
+            charter: common.charter(proto::Charter { opened_ms: 0, ..charter.clone() }),
             ids: 0,
             active: opened,
             streams_minted: 0,
@@ -37,7 +37,7 @@ impl Record {
             legs: Table::new(),
             work: None,
         };
-        record.apply_all(&change.ops[1..]);
+        record.apply_all(&change.ops[1..], common);
         Ok(record)
     }
 
@@ -45,10 +45,10 @@ impl Record {
     ///
     /// # Errors
     /// [`Malformed`]; then nothing has changed.
-    pub(crate) fn apply(&mut self, change: &proto::Change) -> Result<(), Malformed> {
+    pub(crate) fn apply(&mut self, change: &proto::Change, common: &mut Common) -> Result<(), Malformed> {
         check(Some(self), change)?;
         self.time = self.time.max(Timestamp::from_millis(change.time_ms));
-        self.apply_all(&change.ops);
+        self.apply_all(&change.ops, common);
         Ok(())
     }
 
@@ -63,36 +63,42 @@ impl Record {
             tenant: self.charter.tenant.clone(),
             scope,
             agent: self.charter.owner.as_ref().and_then(|owner| owner.agent.clone()).unwrap_or_default(),
-            opened_ms: self.charter.opened_ms,
+            opened_ms: self.opened.as_millis(),
             at_ms: self.time.as_millis(),
             end: Some(end.clone()),
             timeline: self.timeline.clone(),
         }
     }
 
-    fn apply_all(&mut self, ops: &[proto::Op]) {
+    fn apply_all(&mut self, ops: &[proto::Op], common: &mut Common) {
         for kind in ops.iter().filter_map(|op| op.kind.as_ref()) {
-            self.apply_one(kind);
+            self.apply_one(kind, common);
         }
         if self.work.as_deref().is_some_and(Work::is_empty) {
             self.work = None;
         }
     }
 
-    pub(crate) fn apply_one(&mut self, kind: &Kind) {
+    pub(crate) fn apply_one(&mut self, kind: &Kind, common: &mut Common) {
         match kind {
             Kind::Open(_) | Kind::End(_) => {}
-            Kind::Owner(owner) => Arc::make_mut(&mut self.charter).owner = Some(owner.clone()),
-            Kind::Client(client) => Arc::make_mut(&mut self.charter).client = Some(client.clone()),
+            Kind::Owner(owner) => {
+                let owner = Some(owner.clone());
+                self.charter = common.charter(proto::Charter { owner, ..(*self.charter).clone() });
+            }
+            Kind::Client(client) => {
+                let client = Some(client.clone());
+                self.charter = common.charter(proto::Charter { client, ..(*self.charter).clone() });
+            }
             Kind::Ids(ids) => self.ids = self.ids.max(*ids),
             Kind::ActiveMs(at) => self.active = self.active.max(Timestamp::from_millis(*at)),
             Kind::Leg(leg) => {
                 let mark = self.legs.remove(leg.leg).and_then(|row| row.mark.filter(|_| row.leg.epoch == leg.epoch));
-                self.legs.insert(leg.leg, LegRow { leg: leg.clone(), mark });
+                self.legs.insert(leg.leg, LegRow::new(leg.clone(), mark, common));
             }
             Kind::ListenMark(mark) => {
                 if let Some(row) = self.legs.get_mut(mark.leg) {
-                    row.mark = Some(mark.event_id.clone());
+                    row.mark = Some(mark.event_id.as_str().into());
                 }
             }
             Kind::Moment(moment) => {
@@ -100,6 +106,8 @@ impl Record {
                     // The first tells when it was opened.
                     self.timeline.remove(1);
                 }
+                // Most sessions see one or two, and there are many sessions.
+                self.timeline.reserve_exact(1);
                 self.timeline.push(*moment);
             }
             Kind::Level(_)

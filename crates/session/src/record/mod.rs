@@ -11,6 +11,7 @@
 
 mod apply;
 mod check;
+mod common;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,6 +24,7 @@ use quorate_types::Timestamp;
 use crate::table::Table;
 
 pub use check::Malformed;
+pub(crate) use common::Common;
 pub use view::{Holds, LegHeld};
 
 /// The most moments that a record tells of: the latest.
@@ -33,7 +35,9 @@ pub const TIMELINE_MAX: usize = 16;
 pub struct Record {
     /// The time of the latest change.
     pub(crate) time: Timestamp,
-    pub(crate) charter: Arc<proto::Charter>,
+    pub(crate) opened: Timestamp,
+    /// What it was opened with, but for the time; other records may have the same one.
+    charter: Arc<proto::Charter>,
     /// Ids of calls and questions up to this one are not given again.
     pub(crate) ids: u64,
     pub(crate) active: Timestamp,
@@ -60,9 +64,11 @@ pub(crate) struct Work {
 
 #[derive(Clone, Debug)]
 pub(crate) struct LegRow {
-    pub(crate) leg: proto::Leg,
+    /// What it is, but for the id of its session; other records may have the same one.
+    leg: Arc<proto::Leg>,
+    session: Option<Box<str>>,
     /// Up to where its own stream was read.
-    pub(crate) mark: Option<String>,
+    pub(crate) mark: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +82,24 @@ pub(crate) struct StreamRow {
     pub(crate) stream: proto::Stream,
     /// The events behind `stream.oldest`, with their times.
     pub(crate) entries: VecDeque<(Timestamp, Bytes)>,
+}
+
+// === impl LegRow ===
+
+impl LegRow {
+    fn new(mut leg: proto::Leg, mark: Option<Box<str>>, common: &mut Common) -> Self {
+        let session = leg.upstream.as_mut().and_then(|upstream| upstream.session.take()).map(Into::into);
+        Self { leg: common.leg(leg), session, mark }
+    }
+
+    /// The whole of it.
+    pub(crate) fn leg(&self) -> proto::Leg {
+        let mut leg = (*self.leg).clone();
+        if let Some(upstream) = &mut leg.upstream {
+            upstream.session = self.session.as_deref().map(str::to_owned);
+        }
+        leg
+    }
 }
 
 // === impl Work ===

@@ -59,7 +59,7 @@ impl Holds {
 // === impl Record ===
 
 impl Record {
-    /// What the session was opened with.
+    /// What the session was opened with, but for when.
     #[must_use]
     pub const fn charter(&self) -> &Arc<proto::Charter> {
         &self.charter
@@ -73,8 +73,13 @@ impl Record {
 
     /// When the session was opened.
     #[must_use]
-    pub fn opened(&self) -> Timestamp {
-        Timestamp::from_millis(self.charter.opened_ms)
+    pub const fn opened(&self) -> Timestamp {
+        self.opened
+    }
+
+    /// What the session was opened with, and when.
+    pub(crate) fn whole_charter(&self) -> proto::Charter {
+        proto::Charter { opened_ms: self.opened.as_millis(), ..(*self.charter).clone() }
     }
 
     /// When its client was there last, as far as that was written down.
@@ -145,14 +150,14 @@ impl Record {
     pub(crate) fn visit<E>(&self, sink: &mut dyn FnMut(proto::snapshot_item::Kind) -> Result<(), E>) -> Result<(), E> {
         use proto::snapshot_item::Kind as Item;
         let mut op = |kind| sink(Item::Op(proto::Op { kind: Some(kind) }));
-        op(Kind::Open((*self.charter).clone()))?;
+        op(Kind::Open(self.whole_charter()))?;
         op(Kind::Ids(self.ids))?;
         op(Kind::ActiveMs(self.active.as_millis()))?;
         self.timeline.iter().try_for_each(|moment| op(Kind::Moment(*moment)))?;
         for (leg, row) in self.legs.iter() {
-            op(Kind::Leg(row.leg.clone()))?;
+            op(Kind::Leg(row.leg()))?;
             if let Some(event_id) = &row.mark {
-                op(Kind::ListenMark(proto::ListenMark { leg, event_id: event_id.clone() }))?;
+                op(Kind::ListenMark(proto::ListenMark { leg, event_id: event_id.to_string() }))?;
             }
         }
         self.work.as_deref().map_or(Ok(()), |work| work.visit(sink))

@@ -53,7 +53,7 @@ impl Session {
         if let Some(work) = record.work.as_deref() {
             session.restore_work(work)?;
         }
-        let (charter, active, ids) = (Arc::clone(&record.charter), record.active, record.ids);
+        let (charter, active, ids) = (Arc::new(record.whole_charter()), record.active, record.ids);
         session.subscriptions_changed += 1;
         let mut journal = Journal::of_restored(&session, charter, node, active, ids);
         if record.last_owner() != Some(node) {
@@ -125,7 +125,7 @@ fn request_key(key: &[u8]) -> Read<Option<RequestKey>> {
 }
 
 fn leg(row: &LegRow) -> Leg {
-    let LegRow { leg, mark } = row;
+    let leg = row.leg();
     let listen = if leg.is_shared { Listen::Shared } else { Listen::Separate };
     Leg {
         // One that was up is to be taken over first.
@@ -135,8 +135,8 @@ fn leg(row: &LegRow) -> Leg {
         features: Features { logging: leg.logging, listen, bridged: false },
         reopened: leg.was_open,
         server: Some(leg.server.as_str().into()),
-        upstream: leg.upstream.clone().map(Arc::new),
-        mark: mark.as_deref().map(Into::into),
+        upstream: leg.upstream.map(Arc::new),
+        mark: row.mark.as_deref().map(Into::into),
         subscriptions: BTreeMap::new(),
         ..Leg::new()
     }

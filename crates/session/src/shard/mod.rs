@@ -23,7 +23,7 @@ use quorate_types::PrincipalDigest;
 pub use self::command::{CHANGE_BYTES_MAX, PART_BYTES_MAX, Part, command, outcome, parts};
 pub use self::snapshot::RestoreError;
 use crate::record::proto::{self, Refusal};
-use crate::record::{Malformed, Record};
+use crate::record::{Common, Malformed, Record};
 
 /// The most sessions of one shard: with 32 shards, two million, which is what nodes of 16 GiB hold as records.
 pub const SESSIONS_MAX: usize = 1 << 16;
@@ -43,6 +43,8 @@ pub struct Shard {
     owned: BTreeMap<PrincipalDigest, usize>,
     /// Changes of which parts have come, the one last of which the latest part has.
     staged: Vec<(u128, Staged)>,
+    /// What records have in common.
+    common: Common,
     /// Sessions that ended last, the earliest first.
     ended: VecDeque<(u128, Arc<proto::Ended>)>,
 }
@@ -192,12 +194,12 @@ impl Shard {
         let is_full = self.slots.len() >= SESSIONS_MAX;
         match self.slots.get_mut(&key) {
             Some(slot) => {
-                Arc::make_mut(&mut slot.record).apply(change).map_err(malformed)?;
+                Arc::make_mut(&mut slot.record).apply(change, &mut self.common).map_err(malformed)?;
                 slot.version += 1;
             }
             None if is_full => return Err(Refusal::Full),
             None => {
-                let record = Record::open(change).map_err(malformed)?;
+                let record = Record::open(change, &mut self.common).map_err(malformed)?;
                 self.insert(key, Slot { version: 1, record: Arc::new(record) });
             }
         }

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::{CHANGE_BYTES_MAX, ENDED_MAX, Shard, Slot, Staged};
 use crate::record::proto::snapshot_item::Kind as Item;
 use crate::record::proto::{self, op::Kind};
-use crate::record::{Record, Work};
+use crate::record::{Common, Record, Work};
 
 /// The version of the form.
 const VERSION: u32 = 1;
@@ -168,7 +168,7 @@ impl Building {
                 }
                 self.open = Some(Open { key, head, record: None, stream: None });
             }
-            (_, Item::Op(op)) => self.open.as_mut().ok_or("an op of no record")?.take(op)?,
+            (_, Item::Op(op)) => self.open.as_mut().ok_or("an op of no record")?.take(op, &mut self.shard.common)?,
             (_, Item::Entry(entry)) => self.open.as_mut().ok_or("an event of no record")?.push(entry)?,
             (_, Item::Staged(staged)) => {
                 self.close()?;
@@ -209,19 +209,19 @@ impl Building {
 // === impl Open ===
 
 impl Open {
-    fn take(&mut self, op: proto::Op) -> Result<(), &'static str> {
+    fn take(&mut self, op: proto::Op, common: &mut Common) -> Result<(), &'static str> {
         let kind = op.kind.ok_or("an op of a kind that is not known")?;
         self.stream = if let Kind::Stream(stream) = &kind { Some(stream.stream) } else { None };
         match (&mut self.record, kind) {
             (record @ None, Kind::Open(charter)) => {
                 let ops = vec![proto::Op { kind: Some(Kind::Open(charter)) }];
                 let change = proto::Change { time_ms: self.head.time_ms, ops };
-                *record = Some(Record::open(&change).map_err(|malformed| malformed.what)?);
+                *record = Some(Record::open(&change, common).map_err(|malformed| malformed.what)?);
                 Ok(())
             }
             (None, _) | (Some(_), Kind::Open(_) | Kind::End(_) | Kind::Append(_)) => Err("an op that is out of place"),
             (Some(record), kind) => {
-                record.apply_one(&kind);
+                record.apply_one(&kind, common);
                 Ok(())
             }
         }
