@@ -83,18 +83,24 @@ impl Client {
         Ok(Self { number, targets, at: way.calls, session, tally })
     }
 
-    /// Makes one call, and is gone.
+    /// Makes one call, ends the session if it is to, and is gone.
     ///
     /// # Errors
     /// When it is not answered.
-    pub(super) async fn call_once(self) -> Result<()> {
+    pub(super) async fn call_once(self, ends: bool) -> Result<()> {
         let body = format!(
             "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"{TOOL}\",\
              \"arguments\":{{}}}}}}"
         );
         let mut connection = Connection::open(&self.targets[self.at]).await?;
         let answer = connection.post(&message::legacy(Some(&self.session)), body.into()).await?;
-        message::result("1", &answer).map(drop)
+        message::result("1", &answer)?;
+        if ends {
+            let headers = message::legacy(Some(&self.session));
+            let response = connection.begin(Method::DELETE, &headers, Bytes::new()).await?;
+            ensure!(response.status().is_success(), "no end: {}", text_of(response).await);
+        }
+        Ok(())
     }
 
     /// Begins a call whose events are read.

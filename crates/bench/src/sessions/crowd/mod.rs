@@ -52,6 +52,9 @@ pub(crate) struct Args {
     /// Opens sessions, makes one call in each, and goes away.
     #[arg(long)]
     idle: bool,
+    /// Ends each of these sessions behind its call.
+    #[arg(long, requires = "idle")]
+    ends: bool,
     /// Seconds after which it ends in any case.
     #[arg(long, default_value_t = 3600)]
     seconds_max: u64,
@@ -101,12 +104,12 @@ async fn open_all(args: &Args, tally: &Arc<Tally>) -> Result<JoinSet<()>> {
         let (places, begun, targets, tally) =
             (Arc::clone(&places), begun.clone(), Arc::clone(targets), Arc::clone(tally));
         let way = Way::of(args, number, targets.len());
-        let (every_us, idle) = (args.every_us, args.idle);
+        let (every_us, idle, ends) = (args.every_us, args.idle, args.ends);
         clients.spawn(async move {
             let place = places.acquire_owned().await;
             let client = async {
                 let client = Client::open(number, targets, way, tally).await?;
-                if idle { client.call_once().await.map(|()| None) } else { client.call(every_us).await.map(Some) }
+                if idle { client.call_once(ends).await.map(|()| None) } else { client.call(every_us).await.map(Some) }
             };
             let client = client.await.with_context(|| format!("client {number}"));
             drop(place);
