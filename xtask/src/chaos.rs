@@ -1,7 +1,7 @@
 //! `cargo xtask chaos`: nodes of a cluster are killed under sessions, as `docs/src/chaos.md` says.
 //!
-//! From builds as they are shipped (the profile `dist`), with as many kills as asked for. The tests run a short one from theirs
-//! ([`smoke`]), in which the number of kills is fixed and the time is bounded, so that a slow machine shows it.
+//! From builds as they are shipped (the profile `dist`), with as many kills as asked for. The tests run a short one from the
+//! builds that they have ([`smoke`]), in which the number of kills is fixed and the time is bounded, so that a slow machine shows it.
 
 use anyhow::Result;
 use clap::Args;

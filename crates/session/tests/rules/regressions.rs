@@ -6,6 +6,12 @@ use quorate_session::{CallKey, Config, Content, Delivery, Event, LegKey, Purpose
 
 use crate::support::*;
 
+/// The call in the first line that begins so.
+fn key_behind(word: &str, lines: &[String]) -> CallKey {
+    let key = lines.iter().find_map(|line| line.strip_prefix(word)?.split(' ').next()?.parse().ok());
+    CallKey(key.unwrap_or_else(|| panic!("no {word}in {lines:?}")))
+}
+
 /// An errand's request for the client filled the standalone stream; the errand ended, and the
 /// stream went on waiting for it.
 #[test]
@@ -100,7 +106,7 @@ fn streams_that_may_have_been_read_at_another_owner_make_room_for_new_ones() {
     rig.step(from_call(first, &result(first)));
     rig.is_taken_over();
     let opened = rig.step(call("8", 0));
-    let second = opened[0].strip_prefix("opened ").and_then(|key| key.parse().ok()).map(CallKey).expect("it opened");
+    let second = key_behind("opened ", &opened);
     rig.leg_opens_as(0, 2);
     let note = || upstream(0, 2, Some(second), NOTE, Content::Plain);
     assert_eq!(rig.step(note())[0], "note streams-exhausted", "its client may be about to come for it");
@@ -134,15 +140,14 @@ fn the_progress_of_a_call_that_is_sent_again_goes_on_where_its_client_is() {
     };
     let mut rig = Rig::journaled();
     let opened = rig.step(replayable_call("7", 0, "5"));
-    let first = opened[0].strip_prefix("opened ").and_then(|key| key.parse().ok()).map(CallKey).expect("it opened");
+    let first = key_behind("opened ", &opened);
     rig.leg_opens(0);
     for text in ["1", "2.5"] {
         rig.step(told(0, 1, first, &progress(5, text)));
     }
     rig.is_taken_over();
     let opened = rig.leg_opens_as(0, 2);
-    let sent = opened.iter().find_map(|line| line.strip_prefix("dispatch ")).expect("it is sent again");
-    let key = sent.split(' ').next().and_then(|key| key.parse().ok()).map(CallKey).expect("a key");
+    let key = key_behind("dispatch ", &opened);
 
     for text in ["1", "2", "2.5"] {
         assert_eq!(rig.step(told(0, 2, key, &progress(5, text))), ["note unwanted 0"], "{text} was told");
@@ -187,8 +192,7 @@ fn a_client_is_not_sent_away_once_more_when_its_call_is_sent_again() {
     rig.is_taken_over();
     rig.step(attach(Some("1.0")));
     let opened = rig.leg_opens_as(0, 2);
-    let sent = opened.iter().find_map(|line| line.strip_prefix("dispatch ")).expect("it is sent again");
-    let again = sent.split(' ').next().and_then(|key| key.parse().ok()).map(CallKey).expect("a key");
+    let again = key_behind("dispatch ", &opened);
     assert_eq!(rig.step(poll(again)), [""; 0]);
     let answered = rig.step(upstream(0, 2, Some(again), &result(again), Content::Plain));
     assert_eq!(answered[0], format!("emit s1/a1 1.1 {}", result(7)));
