@@ -37,8 +37,10 @@ pub(crate) struct Call {
     pub(crate) recovering: bool,
     /// It was sent before by a node that is lost, and is another request for its backend.
     pub(crate) sent_again: bool,
-    /// The progress that its client had been told when the session got its owner: where it is sent again, it begins anew.
+    /// The furthest progress that its client was told.
     pub(crate) told: Option<f64>,
+    /// How much of that an earlier owner told, or an earlier request: it is not told again.
+    pub(crate) told_before: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -180,7 +182,34 @@ impl Calls {
 
 impl Call {
     pub(crate) const fn new(owner: Owner, phase: Phase, progress_token: Option<Bytes>, replay: Replay) -> Self {
-        Self { owner, phase, progress_token, replay, recovering: false, sent_again: false, told: None }
+        Self {
+            owner,
+            phase,
+            progress_token,
+            replay,
+            recovering: false,
+            sent_again: false,
+            told: None,
+            told_before: None,
+        }
+    }
+
+    /// The JSON text of the client's progress token.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.progress_token.as_ref().and_then(|token| std::str::from_utf8(token).ok())
+    }
+
+    /// Notes that its client is told this progress.
+    pub(crate) fn tell(&mut self, progress: Option<f64>) {
+        if progress > self.told {
+            self.told = progress;
+        }
+    }
+
+    /// Whether its client has been told this progress, or more, before it was sent again or read on: progress has to increase
+    /// (MCP 2025-11-25, "Progress").
+    pub(crate) fn was_told(&self, progress: Option<f64>) -> bool {
+        progress.is_some() && progress <= self.told_before
     }
 
     pub(crate) const fn client_id(&self) -> Option<&Id> {

@@ -21,7 +21,7 @@ pub(crate) fn progress_of(frame: &Frame, token: &str) -> Option<f64> {
     if !same_value(frame.text_of(own?), token) {
         return None;
     }
-    frame.text_of(progress?).parse().ok()
+    frame.text_of(progress?).parse().ok().filter(|progress: &f64| progress.is_finite())
 }
 
 /// Whether an error says that its sender does not know the method.

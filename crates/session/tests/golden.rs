@@ -21,7 +21,7 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v3");
 const COMMANDS: &[u8] = include_bytes!("golden/v3/commands.bin");
 const SNAPSHOT: &[u8] = include_bytes!("golden/v3/snapshot.bin");
 /// The hash of the state that the snapshot holds.
-const HASH: u64 = 0x40a5_e95b_d869_fe5f;
+const HASH: u64 = 0x3e45_87d1_f031_b2d3;
 /// Which commands were refused, and why.
 const REFUSED: [(usize, proto::Refusal); 2] = [(4, proto::Refusal::Stale), (6, proto::Refusal::Malformed)];
 /// The kinds of changes that there are.
@@ -149,7 +149,8 @@ fn opening() -> Vec<Kind> {
 /// Calls, questions and answers of which some are over.
 fn work() -> Vec<Kind> {
     let state = |call| {
-        Kind::CallState(proto::CallState { call, dispatched: Some(2), again: false, event_id: Some("e7".to_owned()) })
+        let (event_id, told) = (Some("e7".to_owned()), Some(2.5));
+        Kind::CallState(proto::CallState { call, dispatched: Some(2), again: false, event_id, told })
     };
     let ask = |ask| {
         Kind::Ask(proto::Ask {

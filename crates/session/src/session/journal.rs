@@ -70,11 +70,12 @@ struct LegKnown {
     mark: Option<Arc<str>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct CallKnown {
     dispatched: Option<LegEpoch>,
     again: bool,
     event_id: Option<Arc<str>>,
+    told: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,6 +292,8 @@ impl Journal {
                 dispatched: call.journey().and_then(|journey| journey.dispatched),
                 again: call.journey().is_some_and(|journey| journey.again),
                 event_id: call.journey().and_then(|journey| journey.event_id.clone()),
+                // As long as all events of its stream are kept, they say it.
+                told: call.told.filter(|_| session.has_dropped_of(call)),
             };
             let known = self.calls.get(*key);
             if known == Some(&now) {
@@ -299,13 +302,13 @@ impl Journal {
             if known.is_none() {
                 out.promise(Kind::Call(call_of(*key, call)));
             }
-            let nothing = CallKnown { dispatched: None, again: false, event_id: None };
-            if *known.unwrap_or(&nothing) != now {
+            if *known.unwrap_or(&CallKnown::default()) != now {
                 let state = proto::CallState {
                     call: key.0,
                     dispatched: now.dispatched.map(|epoch| epoch.0),
                     again: now.again,
                     event_id: now.event_id.as_deref().map(str::to_owned),
+                    told: now.told,
                 };
                 // That it may be running is written down before it is sent. Up to where its answer was read comes with
                 // what was read, and may be late where nothing was.
@@ -471,6 +474,12 @@ impl Session {
             (Delivery::Streams | Delivery::Single, Durability::Strict) => true,
             (Delivery::Streams | Delivery::Single, Durability::Ephemeral) => false,
         }
+    }
+
+    /// Whether the stream of a call holds fewer events than it had.
+    fn has_dropped_of(&self, call: &Call) -> bool {
+        let stream = call.post().and_then(|post| self.stream_of_post(post));
+        stream.and_then(|stream| self.streams.all.get(stream)).is_some_and(|stream| stream.ring.oldest() > 0)
     }
 
     /// Whether a question outlives the node; it may outlive its stream.

@@ -67,30 +67,21 @@ impl Session {
         }
     }
 
-    /// Notes which progress the clients of calls were told. It has to increase, also where a call is sent again (MCP 2025-11-25,
-    /// "Progress").
+    /// Notes which progress the clients of calls were told: the record has that of events that are dropped, and the other events.
     fn note_progress(&mut self) {
         for call in self.calls.open.keys_where(|call| call.progress_token.is_some()) {
             let Some(row) = self.calls.open.get(call) else { continue };
-            let token = row.progress_token.as_ref().and_then(|token| std::str::from_utf8(token).ok());
             let stream = row.post().and_then(|post| self.stream_of_post(post));
             let stream = stream.and_then(|stream| self.streams.all.get(stream));
-            let told = token.zip(stream).and_then(|(token, stream)| {
+            let told = row.token().zip(stream).and_then(|(token, stream)| {
                 let frames = stream.ring.after(0).filter_map(|data| Frame::parse(data, &Limits::ANSWER).ok());
                 frames.filter_map(|frame| progress_of(&frame, token)).reduce(f64::max)
             });
             if let Some(row) = self.calls.open.get_mut(call) {
-                row.told = told;
+                row.tell(told);
+                row.told_before = row.told;
             }
         }
-    }
-
-    /// Whether a client was told of that progress of its call before, or of more.
-    pub(super) fn was_told(&self, call: CallKey, frame: &Frame) -> bool {
-        let Some(row) = self.calls.open.get(call) else { return false };
-        let token = row.progress_token.as_ref().and_then(|token| std::str::from_utf8(token).ok());
-        let told = row.told.zip(token);
-        told.is_some_and(|(told, token)| progress_of(frame, token).is_some_and(|progress| progress <= told))
     }
 
     /// Reads the answers of calls on that another node has sent, once their leg is taken over; and sends what it had still
@@ -160,7 +151,7 @@ impl Session {
         let Some(mut row) = self.calls.open.remove(call) else { return };
         self.streams.forget_source(Source::Call(call));
         let fresh = self.calls.mint();
-        (row.recovering, row.sent_again) = (false, true);
+        (row.recovering, row.sent_again, row.told_before) = (false, true, row.told);
         if let Some(journey) = row.journey_mut() {
             journey.frame = journey.frame.with_id(&fresh.upstream_id());
             journey.dispatched = None;

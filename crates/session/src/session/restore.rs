@@ -184,7 +184,7 @@ fn call(row: &CallRow) -> Read<Call> {
     };
     let id = Id::from_json(&call.id).map_err(|_| unreadable("the id of a call"))?;
     let owner = Owner::Client { id, post: CallKey(call.post), purpose };
-    Ok(Call::new(owner, phase, call.progress_token.clone(), replay))
+    Ok(Call { told: state.told, ..Call::new(owner, phase, call.progress_token.clone(), replay) })
 }
 
 fn stream(row: &StreamRow, now: Timestamp) -> Read<Stream> {

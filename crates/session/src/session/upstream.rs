@@ -17,7 +17,7 @@ use crate::event::{Content, Failure, Purpose};
 use crate::ids::{CallKey, LegEpoch, StreamId};
 use crate::legs::{LegAt, Subscription};
 use crate::ring::Bounds;
-use crate::text::{cancelled, is_unknown_method, same_value, too_much_unread};
+use crate::text::{cancelled, is_unknown_method, progress_of, same_value, too_much_unread};
 
 impl Session {
     pub(super) fn on_upstream_frame(
@@ -203,24 +203,25 @@ impl Session {
         out: &mut Effects,
     ) {
         let text = frame.text_of(token);
-        let holds = |call: &Call| {
-            let own = call.progress_token.as_ref().and_then(|token| std::str::from_utf8(token).ok());
-            own.is_some_and(|own| same_value(own, text))
-        };
+        let holds = |call: &Call| call.token().is_some_and(|own| same_value(own, text));
         let holders = self.calls.open.keys_where(holds);
         // Where a client uses one token twice, the connection decides.
         let to = call.filter(|call| holders.contains(call));
         let to = to.or_else(|| holders.iter().copied().find(|holder| self.is_dispatched(*holder, at)));
-        let is_old = to.is_some_and(|to| self.was_told(to, frame));
-        if !is_old && (to.is_some() || (call.is_none() && holders.is_empty())) {
-            self.forward_notification(at, call, to, frame, out);
-        } else {
+        let row = to.and_then(|to| self.calls.open.get(to));
+        let progress = row.and_then(|row| progress_of(frame, row.token()?));
+        let is_old = row.is_some_and(|row| row.was_told(progress));
+        if is_old || (to.is_none() && (call.is_some() || !holders.is_empty())) {
             out.note(Note::UpstreamUnwanted { leg: at.0 });
+        } else if self.forward_notification(at, call, to, frame, out)
+            && let Some(row) = to.and_then(|to| self.calls.open.get_mut(to))
+        {
+            row.tell(progress);
         }
     }
 
     /// Sends a notification that came `from` a call's connection, or none, `to` a call's POST, or
-    /// to the standalone stream.
+    /// to the standalone stream; tells whether it was sent.
     fn forward_notification(
         &mut self,
         at: LegAt,
@@ -228,7 +229,7 @@ impl Session {
         to: Option<CallKey>,
         frame: &Frame,
         out: &mut Effects,
-    ) {
+    ) -> bool {
         let source = self.source(at, from);
         let post = to.and_then(|call| self.calls.open.get(call)).and_then(Call::post);
         let stream = match (to, post) {
@@ -256,6 +257,7 @@ impl Session {
         if !sent {
             out.note(Note::UpstreamUnwanted { leg: at.0 });
         }
+        sent
     }
 
     fn note_subscription(&mut self, call: CallKey, at: LegAt, out: &mut Effects) {
