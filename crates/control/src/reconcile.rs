@@ -27,7 +27,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often it looks while something goes on: about what a change of a group's members takes.
 const LOOK_BUSY: Duration = Duration::from_millis(50);
 
-/// How often leaders are levelled: seldom enough that the board has told everybody what the last time came to.
+/// How often leaders are levelled: seldom enough that the board has told everybody what the last time came to. A node that is
+/// to lead nothing does not wait, since what it leads itself it knows.
 const LEVEL: Duration = Duration::from_secs(3);
 
 /// The key on the board under which a node that was removed says that it knows.
@@ -269,7 +270,8 @@ impl Looks {
     /// Says what this node leads, and hands over what others should lead.
     async fn level(&mut self, control: &Arc<Control>, catalog: &Catalog) {
         let groups = control.host.groups();
-        let led = groups.iter().filter(|group| group.role().borrow().leads()).map(Group::id).collect();
+        let led: BTreeSet<GroupId> =
+            groups.iter().filter(|group| group.role().borrow().leads()).map(Group::id).collect();
         let board = control.host.peers().board();
         let said = levelling::say(&led);
         let me = control.config.node;
@@ -277,15 +279,16 @@ impl Looks {
             // It fits: it has four bytes for each of 257 groups.
             let _ = board.put(levelling::KEY, said);
         }
-        if self.levelled.elapsed() < LEVEL {
+        let is_active = |id| catalog.node(id).is_some_and(|node| node.state == NodeState::Active);
+        let can_lead = |id| is_active(id) && control.is_there(id) && !control.sheds(id);
+        let must_shed = !led.is_empty() && !can_lead(me);
+        if self.levelled.elapsed() < LEVEL && !must_shed {
             return;
         }
         self.levelled = Instant::now();
         let heard = |id| board.get(id, levelling::KEY).map(|posted| levelling::hear(posted.value));
         let leads = catalog.nodes().filter_map(|node| Some((node.id, heard(node.id)?))).collect();
         let voters = catalog.shards().map(|shard| (GroupId(shard.number), shard.voters.clone())).collect();
-        let is_active = |id| catalog.node(id).is_some_and(|node| node.state == NodeState::Active);
-        let can_lead = |id| is_active(id) && control.is_there(id) && !control.sheds(id);
         for (id, to) in levelling::handed_over(me, &voters, &leads, can_lead) {
             if let Some(group) = control.host.group(id) {
                 told(id, group.hand_over_to(to).await);
