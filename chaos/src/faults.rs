@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -18,7 +19,7 @@ use quorate_cluster::Place;
 use crate::dice::Dice;
 use crate::ground::Ground;
 use crate::history::History;
-use crate::run::Signal;
+use crate::run::{Plan, Signal};
 
 /// How long a node is down at most, in milliseconds.
 const DOWN_MS_MAX: u64 = 1_000;
@@ -75,13 +76,18 @@ impl<'a> Faults<'a> {
         Self { ground, dice, history, signal, counts: Counts::default(), lives: VecDeque::new() }
     }
 
-    /// Goes on until so many nodes were killed, the time is over, or the run has ended. Then all nodes run.
+    /// Goes on until as many nodes were killed as planned, the time is over, somebody wants no more, or the run has ended. Then
+    /// all nodes run.
     ///
     /// # Errors
     ///
     /// The cluster does not become whole again.
-    pub fn run(&mut self, kills: u32, until: Instant) -> anyhow::Result<Counts> {
-        while self.counts.all_kills() < kills && Instant::now() < until && !self.signal.has_ended() {
+    pub fn run(&mut self, plan: &Plan, until: Instant) -> anyhow::Result<Counts> {
+        let goes_on = |counts: Counts| {
+            let is_stopped = plan.stop.load(Ordering::Relaxed) || self.signal.has_ended();
+            counts.all_kills() < plan.kills && Instant::now() < until && !is_stopped
+        };
+        while goes_on(self.counts) {
             let whole = match self.dice.below(100) {
                 0..75 => self.kill_any(),
                 75..90 => self.kill_owner(),

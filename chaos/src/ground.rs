@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -74,17 +75,30 @@ impl Ground {
         Self::start_for(shards, &["--development-identity"])
     }
 
+    /// The same, of processes that do not hear what a terminal tells this one: whoever starts it ends it, after Ctrl-C too.
+    ///
+    /// # Errors
+    ///
+    /// One of them does not start; the error shows its log.
+    pub fn start_apart(shards: u32) -> anyhow::Result<Self> {
+        Self::lay(shards, &["--development-identity"], true)
+    }
+
     /// The same, with these flags of nodes, which say who callers are.
     ///
     /// # Errors
     ///
     /// One of them does not start; the error shows its log.
     pub fn start_for(shards: u32, callers: &[&str]) -> anyhow::Result<Self> {
+        Self::lay(shards, callers, false)
+    }
+
+    fn lay(shards: u32, callers: &[&str], is_apart: bool) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("there is no folder for temporary files")?;
         let (mut counters, mut processes, mut documents) = (Vec::new(), Vec::new(), Vec::new());
         for kind in KINDS {
             let ledger = folder.path().join(kind.server());
-            let (process, url) = counter(kind, &ledger)?;
+            let (process, url) = counter(kind, &ledger, is_apart)?;
             documents.push(json!({ "kind": "ToolServer", "name": kind.server(), "spec": { "urls": [url] } }));
             processes.push(process);
             counters.push((kind, ledger));
@@ -100,6 +114,7 @@ impl Ground {
             flags: flags.into_iter().map(str::to_owned).collect(),
             own_flags: listens.iter().map(|listen| vec!["--listen".to_owned(), listen.to_string()]).collect(),
             init: vec!["-f".to_owned(), file.to_str().context("it is UTF-8")?.to_owned()],
+            is_apart,
             ..Options::default()
         })?;
         let ground = Self { cluster, listens, counters, _processes: processes, _folder: folder };
@@ -162,11 +177,14 @@ impl Ground {
 }
 
 /// Starts a counter of a kind, and returns its URL.
-fn counter(kind: Kind, ledger: &PathBuf) -> anyhow::Result<(Process, String)> {
+fn counter(kind: Kind, ledger: &PathBuf, is_apart: bool) -> anyhow::Result<(Process, String)> {
     let mut command = Command::new(paths::binary("mcp-counter")?);
     command.arg("--ledger").arg(ledger);
     if kind != Kind::Resumable {
         command.arg("--no-event-ids");
+    }
+    if is_apart {
+        command.process_group(0);
     }
     let mut process = Process::start(format!("mcp-counter {}", kind.server()), &mut command)?;
     let url = process.line(PATIENCE, |line| Some(line.strip_prefix("listening on ")?.to_owned()))?;

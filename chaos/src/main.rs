@@ -1,16 +1,20 @@
 //! `quorate-chaos`: kills nodes of a cluster under sessions, and says whether everything was as promised.
 //!
 //! Prints the plan with its seed, then a table. Exit code 0 when nothing was found, 1 when something was, with the history of
-//! each session that saw it and of the faults; 2 for a wrong command line.
+//! each session that saw it and of the faults; 2 for a wrong command line. Asked to stop (SIGINT, SIGTERM), it kills no more
+//! nodes, lets each session end its call, and says what came of it so far: exit code 1.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use quorate_chaos::report;
 use quorate_chaos::run::{Plan, run};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// Kills nodes of a cluster under sessions whose clients check every event.
 #[derive(Debug, Parser)]
@@ -46,7 +50,11 @@ fn main() -> anyhow::Result<ExitCode> {
         shards: arguments.shards,
         time_max: Duration::from_secs(arguments.seconds_max),
         logs: arguments.logs,
+        stop: Arc::default(),
     };
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&plan.stop))?;
+    }
     let mut out = std::io::stdout();
     writeln!(out, "chaos: {} kills, seed {}, {} sessions", plan.kills, plan.seed, plan.sessions)?;
     let outcome = run(&plan)?;
@@ -68,7 +76,9 @@ fn main() -> anyhow::Result<ExitCode> {
     if !outcome.is_good() {
         writeln!(out, "again with: --seed {} --kills {}", plan.seed, plan.kills)?;
     } else if !is_complete {
-        writeln!(out, "FOUND {} of {} kills in {:?}", outcome.counts.all_kills(), plan.kills, plan.time_max)?;
+        let why = if plan.stop.load(Ordering::Relaxed) { "asked to stop" } else { "out of time" };
+        let (kills, took) = (outcome.counts.all_kills(), outcome.took.as_secs());
+        writeln!(out, "FOUND {kills} of {} kills in {took} s: {why}", plan.kills)?;
     }
     Ok(ExitCode::from(u8::from(!outcome.is_good() || !is_complete)))
 }

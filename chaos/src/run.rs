@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -40,6 +41,8 @@ pub struct Plan {
     pub time_max: Duration,
     /// Where the logs of nodes and the histories of agents are written.
     pub logs: Option<PathBuf>,
+    /// Set by whoever wants no more faults, whatever was killed by then.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// What came of it.
@@ -127,7 +130,7 @@ impl Outcome {
 ///
 /// The ground cannot be laid, or the cluster does not become whole again.
 pub fn run(plan: &Plan) -> anyhow::Result<Outcome> {
-    let mut ground = Ground::start(plan.shards)?;
+    let mut ground = Ground::start_apart(plan.shards)?;
     let (begun, history, signal) = (Instant::now(), History::begin(), Arc::new(Signal::default()));
     let (sender, ended) = sync_channel(usize::try_from(plan.sessions).unwrap_or(usize::MAX));
     let mut histories = BTreeMap::new();
@@ -153,7 +156,7 @@ pub fn run(plan: &Plan) -> anyhow::Result<Outcome> {
     drop(sender);
     let dice = Dice::of(plan.seed, u64::MAX);
     let mut faults = Faults::new(&mut ground, dice, history.clone(), &signal);
-    let counts = faults.run(plan.kills, begun + plan.time_max);
+    let counts = faults.run(plan, begun + plan.time_max);
     let kept = histories.clone();
     signal.end(if counts.is_ok() { End::Whole } else { End::Found });
     let (accounts, violations) = collect(&ended, histories);

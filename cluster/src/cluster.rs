@@ -7,7 +7,7 @@
 use std::{
     ffi::OsString,
     net::SocketAddr,
-    os::unix::net::UnixStream,
+    os::unix::{net::UnixStream, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output, Stdio},
     time::Duration,
@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 use crate::{
     net::{Net, Place},
+    options::Options,
     paths,
     ports::free_address,
     process::Process,
@@ -33,32 +34,6 @@ const REPLICAS: usize = 3;
 
 /// How long a node may take to end when it is asked to.
 const END: Duration = Duration::from_secs(60);
-
-/// What a cluster is made of.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Nodes, from 1.
-    pub nodes: usize,
-    /// Shard groups.
-    pub shards: u32,
-    /// Whether nodes reach each other through a [`Net`], which can be cut. Without it they do directly, so that they see a
-    /// killed process as they do in life.
-    pub net: bool,
-    /// The first resources.
-    pub files: Vec<PathBuf>,
-    /// More flags of each node.
-    pub flags: Vec<String>,
-    /// More flags of one node alone, by its place.
-    pub own_flags: Vec<Vec<String>>,
-    /// The nodes' election timeout, as the flag has it: where a test is not about how fast one is, machines may be slow.
-    pub election_timeout: &'static str,
-    /// More flags of `cluster init`.
-    pub init: Vec<String>,
-    /// The program of the nodes. By default the one under test ([`paths::binary`]).
-    pub program: Option<PathBuf>,
-    /// The folder in which that of the cluster is made. By default that for temporary files.
-    pub place: Option<PathBuf>,
-}
 
 /// Nodes that run, and those that do not.
 #[derive(Debug)]
@@ -102,26 +77,6 @@ pub struct Said {
     pub output: String,
     /// Its standard error.
     pub errors: String,
-}
-
-// === impl Options ===
-
-impl Default for Options {
-    /// Three nodes that reach each other directly, with eight shards and no resources.
-    fn default() -> Self {
-        Self {
-            nodes: 3,
-            shards: 8,
-            net: false,
-            files: Vec::new(),
-            flags: Vec::new(),
-            own_flags: Vec::new(),
-            init: Vec::new(),
-            election_timeout: "1500ms",
-            program: None,
-            place: None,
-        }
-    }
 }
 
 // === impl Said ===
@@ -310,6 +265,9 @@ impl Cluster {
         command.envs(node.environment.iter().map(|(name, value)| (name, value)));
         for file in self.options.files.iter().filter(|_| place == 0) {
             command.arg("-f").arg(file);
+        }
+        if self.options.is_apart {
+            command.process_group(0);
         }
         Process::start(&node.name, &mut command)
     }

@@ -5,13 +5,15 @@
 
 mod cluster;
 mod net;
+mod options;
 pub mod paths;
 mod ports;
 pub mod process;
 mod shards;
 pub mod wait;
 
-pub use cluster::{Cluster, Operator, Options, Said, leader, nodes};
+pub use cluster::{Cluster, Operator, Said, leader, nodes};
 pub use net::{Net, Place, Port};
+pub use options::Options;
 pub use ports::free_address;
 pub use shards::{is_well, shard_leader};

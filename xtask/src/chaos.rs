@@ -40,8 +40,8 @@ pub(crate) fn run(repo: &Repo, options: &Options) -> Result<()> {
     let chaos = chaos.args(["--kills", &kills, "--sessions", &sessions]);
     let chaos = chaos.arg("--logs").arg(repo.target().join("chaos"));
     match options.seed {
-        Some(seed) => chaos.args(["--seed", &seed.to_string()]).run(),
-        None => chaos.run(),
+        Some(seed) => chaos.args(["--seed", &seed.to_string()]).replace(),
+        None => chaos.replace(),
     }
 }
 

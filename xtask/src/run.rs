@@ -9,6 +9,7 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     io::{self, BufRead as _, BufReader, ErrorKind, IsTerminal as _, PipeReader},
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
@@ -91,6 +92,13 @@ impl Cmd {
             bail!("{}", [vec![failed], said].concat().join("\n"));
         }
         Ok(())
+    }
+
+    /// Becomes it: it is told what a terminal tells its programs, and ends for whoever waits for this one.
+    pub(crate) fn replace(mut self) -> Result<()> {
+        self.announce();
+        let error = self.command.exec();
+        Err(self.cannot_start(&error))
     }
 
     /// Runs it before somebody's eyes.
