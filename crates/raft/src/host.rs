@@ -233,7 +233,7 @@ impl Host {
             handed_over,
             is_free: AtomicBool::new(false),
             lease,
-            store,
+            store: Arc::clone(&store),
             wal: self.config.wal.clone(),
             stopped,
             alarm,
@@ -241,7 +241,7 @@ impl Host {
             weights,
         });
         let (marks, places) = (self.config.snapshots, Arc::clone(&self.places));
-        runtime.spawn(snapshots::look_after(opened.clone(), weighed, marks, places));
+        runtime.spawn(snapshots::look_after(opened.clone(), store, weighed, marks, places));
         self.replicas.add(opened.clone());
         Ok(opened)
     }
