@@ -163,6 +163,11 @@ impl Builder {
     }
 }
 
+/// The length that the head of a block says, its own included; none where there is no head.
+pub(crate) fn length_at(bytes: &[u8], seed: u32) -> Option<usize> {
+    head_at(bytes, seed).map(|(_, length)| BLOCK_HEAD_BYTES + length)
+}
+
 /// Returns the number and the length of the block that the bytes begin with, its head included; `None` when there is none,
 /// or another than was written.
 pub(crate) fn block_at(bytes: &[u8], seed: u32) -> Option<(u64, usize)> {

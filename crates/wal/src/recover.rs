@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::block::{self, GroupId, Record, block_at, later_block_in, records_of};
+use crate::block::{self, BLOCK_HEAD_BYTES, GroupId, Record, block_at, later_block_in, records_of};
 use crate::config::{Config, SEGMENT_BYTES_MAX};
 use crate::disk::{Disk, File, read_exact_at, write_all_at};
 use crate::durable::{Durable, Place};
@@ -60,6 +60,9 @@ struct End {
     /// Whether another one begins there, and is not finished.
     is_torn: bool,
 }
+
+/// Read of a segment at once: small beside one, large beside a block.
+const WINDOW_BYTES: usize = 1 << 20;
 
 /// A block of a segment: its records, and where it begins.
 pub(crate) struct Found<'a> {
@@ -198,27 +201,69 @@ fn read_segment(
 ) -> Result<End, OpenError> {
     let name = segment::name(head.segment);
     let corrupt = |offset: usize, what| OpenError::Corrupt { file: name.clone(), offset: offset as u64, what };
-    if file.bytes().map_err(failed(&name))? > u64::from(SEGMENT_BYTES_MAX) {
+    let file_bytes = file.bytes().map_err(failed(&name))?;
+    if file_bytes > u64::from(SEGMENT_BYTES_MAX) {
         return Err(corrupt(0, "it is longer than a segment can be"));
     }
-    let bytes = whole(file).map_err(failed(&name))?;
+    let mut window = Window::of(file, usize::try_from(file_bytes).expect("it is bounded"));
     let seed = block::seed(head.log, head.segment);
     let mut offset = usize::try_from(HEAD_BYTES).expect("a small constant");
-    while let Some((number, length)) = bytes.get(offset..).and_then(|rest| block_at(rest, seed)) {
+    let mut rest;
+    loop {
+        rest = window.from(offset, BLOCK_HEAD_BYTES).map_err(failed(&name))?;
+        if let Some(length) = block::length_at(&rest, seed) {
+            rest = window.from(offset, length).map_err(failed(&name))?;
+        }
+        let Some((number, length)) = block_at(&rest, seed) else { break };
         if number != *batch {
             return Err(corrupt(offset, "a batch is missing before this one"));
         }
-        let records = records_of(&bytes.slice(offset..offset + length));
+        let records = records_of(&rest.slice(..length));
         let records = records.ok_or_else(|| corrupt(offset, "a batch has records of an unknown kind"))?;
         visit(&Found { head, offset: offset as u64, bytes: length, records });
         offset += length;
         *batch += 1;
     }
-    if is_last && bytes.get(offset..).is_some_and(|rest| later_block_in(rest, seed, *batch).is_some()) {
-        return Err(corrupt(offset, "a batch is damaged, and a later one is not"));
+    let is_torn = block::is_torn(&rest, seed);
+    if is_last {
+        let all = window.from(offset, usize::MAX).map_err(failed(&name))?;
+        if later_block_in(&all, seed, *batch).is_some() {
+            return Err(corrupt(offset, "a batch is damaged, and a later one is not"));
+        }
     }
-    let is_torn = bytes.get(offset..).is_some_and(|rest| block::is_torn(rest, seed));
     Ok(End { offset: offset as u64, is_torn })
+}
+
+/// A part of a file that is in memory. A segment has its whole length from the beginning, and most of one that a restart ended is
+/// nothing.
+struct Window<'a> {
+    file: &'a dyn File,
+    file_bytes: usize,
+    /// Where the part begins.
+    begin: usize,
+    part: Bytes,
+}
+
+// === impl Window ===
+
+impl<'a> Window<'a> {
+    const fn of(file: &'a dyn File, file_bytes: usize) -> Self {
+        Self { file, file_bytes, begin: 0, part: Bytes::new() }
+    }
+
+    /// Returns what is from a place on: so many bytes, or all that the file has, and maybe more.
+    fn from(&mut self, offset: usize, bytes: usize) -> io::Result<Bytes> {
+        let end = offset.saturating_add(bytes).min(self.file_bytes);
+        let is_there =
+            (self.begin..=self.begin + self.part.len()).contains(&offset) && end <= self.begin + self.part.len();
+        if !is_there {
+            let end = end.max(offset.saturating_add(WINDOW_BYTES)).min(self.file_bytes);
+            let mut part = vec![0; end.saturating_sub(offset)];
+            read_exact_at(self.file, &mut part, offset as u64)?;
+            (self.begin, self.part) = (offset, part.into());
+        }
+        Ok(self.part.slice(offset - self.begin..))
+    }
 }
 
 /// The log that a segment says it belongs to.
@@ -260,13 +305,6 @@ fn values(durable: &Durable, files: &BTreeMap<u64, Arc<dyn File>>) -> Result<Has
         values.insert((place.segment, place.offset), value);
     }
     Ok(values)
-}
-
-fn whole(file: &dyn File) -> io::Result<Bytes> {
-    let bytes = usize::try_from(file.bytes()?).map_err(io::Error::other)?;
-    let mut all = vec![0; bytes];
-    read_exact_at(file, &mut all, 0)?;
-    Ok(all.into())
 }
 
 fn failed(file: &str) -> impl Fn(io::Error) -> OpenError + '_ {
