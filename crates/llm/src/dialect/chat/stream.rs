@@ -1,0 +1,263 @@
+//! Answers of chat completions in pieces: `data: {…}` chunks until `data: [DONE]`.
+//!
+//! A provider that ends its stream without `[DONE]` but has said why it stops has said everything; some do. Without either, it was cut.
+
+use bytes::Bytes;
+use quorate_jsonrpc::quote;
+use serde::Deserialize;
+
+use super::{UsageRow, finish_of, stop_of, usage_json};
+use crate::answer::{Delta, Stop};
+use crate::api::Family;
+use crate::dialect::{Mint, SentEvent, parse_answer};
+use crate::error::{Fault, Kind};
+
+#[derive(Deserialize)]
+struct Chunk {
+    #[serde(default)]
+    id: String,
+    created: Option<u64>,
+    #[serde(default)]
+    model: String,
+    #[serde(default)]
+    choices: Vec<Row>,
+    usage: Option<UsageRow>,
+    error: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    #[serde(default)]
+    index: u32,
+    delta: Option<Piece>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Piece {
+    content: Option<String>,
+    refusal: Option<String>,
+    reasoning_content: Option<String>,
+    reasoning: Option<String>,
+    tool_calls: Option<Vec<Call>>,
+}
+
+#[derive(Deserialize)]
+struct Call {
+    index: Option<u32>,
+    id: Option<String>,
+    function: Option<Function>,
+}
+
+#[derive(Deserialize)]
+struct Function {
+    name: Option<String>,
+    arguments: Option<String>,
+}
+
+/// Reads a provider's stream.
+#[derive(Debug, Default)]
+pub struct Reader {
+    has_begun: bool,
+    /// The call that is under way of each answer, by the provider's number.
+    calling: Vec<(u32, u32)>,
+    /// Answers that have called a tool.
+    called: Vec<u32>,
+    /// Answers that are over.
+    stopped: usize,
+    is_done: bool,
+}
+
+// === impl Reader ===
+
+impl Reader {
+    /// Reads the data of one event.
+    ///
+    /// # Errors
+    /// [`Kind::Provider`] for what is no chunk.
+    pub fn read(&mut self, data: &[u8], out: &mut Vec<Delta>) -> Result<(), Fault> {
+        if self.is_done {
+            return Ok(());
+        }
+        if data.trim_ascii() == b"[DONE]" {
+            self.is_done = true;
+            out.push(Delta::End);
+            return Ok(());
+        }
+        let chunk: Chunk = parse_answer(data)?;
+        if chunk.error.is_some() {
+            self.is_done = true;
+            out.push(Delta::Failed(Fault::of_provider(http::StatusCode::INTERNAL_SERVER_ERROR, data, None)));
+            return Ok(());
+        }
+        if !self.has_begun {
+            self.has_begun = true;
+            out.push(Delta::Begin { id: chunk.id, model: chunk.model, created_s: chunk.created });
+        }
+        for row in chunk.choices {
+            self.read_row(row, out)?;
+        }
+        out.extend(chunk.usage.map(|usage| Delta::Usage(usage.usage())));
+        Ok(())
+    }
+
+    /// Reads the end of the stream.
+    pub fn end(&mut self, out: &mut Vec<Delta>) {
+        if !self.is_done && self.stopped > 0 {
+            out.push(Delta::End);
+        }
+        self.is_done = true;
+    }
+
+    fn read_row(&mut self, row: Row, out: &mut Vec<Delta>) -> Result<(), Fault> {
+        let choice = row.index;
+        if let Some(piece) = row.delta {
+            let full = |text: Option<String>| text.filter(|text| !text.is_empty());
+            let thought = full(piece.reasoning_content).or(full(piece.reasoning));
+            out.extend(thought.map(|text| Delta::Thought { choice, text }));
+            out.extend(full(piece.content).map(|text| Delta::Text { choice, text }));
+            out.extend(full(piece.refusal).map(|text| Delta::Refusal { choice, text }));
+            for call in piece.tool_calls.unwrap_or_default() {
+                self.read_call(choice, call, out)?;
+            }
+        }
+        if let Some(finish) = row.finish_reason {
+            self.stopped += 1;
+            let has_called = finish == "stop" && self.called.contains(&choice);
+            let stop = if has_called { Stop::ToolCalls } else { stop_of(&finish) };
+            out.push(Delta::Stop { choice, stop });
+        }
+        Ok(())
+    }
+
+    fn read_call(&mut self, choice: u32, call: Call, out: &mut Vec<Delta>) -> Result<(), Fault> {
+        let current = self.calling.iter().position(|(of, _)| *of == choice);
+        let number = current.map(|at| self.calling[at].1);
+        let Function { name, arguments } = call.function.unwrap_or(Function { name: None, arguments: None });
+        // Servers that give no numbers give each call at once, with its name.
+        let index =
+            call.index.or(number.filter(|_| name.is_none())).unwrap_or_else(|| number.map_or(0, |last| last + 1));
+        if number != Some(index) {
+            let Some(name) = name.filter(|name| !name.is_empty()) else {
+                return Err(Fault::new(Kind::Provider, "the provider went on with a call that is over"));
+            };
+            match current {
+                Some(at) => self.calling[at].1 = index,
+                None => self.calling.push((choice, index)),
+            }
+            if !self.called.contains(&choice) {
+                self.called.push(choice);
+            }
+            let id = call.id.unwrap_or_default();
+            out.push(Delta::ToolBegin { choice, id, name, signature: None });
+        }
+        let arguments = arguments.filter(|text| !text.is_empty());
+        out.extend(arguments.map(|text| Delta::Arguments { choice, text }));
+        Ok(())
+    }
+}
+
+/// Writes a stream for a client.
+#[derive(Debug)]
+pub struct Writer {
+    /// `{"id":…,"object":…,"created":…,"model":…`, which every chunk begins with.
+    head: String,
+    /// Whether the client asked for what it cost.
+    tells_usage: bool,
+    /// How many calls each answer has made.
+    calls: Vec<(u32, u32)>,
+    /// Answers that have begun, and whose role is told.
+    begun: Vec<u32>,
+    usage: Option<String>,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Begins a stream for a client that asked for what it costs, or not.
+    #[must_use]
+    pub const fn new(tells_usage: bool) -> Self {
+        Self { head: String::new(), tells_usage, calls: Vec::new(), begun: Vec::new(), usage: None }
+    }
+
+    /// Writes the events that say a piece.
+    pub fn write(&mut self, delta: &Delta, mint: &Mint<'_>, out: &mut Vec<SentEvent>) {
+        match delta {
+            Delta::Begin { id, model, created_s } => {
+                let (id, created) = (quote(mint.id_of(id)), created_s.unwrap_or(mint.now_s));
+                let model = quote(model);
+                self.head =
+                    format!(r#"{{"id":{id},"object":"chat.completion.chunk","created":{created},"model":{model}"#);
+            }
+            Delta::Text { choice, text } => self.piece(*choice, &format!(r#""content":{}"#, quote(text)), out),
+            Delta::Thought { choice, text } => {
+                self.piece(*choice, &format!(r#""reasoning_content":{}"#, quote(text)), out);
+            }
+            Delta::Refusal { choice, text } => self.piece(*choice, &format!(r#""refusal":{}"#, quote(text)), out),
+            // They say nothing to anybody but their provider.
+            Delta::Signature { .. } | Delta::SealedThought { .. } => {}
+            Delta::ToolBegin { choice, id, name, .. } => {
+                let index = self.next_call(*choice);
+                let call = format!(
+                    r#""tool_calls":[{{"index":{index},"id":{},"type":"function","function":{{"name":{},"arguments":""}}}}]"#,
+                    quote(id),
+                    quote(name)
+                );
+                self.piece(*choice, &call, out);
+            }
+            Delta::Arguments { choice, text } => {
+                let index = self.last_call(*choice);
+                let call = format!(r#""tool_calls":[{{"index":{index},"function":{{"arguments":{}}}}}]"#, quote(text));
+                self.piece(*choice, &call, out);
+            }
+            Delta::Stop { choice, stop } => {
+                let finish = finish_of(stop);
+                self.chunk(
+                    &format!(r#"{{"index":{choice},"delta":{{}},"logprobs":null,"finish_reason":"{finish}"}}"#),
+                    out,
+                );
+            }
+            Delta::Usage(usage) => self.usage = Some(usage_json(usage)),
+            Delta::Failed(fault) => out.push(SentEvent::data(fault.body(Family::OpenAi))),
+            Delta::End => {
+                if let Some(usage) = self.usage.take().filter(|_| self.tells_usage) {
+                    out.push(SentEvent::data(format!(r#"{},"choices":[],"usage":{usage}}}"#, self.head)));
+                }
+                out.push(SentEvent { name: None, data: Bytes::from_static(b"[DONE]") });
+            }
+        }
+    }
+
+    fn piece(&mut self, choice: u32, member: &str, out: &mut Vec<SentEvent>) {
+        let role = if self.begun.contains(&choice) {
+            ""
+        } else {
+            self.begun.push(choice);
+            r#""role":"assistant","#
+        };
+        let row = format!(r#"{{"index":{choice},"delta":{{{role}{member}}},"logprobs":null,"finish_reason":null}}"#);
+        self.chunk(&row, out);
+    }
+
+    fn chunk(&self, row: &str, out: &mut Vec<SentEvent>) {
+        let usage = if self.tells_usage { r#","usage":null"# } else { "" };
+        out.push(SentEvent::data(format!(r#"{},"choices":[{row}]{usage}}}"#, self.head)));
+    }
+
+    fn next_call(&mut self, choice: u32) -> u32 {
+        match self.calls.iter_mut().find(|(of, _)| *of == choice) {
+            Some((_, count)) => {
+                *count += 1;
+                *count - 1
+            }
+            None => {
+                self.calls.push((choice, 1));
+                0
+            }
+        }
+    }
+
+    fn last_call(&self, choice: u32) -> u32 {
+        self.calls.iter().find(|(of, _)| *of == choice).map_or(0, |(_, count)| count.saturating_sub(1))
+    }
+}

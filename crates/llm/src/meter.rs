@@ -1,0 +1,110 @@
+//! What a call of a model cost and how it ended, in the terms of metrics.
+//!
+//! In: the request, each piece of the answer that goes back, and how the exchange ended. Out: byte counts, tokens as the provider tells
+//! them, and one bounded outcome label. Times are the gateway's, which has a clock.
+
+use crate::answer::{Stop, Usage};
+use crate::error::Kind;
+use crate::exchange::State;
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// With an answer that the model ended itself.
+    Ok,
+    /// With one that was cut at its most tokens.
+    Length,
+    /// With one that was filtered.
+    Filtered,
+    /// With a fault of this kind.
+    Fault(Kind),
+    /// Its client went away.
+    Abandoned,
+}
+
+/// The counts of one call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meter {
+    /// Bytes of the request's body.
+    pub request_bytes: u64,
+    /// Bytes of the answer's body, of the data of its events where it is streamed.
+    pub answer_bytes: u64,
+    /// Events that went back.
+    pub events: u64,
+    /// Tokens, where the provider tells them.
+    pub usage: Option<Usage>,
+}
+
+// === impl Meter ===
+
+impl Meter {
+    /// Starts with a request.
+    #[must_use]
+    pub fn new(request: &[u8]) -> Self {
+        Self { request_bytes: request.len() as u64, ..Self::default() }
+    }
+
+    /// Counts an event that goes back, or a whole answer.
+    pub const fn count(&mut self, data: &[u8]) {
+        self.answer_bytes += data.len() as u64;
+        self.events += 1;
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// How an exchange ended, and why its answer did. One that goes on was abandoned.
+    #[must_use]
+    pub const fn of(state: &State, stop: Option<&Stop>) -> Self {
+        match (state, stop) {
+            (State::Open | State::Begun, _) => Self::Abandoned,
+            (State::Failed(fault), _) => Self::Fault(fault.kind),
+            (State::Done, Some(Stop::Length)) => Self::Length,
+            (State::Done, Some(Stop::Filtered)) => Self::Filtered,
+            (State::Done, Some(Stop::End | Stop::Text(_) | Stop::ToolCalls | Stop::Paused) | None) => Self::Ok,
+        }
+    }
+
+    /// The name under which metrics count it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Length => "length",
+            Self::Filtered => "filtered",
+            Self::Fault(kind) => kind.label(),
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Fault;
+
+    #[test]
+    fn each_end_has_its_name() {
+        let failed = State::Failed(Fault::new(Kind::Timeout, "late"));
+        let cases = [
+            (Outcome::of(&State::Done, Some(&Stop::ToolCalls)), "ok"),
+            (Outcome::of(&State::Done, Some(&Stop::Length)), "length"),
+            (Outcome::of(&State::Done, Some(&Stop::Filtered)), "filtered"),
+            (Outcome::of(&failed, Some(&Stop::End)), "timeout"),
+            (Outcome::of(&State::Begun, None), "abandoned"),
+        ];
+        for (outcome, label) in cases {
+            assert_eq!(outcome.label(), label);
+        }
+    }
+
+    #[test]
+    fn what_goes_back_is_counted() {
+        let mut meter = Meter::new(b"{}");
+        meter.count(b"abc");
+        meter.count(b"[DONE]");
+
+        assert_eq!((meter.request_bytes, meter.answer_bytes, meter.events), (2, 9, 2));
+    }
+}
