@@ -5,7 +5,7 @@
 //! another is named with a dot (`generationConfig.temperature`).
 
 use bytes::Bytes;
-use quorate_jsonrpc::{MembersError, Span, Splice, cut_members, keyed_members, quote};
+use quorate_jsonrpc::{MembersError, Splice, cut_members, keyed_members, quote};
 
 use crate::api::Api;
 use crate::classify::Call;
@@ -37,13 +37,20 @@ pub struct Edit {
 /// [`Kind::Invalid`](crate::error::Kind::Invalid) where a parameter is to be changed within one that is no object.
 pub fn rewrite(call: &Call, model: &str, edits: &[Edit]) -> Result<Bytes, Fault> {
     let body = std::str::from_utf8(&call.body).expect("it was classified");
+    let asked = Change::Set("true".to_owned());
     let mut splice = Splice::new(&call.body);
     let mut added = Vec::new();
     if let Some(span) = call.model_span.filter(|_| model != call.model) {
         splice.replace(span, quote(model).into_bytes());
     }
     if call.api == Api::Chat && call.is_streamed && !call.wants_usage {
-        ask_usage(call, body, &mut splice, &mut added);
+        match call.stream_options.filter(|span| span.of(body) == "null") {
+            Some(span) => drop(splice.replace(span, r#"{"include_usage":true}"#.as_bytes())),
+            // Beside whatever else the client wants of its stream.
+            None => {
+                change_within(body, "stream_options", "include_usage", &asked, &mut splice, &mut added)?;
+            }
+        }
     }
     for edit in edits {
         match edit.name.split_once('.') {
@@ -55,33 +62,6 @@ pub fn rewrite(call: &Call, model: &str, edits: &[Edit]) -> Result<Bytes, Fault>
         insert(body, 0, &added, &mut splice);
     }
     Ok(if splice.is_empty() { call.body.clone() } else { splice.finish() })
-}
-
-/// Asks for what the stream costs, beside whatever else the client wants of it.
-fn ask_usage(call: &Call, body: &str, splice: &mut Splice<'_>, added: &mut Vec<String>) {
-    const ASKED: &str = r#"{"include_usage":true}"#;
-    match call.stream_options {
-        None => added.push(format!(r#""stream_options":{ASKED}"#)),
-        // It was read before: it has no other member by that name that says yes.
-        Some(span) => {
-            let options = span.of(body);
-            let others = cut_members(options, 0, &["include_usage"]).map(|cuts| removed(options, &cuts));
-            let others = others.unwrap_or_default();
-            let inner = others.trim().trim_start_matches('{').trim_end_matches('}').trim();
-            let asked =
-                if inner.is_empty() { ASKED.to_owned() } else { format!(r#"{{{inner},"include_usage":true}}"#) };
-            splice.replace(span, asked.into_bytes());
-        }
-    }
-}
-
-fn removed(text: &str, cuts: &[Span]) -> String {
-    let bytes = Bytes::copy_from_slice(text.as_bytes());
-    let mut splice = Splice::new(&bytes);
-    for cut in cuts {
-        splice.remove(*cut);
-    }
-    String::from_utf8(splice.finish().to_vec()).expect("it was text, cut between members")
 }
 
 fn change<'a>(
@@ -194,7 +174,16 @@ mod tests {
             ),
             (
                 r#"{"model":"m","stream":true,"stream_options":{"include_usage":false,"a":[1]}}"#,
-                r#"{"model":"m","stream":true,"stream_options":{"a":[1],"include_usage":true}}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true,"a":[1]}}"#,
+            ),
+            // What is within another lost its braces.
+            (
+                r#"{"model":"m","stream":true,"stream_options":{"a":{"b":{}}}}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true,"a":{"b":{}}}}"#,
+            ),
+            (
+                r#"{"model":"m","stream":true,"stream_options":null}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
             ),
             (
                 r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,

@@ -198,7 +198,7 @@ impl Exchange {
         let is_hidden = self.hides_usage && tells_nothing_else && !self.deltas.is_empty();
         self.note();
         self.deltas.clear();
-        if is_hidden && matches!(self.reader, Reader::Chat(_)) && is_usage_alone(&event.data) {
+        if is_hidden && is_usage_alone(&event.data) {
             return Sent::Events(Vec::new());
         }
         Sent::Same

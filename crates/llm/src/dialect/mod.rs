@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Fault, Kind};
 use crate::loss::Losses;
-use crate::message::{Source, ToolCall};
+use crate::message::{Part, Role, Source, ToolCall, Turn};
 
 pub(crate) use words::Words;
 
@@ -166,6 +166,14 @@ pub(crate) fn data_source(url: String) -> Source {
     match inline {
         Some((media_type, data)) => Source::Inline { media_type: media_type.to_owned(), data: data.to_owned() },
         None => Source::Url { url, media_type: None },
+    }
+}
+
+/// Adds to what the side said last: what comes as several messages or items of one side is one turn elsewhere.
+pub(crate) fn push_turn(turns: &mut Vec<Turn>, role: Role, parts: Vec<Part>) {
+    match turns.last_mut().filter(|turn| turn.role == role) {
+        Some(turn) => turn.parts.extend(parts),
+        None => turns.push(Turn { role, parts }),
     }
 }
 

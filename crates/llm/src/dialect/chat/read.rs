@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::dialect::{Words, data_source, note_unknown, parse, refuse_members};
+use crate::dialect::{Words, data_source, note_unknown, parse, push_turn, refuse_members};
 use crate::error::Fault;
 use crate::loss::Losses;
 use crate::message::{
@@ -219,7 +219,7 @@ fn read_message(message: Message, at: &str, system: &mut Vec<Part>, turns: &mut 
         // Those before the conversation are its instructions.
         "system" | "developer" if turns.is_empty() => system.extend(content),
         "system" | "developer" => turns.push(Turn { role: Role::System, parts: content }),
-        "user" => push(turns, Role::User, content),
+        "user" => push_turn(turns, Role::User, content),
         "assistant" => {
             let thought = message.reasoning_content.or(message.reasoning);
             let mut parts: Vec<Part> =
@@ -235,7 +235,7 @@ fn read_message(message: Message, at: &str, system: &mut Vec<Part>, turns: &mut 
             let id = message.tool_call_id.ok_or_else(|| {
                 Fault::invalid(format!("{at}.tool_call_id"), "a message of role tool names the call that it answers")
             })?;
-            push(turns, Role::User, vec![Content::ToolResult { id, parts: content, is_error: false }.into()]);
+            push_turn(turns, Role::User, vec![Content::ToolResult { id, parts: content, is_error: false }.into()]);
         }
         other => {
             let message = format!("{other:?} is none of system, developer, user, assistant, tool");
@@ -243,14 +243,6 @@ fn read_message(message: Message, at: &str, system: &mut Vec<Part>, turns: &mut 
         }
     }
     Ok(())
-}
-
-/// Adds to what the side said last: results of tools and what the user says then are one turn elsewhere.
-fn push(turns: &mut Vec<Turn>, role: Role, parts: Vec<Part>) {
-    match turns.last_mut().filter(|turn| turn.role == role) {
-        Some(turn) => turn.parts.extend(parts),
-        None => turns.push(Turn { role, parts }),
-    }
 }
 
 fn parts(content: Option<Words<PartRow>>, at: &str) -> Result<Vec<Part>, Fault> {

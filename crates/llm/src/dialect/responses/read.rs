@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::api::Dialect;
 use crate::dialect::chat::reasoning as effort;
-use crate::dialect::{Words, data_source, note_unknown, parse, refuse_members};
+use crate::dialect::{Words, data_source, note_unknown, parse, push_turn, refuse_members};
 use crate::error::Fault;
 use crate::loss::Losses;
 use crate::message::{
@@ -181,7 +181,7 @@ fn read_item(item: Item, at: &str, turns: &mut Vec<Turn>) -> Result<(), Fault> {
                     return Err(Fault::invalid(format!("{at}.role"), message));
                 }
             };
-            push(turns, role, parts);
+            push_turn(turns, role, parts);
         }
         "function_call" => {
             let call = ToolCall {
@@ -190,18 +190,18 @@ fn read_item(item: Item, at: &str, turns: &mut Vec<Turn>) -> Result<(), Fault> {
                 arguments: item.arguments.ok_or_else(|| missing("arguments"))?,
                 signature: None,
             };
-            push(turns, Role::Assistant, vec![Content::ToolCall(call).into()]);
+            push_turn(turns, Role::Assistant, vec![Content::ToolCall(call).into()]);
         }
         "function_call_output" => {
             let id = item.call_id.ok_or_else(|| missing("call_id"))?;
             let parts = parts(item.output.ok_or_else(|| missing("output"))?, &format!("{at}.output"))?;
-            push(turns, Role::User, vec![Content::ToolResult { id, parts, is_error: false }.into()]);
+            push_turn(turns, Role::User, vec![Content::ToolResult { id, parts, is_error: false }.into()]);
         }
         "reasoning" => {
             let summary = item.summary.unwrap_or_default();
             let text = summary.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join("\n\n");
             let signature = item.encrypted_content.map(|text| Signature::read(Dialect::Responses, text));
-            push(turns, Role::Assistant, vec![Content::Thought { text, signature }.into()]);
+            push_turn(turns, Role::Assistant, vec![Content::Thought { text, signature }.into()]);
         }
         other => {
             let known = "message, function_call, function_call_output, reasoning";
@@ -210,14 +210,6 @@ fn read_item(item: Item, at: &str, turns: &mut Vec<Turn>) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-/// Adds to what the side said last: items of one side are one turn elsewhere.
-fn push(turns: &mut Vec<Turn>, role: Role, parts: Vec<Part>) {
-    match turns.last_mut().filter(|turn| turn.role == role) {
-        Some(turn) => turn.parts.extend(parts),
-        None => turns.push(Turn { role, parts }),
-    }
 }
 
 fn parts(words: Words<PartRow>, at: &str) -> Result<Vec<Part>, Fault> {
