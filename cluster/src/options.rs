@@ -11,8 +11,8 @@ pub struct Options {
     pub nodes: usize,
     /// Shard groups.
     pub shards: u32,
-    /// Whether nodes reach each other through a [`Net`], which can be cut. Without it they do directly, so that they see a
-    /// killed process as they do in life.
+    /// Whether nodes reach each other through a [`Net`](crate::net::Net), which can be cut. Without it they do directly,
+    /// so that they see a killed process as they do in life.
     pub net: bool,
     /// The first resources.
     pub files: Vec<PathBuf>,
@@ -24,7 +24,7 @@ pub struct Options {
     pub election_timeout: &'static str,
     /// More flags of `cluster init`.
     pub init: Vec<String>,
-    /// The program of the nodes. By default the one under test ([`paths::binary`]).
+    /// The program of the nodes. By default the one under test ([`binary`](crate::paths::binary)).
     pub program: Option<PathBuf>,
     /// The folder in which that of the cluster is made. By default that for temporary files.
     pub place: Option<PathBuf>,
