@@ -50,6 +50,23 @@ pub enum Dialect {
 // === impl Api ===
 
 impl Api {
+    /// All, in the order of the documentation.
+    pub const ALL: [Self; 6] =
+        [Self::Chat, Self::Responses, Self::Embeddings, Self::Messages, Self::CountTokens, Self::Generate];
+
+    /// Its word in documents.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Responses => "responses",
+            Self::Embeddings => "embeddings",
+            Self::Messages => "messages",
+            Self::CountTokens => "count-tokens",
+            Self::Generate => "generate",
+        }
+    }
+
     /// Whose it is.
     #[must_use]
     pub const fn family(self) -> Family {
@@ -77,6 +94,18 @@ impl Api {
 // === impl Dialect ===
 
 impl Dialect {
+    /// The one in which an API's requests are, if they ask a model for an answer.
+    #[must_use]
+    pub const fn of(api: Api) -> Option<Self> {
+        match api {
+            Api::Chat => Some(Self::Chat),
+            Api::Responses => Some(Self::Responses),
+            Api::Messages => Some(Self::Messages),
+            Api::Generate => Some(Self::Generate),
+            Api::Embeddings | Api::CountTokens => None,
+        }
+    }
+
     /// All, in the order of the documentation's tables.
     pub const ALL: [Self; 4] = [Self::Chat, Self::Responses, Self::Messages, Self::Generate];
 

@@ -13,6 +13,7 @@
 
 pub mod answer;
 pub mod api;
+pub mod canonical;
 pub mod classify;
 pub mod codec;
 pub mod dialect;
@@ -22,6 +23,7 @@ pub mod exchange;
 pub mod loss;
 pub mod message;
 pub mod meter;
+pub mod preset;
 pub mod price;
 
 pub use answer::{Answer, Delta, Stop, Usage};

@@ -110,7 +110,11 @@ impl Catalog {
 // === impl Price ===
 
 impl Price {
-    fn of(model: &str, listed: &Listed) -> Result<Self, NotAPrice> {
+    /// Reads what is listed of a model.
+    ///
+    /// # Errors
+    /// [`NotAPrice`], the first.
+    pub fn of(model: &str, listed: &Listed) -> Result<Self, NotAPrice> {
         let one = |field: &'static str, dollars: f64| {
             if (0.0..=DOLLARS_PER_MILLION_MAX).contains(&dollars) {
                 // Both are in range, and whole after it.
