@@ -4,8 +4,10 @@
 //! operator sets, defaults or takes away, and the question for what a stream costs. A parameter is named as in the body; one within
 //! another is named with a dot (`generationConfig.temperature`).
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use quorate_jsonrpc::{MembersError, Splice, cut_members, keyed_members, quote};
+use quorate_jsonrpc::{MembersError, Span, Splice, cut_members, keyed_members, quote};
 
 use crate::api::Api;
 use crate::classify::Call;
@@ -31,114 +33,159 @@ pub struct Edit {
     pub change: Change,
 }
 
+/// What becomes of a member of the body.
+struct Plan<'a> {
+    name: &'a str,
+    /// Where its value stands now, if it does.
+    was: Option<Span>,
+    /// Its value in the end; none where there is none.
+    becomes: Option<Cow<'a, str>>,
+}
+
+/// The members that are changed, each once: several edits of one member are done in their order.
+struct Plans<'a> {
+    body: &'a str,
+    plans: Vec<Plan<'a>>,
+}
+
 /// Writes a request for a provider of its own shape.
 ///
 /// # Errors
-/// [`Kind::Invalid`](crate::error::Kind::Invalid) where a parameter is to be changed within one that is no object.
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) where a parameter is to be changed within one that is no object, or that stands
+/// there twice.
 pub fn rewrite(call: &Call, model: &str, edits: &[Edit]) -> Result<Bytes, Fault> {
-    let body = std::str::from_utf8(&call.body).expect("it was classified");
     let asked = Change::Set("true".to_owned());
-    let mut splice = Splice::new(&call.body);
-    let mut added = Vec::new();
-    if let Some(span) = call.model_span.filter(|_| model != call.model) {
-        splice.replace(span, quote(model).into_bytes());
-    }
+    let mut plans = Plans { body: std::str::from_utf8(&call.body).expect("it was classified"), plans: Vec::new() };
     if call.api == Api::Chat && call.is_streamed && !call.wants_usage {
-        match call.stream_options.filter(|span| span.of(body) == "null") {
-            Some(span) => drop(splice.replace(span, r#"{"include_usage":true}"#.as_bytes())),
-            // Beside whatever else the client wants of its stream.
-            None => {
-                change_within(body, "stream_options", "include_usage", &asked, &mut splice, &mut added)?;
-            }
+        // Beside whatever else the client wants of its stream.
+        plans.change("stream_options", Some("include_usage"), &asked)?;
+    }
+    for Edit { name, change } in edits {
+        match name.split_once('.') {
+            None => plans.change(name, None, change)?,
+            Some((outer, inner)) => plans.change(outer, Some(inner), change)?,
         }
     }
-    for edit in edits {
-        match edit.name.split_once('.') {
-            None => change(body, 0, &edit.name, &edit.change, &mut splice, &mut added)?,
-            Some((outer, inner)) => change_within(body, outer, inner, &edit.change, &mut splice, &mut added)?,
-        }
+    // Which model answers is decided by the route.
+    if call.model_span.is_some() && (model != call.model || plans.has("model")) {
+        plans.change("model", None, &Change::Set(quote(model)))?;
     }
-    if !added.is_empty() {
-        insert(body, 0, &added, &mut splice);
-    }
-    Ok(if splice.is_empty() { call.body.clone() } else { splice.finish() })
+    plans.finish(&call.body)
 }
 
-fn change<'a>(
-    object: &str,
-    base: usize,
-    name: &str,
-    change: &'a Change,
-    splice: &mut Splice<'a>,
-    added: &mut Vec<String>,
-) -> Result<(), Fault> {
-    let mut found = None;
-    // The first is the only one: what stands there twice was refused.
-    keyed_members(object, base, |key, _, value| {
-        if key == name {
-            found = Some(value);
+// === impl Plans ===
+
+impl<'a> Plans<'a> {
+    fn has(&self, name: &str) -> bool {
+        self.plans.iter().any(|plan| plan.name == name)
+    }
+
+    fn change<'b: 'a>(&mut self, name: &'b str, inner: Option<&str>, change: &Change) -> Result<(), Fault> {
+        let at = match self.plans.iter().position(|plan| plan.name == name) {
+            Some(at) => at,
+            None => {
+                let was = find(self.body, name).map_err(|error| cannot(name, &error))?;
+                let becomes = was.map(|span| Cow::Borrowed(span.of(self.body)));
+                self.plans.push(Plan { name, was, becomes });
+                self.plans.len() - 1
+            }
+        };
+        let plan = &mut self.plans[at];
+        match (inner, change) {
+            (None, Change::Remove) => plan.becomes = None,
+            (None, Change::Set(value)) => plan.becomes = Some(value.clone().into()),
+            (None, Change::Default(value)) => {
+                plan.becomes.get_or_insert_with(|| value.clone().into());
+            }
+            (Some(inner), change) => {
+                // One that is null is as good as none.
+                let object = plan.becomes.as_deref().filter(|value| *value != "null").unwrap_or("{}");
+                let changed =
+                    changed(object, inner, change).map_err(|error| cannot(&format!("{name}.{inner}"), &error))?;
+                plan.becomes = changed.map(Cow::Owned).or(plan.becomes.take());
+            }
         }
-    })
-    .map_err(|error| no_object(name, &error))?;
-    match (change, found) {
-        (Change::Set(value), Some(span)) => drop(splice.replace(span, value.as_bytes())),
-        (Change::Set(value) | Change::Default(value), None) => added.push(format!("{}:{value}", quote(name))),
-        (Change::Default(_), Some(_)) | (Change::Remove, None) => {}
-        (Change::Remove, Some(_)) => {
-            let cuts = cut_members(object, base, &[name]).map_err(|error| no_object(name, &error))?;
+        Ok(())
+    }
+
+    fn finish(self, bytes: &Bytes) -> Result<Bytes, Fault> {
+        let mut splice = Splice::new(bytes);
+        let (mut removed, mut added) = (Vec::new(), Vec::new());
+        for plan in &self.plans {
+            match (plan.was, &plan.becomes) {
+                (Some(span), Some(value)) if span.of(self.body) != value => {
+                    splice.replace(span, value.as_bytes());
+                }
+                (Some(_), None) => removed.push(plan.name),
+                (None, Some(value)) => added.push(format!("{}:{value}", quote(plan.name))),
+                (Some(_), Some(_)) | (None, None) => {}
+            }
+        }
+        if !removed.is_empty() {
+            // All at once: each takes a comma with it, and which one depends on its neighbours.
+            let cuts = cut_members(self.body, 0, &removed).map_err(|error| cannot(removed[0], &error))?;
             for cut in cuts {
                 splice.remove(cut);
             }
         }
+        if !added.is_empty() {
+            let mut stays = false;
+            keyed_members(self.body, 0, |key, _, _| stays |= !removed.contains(&key))
+                .map_err(|error| cannot("", &error))?;
+            insert(self.body, &added, stays, &mut splice);
+        }
+        Ok(if splice.is_empty() { bytes.clone() } else { splice.finish() })
     }
-    Ok(())
 }
 
-fn change_within<'a>(
-    body: &str,
-    outer: &str,
-    inner: &str,
-    to: &'a Change,
-    splice: &mut Splice<'a>,
-    added: &mut Vec<String>,
-) -> Result<(), Fault> {
-    let mut found = None;
-    keyed_members(body, 0, |key, _, value| {
-        if key == outer {
-            found = Some(value);
+/// An object with one of its members changed; none where it stays as it is.
+fn changed(object: &str, name: &str, change: &Change) -> Result<Option<String>, MembersError> {
+    let bytes = Bytes::copy_from_slice(object.as_bytes());
+    let mut splice = Splice::new(&bytes);
+    match (change, find(object, name)?) {
+        (Change::Set(value), Some(span)) => drop(splice.replace(span, value.as_bytes())),
+        (Change::Set(value) | Change::Default(value), None) => {
+            let mut stays = false;
+            keyed_members(object, 0, |_, _, _| stays = true)?;
+            insert(object, &[format!("{}:{value}", quote(name))], stays, &mut splice);
         }
-    })
-    .map_err(|error| no_object(outer, &error))?;
-    match (found, to) {
-        (None, Change::Remove) => {}
-        (None, Change::Set(value) | Change::Default(value)) => {
-            added.push(format!("{}:{{{}:{value}}}", quote(outer), quote(inner)));
-        }
-        (Some(span), _) => {
-            let mut within = Vec::new();
-            change(span.of(body), span.start, inner, to, splice, &mut within)?;
-            if !within.is_empty() {
-                insert(span.of(body), span.start, &within, splice);
+        (Change::Remove, Some(_)) => {
+            for cut in cut_members(object, 0, &[name])? {
+                splice.remove(cut);
             }
         }
+        (Change::Default(_), Some(_)) | (Change::Remove, None) => return Ok(None),
     }
-    Ok(())
+    Ok(Some(String::from_utf8(splice.finish().to_vec()).expect("texts were put into a text")))
 }
 
-/// Adds members behind the brace that opens an object.
-fn insert(object: &str, base: usize, added: &[String], splice: &mut Splice<'_>) {
+/// Where the value of a member stands. A second one of its name is an error: providers take the first or the last.
+fn find(object: &str, name: &str) -> Result<Option<Span>, MembersError> {
+    let (mut found, mut count) = (None, 0);
+    keyed_members(object, 0, |key, _, value| {
+        if key == name {
+            found = Some(value);
+            count += 1;
+        }
+    })?;
+    if count > 1 { Err(MembersError::Duplicate { member: name.to_owned() }) } else { Ok(found) }
+}
+
+/// Adds members behind the brace that opens an object, before those that stay.
+fn insert(object: &str, added: &[String], stays: bool, splice: &mut Splice<'_>) {
     let open = object.find('{').unwrap_or(0) + 1;
-    let is_empty = object[open..].trim_start().starts_with('}');
-    let members = added.join(",") + if is_empty { "" } else { "," };
-    splice.insert(base + open, members.into_bytes());
+    let members = added.join(",") + if stays { "," } else { "" };
+    splice.insert(open, members.into_bytes());
 }
 
-fn no_object(name: &str, error: &MembersError) -> Fault {
+fn cannot(name: &str, error: &MembersError) -> Fault {
     Fault::invalid(name, format!("{name} cannot be changed: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::classify::{Path, classify};
 
@@ -217,5 +264,110 @@ mod tests {
         let body = r#"{"model":"m","thinking":{"type":"on"}}"#;
         assert_eq!(rewritten(body, "m", &[set("\"off\"")]), r#"{"model":"m","thinking":{"type":"off"}}"#);
         assert_eq!(rewritten(r#"{"model":"m"}"#, "m", &[set("1")]), r#"{"thinking":{"type":1},"model":"m"}"#);
+    }
+
+    #[test]
+    fn two_edits_within_one_absent_parameter_make_it_once() {
+        let edits = [
+            edit("generationConfig.topP", Change::Default("0.9".to_owned())),
+            edit("generationConfig.topK", Change::Default("40".to_owned())),
+        ];
+
+        let expected = r#"{"generationConfig":{"topK":40,"topP":0.9},"model":"m"}"#;
+        assert_eq!(rewritten(r#"{"model":"m"}"#, "m", &edits), expected);
+        let null = r#"{"model":"m","generationConfig":null}"#;
+        assert_eq!(rewritten(null, "m", &edits), r#"{"model":"m","generationConfig":{"topK":40,"topP":0.9}}"#);
+    }
+
+    #[test]
+    fn neighbours_are_taken_away_together() {
+        let remove = |names: &[&str]| names.iter().map(|name| edit(name, Change::Remove)).collect::<Vec<_>>();
+
+        let body = r#"{"a":1,"b":2,"model":"m","c":3,"d":4}"#;
+        assert_eq!(rewritten(body, "m", &remove(&["a", "b", "c", "d"])), r#"{"model":"m"}"#);
+        assert_eq!(rewritten(body, "m", &remove(&["d", "b", "c", "a"])), r#"{"model":"m"}"#);
+        let body = r#"{"model":"m","t":{"a":1,"b":2,"c":3}}"#;
+        assert_eq!(rewritten(body, "m", &remove(&["t.c", "t.b"])), r#"{"model":"m","t":{"a":1}}"#);
+        assert_eq!(rewritten(body, "m", &remove(&["t.a", "t.b", "t.c"])), r#"{"model":"m","t":{}}"#);
+    }
+
+    #[test]
+    fn edits_of_one_parameter_are_done_in_their_order() {
+        let set = |name: &str, value: &str| edit(name, Change::Set(value.to_owned()));
+        let cases = [
+            (vec![set("a", "1"), set("a", "2")], r#"{"a":2,"model":"m"}"#),
+            (vec![set("a", "{}"), set("a.b", "1")], r#"{"a":{"b":1},"model":"m"}"#),
+            (vec![set("a", "1"), edit("a", Change::Remove)], r#"{"model":"m"}"#),
+            (vec![edit("a", Change::Remove), edit("a", Change::Default("1".to_owned()))], r#"{"a":1,"model":"m"}"#),
+            (vec![set("model", "\"other\"")], r#"{"model":"m"}"#),
+        ];
+        for (edits, expected) in cases {
+            assert_eq!(rewritten(r#"{"model":"m"}"#, "m", &edits), expected, "{edits:?}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_stands_twice_within_another_is_refused() {
+        let path = Path { api: Api::Chat, model: None, is_streamed: false };
+        let body = Bytes::from_static(br#"{"model":"m","thinking":{"type":"on","type":"off"}}"#);
+        let call = classify(&path, body).expect("what is deeper is not looked at");
+
+        let refused = rewrite(&call, "m", &[edit("thinking.type", Change::Set("1".to_owned()))]);
+
+        assert_eq!(refused.expect_err("one of both would count").field.as_deref(), Some("thinking.type"));
+    }
+
+    /// A body as its parts are told: names with their values, some of which are objects.
+    fn members() -> impl Strategy<Value = Vec<(String, String)>> {
+        let flat = prop_oneof![Just("1.50"), Just("\"x,}\""), Just("[ {} ]"), Just("null")].prop_map(str::to_owned);
+        let space = prop_oneof![Just(""), Just(" "), Just("\n\t")];
+        let inner = prop::collection::btree_map("[ab]", (flat.clone(), space), 0..3).prop_map(|members| {
+            let members: Vec<String> =
+                members.into_iter().map(|(name, (value, space))| format!("{space}\"{name}\":{value}{space}")).collect();
+            format!("{{{}}}", members.join(","))
+        });
+        prop::collection::btree_map("[a-e]", prop_oneof![flat, inner], 0..5)
+            .prop_map(|members| members.into_iter().collect())
+    }
+
+    fn edits() -> impl Strategy<Value = Vec<Edit>> {
+        let value = prop_oneof![Just("7"), Just("{\"a\":7}"), Just("\"set\"")];
+        let change = prop_oneof![
+            value.clone().prop_map(|value| Change::Set(value.to_owned())),
+            value.prop_map(|value| Change::Default(value.to_owned())),
+            Just(Change::Remove),
+        ];
+        prop::collection::vec(("[a-f](\\.[ab])?", change), 0..6)
+            .prop_map(|edits| edits.into_iter().map(|(name, change)| Edit { name, change }).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_edited_is_json_and_what_is_not_keeps_its_bytes(
+            members in members(), edits in edits(), space in prop_oneof![Just(""), Just("\r\n  ")], place in 0_usize..5,
+        ) {
+            let mut all = members;
+            all.insert(place.min(all.len()), ("model".to_owned(), "\"m\"".to_owned()));
+            let texts: Vec<String> = all.iter().map(|(name, value)| format!("{space}\"{name}\"{space}:{space}{value}")).collect();
+            let body = format!("{{{}{space}}}", texts.join(","));
+            let path = Path { api: Api::Chat, model: None, is_streamed: false };
+            let call = classify(&path, Bytes::from(body)).expect("it is one");
+            // What is no object has nothing within it.
+            let Ok(bytes) = rewrite(&call, "n", &edits) else { return Ok(()) };
+
+            let text = std::str::from_utf8(&bytes).expect("it is text");
+            let mut found = Vec::new();
+            quorate_jsonrpc::members(text, 0, |key, span| found.push((key.to_owned(), span.of(text).to_owned()))).expect("each once");
+            serde_json::from_str::<serde_json::Value>(text).expect("it is JSON");
+            prop_assert!(found.contains(&("model".to_owned(), "\"n\"".to_owned())));
+            for (name, value) in &found {
+                prop_assert!(!value.starts_with('{') || quorate_jsonrpc::members(value, 0, |_, _| {}).is_ok(), "{}: {}", name, value);
+            }
+            let is_touched = |name: &str| edits.iter().any(|edit| edit.name.split('.').next() == Some(name));
+            for (member, text_of) in all.iter().zip(&texts).filter(|((name, _), _)| name != "model" && !is_touched(name)) {
+                prop_assert!(found.contains(member));
+                prop_assert!(text.contains(text_of.trim_start()), "{}", text_of);
+            }
+        }
     }
 }

@@ -137,11 +137,9 @@ impl Preset {
     pub const fn known(self) -> Known {
         match self {
             Self::OpenAi => hosted("openai", "https://api.openai.com/v1", OPENAI, STRICT),
-            Self::AzureOpenAi => Known {
-                url: None,
-                key: KeyHeader::ApiKey,
-                ..hosted("azure-openai", "", OPENAI, STRICT)
-            },
+            Self::AzureOpenAi => {
+                Known { url: None, key: KeyHeader::ApiKey, ..hosted("azure-openai", "", OPENAI, STRICT) }
+            }
             Self::Anthropic => Known {
                 layout: Layout::Anthropic,
                 apis: &[Api::Messages, Api::CountTokens],
@@ -154,11 +152,9 @@ impl Preset {
                 key: KeyHeader::XGoogApiKey,
                 ..hosted("gemini", "https://generativelanguage.googleapis.com", CHAT, STRICT)
             },
-            Self::Vertex => Known {
-                url: None,
-                layout: Layout::Vertex,
-                ..hosted("vertex", "", &[Api::Generate], STRICT)
-            },
+            Self::Vertex => {
+                Known { url: None, layout: Layout::Vertex, ..hosted("vertex", "", &[Api::Generate], STRICT) }
+            }
             Self::Vllm => own("vllm", OPENAI),
             Self::SgLang => own("sglang", CHAT_AND_EMBEDDINGS),
             Self::LlamaCpp => own("llama-cpp", CHAT_AND_EMBEDDINGS),
