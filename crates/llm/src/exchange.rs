@@ -17,12 +17,14 @@ use crate::answer::{Delta, Stop, Usage};
 use crate::api::Dialect;
 use crate::dialect::{Mint, SentEvent, chat, generate, messages, responses};
 use crate::error::{Fault, Kind};
+use crate::order::Order;
 
 /// An answer that comes in pieces.
 #[derive(Debug)]
 pub struct Exchange {
     reader: Reader,
     writer: Option<Writer>,
+    order: Order,
     client: Dialect,
     /// Whether the usage of chat completions was asked for by the gateway alone.
     hides_usage: bool,
@@ -99,6 +101,7 @@ impl Exchange {
         Self {
             reader: Reader::new(provider),
             writer: (provider != asked.client).then(|| Writer::new(asked)),
+            order: Order::default(),
             client: asked.client,
             hides_usage: provider == Dialect::Chat && !asked.wants_usage,
             state: State::Open,
@@ -179,7 +182,15 @@ impl Exchange {
     }
 
     fn translate(&mut self, mint: &Mint<'_>) -> Sent {
+        if let Err(fault) = self.order.check(&mut self.deltas) {
+            return self.fail(fault, mint);
+        }
+        let is_told = self.state == State::Begun;
         self.note();
+        // A client that was told nothing gets a whole answer that says it, with its status.
+        if !is_told && matches!(self.state, State::Failed(_)) {
+            return Sent::Events(Vec::new());
+        }
         let Some(writer) = &mut self.writer else { return Sent::Same };
         let mut out = Vec::new();
         for delta in self.deltas.drain(..) {
@@ -201,6 +212,8 @@ impl Exchange {
         if is_hidden && is_usage_alone(&event.data) {
             return Sent::Events(Vec::new());
         }
+        // What says nothing of the answer is said all the same.
+        self.begin();
         Sent::Same
     }
 

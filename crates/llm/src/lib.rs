@@ -23,6 +23,7 @@ pub mod exchange;
 pub mod loss;
 pub mod message;
 pub mod meter;
+mod order;
 pub mod preset;
 pub mod price;
 

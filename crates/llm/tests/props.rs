@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use quorate_llm::answer::Delta;
 use quorate_llm::dialect::{Mint, SentEvent, chat, generate, messages, responses};
 use quorate_llm::exchange::{Asked, Exchange, Received, Sent, State};
+use quorate_llm::message::Signature;
 use quorate_llm::{Dialect, Stop, Usage};
 
 const MINT: Mint<'static> = Mint { id: "minted", now_s: 1_764_000_000 };
@@ -187,6 +188,194 @@ proptest! {
             }
         }
     }
+}
+
+/// What happens to an event on its way that must not.
+#[derive(Clone, Copy, Debug)]
+enum Harm {
+    Lost,
+    Doubled,
+    Swapped,
+    Cut,
+}
+
+fn harm() -> impl Strategy<Value = Harm> {
+    prop_oneof![Just(Harm::Lost), Just(Harm::Doubled), Just(Harm::Swapped), Just(Harm::Cut)]
+}
+
+fn harmed(mut events: Vec<SentEvent>, harm: Harm, at: usize) -> Vec<SentEvent> {
+    match harm {
+        Harm::Lost => drop(events.remove(at)),
+        Harm::Doubled => events.insert(at, events[at].clone()),
+        Harm::Swapped => {
+            let next = (at + 1).min(events.len() - 1);
+            events.swap(at, next);
+        }
+        Harm::Cut => {
+            let kept = events[at].data.len() / 2;
+            events[at].data.truncate(kept);
+        }
+    }
+    events
+}
+
+/// What the events mean to a client of the provider's own shape; none where they mean nothing.
+fn meant(dialect: Dialect, events: &[SentEvent]) -> Option<Told> {
+    let (got, exchange) = exchanged(dialect, dialect, events, true);
+    if exchange.state() != &State::Done {
+        return None;
+    }
+    let told = std::panic::catch_unwind(|| read(dialect, &got)).ok()?;
+    let is_empty = |part: &Part| matches!(part, Part::Call { arguments, .. } if arguments.is_empty());
+    (!told.parts.iter().any(is_empty)).then_some(told)
+}
+
+proptest! {
+    /// What comes of events that are lost, doubled, swapped or cut is an error, or what they mean in the provider's own shape.
+    #[test]
+    fn events_that_are_harmed_end_in_an_error_or_in_what_they_mean(
+        history in history(), harm in harm(), at in any::<prop::sample::Index>(),
+    ) {
+        for provider in Dialect::ALL {
+            let events = written(provider, &history);
+            let at = at.index(events.len());
+            let events = harmed(events, harm, at);
+            for client in Dialect::ALL.into_iter().filter(|client| *client != provider) {
+                let (got, exchange) = exchanged(provider, client, &events, true);
+                let told = read(client, &got);
+                let pair = format!("{provider:?} to {client:?}, {harm:?} at {at}");
+                prop_assert_eq!(told.is_whole, exchange.state() == &State::Done, "{}", pair);
+                prop_assert!(told.is_whole || told.has_failed || got.is_empty(), "{}: {:?}", pair, got);
+                if let Some(meant) = meant(provider, &events).filter(|_| told.is_whole) {
+                    // Some shapes tell the usage of which nothing is known as none, some as nothing.
+                    let counted = |told: Told| Told { usage: Some(told.usage.unwrap_or_default()), ..told };
+                    prop_assert_eq!(counted(told), counted(meant), "{}", pair);
+                }
+            }
+        }
+    }
+
+    /// What is no stream of any shape is an error, and never a panic.
+    #[test]
+    fn any_events_end_in_an_error_or_whole(datas in prop::collection::vec(any_event(), 0..8)) {
+        for provider in Dialect::ALL {
+            let events: Vec<SentEvent> = datas.iter().map(|data| SentEvent { name: None, data: data.clone().into() }).collect();
+            for client in Dialect::ALL.into_iter().filter(|client| *client != provider) {
+                let (got, exchange) = exchanged(provider, client, &events, true);
+                let told = read(client, &got);
+                prop_assert_eq!(told.is_whole, exchange.state() == &State::Done, "{:?} to {:?}: {:?}", provider, client, got);
+                prop_assert!(told.is_whole || told.has_failed || got.is_empty());
+            }
+        }
+    }
+}
+
+/// An event that looks like one of some shape, with members that may be missing or beyond what is sensible.
+fn any_event() -> impl Strategy<Value = String> {
+    let kind = prop_oneof![
+        Just("message_start"),
+        Just("content_block_start"),
+        Just("content_block_delta"),
+        Just("content_block_stop"),
+        Just("message_delta"),
+        Just("message_stop"),
+        Just("ping"),
+        Just("response.created"),
+        Just("response.completed"),
+        Just("response.output_item.added"),
+        Just("response.output_item.done"),
+        Just("response.output_text.delta"),
+        Just("response.function_call_arguments.delta"),
+        Just("response.failed"),
+        Just("error"),
+    ];
+    let member = prop_oneof![
+        Just(
+            r#""choices":[{"index":0,"delta":{"content":"a","tool_calls":[{"index":3,"id":"c","function":{"name":"t","arguments":"{"}}]}}]"#
+        ),
+        Just(
+            r#""choices":[{"index":1,"delta":{"tool_calls":[{"function":{"arguments":"}"}}]},"finish_reason":"stop"}]"#
+        ),
+        Just(r#""choices":[{"delta":null,"finish_reason":"length"}]"#),
+        Just(
+            r#""usage":{"prompt_tokens":18446744073709551615,"completion_tokens":18446744073709551615,"input_tokens":18446744073709551615,"cache_read_input_tokens":18446744073709551615}"#
+        ),
+        Just(
+            r#""candidates":[{"content":{"parts":[{"text":"a"},{"functionCall":{"name":"t"}}]},"finishReason":"STOP"},{"index":2}]"#
+        ),
+        Just(
+            r#""usageMetadata":{"promptTokenCount":18446744073709551615,"toolUsePromptTokenCount":1,"thoughtsTokenCount":18446744073709551615,"candidatesTokenCount":18446744073709551615}"#
+        ),
+        Just(r#""message":{"id":"i","model":"m"}"#),
+        Just(r#""index":0,"content_block":{"type":"tool_use","id":"c","name":"t"}"#),
+        Just(r#""index":0,"delta":{"type":"input_json_delta","partial_json":"{"}"#),
+        Just(r#""delta":{"stop_reason":"tool_use"}"#),
+        Just(r#""delta":"a""#),
+        Just(r#""response":{"id":"r","model":"m","output":[]}"#),
+        Just(r#""output_index":1,"item":{"type":"function_call","call_id":"c","name":"t","arguments":"{}"}"#),
+        Just(r#""item":{"type":"reasoning","encrypted_content":"e"}"#),
+        Just(r#""sequence_number":1"#),
+    ];
+    let event = (kind, prop::collection::vec(member, 0..3)).prop_map(|(kind, members)| {
+        format!(r#"{{"type":"{kind}"{}}}"#, members.iter().map(|member| format!(",{member}")).collect::<String>())
+    });
+    prop_oneof![8 => event, 1 => Just("[DONE]".to_owned()), 1 => "\\PC{0,8}"]
+}
+
+#[test]
+fn one_answer_of_two_that_is_cut_is_no_whole_stream() {
+    let events: Vec<SentEvent> = [
+        r#"{"id":"a","model":"m","choices":[{"index":0,"delta":{"content":"a"}},{"index":1,"delta":{"content":"b"}}]}"#,
+        r#"{"id":"a","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+    ]
+    .map(|data| SentEvent { name: None, data: Bytes::from_static(data.as_bytes()) })
+    .to_vec();
+    for client in Dialect::ALL {
+        let (got, exchange) = exchanged(Dialect::Chat, client, &events, true);
+        assert!(matches!(exchange.state(), State::Failed(_)), "{client:?}");
+        assert!(!read(client, &got).is_whole, "{client:?}");
+    }
+}
+
+#[test]
+fn a_stream_that_fails_before_it_begins_leaves_the_answer_to_the_gateway() {
+    let overloaded = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+    let events = [SentEvent { name: Some("error"), data: Bytes::from_static(overloaded.as_bytes()) }];
+    for client in [Dialect::Chat, Dialect::Responses, Dialect::Generate] {
+        let (got, exchange) = exchanged(Dialect::Messages, client, &events, true);
+        assert!(matches!(exchange.state(), State::Failed(_)) && got.is_empty(), "{client:?}: {got:?}");
+    }
+}
+
+#[test]
+fn the_id_of_an_item_is_one_and_the_same_in_all_its_events() {
+    let call = |id: &str| {
+        let begin = Delta::ToolBegin { choice: 0, id: id.to_owned(), name: "t".to_owned(), signature: None };
+        [begin, Delta::Arguments { choice: 0, text: "{}".to_owned() }]
+    };
+    let deltas = [vec![begin()], call("a").to_vec(), call("b").to_vec()].concat();
+
+    let events = written(Dialect::Responses, &deltas);
+
+    let texts: Vec<String> = events.iter().map(|event| String::from_utf8_lossy(&event.data).into_owned()).collect();
+    let second = texts.iter().filter(|text| text.contains(r#""output_index":1"#)).collect::<Vec<_>>();
+    assert!(second.iter().all(|text| text.contains("fc_id-1_1") && !text.contains("fc_id-1_0")), "{second:?}");
+}
+
+#[test]
+fn two_thoughts_that_are_sealed_stay_two() {
+    let thought = |text: &str| {
+        let signature = Signature { of: Dialect::Generate, text: format!("seal of {text}") };
+        [Delta::Thought { choice: 0, text: text.to_owned() }, Delta::Signature { choice: 0, signature }]
+    };
+    let deltas = [vec![begin()], thought("a").to_vec(), thought("b").to_vec()].concat();
+
+    let blocks = written(Dialect::Messages, &deltas);
+    let items = written(Dialect::Responses, &deltas);
+
+    let count = |events: &[SentEvent], name| events.iter().filter(|event| event.name == Some(name)).count();
+    assert_eq!(count(&blocks, "content_block_start"), 2);
+    assert_eq!(count(&items, "response.output_item.added"), 2);
 }
 
 #[test]

@@ -63,8 +63,8 @@ pub struct Reader {
     calling: Vec<(u32, u32)>,
     /// Answers that have called a tool.
     called: Vec<u32>,
-    /// Answers that are over.
-    stopped: usize,
+    /// Answers that have begun, and whether they are over.
+    choices: Vec<(u32, bool)>,
     is_done: bool,
 }
 
@@ -90,7 +90,8 @@ impl Reader {
             out.push(Delta::Failed(Fault::of_provider(http::StatusCode::INTERNAL_SERVER_ERROR, data, None)));
             return Ok(());
         }
-        if !self.has_begun {
+        // Azure says first what it thinks of the prompt, in a chunk without id and model.
+        if !self.has_begun && (!chunk.choices.is_empty() || chunk.usage.is_some()) {
             self.has_begun = true;
             out.push(Delta::Begin { id: chunk.id, model: chunk.model, created_s: chunk.created });
         }
@@ -103,7 +104,7 @@ impl Reader {
 
     /// Reads the end of the stream.
     pub fn end(&mut self, out: &mut Vec<Delta>) {
-        if !self.is_done && self.stopped > 0 {
+        if !self.is_done && !self.choices.is_empty() && self.choices.iter().all(|(_, is_over)| *is_over) {
             out.push(Delta::End);
         }
         self.is_done = true;
@@ -111,6 +112,9 @@ impl Reader {
 
     fn read_row(&mut self, row: Row, out: &mut Vec<Delta>) -> Result<(), Fault> {
         let choice = row.index;
+        if !self.choices.iter().any(|(known, _)| *known == choice) {
+            self.choices.push((choice, false));
+        }
         if let Some(piece) = row.delta {
             let full = |text: Option<String>| text.filter(|text| !text.is_empty());
             let thought = full(piece.reasoning_content).or(full(piece.reasoning));
@@ -121,8 +125,9 @@ impl Reader {
                 self.read_call(choice, call, out)?;
             }
         }
-        if let Some(finish) = row.finish_reason {
-            self.stopped += 1;
+        // Some servers say an empty one until there is one.
+        if let Some(finish) = row.finish_reason.filter(|finish| !finish.is_empty()) {
+            self.choices.iter_mut().filter(|(of, _)| *of == choice).for_each(|(_, is_over)| *is_over = true);
             let has_called = finish == "stop" && self.called.contains(&choice);
             let stop = if has_called { Stop::ToolCalls } else { stop_of(&finish) };
             out.push(Delta::Stop { choice, stop });
@@ -211,6 +216,10 @@ impl Writer {
                 self.piece(*choice, &call, out);
             }
             Delta::Stop { choice, stop } => {
+                // An answer without words has a beginning too.
+                if !self.begun.contains(choice) {
+                    self.piece(*choice, r#""content":"""#, out);
+                }
                 let finish = finish_of(stop);
                 self.chunk(
                     &format!(r#"{{"index":{choice},"delta":{{}},"logprobs":null,"finish_reason":"{finish}"}}"#),

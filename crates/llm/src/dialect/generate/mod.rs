@@ -113,9 +113,9 @@ impl UsageRow {
     fn usage(self) -> Usage {
         let thoughts = self.thoughts_token_count.unwrap_or(0);
         Usage {
-            input: self.prompt_token_count.unwrap_or(0) + self.tool_use_prompt_token_count.unwrap_or(0),
+            input: self.prompt_token_count.unwrap_or(0).saturating_add(self.tool_use_prompt_token_count.unwrap_or(0)),
             cached: self.cached_content_token_count.unwrap_or(0),
-            output: self.candidates_token_count.unwrap_or(0) + thoughts,
+            output: self.candidates_token_count.unwrap_or(0).saturating_add(thoughts),
             reasoning: thoughts,
             ..Usage::default()
         }

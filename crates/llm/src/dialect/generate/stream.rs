@@ -18,7 +18,10 @@ use crate::message::{Content, Part, Signature, ToolCall};
 pub struct Reader {
     has_begun: bool,
     calls: usize,
-    stopped: usize,
+    /// Answers that have called a tool.
+    called: Vec<u32>,
+    /// Answers that have begun, and whether they are over.
+    choices: Vec<(u32, bool)>,
     usage: Option<Usage>,
     is_done: bool,
 }
@@ -47,16 +50,20 @@ impl Reader {
             out.push(Delta::Begin { id, model, created_s: None });
         }
         if body.candidates.is_empty() && body.prompt_feedback.is_some_and(|feedback| feedback.block_reason.is_some()) {
-            self.stopped += 1;
+            self.choices.push((0, true));
             out.push(Delta::Stop { choice: 0, stop: Stop::Filtered });
         }
         for candidate in body.candidates {
+            let choice = candidate.index;
+            if !self.choices.iter().any(|(known, _)| *known == choice) {
+                self.choices.push((choice, false));
+            }
             for row in candidate.content.map(|said| said.parts).unwrap_or_default() {
-                self.read_part(candidate.index, row, out);
+                self.read_part(choice, row, out);
             }
             if let Some(finish) = candidate.finish_reason {
-                self.stopped += 1;
-                out.push(Delta::Stop { choice: candidate.index, stop: stop_of(&finish, self.calls > 0) });
+                self.choices.iter_mut().filter(|(of, _)| *of == choice).for_each(|(_, is_over)| *is_over = true);
+                out.push(Delta::Stop { choice, stop: stop_of(&finish, self.called.contains(&choice)) });
             }
         }
         if let Some(usage) = body.usage_metadata.map(UsageRow::usage) {
@@ -67,7 +74,7 @@ impl Reader {
 
     /// Reads the end of the stream, which is good where it was said why the model stops.
     pub fn end(&mut self, out: &mut Vec<Delta>) {
-        if !self.is_done && self.stopped > 0 {
+        if !self.is_done && !self.choices.is_empty() && self.choices.iter().all(|(_, is_over)| *is_over) {
             out.extend(self.usage.map(Delta::Usage));
             out.push(Delta::End);
         }
@@ -86,6 +93,7 @@ impl Reader {
             }
             Content::ToolCall(ToolCall { id, name, arguments, signature }) => {
                 self.calls += 1;
+                self.called.push(choice);
                 out.push(Delta::ToolBegin { choice, id, name, signature });
                 out.push(Delta::Arguments { choice, text: arguments });
             }
@@ -110,8 +118,8 @@ fn is_error(data: &[u8]) -> bool {
 pub struct Writer {
     /// `"modelVersion":…,"responseId":…}`, which every event ends with.
     tail: String,
-    /// The call whose arguments are not complete, and of which answer.
-    call: Option<(u32, ToolCall)>,
+    /// The calls whose arguments are not complete, one of each answer at most.
+    calls: Vec<(u32, ToolCall)>,
     stops: Vec<(u32, Stop)>,
     usage: Option<Usage>,
 }
@@ -124,8 +132,15 @@ impl Writer {
     /// # Errors
     /// [`Kind::Provider`] where a call has arguments that are no object.
     pub fn write(&mut self, delta: &Delta, mint: &Mint<'_>, out: &mut Vec<SentEvent>) -> Result<(), Fault> {
-        if !matches!(delta, Delta::Arguments { .. } | Delta::Usage(_) | Delta::Failed(_)) {
-            self.close_call(out)?;
+        match delta {
+            Delta::Text { choice, .. }
+            | Delta::Refusal { choice, .. }
+            | Delta::Thought { choice, .. }
+            | Delta::Signature { choice, .. }
+            | Delta::SealedThought { choice, .. }
+            | Delta::ToolBegin { choice, .. }
+            | Delta::Stop { choice, .. } => self.close_call(*choice, out)?,
+            Delta::Begin { .. } | Delta::Arguments { .. } | Delta::Usage(_) | Delta::Failed(_) | Delta::End => {}
         }
         match delta {
             Delta::Begin { id, model, .. } => {
@@ -145,10 +160,10 @@ impl Writer {
             }
             Delta::ToolBegin { choice, id, name, signature } => {
                 let (id, name, signature) = (id.clone(), name.clone(), signature.clone());
-                self.call = Some((*choice, ToolCall { id, name, arguments: String::new(), signature }));
+                self.calls.push((*choice, ToolCall { id, name, arguments: String::new(), signature }));
             }
-            Delta::Arguments { text, .. } => {
-                if let Some((_, call)) = &mut self.call {
+            Delta::Arguments { choice, text } => {
+                if let Some((_, call)) = self.calls.iter_mut().find(|(of, _)| of == choice) {
                     call.arguments.push_str(text);
                 }
             }
@@ -171,8 +186,9 @@ impl Writer {
         out.push(SentEvent::data(format!(r#"{{"candidates":[{candidates}],"usageMetadata":{usage},{}"#, self.tail)));
     }
 
-    fn close_call(&mut self, out: &mut Vec<SentEvent>) -> Result<(), Fault> {
-        let Some((choice, call)) = self.call.take() else { return Ok(()) };
+    fn close_call(&mut self, choice: u32, out: &mut Vec<SentEvent>) -> Result<(), Fault> {
+        let Some(at) = self.calls.iter().position(|(of, _)| *of == choice) else { return Ok(()) };
+        let (_, call) = self.calls.remove(at);
         let part = Part::from(Content::ToolCall(call));
         let row = written(&part)?.ok_or_else(|| Fault::new(Kind::Internal, "a call is a part"))?;
         self.parts(choice, &serde_json::to_string(&row).expect("it has text keys"), out);

@@ -20,6 +20,7 @@ use crate::message::Signature;
 #[derive(Deserialize)]
 struct Event {
     r#type: String,
+    index: Option<u64>,
     message: Option<Begun>,
     content_block: Option<Block>,
     delta: Option<Piece>,
@@ -60,7 +61,17 @@ struct Piece {
 #[derive(Debug, Default)]
 pub struct Reader {
     usage: Usage,
+    block: Option<Reading>,
     is_done: bool,
+}
+
+/// The block that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    /// Its number, where the provider counts.
+    index: Option<u64>,
+    /// Whether it is of a kind that other shapes have.
+    is_known: bool,
 }
 
 // === impl Reader ===
@@ -81,8 +92,19 @@ impl Reader {
                 self.usage.update(&begun.usage.unwrap_or_default().usage());
                 out.push(Delta::Begin { id: begun.id, model: begun.model, created_s: None });
             }
-            "content_block_start" => out.extend(event.content_block.and_then(begin_block)),
-            "content_block_delta" => out.extend(event.delta.and_then(piece)),
+            "content_block_start" => {
+                let block = event.content_block.ok_or_else(|| disorder("begins a block that is none"))?;
+                self.begin(event.index, &block)?;
+                out.extend(begin_block(block));
+            }
+            "content_block_delta" => {
+                let is_known = self.current(event.index)?.is_known;
+                out.extend(event.delta.filter(|_| is_known).and_then(piece));
+            }
+            "content_block_stop" => {
+                self.current(event.index)?;
+                self.block = None;
+            }
             "message_delta" => {
                 self.usage.update(&event.usage.unwrap_or_default().usage());
                 let reason = event.delta.and_then(|delta| Some((delta.stop_reason?, delta.stop_sequence)));
@@ -98,11 +120,33 @@ impl Reader {
                 let status = http::StatusCode::INTERNAL_SERVER_ERROR;
                 out.push(Delta::Failed(Fault::of_provider(status, data, None)));
             }
-            // `ping`, `content_block_stop`, and what is to come: new kinds are to be expected.
+            // `ping`, and what is to come: new kinds are to be expected.
             _ => {}
         }
         Ok(())
     }
+}
+
+// === impl Reader, the block that is under way ===
+
+impl Reader {
+    fn begin(&mut self, index: Option<u64>, block: &Block) -> Result<(), Fault> {
+        if self.block.is_some_and(|open| index.is_some() && open.index == index) {
+            return Err(disorder("begins a block twice"));
+        }
+        let is_known = matches!(block.r#type.as_str(), "text" | "thinking" | "redacted_thinking" | "tool_use");
+        self.block = Some(Reading { index, is_known });
+        Ok(())
+    }
+
+    fn current(&self, index: Option<u64>) -> Result<Reading, Fault> {
+        let open = self.block.filter(|open| index.is_none() || open.index.is_none() || open.index == index);
+        open.ok_or_else(|| disorder("goes on with a block that is over"))
+    }
+}
+
+fn disorder(what: &str) -> Fault {
+    Fault::new(Kind::Provider, format!("the provider's stream {what}"))
 }
 
 fn begin_block(block: Block) -> Option<Delta> {
@@ -185,6 +229,8 @@ impl Writer {
             Delta::Signature { signature, .. } => {
                 self.in_block(Open::Thought, r#"{"type":"thinking","thinking":"","signature":""}"#, out);
                 self.piece("signature_delta", "signature", &signature.shown(Dialect::Messages), out);
+                // What is thought then is another thought.
+                self.close(out);
             }
             Delta::SealedThought { data, .. } => {
                 let data = quote(&data.shown(Dialect::Messages));

@@ -26,12 +26,19 @@ struct Event {
     response: Option<Body>,
     item: Option<Item>,
     delta: Option<String>,
+    sequence_number: Option<u64>,
+    output_index: Option<u64>,
+    summary_index: Option<u64>,
 }
 
 /// Reads a provider's stream.
 #[derive(Debug, Default)]
 pub struct Reader {
     has_called: bool,
+    /// The number of the last event.
+    sequence: u64,
+    /// The place of the call that is under way among the items, and whether its arguments have come.
+    call: Option<(Option<u64>, bool)>,
     is_done: bool,
 }
 
@@ -47,6 +54,9 @@ impl Reader {
             return Ok(());
         }
         let event: Event = parse_answer(data)?;
+        let is_failure = matches!(event.r#type.as_str(), "response.failed" | "error");
+        // That it failed is told, whatever its number.
+        self.follow(event.sequence_number.filter(|_| !is_failure))?;
         let text = || event.delta.clone().filter(|text| !text.is_empty());
         match event.r#type.as_str() {
             "response.created" => {
@@ -57,19 +67,26 @@ impl Reader {
             "response.output_item.added" => {
                 if let Some((id, name)) = event.item.and_then(called) {
                     self.has_called = true;
+                    self.call = Some((event.output_index, false));
                     out.push(Delta::ToolBegin { choice: 0, id, name, signature: None });
                 }
             }
             "response.function_call_arguments.delta" => {
-                out.extend(text().map(|text| Delta::Arguments { choice: 0, text }));
+                if let Some(text) = text() {
+                    self.argue(event.output_index)?;
+                    out.push(Delta::Arguments { choice: 0, text });
+                }
             }
             "response.output_text.delta" => out.extend(text().map(|text| Delta::Text { choice: 0, text })),
             "response.refusal.delta" => out.extend(text().map(|text| Delta::Refusal { choice: 0, text })),
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
                 out.extend(text().map(|text| Delta::Thought { choice: 0, text }));
             }
-            // What seals a thought is told at its end.
-            "response.output_item.done" => out.extend(event.item.and_then(sealed)),
+            // Parts of a thought are set apart as in a whole answer.
+            "response.reasoning_summary_part.added" if event.summary_index.is_some_and(|index| index > 0) => {
+                out.push(Delta::Thought { choice: 0, text: "\n\n".to_owned() });
+            }
+            "response.output_item.done" => out.extend(event.item.and_then(|item| self.finished(item))),
             "response.completed" | "response.incomplete" => {
                 self.is_done = true;
                 let body = event.response.ok_or_else(no_response)?;
@@ -88,6 +105,43 @@ impl Reader {
     }
 }
 
+// === impl Reader, the state between events ===
+
+impl Reader {
+    /// Refuses an event that is older than the last, or the same; some servers number none.
+    fn follow(&mut self, sequence: Option<u64>) -> Result<(), Fault> {
+        let Some(sequence) = sequence else { return Ok(()) };
+        if sequence < self.sequence || (sequence == self.sequence && sequence > 0) {
+            return Err(Fault::new(Kind::Provider, "the provider's events are not in order"));
+        }
+        self.sequence = sequence;
+        Ok(())
+    }
+
+    fn argue(&mut self, place: Option<u64>) -> Result<(), Fault> {
+        match &mut self.call {
+            Some((of, has_arguments)) if place.is_none() || *of == place => {
+                *has_arguments = true;
+                Ok(())
+            }
+            _ => Err(Fault::new(Kind::Provider, "the provider's stream goes on with a call that is over")),
+        }
+    }
+
+    /// What is told at the end of an item: what seals a thought, and arguments that did not come in pieces.
+    fn finished(&mut self, item: Item) -> Option<Delta> {
+        match item.r#type.as_str() {
+            "reasoning" => sealed(item),
+            "function_call" => {
+                let is_missing = self.call.take().is_some_and(|(_, has_arguments)| !has_arguments);
+                let text = item.arguments.filter(|text| is_missing && !text.is_empty())?;
+                Some(Delta::Arguments { choice: 0, text })
+            }
+            _ => None,
+        }
+    }
+}
+
 fn no_response() -> Fault {
     Fault::new(Kind::Provider, "the provider's event has no response")
 }
@@ -98,7 +152,6 @@ fn called(item: Item) -> Option<(String, String)> {
 }
 
 fn sealed(item: Item) -> Option<Delta> {
-    (item.r#type == "reasoning").then_some(())?;
     if let Content::Thought { signature: Some(signature), .. } = thought(item)?.content {
         Some(Delta::Signature { choice: 0, signature })
     } else {
@@ -190,9 +243,10 @@ impl Writer {
             Delta::SealedThought { data, .. } => {
                 self.close(out);
                 self.seal(data, out);
-                self.close(out);
             }
             Delta::ToolBegin { id, name, .. } => {
+                // The place of an item, and so its id, is known when the one before is over.
+                self.close(out);
                 let item = call_item(&self.item_id("fc"), id, name, "", "in_progress");
                 let (id, name) = (id.clone(), name.clone());
                 self.begin(Open::Call { id, name, arguments: String::new() }, &item, out);
@@ -253,11 +307,13 @@ impl Writer {
         self.piece("response.reasoning_summary_text.delta", &item, r#""summary_index":0,"#, text, out);
     }
 
+    /// Seals the thought that is open, which ends it: what is thought then is another.
     fn seal(&mut self, by: &Signature, out: &mut Vec<SentEvent>) {
         self.in_thought(out);
         if let Some(Open::Thought { signature, .. }) = &mut self.open {
             *signature = Some(by.clone());
         }
+        self.close(out);
     }
 
     fn in_thought(&mut self, out: &mut Vec<SentEvent>) -> String {
