@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD as BASE64, STANDARD_NO_PAD as BASE64_BARE};
 use serde_json::value::RawValue;
 
 use crate::api::Dialect;
@@ -304,21 +306,30 @@ impl Signature {
     /// Reads what a client kept, which speaks this shape.
     #[must_use]
     pub fn read(own: Dialect, text: String) -> Self {
-        let foreign = text.strip_prefix(FOREIGN).and_then(|rest| rest.split_once(':'));
-        let foreign = foreign.and_then(|(word, text)| {
-            let of = Dialect::ALL.into_iter().find(|dialect| dialect.api().label() == word)?;
-            Some(Self { of, text: text.to_owned() })
-        });
+        let foreign = match own {
+            Dialect::Generate => from_base64(&text).and_then(|text| Self::read_foreign(&text)),
+            Dialect::Chat | Dialect::Responses | Dialect::Messages => Self::read_foreign(&text),
+        };
         foreign.unwrap_or(Self { of: own, text })
+    }
+
+    fn read_foreign(text: &str) -> Option<Self> {
+        let (word, text) = text.strip_prefix(FOREIGN)?.split_once(':')?;
+        let of = Dialect::ALL.into_iter().find(|dialect| dialect.api().label() == word)?;
+        Some(Self { of, text: text.to_owned() })
     }
 
     /// Writes it for a client that speaks this shape.
     #[must_use]
     pub fn shown(&self, own: Dialect) -> Cow<'_, str> {
         if self.of == own {
-            Cow::Borrowed(&self.text)
-        } else {
-            Cow::Owned(format!("{FOREIGN}{}:{}", self.of.api().label(), self.text))
+            return Cow::Borrowed(&self.text);
+        }
+        let text = format!("{FOREIGN}{}:{}", self.of.api().label(), self.text);
+        match own {
+            // It is bytes there, and SDKs refuse an answer in which it is no Base64.
+            Dialect::Generate => Cow::Owned(BASE64.encode(text)),
+            Dialect::Chat | Dialect::Responses | Dialect::Messages => Cow::Owned(text),
         }
     }
 
@@ -327,6 +338,12 @@ impl Signature {
     pub fn of(&self, own: Dialect) -> Option<&str> {
         (self.of == own).then_some(self.text.as_str())
     }
+}
+
+/// Reads Base64 of either alphabet, with padding or without: SDKs write what they read anew.
+fn from_base64(text: &str) -> Option<String> {
+    let standard = text.trim_end_matches('=').replace('-', "+").replace('_', "/");
+    String::from_utf8(BASE64_BARE.decode(standard).ok()?).ok()
 }
 
 // === impl Effort ===
@@ -374,6 +391,16 @@ mod tests {
             }
         }
         assert_eq!(Signature::read(Dialect::Messages, "quorate:cat:x".to_owned()).of, Dialect::Messages);
+    }
+
+    #[test]
+    fn a_signature_is_base64_where_it_is_bytes() {
+        let signature = Signature { of: Dialect::Messages, text: "é~?>".to_owned() };
+        let shown = signature.shown(Dialect::Generate).into_owned();
+
+        assert_eq!(BASE64.decode(&shown).expect("it is Base64"), "quorate:messages:é~?>".as_bytes());
+        let anew = shown.replace('+', "-").replace('/', "_").trim_end_matches('=').to_owned();
+        assert_eq!(Signature::read(Dialect::Generate, anew), signature);
     }
 
     #[test]

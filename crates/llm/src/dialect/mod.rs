@@ -8,6 +8,7 @@
 //! shape can, notes what it leaves out, and refuses what would change the meaning.
 
 pub mod chat;
+mod closed;
 pub mod generate;
 pub mod messages;
 pub mod responses;

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{PartRow, UsageRow, finish_of, stop_of, usage_json};
+use super::{PartRow, UsageRow, broken, finish_of, is_broken, stop_of, usage_json};
 use crate::answer::{Answer, Choice, Stop};
 use crate::api::Dialect;
 use crate::dialect::{Mint, arguments_object, parse_answer};
@@ -92,10 +92,14 @@ struct WrittenCall<'a> {
 /// Reads a provider's answer.
 ///
 /// # Errors
-/// [`Kind::Provider`] for what is none.
+/// [`Kind::Provider`] for what is none, and for one that the provider calls broken.
 pub fn read_answer(body: &[u8]) -> Result<Answer, Fault> {
     let read: Body = parse_answer(body)?;
-    let mut choices: Vec<Choice> = read.candidates.into_iter().map(choice).collect();
+    let id = read.response_id.unwrap_or_default();
+    if read.candidates.iter().any(|candidate| candidate.finish_reason.as_deref().is_some_and(is_broken)) {
+        return Err(broken());
+    }
+    let mut choices: Vec<Choice> = read.candidates.into_iter().map(|candidate| choice(candidate, &id)).collect();
     if choices.is_empty() {
         if read.prompt_feedback.and_then(|feedback| feedback.block_reason).is_none() {
             return Err(Fault::new(Kind::Provider, "the provider's answer has no candidate"));
@@ -103,7 +107,7 @@ pub fn read_answer(body: &[u8]) -> Result<Answer, Fault> {
         choices.push(Choice { parts: Vec::new(), stop: Stop::Filtered });
     }
     Ok(Answer {
-        id: read.response_id.unwrap_or_default(),
+        id,
         model: read.model_version.unwrap_or_default(),
         created_s: None,
         choices,
@@ -111,12 +115,16 @@ pub fn read_answer(body: &[u8]) -> Result<Answer, Fault> {
     })
 }
 
-fn choice(candidate: Candidate) -> Choice {
-    let (mut parts, mut calls) = (Vec::new(), 0);
+fn choice(candidate: Candidate, answer: &str) -> Choice {
+    let (mut parts, mut calls) = (Vec::<Part>::new(), 0);
     for row in candidate.content.map(|said| said.parts).unwrap_or_default() {
-        let Some(part) = row.content(calls) else { continue };
+        let Some(part) = row.content(answer, calls) else { continue };
         calls += usize::from(matches!(part.content, Content::ToolCall(_)));
-        parts.push(part);
+        match (parts.last_mut().map(|last| &mut last.content), &part.content) {
+            // It cuts a text where it likes.
+            (Some(Content::Text(said)), Content::Text(text)) => said.push_str(text),
+            _ => parts.push(part),
+        }
     }
     let stop = stop_of(candidate.finish_reason.as_deref().unwrap_or("STOP"), calls > 0);
     Choice { parts, stop }

@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 
 use crate::answer::{Stop, Usage};
 use crate::api::Dialect;
+use crate::error::{Fault, Kind};
 use crate::message::{Content, Part, Signature, Source, ToolCall};
 
 /// The word for why a model says no more.
@@ -45,6 +46,23 @@ fn stop_of(finish: &str, has_called: bool) -> Stop {
         _ if has_called => Stop::ToolCalls,
         _ => Stop::End,
     }
+}
+
+/// Whether the provider says with this reason that what it has made is no answer.
+fn is_broken(finish: &str) -> bool {
+    matches!(
+        finish,
+        "MALFORMED_FUNCTION_CALL"
+            | "UNEXPECTED_TOOL_CALL"
+            | "TOO_MANY_TOOL_CALLS"
+            | "MISSING_THOUGHT_SIGNATURE"
+            | "MALFORMED_RESPONSE"
+    )
+}
+
+/// The fault of an answer that is none.
+fn broken() -> Fault {
+    Fault::new(Kind::Provider, "the provider's model called a tool in a way that is none")
 }
 
 /// A part of any kind, as it is read from clients and from providers.
@@ -134,20 +152,21 @@ fn usage_json(usage: &Usage) -> String {
     )
 }
 
-/// Mints the ids of calls that have none, by the number of the call in its conversation or answer.
-fn call_id(number: usize) -> String {
-    format!("call_{number}")
+/// Mints the ids of calls that have none: by the number of the call in its conversation, or in the answer of this id, so that no two
+/// answers of one conversation have calls of one id.
+fn call_id(answer: &str, number: usize) -> String {
+    if answer.is_empty() { format!("call_{number}") } else { format!("call_{answer}_{number}") }
 }
 
 // === impl PartRow ===
 
 impl PartRow {
-    /// What it is, as far as a model says it; `number` counts the calls before it.
-    fn content(self, number: usize) -> Option<Part> {
+    /// What it is, as far as a model says it; `number` counts the calls before it in its conversation, or in the answer of this id.
+    fn content(self, answer: &str, number: usize) -> Option<Part> {
         let signature = self.thought_signature.map(|text| Signature::read(Dialect::Generate, text));
         if let Some(call) = self.function_call {
             let arguments = call.args.map_or_else(|| "{}".to_owned(), |args| args.get().to_owned());
-            let id = call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| call_id(number));
+            let id = call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| call_id(answer, number));
             return Some(Content::ToolCall(ToolCall { id, name: call.name, arguments, signature }).into());
         }
         if let Some(blob) = self.inline_data {

@@ -4,12 +4,14 @@
 
 use std::collections::VecDeque;
 
+use quorate_jsonrpc::pick;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::schema::json_schema;
 use super::{FunctionResponse, PartRow, call_id};
-use crate::dialect::{note_unknown, parse};
+use crate::dialect::closed::is_strict;
+use crate::dialect::{note_unknown, parse, refuse_members};
 use crate::error::Fault;
 use crate::loss::Losses;
 use crate::message::{Content, Effort, Format, Part, Reasoning, Request, Role, Sampling, Tool, ToolChoice, Turn};
@@ -27,6 +29,44 @@ const KNOWN: &[&str] = &[
     "model",
     "labels",
 ];
+
+/// Members of `generationConfig` that are read, or that mean nothing to another provider.
+const KNOWN_GENERATION: &[&str] = &[
+    "temperature",
+    "topP",
+    "top_p",
+    "topK",
+    "top_k",
+    "seed",
+    "presencePenalty",
+    "presence_penalty",
+    "frequencyPenalty",
+    "frequency_penalty",
+    "maxOutputTokens",
+    "max_output_tokens",
+    "stopSequences",
+    "stop_sequences",
+    "candidateCount",
+    "candidate_count",
+    "responseMimeType",
+    "response_mime_type",
+    "responseSchema",
+    "response_schema",
+    "responseJsonSchema",
+    "response_json_schema",
+    "_responseJsonSchema",
+    "responseModalities",
+    "response_modalities",
+    "thinkingConfig",
+    "thinking_config",
+];
+
+/// Members that name what only the provider has that keeps it.
+const ONLY_THERE: &[&str] = &["cachedContent", "cached_content"];
+
+/// Members of `generationConfig` that ask for more than text.
+const NOT_TEXT: &[&str] =
+    &["responseLogprobs", "response_logprobs", "speechConfig", "speech_config", "imageConfig", "image_config"];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,6 +145,8 @@ struct Generation {
     response_schema: Option<Box<RawValue>>,
     #[serde(alias = "response_json_schema", alias = "_responseJsonSchema")]
     response_json_schema: Option<Box<RawValue>>,
+    #[serde(alias = "response_modalities")]
+    response_modalities: Option<Vec<String>>,
     #[serde(alias = "thinking_config")]
     thinking_config: Option<ThinkingConfig>,
 }
@@ -125,6 +167,8 @@ struct ThinkingConfig {
 pub fn read(body: &str, is_streamed: bool, losses: &mut Losses) -> Result<Request, Fault> {
     let read: Body = parse(body.as_bytes())?;
     note_unknown(body, KNOWN, losses);
+    refuse_members(body, ONLY_THERE)?;
+    check_generation(body, &read.generation_config, losses)?;
     let mut calls = Calls::default();
     let system = read.system_instruction.map(|row| row.parts).unwrap_or_default();
     let mut turns = Vec::with_capacity(read.contents.len());
@@ -141,7 +185,7 @@ pub fn read(body: &str, is_streamed: bool, losses: &mut Losses) -> Result<Reques
     }
     let generation = read.generation_config;
     Ok(Request {
-        system: system.into_iter().filter_map(|part| part.content(0)).collect(),
+        system: system.into_iter().filter_map(|part| part.content("", 0)).collect(),
         turns,
         tools,
         tool_choice: read.tool_config.and_then(|config| config.function_calling_config).map(choice).transpose()?,
@@ -164,6 +208,24 @@ pub fn read(body: &str, is_streamed: bool, losses: &mut Losses) -> Result<Reques
     })
 }
 
+/// Notes what of `generationConfig` is not read, and refuses what asks for more than text.
+fn check_generation(body: &str, generation: &Generation, losses: &mut Losses) -> Result<(), Fault> {
+    let is_text = |modality: &String| modality.eq_ignore_ascii_case("text");
+    if generation.response_modalities.iter().flatten().any(|modality| !is_text(modality)) {
+        return Err(Fault::invalid(
+            "generationConfig.responseModalities",
+            "only TEXT is taken: the provider that answers for this model says nothing else",
+        ));
+    }
+    // What is no object was refused before.
+    let found = pick(body, 0, ["generationConfig", "generation_config"]).unwrap_or_default();
+    for span in found.into_iter().flatten() {
+        note_unknown(span.of(body), KNOWN_GENERATION, losses);
+        refuse_members(span.of(body), NOT_TEXT)?;
+    }
+    Ok(())
+}
+
 /// Calls whose results have not come yet, as they are known.
 #[derive(Default)]
 struct Calls {
@@ -181,7 +243,7 @@ impl Calls {
         match self.open.iter().position(is_it).and_then(|at| self.open.remove(at)) {
             Some((id, _)) => id,
             // A result of no call: the provider says what it thinks of it.
-            None => own.map_or_else(|| call_id(self.count), str::to_owned),
+            None => own.map_or_else(|| call_id("", self.count), str::to_owned),
         }
     }
 }
@@ -203,7 +265,7 @@ fn turn(row: Row, place: usize, calls: &mut Calls) -> Result<Turn, Fault> {
             parts.push(result(id, response));
             continue;
         }
-        let Some(part) = part.content(calls.count) else { continue };
+        let Some(part) = part.content("", calls.count) else { continue };
         if let Content::ToolCall(call) = &part.content {
             calls.count += 1;
             calls.open.push_back((call.id.clone(), call.name.clone()));
@@ -264,7 +326,10 @@ fn format(generation: &Generation) -> Option<Format> {
     let own = generation.response_schema.as_deref().map(json_schema);
     let schema = generation.response_json_schema.clone().or(own);
     match schema {
-        Some(schema) => Some(Format::Schema { name: None, description: None, schema, strict: Some(true) }),
+        Some(schema) => {
+            let strict = is_strict(&schema).then_some(true);
+            Some(Format::Schema { name: None, description: None, schema, strict })
+        }
         None => (generation.response_mime_type.as_deref() == Some("application/json")).then_some(Format::Json),
     }
 }

@@ -6,7 +6,7 @@
 use quorate_jsonrpc::quote;
 
 use super::answer::{Body, written};
-use super::{PartRow, UsageRow, finish_of, stop_of, usage_json};
+use super::{PartRow, UsageRow, broken, finish_of, is_broken, stop_of, usage_json};
 use crate::answer::{Delta, Stop, Usage};
 use crate::api::{Dialect, Family};
 use crate::dialect::{Mint, SentEvent, parse_answer};
@@ -17,6 +17,8 @@ use crate::message::{Content, Part, Signature, ToolCall};
 #[derive(Debug, Default)]
 pub struct Reader {
     has_begun: bool,
+    /// The provider's id of the answer.
+    id: String,
     calls: usize,
     /// Answers that have called a tool.
     called: Vec<u32>,
@@ -47,6 +49,7 @@ impl Reader {
         if !self.has_begun {
             self.has_begun = true;
             let (id, model) = (body.response_id.unwrap_or_default(), body.model_version.unwrap_or_default());
+            self.id.clone_from(&id);
             out.push(Delta::Begin { id, model, created_s: None });
         }
         if body.candidates.is_empty() && body.prompt_feedback.is_some_and(|feedback| feedback.block_reason.is_some()) {
@@ -62,6 +65,11 @@ impl Reader {
                 self.read_part(choice, row, out);
             }
             if let Some(finish) = candidate.finish_reason {
+                if is_broken(&finish) {
+                    self.is_done = true;
+                    out.push(Delta::Failed(broken()));
+                    return Ok(());
+                }
                 self.choices.iter_mut().filter(|(of, _)| *of == choice).for_each(|(_, is_over)| *is_over = true);
                 out.push(Delta::Stop { choice, stop: stop_of(&finish, self.called.contains(&choice)) });
             }
@@ -82,7 +90,7 @@ impl Reader {
     }
 
     fn read_part(&mut self, choice: u32, row: PartRow, out: &mut Vec<Delta>) {
-        let Some(part) = row.content(self.calls) else { return };
+        let Some(part) = row.content(&self.id, self.calls) else { return };
         match part.content {
             Content::Text(text) => out.push(Delta::Text { choice, text }),
             Content::Thought { text, signature } => {

@@ -160,11 +160,11 @@ pub fn write(request: &Request, losses: &mut Losses) -> Result<Vec<u8>, Fault> {
     let mut system = Vec::new();
     let instructions = request.turns.iter().filter(|turn| turn.role == Role::System).flat_map(|turn| &turn.parts);
     for part in request.system.iter().chain(instructions) {
-        system.extend(part_row(part, request, losses)?);
+        system.extend(part_row(part, &[], losses)?);
     }
     let mut contents: Vec<Row<'_>> = Vec::with_capacity(request.turns.len());
-    for turn in request.turns.iter().filter(|turn| turn.role != Role::System) {
-        write_turn(turn, request, &mut contents, losses)?;
+    for (place, _) in request.turns.iter().enumerate().filter(|(_, turn)| turn.role != Role::System) {
+        write_turn(&request.turns[..=place], &mut contents, losses)?;
     }
     let declarations: Vec<Declaration<'_>> = request.tools.iter().map(|row| declaration(row, losses)).collect();
     let body = Body {
@@ -214,20 +214,17 @@ fn thinking(reasoning: Reasoning) -> ThinkingConfig {
     ThinkingConfig { thinking_budget: budget, include_thoughts: true }
 }
 
-fn write_turn<'a>(
-    turn: &'a Turn,
-    request: &'a Request,
-    contents: &mut Vec<Row<'a>>,
-    losses: &mut Losses,
-) -> Result<(), Fault> {
+/// Writes the last of these turns.
+fn write_turn<'a>(turns: &'a [Turn], contents: &mut Vec<Row<'a>>, losses: &mut Losses) -> Result<(), Fault> {
+    let Some((turn, before)) = turns.split_last() else { return Ok(()) };
     let role = if turn.role == Role::Assistant { "model" } else { "user" };
     let mut parts = Vec::with_capacity(turn.parts.len());
     for part in &turn.parts {
-        parts.extend(part_row(part, request, losses)?);
+        parts.extend(part_row(part, before, losses)?);
         // What a tool showed stands beside its result.
         if let Content::ToolResult { parts: shown, .. } = &part.content {
             for part in shown.iter().filter(|part| !matches!(part.content, Content::Text(_))) {
-                parts.extend(part_row(part, request, losses)?);
+                parts.extend(part_row(part, before, losses)?);
             }
         }
     }
@@ -239,7 +236,7 @@ fn write_turn<'a>(
     Ok(())
 }
 
-fn part_row<'a>(part: &'a Part, request: &'a Request, losses: &mut Losses) -> Result<Option<PartRow<'a>>, Fault> {
+fn part_row<'a>(part: &'a Part, before: &'a [Turn], losses: &mut Losses) -> Result<Option<PartRow<'a>>, Fault> {
     losses.add_if(part.cache.is_some(), Feature::CacheMarks);
     let row = PartRow::default();
     Ok(Some(match &part.content {
@@ -281,7 +278,7 @@ fn part_row<'a>(part: &'a Part, request: &'a Request, losses: &mut Losses) -> Re
             }
         }
         Content::ToolResult { id, parts, is_error } => {
-            let name = name_of(id, request)?;
+            let name = name_of(id, before)?;
             PartRow { function_response: Some(FunctionResponse { name, response: response(parts, *is_error) }), ..row }
         }
     }))
@@ -320,9 +317,9 @@ fn media_type_of(url: &str) -> Option<&'static str> {
     })
 }
 
-/// The tool that was called under an id.
-fn name_of<'a>(id: &str, request: &'a Request) -> Result<&'a str, Fault> {
-    let parts = request.turns.iter().rev().flat_map(|turn| &turn.parts);
+/// The tool that was called under an id, by the last call of it before its result: some servers count from the start in each answer.
+fn name_of<'a>(id: &str, before: &'a [Turn]) -> Result<&'a str, Fault> {
+    let parts = before.iter().rev().flat_map(|turn| &turn.parts);
     let call = parts.filter_map(|part| part.content.as_call()).find(|call| call.id == id);
     call.map(|call| call.name.as_str()).ok_or_else(|| {
         Fault::new(

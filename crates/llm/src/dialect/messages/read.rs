@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 
 use super::CacheRow;
 use crate::api::Dialect;
-use crate::dialect::{Words, note_unknown, parse};
+use crate::dialect::closed::is_strict;
+use crate::dialect::{Words, note_unknown, parse, refuse_members};
 use crate::error::Fault;
 use crate::loss::Losses;
 use crate::message::{
@@ -34,6 +35,9 @@ const KNOWN: &[&str] = &[
     "metadata",
     "service_tier",
 ];
+
+/// Members that name what only the provider has, or runs.
+const ONLY_THERE: &[&str] = &["mcp_servers", "container"];
 
 #[derive(Deserialize)]
 struct Body {
@@ -133,6 +137,7 @@ struct Metadata {
 pub fn read(body: &str, losses: &mut Losses) -> Result<Request, Fault> {
     let read: Body = parse(body.as_bytes())?;
     note_unknown(body, KNOWN, losses);
+    refuse_members(body, ONLY_THERE)?;
     let tools = read.tools.unwrap_or_default().into_iter().enumerate();
     let turns = read.messages.into_iter().enumerate();
     let is_parallel = read.tool_choice.as_ref().and_then(|choice| choice.disable_parallel_tool_use).map(|off| !off);
@@ -296,7 +301,8 @@ fn effort(word: &str) -> Result<Effort, Fault> {
 fn format(row: FormatRow) -> Result<Format, Fault> {
     match (row.r#type.as_str(), row.schema) {
         ("json_schema", Some(schema)) => {
-            Ok(Format::Schema { name: None, description: None, schema, strict: Some(true) })
+            let strict = is_strict(&schema).then_some(true);
+            Ok(Format::Schema { name: None, description: None, schema, strict })
         }
         ("json_schema", None) => {
             Err(Fault::invalid("output_config.format.schema", "a format of type json_schema has one"))

@@ -4,11 +4,14 @@
 //! those before it. Thinking needs room below `max_tokens`, no forced tool, and thoughts that are signed; where one of these is not
 //! so, the model answers without.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::CacheWritten;
 use crate::api::Dialect;
+use crate::dialect::closed::closed;
 use crate::dialect::{Target, arguments_object, cannot, text_of_inline};
 use crate::error::Fault;
 use crate::loss::{Feature, Losses};
@@ -139,7 +142,7 @@ struct OutputConfig<'a> {
 #[derive(Serialize)]
 struct FormatRow<'a> {
     r#type: &'static str,
-    schema: &'a RawValue,
+    schema: Cow<'a, RawValue>,
 }
 
 #[derive(Serialize)]
@@ -336,6 +339,8 @@ fn output_config<'a>(format: Option<&'a Format>, losses: &mut Losses) -> Option<
             losses.add(Feature::JsonFormat);
             None
         }
-        Format::Schema { schema, .. } => Some(OutputConfig { format: FormatRow { r#type: "json_schema", schema } }),
+        Format::Schema { schema, .. } => {
+            Some(OutputConfig { format: FormatRow { r#type: "json_schema", schema: closed(schema) } })
+        }
     }
 }

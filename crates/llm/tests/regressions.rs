@@ -1,0 +1,111 @@
+//! Translations that were wrong once, each with what is right about it.
+
+use quorate_llm::dialect::{Mint, Quirks, Target};
+use quorate_llm::error::Kind;
+use quorate_llm::exchange::Asked;
+use quorate_llm::{Dialect, Fault, Losses, codec};
+use serde_json::{Value, json};
+
+const MINT: Mint<'static> = Mint { id: "minted", now_s: 1_764_000_000 };
+
+/// A request as the provider gets it, and what is left out.
+fn asked_of(model: &str, client: Dialect, provider: Dialect, body: &Value) -> Result<(Value, Vec<String>), Fault> {
+    let mut losses = Losses::default();
+    let target = Target { model, quirks: Quirks::default(), output_tokens_default: 4_096 };
+    let request = codec::read(client, &body.to_string(), false, &mut losses)?;
+    let written = codec::write(provider, &request, &target, &mut losses)?;
+    let lost = losses.iter().map(|loss| loss.name().to_owned()).collect();
+    Ok((serde_json::from_slice(&written).expect("it is JSON"), lost))
+}
+
+fn asked(client: Dialect, provider: Dialect, body: &Value) -> Value {
+    asked_of("m", client, provider, body).expect("it can be said").0
+}
+
+/// A provider's answer as the client gets it.
+fn answered(client: Dialect, provider: Dialect, body: &Value) -> Value {
+    let answer = codec::read_answer(provider, body.to_string().as_bytes()).expect("it is an answer");
+    let written = codec::write_answer(&answer, &Asked { client, body: "{}", wants_usage: false }, &MINT);
+    serde_json::from_slice(&written.expect("it can be said")).expect("it is JSON")
+}
+
+#[test]
+fn a_result_is_told_by_the_name_of_the_call_before_it() {
+    let call = |name: &str| json!({"role": "assistant", "tool_calls": [{"id": "call_0", "type": "function", "function": {"name": name, "arguments": "{}"}}]});
+    let result = json!({"role": "tool", "tool_call_id": "call_0", "content": "x"});
+    let messages = json!([{"role": "user", "content": "Hi"}, call("weather"), result, call("now"), result]);
+
+    let body = asked(Dialect::Chat, Dialect::Generate, &json!({"messages": messages}));
+
+    let name = |turn: usize| body["contents"][turn]["parts"][0]["functionResponse"]["name"].clone();
+    assert_eq!((name(2), name(4)), (json!("weather"), json!("now")));
+}
+
+#[test]
+fn calls_of_two_answers_have_two_ids() {
+    let answer = |id: &str| {
+        let part = json!({"functionCall": {"name": "now", "args": {}}});
+        json!({"candidates": [{"content": {"parts": [part]}, "finishReason": "STOP"}], "responseId": id})
+    };
+    let id_of = |id: &str| {
+        let said = answered(Dialect::Messages, Dialect::Generate, &answer(id));
+        said["content"][0]["id"].clone()
+    };
+
+    assert_ne!(id_of("a"), id_of("b"));
+}
+
+#[test]
+fn an_answer_that_its_provider_calls_broken_is_none() {
+    let body = json!({"candidates": [{"content": {"parts": []}, "finishReason": "MALFORMED_FUNCTION_CALL"}]});
+
+    let fault = codec::read_answer(Dialect::Generate, body.to_string().as_bytes()).map(drop).expect_err("it is broken");
+
+    assert_eq!(fault.kind, Kind::Provider, "another provider may well answer");
+}
+
+#[test]
+fn what_only_one_provider_has_is_refused_and_not_left_out() {
+    let user = json!({"role": "user", "parts": [{"text": "Hi"}]});
+    let generate = [
+        json!({"contents": [user], "cachedContent": "cachedContents/a"}),
+        json!({"contents": [user], "generationConfig": {"responseModalities": ["TEXT", "IMAGE"]}}),
+        json!({"contents": [user], "generationConfig": {"speechConfig": {}}}),
+    ];
+    for body in generate {
+        let fault = asked_of("m", Dialect::Generate, Dialect::Chat, &body).expect_err("nobody else has it");
+        assert_eq!(fault.kind, Kind::Invalid);
+    }
+    let servers =
+        json!({"messages": [{"role": "user", "content": "Hi"}], "mcp_servers": [{"url": "https://example.com"}]});
+    let fault = asked_of("m", Dialect::Messages, Dialect::Chat, &servers).expect_err("nobody else runs it");
+    assert_eq!(fault.field.as_deref(), Some("mcp_servers"));
+}
+
+#[test]
+fn openai_is_held_to_a_schema_only_where_it_takes_that_one() {
+    let loose = json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": false});
+    let mut strict = loose.clone();
+    strict["required"] = json!(["a"]);
+    for (schema, expected) in [(loose, Value::Null), (strict, json!(true))] {
+        let config = json!({"responseMimeType": "application/json", "responseJsonSchema": schema});
+        let body = json!({"contents": [{"parts": [{"text": "Hi"}]}], "generationConfig": config});
+        let chat = asked(Dialect::Generate, Dialect::Chat, &body);
+        assert_eq!(chat["response_format"]["json_schema"]["strict"], expected);
+
+        let format = json!({"format": {"type": "json_schema", "schema": schema}});
+        let body = json!({"messages": [{"role": "user", "content": "Hi"}], "output_config": format});
+        let responses = asked(Dialect::Messages, Dialect::Responses, &body);
+        assert_eq!(responses["text"]["format"]["strict"], expected);
+    }
+}
+
+#[test]
+fn a_text_that_comes_in_parts_is_one() {
+    let parts = json!([{"text": "{\"a\":"}, {"text": "1}"}]);
+    let body = json!({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]});
+
+    let said = answered(Dialect::Messages, Dialect::Generate, &body);
+
+    assert_eq!(said["content"], json!([{"type": "text", "text": "{\"a\":1}"}]));
+}
