@@ -109,3 +109,89 @@ fn a_text_that_comes_in_parts_is_one() {
 
     assert_eq!(said["content"], json!([{"type": "text", "text": "{\"a\":1}"}]));
 }
+
+fn lost(model: &str, body: &Value) -> (Value, Vec<String>) {
+    asked_of(model, Dialect::Chat, Dialect::Messages, body).expect("it can be said")
+}
+
+fn hi(members: &Value) -> Value {
+    let mut body = json!({"messages": [{"role": "user", "content": "Hi"}]});
+    let all = body.as_object_mut().expect("it is one");
+    all.extend(members.as_object().expect("it is one").clone());
+    body
+}
+
+#[test]
+fn a_model_that_knows_no_budget_is_told_an_effort() {
+    let body = hi(&json!({"reasoning_effort": "high", "max_completion_tokens": 32_000, "temperature": 0.5}));
+
+    let (old, _) = lost("claude-sonnet-4-5", &body);
+    assert_eq!(old["thinking"], json!({"type": "enabled", "budget_tokens": 25_600}));
+    assert_eq!(old["output_config"], Value::Null);
+
+    let (new, left_out) = lost("claude-opus-4-7", &body);
+    assert_eq!(new["thinking"], json!({"type": "adaptive", "display": "summarized"}));
+    assert_eq!(new["output_config"], json!({"effort": "high"}));
+    assert_eq!((&new["temperature"], left_out), (&Value::Null, vec!["temperature".to_owned()]));
+
+    let (off, left_out) = lost("claude-opus-5", &hi(&json!({"reasoning_effort": "none"})));
+    assert_eq!((&off["thinking"], &off["output_config"]), (&Value::Null, &json!({"effort": "low"})));
+    assert_eq!(left_out, ["reasoning"]);
+}
+
+#[test]
+fn a_temperature_above_the_hottest_is_the_hottest() {
+    let (body, left_out) = lost("m", &hi(&json!({"temperature": 1.5})));
+
+    assert_eq!((&body["temperature"], left_out), (&json!(1), vec!["temperature".to_owned()]));
+    assert_eq!(lost("m", &hi(&json!({"temperature": 1.0}))).0["temperature"], json!(1.0));
+}
+
+#[test]
+fn of_temperature_and_top_p_one_is_told_to_a_model_that_takes_one() {
+    let body = hi(&json!({"temperature": 0.5, "top_p": 0.9}));
+
+    let (told, left_out) = lost("claude-sonnet-4-5", &body);
+    assert_eq!((&told["temperature"], &told["top_p"]), (&json!(0.5), &Value::Null));
+    assert_eq!(left_out, ["temperature"]);
+    assert_eq!(lost("m", &body).0["top_p"], json!(0.9));
+}
+
+#[test]
+fn a_stop_of_spaces_alone_is_left_out() {
+    let (body, left_out) = lost("m", &hi(&json!({"stop": ["\n\n", "END"]})));
+
+    assert_eq!(body["stop_sequences"], json!(["END"]));
+    assert_eq!(left_out, ["stops"]);
+}
+
+#[test]
+fn ids_of_calls_have_letters_that_every_provider_takes() {
+    let call = json!({"id": "functions.now:0", "type": "function", "function": {"name": "now", "arguments": "{}"}});
+    let messages = json!([
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "functions.now:0", "content": "x"},
+    ]);
+
+    let body = asked(Dialect::Chat, Dialect::Messages, &json!({"messages": messages}));
+
+    assert_eq!(body["messages"][1]["content"][0]["id"], "functions_now_0");
+    assert_eq!(body["messages"][2]["content"][0]["tool_use_id"], "functions_now_0");
+}
+
+#[test]
+fn results_of_tools_stand_before_what_else_is_said() {
+    let call = json!({"functionCall": {"name": "now", "args": {}}});
+    let result = json!({"functionResponse": {"name": "now", "response": {"result": "noon"}}});
+    let contents = json!([
+        {"role": "user", "parts": [{"text": "Hi"}]},
+        {"role": "model", "parts": [call]},
+        {"role": "user", "parts": [{"text": "Here:"}, result]},
+    ]);
+
+    let body = asked(Dialect::Generate, Dialect::Messages, &json!({"contents": contents}));
+
+    assert_eq!(body["messages"][2]["content"][0]["type"], "tool_result");
+    assert_eq!(body["messages"][2]["content"][1]["text"], "Here:");
+}

@@ -6,6 +6,8 @@
 mod answer;
 mod read;
 mod stream;
+mod takes;
+mod thinking;
 mod write;
 
 pub use answer::{read_answer, write_answer};

@@ -1,8 +1,8 @@
 //! The view as a request of messages.
 //!
 //! What the API refuses is mended where nothing is lost: empty texts are left out, instructions in the midst of the conversation go to
-//! those before it. Thinking needs room below `max_tokens`, no forced tool, and thoughts that are signed; where one of these is not
-//! so, the model answers without.
+//! those before it, results of tools stand before what else the user says, ids of calls have the letters that it takes. What is left of
+//! sampling depends on the model.
 
 use std::borrow::Cow;
 
@@ -10,15 +10,17 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::CacheWritten;
+use super::takes::Takes;
+use super::thinking::{Thinking, thinking};
 use crate::api::Dialect;
 use crate::dialect::closed::closed;
 use crate::dialect::{Target, arguments_object, cannot, text_of_inline};
 use crate::error::Fault;
 use crate::loss::{Feature, Losses};
-use crate::message::{Content, Effort, Format, Part, Reasoning, Request, Role, Source, Tool, ToolChoice, Turn};
+use crate::message::{Content, Format, Part, Request, Role, Sampling, Source, Tool, ToolChoice, Turn};
 
-/// Fewest tokens of thinking that the API takes.
-const THINKING_TOKENS_MIN: u64 = 1_024;
+/// The hottest that the API takes; others take twice that.
+const TEMPERATURE_MAX: f64 = 1.0;
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -37,8 +39,8 @@ struct Body<'a> {
     top_p: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_k: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    stop_sequences: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stop_sequences: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking: Option<Thinking>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,12 +80,12 @@ enum BlockKind<'a> {
         title: Option<&'a str>,
     },
     ToolUse {
-        id: &'a str,
+        id: Cow<'a, str>,
         name: &'a str,
         input: &'a RawValue,
     },
     ToolResult {
-        tool_use_id: &'a str,
+        tool_use_id: Cow<'a, str>,
         content: Vec<Block<'a>>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
@@ -128,15 +130,18 @@ struct Choice<'a> {
 }
 
 #[derive(Serialize)]
-struct Thinking {
-    r#type: &'static str,
+struct OutputConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    budget_tokens: Option<u64>,
+    effort: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<FormatRow<'a>>,
 }
 
-#[derive(Serialize)]
-struct OutputConfig<'a> {
-    format: FormatRow<'a>,
+/// How tokens are drawn, as far as the model lets itself be told.
+struct Drawn<'a> {
+    temperature: Option<&'a RawValue>,
+    top_p: Option<&'a RawValue>,
+    top_k: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -168,13 +173,13 @@ pub fn write(request: &Request, target: &Target<'_>, losses: &mut Losses) -> Res
         write_turn(turn, &mut messages, losses)?;
     }
     let sampling = &request.sampling;
+    let takes = Takes::of(target.model);
     losses.add_if(sampling.seed.is_some(), Feature::Seed);
     losses.add_if(sampling.presence_penalty.is_some() || sampling.frequency_penalty.is_some(), Feature::Penalties);
     let max_tokens = request.output_tokens_max.unwrap_or(target.output_tokens_default);
-    let thinking = thinking(request, max_tokens, losses);
-    let thinks = thinking.as_ref().is_some_and(|thinking| thinking.r#type != "disabled");
-    // While it thinks, the API lets nobody say how tokens are drawn.
-    losses.add_if(thinks && (sampling.temperature.is_some() || sampling.top_k.is_some()), Feature::Temperature);
+    let (thinking, effort) = thinking(request, takes, max_tokens, losses);
+    let thinks = thinking.as_ref().is_some_and(Thinking::thinks);
+    let drawn = drawn(sampling, takes, thinks, losses);
     let body = Body {
         model: target.model,
         max_tokens,
@@ -182,16 +187,53 @@ pub fn write(request: &Request, target: &Target<'_>, losses: &mut Losses) -> Res
         messages,
         tools: request.tools.iter().map(tool).collect(),
         tool_choice: choice(request),
-        temperature: sampling.temperature.as_deref().filter(|_| !thinks),
-        top_p: sampling.top_p.as_deref().filter(|_| !thinks),
-        top_k: sampling.top_k.as_deref().filter(|_| !thinks),
-        stop_sequences: &request.stops,
+        temperature: drawn.temperature,
+        top_p: drawn.top_p,
+        top_k: drawn.top_k,
+        stop_sequences: stops(&request.stops, losses),
         thinking,
-        output_config: output_config(request.format.as_ref(), losses),
+        output_config: output_config(request.format.as_ref(), effort, losses),
         metadata: request.user.as_deref().map(|user_id| Metadata { user_id }),
         stream: request.is_streamed,
     };
     Ok(serde_json::to_vec(&body).expect("it has text keys and no failing value"))
+}
+
+fn drawn<'a>(sampling: &'a Sampling, takes: Takes, thinks: bool, losses: &mut Losses) -> Drawn<'a> {
+    let Sampling { temperature, top_p, top_k, .. } = sampling;
+    // While it thinks, the API lets nobody say how tokens are drawn, and the newest models never do.
+    if thinks || takes == Takes::EffortsAlone {
+        losses.add_if(temperature.is_some() || top_p.is_some() || top_k.is_some(), Feature::Temperature);
+        return Drawn { temperature: None, top_p: None, top_k: None };
+    }
+    let is_hotter = |value: &RawValue| value.get().parse::<f64>().is_ok_and(|value| value > TEMPERATURE_MAX);
+    let (mut temperature, mut top_p) = (temperature.as_deref(), top_p.as_deref());
+    if temperature.is_some_and(is_hotter) {
+        losses.add(Feature::Temperature);
+        temperature = Some(serde_json::from_str("1").expect("it is JSON"));
+    }
+    // Its own models take one of both.
+    if takes != Takes::All && temperature.is_some() && top_p.is_some() {
+        losses.add(Feature::Temperature);
+        top_p = None;
+    }
+    Drawn { temperature, top_p, top_k: top_k.as_deref() }
+}
+
+/// A text of spaces alone ends no answer here: the API refuses it.
+fn stops<'a>(stops: &'a [String], losses: &mut Losses) -> Vec<&'a str> {
+    let taken: Vec<&str> = stops.iter().map(String::as_str).filter(|stop| !stop.trim().is_empty()).collect();
+    losses.add_if(taken.len() < stops.len(), Feature::Stops);
+    taken
+}
+
+/// The id of a call in the letters that the API takes.
+fn call_id(id: &str) -> Cow<'_, str> {
+    let is_taken = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
+    if id.chars().all(is_taken) {
+        return Cow::Borrowed(id);
+    }
+    Cow::Owned(id.chars().map(|letter| if is_taken(letter) { letter } else { '_' }).collect())
 }
 
 fn write_turn<'a>(turn: &'a Turn, messages: &mut Vec<Message<'a>>, losses: &mut Losses) -> Result<(), Fault> {
@@ -205,6 +247,9 @@ fn write_turn<'a>(turn: &'a Turn, messages: &mut Vec<Message<'a>>, losses: &mut 
         Some(last) => last.content.extend(content),
         None if content.is_empty() => {}
         None => messages.push(Message { role, content }),
+    }
+    if let Some(last) = messages.last_mut().filter(|last| last.role == "user") {
+        last.content.sort_by_key(|block| !matches!(block.kind, BlockKind::ToolResult { .. }));
     }
     Ok(())
 }
@@ -234,14 +279,14 @@ fn block<'a>(part: &'a Part, losses: &mut Losses) -> Result<Option<Block<'a>>, F
         },
         Content::ToolCall(call) => {
             losses.add_if(call.signature.is_some(), Feature::ThoughtSignatures);
-            BlockKind::ToolUse { id: &call.id, name: &call.name, input: arguments_object(call)? }
+            BlockKind::ToolUse { id: call_id(&call.id), name: &call.name, input: arguments_object(call)? }
         }
         Content::ToolResult { id, parts, is_error } => {
             let mut content = Vec::with_capacity(parts.len());
             for part in parts {
                 content.extend(block(part, losses)?);
             }
-            BlockKind::ToolResult { tool_use_id: id, content, is_error: *is_error }
+            BlockKind::ToolResult { tool_use_id: call_id(id), content, is_error: *is_error }
         }
     };
     Ok(Some(Block { kind, cache_control: part.cache.map(CacheWritten::of) }))
@@ -294,53 +339,18 @@ fn choice(request: &Request) -> Option<Choice<'_>> {
     Some(Choice { r#type: kind, name, disable_parallel_tool_use: disable })
 }
 
-fn thinking(request: &Request, max_tokens: u64, losses: &mut Losses) -> Option<Thinking> {
-    let budget = match request.reasoning? {
-        Reasoning::Off => return Some(Thinking { r#type: "disabled", budget_tokens: None }),
-        Reasoning::Auto => return Some(Thinking { r#type: "adaptive", budget_tokens: None }),
-        // The least word is hardly any: less than what the API calls thinking.
-        Reasoning::Effort(Effort::Minimal) => return None,
-        Reasoning::Effort(effort) => effort.tokens(),
-        Reasoning::Tokens(tokens) => tokens,
-    };
-    let budget = budget.min(max_tokens.saturating_sub(1));
-    let is_forced = matches!(request.tool_choice, Some(ToolChoice::Any | ToolChoice::Named(_)));
-    if budget < THINKING_TOKENS_MIN || is_forced || has_unsigned_call(&request.turns) {
-        losses.add(Feature::Reasoning);
-        return None;
-    }
-    Some(Thinking { r#type: "enabled", budget_tokens: Some(budget) })
-}
-
-/// Whether the model waits for results of calls before which it thought nothing that is signed: the API lets it not begin now.
-fn has_unsigned_call(turns: &[Turn]) -> bool {
-    let Some(last) = turns.iter().rfind(|turn| turn.role == Role::Assistant) else { return false };
-    let calls = last.parts.iter().any(|part| matches!(part.content, Content::ToolCall(_)));
-    let is_signed = |part: &Part| match &part.content {
-        Content::Thought { signature, .. } => {
-            signature.as_ref().is_some_and(|signature| signature.of(Dialect::Messages).is_some())
-        }
-        Content::SealedThought(data) => data.of(Dialect::Messages).is_some(),
-        Content::Text(_)
-        | Content::Image { .. }
-        | Content::Document { .. }
-        | Content::Audio { .. }
-        | Content::Refusal(_)
-        | Content::ToolCall(_)
-        | Content::ToolResult { .. } => false,
-    };
-    calls && !last.parts.first().is_some_and(is_signed)
-}
-
-fn output_config<'a>(format: Option<&'a Format>, losses: &mut Losses) -> Option<OutputConfig<'a>> {
-    match format? {
+fn output_config<'a>(
+    format: Option<&'a Format>,
+    effort: Option<&'static str>,
+    losses: &mut Losses,
+) -> Option<OutputConfig<'a>> {
+    let format = format.and_then(|format| match format {
         // Its prompt asks for JSON, as OpenAI demands.
         Format::Json => {
             losses.add(Feature::JsonFormat);
             None
         }
-        Format::Schema { schema, .. } => {
-            Some(OutputConfig { format: FormatRow { r#type: "json_schema", schema: closed(schema) } })
-        }
-    }
+        Format::Schema { schema, .. } => Some(FormatRow { r#type: "json_schema", schema: closed(schema) }),
+    });
+    (format.is_some() || effort.is_some()).then_some(OutputConfig { effort, format })
 }
