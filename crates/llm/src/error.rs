@@ -236,10 +236,11 @@ impl Said {
     fn read(body: &str) -> Option<Self> {
         let string =
             |span: Option<quorate_jsonrpc::Span>| span.and_then(|span| Some(text(span.of(body))?.into_owned()));
-        let [error, message, detail] = pick(body, 0, ["error", "message", "detail"]).ok()?;
+        let [error, message, detail, code] = pick(body, 0, ["error", "message", "detail", "code"]).ok()?;
         let Some(error) = error else {
-            // vLLM and FastAPI say it flat.
-            return Some(Self { message: string(message.or(detail))?, names: Vec::new(), field: None });
+            // vLLM and FastAPI say it flat, and so do streams of responses.
+            let names = string(code).into_iter().collect();
+            return Some(Self { message: string(message.or(detail))?, names, field: None });
         };
         if let Some(message) = string(Some(error)) {
             return Some(Self { message, names: Vec::new(), field: None });
@@ -259,15 +260,24 @@ fn kind_of(status: StatusCode, said: Option<&Said>) -> Kind {
     let is_called = |names: &[&str]| said.is_some_and(|said| said.is_called(names));
     let mentions = |text: &str| said.is_some_and(|said| said.message.to_ascii_lowercase().contains(text));
     match status.as_u16() {
+        // An event in the midst of a stream has no status: its name is all that is known.
+        500 if is_called(&["context_length_exceeded"]) => Kind::ContextLength,
+        500 if is_called(&["overloaded_error", "UNAVAILABLE"]) => Kind::Overloaded,
+        500 if is_called(&["rate_limit_error", "rate_limit_exceeded", "RESOURCE_EXHAUSTED"]) => Kind::RateLimited,
+        500 if is_called(&["timeout_error", "DEADLINE_EXCEEDED"]) => Kind::Timeout,
         400 | 413 | 422
             if is_called(&["context_length_exceeded"])
                 || mentions("context length")
                 || mentions("context window")
+                || mentions("context limit")
+                || mentions("maximum number of tokens")
                 || mentions("prompt is too long") =>
         {
             Kind::ContextLength
         }
         400 if is_called(&["API_KEY_INVALID"]) || mentions("api key not valid") => Kind::Provider,
+        // Where the gateway stands, and what its operator has paid, is no fault of the request.
+        400 if is_called(&["FAILED_PRECONDITION"]) || mentions("credit balance") => Kind::Provider,
         400 | 409 | 415 | 422 => Kind::Invalid,
         404 => Kind::NotFound,
         408 | 504 => Kind::Timeout,
@@ -302,11 +312,52 @@ mod tests {
         assert_eq!(fault.body(Family::Gemini), gemini);
     }
 
+    fn refused(status: u16, body: &str) -> Fault {
+        Fault::of_provider(StatusCode::from_u16(status).expect("it is one"), body.as_bytes(), None)
+    }
+
+    #[test]
+    fn a_refusal_is_known_by_what_it_says_of_itself() {
+        let cases = [
+            (
+                400,
+                r#"{"error":{"message":"The input token count (9) exceeds the maximum number of tokens allowed (8)."}}"#,
+                Kind::ContextLength,
+                "The input token count (9) exceeds the maximum number of tokens allowed (8).",
+            ),
+            (
+                400,
+                r#"{"error":{"message":"User location is not supported.","status":"FAILED_PRECONDITION"}}"#,
+                Kind::Provider,
+                "the provider failed with status 400",
+            ),
+            (
+                400,
+                r#"{"error":{"type":"invalid_request_error","message":"Your credit balance is too low."}}"#,
+                Kind::Provider,
+                "the provider failed with status 400",
+            ),
+            (
+                500,
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
+                Kind::Overloaded,
+                "the provider has too much to do",
+            ),
+            (
+                500,
+                r#"{"type":"error","code":"rate_limit_exceeded","message":"org-123 is over"}"#,
+                Kind::RateLimited,
+                "the provider's rate limit is reached",
+            ),
+        ];
+        for (status, body, kind, message) in cases {
+            let fault = refused(status, body);
+            assert_eq!((fault.kind, fault.message.as_str()), (kind, message), "{status} {body}");
+        }
+    }
+
     #[test]
     fn what_a_provider_says_of_a_request_is_passed_on_and_nothing_else() {
-        let refused = |status: u16, body: &str| {
-            Fault::of_provider(StatusCode::from_u16(status).expect("it is one"), body.as_bytes(), None)
-        };
         let cases = [
             (
                 400,
