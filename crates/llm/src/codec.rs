@@ -3,13 +3,13 @@
 //! Thin: what each shape says is in its [`dialect`](crate::dialect). What a pair keeps is found by the tests, and told by the
 //! documentation's table. Answers in pieces are an [`Exchange`](crate::exchange::Exchange)'s, which keeps state between them.
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Choice, Stop};
 use crate::api::Dialect;
 use crate::dialect::{Mint, Target, chat, generate, messages, responses};
 use crate::error::Fault;
 use crate::exchange::Asked;
 use crate::loss::Losses;
-use crate::message::Request;
+use crate::message::{Content, Request};
 
 /// Reads a client's request. Whether a Gemini client wants a stream is said by its path (`is_streamed`), by all others in the body.
 ///
@@ -42,11 +42,27 @@ pub fn write(provider: Dialect, request: &Request, target: &Target<'_>, losses: 
 /// # Errors
 /// [`Kind::Provider`](crate::error::Kind::Provider) for what is none.
 pub fn read_answer(provider: Dialect, body: &[u8]) -> Result<Answer, Fault> {
-    match provider {
+    let mut answer = match provider {
         Dialect::Chat => chat::read_answer(body),
         Dialect::Responses => responses::read_answer(body),
         Dialect::Messages => messages::read_answer(body),
         Dialect::Generate => generate::read_answer(body),
+    }?;
+    answer.choices.iter_mut().for_each(complete);
+    Ok(answer)
+}
+
+/// Gives calls without arguments empty ones, which clients parse; not where they may have been cut.
+fn complete(choice: &mut Choice) {
+    if matches!(choice.stop, Stop::Length | Stop::Filtered) {
+        return;
+    }
+    for part in &mut choice.parts {
+        if let Content::ToolCall(call) = &mut part.content
+            && call.arguments.trim_ascii().is_empty()
+        {
+            "{}".clone_into(&mut call.arguments);
+        }
     }
 }
 

@@ -195,3 +195,34 @@ fn results_of_tools_stand_before_what_else_is_said() {
     assert_eq!(body["messages"][2]["content"][0]["type"], "tool_result");
     assert_eq!(body["messages"][2]["content"][1]["text"], "Here:");
 }
+
+#[test]
+fn a_call_without_arguments_has_empty_ones() {
+    let call = json!({"id": "c", "type": "function", "function": {"name": "now", "arguments": ""}});
+    let of =
+        |finish: &str| json!({"model": "m", "choices": [{"message": {"tool_calls": [call]}, "finish_reason": finish}]});
+
+    let said = answered(Dialect::Responses, Dialect::Chat, &of("tool_calls"));
+    assert_eq!(said["output"][0]["arguments"], "{}");
+    let cut = answered(Dialect::Responses, Dialect::Chat, &of("length"));
+    assert_eq!((&cut["output"][0]["arguments"], &cut["output"][0]["status"]), (&json!(""), &json!("incomplete")));
+}
+
+#[test]
+fn the_item_that_was_cut_is_incomplete() {
+    let said = json!([{"type": "text", "text": "a"}, {"type": "tool_use", "id": "c", "name": "t", "input": {}}, {"type": "text", "text": "b"}]);
+    let body = json!({"id": "i", "model": "m", "content": said, "stop_reason": "max_tokens"});
+
+    let output = answered(Dialect::Responses, Dialect::Messages, &body)["output"].clone();
+
+    let statuses: Vec<&Value> = (0..3).map(|place| &output[place]["status"]).collect();
+    assert_eq!(statuses, ["completed", "completed", "incomplete"]);
+}
+
+#[test]
+fn a_refusal_is_why_a_client_of_messages_is_told_that_the_answer_ends() {
+    let message = json!({"role": "assistant", "content": null, "refusal": "I do not."});
+    let body = json!({"model": "m", "choices": [{"message": message, "finish_reason": "stop"}]});
+
+    assert_eq!(answered(Dialect::Messages, Dialect::Chat, &body)["stop_reason"], "refusal");
+}

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{UsageRow, stop_of, stop_reason, usage_json};
-use crate::answer::{Answer, Choice};
+use crate::answer::{Answer, Choice, Stop};
 use crate::api::Dialect;
 use crate::dialect::{Mint, arguments_object, parse_answer};
 use crate::error::{Fault, Kind};
@@ -102,7 +102,10 @@ pub fn write_answer(answer: &Answer, mint: &Mint<'_>) -> Result<Vec<u8>, Fault> 
     let choice =
         answer.choices.first().ok_or_else(|| Fault::new(Kind::Provider, "the provider's answer has no choice"))?;
     let content = choice.parts.iter().filter_map(|part| block(part).transpose()).collect::<Result<_, _>>()?;
-    let (stop_reason, stop_sequence) = stop_reason(&choice.stop);
+    // A client that asked for a schema knows by it that the text is none of that schema.
+    let is_refused = choice.parts.iter().any(|part| matches!(part.content, Content::Refusal(_)));
+    let stop = if is_refused && choice.stop == Stop::End { &Stop::Filtered } else { &choice.stop };
+    let (stop_reason, stop_sequence) = stop_reason(stop);
     let usage = usage_json(&answer.usage.unwrap_or_default());
     let written = Written {
         id: mint.id_of(&answer.id),

@@ -182,6 +182,7 @@ pub struct Writer {
     /// Blocks that were opened.
     blocks: usize,
     open: Option<Open>,
+    has_refused: bool,
     stop: Option<Stop>,
     usage: Usage,
 }
@@ -219,6 +220,7 @@ impl Writer {
             | Delta::Stop { choice, .. }
                 if *choice > 0 => {}
             Delta::Text { text, .. } | Delta::Refusal { text, .. } => {
+                self.has_refused |= matches!(delta, Delta::Refusal { .. });
                 self.in_block(Open::Text, r#"{"type":"text","text":""}"#, out);
                 self.piece("text_delta", "text", text, out);
             }
@@ -251,7 +253,8 @@ impl Writer {
 
     fn end(&mut self, out: &mut Vec<SentEvent>) {
         self.close(out);
-        let stop = self.stop.take().unwrap_or(Stop::End);
+        let said = self.stop.take().unwrap_or(Stop::End);
+        let stop = if self.has_refused && said == Stop::End { Stop::Filtered } else { said };
         let (reason, sequence) = stop_reason(&stop);
         let sequence = sequence.map_or_else(|| "null".to_owned(), quote);
         let delta = format!(r#"{{"stop_reason":"{reason}","stop_sequence":{sequence}}}"#);

@@ -144,7 +144,11 @@ pub fn write_answer(answer: &Answer, asked: &str, mint: &Mint<'_>) -> Result<Vec
         answer.choices.first().ok_or_else(|| Fault::new(Kind::Provider, "the provider's answer has no choice"))?;
     let id = mint.id_of(&answer.id);
     let mut output = Output::new(id);
-    choice.parts.iter().for_each(|part| output.add(part));
+    for (place, part) in choice.parts.iter().enumerate() {
+        // What was cut is the last of it.
+        let is_last = place + 1 == choice.parts.len();
+        output.add(part, if is_last { status_of(&choice.stop).0 } else { "completed" });
+    }
     let head = Head { id, created_s: answer.created_s.unwrap_or(mint.now_s), model: &answer.model, echo: &echo(asked) };
     Ok(head.response(&Said { stop: Some(&choice.stop), output: &output.finish(), usage: answer.usage.as_ref() }).into())
 }
@@ -200,19 +204,27 @@ pub(super) struct Output<'a> {
     id: &'a str,
     items: Vec<String>,
     parts: Vec<String>,
+    /// Of the message that the parts make.
+    status: &'static str,
 }
 
 // === impl Output ===
 
 impl<'a> Output<'a> {
     pub(super) const fn new(id: &'a str) -> Self {
-        Self { id, items: Vec::new(), parts: Vec::new() }
+        Self { id, items: Vec::new(), parts: Vec::new(), status: "completed" }
     }
 
-    fn add(&mut self, part: &Part) {
+    fn add(&mut self, part: &Part, status: &'static str) {
         match &part.content {
-            Content::Text(text) => self.parts.push(text_part(text)),
-            Content::Refusal(text) => self.parts.push(refusal_part(text)),
+            Content::Text(text) => {
+                self.parts.push(text_part(text));
+                self.status = status;
+            }
+            Content::Refusal(text) => {
+                self.parts.push(refusal_part(text));
+                self.status = status;
+            }
             Content::Thought { text, signature } => {
                 self.flush();
                 let id = self.item_id("rs");
@@ -226,7 +238,7 @@ impl<'a> Output<'a> {
             Content::ToolCall(call) => {
                 self.flush();
                 let id = self.item_id("fc");
-                self.items.push(call_item(&id, &call.id, &call.name, &call.arguments, "completed"));
+                self.items.push(call_item(&id, &call.id, &call.name, &call.arguments, status));
             }
             Content::Image { .. } | Content::Document { .. } | Content::Audio { .. } | Content::ToolResult { .. } => {}
         }
@@ -240,7 +252,7 @@ impl<'a> Output<'a> {
     fn flush(&mut self) {
         if !self.parts.is_empty() {
             let id = self.item_id("msg");
-            self.items.push(message_item(&id, &std::mem::take(&mut self.parts).join(","), "completed"));
+            self.items.push(message_item(&id, &std::mem::take(&mut self.parts).join(","), self.status));
         }
     }
 

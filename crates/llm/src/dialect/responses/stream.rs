@@ -262,9 +262,10 @@ impl Writer {
             Delta::Usage(usage) => self.usage = Some(*usage),
             Delta::Failed(fault) => self.failed(fault, out),
             Delta::End => {
-                self.close(out);
-                let stop = self.stop.get_or_insert(Stop::End);
-                let name = if status_of(stop).1.is_some() { "response.incomplete" } else { "response.completed" };
+                let (status, reason) = status_of(self.stop.get_or_insert(Stop::End));
+                // What was cut is the last of it.
+                self.close_as(status, out);
+                let name = if reason.is_some() { "response.incomplete" } else { "response.completed" };
                 self.response(name, out);
             }
         }
@@ -344,6 +345,10 @@ impl Writer {
 
     /// Ends the item that is open.
     fn close(&mut self, out: &mut Vec<SentEvent>) {
+        self.close_as("completed", out);
+    }
+
+    fn close_as(&mut self, status: &str, out: &mut Vec<SentEvent>) {
         let item = match self.open.take() {
             None => return,
             Some(Open::Text(text)) => {
@@ -351,14 +356,14 @@ impl Writer {
                 let members = format!(r#""content_index":0,"text":{},"logprobs":[]"#, quote(&text));
                 self.of_item("response.output_text.done", &id, &members, out);
                 self.part("response.content_part.done", &id, "content_index", &part, out);
-                message_item(&id, &part, "completed")
+                message_item(&id, &part, status)
             }
             Some(Open::Refusal(text)) => {
                 let (id, part) = (self.item_id("msg"), refusal_part(&text));
                 let members = format!(r#""content_index":0,"refusal":{}"#, quote(&text));
                 self.of_item("response.refusal.done", &id, &members, out);
                 self.part("response.content_part.done", &id, "content_index", &part, out);
-                message_item(&id, &part, "completed")
+                message_item(&id, &part, status)
             }
             Some(Open::Thought { text, signature }) => {
                 let id = self.item_id("rs");
@@ -374,7 +379,7 @@ impl Writer {
                 let id = self.item_id("fc");
                 let members = format!(r#""name":{},"arguments":{}"#, quote(&name), quote(&arguments));
                 self.of_item("response.function_call_arguments.done", &id, &members, out);
-                call_item(&id, &call, &name, &arguments, "completed")
+                call_item(&id, &call, &name, &arguments, status)
             }
         };
         self.item("response.output_item.done", &item, out);
