@@ -142,7 +142,19 @@ impl Found {
         for (path, text) in &self.0 {
             assert_eq!(*text, read(path), "{}", path.display());
         }
+        // One that nothing is translated into any more would look as if it were so.
+        for folder in self.0.iter().filter_map(|(path, _)| path.parent()).filter(|folder| !is_pair(folder)) {
+            for entry in fs::read_dir(folder).expect("it is there") {
+                let path = entry.expect("it can be listed").path();
+                assert!(self.0.iter().any(|(known, _)| *known == path), "{} is of no input", path.display());
+            }
+        }
     }
+}
+
+/// Whether a folder is that of a pair, which holds what several tests make.
+fn is_pair(folder: &Path) -> bool {
+    folder.parent() == Some(Path::new(ROOT))
 }
 
 /// A request as the provider gets it, with what is left out; or the refusal as the client gets it.
