@@ -226,3 +226,17 @@ fn a_refusal_is_why_a_client_of_messages_is_told_that_the_answer_ends() {
 
     assert_eq!(answered(Dialect::Messages, Dialect::Chat, &body)["stop_reason"], "refusal");
 }
+
+#[test]
+fn a_schema_of_arguments_is_that_of_an_object() {
+    let tool =
+        |schema: &Value| json!({"tools": [{"type": "function", "function": {"name": "t", "parameters": schema}}]});
+    let cases = [
+        (json!({}), json!({"type": "object"})),
+        (json!({"properties": {"type": {}}}), json!({"type": "object", "properties": {"type": {}}})),
+        (json!({"type": "object"}), json!({"type": "object"})),
+    ];
+    for (schema, expected) in cases {
+        assert_eq!(lost("m", &hi(&tool(&schema))).0["tools"][0]["input_schema"], expected);
+    }
+}

@@ -213,7 +213,8 @@ fn part(block: Block, at: &str) -> Result<Part, Fault> {
         },
         "thinking" => Content::Thought {
             text: block.thinking.ok_or_else(|| missing("thinking"))?,
-            signature: block.signature.map(own),
+            // What another provider thought has none.
+            signature: block.signature.filter(|text| !text.is_empty()).map(own),
         },
         "redacted_thinking" => Content::SealedThought(own(block.data.ok_or_else(|| missing("data"))?)),
         other => {

@@ -113,7 +113,7 @@ struct ToolRow<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
-    input_schema: &'a RawValue,
+    input_schema: Cow<'a, RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     strict: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -313,10 +313,24 @@ fn tool(row: &Tool) -> ToolRow<'_> {
     ToolRow {
         name: &row.name,
         description: row.description.as_deref(),
-        input_schema: row.schema.as_deref().unwrap_or_else(|| no_arguments()),
+        input_schema: row.schema.as_deref().map_or_else(|| Cow::Borrowed(no_arguments()), of_object),
         strict: row.strict.filter(|strict| *strict),
         cache_control: row.cache.map(CacheWritten::of),
     }
+}
+
+/// A schema of arguments, which are an object: the API wants that said.
+fn of_object(schema: &RawValue) -> Cow<'_, RawValue> {
+    let (mut is_typed, mut members) = (false, 0);
+    let found = quorate_jsonrpc::members(schema.get(), 0, |name, _| {
+        is_typed |= name == "type";
+        members += 1;
+    });
+    let Some(rest) = schema.get().strip_prefix('{').filter(|_| found.is_ok() && !is_typed) else {
+        return Cow::Borrowed(schema);
+    };
+    let text = format!(r#"{{"type":"object"{}{rest}"#, if members == 0 { "" } else { "," });
+    Cow::Owned(RawValue::from_string(text).expect("a member was added to an object"))
 }
 
 /// The schema of a tool without arguments: one is required.
