@@ -4,7 +4,7 @@
 //!
 //! One binary, several kinds of process, so that nothing measures itself: `backend` is a tool server
 //! that does next to nothing, `stdio` is the same as a program, `load` sends requests and checks every answer, `flood` sends
-//! those of strangers, and `run` starts them and a gateway, reads the gateway's CPU time and memory from the kernel, and prints the table.
+//! those of strangers, `provider` answers as providers of models do, and `run` starts them and a gateway, reads the gateway's CPU time and memory from the kernel, and prints the table.
 //! Everything is on loopback, and bounded in count and time. The method is in docs/src/numbers.md.
 
 mod api;
@@ -14,6 +14,7 @@ mod client;
 mod cluster;
 mod load;
 mod message;
+mod provider;
 mod run;
 mod sessions;
 mod stdio;
@@ -50,6 +51,8 @@ enum Command {
     Writers(cluster::WritersArgs),
     /// Be the tool server behind the gateway, until the standard input ends.
     Backend(backend::Args),
+    /// Be a provider of models that misbehaves as the name of the model says, until the standard input ends.
+    Provider(provider::Args),
     /// Be the tool server as a program, on the standard streams.
     Stdio(stdio::Args),
     /// Send requests of one kind; waits for a line on the standard input before those that count.
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Command::Node(args) => runtime.block_on(cluster::node(args)),
         Command::Writers(args) => runtime.block_on(cluster::writers(args)),
         Command::Backend(args) => runtime.block_on(backend::run(args)),
+        Command::Provider(args) => runtime.block_on(provider::run(args)),
         Command::Load(args) => runtime.block_on(load::run(args)),
         Command::Flood(args) => runtime.block_on(load::flood::run(args)),
         Command::Stdio(args) => stdio::run(&args),
