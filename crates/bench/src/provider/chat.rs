@@ -4,7 +4,6 @@
 //! vLLM have it, since OpenAI's own shape has none. <https://platform.openai.com/docs/api-reference/chat>.
 
 use quorate_jsonrpc::quote;
-use serde_json::json;
 
 use super::event::Event;
 use super::plan::Stop;
@@ -78,6 +77,16 @@ pub(super) fn events(said: &Said, wants_usage: bool) -> Vec<Event> {
     events
 }
 
+/// What a stream of Azure begins with: a chunk that has no choice, and tells how the prompt was judged.
+/// <https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-streaming>.
+pub(super) fn azure_opening() -> Event {
+    let harmless = r#"{"filtered":false,"severity":"safe"}"#;
+    let results = format!(r#"{{"hate":{harmless},"self_harm":{harmless},"sexual":{harmless},"violence":{harmless}}}"#);
+    Event::plain(format!(
+        r#"{{"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":[{{"prompt_index":0,"content_filter_results":{results}}}]}}"#
+    ))
+}
+
 /// The name of a call, by which its result is told.
 pub(super) fn call_id(said: &Said, index: usize) -> String {
     format!("call_mock{}x{index}", said.serial)
@@ -102,17 +111,9 @@ fn finish(said: &Said) -> &'static str {
 }
 
 fn usage(cost: Cost) -> String {
-    let details = json!({
-        "prompt_tokens": cost.input,
-        "completion_tokens": cost.output,
-        "total_tokens": cost.input + cost.output,
-        "prompt_tokens_details": { "cached_tokens": cost.cached, "audio_tokens": 0 },
-        "completion_tokens_details": {
-            "reasoning_tokens": cost.reasoning,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    });
-    details.to_string()
+    let Cost { input, cached, output, reasoning } = cost;
+    let total = input + output;
+    format!(
+        r#"{{"prompt_tokens":{input},"completion_tokens":{output},"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":{cached},"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":{reasoning},"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}}"#
+    )
 }

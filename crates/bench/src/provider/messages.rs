@@ -4,7 +4,6 @@
 //! stop. <https://docs.anthropic.com/en/api/messages>, <https://docs.anthropic.com/en/docs/build-with-claude/streaming>.
 
 use quorate_jsonrpc::quote;
-use serde_json::{Value, json};
 
 use super::event::Event;
 use super::plan::Stop;
@@ -80,11 +79,9 @@ pub(super) fn events(said: &Said) -> Vec<Event> {
     }
     // After the first block has begun, as the documentation's examples have it.
     events.insert(2, Event::named("ping", r#"{"type":"ping"}"#.to_owned()));
-    let usage_at_end = said.cost.map_or(Value::Null, |cost| {
-        json!({ "input_tokens": cost.input - cost.cached, "cache_creation_input_tokens": 0,
-                "cache_read_input_tokens": cost.cached, "output_tokens": cost.output })
-    });
-    let usage_at_end = if usage_at_end.is_null() { String::new() } else { format!(r#","usage":{usage_at_end}"#) };
+    let usage_at_end = said
+        .cost
+        .map_or_else(String::new, |cost| format!(r#","usage":{{{},"output_tokens":{}}}"#, tokens(cost), cost.output));
     let (reason, details) = (stop_reason(said), stop_details(said));
     events.push(Event::named(
         "message_delta",
@@ -129,13 +126,15 @@ fn stop_details(said: &Said) -> &'static str {
     }
 }
 
-fn usage(cost: Cost, output: u64) -> Value {
-    json!({
-        "input_tokens": cost.input - cost.cached,
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": cost.cached,
-        "cache_creation": { "ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0 },
-        "output_tokens": output,
-        "service_tier": "standard",
-    })
+fn usage(cost: Cost, output: u64) -> String {
+    let input = tokens(cost);
+    format!(
+        r#"{{{input},"cache_creation":{{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":0}},"output_tokens":{output},"service_tier":"standard"}}"#
+    )
+}
+
+/// The members that tell the input.
+fn tokens(cost: Cost) -> String {
+    let (fresh, cached) = (cost.input - cost.cached, cost.cached);
+    format!(r#""input_tokens":{fresh},"cache_creation_input_tokens":0,"cache_read_input_tokens":{cached}"#)
 }

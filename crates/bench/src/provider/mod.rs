@@ -13,6 +13,7 @@ mod event;
 mod generate;
 mod ledger;
 mod messages;
+mod option;
 mod plan;
 mod refusal;
 mod responses;

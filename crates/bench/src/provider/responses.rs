@@ -4,7 +4,6 @@
 //! stream without an end can go on counting ([`renumbered`]). <https://platform.openai.com/docs/api-reference/responses-streaming>.
 
 use quorate_jsonrpc::quote;
-use serde_json::json;
 
 use super::asked::Asked;
 use super::chat::call_id;
@@ -224,12 +223,9 @@ fn response(said: &Said, asked: &Asked<'_>, status: &str, output: &str) -> Strin
 }
 
 fn usage(cost: Cost) -> String {
-    let usage = json!({
-        "input_tokens": cost.input,
-        "input_tokens_details": { "cached_tokens": cost.cached, "cache_write_tokens": 0 },
-        "output_tokens": cost.output,
-        "output_tokens_details": { "reasoning_tokens": cost.reasoning },
-        "total_tokens": cost.input + cost.output,
-    });
-    usage.to_string()
+    let Cost { input, cached, output, reasoning } = cost;
+    let total = input + output;
+    format!(
+        r#"{{"input_tokens":{input},"input_tokens_details":{{"cached_tokens":{cached},"cache_write_tokens":0}},"output_tokens":{output},"output_tokens_details":{{"reasoning_tokens":{reasoning}}},"total_tokens":{total}}}"#
+    )
 }

@@ -62,6 +62,8 @@ pub(super) struct Route {
     pub(super) is_streamed: bool,
     /// Whether a stream is events, rather than the elements of one array (Gemini without `alt=sse`).
     pub(super) has_events: bool,
+    /// Whether it is Azure's older form, whose streams begin otherwise.
+    pub(super) is_azure: bool,
 }
 
 // === impl Api ===
@@ -120,7 +122,7 @@ fn plain(path: &str) -> Option<Route> {
         ("/messages/count_tokens", Api::CountTokens),
     ];
     let (_, api) = apis.into_iter().find(|(ending, _)| prefixed(path, ending))?;
-    Some(Route { api, model: None, is_streamed: false, has_events: true })
+    Some(Route { api, model: None, is_streamed: false, has_events: true, is_azure: false })
 }
 
 /// `/openai/deployments/DEPLOYMENT/chat/completions`.
@@ -130,7 +132,7 @@ fn deployment(path: &str) -> Option<Route> {
         Some(deployment) => (deployment, Api::Chat),
         None => (rest.strip_suffix("/embeddings")?, Api::Embeddings),
     };
-    Some(Route { api, model: Some(decoded(deployment)?), is_streamed: false, has_events: true })
+    Some(Route { api, model: Some(decoded(deployment)?), is_streamed: false, has_events: true, is_azure: true })
 }
 
 /// `/v1beta/models/MODEL:generateContent`, and the same of Vertex.
@@ -152,7 +154,7 @@ fn generate(path: &str, query: Option<&str>) -> Option<Route> {
         _ => return None,
     };
     let has_events = query.unwrap_or_default().split('&').any(|pair| pair == "alt=sse");
-    Some(Route { api: Api::Generate, model: Some(decoded(model)?), is_streamed, has_events })
+    Some(Route { api: Api::Generate, model: Some(decoded(model)?), is_streamed, has_events, is_azure: false })
 }
 
 fn decoded(segment: &str) -> Option<String> {

@@ -19,6 +19,7 @@ use super::asked::Asked;
 use super::body::{Body, Closed};
 use super::event::Event;
 use super::ledger::Ledger;
+use super::option::PlanError;
 use super::plan::{Failure, Fault, Plan};
 use super::route::{Api, Family, Place, Route};
 use super::said::{Cost, Said};
@@ -155,8 +156,11 @@ impl Provider {
         let asked = Asked::read(route.api, body).map_err(invalid)?;
         let model = route.model.as_deref().or(asked.model.as_deref()).filter(|model| !model.is_empty());
         let model = model.ok_or_else(|| invalid("you must provide a model parameter".to_owned()))?;
-        let plan = Plan::parse(model).map_err(|error| invalid(error.to_string()))?;
-        let count = self.ledger.model(model, head.uri.path(), &head.headers, body);
+        let plan = Plan::parse(model);
+        // Also what cannot be answered is told, unless its name is too long to keep.
+        let is_kept = plan != Err(PlanError::Length);
+        let count = is_kept.then(|| self.ledger.model(model, head.uri.path(), &head.headers, body)).flatten();
+        let plan = plan.map_err(|error| invalid(error.to_string()))?;
         if let Some(Failure { status, times }) = plan.failure {
             let fails = match times {
                 None => true,
@@ -187,7 +191,11 @@ impl Provider {
             Api::Chat | Api::Responses | Api::Messages | Api::Generate => {
                 let said = self.said(&plan, &asked, model);
                 if is_streamed {
-                    return Ok(Answer::stream(route, stream_of(&said, &asked), plan));
+                    let mut events = stream_of(&said, &asked);
+                    if route.is_azure {
+                        events.insert(0, chat::azure_opening());
+                    }
+                    return Ok(Answer::stream(route, events, plan));
                 }
                 whole_of(&said, &asked)
             }

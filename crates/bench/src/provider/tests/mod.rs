@@ -77,6 +77,19 @@ async fn a_chat_stream_tells_its_cost_only_where_it_is_wanted() {
 }
 
 #[tokio::test]
+async fn a_stream_of_azure_begins_with_a_chunk_that_has_no_choice() {
+    let server = Server::start(&[]).await;
+    let (_, body) = question("chat", "ignored", true);
+    let path = "/openai/deployments/mock,text=ab/chat/completions?api-version=2024-10-21";
+
+    let raw = server.send("POST", path, "", body.to_string().as_bytes()).await;
+
+    let first: Value = serde_json::from_str(&raw.data()[0]).unwrap();
+    assert_eq!((&first["choices"], deltas("chat", &raw).concat().as_str()), (&json!([]), "ab"));
+    assert_eq!(server.ledger().await["models"]["mock,text=ab"]["requests"], 1);
+}
+
+#[tokio::test]
 async fn gemini_streams_an_array_to_those_that_ask_for_no_events() {
     let server = Server::start(&[]).await;
     let (_, body) = question("generate", "", true);
