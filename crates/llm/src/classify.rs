@@ -5,6 +5,7 @@
 //! alike, so that policies and routes do not know shapes.
 
 use bytes::Bytes;
+use memchr::memmem;
 use quorate_jsonrpc::{MembersError, Span, elements, members, pick, text};
 
 use crate::api::Api;
@@ -13,19 +14,34 @@ use crate::error::Fault;
 /// The longest name of a model: longer than any provider's, short enough for a log.
 pub const MODEL_CHARS_MAX: usize = 256;
 
-/// Words of parts that are no text, as every shape writes them.
-const MEDIA_WORDS: [&str; 11] = [
-    "\"image_url\"",
-    "\"input_image\"",
-    "\"image\"",
-    "\"input_audio\"",
-    "\"file\"",
-    "\"input_file\"",
-    "\"document\"",
-    "\"inlineData\"",
-    "\"inline_data\"",
-    "\"fileData\"",
-    "\"file_data\"",
+/// Types of parts that are no text.
+const MEDIA_TYPES: [&[u8]; 7] = [
+    b"\"image_url\"",
+    b"\"input_image\"",
+    b"\"image\"",
+    b"\"input_audio\"",
+    b"\"file\"",
+    b"\"input_file\"",
+    b"\"document\"",
+];
+/// What Gemini's parts that are no text are called, up to the letters that all of them end with.
+const MEDIA_NAMES: [&[u8]; 4] = [b"\"inlineD", b"\"inline_d", b"\"fileD", b"\"file_d"];
+const MEDIA_NAMES_END: &[u8] = b"ata\"";
+
+/// The members that are decided on.
+const NAMES: [&str; 12] = [
+    "model",
+    "stream",
+    "stream_options",
+    "tools",
+    "messages",
+    "input",
+    "contents",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "generationConfig",
+    "generation_config",
 ];
 
 /// How deep parts are looked for: parts of results of tools are the deepest.
@@ -86,6 +102,7 @@ struct Found {
     stream_options: Option<Span>,
     tools: Option<Span>,
     said: Option<Span>,
+    background: Option<Span>,
     limits: [Option<Span>; 4],
 }
 
@@ -103,7 +120,16 @@ pub fn classify(path: &Path<'_>, body: Bytes) -> Result<Call, Fault> {
             .ok_or_else(|| Fault::invalid("model", "the request names no model: a string is needed"))?,
     };
     check_model(&model)?;
-    let is_streamed = path.is_streamed || boolean(text, found.stream, "stream")?.unwrap_or(false);
+    let is_streamed = match path.api {
+        // Its path says it, and a member of this name means nothing there.
+        Api::Generate => path.is_streamed,
+        Api::Chat | Api::Responses | Api::Embeddings | Api::Messages | Api::CountTokens => {
+            boolean(text, found.stream, "stream")?.unwrap_or(false)
+        }
+    };
+    if path.api == Api::Responses && boolean(text, found.background, "background")?.unwrap_or(false) {
+        return Err(Fault::invalid("background", "answers that are made in the background are not served"));
+    }
     let wants_usage = match found.stream_options.filter(|span| span.of(text) != "null") {
         None => false,
         Some(span) => {
@@ -113,7 +139,7 @@ pub fn classify(path: &Path<'_>, body: Bytes) -> Result<Call, Fault> {
         }
     };
     let output_tokens_max = found.output_tokens_max(text, path.api)?;
-    let has = found.has(text);
+    let has = found.has(text)?;
     Ok(Call {
         api: path.api,
         model,
@@ -144,17 +170,21 @@ fn check_model(model: &str) -> Result<(), Fault> {
 
 impl Found {
     fn of(body: &str) -> Result<Self, Fault> {
-        let mut found = Self::default();
+        let (mut found, mut twin) = (Self::default(), None);
         members(body, 0, |key, span| match key {
             "model" => found.model = Some(span),
             "stream" => found.stream = Some(span),
             "stream_options" => found.stream_options = Some(span),
             "tools" => found.tools = Some(span),
             "messages" | "input" | "contents" => found.said = Some(span),
+            "background" => found.background = Some(span),
             "max_tokens" => found.limits[0] = Some(span),
             "max_completion_tokens" => found.limits[1] = Some(span),
             "max_output_tokens" => found.limits[2] = Some(span),
+            "generationConfig" | "generation_config" if found.limits[3].is_some() => twin = Some(key.to_owned()),
             "generationConfig" | "generation_config" => found.limits[3] = Some(span),
+            // Who reads names in any case would take it for the one that was decided on.
+            _ if NAMES.iter().any(|name| name.eq_ignore_ascii_case(key)) => twin = Some(key.to_owned()),
             _ => {}
         })
         .map_err(|error| match error {
@@ -164,65 +194,86 @@ impl Found {
                 Fault::invalid(member.clone(), format!("{member} stands there more than once"))
             }
         })?;
-        Ok(found)
+        match twin {
+            Some(name) => {
+                let message = format!(
+                    "{name:?} is another spelling of a parameter that counts: write each one once, as it is documented"
+                );
+                Err(Fault::invalid(name, message))
+            }
+            None => Ok(found),
+        }
     }
 
     fn output_tokens_max(&self, body: &str, api: Api) -> Result<Option<u64>, Fault> {
         let [old, young, responses, generation] = self.limits;
         match api {
-            Api::Chat => match number(body, young, "max_completion_tokens")? {
-                Some(tokens) => Ok(Some(tokens)),
-                None => number(body, old, "max_tokens"),
-            },
+            // Providers know one or the other: what is decided on is what any of them would take.
+            Api::Chat => Ok(number(body, young, "max_completion_tokens")?.max(number(body, old, "max_tokens")?)),
             Api::Responses => number(body, responses, "max_output_tokens"),
             Api::Messages | Api::CountTokens => number(body, old, "max_tokens"),
             Api::Generate => {
                 let Some(span) = generation.filter(|span| span.of(body) != "null") else { return Ok(None) };
                 let picked = pick(span.of(body), span.start, ["maxOutputTokens", "max_output_tokens"]);
                 let [own, other] = picked.map_err(|_| Fault::invalid("generationConfig", "it is no object"))?;
-                number(body, own.or(other), "generationConfig.maxOutputTokens")
+                let name = "generationConfig.maxOutputTokens";
+                Ok(number(body, own, name)?.max(number(body, other, name)?))
             }
             Api::Embeddings => Ok(None),
         }
     }
 
-    fn has(&self, body: &str) -> Has {
+    fn has(&self, body: &str) -> Result<Has, Fault> {
         let has_tools = self.tools.is_some_and(|span| !matches!(span.of(body).trim(), "null" | "[]"));
         let mut has = Has { tools: has_tools, ..Has::default() };
-        if let Some(said) = self.said.map(|span| span.of(body)).filter(|said| may_have_media(said)) {
-            look(said, 0, &mut has);
+        let said = self.said.map(|span| span.of(body)).filter(|said| may_have_media(said));
+        if said.is_some_and(|said| look(said, 0, &mut has).is_none()) {
+            let message =
+                "what is said cannot be looked through: a member stands there twice, is no text, or is nested too deep";
+            return Err(Fault::invalid("messages", message));
         }
-        has
+        Ok(has)
     }
 }
 
 /// Whether words of media are in a text, or escapes by which they could be written otherwise. Within a text these words have no quotes
-/// that are not escaped, so that talking of images is no image.
+/// that are not escaped, so that talking of images is no image. Prompts are large and media rare: it is a few passes that compare words
+/// only where they could be.
 fn may_have_media(said: &str) -> bool {
-    MEDIA_WORDS.iter().any(|word| said.contains(word)) || said.contains("\\u00")
+    let said = said.as_bytes();
+    let is_value = |after: &[u8]| {
+        let value = after.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        value.is_some_and(|value| MEDIA_TYPES.iter().any(|word| value.starts_with(word)))
+    };
+    let kind = b"\"type\"";
+    memmem::find_iter(said, kind).any(|at| is_value(&said[at + kind.len()..]))
+        || memmem::find_iter(said, MEDIA_NAMES_END).any(|at| MEDIA_NAMES.iter().any(|name| said[..at].ends_with(name)))
+        || memmem::find(said, b"\\u00").is_some()
 }
 
-/// Looks for parts that are no text.
-fn look(raw: &str, depth: usize, has: &mut Has) {
+/// Looks for parts that are no text; none where it cannot be said what is there.
+fn look(raw: &str, depth: usize, has: &mut Has) -> Option<()> {
     if depth > DEPTH_MAX {
-        return;
+        return None;
     }
     match raw.as_bytes().first() {
-        // It was read as JSON before.
-        Some(b'[') => drop(elements(raw, 0, |span| look(span.of(raw), depth + 1, has))),
+        Some(b'[') => {
+            let mut all = Some(());
+            elements(raw, 0, |span| all = all.and_then(|()| look(span.of(raw), depth + 1, has))).ok()?;
+            all
+        }
         Some(b'{') => {
             let mut nested = Vec::new();
-            let _ = members(raw, 0, |key, span| match key {
+            members(raw, 0, |key, span| match key {
                 "type" => has.note(text(span.of(raw)).unwrap_or_default().as_ref()),
                 "inlineData" | "inline_data" | "fileData" | "file_data" => has.note_media(span.of(raw)),
                 "content" | "parts" | "output" => nested.push(span),
                 _ => {}
-            });
-            for span in nested {
-                look(span.of(raw), depth + 1, has);
-            }
+            })
+            .ok()?;
+            nested.into_iter().try_for_each(|span| look(span.of(raw), depth + 1, has))
         }
-        _ => {}
+        _ => Some(()),
     }
 }
 
@@ -241,7 +292,11 @@ impl Has {
 
     /// Notes a part of Gemini, which says its media type.
     fn note_media(&mut self, raw: &str) {
-        let picked = pick(raw, 0, ["mimeType", "mime_type"]).unwrap_or([None; 2]);
+        let Ok(picked) = pick(raw, 0, ["mimeType", "mime_type"]) else {
+            // It may be any of them.
+            (self.images, self.audio, self.documents) = (true, true, true);
+            return;
+        };
         let kind = picked.into_iter().flatten().next().and_then(|span| text(span.of(raw)));
         match kind.as_deref().unwrap_or_default().split('/').next() {
             Some("image") => self.images = true,
@@ -291,7 +346,7 @@ mod tests {
         let body = r#"{"messages":[],"model":"gpt-x","stream":true,"stream_options":{"include_usage":true},"max_tokens":9,"max_completion_tokens":8,"tools":[{}]}"#;
         let chat = call(Api::Chat, body).expect("it is one");
         assert_eq!((chat.model.as_str(), chat.is_streamed, chat.wants_usage), ("gpt-x", true, true));
-        assert_eq!((chat.output_tokens_max, chat.has.tools), (Some(8), true));
+        assert_eq!((chat.output_tokens_max, chat.has.tools), (Some(9), true), "any provider takes one of them");
         assert_eq!(chat.model_span.map(|span| span.of(body)), Some("\"gpt-x\""));
 
         let path = Path { api: Api::Generate, model: Some("gemini-x"), is_streamed: true };
@@ -332,7 +387,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_taken_is_named() {
-        let cases: [(&str, &str); 10] = [
+        let cases: [(&str, &str); 14] = [
             ("[]", ""),
             ("{", ""),
             ("{}", "model"),
@@ -343,6 +398,10 @@ mod tests {
             (r#"{"model":"a","stream":"yes"}"#, "stream"),
             (r#"{"model":"a","stream_options":[]}"#, "stream_options"),
             (r#"{"model":"a","max_tokens":-1}"#, "max_tokens"),
+            (r#"{"model":"a","Model":"b"}"#, "Model"),
+            (r#"{"model":"a","MAX_TOKENS":9}"#, "MAX_TOKENS"),
+            (r#"{"model":"a","generationConfig":{},"generation_config":{}}"#, "generation_config"),
+            (r#"{"model":"a","messages":[{"x":1,"x":2,"content":[{"type":"image_url"}]}]}"#, "messages"),
         ];
         for (body, field) in cases {
             let fault = call(Api::Chat, body).expect_err("it is none");

@@ -29,6 +29,8 @@ pub struct Exchange {
     /// Whether the usage of chat completions was asked for by the gateway alone.
     hides_usage: bool,
     state: State,
+    /// Whether anything of the answer itself was said.
+    has_said: bool,
     usage: Option<Usage>,
     stop: Option<Stop>,
     deltas: Vec<Delta>,
@@ -105,6 +107,7 @@ impl Exchange {
             client: asked.client,
             hides_usage: provider == Dialect::Chat && !asked.wants_usage,
             state: State::Open,
+            has_said: false,
             usage: None,
             stop: None,
             deltas: Vec::new(),
@@ -115,6 +118,12 @@ impl Exchange {
     #[must_use]
     pub const fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Whether anything of the answer itself was said, so that nobody else can be asked for it any more; that it begins says nothing.
+    #[must_use]
+    pub const fn has_said(&self) -> bool {
+        self.has_said
     }
 
     /// What it costs, as far as the provider has said.
@@ -138,11 +147,16 @@ impl Exchange {
         let read = self.reader.read(&event.data, &mut self.deltas);
         match (read, &self.writer) {
             (Ok(()), Some(_)) => self.translate(mint),
-            (Ok(()), None) => self.pass(event),
+            (Ok(()), None) => match self.failure() {
+                // What a provider says of its machines and of the gateway's account is not passed on, whatever its shape.
+                Some(fault) => self.fail(fault, mint),
+                None => self.pass(event),
+            },
             (Err(fault), Some(_)) => self.fail(fault, mint),
             // What the view has no words for may still mean something to the client; what is no JSON does to nobody.
             (Err(_), None) if is_json(&event.data) => {
                 self.begin();
+                self.has_said = true;
                 Sent::Same
             }
             (Err(fault), None) => self.fail(fault, mint),
@@ -217,6 +231,11 @@ impl Exchange {
         Sent::Same
     }
 
+    /// The failure among the pieces at hand, if there is one.
+    fn failure(&self) -> Option<Fault> {
+        self.deltas.iter().find_map(|delta| if let Delta::Failed(fault) = delta { Some(fault.clone()) } else { None })
+    }
+
     /// What a provider left out that has said everything: its shape's last word.
     fn closing(&self) -> Vec<SentEvent> {
         match self.client {
@@ -249,6 +268,7 @@ impl Exchange {
                 | Delta::Arguments { .. }
                 | Delta::Stop { .. } => {}
             }
+            self.has_said |= !matches!(delta, Delta::Begin { .. } | Delta::Usage(_) | Delta::Failed(_));
         }
         if !self.deltas.is_empty() {
             self.begin();
@@ -271,7 +291,7 @@ impl Exchange {
 }
 
 fn is_json(data: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(data).is_ok()
+    std::str::from_utf8(data).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 /// Whether a chunk of chat completions says what the answer costs and nothing else.

@@ -13,6 +13,7 @@
 
 pub mod answer;
 pub mod api;
+pub mod cache;
 pub mod canonical;
 pub mod classify;
 pub mod codec;
@@ -26,6 +27,7 @@ pub mod meter;
 mod order;
 pub mod preset;
 pub mod price;
+pub mod prompt;
 
 pub use answer::{Answer, Delta, Stop, Usage};
 pub use api::{Api, Dialect, Family};

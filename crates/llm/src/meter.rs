@@ -66,6 +66,12 @@ impl Outcome {
         }
     }
 
+    /// Whether there was an answer, whole as far as the model made it.
+    #[must_use]
+    pub const fn is_answer(self) -> bool {
+        matches!(self, Self::Ok | Self::Length | Self::Filtered)
+    }
+
     /// The name under which metrics count it.
     #[must_use]
     pub const fn label(self) -> &'static str {

@@ -1,7 +1,7 @@
 //! Holds the pieces of an answer to the order in which writers need them.
 //!
 //! In: what a reader made of a provider's events, which may be lost, doubled or out of place. Out: pieces in the order that
-//! [`Delta`](crate::answer::Delta) documents, or the fault that they cannot be. A call without arguments gets empty ones; a stop that
+//! [`Delta`] documents, or the fault that they cannot be. A call without arguments gets empty ones; a stop that
 //! is said again is left out. Invariant: what passes begins once, goes on with no call that is over, says nothing of an answer that has
 //! stopped, and ends when every answer has.
 

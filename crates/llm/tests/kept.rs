@@ -18,6 +18,7 @@ use wire::{MINT, exchanged, heard, written};
 
 /// The tables, as the documentation has them.
 const TABLES: &str = include_str!("golden/2026-11/answers.md");
+const PAGE: &str = include_str!("../../../docs/src/model-translation.md");
 
 /// What an answer says, whether it comes whole or in pieces.
 struct Said {
@@ -264,7 +265,10 @@ fn the_tables_of_the_documentation_are_what_is_so() {
     if std::env::var_os("WRITE_GOLDEN").is_some() {
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/2026-11/answers.md"), &found)
             .expect("it can be written");
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/model-translation.md");
+        std::fs::write(page, PAGE.replace(TABLES.trim_end(), found.trim_end())).expect("it can be written");
         panic!("written: now run without WRITE_GOLDEN");
     }
     assert_eq!(found, TABLES);
+    assert!(PAGE.contains(TABLES.trim_end()), "the page of the documentation has the tables");
 }

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 /// The table, as the documentation has it.
 const TABLE: &str = include_str!("golden/2026-11/pairs.md");
+const PAGE: &str = include_str!("../../../docs/src/model-translation.md");
 
 struct Probe {
     name: &'static str,
@@ -209,7 +210,10 @@ fn the_table_of_the_documentation_is_what_is_so() {
     if std::env::var_os("WRITE_GOLDEN").is_some() {
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/2026-11/pairs.md"), &found)
             .expect("it can be written");
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/model-translation.md");
+        std::fs::write(page, PAGE.replace(TABLE.trim_end(), found.trim_end())).expect("it can be written");
         panic!("written: now run without WRITE_GOLDEN");
     }
     assert_eq!(found, TABLE);
+    assert!(PAGE.contains(TABLE.trim_end()), "the page of the documentation has the table");
 }

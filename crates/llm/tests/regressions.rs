@@ -240,3 +240,22 @@ fn a_schema_of_arguments_is_that_of_an_object() {
         assert_eq!(lost("m", &hi(&tool(&schema))).0["tools"][0]["input_schema"], expected);
     }
 }
+
+#[test]
+fn bytes_in_the_alphabet_of_urls_are_written_in_the_one_that_every_api_takes() {
+    let of = |kind: &str, data: &str| {
+        let part = json!({"inlineData": {"mimeType": kind, "data": data}});
+        json!({"contents": [{"role": "user", "parts": [part]}]})
+    };
+    let written = |client: &Value, provider| asked(Dialect::Generate, provider, client).to_string();
+
+    for provider in [Dialect::Chat, Dialect::Responses, Dialect::Messages] {
+        for kind in ["image/png", "application/pdf"] {
+            let body = written(&of(kind, "_-_-AAA="), provider);
+            assert!(body.contains("/+/+AAA="), "{provider:?}: {body}");
+        }
+    }
+    // The same as a text: "ü?>" has both characters in it.
+    let body = written(&of("text/plain", "w7w_Pj4-"), Dialect::Messages);
+    assert!(body.contains("ü?>>>"), "{body}");
+}

@@ -21,6 +21,7 @@ use quorate_jsonrpc::members;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::api::Dialect;
 use crate::error::{Fault, Kind};
 use crate::loss::Losses;
 use crate::message::{Part, Role, Source, ToolCall, Turn};
@@ -109,6 +110,20 @@ pub(crate) fn text_of_inline(data: &str) -> Result<String, Fault> {
     let bytes = BASE64.decode(data).ok();
     let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
     text.ok_or_else(|| Fault::new(Kind::Invalid, "a document of text is no UTF-8 in Base64"))
+}
+
+/// Whether a body is an answer of a shape by the member that every answer of it has, whatever else is there.
+#[must_use]
+pub fn is_answer(dialect: Dialect, body: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(body) else { return false };
+    let names = match dialect {
+        Dialect::Chat => ["choices", "error"],
+        Dialect::Responses => ["output", "error"],
+        Dialect::Messages => ["content", "error"],
+        Dialect::Generate => ["candidates", "error"],
+    };
+    let found = quorate_jsonrpc::pick(text, 0, names);
+    matches!(found, Ok([Some(said), error]) if said.of(text).starts_with('[') && error.is_none_or(|span| span.of(text) == "null"))
 }
 
 /// Reads what a provider says.

@@ -170,7 +170,7 @@ impl PartRow {
             return Some(Content::ToolCall(ToolCall { id, name: call.name, arguments, signature }).into());
         }
         if let Some(blob) = self.inline_data {
-            let source = Source::Inline { media_type: blob.mime_type.clone(), data: blob.data };
+            let source = Source::Inline { media_type: blob.mime_type.clone(), data: standard(blob.data) };
             return Some(media(&blob.mime_type, source).into());
         }
         if let Some(file) = self.file_data {
@@ -188,6 +188,11 @@ impl PartRow {
             (_, _, None) => None,
         }
     }
+}
+
+/// Bytes in the alphabet that every API takes: Gemini takes that of URLs as well, and Google's own SDK writes it.
+fn standard(base64: String) -> String {
+    if base64.contains(['-', '_']) { base64.replace('-', "+").replace('_', "/") } else { base64 }
 }
 
 fn media(media_type: &str, source: Source) -> Content {
