@@ -9,11 +9,15 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod budget;
 mod config;
 mod replica;
 mod replicas;
 mod snapshot;
+mod targets;
 
+pub use budget::{Budget, RETRIES_SAVED_MAX};
 pub use config::Config;
 pub use replicas::{Change, Outcome, Pick, Replicas};
 pub use snapshot::{ReplicaSnapshot, ReplicaState, Snapshot};
+pub use targets::{Choice, Elsewhere, TargetSnapshot, Targets, Terms};
