@@ -21,7 +21,10 @@ pub mod trace;
 
 pub use context::{TraceContext, TraceId};
 pub use labels::{Method, Outcome, Revision};
-pub use metrics::{AuditNumbers, BackendMetrics, Metrics, StdioMetrics, TenantMetrics, TokenMetrics};
+pub use metrics::{
+    AuditNumbers, BackendMetrics, Metrics, ModelCall, ModelMetrics, ModelOperation, StdioMetrics, TenantMetrics,
+    TokenMetrics,
+};
 pub use setup::{Config, Error, Guard, LogFormat, Otlp, init};
 pub use throttle::Throttle;
 pub use trace::{Trace, Tracer};

@@ -23,6 +23,7 @@ use crate::names::{attribute, metric};
 mod audit;
 mod backend;
 mod cells;
+mod model;
 mod policy;
 mod process;
 mod session;
@@ -31,6 +32,7 @@ mod token;
 
 pub use audit::AuditNumbers;
 pub use backend::{BackendMetrics, ReplicaState};
+pub use model::{ModelCall, ModelMetrics, ModelOperation};
 pub use policy::TenantMetrics;
 pub use session::Tally;
 pub use stdio::{DroppedLine, StdioMetrics};
@@ -115,6 +117,7 @@ struct Inner {
     resting: Gauge<u64>,
     requests: BoundUpDownCounter<i64>,
     backend: backend::Instruments,
+    model: model::Instruments,
     policy: policy::Instruments,
     session: session::Instruments,
     stdio: stdio::Instruments,
@@ -324,6 +327,7 @@ impl Inner {
                 .build(),
             requests: gauge(metric::REQUESTS_ACTIVE, "Requests in progress").bind(&[]),
             backend: backend::Instruments::new(meter),
+            model: model::Instruments::new(meter),
             policy: policy::Instruments::new(meter),
             session: session::Instruments::new(meter),
             stdio: stdio::Instruments::new(meter),

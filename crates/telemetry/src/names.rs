@@ -102,6 +102,22 @@ pub mod metric {
     pub const BRIDGED_CALLS: &str = "quorate.bridged.calls";
     /// Requests for input that a stateless tool server made of sessions, by method.
     pub const BRIDGED_INPUTS: &str = "quorate.bridged.inputs";
+    /// Time from asking a provider of models to the end of its answer, in seconds.
+    pub const MODEL_OPERATION_DURATION: &str = "gen_ai.client.operation.duration";
+    /// Tokens of calls of models, by type.
+    pub const TOKEN_USAGE: &str = "gen_ai.client.token.usage";
+    /// Time from a client's request of a model to the end of its answer, in seconds.
+    pub const MODEL_REQUEST_DURATION: &str = "gen_ai.server.request.duration";
+    /// Time from a client's request of a model to the first token of a stream, in seconds.
+    pub const TIME_TO_FIRST_TOKEN: &str = "gen_ai.server.time_to_first_token";
+    /// Time between two tokens of a stream in the mean of a call, in seconds.
+    pub const TIME_PER_OUTPUT_TOKEN: &str = "gen_ai.server.time_per_output_token";
+    /// What calls of models cost, in dollars.
+    pub const MODEL_COST: &str = "quorate.model.cost";
+    /// Calls of models that were tried again, by reason.
+    pub const MODEL_RETRIES: &str = "quorate.model.retries";
+    /// Calls of models that could be answered from the cache, by result.
+    pub const MODEL_CACHE: &str = "quorate.model.cache";
     /// Loads of the configuration, by result.
     pub const CONFIG_LOADS: &str = "quorate.config.loads";
     /// Always 1; the version is its attribute.
@@ -128,8 +144,16 @@ pub mod attribute {
     pub const TOOL: &str = "gen_ai.tool.name";
     /// The prompt that is got (spans only).
     pub const PROMPT: &str = "gen_ai.prompt.name";
-    /// The kind of generative-AI operation; `execute_tool` for a tool call (spans only).
+    /// The kind of generative-AI operation; `execute_tool` for a tool call in spans.
     pub const GEN_AI_OPERATION: &str = "gen_ai.operation.name";
+    /// A model, by the name of its resource in metrics, and as it was asked for in spans.
+    pub const REQUEST_MODEL: &str = "gen_ai.request.model";
+    /// The model that answered, as its provider calls it (spans only: its values are not bounded).
+    pub const RESPONSE_MODEL: &str = "gen_ai.response.model";
+    /// A provider, by the name of its resource.
+    pub const PROVIDER: &str = "gen_ai.provider.name";
+    /// Which tokens are counted: `input` or `output`.
+    pub const TOKEN_TYPE: &str = "gen_ai.token.type";
     /// The JSON-RPC id (spans only).
     pub const REQUEST_ID: &str = "jsonrpc.request.id";
     /// The HTTP status of an answer.
