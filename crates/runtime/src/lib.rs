@@ -20,6 +20,7 @@ pub mod ingress;
 pub mod listing;
 pub mod node;
 pub mod places;
+pub mod provider;
 pub mod restarts;
 pub mod session;
 pub mod shard;

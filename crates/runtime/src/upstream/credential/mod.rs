@@ -60,7 +60,7 @@ struct Inner {
 }
 
 /// What one request shows.
-pub(super) struct Proof {
+pub(crate) struct Proof {
     rotating: Option<Arc<Values>>,
     token: Option<Arc<Token>>,
 }
@@ -112,7 +112,7 @@ impl Credential {
     ///
     /// # Errors
     /// [`Failure`] when there is none.
-    pub(super) async fn proof(&self, until: Instant) -> Result<Proof, Failure> {
+    pub(crate) async fn proof(&self, until: Instant) -> Result<Proof, Failure> {
         let rotating = match &self.inner.rotating {
             Some(rotating) => Some(rotating.current().await),
             None => None,
@@ -128,7 +128,7 @@ impl Credential {
     ///
     /// # Errors
     /// [`Failure`] when another token was asked for in vain.
-    pub(super) async fn instead_of(&self, refused: &Proof, until: Instant) -> Result<Option<Proof>, Failure> {
+    pub(crate) async fn instead_of(&self, refused: &Proof, until: Instant) -> Result<Option<Proof>, Failure> {
         let rotating = match (&self.inner.rotating, &refused.rotating) {
             (Some(rotating), Some(values)) => rotating.instead_of(values).await,
             _ => None,
@@ -142,12 +142,12 @@ impl Credential {
     }
 
     /// Tells whether there can be anything to show instead of what was refused.
-    pub(super) fn may_change(&self) -> bool {
+    pub(crate) fn may_change(&self) -> bool {
         self.inner.rotating.is_some() || self.inner.tokens.is_some()
     }
 
     /// Adds what a request shows to its headers; what was there under these names is gone.
-    pub(super) fn add(&self, proof: &Proof, headers: &mut HeaderMap) {
+    pub(crate) fn add(&self, proof: &Proof, headers: &mut HeaderMap) {
         let rotating = proof.rotating.as_deref().into_iter().flatten();
         for (name, value) in self.inner.fixed.iter().chain(rotating) {
             headers.insert(name, value.clone());
@@ -173,7 +173,7 @@ impl fmt::Debug for Credential {
 
 impl Proof {
     /// Notes that the server let it in.
-    pub(super) fn took(&self) {
+    pub(crate) fn took(&self) {
         if let Some(token) = &self.token {
             token.took();
         }
