@@ -16,7 +16,7 @@ use crate::error::{Place, Problem, Reason, shown};
 use crate::inline::Inline;
 use crate::node::{Node, Path};
 use crate::report::Report;
-use crate::resource::{ApiKey, Issuer, Kind, Listener, Policy, Tenant, ToolServer, Toolset};
+use crate::resource::{ApiKey, Issuer, Kind, Listener, Model, Policy, Provider, Tenant, ToolServer, Toolset};
 use crate::suggest::nearest;
 use crate::{schema, shape};
 
@@ -24,8 +24,10 @@ mod api_key;
 mod credential;
 mod issuer;
 mod listener;
+mod model;
 mod openapi;
 mod policy;
+mod provider;
 mod scopes;
 mod secret;
 mod stdio;
@@ -54,6 +56,8 @@ pub(crate) enum Resource {
     Listener(Listener),
     ToolServer(ToolServer),
     Toolset(Toolset),
+    Provider(Box<Provider>),
+    Model(Box<Model>),
     Issuer(Issuer),
     ApiKey(ApiKey),
     Tenant(Tenant),
@@ -115,6 +119,12 @@ fn resource(kind: Kind, head: Head, spec: Json, site: &Site<'_>, report: &mut Re
         Kind::Listener => listener::compile(head, &read(spec, report)?, site, report).map(Resource::Listener),
         Kind::ToolServer => tool_server::compile(head, read(spec, report)?, site, report).map(Resource::ToolServer),
         Kind::Toolset => toolset::compile(head, &read(spec, report)?, site, report).map(Resource::Toolset),
+        Kind::Provider => {
+            provider::compile(head, &read(spec, report)?, site, report).map(|one| Resource::Provider(Box::new(one)))
+        }
+        Kind::Model => {
+            model::compile(head, &read(spec, report)?, site, report).map(|one| Resource::Model(Box::new(one)))
+        }
         Kind::Issuer => issuer::compile(head, &read(spec, report)?, site, report).map(Resource::Issuer),
         Kind::ApiKey => api_key::compile(head, &read(spec, report)?, site, report).map(Resource::ApiKey),
         Kind::Tenant => tenant::compile(head, &read(spec, report)?, site, report).map(Resource::Tenant),

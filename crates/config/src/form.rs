@@ -18,11 +18,13 @@ use crate::stdio::Isolation;
 pub(crate) mod credential;
 pub(crate) mod identity;
 pub(crate) mod issuer;
+pub(crate) mod model;
 pub(crate) mod toolset;
 
 pub(crate) use credential::CredentialForm;
 pub(crate) use identity::{ApiKeyForm, PolicyForm, TenantForm};
 pub(crate) use issuer::IssuerForm;
+pub(crate) use model::{ModelForm, ProviderForm};
 pub(crate) use toolset::ToolsetForm;
 
 /// The most URLs of one tool server.

@@ -4,13 +4,17 @@
 //! key refuses the document, so that a key which is added after a release gets a row here, and a cluster has to be at that
 //! level before the document is in its catalog. Files are for the one node that reads them, and need none.
 
-use quorate_catalog::{DURABILITY_LEVEL, DocumentKey};
+use quorate_catalog::{DURABILITY_LEVEL, DocumentKey, MODELS_LEVEL};
 
 use crate::node::Node;
 use crate::resource::Kind;
 
 /// The keys that came after documents did, as the way to each from its document, with their feature levels.
-const KEYS: &[(Kind, [&str; 2], u32)] = &[(Kind::Toolset, ["spec", "durability"], DURABILITY_LEVEL)];
+const KEYS: &[(Kind, [&str; 2], u32)] = &[
+    (Kind::Toolset, ["spec", "durability"], DURABILITY_LEVEL),
+    (Kind::Provider, ["spec", "preset"], MODELS_LEVEL),
+    (Kind::Model, ["spec", "targets"], MODELS_LEVEL),
+];
 
 /// A document with a key that takes a feature level.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +68,9 @@ mod tests {
         assert_eq!(needed("Toolset", r#"{"tools": [{"match": {"name": "a"}, "replayable": true}]}"#), None);
         assert_eq!(needed("Toolset", r#"{"durability": "ephemeral"}"#), at_three);
         assert_eq!(needed("Toolset", r#"{"durability": "strict"}"#), at_three, "the default is a key as well");
+        let models = |path: &str| Some((MODELS_LEVEL, path.to_owned()));
+        assert_eq!(needed("Provider", r#"{"preset": "openai"}"#), models("spec.preset"), "the kind is new");
+        assert_eq!(needed("Model", r#"{"targets": []}"#), models("spec.targets"));
         assert_eq!(needed("ToolServer", r#"{"durability": "strict"}"#), None, "no such key");
     }
 }

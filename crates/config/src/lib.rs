@@ -44,13 +44,16 @@ pub use credential::{ClientAuth, ClientCredentials, Credential, HeaderSource};
 pub use document::Document;
 pub use error::{Errors, Problem, Reason};
 pub use level::Needed;
-pub use limits::{HealthConfig, ListenerLimits, StdioLimits, ToolServerLimits};
+pub use limits::{
+    BreakerConfig, CacheConfig, HealthConfig, ListenerLimits, ModelLimits, ProviderLimits, StdioLimits,
+    ToolServerLimits,
+};
 pub use openapi::OpenApiConnection;
 pub use read::{API_KEYS_MAX, DOCUMENTS_MAX, FILE_BYTES_MAX, FILES_MAX, Loader, Source, TOTAL_BYTES_MAX, load, parse};
 pub use resource::{
-    Access, ApiKey, ClientCertificates, Connection, Denied, Draw, Era, HttpConnection, Issuer, Kind, Listener, Member,
-    Naming, OutgoingTls, Policy, Requires, Tenant, TlsFiles, ToolServer, Toolset, Toolsets, Transport, TrustedIssuers,
-    Version, identity,
+    Access, ApiKey, ClientCertificates, Condition, Connection, Denied, Draw, Era, Fit, HttpConnection, Issuer, Kind,
+    Listener, Member, Model, Naming, OutgoingTls, Policy, Prompt, Provider, Requires, Target, TargetModel, Tenant,
+    TlsFiles, ToolServer, Toolset, Toolsets, Transport, TrustedIssuers, Version, identity,
 };
 pub use schema::{is_secret, schema};
 pub use secret::SecretSource;

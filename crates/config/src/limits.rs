@@ -226,6 +226,68 @@ limits! {
 }
 
 limits! {
+    /// The limits towards one provider of models.
+    ProviderLimits, ProviderLimitsForm {
+        /// Unused connections that are kept open; those in use are bounded by `concurrency`.
+        connections ("connections"): Count(u32) = 256, in 1, 10_000;
+        /// The largest answer that is read whole: images and recordings come in Base64.
+        answer ("answer"): Size(ByteSize) = mib(32), in kib(64), mib(256);
+        /// The largest event that is read from a stream; an image is one.
+        event ("event"): Size(ByteSize) = mib(16), in kib(64), mib(64);
+        /// How long connecting may take, TLS included.
+        connect ("connect"): Time(Duration) = s(5), in ms(100), m(1);
+        /// How long a provider may take until the first token of a stream, or until a whole answer begins; models that reason take minutes.
+        first_token ("firstToken"): Time(Duration) = m(2), in ms(100), h(1);
+        /// How long a stream may be silent between two tokens.
+        between_tokens ("betweenTokens"): Time(Duration) = m(1), in ms(100), h(1);
+        /// How long one call may take altogether.
+        total ("total"): Time(Duration) = m(10), in s(1), h(24);
+        /// Calls in progress; more go to the next target, and are refused when there is none.
+        concurrency ("concurrency"): Count(u32) = 1024, in 1, 100_000;
+        /// How long a key rests that its provider has refused or limited without saying for how long.
+        key_cooldown ("keyCooldown"): Time(Duration) = s(30), in s(1), h(1);
+    }
+}
+
+limits! {
+    /// How a target of a model is judged by its calls.
+    BreakerConfig, BreakerForm {
+        /// Failures in a row that take a target out.
+        failures ("failures"): Count(u32) = 5, in 1, 1000;
+        /// How long a target stays out the first time; doubled with each further time.
+        eject_base ("ejectBase"): Time(Duration) = s(5), in ms(100), m(10);
+        /// The longest that a target stays out.
+        eject_max ("ejectMax"): Time(Duration) = m(5), in s(1), h(1);
+    }
+}
+
+limits! {
+    /// The limits of one model.
+    ModelLimits, ModelLimitsForm {
+        /// The largest request body; prompts carry images and documents in Base64.
+        body ("body"): Size(ByteSize) = mib(32), in kib(1), mib(64);
+        /// How often a call is tried again, at another target where there is one, before its client is told of a failure.
+        retries ("retries"): Count(u32) = 2, in 0, 10;
+        /// Retries that there may be for each hundred calls, after the first ten, so that a failure of all targets is not multiplied.
+        retry_percent ("retryPercent"): Count(u32) = 20, in 0, 100;
+        /// The longest that a call waits before it is tried again; what asks for more with `Retry-After` is told to the client.
+        retry_delay_max ("retryDelayMax"): Time(Duration) = s(2), in ms(1), m(1);
+    }
+}
+
+limits! {
+    /// The answers of a model that are kept.
+    CacheConfig, CacheForm {
+        /// How long an answer is good.
+        ttl ("ttl"): Time(Duration) = m(10), in s(1), h(24 * 30);
+        /// The largest answer that is kept.
+        answer ("answer"): Size(ByteSize) = mib(1), in kib(1), mib(16);
+        /// All answers of the model that a node keeps; the one that was used longest ago goes first.
+        total ("total"): Size(ByteSize) = mib(64), in mib(1), mib(16 << 10);
+    }
+}
+
+limits! {
     /// How the health of a tool server's replicas is judged.
     HealthConfig, HealthForm {
         /// The time between two checks of a replica.
@@ -254,6 +316,12 @@ const _: () = {
     let stdio = StdioLimits::DEFAULTS;
     assert!(stdio.spares <= stdio.children);
     assert!(stdio.backoff.as_millis() <= stdio.backoff_max.as_millis());
+    let provider = ProviderLimits::DEFAULTS;
+    assert!(provider.connect.as_millis() <= provider.first_token.as_millis());
+    assert!(provider.first_token.as_millis() <= provider.total.as_millis());
+    assert!(provider.between_tokens.as_millis() <= provider.total.as_millis());
+    let breaker = BreakerConfig::DEFAULTS;
+    assert!(breaker.eject_base.as_millis() <= breaker.eject_max.as_millis());
     let listener = ListenerLimits::DEFAULTS;
     assert!(listener.receive.as_millis() <= listener.total.as_millis());
 };
@@ -378,7 +446,9 @@ mod tests {
 
     #[test]
     fn every_default_lies_in_its_range_and_says_why() {
-        for row in [ListenerLimits::ROWS, ToolServerLimits::ROWS, StdioLimits::ROWS, HealthConfig::ROWS].concat() {
+        let servers = [ListenerLimits::ROWS, ToolServerLimits::ROWS, StdioLimits::ROWS, HealthConfig::ROWS].concat();
+        let models = [ProviderLimits::ROWS, BreakerConfig::ROWS, ModelLimits::ROWS, CacheConfig::ROWS].concat();
+        for row in [servers, models].concat() {
             let inside = match row.bounds {
                 Bounds::Size { default, min, max } => min <= default && default <= max,
                 Bounds::Time { default, min, max } => min <= default && default <= max,

@@ -18,9 +18,11 @@ use crate::openapi::OpenApiConnection;
 use crate::stdio::StdioConnection;
 
 pub mod identity;
+mod model;
 mod toolset;
 
 pub use identity::{ApiKey, Issuer, Policy, Tenant};
+pub use model::{Condition, Fit, Model, Prompt, Provider, Target, TargetModel};
 pub use toolset::{Access, Denied, Draw, Member, Toolset, Version};
 
 /// The kinds of resources that a document may have.
@@ -32,6 +34,10 @@ pub enum Kind {
     ToolServer,
     /// A virtual MCP endpoint over one or more tool servers.
     Toolset,
+    /// Where answers of models come from.
+    Provider,
+    /// A model that clients ask for.
+    Model,
     /// One that vouches for callers.
     Issuer,
     /// What lets an agent in by itself.
@@ -206,8 +212,17 @@ pub enum Naming {
 
 impl Kind {
     /// All kinds, in the order in which resources are listed.
-    pub const ALL: [Self; 7] =
-        [Self::Listener, Self::ToolServer, Self::Toolset, Self::Issuer, Self::ApiKey, Self::Tenant, Self::Policy];
+    pub const ALL: [Self; 9] = [
+        Self::Listener,
+        Self::ToolServer,
+        Self::Toolset,
+        Self::Provider,
+        Self::Model,
+        Self::Issuer,
+        Self::ApiKey,
+        Self::Tenant,
+        Self::Policy,
+    ];
 
     /// Returns the kind that this text of `kind` in a document means.
     #[must_use]
@@ -222,6 +237,8 @@ impl Kind {
             Self::Listener => "Listener",
             Self::ToolServer => "ToolServer",
             Self::Toolset => "Toolset",
+            Self::Provider => "Provider",
+            Self::Model => "Model",
             Self::Issuer => "Issuer",
             Self::ApiKey => "ApiKey",
             Self::Tenant => "Tenant",

@@ -12,7 +12,9 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::form::{ApiKeyForm, IssuerForm, ListenerForm, PolicyForm, TenantForm, ToolServerForm, ToolsetForm};
+use crate::form::{
+    ApiKeyForm, IssuerForm, ListenerForm, ModelForm, PolicyForm, ProviderForm, TenantForm, ToolServerForm, ToolsetForm,
+};
 use crate::resource::Kind;
 
 /// The form of names (see `quorate_types::ResourceName`).
@@ -70,6 +72,8 @@ fn document_schema(kind: Kind) -> Value {
         Kind::Listener => spec_schema::<ListenerForm>(),
         Kind::ToolServer => spec_schema::<ToolServerForm>(),
         Kind::Toolset => spec_schema::<ToolsetForm>(),
+        Kind::Provider => spec_schema::<ProviderForm>(),
+        Kind::Model => spec_schema::<ModelForm>(),
         Kind::Issuer => spec_schema::<IssuerForm>(),
         Kind::ApiKey => spec_schema::<ApiKeyForm>(),
         Kind::Tenant => spec_schema::<TenantForm>(),

@@ -13,11 +13,12 @@ use quorate_types::{ResourceName, TenantId};
 
 use crate::error::{Errors, Place, Problem, Reason};
 use crate::node::Path;
-use crate::resource::{ApiKey, Issuer, Kind, Listener, Policy, Tenant, ToolServer, Toolset, Toolsets};
+use crate::resource::{ApiKey, Issuer, Kind, Listener, Model, Policy, Provider, Tenant, ToolServer, Toolset, Toolsets};
 use crate::suggest::nearest;
 
 mod difference;
 mod identity;
+mod models;
 mod named;
 mod policies;
 
@@ -45,6 +46,10 @@ pub struct Resources {
     pub tool_servers: Vec<ToolServer>,
     /// Virtual MCP endpoints over them.
     pub toolsets: Vec<Toolset>,
+    /// Where answers of models come from.
+    pub providers: Vec<Provider>,
+    /// The models that clients ask for.
+    pub models: Vec<Model>,
     /// Those that vouch for callers.
     pub issuers: Vec<Issuer>,
     /// What lets agents in by themselves. Shared, because there are many, and few of them change from set to set.
@@ -120,8 +125,9 @@ impl ResourceSet {
     pub fn named_files(&self) -> Vec<PathBuf> {
         let servers = self.resources.tool_servers.iter();
         let of_servers = servers.flat_map(|server| server.connection.files().chain(server.tls.files()));
+        let of_providers = self.resources.providers.iter().flat_map(Provider::files);
         let of_issuers = self.resources.issuers.iter().flat_map(Issuer::files);
-        let mut files: Vec<PathBuf> = of_servers.chain(of_issuers).map(PathBuf::from).collect();
+        let mut files: Vec<PathBuf> = of_servers.chain(of_providers).chain(of_issuers).map(PathBuf::from).collect();
         files.sort();
         files.dedup();
         files
@@ -137,6 +143,18 @@ impl ResourceSet {
     #[must_use]
     pub fn toolsets(&self) -> &[Toolset] {
         &self.resources.toolsets
+    }
+
+    /// Returns the providers of models, sorted by name.
+    #[must_use]
+    pub fn providers(&self) -> &[Provider] {
+        &self.resources.providers
+    }
+
+    /// Returns the models, sorted by name.
+    #[must_use]
+    pub fn models(&self) -> &[Model] {
+        &self.resources.models
     }
 
     /// Returns the issuers, sorted by name.
@@ -209,6 +227,7 @@ impl Resources {
         for toolset in &self.toolsets {
             links.servers(toolset);
         }
+        links.models(&self.models, &self.providers);
         links.judges(&self.issuers);
         links.bound_tokens(&self.issuers, &self.listeners);
         links.key_ids(&self.api_keys);
@@ -224,6 +243,8 @@ impl Resources {
         self.listeners.extend(other.listeners);
         self.tool_servers.extend(other.tool_servers);
         self.toolsets.extend(other.toolsets);
+        self.providers.extend(other.providers);
+        self.models.extend(other.models);
         self.issuers.extend(other.issuers);
         self.api_keys.extend(other.api_keys);
         self.tenants.extend(other.tenants);
@@ -234,6 +255,8 @@ impl Resources {
         self.listeners.sort_by(|left, right| left.name.cmp(&right.name));
         self.tool_servers.sort_by(|left, right| left.name.cmp(&right.name));
         self.toolsets.sort_by(|left, right| left.name.cmp(&right.name));
+        self.providers.sort_by(|left, right| left.name.cmp(&right.name));
+        self.models.sort_by(|left, right| left.name.cmp(&right.name));
         self.issuers.sort_by(|left, right| left.name.cmp(&right.name));
         self.api_keys.sort_by(|left, right| left.name.cmp(&right.name));
         self.tenants.sort_by(|left, right| left.name.cmp(&right.name));
@@ -249,12 +272,14 @@ impl Resources {
         let listeners = self.listeners.iter().map(|one| of(Kind::Listener, &one.name, &one.tenant));
         let tool_servers = self.tool_servers.iter().map(|one| of(Kind::ToolServer, &one.name, &one.tenant));
         let toolsets = self.toolsets.iter().map(|one| of(Kind::Toolset, &one.name, &one.tenant));
+        let providers = self.providers.iter().map(|one| of(Kind::Provider, &one.name, &one.tenant));
+        let models = self.models.iter().map(|one| of(Kind::Model, &one.name, &one.tenant));
         let issuers = self.issuers.iter().map(|one| of(Kind::Issuer, &one.name, &one.tenant));
         let api_keys = self.api_keys.iter().map(|one| of(Kind::ApiKey, &one.name, &one.tenant));
         let operator = TenantId::default();
         let tenants = self.tenants.iter().map(|one| of(Kind::Tenant, &one.name, &operator));
         let policies = self.policies.iter().map(|one| of(Kind::Policy, &one.name, &one.tenant));
-        let plain = listeners.chain(tool_servers).chain(toolsets);
+        let plain = listeners.chain(tool_servers).chain(toolsets).chain(providers).chain(models);
         plain.chain(issuers).chain(api_keys).chain(tenants).chain(policies).collect()
     }
 }
@@ -365,9 +390,14 @@ impl<'a> Links<'a> {
         let allowed = match reference.from.0 {
             // The operator's listeners serve every tenant.
             Kind::Listener => reference.tenant.meets(owner),
-            Kind::ToolServer | Kind::Toolset | Kind::Issuer | Kind::ApiKey | Kind::Tenant | Kind::Policy => {
-                reference.tenant.reaches(owner)
-            }
+            Kind::ToolServer
+            | Kind::Toolset
+            | Kind::Provider
+            | Kind::Model
+            | Kind::Issuer
+            | Kind::ApiKey
+            | Kind::Tenant
+            | Kind::Policy => reference.tenant.reaches(owner),
         };
         if !allowed {
             let (owner, tenant) = (owner.to_string(), reference.tenant.to_string());

@@ -57,6 +57,7 @@ impl Checker {
             (Some("string"), Value::Text(text)) => Some(Json::String(text.clone())),
             (Some("boolean"), Value::Bool(value)) => Some(Json::Bool(*value)),
             (Some("integer"), Value::Number(number)) if !number.is_f64() => Some(Json::Number(number.clone())),
+            (Some("number"), Value::Number(number)) => Some(Json::Number(number.clone())),
             (expected, _) => {
                 report.push(at, checker.wrong_type(expected, node, schema));
                 None
@@ -141,7 +142,7 @@ impl Checker {
             (Some("string"), Value::Number(_)) if unit == Some("bytes") => ": write the unit, such as 4MiB",
             (Some("string"), Value::Number(_) | Value::Bool(_)) => ": put it in quotes",
             (Some("array"), Value::Text(_)) => ": put it in brackets, such as [value]",
-            (Some("integer" | "boolean"), Value::Text(_)) => ": write it without quotes",
+            (Some("integer" | "number" | "boolean"), Value::Text(_)) => ": write it without quotes",
             _ => "",
         };
         Reason::WrongType { expected: expected.map_or("a text", named), found: self.shown(node), hint }
@@ -174,6 +175,7 @@ fn named(expected: &str) -> &'static str {
         "array" => "a list",
         "boolean" => "true or false",
         "integer" => "a whole number",
+        "number" => "a number",
         _ => "a text",
     }
 }

@@ -37,7 +37,7 @@ fn accepted(name: &str) -> ResourceSet {
 fn every_example_is_accepted() {
     for file in files("accepted") {
         let set = load(std::slice::from_ref(&file)).unwrap_or_else(|errors| panic!("{errors}"));
-        assert!(!set.tool_servers().is_empty(), "{}", file.display());
+        assert!(!set.tool_servers().is_empty() || !set.models().is_empty(), "{}", file.display());
     }
 }
 
@@ -119,7 +119,7 @@ fn what_a_document_says_is_what_comes_out() {
     let files: Vec<&Path> = api.files().collect();
     assert_eq!(files, [folder("accepted").join("shop.yaml"), folder("accepted").join("secrets/key")]);
     assert!(!format!("{shop:?}").contains("not-a-real-word"), "Debug shows a secret");
-    assert_eq!(set.named_files().len(), 14, "with those of issuers");
+    assert_eq!(set.named_files().len(), 15, "with those of issuers and providers");
 
     let toolset = &set.toolsets()[0];
     assert_eq!(toolset.naming, Naming::OnCollision, "the default with two servers");
@@ -155,11 +155,17 @@ fn no_default_is_left_in_the_example_that_sets_everything() {
     let search = set.tool_servers().iter().find(|one| one.name.as_str() == "search").expect("it is there");
     let local = set.tool_servers().iter().find(|one| one.name.as_str() == "local").expect("it is there");
     let Connection::Stdio(stdio) = &local.connection else { panic!("it is a process") };
+    let model = &set.models()[0];
+    let cache = model.cache.expect("it keeps answers");
     let values = [
         (format!("{:?}", stdio.limits), format!("{:?}", quorate_config::StdioLimits::DEFAULTS)),
         (format!("{:?}", public.limits), format!("{:?}", quorate_config::ListenerLimits::DEFAULTS)),
         (format!("{:?}", search.limits), format!("{:?}", quorate_config::ToolServerLimits::DEFAULTS)),
         (format!("{:?}", search.health), format!("{:?}", quorate_config::HealthConfig::DEFAULTS)),
+        (format!("{:?}", set.providers()[0].limits), format!("{:?}", quorate_config::ProviderLimits::DEFAULTS)),
+        (format!("{:?}", model.limits), format!("{:?}", quorate_config::ModelLimits::DEFAULTS)),
+        (format!("{:?}", model.breaker), format!("{:?}", quorate_config::BreakerConfig::DEFAULTS)),
+        (format!("{:?}", cache), format!("{:?}", quorate_config::CacheConfig::DEFAULTS)),
     ];
     for (given, defaults) in values {
         for (given, default) in given.split(", ").zip(defaults.split(", ")) {

@@ -85,7 +85,7 @@ fn the_callers_that_the_configuration_page_shows_are_in_the_group_that_its_polic
     let agent = |name: &ResourceName| Principal::agent(key.tenant.clone(), name.as_str());
     let policies = set.compiled_policies();
     let resource = Resource { tenant: &TenantId::default(), toolset: "default", item: Item::Toolset };
-    let question = Question { action: Action::Connect, resource, arguments: None };
+    let question = Question { action: Action::Connect, resource, arguments: None, request: None };
     for (principal, is_member) in
         [(user("alice"), true), (agent(&key.agent), true), (user("bob"), false), (agent(&other), false)]
     {

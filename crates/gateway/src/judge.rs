@@ -10,7 +10,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use quorate_policy::{Action, Decision, Denial, Item, Named, Policies, Question, Resource, Subject, Verdict};
+use quorate_policy::{
+    Action, Decision, Denial, Item, ModelRequest, Named, Policies, Question, Resource, Subject, Verdict,
+};
 use quorate_types::{Principal, TenantId};
 
 /// Decisions that are remembered of one caller: what a large toolset has. One takes about 300 bytes.
@@ -81,11 +83,27 @@ impl Judge {
         resource: Resource<'_>,
         arguments: Option<&str>,
     ) -> Arc<Decision> {
+        self.answer(rights, &Question { action, resource, arguments, request: None })
+    }
+
+    /// Decides whether a caller may ask a model this.
+    pub(crate) fn decide_model(
+        &self,
+        rights: &Rights,
+        model: Resource<'_>,
+        request: ModelRequest<'_>,
+    ) -> Arc<Decision> {
+        let action = Action::Invoke;
+        self.answer(rights, &Question { action, resource: model, arguments: None, request: Some(request) })
+    }
+
+    fn answer(&self, rights: &Rights, question: &Question<'_>) -> Arc<Decision> {
+        let Question { action, resource, .. } = *question;
         let hash = self.hash(action, &resource);
         if let Some(decision) = rights.remembered(hash, action, &resource) {
             return decision;
         }
-        let decision = Arc::new(self.policies.decide(&rights.subject, &Question { action, resource, arguments }));
+        let decision = Arc::new(self.policies.decide(&rights.subject, question));
         if decision.cacheable {
             rights.remember(hash, action, &resource, &decision);
         }
@@ -186,6 +204,7 @@ fn names<'a>(resource: &Resource<'a>) -> [&'a str; 4] {
     match resource.item {
         Item::Toolset => [resource.toolset, "", "", ""],
         Item::Server { server } => [resource.toolset, server, "", ""],
+        Item::Model { name, asked } => ["", name, asked, ""],
         Item::Tool(Named { server, name, exposed, .. })
         | Item::Prompt(Named { server, name, exposed, .. })
         | Item::Resource(Named { server, name, exposed, .. }) => [resource.toolset, server, name, exposed],
@@ -194,7 +213,7 @@ fn names<'a>(resource: &Resource<'a>) -> [&'a str; 4] {
 
 fn tags<'a>(resource: &Resource<'a>) -> &'a [String] {
     match resource.item {
-        Item::Toolset | Item::Server { .. } => &[],
+        Item::Toolset | Item::Server { .. } | Item::Model { .. } => &[],
         Item::Tool(named) | Item::Prompt(named) | Item::Resource(named) => named.tags,
     }
 }

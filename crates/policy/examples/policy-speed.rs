@@ -40,7 +40,7 @@ fn main() {
         ] {
             let item = Item::Tool(Named { server, name, exposed: name, tags: &tags });
             let resource = Resource { tenant: &tenant, toolset: "all", item };
-            let question = Question { action: Action::Call, resource, arguments };
+            let question = Question { action: Action::Call, resource, arguments, request: None };
             let decision = policies.decide(&subject, &question);
             measure(&format!("  {what} ({} {:?})", decision.verdict.reason(), decision.by), || {
                 drop(black_box(policies.decide(&subject, &question)));

@@ -1,8 +1,8 @@
 //! What a principal wants to do, as policies, logs and metrics name it.
 //!
 //! One table says it all: each action's name, what it is done to, and what it means; the Cedar schema and its page in
-//! the user guide are made from it. Names are `PROTOCOL:VERB`; those of models (`llm:`), agents (`a2a:`) and operators
-//! (`admin:`) get their rows here when they come. The vocabulary is final: policies are written against it.
+//! the user guide are made from it. Names are `PROTOCOL:VERB`; those of agents (`a2a:`) and operators (`admin:`) get their
+//! rows here when they come. The vocabulary is final: policies are written against it.
 
 use crate::resource::Kind;
 
@@ -29,16 +29,35 @@ pub enum Action {
     Elicit,
     /// Learn the client's folders.
     Roots,
+    /// Have a model answer.
+    Invoke,
 }
 
-/// The group of actions that holds every action of MCP: `action in Action::"mcp"`.
-pub(crate) const GROUP: &str = "mcp";
+/// The actions of one protocol: `action in Action::"mcp"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// MCP.
+    Mcp,
+    /// Models.
+    Llm,
+}
+
+/// What is known beside who, what and to what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Knows {
+    /// Nothing.
+    Nothing,
+    /// The arguments of a tool, `context.arguments`, as a document declares them.
+    Arguments,
+    /// What a model is asked, `context.request`.
+    Request,
+}
 
 // === impl Action ===
 
 impl Action {
     /// All actions, in the order of the schema.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Connect,
         Self::List,
         Self::Call,
@@ -49,6 +68,7 @@ impl Action {
         Self::Sample,
         Self::Elicit,
         Self::Roots,
+        Self::Invoke,
     ];
 
     /// Returns the action's name in policies, logs and metrics.
@@ -65,6 +85,7 @@ impl Action {
             Self::Sample => "mcp:sample",
             Self::Elicit => "mcp:elicit",
             Self::Roots => "mcp:roots",
+            Self::Invoke => "llm:invoke",
         }
     }
 
@@ -85,12 +106,42 @@ impl Action {
             Self::Complete => &[Kind::Prompt, Kind::Resource],
             Self::Subscribe => &[Kind::Toolset, Kind::Resource],
             Self::Sample | Self::Elicit | Self::Roots => &[Kind::ToolServer],
+            Self::Invoke => &[Kind::Model],
         }
     }
 
-    /// Whether a policy may read the arguments: `context.arguments`.
-    pub(crate) const fn has_arguments(self) -> bool {
-        matches!(self, Self::Call)
+    /// The group that it is in.
+    pub(crate) const fn group(self) -> Group {
+        match self {
+            Self::Connect
+            | Self::List
+            | Self::Call
+            | Self::Read
+            | Self::Get
+            | Self::Complete
+            | Self::Subscribe
+            | Self::Sample
+            | Self::Elicit
+            | Self::Roots => Group::Mcp,
+            Self::Invoke => Group::Llm,
+        }
+    }
+
+    /// What a policy may read beside its scope.
+    pub(crate) const fn knows(self) -> Knows {
+        match self {
+            Self::Call => Knows::Arguments,
+            Self::Invoke => Knows::Request,
+            Self::Connect
+            | Self::List
+            | Self::Read
+            | Self::Get
+            | Self::Complete
+            | Self::Subscribe
+            | Self::Sample
+            | Self::Elicit
+            | Self::Roots => Knows::Nothing,
+        }
     }
 
     /// What the action means, for the schema's page.
@@ -106,7 +157,35 @@ impl Action {
             Self::Sample => "let the tool server ask the caller's model",
             Self::Elicit => "let the tool server ask the person behind the caller",
             Self::Roots => "let the tool server learn the caller's folders",
+            Self::Invoke => {
+                "have a model answer, or count or embed what it is given; lists have the models for which that is allowed"
+            }
         }
+    }
+}
+
+// === impl Group ===
+
+impl Group {
+    /// All groups, in the order of the schema.
+    pub(crate) const ALL: [Self; 2] = [Self::Mcp, Self::Llm];
+
+    /// Its name in policies.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mcp => "mcp",
+            Self::Llm => "llm",
+        }
+    }
+
+    /// The group of this name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|group| group.as_str() == name)
+    }
+
+    /// The actions that are in it.
+    pub(crate) fn actions(self) -> impl Iterator<Item = Action> {
+        Action::ALL.into_iter().filter(move |action| action.group() == self)
     }
 }
 
@@ -121,6 +200,9 @@ mod tests {
             assert!(!action.applies_to().is_empty() && !action.meaning().is_empty());
         }
         assert_eq!(Action::parse("mcp:Call"), None);
-        assert_eq!(Action::parse(GROUP), None);
+        for group in Group::ALL {
+            assert_eq!((Group::parse(group.as_str()), Action::parse(group.as_str())), (Some(group), None));
+            assert!(group.actions().all(|action| action.as_str().starts_with(&format!("{}:", group.as_str()))));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What a condition comes to when the arguments are not known: the least and the most that it may be.
 //!
-//! A list shows a tool before anybody calls it, and an argument that is not of its declared type has no value. In both
+//! What is said of arguments here holds for what a model is asked, too. A list shows a tool before anybody calls it, and an argument that is not of its declared type has no value. In both
 //! cases a condition is replaced by two that read no arguments: *most* is true whenever the condition is true for some
 //! arguments, *least* is true only when it is true for all of them. Each comparison that reads arguments becomes `true`
 //! or `false` where it stands, seen through `&&`, `||`, `!` and `if`; everything else stays and is evaluated by Cedar.
@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use crate::arguments::Reads;
 
-/// The attribute of the context that has the arguments.
-const ARGUMENTS: &str = "arguments";
+/// The attributes of the context that have arguments, or what a model is asked.
+const KNOWN: [&str; 2] = ["arguments", "request"];
 
 /// A policy that reads arguments, without them.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ fn read(expression: &Value, names: &mut BTreeSet<String>) -> bool {
         }
         // True of every call, and reads nothing of it.
         ("has", Value::Object(member)) if member.get("left").is_some_and(is_context) => {
-            member.get("attr").and_then(Value::as_str) == Some(ARGUMENTS)
+            member.get("attr").and_then(Value::as_str).is_some_and(|name| KNOWN.contains(&name))
         }
         (_, Value::Object(named)) => named.values().filter(|value| value.is_object()).all(|value| read(value, names)),
         (_, Value::Array(list)) => list.iter().all(|value| read(value, names)),
@@ -117,7 +117,8 @@ fn is_context(expression: &Value) -> bool {
 fn is_arguments(expression: &Value) -> bool {
     operation(expression).is_some_and(|(operator, operands)| {
         let of_context = operands.get("left").is_some_and(is_context);
-        operator == "." && of_context && operands.get("attr").and_then(Value::as_str) == Some(ARGUMENTS)
+        let name = operands.get("attr").and_then(Value::as_str);
+        operator == "." && of_context && name.is_some_and(|name| KNOWN.contains(&name))
     })
 }
 

@@ -73,8 +73,12 @@ pub struct Judgement<'a> {
 #[must_use]
 pub fn judge<'a>(policies: &Policies, cases: &'a [Case]) -> Vec<Judgement<'a>> {
     let judged = cases.iter().map(|case| {
-        let question =
-            Question { action: case.action, resource: case.target.resource(), arguments: case.arguments.as_deref() };
+        let question = Question {
+            action: case.action,
+            resource: case.target.resource(),
+            arguments: case.arguments.as_deref(),
+            request: None,
+        };
         Judgement { case, explanation: policies.explain(&policies.subject(&case.principal), &question) }
     });
     judged.collect()
@@ -146,14 +150,14 @@ impl Target {
     /// # Errors
     /// [`InvalidTarget`] says what may be written.
     pub fn parse(text: &str, tenant: TenantId, toolset: &ResourceName) -> Result<Self, InvalidTarget> {
-        const TYPES: &str = "TYPE::\"ID\" with Toolset, ToolServer, Tool, Prompt or Resource for TYPE";
+        const TYPES: &str = "TYPE::\"ID\" with Toolset, ToolServer, Tool, Prompt, Resource or Model for TYPE";
         let invalid = |allowed| InvalidTarget { text: text.to_owned(), allowed };
         let (kind, id) = text.split_once("::").ok_or_else(|| invalid(TYPES))?;
         let kind = Kind::parse(kind).ok_or_else(|| invalid(TYPES))?;
         let id = id.strip_prefix('"').and_then(|id| id.strip_suffix('"')).ok_or_else(|| invalid(TYPES))?;
         let (server, name) = match kind {
             Kind::Toolset => ("", ""),
-            Kind::ToolServer => (id, ""),
+            Kind::ToolServer | Kind::Model => (id, ""),
             Kind::Tool | Kind::Prompt | Kind::Resource => id
                 .split_once('/')
                 .filter(|(_, name)| !name.is_empty())
@@ -161,7 +165,7 @@ impl Target {
         };
         let named = if kind == Kind::Toolset { id } else { server };
         if ResourceName::new(named).is_err() {
-            return Err(invalid("the name of a toolset or tool server"));
+            return Err(invalid("the name of a toolset, tool server or model"));
         }
         let toolset = if kind == Kind::Toolset { id } else { toolset.as_str() };
         Ok(Self {
@@ -197,6 +201,7 @@ impl Target {
             Kind::Tool => Item::Tool(named),
             Kind::Prompt => Item::Prompt(named),
             Kind::Resource => Item::Resource(named),
+            Kind::Model => Item::Model { name: &self.server, asked: &self.exposed },
         };
         Resource { tenant: &self.tenant, toolset: &self.toolset, item }
     }

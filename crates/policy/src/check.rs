@@ -10,7 +10,7 @@ use quorate_types::uri_template::Template;
 use quorate_types::{ResourceName, TenantId};
 use serde_json::Value;
 
-use crate::action;
+use crate::action::Group;
 use crate::resource::Kind;
 use crate::schema::{CALLER, TENANT, USER};
 use crate::templates::is_template;
@@ -43,7 +43,7 @@ pub(crate) fn check(policy: &Policy) -> Vec<Remark> {
         remarks.push((message, Some(format!("say `principal in {name}::\"…\"`, or `principal has …` in a condition"))));
     }
     if let ActionConstraint::Eq(uid) = policy.action_constraint()
-        && uid.id().unescaped() == action::GROUP
+        && Group::parse(uid.id().unescaped()).is_some()
     {
         let message = format!("`action == {uid}` is never true: it is a group of actions");
         remarks.push((message, Some(format!("say `action in {uid}`"))));
@@ -159,7 +159,7 @@ fn check_id(uid: &EntityUid) -> Option<Remark> {
     let name = uid.type_name().to_string();
     let is_name = |id: &str| ResourceName::new(id).is_ok();
     let form = match kind(uid) {
-        Some(Kind::Toolset | Kind::ToolServer) if !is_name(id) => "the name of a resource",
+        Some(Kind::Toolset | Kind::ToolServer | Kind::Model) if !is_name(id) => "the name of a resource",
         Some(Kind::Tool | Kind::Prompt) if !within_server(id) => "SERVER/NAME, with the name that the server gives it",
         Some(Kind::Resource) if !within_server(id) => "SERVER/URI, with the URI that the server gives it",
         Some(Kind::Resource) if is_template(id) => {

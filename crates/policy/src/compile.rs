@@ -13,6 +13,7 @@ use std::sync::Arc;
 use cedar_policy::{Policy, PolicySet, Schema, ValidationMode, ValidationWarning, Validator};
 use quorate_types::TenantId;
 
+use crate::action::Action;
 use crate::arguments::Declared;
 use crate::check;
 use crate::document::{ArgumentType, Document, PolicyRef};
@@ -205,7 +206,9 @@ fn validate(
         // Cedar's own name of the policy says nothing to whoever wrote it; the place does.
         let problem = Problem::of(text, found, start(id));
         let message = problem.message.strip_prefix(&format!("for policy `{id}`, ")).map(str::to_owned);
-        Problem { message: message.unwrap_or(problem.message), ..problem }
+        let message = message.unwrap_or(problem.message);
+        let help = meant_action(&message).or(problem.help);
+        Problem { message, help, ..problem }
     };
     let mut problems: Vec<Problem> = found.validation_errors().map(|error| told(error.policy_id(), error)).collect();
     let mut wrong: BTreeSet<_> = found.validation_errors().map(|error| error.policy_id()).chain(remarked).collect();
@@ -221,6 +224,15 @@ fn validate(
         }
     }));
     problems
+}
+
+/// The action that one was probably meant to be that is none. Cedar's own guess compares more than the names, and changes from run to
+/// run where two are equally far.
+fn meant_action(message: &str) -> Option<String> {
+    let given = message.strip_prefix("unrecognized action `Action::\"")?.split('"').next()?;
+    let known = Action::ALL.into_iter().map(Action::as_str);
+    let nearest = known.min_by_key(|name| (strsim::osa_distance(given, name), *name))?;
+    Some(format!("did you mean `Action::\"{nearest}\"`?"))
 }
 
 /// What a warning of the validator is to us.

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use quorate_types::Timestamp;
+
 use crate::action::Action;
 use crate::document::PolicyRef;
 use crate::resource::Resource;
@@ -19,6 +21,31 @@ pub struct Question<'a> {
     pub resource: Resource<'a>,
     /// The arguments of a `tools/call`: the raw JSON text of the object; `None` when it has none.
     pub arguments: Option<&'a str>,
+    /// What a model is asked; `None` for everything but `llm:invoke`.
+    pub request: Option<ModelRequest<'a>>,
+}
+
+/// What a model is asked, as far as policies decide by it.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelRequest<'a> {
+    /// The API, by its word in documents.
+    pub api: &'a str,
+    /// The bytes of its body.
+    pub bytes: u64,
+    /// The most tokens of the answer, where the client says so.
+    pub output_tokens_max: Option<u64>,
+    /// Whether the answer is to come as it is made.
+    pub streamed: bool,
+    /// Whether it has tools that may be called.
+    pub tools: bool,
+    /// Whether there are images in it.
+    pub images: bool,
+    /// Whether there are recordings in it.
+    pub audio: bool,
+    /// Whether there are documents in it.
+    pub documents: bool,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// Whether it may be done, and why.
@@ -30,7 +57,7 @@ pub struct Decision {
     pub by: Vec<PolicyRef>,
     /// Policies of documents in [`Mode::DryRun`](crate::Mode::DryRun) that would have denied what is allowed.
     pub would_deny: Vec<PolicyRef>,
-    /// Whether it holds for the same caller, action and resource whatever the arguments.
+    /// Whether it holds for the same caller, action and resource whatever the arguments, or what the model is asked.
     pub cacheable: bool,
 }
 

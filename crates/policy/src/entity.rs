@@ -7,9 +7,10 @@
 use std::collections::{HashMap, HashSet};
 
 use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression};
-use quorate_types::{Actor, Principal};
+use quorate_types::{Actor, Principal, rfc3339};
 
-use crate::action::{self, Action};
+use crate::action::{Action, Group, Knows};
+use crate::decision::ModelRequest;
 use crate::resource::{Item, Kind, Named, Object};
 use crate::schema::{AGENT, CALLER, GROUP, TENANT, USER};
 use crate::view::View;
@@ -27,6 +28,7 @@ pub(crate) struct Vocabulary {
     /// The actions and their group, which every question has.
     action_entities: Entities,
     no_arguments: Context,
+    no_request: Context,
 }
 
 type Attributes = HashMap<String, RestrictedExpression>;
@@ -36,15 +38,19 @@ type Attributes = HashMap<String, RestrictedExpression>;
 impl Vocabulary {
     pub(crate) fn new() -> Self {
         let actions = Action::ALL.map(|action| uid(type_name("Action"), action.as_str()));
-        let group = uid(type_name("Action"), action::GROUP);
-        let entity = |action: &EntityUid| Entity::new_no_attrs(action.clone(), HashSet::from([group.clone()]));
+        let groups = Group::ALL.map(|group| uid(type_name("Action"), group.as_str()));
+        let entity = |action: &Action| {
+            let group = groups[action.group() as usize].clone();
+            Entity::new_no_attrs(actions[*action as usize].clone(), HashSet::from([group]))
+        };
         Self {
             caller: uid(type_name(CALLER), CALLER_ID),
             memberships: [AGENT, GROUP, TENANT, USER].map(type_name),
             kinds: Kind::ALL.map(|kind| type_name(kind.as_str())),
-            action_entities: Entities::from_entities(actions.iter().map(entity), None).expect("their ids differ"),
+            action_entities: Entities::from_entities(Action::ALL.iter().map(entity), None).expect("their ids differ"),
             actions,
             no_arguments: arguments([]),
+            no_request: context("request", []),
         }
     }
 
@@ -79,10 +85,10 @@ impl Vocabulary {
     pub(crate) fn with_resource(&self, caller: &Entities, object: &Object<'_>) -> Entities {
         let resource = &object.resource;
         let parents = object.parents().map(|(kind, id)| uid(self.kinds[kind as usize].clone(), id)).collect();
-        let mut attributes = Attributes::from([
-            ("tenant".to_owned(), text(resource.tenant.as_str())),
-            ("toolset".to_owned(), text(resource.toolset)),
-        ]);
+        let mut attributes = Attributes::from([("tenant".to_owned(), text(resource.tenant.as_str()))]);
+        if resource.kind() != Kind::Model {
+            attributes.insert("toolset".to_owned(), text(resource.toolset));
+        }
         let mut named = |named: &Named<'_>, name: &str| {
             attributes.extend([
                 ("server".to_owned(), text(named.server)),
@@ -98,16 +104,20 @@ impl Vocabulary {
             }
             Item::Tool(item) | Item::Prompt(item) => named(item, "name"),
             Item::Resource(item) => named(item, "uri"),
+            Item::Model { name, asked } => {
+                attributes.extend([("name".to_owned(), text(name)), ("asked".to_owned(), text(asked))]);
+            }
         }
         let resource = entity(uid(self.kinds[resource.kind() as usize].clone(), &object.id), attributes, parents);
         caller.clone().add_entities([resource], None).expect("a resource is no caller and no action, and has no cycle")
     }
 
-    /// Makes the request of a question; without `context` it is one that has no arguments.
+    /// Makes the request of a question; without `context` it is one of which nothing more is known.
     pub(crate) fn request(&self, action: Action, object: &Object<'_>, context: Option<Context>) -> Request {
-        let context = context.unwrap_or_else(|| match action.has_arguments() {
-            true => self.no_arguments.clone(),
-            false => Context::empty(),
+        let context = context.unwrap_or_else(|| match action.knows() {
+            Knows::Arguments => self.no_arguments.clone(),
+            Knows::Request => self.no_request.clone(),
+            Knows::Nothing => Context::empty(),
         });
         let resource = uid(self.kinds[object.resource.kind() as usize].clone(), &object.id);
         Request::new(self.caller.clone(), self.actions[action as usize].clone(), resource, context, None)
@@ -117,8 +127,30 @@ impl Vocabulary {
 
 /// Makes a context that has these arguments.
 pub(crate) fn arguments(values: impl IntoIterator<Item = (String, RestrictedExpression)>) -> Context {
-    let record = RestrictedExpression::new_record(values).expect("each argument is there once");
-    Context::from_pairs([("arguments".to_owned(), record)]).expect("values are literals in range")
+    context("arguments", values)
+}
+
+/// Makes a context that has what a model is asked.
+pub(crate) fn request(asked: &ModelRequest<'_>) -> Context {
+    let whole = |number: u64| RestrictedExpression::new_long(i64::try_from(number).unwrap_or(i64::MAX));
+    let flag = RestrictedExpression::new_bool;
+    let values = [
+        ("api", text(asked.api)),
+        ("audio", flag(asked.audio)),
+        ("bytes", whole(asked.bytes)),
+        ("documents", flag(asked.documents)),
+        ("images", flag(asked.images)),
+        ("now", RestrictedExpression::new_datetime(rfc3339::format(asked.now))),
+        ("streamed", flag(asked.streamed)),
+        ("tools", flag(asked.tools)),
+    ];
+    let most = asked.output_tokens_max.map(|most| ("outputTokensMax", whole(most)));
+    context("request", values.into_iter().chain(most).map(|(name, value)| (name.to_owned(), value)))
+}
+
+fn context(name: &str, values: impl IntoIterator<Item = (String, RestrictedExpression)>) -> Context {
+    let record = RestrictedExpression::new_record(values).expect("each name is there once");
+    Context::from_pairs([(name.to_owned(), record)]).expect("values are literals in range")
 }
 
 fn type_name(name: &str) -> EntityTypeName {

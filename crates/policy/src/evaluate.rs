@@ -14,6 +14,9 @@ use crate::resource::Object;
 use crate::rule::{Class, Reading, Rule};
 use crate::subject::Seen;
 
+/// The number that no declaration of arguments has.
+const REQUEST: usize = usize::MAX;
+
 /// What is known of the arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Knowledge {
@@ -41,7 +44,7 @@ pub(crate) struct Evaluation<'a> {
     entities: Vec<Option<Entities>>,
     /// The request without arguments; the same in all views.
     request: Option<Request>,
-    /// By declaration: the request with arguments, and what is wrong with them.
+    /// By declaration: the request with arguments, and what is wrong with them. What a model is asked is declared once for all.
     with_arguments: Vec<(usize, Request, Arguments)>,
 }
 
@@ -108,13 +111,20 @@ impl<'a> Evaluation<'a> {
 
     /// Reads the arguments as a document declares them; returns where they are kept.
     fn read(&mut self, reading: &Reading) -> usize {
-        if let Some(at) = self.with_arguments.iter().position(|(declaration, ..)| *declaration == reading.declaration) {
+        let declaration = if self.question.request.is_some() { REQUEST } else { reading.declaration };
+        if let Some(at) = self.with_arguments.iter().position(|(known, ..)| *known == declaration) {
             return at;
+        }
+        if let Some(asked) = &self.question.request {
+            let context = entity::request(asked);
+            let request = self.vocabulary.request(self.question.action, self.object, Some(context));
+            self.with_arguments.push((declaration, request, Arguments::default()));
+            return self.with_arguments.len() - 1;
         }
         let mut arguments = Arguments::read(self.question.arguments, &reading.declared);
         let context = entity::arguments(std::mem::take(&mut arguments.values));
         let request = self.vocabulary.request(self.question.action, self.object, Some(context));
-        self.with_arguments.push((reading.declaration, request, arguments));
+        self.with_arguments.push((declaration, request, arguments));
         self.with_arguments.len() - 1
     }
 }

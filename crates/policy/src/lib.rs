@@ -46,7 +46,7 @@ mod view;
 
 pub use action::Action;
 pub use case::{Case, Expected, InvalidTarget, Judgement, Target, judge};
-pub use decision::{Decision, Denial, Question, Verdict};
+pub use decision::{Decision, Denial, ModelRequest, Question, Verdict};
 pub use document::{ArgumentType, Document, Mode, PolicyRef};
 pub use explain::{Considered, Explanation, Finding};
 pub use fit::{Doubt, Misfit, Offered};

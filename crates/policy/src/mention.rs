@@ -37,6 +37,8 @@ pub enum Thing {
     Toolset(String),
     /// The tool server of this name, or something of it.
     ToolServer(String),
+    /// The model of this name.
+    Model(String),
     /// The tenant of this name, of callers.
     Tenant(String),
     /// The tenant of this name, of toolsets.
@@ -85,6 +87,7 @@ impl Thing {
         Some(match (Kind::parse(&of), of.as_str()) {
             (Some(Kind::Toolset), _) => Self::Toolset(id.to_owned()),
             (Some(Kind::ToolServer), _) => Self::ToolServer(id.to_owned()),
+            (Some(Kind::Model), _) => Self::Model(id.to_owned()),
             (Some(Kind::Tool | Kind::Prompt | Kind::Resource), _) => {
                 Self::ToolServer(id.split_once('/').map_or(id, |(server, _)| server).to_owned())
             }

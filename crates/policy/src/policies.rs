@@ -133,7 +133,8 @@ impl Policies {
     /// caller of this to take for yes or no: who shows such an entry lets clients ask for the scope.
     #[must_use]
     pub fn may(&self, subject: &Subject, action: Action, resource: Resource<'_>) -> Verdict {
-        self.decide_knowing(subject, &Question { action, resource, arguments: None }, Knowledge::None).verdict
+        self.decide_knowing(subject, &Question { action, resource, arguments: None, request: None }, Knowledge::None)
+            .verdict
     }
 
     fn decide_knowing(&self, subject: &Subject, question: &Question<'_>, knowledge: Knowledge) -> Decision {

@@ -1,4 +1,4 @@
-//! What something is done to: a toolset, a tool server, or one of its tools, prompts and resources.
+//! What something is done to: a toolset, a tool server, or one of its tools, prompts and resources; or a model.
 //!
 //! A [`Resource`] borrows what the gateway knows already; nothing is made of it until a policy has to be evaluated.
 //! Policies name a thing by its server and the name that the server gives it (`Tool::"SERVER/NAME"`), whatever the
@@ -9,15 +9,15 @@ use quorate_types::TenantId;
 /// What something is done to.
 #[derive(Clone, Copy, Debug)]
 pub struct Resource<'a> {
-    /// The tenant that the toolset belongs to.
+    /// The tenant that the toolset or the model belongs to.
     pub tenant: &'a TenantId,
-    /// The toolset through which it is reached.
+    /// The toolset through which it is reached; empty for a model, which is reached through none.
     pub toolset: &'a str,
     /// What it is.
     pub item: Item<'a>,
 }
 
-/// What is reached through a toolset.
+/// What is reached through a toolset, or a model.
 #[derive(Clone, Copy, Debug)]
 pub enum Item<'a> {
     /// The toolset itself.
@@ -33,6 +33,13 @@ pub enum Item<'a> {
     Prompt(Named<'a>),
     /// A resource or a resource template; its name is the URI.
     Resource(Named<'a>),
+    /// A model.
+    Model {
+        /// The name of the resource.
+        name: &'a str,
+        /// The name by which the client asks for it.
+        asked: &'a str,
+    },
 }
 
 /// One entry of a server's lists.
@@ -71,6 +78,8 @@ pub enum Kind {
     Prompt,
     /// `Resource::"SERVER/URI"`.
     Resource,
+    /// `Model::"NAME"`.
+    Model,
 }
 
 // === impl Resource ===
@@ -85,6 +94,7 @@ impl<'a> Resource<'a> {
             Item::Tool(_) => Kind::Tool,
             Item::Prompt(_) => Kind::Prompt,
             Item::Resource(_) => Kind::Resource,
+            Item::Model { .. } => Kind::Model,
         }
     }
 
@@ -94,6 +104,7 @@ impl<'a> Resource<'a> {
         match self.item {
             Item::Toolset => self.toolset.to_owned(),
             Item::Server { server } => server.to_owned(),
+            Item::Model { name, .. } => name.to_owned(),
             Item::Tool(named) | Item::Prompt(named) | Item::Resource(named) => {
                 let mut id = String::with_capacity(named.server.len() + 1 + named.name.len());
                 id.push_str(named.server);
@@ -108,7 +119,7 @@ impl<'a> Resource<'a> {
     fn around(&self) -> impl Iterator<Item = (Kind, &'a str)> {
         let toolset = (Kind::Toolset, self.toolset);
         let (toolset, server) = match self.item {
-            Item::Toolset => (None, None),
+            Item::Toolset | Item::Model { .. } => (None, None),
             Item::Server { .. } => (Some(toolset), None),
             Item::Tool(named) | Item::Prompt(named) | Item::Resource(named) => {
                 (Some(toolset), Some((Kind::ToolServer, named.server)))
@@ -132,7 +143,7 @@ impl Object<'_> {
 
 impl Kind {
     /// All kinds, in the order of the schema.
-    pub const ALL: [Self; 5] = [Self::Toolset, Self::ToolServer, Self::Tool, Self::Prompt, Self::Resource];
+    pub const ALL: [Self; 6] = [Self::Toolset, Self::ToolServer, Self::Tool, Self::Prompt, Self::Resource, Self::Model];
 
     /// Returns the entity type's name in policies.
     #[must_use]
@@ -143,6 +154,7 @@ impl Kind {
             Self::Tool => "Tool",
             Self::Prompt => "Prompt",
             Self::Resource => "Resource",
+            Self::Model => "Model",
         }
     }
 

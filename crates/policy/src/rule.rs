@@ -11,7 +11,7 @@ use cedar_policy::{ActionConstraint, EntityUid, Expression, Policy, PrincipalCon
 
 use quorate_types::TenantId;
 
-use crate::action::{self, Action};
+use crate::action::{Action, Group as Actions};
 use crate::arguments::{Declared, Reads};
 use crate::bounds::{self, Bounds};
 use crate::document::{Document, Mode, PolicyRef};
@@ -272,7 +272,7 @@ fn actions(constraint: &ActionConstraint) -> Result<Vec<Action>, String> {
     let mut actions = BTreeSet::new();
     for uid in uids {
         match uid.id().unescaped() {
-            action::GROUP => actions.extend(Action::ALL),
+            name if let Some(group) = Actions::parse(name) => actions.extend(group.actions()),
             name => {
                 actions.insert(Action::parse(name).ok_or_else(|| format!("{uid} is no action"))?);
             }

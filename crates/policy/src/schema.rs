@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::action::{self, Action};
+use crate::action::{Action, Group, Knows};
 use crate::document::ArgumentType;
 use crate::resource::Kind;
 
@@ -65,6 +65,30 @@ const RESOURCE_ATTRIBUTES: &[Attribute] = &[
     TAGS_ATTRIBUTE,
 ];
 
+const MODEL_ATTRIBUTES: &[Attribute] = &[
+    Attribute("tenant", "String", false, "the tenant of the model"),
+    Attribute("name", "String", false, "the name of the `Model`"),
+    Attribute("asked", "String", false, "the name by which the client asks for it"),
+];
+
+/// What `context.request` has.
+const REQUEST_ATTRIBUTES: &[Attribute] = &[
+    Attribute(
+        "api",
+        "String",
+        false,
+        "the API: `chat`, `responses`, `embeddings`, `messages`, `count-tokens` or `generate`",
+    ),
+    Attribute("audio", "Bool", false, "whether there are recordings in it"),
+    Attribute("bytes", "Long", false, "the bytes of its body"),
+    Attribute("documents", "Bool", false, "whether there are documents in it"),
+    Attribute("images", "Bool", false, "whether there are images in it"),
+    Attribute("now", "datetime", false, "the time"),
+    Attribute("outputTokensMax", "Long", true, "the most tokens of the answer, where the client says so"),
+    Attribute("streamed", "Bool", false, "whether the answer is to come as it is made"),
+    Attribute("tools", "Bool", false, "whether it has tools that may be called"),
+];
+
 /// Returns the schema as Cedar text; `arguments` is what `context.arguments` has.
 #[must_use]
 pub fn schema_text(arguments: &BTreeMap<String, ArgumentType>) -> String {
@@ -78,12 +102,19 @@ pub fn schema_text(arguments: &BTreeMap<String, ArgumentType>) -> String {
         let (parents, attributes) = shape(kind);
         entity(&mut text, kind.as_str(), parents, attributes);
     }
-    line(&mut text, format_args!("\naction {:?};", action::GROUP));
+    for (index, group) in Group::ALL.into_iter().enumerate() {
+        line(&mut text, format_args!("{}action {:?};", if index == 0 { "\n" } else { "" }, group.as_str()));
+    }
     for action in Action::ALL {
         let kinds: Vec<&str> = action.applies_to().iter().map(|kind| kind.as_str()).collect();
-        line(&mut text, format_args!("action {:?} in [{:?}] appliesTo {{", action.as_str(), action::GROUP));
+        let group = action.group().as_str();
+        line(&mut text, format_args!("action {:?} in [{group:?}] appliesTo {{", action.as_str()));
         line(&mut text, format_args!("    principal: [{CALLER}],\n    resource: [{}],", kinds.join(", ")));
-        let context = if action.has_arguments() { context(arguments) } else { "{}".to_owned() };
+        let context = match action.knows() {
+            Knows::Nothing => "{}".to_owned(),
+            Knows::Arguments => context(arguments),
+            Knows::Request => request(),
+        };
         line(&mut text, format_args!("    context: {context},\n}};"));
     }
     text
@@ -111,10 +142,14 @@ pub fn schema_page() -> String {
         let kinds: Vec<&str> = action.applies_to().iter().map(|kind| kind.as_str()).collect();
         line(&mut page, format_args!("| `{}` | {} | {} |", action.as_str(), list(&kinds), action.meaning()));
     }
+    let groups = Group::ALL.map(|group| format!("`action in Action::{:?}`", group.as_str()));
+    line(&mut page, format_args!("\nThe actions of one protocol are a group: {}.", groups.join(", ")));
+    line(&mut page, format_args!("\n## What a model is asked\n"));
     line(
         &mut page,
-        format_args!("\n`Action::{:?}` is the group of them all: `action in Action::{0:?}`.", action::GROUP),
+        format_args!("`context.request` of `llm:invoke`:\n\n| Attribute | Type | Meaning |\n|---|---|---|"),
     );
+    attributes(&mut page, REQUEST_ATTRIBUTES);
     line(&mut page, format_args!("\n## Arguments\n\n| In the document | In policies | In the call |\n|---|---|---|"));
     for argument in ArgumentType::ALL {
         let row = (argument.as_str(), argument.cedar(), argument.meaning());
@@ -147,6 +182,7 @@ fn shape(kind: Kind) -> (&'static [&'static str], &'static [Attribute]) {
         Kind::ToolServer => (&["Toolset"], &[TENANT_ATTRIBUTE, TOOLSET_ATTRIBUTE, SERVER_ATTRIBUTE]),
         Kind::Tool | Kind::Prompt => (&["ToolServer", "Toolset"], NAMED_ATTRIBUTES),
         Kind::Resource => (&["ToolServer", "Toolset", "Resource"], RESOURCE_ATTRIBUTES),
+        Kind::Model => (&[], MODEL_ATTRIBUTES),
     }
 }
 
@@ -156,6 +192,7 @@ const fn id(kind: Kind) -> &'static str {
         Kind::ToolServer => "SERVER",
         Kind::Tool | Kind::Prompt => "SERVER/NAME",
         Kind::Resource => "SERVER/URI",
+        Kind::Model => "NAME",
     }
 }
 
@@ -176,6 +213,13 @@ fn context(arguments: &BTreeMap<String, ArgumentType>) -> String {
     } else {
         format!("{{ arguments: {{ {} }} }}", declared.join(", "))
     }
+}
+
+fn request() -> String {
+    let attribute =
+        |Attribute(name, of, optional, _): &Attribute| format!("{name}{}: {of}", if *optional { "?" } else { "" });
+    let attributes: Vec<String> = REQUEST_ATTRIBUTES.iter().map(attribute).collect();
+    format!("{{ request: {{ {} }} }}", attributes.join(", "))
 }
 
 fn attributes(page: &mut String, attributes: &[Attribute]) {

@@ -77,7 +77,7 @@ FAIL  nothing: expected allowed, decided no_permit
 fn an_explanation_says_of_each_policy_why_it_does_not_match() {
     let policies = policies();
     let target = target("Tool::\"git/log\"");
-    let question = Question { action: Action::Call, resource: target.resource(), arguments: None };
+    let question = Question { action: Action::Call, resource: target.resource(), arguments: None, request: None };
 
     let explanation = policies.explain(&policies.subject(&caller("default x corp/ann")), &question);
 
@@ -90,7 +90,7 @@ permit git/mine: applies  <- decides";
     assert_eq!(lines(&explanation.considered), expected);
 
     let foreign = Target::parse("Toolset::\"t\"", common::tenant("acme"), &name("all")).expect("a target");
-    let question = Question { action: Action::List, resource: foreign.resource(), arguments: None };
+    let question = Question { action: Action::List, resource: foreign.resource(), arguments: None, request: None };
     let explanation = policies.explain(&policies.subject(&caller("default x")), &question);
     assert_eq!((explanation.decision.verdict.reason(), explanation.considered.len()), ("other_tenant", 0));
 }

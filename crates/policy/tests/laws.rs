@@ -51,7 +51,7 @@ const CONDITIONS: &[&str] = &[
     "",
     "when { principal.groups.contains(\"g\") }",
     "unless { principal has user }",
-    "when { resource.toolset == \"t\" }",
+    "when { resource has toolset && resource.toolset == \"t\" }",
     "when { principal.scopes.contains(\"s\") || resource.tenant == principal.tenant }",
     "when { resource in Resource::\"s/{name}\" || resource in Toolset::\"u\" }",
     "when { principal.delegations + 9223372036854775807 < 0 || principal has user }",

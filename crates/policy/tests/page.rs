@@ -24,6 +24,6 @@ fn the_text_is_a_schema_for_cedar_with_any_declaration() {
         let parsed = cedar_policy::Schema::from_cedarschema_str(&text);
         let (schema, warnings) = parsed.unwrap_or_else(|error| panic!("{error}\n{text}"));
         assert_eq!(warnings.count(), 0);
-        assert_eq!(schema.actions().count(), quorate_policy::Action::ALL.len() + 1);
+        assert_eq!(schema.actions().count(), quorate_policy::Action::ALL.len() + 2, "with their groups");
     }
 }

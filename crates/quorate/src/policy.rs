@@ -51,7 +51,7 @@ fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     let target = target(&resources, &args.target, &args.toolset).map_err(usage)?;
     let policies = resources.compiled_policies();
     let arguments = args.arguments.as_deref();
-    let question = Question { action: args.action, resource: target.resource(), arguments };
+    let question = Question { action: args.action, resource: target.resource(), arguments, request: None };
     let explanation = policies.explain(&policies.subject(&principal), &question);
     output::print(&output::visible(&explained(policies, &explanation)))
 }

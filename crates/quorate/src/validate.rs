@@ -4,7 +4,10 @@
 //! Nothing is bound, connected to or written, but by `--probe`, which asks tool servers for their
 //! lists ([`probe`]); documents and secrets that resources name are read.
 
-use quorate_config::{ApiKey, Connection, Issuer, Kind, Listener, Policy, ResourceSet, Tenant, ToolServer, Toolset};
+use quorate_config::{
+    ApiKey, Connection, Issuer, Kind, Listener, Model, Policy, Provider, ResourceSet, Tenant, ToolServer, Toolset,
+};
+use quorate_mcp::curate::pattern::Pattern;
 use quorate_openapi::Compiled;
 
 use crate::cli::{SchemaArgs, ValidateArgs};
@@ -76,6 +79,14 @@ fn summary(resources: &ResourceSet) -> String {
         format!("  Toolset     {}  {} ({})\n", toolset.name, servers.join(" "), toolset.naming.as_str())
     };
     let named = |kind: Kind, name: &str, about: &str| format!("  {:<10}  {name}  {about}\n", kind.as_str());
+    let provider = |one: &Provider| {
+        named(Kind::Provider, one.name.as_str(), &format!("{} ({})", one.url, one.preset.known().name))
+    };
+    let model = |one: &Model| {
+        let names: Vec<&str> = one.names.iter().map(Pattern::as_str).collect();
+        let targets: Vec<&str> = one.targets.iter().map(|target| target.provider.as_str()).collect();
+        named(Kind::Model, one.name.as_str(), &format!("{} ({})", names.join(" "), targets.join(" ")))
+    };
     let issuer = |issuer: &Issuer| named(Kind::Issuer, issuer.name.as_str(), &issuer.method.to_string());
     let api_key = |key: &ApiKey| {
         named(Kind::ApiKey, key.name.as_str(), &format!("{} ({})", key.agent, counted(key.secrets.len(), "key")))
@@ -86,6 +97,8 @@ fn summary(resources: &ResourceSet) -> String {
     text.extend(resources.listeners().iter().map(listener));
     text.extend(resources.tool_servers().iter().map(server));
     text.extend(resources.toolsets().iter().map(toolset));
+    text.extend(resources.providers().iter().map(provider));
+    text.extend(resources.models().iter().map(model));
     text.extend(resources.issuers().iter().map(issuer));
     text.extend(resources.api_keys().iter().map(|one| api_key(one)));
     text.extend(resources.tenants().iter().map(tenant));

@@ -104,7 +104,7 @@ fn http(
     Some(Connection::Http(HttpConnection { urls, transport, credential, headers }))
 }
 
-fn tls(form: &OutgoingTlsForm, site: &Site<'_>, report: &mut Report<'_>) -> OutgoingTls {
+pub(super) fn tls(form: &OutgoingTlsForm, site: &Site<'_>, report: &mut Report<'_>) -> OutgoingTls {
     let at = site.at.key("tls");
     let ca = form.ca.as_deref().and_then(|text| report.accept(&at.key("ca"), content(text, site)));
     let mut one = |key: &str, text: &Option<String>| report.accept(&at.key(key), file(text.as_deref()?, site));

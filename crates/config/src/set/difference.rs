@@ -29,6 +29,8 @@ impl ResourceSet {
         difference.of(Kind::Listener, self.listeners(), later.listeners(), |one| &one.name);
         difference.of(Kind::ToolServer, self.tool_servers(), later.tool_servers(), |one| &one.name);
         difference.of(Kind::Toolset, self.toolsets(), later.toolsets(), |one| &one.name);
+        difference.of(Kind::Provider, self.providers(), later.providers(), |one| &one.name);
+        difference.of(Kind::Model, self.models(), later.models(), |one| &one.name);
         difference.of(Kind::Issuer, self.issuers(), later.issuers(), |one| &one.name);
         difference.of(Kind::ApiKey, self.api_keys(), later.api_keys(), |one| &one.name);
         difference.of(Kind::Tenant, self.tenants(), later.tenants(), |one| &one.name);

@@ -60,7 +60,8 @@ impl Links<'_> {
 impl<'a> Known<'a> {
     fn of(resources: &'a Resources, declared: &'a [Declared]) -> Self {
         // There may be a hundred thousand keys, and ten thousand mentions.
-        let is_named = |one: &&Declared| matches!(one.kind, Kind::Toolset | Kind::ToolServer | Kind::Issuer);
+        let is_named =
+            |one: &&Declared| matches!(one.kind, Kind::Toolset | Kind::ToolServer | Kind::Model | Kind::Issuer);
         let entry = |one: &'a Declared| ((one.kind, one.name.as_str()), one.tenant.as_ref());
         let unsure = declared.iter().filter(|one| one.tenant.is_none()).map(|one| one.kind).collect();
         let claimed = resources.issuers.iter().filter_map(|issuer| issuer.tokens()?.tenants.as_ref());
@@ -91,6 +92,7 @@ impl<'a> Known<'a> {
         match &mention.thing {
             Thing::Toolset(name) => self.resource(Kind::Toolset, name, by),
             Thing::ToolServer(name) => self.resource(Kind::ToolServer, name, by),
+            Thing::Model(name) => self.resource(Kind::Model, name, by),
             Thing::Tenant(name) => self.tenant(name, by),
             Thing::Owner(name) => self.owner(name, by),
             Thing::Agent(of, id) | Thing::User(of, id) | Thing::Group(of, id)

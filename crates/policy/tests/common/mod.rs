@@ -106,12 +106,13 @@ impl Asked {
             Action::Sample | Action::Elicit | Action::Roots => Item::Server { server: &self.server },
             Action::Subscribe if !self.name.is_empty() => Item::Resource(named),
             Action::Connect | Action::List | Action::Subscribe => Item::Toolset,
+            Action::Invoke => Item::Model { name: &self.server, asked: &self.name },
         };
         Resource { tenant: &self.tenant, toolset: &self.toolset, item }
     }
 
     pub(crate) fn question<'a>(&'a self, arguments: Option<&'a str>) -> Question<'a> {
-        Question { action: self.action, resource: self.resource(), arguments }
+        Question { action: self.action, resource: self.resource(), arguments, request: None }
     }
 }
 
