@@ -20,7 +20,8 @@ use quorate_types::{Principal, ResourceName, TenantId};
 use crate::ask::Asked;
 use crate::authenticate::{self, Caller, Development};
 use crate::classify::Request;
-use crate::listener::Accepted;
+use crate::listener::{Accepted, Connection};
+use crate::llm;
 use crate::named::Named;
 use crate::snapshot::Services;
 
@@ -57,9 +58,8 @@ pub(crate) fn observe(audit: &Audit, metrics: &Metrics) {
 }
 
 /// Tells of a caller who stays unknown.
-pub(crate) fn unknown(accepted: &Accepted, error: &authenticate::Error) {
-    let (services, connection) = (&accepted.snapshot().services, accepted.connection());
-    let (reason, peer, trace) = (error.reason(), connection.peer, accepted.trace());
+pub(crate) fn unknown(services: &Services, connection: &Connection, trace: TraceId, error: &authenticate::Error) {
+    let (reason, peer) = (error.reason(), connection.peer);
     let shown = error.named().map(|named| named.name);
     if admits(services) {
         let shown = shown.as_ref().map(tracing::field::display);
@@ -111,6 +111,13 @@ pub(crate) fn decided(request: &Request, action: Action, resource: &Resource<'_>
     let (connection, trace) = (&request.accepted.connection, request.accepted.trace);
     let asker = Asker { principal: &request.caller().principal, by: Some((request.caller(), connection.peer, trace)) };
     tell(services, &asker, action, resource, decision);
+}
+
+/// The same of a request of a model.
+pub(crate) fn model_decided(accepted: &llm::Accepted, caller: &Caller, resource: &Resource<'_>, decision: &Decision) {
+    let by = Some((caller, accepted.connection.peer, accepted.trace));
+    let asker = Asker { principal: &caller.principal, by };
+    tell(&accepted.snapshot.services, &asker, Action::Invoke, resource, decision);
 }
 
 /// Tells of a caller at a toolset of another tenant.

@@ -70,7 +70,7 @@ pub struct Caller {
     /// When the first of what it showed ends: streams of its end then.
     pub(crate) ends: Option<Timestamp>,
     /// Counts its requests, as its tenant's.
-    requests: TenantMetrics,
+    pub(crate) requests: TenantMetrics,
 }
 
 /// A request whose caller is not known.
@@ -92,7 +92,8 @@ pub struct Authenticated {
 pub(crate) struct Met<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) connection: &'a Connection,
-    pub(crate) toolset: &'a ResourceName,
+    /// The toolset that it comes to; none where it asks a model.
+    pub(crate) toolset: Option<&'a ResourceName>,
 }
 
 /// Nobody could be identified. The text is for the operator; a caller is told [`Error::told`].
@@ -317,7 +318,7 @@ pub async fn verify(accepted: Accepted) -> Result<Authenticated, Box<Unknown>> {
 
 async fn caller(accepted: &Accepted) -> Result<Caller, Error> {
     let (snapshot, connection) = (accepted.snapshot(), accepted.connection());
-    let met = Met { snapshot, connection, toolset: accepted.toolset().name() };
+    let met = Met { snapshot, connection, toolset: Some(accepted.toolset().name()) };
     let shown = || Ok(Shown::read(accepted.head())?);
     // A request without a host cannot be for a resource, and no token is for nothing.
     met.caller(shown, || protected::resource(accepted).unwrap_or_default()).await
@@ -334,7 +335,11 @@ impl Met<'_> {
         self.caller(|| Ok(shown), || resource.to_owned()).await
     }
 
-    async fn caller<'s>(
+    /// Identifies a caller by what it shows, and checks that the parts of its principal are known that have to be.
+    ///
+    /// # Errors
+    /// [`Error`] says why it is not known.
+    pub(crate) async fn caller<'s>(
         self,
         shown: impl FnOnce() -> Result<Shown<'s>, Error>,
         resource: impl FnOnce() -> String,
@@ -390,6 +395,7 @@ impl Met<'_> {
         if let Some(missing) = missing(listener.unwrap_or_default(), principal) {
             return required(format!("listener `{}`", connection.listener), missing);
         }
+        let Some(toolset) = toolset else { return Ok(()) };
         // A toolset of another tenant demands nothing: it does not exist, as the next stage says.
         let is_elsewhere = || {
             let table = snapshot.toolsets.get(toolset);

@@ -15,6 +15,15 @@ use quorate_identity::api_key;
 /// The header for an API key beside a user's token.
 pub const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
+/// The headers in which clients of model APIs show an API key, with what they are called in errors: of Anthropic, Azure and Gemini.
+pub(crate) const MODEL_KEY_HEADERS: [(HeaderName, &str); 3] = [
+    (API_KEY_HEADER, OWN_HEADER),
+    (HeaderName::from_static("api-key"), "api-key header"),
+    (HeaderName::from_static("x-goog-api-key"), "x-goog-api-key header"),
+];
+
+const OWN_HEADER: &str = "x-api-key header";
+
 /// Parameters of a query that are credentials by their name, in lower case.
 const QUERY_NAMES: [&str; 8] =
     ["access_token", "api-key", "api_key", "apikey", "authorization", "bearer", "token", "x-api-key"];
@@ -50,6 +59,14 @@ impl<'a> Shown<'a> {
     /// # Errors
     /// [`Error`] says what is not taken; never with the credential.
     pub fn read(head: &'a request::Parts) -> Result<Self, Error> {
+        Self::read_with(head, &[(API_KEY_HEADER, OWN_HEADER)])
+    }
+
+    /// The same where an API key may be in any of these headers, of which one is sent: vendors of models have their own.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_with(head: &'a request::Parts, key_headers: &[(HeaderName, &'static str)]) -> Result<Self, Error> {
         if head.uri.query().is_some_and(has_credential) {
             return Err(Error::InUrl);
         }
@@ -57,7 +74,14 @@ impl<'a> Shown<'a> {
             None => None,
             Some(value) => Some(bearer(value)?),
         };
-        let own = single(&head.headers, &API_KEY_HEADER, "x-api-key header")?;
+        let mut own = None;
+        for (name, called) in key_headers {
+            match (own, single(&head.headers, name, called)?) {
+                (Some(_), Some(_)) => return Err(Error::Several("API key")),
+                (None, found) => own = found,
+                (Some(_), None) => {}
+            }
+        }
         match bearer {
             Some(text) if api_key::looks_like(text) => match own {
                 None => Ok(Self { token: None, key: Some(text) }),

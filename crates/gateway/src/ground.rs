@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::Identities;
 use crate::judge::Judge;
+use crate::llm::Models;
 use crate::protected::Demands;
 use crate::snapshot::{Instructions, ListenerTable, Services, Snapshot, ToolsetTable};
 use crate::tasks::Owners;
@@ -140,6 +141,7 @@ fn snapshot(services: &Arc<Services>, toolset: &Arc<Toolset>, rules: &Rules<'_>)
         demands: HashMap::from([(name(TOOLSET), demands)]),
         listeners: HashMap::from([(name(LISTENER), listener())]),
         toolsets: HashMap::from([(name(TOOLSET), Arc::clone(toolset))]),
+        models: Models::default(),
     }
 }
 

@@ -26,6 +26,7 @@ pub mod held;
 pub mod inspect;
 pub mod judge;
 pub mod listener;
+pub mod llm;
 mod located;
 pub mod named;
 pub mod node;

@@ -16,6 +16,7 @@ use quorate_telemetry::TraceId;
 use quorate_tls::PeerIdentity;
 use quorate_types::ResourceName;
 
+use crate::llm;
 use crate::protected::{self, Demands, Site, WellKnown};
 use crate::snapshot::{ListenerTable, Snapshot};
 use crate::toolset::Toolset;
@@ -84,7 +85,9 @@ pub enum Error {
         listener: ResourceName,
     },
     /// No endpoint has this path.
-    #[error("nothing is served at {path:?}: MCP is at /mcp, /mcp/TOOLSET, /sse and /sse/TOOLSET")]
+    #[error(
+        "nothing is served at {path:?}: MCP is at /mcp, /mcp/TOOLSET, /sse and /sse/TOOLSET, models are below /v1/ and /v1beta/"
+    )]
     Path {
         /// The path as given, shortened.
         path: String,
@@ -319,6 +322,9 @@ pub fn preflight(snapshot: &Snapshot, connection: &Connection, head: &request::P
     check_access(table(snapshot, connection)?, head, &connection.listener)?;
     if WellKnown::parse(head.uri.path()).is_some() {
         return Ok("GET, OPTIONS");
+    }
+    if let Some(endpoint) = llm::Endpoint::parse(head.uri.path(), &head.headers) {
+        return Ok(endpoint.allowed());
     }
     endpoint(head.uri.path()).map(|(endpoint, _)| endpoint.allowed())
 }

@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use quorate_audit::Audit;
-use quorate_config::{Connection, Listener, ResourceSet, ToolServer};
+use quorate_config::{Listener, ResourceSet, ToolServer};
 use quorate_http::server::{BindError, InvalidLimit};
 use quorate_identity::api_key::MacKey;
 use quorate_mcp::Fault;
-use quorate_openapi::Api;
 use quorate_policy::Policies;
 use quorate_runtime::bridge::Bridge;
 use quorate_runtime::ingress;
@@ -44,16 +43,20 @@ use crate::toolset::Toolset;
 use crate::{relay, revive};
 
 mod apis;
+mod backends;
 mod credentials;
 mod endpoints;
 pub(crate) mod identities;
 mod keys;
 mod listeners;
+mod models;
 mod rules;
 mod sessions;
 mod toolsets;
 
 pub use keys::KeyObserved;
+pub use models::ModelObserved;
+use models::Models;
 use sessions::Change;
 use toolsets::{Making, Toolsets};
 
@@ -134,19 +137,19 @@ pub enum Error {
     /// The certificates that tool servers are held against cannot be used.
     #[error("trusted certificates: {0}")]
     Roots(#[source] LoadError),
-    /// A tool server's address or header cannot be used.
-    #[error("tool server `{server}`: {source}")]
-    ToolServer {
-        /// The tool server.
-        server: ResourceName,
+    /// An address or header of a tool server or provider cannot be used.
+    #[error("{of}: {source}")]
+    Address {
+        /// Whose it is.
+        of: String,
         /// Why.
         source: upstream::endpoint::InvalidEndpoint,
     },
-    /// What a tool server is shown of us cannot be read.
-    #[error("tool server `{server}`: {source}")]
+    /// What a tool server or provider is shown of us cannot be read.
+    #[error("{of}: {source}")]
     Credential {
-        /// The tool server.
-        server: ResourceName,
+        /// Who is shown it.
+        of: String,
         /// Under which key, and why.
         source: upstream::credential::Unreadable,
     },
@@ -205,6 +208,7 @@ struct Running {
     /// What the APIs among them were made of.
     apis: HashMap<ResourceName, u64>,
     toolsets: Toolsets,
+    models: Models,
     /// What all of it was made of.
     resources: ResourceSet,
 }
@@ -259,6 +263,7 @@ impl Gateway {
             demands: HashMap::new(),
             listeners: HashMap::new(),
             toolsets: HashMap::new(),
+            models: crate::llm::Models::default(),
         };
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         // Nothing else has these services yet.
@@ -296,6 +301,7 @@ impl Gateway {
         let ingresses = self.ingresses(resources, &running)?;
         let making = Making { backends: &backends, running: &running.toolsets, metrics: &self.shared.services.metrics };
         let toolsets = making.all(resources);
+        let models = self.models(resources, &running.models)?;
 
         // The last that can fail: what is started here has no work before the snapshot below is in force.
         self.begin(&running, &backends, &ingresses).await?;
@@ -305,7 +311,7 @@ impl Gateway {
             && identities.issuers.has_same_rules(&present.identities.issuers);
         let superseded = if has_same_rules { present.superseded.clone() } else { CancellationToken::new() };
         let access = Access { demands: identities::demands(resources, &judge), identities, judge, superseded };
-        let snapshot = self.snapshot(resources, access, &ingresses, &toolsets);
+        let snapshot = self.snapshot(resources, access, &ingresses, (&toolsets, &models));
         self.shared.services.toolsets.store(Arc::new(snapshot.toolsets.clone()));
         self.shared.services.judge.store(Arc::clone(&snapshot.judge));
         self.shared.snapshot.store(Arc::new(snapshot));
@@ -313,7 +319,7 @@ impl Gateway {
             present.superseded.cancel();
         }
         let resources = resources.clone();
-        let next = Running { ingresses, backends, apis: apis.fingerprints, toolsets, resources };
+        let next = Running { ingresses, backends, apis: apis.fingerprints, toolsets, models, resources };
         let change = Change::of(&running, &next, !has_same_rules);
         // Beside what waits: who has lost a right keeps no session while a listener or an actor stops, and whoever asks
         // what runs need not wait until all sessions are told.
@@ -448,7 +454,7 @@ impl Gateway {
         resources: &ResourceSet,
         access: Access,
         ingresses: &HashMap<ResourceName, RunningListener>,
-        toolsets: &Toolsets,
+        (toolsets, models): (&Toolsets, &Models),
     ) -> Snapshot {
         let table = |(name, RunningListener { config, concurrency, .. }): (&ResourceName, &RunningListener)| {
             let table = ListenerTable {
@@ -466,75 +472,8 @@ impl Gateway {
             demands: access.demands,
             listeners: ingresses.iter().map(table).collect(),
             toolsets: toolsets.iter().map(|(name, (_, table))| (name.clone(), Arc::clone(table))).collect(),
+            models: models.table(),
         }
-    }
-
-    fn backends(
-        &self,
-        resources: &ResourceSet,
-        running: &Running,
-        apis: &mut HashMap<ResourceName, Api>,
-    ) -> Result<HashMap<ResourceName, (ToolServer, backend::Handle)>, Error> {
-        let mut backends = HashMap::new();
-        for server in resources.tool_servers() {
-            let api = apis.remove(&server.name);
-            let kept = running.backends.get(&server.name).filter(|(config, _)| config == server && api.is_none());
-            let backend = match kept {
-                Some((_, backend)) => backend.clone(),
-                None => backend::Handle::new(self.backend_config(server, api)?, self.shared.services.metrics.clone()),
-            };
-            backends.insert(server.name.clone(), (server.clone(), backend));
-        }
-        Ok(backends)
-    }
-
-    fn backend_config(&self, server: &ToolServer, api: Option<Api>) -> Result<backend::Config, Error> {
-        let limits = upstream::Limits {
-            answer_bytes_max: server.limits.answer.as_usize(),
-            event_bytes_max: server.limits.event.as_usize(),
-            first_byte: server.limits.first_byte,
-            total: server.limits.total,
-            ..upstream::Limits::default()
-        };
-        let (endpoints, transport) = match &server.connection {
-            Connection::Http(http) => (self.http_endpoints(server, http, limits)?, http.transport),
-            Connection::OpenApi(connection) => {
-                let api = api.expect("the document of a new API was compiled");
-                (vec![self.api_endpoint(server, connection, api, limits)?], quorate_config::Transport::Auto)
-            }
-            Connection::Stdio(stdio) => {
-                let (guard, metrics) = (&self.shared.guard, &self.shared.services.metrics);
-                let endpoint = crate::stdio::endpoint(server, stdio, guard, limits, metrics);
-                (vec![endpoint], quorate_config::Transport::Auto)
-            }
-        };
-        Ok(backend::Config {
-            name: server.name.clone(),
-            tenant: server.tenant.clone(),
-            endpoints,
-            era: match server.era {
-                quorate_config::Era::Auto => upstream::EraSetting::Auto,
-                quorate_config::Era::Legacy => upstream::EraSetting::Legacy,
-                quorate_config::Era::Modern => upstream::EraSetting::Modern,
-            },
-            transport: match transport {
-                quorate_config::Transport::Auto => upstream::TransportSetting::Auto,
-                quorate_config::Transport::StreamableHttp => upstream::TransportSetting::StreamableHttp,
-                quorate_config::Transport::Sse => upstream::TransportSetting::Sse,
-            },
-            health: quorate_scheduler::Config {
-                call_failures_max: server.health.unhealthy_after,
-                check_failures_max: server.health.unhealthy_after,
-                check_successes_min: server.health.healthy_after,
-                check_interval: server.health.interval,
-                ejection_min: server.health.eject_base,
-                ejection_max: server.health.eject_max,
-                ..quorate_scheduler::Config::DEFAULTS
-            },
-            check_timeout: server.health.timeout,
-            concurrency_max: usize::try_from(server.limits.concurrency).unwrap_or(usize::MAX),
-            items_max: usize::try_from(server.limits.items).unwrap_or(usize::MAX),
-        })
     }
 
     /// Starts the actors of what does not run yet: all of them, or none.

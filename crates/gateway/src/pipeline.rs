@@ -33,7 +33,7 @@ use crate::listener::Connection;
 use crate::protected::{self, WellKnown};
 use crate::respond::{self, Refusal};
 use crate::snapshot::Snapshot;
-use crate::{admit, audit, authenticate, authorize, classify, dispatch, inspect, listener, relay, route};
+use crate::{admit, audit, authenticate, authorize, classify, dispatch, inspect, listener, llm, relay, route};
 
 /// Answers the requests of one listener.
 pub struct Pipeline {
@@ -77,22 +77,11 @@ impl Service for Pipeline {
             return well_known(&snapshot, &connection, request);
         }
         let is_development = snapshot.identities.development(&connection).is_some();
+        let endpoint = llm::Endpoint::parse(request.uri().path(), request.headers());
         let mut trace = services.tracer.begin(span::REQUEST, TraceContext::extract(request.headers()));
-        let result = run(snapshot, Arc::clone(&connection), request, &mut trace, started).await;
-        let (mut response, is_allowed) = match result {
-            Ok(dispatched) => {
-                let stage = trace.stage(span::RESPOND);
-                (stage.in_scope(|| respond::write(dispatched)), true)
-            }
-            Err(refusal) => {
-                let (stage, reason) = refusal.label();
-                trace.fail(reason);
-                tracing::debug!(stage, reason, %refusal, peer = %connection.peer, "refused");
-                // Of a toolset of another tenant a page sees as much as of one that nobody has.
-                let is_elsewhere = matches!(refusal, Refusal::Authorize { error: authorize::Error::Elsewhere(_), .. });
-                let is_allowed = !is_elsewhere && !matches!(refusal, Refusal::Listener(_));
-                (respond::refuse(&refusal, &services.metrics), is_allowed)
-            }
+        let (mut response, is_allowed) = match endpoint {
+            Some(endpoint) => llm::answer(snapshot, connection, request, endpoint, &mut trace, started).await,
+            None => answer(snapshot, connection, request, &mut trace, started).await,
         };
         if let Some(headers) = origin.filter(|_| is_allowed) {
             respond::allow_origin(&headers, &mut response);
@@ -101,6 +90,33 @@ impl Service for Pipeline {
             respond::name_development(&mut response);
         }
         response
+    }
+}
+
+/// Answers an MCP request. Also says whether a page of another origin may read the answer.
+async fn answer(
+    snapshot: Arc<Snapshot>,
+    connection: Arc<Connection>,
+    request: Request<RequestBody>,
+    trace: &mut Trace,
+    started: Instant,
+) -> (Response<ResponseBody>, bool) {
+    let services = Arc::clone(&snapshot.services);
+    let peer = connection.peer;
+    match run(snapshot, connection, request, trace, started).await {
+        Ok(dispatched) => {
+            let stage = trace.stage(span::RESPOND);
+            (stage.in_scope(|| respond::write(dispatched)), true)
+        }
+        Err(refusal) => {
+            let (stage, reason) = refusal.label();
+            trace.fail(reason);
+            tracing::debug!(stage, reason, %refusal, %peer, "refused");
+            // Of a toolset of another tenant a page sees as much as of one that nobody has.
+            let is_elsewhere = matches!(refusal, Refusal::Authorize { error: authorize::Error::Elsewhere(_), .. });
+            let is_allowed = !is_elsewhere && !matches!(refusal, Refusal::Listener(_));
+            (respond::refuse(&refusal, &services.metrics), is_allowed)
+        }
     }
 }
 
@@ -128,7 +144,8 @@ async fn run(
     let accepted = listener::accept(snapshot, connection, request, trace.context().trace_id())?;
     let stage = trace.stage(span::AUTHENTICATE);
     let authenticated = authenticate::verify(accepted).instrument(stage).await.map_err(|unknown| {
-        audit::unknown(&unknown.accepted, &unknown.error);
+        let (accepted, services) = (&unknown.accepted, &unknown.accepted.snapshot().services);
+        audit::unknown(services, accepted.connection(), accepted.trace(), &unknown.error);
         Refusal::Authenticate(unknown)
     })?;
     authorize::wall(&authenticated).map_err(|error| Refusal::Authorize { id: None, error })?;

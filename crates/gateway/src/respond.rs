@@ -174,7 +174,9 @@ pub fn allow_origin(request: &HeaderMap, response: &mut Response<ResponseBody>) 
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         headers.insert(
             ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("mcp-session-id, quorate-identity, www-authenticate"),
+            HeaderValue::from_static(
+                "mcp-session-id, quorate-identity, www-authenticate, retry-after, retry-after-ms, age, quorate-cache, quorate-left-out",
+            ),
         );
         headers.append(VARY, HeaderValue::from_static("origin"));
     }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::authenticate::Identities;
 use crate::held::Gates;
 use crate::judge::Judge;
+use crate::llm::Models;
 use crate::protected::Demands;
 use crate::tasks::Owners;
 use crate::toolset::Toolset;
@@ -72,6 +73,8 @@ pub struct Snapshot {
     pub(crate) demands: HashMap<ResourceName, Demands>,
     pub(crate) listeners: HashMap<ResourceName, ListenerTable>,
     pub(crate) toolsets: HashMap<ResourceName, Arc<Toolset>>,
+    /// The models that clients ask for.
+    pub(crate) models: Models,
 }
 
 /// One listener as stages see it.

@@ -228,7 +228,7 @@ impl Standing {
         let snapshot = self.services.present().ok_or(Over::Gone)?;
         // From here on it is this configuration that a change supersedes, also one that comes while it judges.
         self.superseded = snapshot.superseded.clone();
-        let met = authenticate::Met { snapshot: &snapshot, connection: &self.connection, toolset: &self.toolset };
+        let met = authenticate::Met { snapshot: &snapshot, connection: &self.connection, toolset: Some(&self.toolset) };
         let shown =
             Shown { token: self.token.as_ref().map(Secret::expose), key: self.key.as_ref().map(Secret::expose) };
         let caller = match met.again(shown, &self.resource).await {

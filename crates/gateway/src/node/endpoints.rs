@@ -1,17 +1,42 @@
-//! What tool servers are reached by: an HTTP client and a credential per server, and an endpoint per replica.
+//! What tool servers and providers are reached by: an HTTP client and a credential each, and an endpoint per replica.
 //!
-//! The certificates that servers are held against are loaded once, when the first of them speaks TLS. A server that has
+//! The certificates that they are held against are loaded once, when the first of them speaks TLS. One that has
 //! files of its own has a client of its own, which loads them again when they change, for new connections.
 
 use http::HeaderMap;
-use quorate_config::{HttpConnection, OpenApiConnection, OutgoingTls, ToolServer};
+use quorate_config::{HttpConnection, OpenApiConnection, OutgoingTls, Provider, ToolServer};
 use quorate_http::client;
 use quorate_openapi::Api;
 use quorate_runtime::upstream;
 use quorate_runtime::upstream::credential::Unreadable;
 use quorate_tls::{ClientCertificate, ClientOptions, ClientTls, Reload, WatchConfig};
+use quorate_types::ResourceName;
 
 use super::{Error, Gateway};
+
+/// Whom something is for, in messages.
+pub(super) struct Owner<'a> {
+    what: &'static str,
+    pub(super) name: &'a ResourceName,
+}
+
+// === impl Owner ===
+
+impl<'a> Owner<'a> {
+    pub(super) const fn of_server(server: &'a ToolServer) -> Self {
+        Self { what: "tool server", name: &server.name }
+    }
+
+    pub(super) const fn of_provider(provider: &'a Provider) -> Self {
+        Self { what: "provider", name: &provider.name }
+    }
+}
+
+impl std::fmt::Display for Owner<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} `{}`", self.what, self.name)
+    }
+}
 
 // === impl Gateway ===
 
@@ -22,11 +47,12 @@ impl Gateway {
         http: &HttpConnection,
         limits: upstream::Limits,
     ) -> Result<Vec<upstream::Endpoint>, Error> {
+        let owner = Owner::of_server(server);
         let client = self.client(server, &http.urls)?;
-        let credential = self.credential(server, http)?;
+        let credential = self.credential(&owner, &http.headers, &http.credential)?;
         let endpoint = |url: &url::Url| {
             let endpoint = upstream::HttpEndpoint::new(url.as_str(), client.clone(), HeaderMap::new(), limits)
-                .map_err(|source| Error::ToolServer { server: server.name.clone(), source })?;
+                .map_err(|source| Error::Address { of: owner.to_string(), source })?;
             Ok(upstream::Endpoint::Http(match &credential {
                 Some(credential) => endpoint.with_credential(credential.clone()),
                 None => endpoint,
@@ -55,12 +81,17 @@ impl Gateway {
             idle_per_host_max: usize::try_from(server.limits.connections).unwrap_or(usize::MAX),
             ..client::DEFAULTS
         };
-        Ok(client::Client::new(&config, self.outgoing(server, urls)?))
+        Ok(client::Client::new(&config, self.outgoing(&Owner::of_server(server), &server.tls, urls)?))
     }
 
-    /// What connections to a server are made with.
-    fn outgoing(&self, server: &ToolServer, urls: &[url::Url]) -> Result<ClientTls, Error> {
-        let OutgoingTls { ca, certificate } = &server.tls;
+    /// What connections to somebody are made with.
+    pub(super) fn outgoing(
+        &self,
+        owner: &Owner<'_>,
+        files: &OutgoingTls,
+        urls: &[url::Url],
+    ) -> Result<ClientTls, Error> {
+        let OutgoingTls { ca, certificate } = files;
         if ca.is_none() && certificate.is_none() {
             return self.client_tls(urls);
         }
@@ -73,16 +104,16 @@ impl Gateway {
             None => ClientTls::load(&options),
         };
         let tls = loaded.map_err(|error| Error::Credential {
-            server: server.name.clone(),
+            of: owner.to_string(),
             source: Unreadable { message: format!("spec.tls: {error}") },
         })?;
-        let server = server.name.clone();
+        let of = owner.to_string();
         Ok(tls.watched(WatchConfig::default(), move |reload| match reload {
             Reload::Refused(error) => {
-                tracing::error!(%server, %error, "a changed file of tls is refused; what was in use stays in use");
+                tracing::error!(of, %error, "a changed file of tls is refused; what was in use stays in use");
             }
             Reload::Replaced | Reload::TrustReplaced(_) | Reload::CrlExpired { .. } => {
-                tracing::info!(%server, "the changed files of tls are in use for new connections");
+                tracing::info!(of, "the changed files of tls are in use for new connections");
             }
         }))
     }
