@@ -5,7 +5,9 @@
 //! code 2 before anything starts.
 
 pub(crate) mod audit;
+pub(crate) mod chat;
 pub(crate) mod cluster;
+pub(crate) mod import;
 pub(crate) mod keys;
 mod peers;
 pub(crate) mod policy;
@@ -13,6 +15,7 @@ pub(crate) mod recover;
 pub(crate) mod resources;
 pub(crate) mod sessions;
 pub(crate) mod top;
+pub(crate) mod up;
 pub(crate) mod wal;
 
 use std::net::SocketAddr;
@@ -23,14 +26,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use http::{HeaderName, HeaderValue};
 use quorate_mcp::Level;
 use quorate_runtime::upstream::{EraSetting, TransportSetting};
-use quorate_types::ResourceName;
 use quorate_types::units::parse_duration;
-use url::Url;
 
-use self::cluster::SHARDS;
 pub(crate) use self::peers::{CertificateArgs, PeerArgs};
+pub(crate) use self::up::{NamedCommand, NamedModel, UpArgs};
 use crate::exit::Exit;
-use crate::words;
 
 /// Where `quorate up` serves MCP, and so where the client commands look.
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:4290/mcp";
@@ -54,7 +54,7 @@ pub(crate) enum Command {
     /// The tool server of `demo`, which starts it.
     #[command(hide = true)]
     DemoBackend(DemoBackendArgs),
-    /// Start a node with development defaults on loopback (without arguments: with a demo tool server).
+    /// Start a node with development defaults on loopback (without arguments: with a demo tool server and a demo model).
     Up(UpArgs),
     /// Start a node that serves exactly what its resource files say.
     Serve(ServeArgs),
@@ -66,6 +66,11 @@ pub(crate) enum Command {
     Tools(ToolsArgs),
     /// Call a tool of an MCP endpoint.
     Call(CallArgs),
+    /// Talk with a model, on the terminal or through a pipe.
+    Chat(chat::ChatArgs),
+    /// Make resource files of the configuration of another gateway.
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Make, rotate and list API keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -143,44 +148,6 @@ pub(crate) enum Shell {
     Zsh,
     /// quorate completion fish | source
     Fish,
-}
-
-/// Flags of `quorate up`.
-#[derive(Debug, Args)]
-pub(crate) struct UpArgs {
-    /// A tool server to put behind the endpoint, as NAME=URL (repeatable). Without any, and without
-    /// `--openapi`, `--stdio` and `-f`, an embedded demo tool server is used.
-    #[arg(long = "mcp", value_name = "NAME=URL", value_parser = parse_named_url)]
-    pub(crate) mcp: Vec<(ResourceName, Url)>,
-    /// An API to put behind the endpoint, as NAME=FILE with its OpenAPI document (repeatable). Default: none.
-    #[arg(long, value_name = "NAME=FILE", value_parser = parse_named_file)]
-    pub(crate) openapi: Vec<(ResourceName, PathBuf)>,
-    /// A tool server to start as a program that works in this folder, as NAME="PROGRAM ARGUMENT…"
-    /// (repeatable). Words are split at spaces and may be quoted; there is no shell. Default: none.
-    #[arg(long, value_name = "NAME=COMMAND", value_parser = parse_named_command)]
-    pub(crate) stdio: Vec<NamedCommand>,
-    /// How tools are named. Default: bare with one server, else on-collision.
-    #[arg(long, value_enum)]
-    pub(crate) naming: Option<NamingArg>,
-    /// Where MCP is served.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4290")]
-    pub(crate) listen: SocketAddr,
-    /// Where health, readiness and metrics are served.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4291")]
-    pub(crate) admin: SocketAddr,
-    /// Resource files to serve as well: a file or a directory (repeatable). Default: none.
-    #[arg(short = 'f', long = "file", value_name = "FILE|DIR")]
-    pub(crate) files: Vec<PathBuf>,
-    /// Start a cluster of so many nodes on this machine instead, each a process of its own: 1, 3 or 5. The first one has
-    /// the addresses above, the others free ports. Default: one node without a cluster.
-    #[arg(long, value_name = "COUNT", value_parser = parse_nodes)]
-    pub(crate) nodes: Option<u8>,
-    /// How many shards a new cluster of `--nodes` has, for good: 1 to 256. Fewer cost less on a small machine.
-    #[arg(long, value_name = "COUNT", requires = "nodes", default_value = SHARDS,
-          value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub(crate) shards: u32,
-    #[command(flatten)]
-    pub(crate) node: NodeArgs,
 }
 
 /// Flags of `quorate serve`.
@@ -324,14 +291,6 @@ pub(crate) struct ConnectionArgs {
     pub(crate) total_timeout: Duration,
 }
 
-/// One `--stdio`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NamedCommand {
-    pub(crate) name: ResourceName,
-    /// The program and its arguments.
-    pub(crate) command: Vec<String>,
-}
-
 /// One `--arg`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Argument {
@@ -444,33 +403,6 @@ impl From<TransportArg> for TransportSetting {
     }
 }
 
-fn parse_named_url(text: &str) -> Result<(ResourceName, Url), String> {
-    let (name, url) = text.split_once('=').ok_or("write NAME=URL, for example files=http://127.0.0.1:9001/mcp")?;
-    let name = ResourceName::new(name).map_err(|error| error.to_string())?;
-    let parsed = Url::parse(url).map_err(|error| format!("{url:?} is not a URL: {error}"))?;
-    if !matches!(parsed.scheme(), "http" | "https") {
-        return Err(format!("{url:?} must begin with http:// or https://"));
-    }
-    Ok((name, parsed))
-}
-
-fn parse_named_file(text: &str) -> Result<(ResourceName, PathBuf), String> {
-    let (name, file) = text.split_once('=').ok_or("write NAME=FILE, for example pets=petstore.yaml")?;
-    let name = ResourceName::new(name).map_err(|error| error.to_string())?;
-    if file.is_empty() { Err("the file name is empty".to_owned()) } else { Ok((name, PathBuf::from(file))) }
-}
-
-fn parse_named_command(text: &str) -> Result<NamedCommand, String> {
-    let (name, command) =
-        text.split_once('=').ok_or("write NAME=COMMAND, for example files='npx -y some-server /srv'")?;
-    let name = ResourceName::new(name).map_err(|error| error.to_string())?;
-    let command = words::split(command)?;
-    if command.first().is_none_or(String::is_empty) {
-        return Err("the command is empty".to_owned());
-    }
-    Ok(NamedCommand { name, command })
-}
-
 fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("write 'NAME: VALUE'")?;
     let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| format!("{name:?} is not a header name"))?;
@@ -493,13 +425,6 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     let interval = parse_duration(text).map_err(|error| error.to_string())?;
     let allowed = Duration::from_secs(1)..=Duration::from_secs(60);
     if allowed.contains(&interval) { Ok(interval) } else { Err("must be from 1s to 60s".to_owned()) }
-}
-
-fn parse_nodes(text: &str) -> Result<u8, String> {
-    match text.parse() {
-        Ok(count @ (1 | 3 | 5)) => Ok(count),
-        Ok(_) | Err(_) => Err("must be 1, 3 or 5: with 3 one node may fail, with 5 two".to_owned()),
-    }
 }
 
 fn parse_ratio(text: &str) -> Result<f64, String> {
@@ -570,20 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn named_urls_headers_and_durations_are_checked() {
-        assert!(parse_named_url("files=http://127.0.0.1:9001/mcp").is_ok());
-        for text in ["files", "Files=http://h/", "files=ftp://h/", "files=h", "=http://h/"] {
-            assert!(parse_named_url(text).is_err(), "{text}");
-        }
-        assert!(parse_named_file("pets=a=b.yaml").is_ok_and(|(_, file)| file.as_os_str() == "a=b.yaml"));
-        for text in ["pets", "Pets=a.yaml", "pets=", "=a.yaml"] {
-            assert!(parse_named_file(text).is_err(), "{text}");
-        }
-        let parsed = parse_named_command("files=npx -y 'a server' /srv=1").unwrap();
-        assert_eq!((parsed.name.as_str(), parsed.command.len()), ("files", 4));
-        for text in ["files", "files=", "files=''", "Files=npx", "files=npx | tee log"] {
-            assert!(parse_named_command(text).is_err(), "{text}");
-        }
+    fn headers_durations_and_ratios_are_checked() {
         let (name, value) = parse_header("Authorization: Bearer x").unwrap();
         assert_eq!((name.as_str(), value.to_str().unwrap()), ("authorization", "Bearer x"));
         for text in ["Authorization", "a b: c", "a: \u{1}"] {
@@ -591,7 +503,5 @@ mod tests {
         }
         assert!(parse_patience("0s").is_err());
         assert!(parse_ratio("1.5").is_err());
-        assert_eq!(["1", "3", "5"].map(parse_nodes), [Ok(1), Ok(3), Ok(5)]);
-        assert!(["0", "2", "4", "x"].iter().all(|text| parse_nodes(text).is_err()));
     }
 }

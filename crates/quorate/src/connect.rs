@@ -3,6 +3,8 @@
 //! The same client code that the gateway uses towards backends, with the limits of a person who
 //! waits instead of those of a configuration.
 
+use std::path::PathBuf;
+
 use http::HeaderMap;
 use quorate_http::client;
 use quorate_runtime::upstream::{Client, Endpoint, HttpEndpoint, Limits};
@@ -35,16 +37,19 @@ fn endpoint(url: &str, args: &ConnectionArgs) -> Result<HttpEndpoint, Failure> {
     };
     let config =
         client::Config { connect_timeout: args.connect_timeout, head_timeout: limits.first_byte, ..client::DEFAULTS };
-    let client = client::Client::new(&config, tls(url, args)?);
+    let client = client::Client::new(&config, tls(url, args.ca.as_ref())?);
     HttpEndpoint::new(url, client, headers, limits).map_err(|error| {
         Failure::new(Exit::Usage, error.to_string()).advise("write an address like http://127.0.0.1:4290/mcp")
     })
 }
 
 /// Loads the certificates to trust; the system's only where they are needed, for they take time.
-fn tls(url: &str, args: &ConnectionArgs) -> Result<ClientTls, Failure> {
+///
+/// # Errors
+/// [`Failure`] with [`Exit::Usage`] for a file that cannot be used.
+pub(crate) fn tls(url: &str, ca: Option<&PathBuf>) -> Result<ClientTls, Failure> {
     let native_roots = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
-    let options = ClientOptions { native_roots, extra_roots: args.ca.clone() };
+    let options = ClientOptions { native_roots, extra_roots: ca.cloned() };
     ClientTls::load(&options).map_err(|error| Failure::new(Exit::Usage, anyhow::Error::from(error).to_string()))
 }
 

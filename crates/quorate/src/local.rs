@@ -73,9 +73,8 @@ pub(crate) async fn run(args: UpArgs, count: u8) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let end_demo = CancellationToken::new();
     let _end_demo = end_demo.clone().drop_guard();
-    let has_flags = !(args.mcp.is_empty() && args.openapi.is_empty() && args.stdio.is_empty() && args.files.is_empty());
-    let demo = if has_flags { None } else { Some(DemoServer::start(end_demo)?.url()) };
-    let documents = set::documents(&args, demo.as_deref())?;
+    let demo = if args.is_plain() { Some(DemoServer::start(end_demo)?) } else { None };
+    let documents = set::documents(&args, demo.as_ref())?;
     let home = Home::new(args.node.data_dir.as_deref())?;
     let plan = Plan::of_dir(&home.dir, count, args.listen, args.admin)?;
     let children = Children::start(&args, &home.dir, &plan, &(Arc::new(output::note) as Tell))?;
@@ -331,7 +330,7 @@ fn greeting(args: &UpArgs, home: &Home, plan: &Plan, is_demo: bool) -> String {
     let nodes: String = plan
         .nodes
         .iter()
-        .map(|node| format!("  {}    MCP http://{}/mcp    admin {}\n", node.name, node.listen, node.admin))
+        .map(|node| format!("  {}    http://{}/mcp and /v1    admin {}\n", node.name, node.listen, node.admin))
         .collect();
     let url = plan.nodes.first().map(|node| format!("http://{}/mcp", node.listen)).unwrap_or_default();
     let kept = match (&args.node.data_dir, plan.nodes.len()) {

@@ -6,6 +6,7 @@
 mod answer;
 mod audit;
 mod call;
+mod chat;
 mod check;
 mod cli;
 mod cluster;
@@ -15,6 +16,7 @@ mod demo;
 mod demo_server;
 mod documents;
 mod exit;
+mod import;
 mod key;
 mod keys;
 mod local;
@@ -73,6 +75,8 @@ fn run(Cli { context, command }: Cli) -> Result<(), Failure> {
         Command::Schema(args) => validate::schema(&args),
         Command::Tools(args) => client()?.block_on(tools::run(args)),
         Command::Call(args) => client()?.block_on(call::run(args)),
+        Command::Chat(args) => client()?.block_on(chat::run(args)),
+        Command::Import(command) => import::run(&command),
         Command::Keys(command) => client()?.block_on(keys::run(context, &command)),
         Command::Policy(command) => policy::run(&command),
         Command::Audit(command) => audit::run(&command),

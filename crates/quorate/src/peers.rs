@@ -38,6 +38,8 @@ use crate::run::{
     with_listener,
 };
 
+mod targets;
+
 /// The feature levels that this program can work at: 2 lists certificates of operators, 3 has nodes that come with their numbers.
 pub(crate) const LEVELS: (u32, u32) = (1, 3);
 /// The folder of the files that documents bring with them.
@@ -119,6 +121,7 @@ pub(crate) async fn run(
     let is_first = slot.set(running.gateway.clone()).is_ok();
     debug_assert!(is_first, "nobody else puts a gateway there");
     tokio::spawn(follow_room(member.health(), running.gateway.clone()));
+    tokio::spawn(targets::tell(member.clone(), running.gateway.clone()));
     let follower = follow(&member, running.gateway.clone(), sets, local_resources);
     let ended = until_stopped(running.with_member(member, local), &nothing_yet).await;
     drop(follower);

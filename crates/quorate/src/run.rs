@@ -322,7 +322,7 @@ pub(crate) fn of_gateway(error: quorate_gateway::node::Error) -> Failure {
         E::Tls { .. }
         | E::Roots(_)
         | E::Limit { .. }
-        | E::ToolServer { .. }
+        | E::Address { .. }
         | E::Credential { .. }
         | E::Access(_)
         | E::Api(_) => Failure { exit: Exit::Config, ..failure },

@@ -306,6 +306,7 @@ fn up_args(url: url::Url) -> UpArgs {
         mcp: vec![(name, url)],
         openapi: Vec::new(),
         stdio: Vec::new(),
+        llm: Vec::new(),
         naming: None,
         listen: any,
         admin: any,

@@ -17,7 +17,7 @@ use quorate_mcp::{Call, Classified, Era, Rejected, Version, classify};
 use tokio::sync::mpsc;
 
 use super::answer::{self, Reply};
-use super::tools;
+use super::{model, tools};
 
 /// Where the server serves MCP.
 pub(crate) const PATH: &str = "/mcp";
@@ -33,6 +33,9 @@ const EVENTS_MAX: usize = 16;
 pub(super) async fn handle(request: Request<RequestBody>) -> Response<ResponseBody> {
     if !is_local(request.headers()) {
         return plain(StatusCode::FORBIDDEN, "only local clients are served");
+    }
+    if request.uri().path().starts_with(model::PATH) {
+        return model::handle(request).await;
     }
     if request.uri().path() != PATH {
         return plain(StatusCode::NOT_FOUND, "MCP is served at /mcp");

@@ -1,7 +1,7 @@
-//! The demo tool server that `quorate up` starts when it is given no other.
+//! The demo tool server and model that `quorate up` starts when it is given nothing else.
 //!
 //! A small MCP server of our own, so that a first try needs nothing else: tools that show a plain
-//! answer, structured content, an error and progress, one prompt and one resource. It speaks every
+//! answer, structured content, an error and progress, one prompt and one resource; and a model that says what was said ([`model`]). It speaks every
 //! revision, keeps no sessions (which legacy servers need not), and listens on a free port of
 //! loopback only.
 //!
@@ -11,6 +11,7 @@
 mod answer;
 mod content;
 pub(crate) mod http;
+pub(crate) mod model;
 mod tools;
 
 use std::net::SocketAddr;
@@ -48,6 +49,11 @@ impl DemoServer {
     /// Returns the address of its MCP endpoint.
     pub(crate) fn url(&self) -> String {
         format!("http://{}{}", self.address, http::PATH)
+    }
+
+    /// Returns the address of its model's provider.
+    pub(crate) fn model_url(&self) -> String {
+        format!("http://{}{}", self.address, model::PATH)
     }
 }
 

@@ -11,12 +11,14 @@ use quorate_proto::admin::v1 as proto;
 use serde_json::{Value, json};
 
 use crate::cli::{NamingArg, UpArgs};
+use crate::demo_server::DemoServer;
 use crate::exit::{Exit, Failure};
 use crate::run::of_config;
+use crate::up::models;
 use crate::{documents, up};
 
-/// Makes the documents; `demo` is where the embedded tool server is, if there is one.
-pub(crate) fn documents(args: &UpArgs, demo: Option<&str>) -> Result<Vec<proto::Document>, Failure> {
+/// Makes the documents; `demo` is the embedded tool server and model, if there are any.
+pub(crate) fn documents(args: &UpArgs, demo: Option<&DemoServer>) -> Result<Vec<proto::Document>, Failure> {
     let folder = std::env::current_dir()
         .map_err(|error| Failure::new(Exit::Failure, format!("there is no current folder: {error}")))?;
     let sources: Vec<Source> = of_flags(args, demo, &folder)
@@ -40,7 +42,13 @@ pub(crate) fn documents(args: &UpArgs, demo: Option<&str>) -> Result<Vec<proto::
     }
 }
 
-fn of_flags(args: &UpArgs, demo: Option<&str>, folder: &Path) -> Vec<Value> {
+fn of_flags(args: &UpArgs, demo: Option<&DemoServer>, folder: &Path) -> Vec<Value> {
+    let mut all = servers(args, demo.map(DemoServer::url), folder);
+    all.extend(models::documents(&args.llm, demo.map(DemoServer::model_url).as_deref()));
+    all
+}
+
+fn servers(args: &UpArgs, demo: Option<String>, folder: &Path) -> Vec<Value> {
     let server = |name: &str, spec: Value| json!({"kind": "ToolServer", "name": name, "spec": spec});
     let mut servers: Vec<Value> = Vec::new();
     servers.extend(demo.map(|url| server(up::DEMO, json!({"urls": [url]}))));
@@ -99,22 +107,32 @@ mod tests {
             "b=cat",
             "--naming",
             "prefix",
+            "--llm",
+            "m=http://127.0.0.1:9002/v1",
         ]);
 
         let all = documents(&args, None).unwrap();
 
         let names: Vec<(&str, &str)> = all.iter().map(|one| (one.kind.as_str(), one.name.as_str())).collect();
-        let expected = [("ToolServer", "a"), ("ToolServer", "pets"), ("ToolServer", "b"), ("Toolset", "default")];
+        let expected = [
+            ("ToolServer", "a"),
+            ("ToolServer", "pets"),
+            ("ToolServer", "b"),
+            ("Toolset", "default"),
+            ("Provider", "m"),
+            ("Model", "m"),
+        ];
         assert_eq!(names, expected);
         let toolset: Value = serde_json::from_slice(&all[3].json).unwrap();
         assert_eq!(toolset["spec"]["naming"], "prefix");
     }
 
-    #[test]
-    fn without_flags_there_is_the_demo_and_nothing_else() {
-        let all = documents(&parsed(&[]), Some("http://127.0.0.1:1/mcp")).unwrap();
+    #[tokio::test]
+    async fn without_flags_there_is_the_demo_and_nothing_else() {
+        let demo = DemoServer::start(tokio_util::sync::CancellationToken::new()).unwrap();
+        let all = documents(&parsed(&[]), Some(&demo)).unwrap();
 
-        assert_eq!(all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["demo", "default"]);
+        assert_eq!(all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["demo", "default", "demo", "demo"]);
         assert!(documents(&parsed(&[]), None).unwrap().is_empty());
     }
 
