@@ -26,6 +26,9 @@ pub const OPENAPI: &str = "QUORATE_OPENAPI_DIR";
 /// Folder in which `npm install` of `tests/identity/idp/package.json` was run.
 pub const IDENTITY: &str = "QUORATE_IDENTITY_DIR";
 
+/// Folder with `node_modules` of `tests/sdks/ts/package.json` and the Python environment `venv`.
+pub const MODELS: &str = "QUORATE_MODELS_DIR";
+
 /// The binary of this name.
 ///
 /// # Errors

@@ -22,13 +22,14 @@ use crate::{
 const STAMP: &str = "installed-from";
 
 /// The folders with a package.json and its lock.
-const NPM_FOLDERS: [&str; 4] = ["tests/conformance", "tests/interop/ts", "tests/openapi", "tests/identity/idp"];
+const NPM_FOLDERS: [&str; 5] =
+    ["tests/conformance", "tests/interop/ts", "tests/openapi", "tests/identity/idp", "tests/sdks/ts"];
 
 /// Where a package of documents has them with every reference written out: 340 MB that no test reads.
 const EXPANDED: (&str, &str) = ("node_modules/@octokit/openapi/generated", ".deref.json");
 
-/// The Python environments: one per major version of the SDK, which exclude each other.
-const ENVIRONMENTS: [Environment; 2] = [
+/// The Python environments: one per major version of MCP's SDK, which exclude each other, and one of clients of models.
+const ENVIRONMENTS: [Environment; 3] = [
     Environment {
         requirements: "tests/interop/python/requirements.txt",
         lock: "tests/interop/python/requirements.lock",
@@ -39,7 +40,15 @@ const ENVIRONMENTS: [Environment; 2] = [
         lock: "tests/interop/python/requirements-v1.lock",
         folder: "venv-v1",
     },
+    Environment {
+        requirements: "tests/sdks/python/requirements.txt",
+        lock: "tests/sdks/python/requirements.lock",
+        folder: "venv",
+    },
 ];
+
+/// How many of the environments the interop tests have: the first ones.
+const INTEROP_ENVIRONMENTS: usize = 2;
 
 /// Writes the locks of the environments.
 const PIP_TOOLS: &str = "pip-tools==7.6.2";
@@ -71,7 +80,7 @@ pub(crate) fn interop(repo: &Repo) -> Result<PathBuf> {
     let scripts = repo.root().join(NPM_FOLDERS[1]);
     npm(&scripts, &folder)?;
     copy_files(&scripts, &folder)?;
-    for environment in ENVIRONMENTS {
+    for environment in &ENVIRONMENTS[..INTEROP_ENVIRONMENTS] {
         python(&repo.root().join(environment.lock), &folder.join(environment.folder))?;
     }
     Ok(folder)
@@ -96,6 +105,18 @@ pub(crate) fn openapi(repo: &Repo) -> Result<PathBuf> {
 pub(crate) fn identity(repo: &Repo) -> Result<PathBuf> {
     let folder = repo.target().join("identity");
     npm(&repo.root().join(NPM_FOLDERS[3]), &folder)?;
+    Ok(folder)
+}
+
+/// Installs the clients of models; gives back the folder that has `node_modules`, the drivers beside it and the Python
+/// environment.
+pub(crate) fn models(repo: &Repo) -> Result<PathBuf> {
+    let folder = repo.target().join("models");
+    let scripts = repo.root().join(NPM_FOLDERS[4]);
+    npm(&scripts, &folder)?;
+    copy_files(&scripts, &folder)?;
+    let environment = ENVIRONMENTS[INTEROP_ENVIRONMENTS];
+    python(&repo.root().join(environment.lock), &folder.join(environment.folder))?;
     Ok(folder)
 }
 

@@ -10,6 +10,7 @@
 //! | conformance | the official suite, directly and through the gateway             | npm packages |
 //! | openapi     | APIs as tool servers, with documents of public APIs              | npm packages |
 //! | identity    | OAuth clients of SDKs, with an identity provider that nobody here wrote | npm and PyPI packages |
+//! | models      | SDKs of models, on a provider that is none                       | npm and PyPI packages |
 //!
 //! All areas build with the features of the whole workspace, so that no crate is compiled twice. A step whose ground
 //! is missing is reported as not run and fails the run.
@@ -28,10 +29,10 @@ use crate::{
 };
 
 /// The integration tests that are areas of their own: they need installed packages and running binaries.
-const SUITES: [&str; 5] = ["interop", "conformance", "openapi", "identity", "survival"];
+const SUITES: [&str; 6] = ["interop", "conformance", "openapi", "identity", "survival", "sdks"];
 
 /// The binaries that tests start.
-const BINARIES: [&str; 5] = ["quorate", "mcp-fixture", "mcp-child", "mcp-counter", "quorate-chaos"];
+const BINARIES: [&str; 6] = ["quorate", "mcp-fixture", "mcp-child", "mcp-counter", "quorate-bench", "quorate-chaos"];
 
 /// What a suite needs: the variable that tells it where that is, and what installs it.
 type Ground = (&'static str, fn(&Repo) -> Result<PathBuf>);
@@ -40,6 +41,7 @@ const INTEROP: Ground = ("QUORATE_INTEROP_DIR", packages::interop);
 const CONFORMANCE: Ground = ("QUORATE_CONFORMANCE_DIR", packages::conformance);
 const OPENAPI: Ground = ("QUORATE_OPENAPI_DIR", packages::openapi);
 const IDENTITY: Ground = ("QUORATE_IDENTITY_DIR", packages::identity);
+const MODELS: Ground = ("QUORATE_MODELS_DIR", packages::models);
 
 /// What to test.
 #[derive(Debug, Clone, Args)]
@@ -68,6 +70,8 @@ enum Area {
     Openapi,
     /// OAuth clients of SDKs and a real identity provider.
     Identity,
+    /// SDKs of models: the test `sdks`, since crates have tests called `models`.
+    Models,
 }
 
 pub(crate) fn run(repo: &Repo, options: &Options) -> Result<()> {
@@ -86,6 +90,7 @@ pub(crate) fn run(repo: &Repo, options: &Options) -> Result<()> {
             Area::Conformance => suite(repo, area.name(), &[CONFORMANCE], &mut steps),
             Area::Openapi => suite(repo, area.name(), &[OPENAPI], &mut steps),
             Area::Identity => suite(repo, area.name(), &[INTEROP, IDENTITY], &mut steps),
+            Area::Models => suite(repo, area.name(), &[MODELS], &mut steps),
         }
     }
     steps.finish("test")
@@ -112,6 +117,7 @@ impl Area {
             Self::Openapi => SUITES[2],
             Self::Identity => SUITES[3],
             Self::Survival => SUITES[4],
+            Self::Models => SUITES[5],
         }
     }
 }
