@@ -46,6 +46,8 @@ pub const NUMBERS_LEVEL: u32 = 3;
 /// The feature level from which on documents of toolsets may say what is kept of what is in flight: no earlier program reads
 /// the key `durability`.
 pub const DURABILITY_LEVEL: u32 = 3;
+/// The feature level from which on there are documents of the kinds `Provider` and `Model`.
+pub const MODELS_LEVEL: u32 = 3;
 /// The largest number that a node may come with: far below where numbers end, so that there is always a next one.
 pub const NODE_NUMBER_MAX: u64 = u32::MAX as u64;
 /// Certificates of operators that are good: programs that get one a day each are among them.
