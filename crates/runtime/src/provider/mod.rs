@@ -39,7 +39,7 @@ pub struct Limits {
     pub answer_bytes_max: usize,
     /// Largest event of a stream in bytes.
     pub event_bytes_max: usize,
-    /// Time until the first event of a stream, or the head of a whole answer.
+    /// Time until the first event of a stream; a whole answer begins when it is made, and has until the call's end.
     pub first_token: Duration,
     /// Longest silence of a stream.
     pub between_tokens: Duration,
