@@ -9,8 +9,10 @@
 //! them; an [`Exchange`](crate::exchange::Exchange) holds both to the order above. Usage counts every token once: those that were
 //! read from a cache are part of the input, those that were thought are part of the output.
 
+use serde::de::IgnoredAny;
+
 use crate::error::Fault;
-use crate::message::{Part, Signature};
+use crate::message::{Content, Part, Signature, ToolCall};
 
 /// A whole answer.
 #[derive(Clone, Debug, Default)]
@@ -150,6 +152,47 @@ pub enum Delta {
     Failed(Fault),
     /// Everything was said.
     End,
+}
+
+// === impl Choice ===
+
+impl Choice {
+    /// What of it can be said in a shape whose calls have objects.
+    ///
+    /// A call in whose arguments the answer has reached its limit is none yet: without it the client knows the rest, and by the
+    /// reason that there was more. An error in its place would take all of it away, and have others asked who reach the limit too.
+    pub(crate) fn complete_parts(&self) -> &[Part] {
+        match self.parts.split_last() {
+            Some((Part { content: Content::ToolCall(call), .. }, before))
+                if self.stop == Stop::Length && is_cut(call) =>
+            {
+                before
+            }
+            _ => &self.parts,
+        }
+    }
+}
+
+/// Whether arguments end before they are complete; others that are no object are not for want of tokens.
+fn is_cut(call: &ToolCall) -> bool {
+    let arguments = call.arguments.trim_ascii();
+    arguments.is_empty() || serde_json::from_str::<IgnoredAny>(arguments).is_err_and(|error| error.is_eof())
+}
+
+// === impl Stop ===
+
+impl Stop {
+    /// The name under which spans have it.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::End | Self::Text(_) => "stop",
+            Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
+            Self::Filtered => "content_filter",
+            Self::Paused => "pause",
+        }
+    }
 }
 
 // === impl Usage ===

@@ -122,7 +122,7 @@ fn a_thought_that_is_signed_comes_back_to_its_provider() {
 fn arguments_that_are_no_object_are_the_providers_fault_where_an_object_is_needed() {
     let call = ToolCall { id: "c".to_owned(), name: "t".to_owned(), arguments: r#"{"a":"#.to_owned(), signature: None };
     let parts = vec![Content::ToolCall(call).into()];
-    let answer = Answer { choices: vec![Choice { parts, stop: Stop::Length }], ..Answer::default() };
+    let answer = Answer { choices: vec![Choice { parts, stop: Stop::ToolCalls }], ..Answer::default() };
     for client in Dialect::ALL {
         let written = write_answer(&answer, &asked(client), &MINT);
         assert_eq!(written.is_err(), matches!(client, Dialect::Messages | Dialect::Generate), "{client:?}");

@@ -1,10 +1,13 @@
 //! Translations that were wrong once, each with what is right about it.
 
+use quorate_llm::answer::{Delta, Stop};
 use quorate_llm::dialect::{Mint, Quirks, Target};
 use quorate_llm::error::Kind;
 use quorate_llm::exchange::Asked;
 use quorate_llm::{Dialect, Fault, Losses, codec};
 use serde_json::{Value, json};
+
+mod wire;
 
 const MINT: Mint<'static> = Mint { id: "minted", now_s: 1_764_000_000 };
 
@@ -258,4 +261,53 @@ fn bytes_in_the_alphabet_of_urls_are_written_in_the_one_that_every_api_takes() {
     // The same as a text: "ü?>" has both characters in it.
     let body = written(&of("text/plain", "w7w_Pj4-"), Dialect::Messages);
     assert!(body.contains("ü?>>>"), "{body}");
+}
+
+// What a small model of a real engine does: llama.cpp's server, by `cargo xtask test --engines`.
+#[test]
+fn a_call_that_the_limit_of_tokens_cuts_off_is_left_out_and_the_rest_is_told() {
+    let call = |id: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": "paint", "arguments": arguments}});
+    let calls = json!([call("a", "{\"colour\": \"red\"}"), call("b", "{ \"colour\" :")]);
+    let message = json!({"role": "assistant", "content": "so", "tool_calls": calls});
+    let body = json!({"model": "m", "choices": [{"message": message, "finish_reason": "length"}]});
+
+    let said = answered(Dialect::Messages, Dialect::Chat, &body);
+    let input = json!({"colour": "red"});
+    let whole =
+        json!([{"type": "text", "text": "so"}, {"type": "tool_use", "id": "a", "name": "paint", "input": input}]);
+    assert_eq!((&said["content"], &said["stop_reason"]), (&whole, &json!("max_tokens")));
+
+    let said = &answered(Dialect::Generate, Dialect::Chat, &body)["candidates"][0];
+    assert_eq!(said["content"]["parts"].as_array().map(Vec::len), Some(2), "{said}");
+    assert_eq!(said["finishReason"], "MAX_TOKENS");
+
+    // The same that claims to be complete is an answer of nobody.
+    let broken = json!({"model": "m", "choices": [{"message": message, "finish_reason": "tool_calls"}]});
+    let answer = codec::read_answer(Dialect::Chat, broken.to_string().as_bytes()).expect("it is an answer");
+    let asked = Asked { client: Dialect::Messages, body: "{}", wants_usage: false };
+    let fault = codec::write_answer(&answer, &asked, &MINT).expect_err("it cannot be said");
+    assert_eq!(fault.kind, Kind::Provider);
+}
+
+#[test]
+fn a_stream_whose_last_call_is_cut_off_by_the_limit_of_tokens_ends_with_that_reason() {
+    let begin = |id: &str| Delta::ToolBegin { choice: 0, id: id.to_owned(), name: "paint".to_owned(), signature: None };
+    let arguments = |text: &str| Delta::Arguments { choice: 0, text: text.to_owned() };
+    let deltas = [
+        Delta::Begin { id: "x".to_owned(), model: "m".to_owned(), created_s: None },
+        begin("a"),
+        arguments("{\"colour\": \"red\"}"),
+        begin("b"),
+        arguments("{ \"colour\" :"),
+        Delta::Stop { choice: 0, stop: Stop::Length },
+        Delta::End,
+    ];
+    let events = wire::written(Dialect::Chat, &deltas);
+
+    let (got, _) = wire::exchanged(Dialect::Chat, Dialect::Generate, &events, false);
+
+    let heard = wire::heard(Dialect::Generate, &got);
+    let calls = heard.iter().filter(|delta| matches!(delta, Delta::ToolBegin { .. })).count();
+    assert_eq!(calls, 1, "{heard:?}");
+    assert!(heard.contains(&Delta::Stop { choice: 0, stop: Stop::Length }), "{heard:?}");
 }

@@ -133,11 +133,12 @@ fn choice(candidate: Candidate, answer: &str) -> Choice {
 /// Writes an answer for a client.
 ///
 /// # Errors
-/// [`Kind::Provider`] where a call has arguments that are no object: a client of this shape cannot be given any other.
+/// [`Kind::Provider`] where a complete call has arguments that are no object: a client of this shape cannot be given any other.
 pub fn write_answer(answer: &Answer, mint: &Mint<'_>) -> Result<Vec<u8>, Fault> {
     let mut candidates = Vec::with_capacity(answer.choices.len());
     for (index, choice) in answer.choices.iter().enumerate() {
-        let parts = choice.parts.iter().filter_map(|part| written(part).transpose()).collect::<Result<_, _>>()?;
+        let parts = choice.complete_parts().iter();
+        let parts = parts.filter_map(|part| written(part).transpose()).collect::<Result<_, _>>()?;
         let content = WrittenContent { role: "model", parts };
         candidates.push(WrittenCandidate { content, finish_reason: finish_of(&choice.stop), index });
     }

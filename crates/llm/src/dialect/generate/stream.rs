@@ -7,7 +7,7 @@ use quorate_jsonrpc::quote;
 
 use super::answer::{Body, written};
 use super::{PartRow, UsageRow, broken, finish_of, is_broken, stop_of, usage_json};
-use crate::answer::{Delta, Stop, Usage};
+use crate::answer::{Choice, Delta, Stop, Usage};
 use crate::api::{Dialect, Family};
 use crate::dialect::{Mint, SentEvent, parse_answer};
 use crate::error::{Fault, Kind};
@@ -138,7 +138,7 @@ impl Writer {
     /// Writes the events that say a piece.
     ///
     /// # Errors
-    /// [`Kind::Provider`] where a call has arguments that are no object.
+    /// [`Kind::Provider`] where a complete call has arguments that are no object.
     pub fn write(&mut self, delta: &Delta, mint: &Mint<'_>, out: &mut Vec<SentEvent>) -> Result<(), Fault> {
         match delta {
             Delta::Text { choice, .. }
@@ -146,8 +146,8 @@ impl Writer {
             | Delta::Thought { choice, .. }
             | Delta::Signature { choice, .. }
             | Delta::SealedThought { choice, .. }
-            | Delta::ToolBegin { choice, .. }
-            | Delta::Stop { choice, .. } => self.close_call(*choice, out)?,
+            | Delta::ToolBegin { choice, .. } => self.close_call(*choice, &Stop::ToolCalls, out)?,
+            Delta::Stop { choice, stop } => self.close_call(*choice, stop, out)?,
             Delta::Begin { .. } | Delta::Arguments { .. } | Delta::Usage(_) | Delta::Failed(_) | Delta::End => {}
         }
         match delta {
@@ -194,11 +194,13 @@ impl Writer {
         out.push(SentEvent::data(format!(r#"{{"candidates":[{candidates}],"usageMetadata":{usage},{}"#, self.tail)));
     }
 
-    fn close_call(&mut self, choice: u32, out: &mut Vec<SentEvent>) -> Result<(), Fault> {
+    /// Says the call whose arguments came last, for which there are no more because of `stop`.
+    fn close_call(&mut self, choice: u32, stop: &Stop, out: &mut Vec<SentEvent>) -> Result<(), Fault> {
         let Some(at) = self.calls.iter().position(|(of, _)| *of == choice) else { return Ok(()) };
         let (_, call) = self.calls.remove(at);
-        let part = Part::from(Content::ToolCall(call));
-        let row = written(&part)?.ok_or_else(|| Fault::new(Kind::Internal, "a call is a part"))?;
+        let said = Choice { parts: vec![Part::from(Content::ToolCall(call))], stop: stop.clone() };
+        let Some(part) = said.complete_parts().first() else { return Ok(()) };
+        let row = written(part)?.ok_or_else(|| Fault::new(Kind::Internal, "a call is a part"))?;
         self.parts(choice, &serde_json::to_string(&row).expect("it has text keys"), out);
         Ok(())
     }

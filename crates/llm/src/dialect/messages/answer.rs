@@ -97,11 +97,12 @@ fn part(block: Block) -> Option<Part> {
 /// Writes an answer for a client.
 ///
 /// # Errors
-/// [`Kind::Provider`] where a call has arguments that are no object: a client of messages cannot be given any other.
+/// [`Kind::Provider`] where a complete call has arguments that are no object: a client of messages cannot be given any other.
 pub fn write_answer(answer: &Answer, mint: &Mint<'_>) -> Result<Vec<u8>, Fault> {
     let choice =
         answer.choices.first().ok_or_else(|| Fault::new(Kind::Provider, "the provider's answer has no choice"))?;
-    let content = choice.parts.iter().filter_map(|part| block(part).transpose()).collect::<Result<_, _>>()?;
+    let parts = choice.complete_parts();
+    let content = parts.iter().filter_map(|part| block(part).transpose()).collect::<Result<_, _>>()?;
     // A client that asked for a schema knows by it that the text is none of that schema.
     let is_refused = choice.parts.iter().any(|part| matches!(part.content, Content::Refusal(_)));
     let stop = if is_refused && choice.stop == Stop::End { &Stop::Filtered } else { &choice.stop };
