@@ -2,6 +2,8 @@
 //!
 //! A provider that ends its stream without `[DONE]` but has said why it stops has said everything; some do. Without either, it was cut.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use quorate_jsonrpc::quote;
 use serde::Deserialize;
@@ -13,12 +15,13 @@ use crate::dialect::{Mint, SentEvent, parse_answer};
 use crate::error::{Fault, Kind};
 
 #[derive(Deserialize)]
-struct Chunk {
-    #[serde(default)]
-    id: String,
+struct Chunk<'a> {
+    // Each chunk has them, and the first one's count.
+    #[serde(borrow, default)]
+    id: Cow<'a, str>,
     created: Option<u64>,
-    #[serde(default)]
-    model: String,
+    #[serde(borrow, default)]
+    model: Cow<'a, str>,
     #[serde(default)]
     choices: Vec<Row>,
     usage: Option<UsageRow>,
@@ -84,7 +87,7 @@ impl Reader {
             out.push(Delta::End);
             return Ok(());
         }
-        let chunk: Chunk = parse_answer(data)?;
+        let chunk: Chunk<'_> = parse_answer(data)?;
         if chunk.error.is_some() {
             self.is_done = true;
             out.push(Delta::Failed(Fault::of_provider(http::StatusCode::INTERNAL_SERVER_ERROR, data, None)));
@@ -93,7 +96,8 @@ impl Reader {
         // Azure says first what it thinks of the prompt, in a chunk without id and model.
         if !self.has_begun && (!chunk.choices.is_empty() || chunk.usage.is_some()) {
             self.has_begun = true;
-            out.push(Delta::Begin { id: chunk.id, model: chunk.model, created_s: chunk.created });
+            let (id, model) = (chunk.id.into_owned(), chunk.model.into_owned());
+            out.push(Delta::Begin { id, model, created_s: chunk.created });
         }
         for row in chunk.choices {
             self.read_row(row, out)?;
