@@ -48,6 +48,35 @@ pub(crate) enum Reads {
     All,
 }
 
+// === impl Reads ===
+
+impl Reads {
+    /// What two policies read together.
+    pub(crate) fn and(self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Names(mut names), Self::Names(others)) => {
+                names.extend(others.iter().cloned());
+                Self::Names(names)
+            }
+            (Self::All, _) | (_, Self::All) => Self::All,
+        }
+    }
+
+    /// Whether one of this name may be read.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Names(names) => names.contains(name),
+            Self::All => true,
+        }
+    }
+}
+
+impl Default for Reads {
+    fn default() -> Self {
+        Self::Names(BTreeSet::new())
+    }
+}
+
 // === impl Arguments ===
 
 impl Arguments {

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use cedar_policy::{Policy, PolicySet, Schema, ValidationMode, ValidationWarning, Validator};
 use quorate_types::TenantId;
 
-use crate::action::Action;
-use crate::arguments::Declared;
+use crate::action::{Action, Knows};
+use crate::arguments::{Declared, Reads};
 use crate::check;
 use crate::document::{ArgumentType, Document, PolicyRef};
 use crate::group::{Group, Groups};
@@ -37,6 +37,8 @@ pub(crate) struct Compiled {
     pub(crate) indexes: HashMap<TenantId, Index>,
     pub(crate) groups: Groups,
     pub(crate) templates: Templates,
+    /// What policies read of what a model is asked.
+    pub(crate) request_reads: Reads,
     /// What policies name of the configuration, in the order of documents.
     pub(crate) mentions: Vec<Mention>,
 }
@@ -84,7 +86,10 @@ pub(crate) fn compile(documents: &[Document], groups: &[Group]) -> Result<Compil
         indexes.entry(rule.tenant.clone()).or_default().insert(number, rule);
     }
     let templates = Templates::of(&rules).map_err(|problem| vec![problem])?;
-    Ok(Compiled { rules, indexes, groups, templates, mentions })
+    let of_models = rules.iter().filter(|rule| rule.actions.iter().any(|action| action.knows() == Knows::Request));
+    let request_reads = of_models.filter_map(|rule| rule.reading.as_ref());
+    let request_reads = request_reads.fold(Reads::default(), |all, reading| all.and(&reading.reads));
+    Ok(Compiled { rules, indexes, groups, templates, request_reads, mentions })
 }
 
 /// Checks what needs no look into any text.

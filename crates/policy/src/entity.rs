@@ -10,6 +10,7 @@ use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUi
 use quorate_types::{Actor, Principal, rfc3339};
 
 use crate::action::{Action, Group, Knows};
+use crate::arguments::Reads;
 use crate::decision::ModelRequest;
 use crate::resource::{Item, Kind, Named, Object};
 use crate::schema::{AGENT, CALLER, GROUP, TENANT, USER};
@@ -17,6 +18,10 @@ use crate::view::View;
 
 /// The id of the caller's entity; no policy can name it.
 const CALLER_ID: &str = "caller";
+
+/// What there is to know of what a model is asked.
+const REQUEST: [&str; 9] =
+    ["api", "audio", "bytes", "documents", "images", "now", "outputTokensMax", "streamed", "tools"];
 
 /// The names that every entity is made with, parsed once.
 #[derive(Debug)]
@@ -130,22 +135,26 @@ pub(crate) fn arguments(values: impl IntoIterator<Item = (String, RestrictedExpr
     context("arguments", values)
 }
 
-/// Makes a context that has what a model is asked.
-pub(crate) fn request(asked: &ModelRequest<'_>) -> Context {
+/// Makes a context that has what a model is asked, as far as conditions read it: each value is dear to make, the time most of all.
+pub(crate) fn request(asked: &ModelRequest<'_>, reads: &Reads) -> Context {
     let whole = |number: u64| RestrictedExpression::new_long(i64::try_from(number).unwrap_or(i64::MAX));
     let flag = RestrictedExpression::new_bool;
-    let values = [
-        ("api", text(asked.api)),
-        ("audio", flag(asked.audio)),
-        ("bytes", whole(asked.bytes)),
-        ("documents", flag(asked.documents)),
-        ("images", flag(asked.images)),
-        ("now", RestrictedExpression::new_datetime(rfc3339::format(asked.now))),
-        ("streamed", flag(asked.streamed)),
-        ("tools", flag(asked.tools)),
-    ];
-    let most = asked.output_tokens_max.map(|most| ("outputTokensMax", whole(most)));
-    context("request", values.into_iter().chain(most).map(|(name, value)| (name.to_owned(), value)))
+    let value = |name: &str| {
+        Some(match name {
+            "api" => text(asked.api),
+            "audio" => flag(asked.audio),
+            "bytes" => whole(asked.bytes),
+            "documents" => flag(asked.documents),
+            "images" => flag(asked.images),
+            "now" => RestrictedExpression::new_datetime(rfc3339::format(asked.now)),
+            "outputTokensMax" => whole(asked.output_tokens_max?),
+            "streamed" => flag(asked.streamed),
+            "tools" => flag(asked.tools),
+            _ => return None,
+        })
+    };
+    let names = REQUEST.into_iter().filter(|name| reads.has(name));
+    context("request", names.filter_map(|name| Some((name.to_owned(), value(name)?))))
 }
 
 fn context(name: &str, values: impl IntoIterator<Item = (String, RestrictedExpression)>) -> Context {

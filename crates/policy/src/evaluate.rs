@@ -6,10 +6,11 @@
 
 use cedar_policy::{Entities, EvalResult, EvaluationError, Expression, Request, eval_expression};
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Reads};
 use crate::decision::Question;
 use crate::entity::{self, Vocabulary};
 use crate::limits::EVALUATE_STACK_BYTES;
+use crate::policies::Set;
 use crate::resource::Object;
 use crate::rule::{Class, Reading, Rule};
 use crate::subject::Seen;
@@ -37,10 +38,12 @@ pub(crate) enum Outcome {
 /// One question, with what has been made for it so far.
 pub(crate) struct Evaluation<'a> {
     vocabulary: &'a Vocabulary,
+    /// What the conditions of the set read of what a model is asked.
+    request_reads: &'a Reads,
     question: &'a Question<'a>,
     object: &'a Object<'a>,
     knowledge: Knowledge,
-    /// By view: the caller and the resource.
+    /// By view: the caller and the resource, once a condition looks at that.
     entities: Vec<Option<Entities>>,
     /// The request without arguments; the same in all views.
     request: Option<Request>,
@@ -52,14 +55,24 @@ pub(crate) struct Evaluation<'a> {
 
 impl<'a> Evaluation<'a> {
     pub(crate) fn new(
-        vocabulary: &'a Vocabulary,
+        set: &'a Set,
         question: &'a Question<'a>,
         object: &'a Object<'a>,
         views: usize,
         knowledge: Knowledge,
     ) -> Self {
         let entities = vec![None; views];
-        Self { vocabulary, question, object, knowledge, entities, request: None, with_arguments: Vec::new() }
+        let (vocabulary, request_reads) = (&set.vocabulary, &set.compiled.request_reads);
+        Self {
+            vocabulary,
+            request_reads,
+            question,
+            object,
+            knowledge,
+            entities,
+            request: None,
+            with_arguments: Vec::new(),
+        }
     }
 
     /// Evaluates the condition of a rule whose scope matches; `view` is the number of `seen`.
@@ -73,11 +86,12 @@ impl<'a> Evaluation<'a> {
 
     fn outcome(&mut self, rule: &Rule, view: usize, seen: &Seen) -> Outcome {
         let Some(condition) = &rule.condition else { return Outcome::Holds };
-        let Some(reading) = &rule.reading else { return self.plain(condition, view, seen) };
+        self.prepare(rule, view, seen);
+        let Some(reading) = &rule.reading else { return self.plain(condition, rule, view, seen) };
         if self.knowledge == Knowledge::None {
             let forbids = matches!(rule.class, Class::Forbid | Class::DryForbid);
             let bound = if forbids { &reading.least } else { &reading.most };
-            let outcome = self.plain(bound, view, seen);
+            let outcome = self.plain(bound, rule, view, seen);
             // With other arguments it may be another part that is evaluated.
             let may_hold = !forbids && matches!(outcome, Outcome::Unevaluable(_));
             return if may_hold { Outcome::Holds } else { outcome };
@@ -85,28 +99,32 @@ impl<'a> Evaluation<'a> {
         let at = self.read(reading);
         if let Some(fault) = self.with_arguments[at].2.fault(&reading.reads) {
             // Where the condition cannot hold whatever the argument is, the policy does not need it.
-            return match self.plain(&reading.most, view, seen) {
+            return match self.plain(&reading.most, rule, view, seen) {
                 Outcome::Fails => Outcome::Fails,
                 Outcome::Holds | Outcome::Unevaluable(_) => Outcome::Unevaluable(fault),
             };
         }
-        self.prepare(view, seen);
-        run(&self.with_arguments[at].1, self.entities[view].as_ref(), condition)
+        run(&self.with_arguments[at].1, self.entities(rule, view, seen), condition)
     }
 
     /// Evaluates a condition that reads no arguments.
-    fn plain(&mut self, condition: &Expression, view: usize, seen: &Seen) -> Outcome {
-        self.prepare(view, seen);
+    fn plain(&mut self, condition: &Expression, rule: &Rule, view: usize, seen: &Seen) -> Outcome {
         let (action, object) = (self.question.action, self.object);
-        let request = self.request.get_or_insert_with(|| self.vocabulary.request(action, object, None));
-        run(request, self.entities[view].as_ref(), condition)
+        self.request.get_or_insert_with(|| self.vocabulary.request(action, object, None));
+        let request = self.request.as_ref().expect("it was made just before");
+        run(request, self.entities(rule, view, seen), condition)
     }
 
-    fn prepare(&mut self, view: usize, seen: &Seen) {
-        if self.entities[view].is_none() {
-            let entities = self.vocabulary.with_resource(seen.entities(), self.object);
-            self.entities[view] = Some(entities);
+    /// Makes the resource's entity for a condition that looks at it.
+    fn prepare(&mut self, rule: &Rule, view: usize, seen: &Seen) {
+        if rule.about_resource && self.entities[view].is_none() {
+            self.entities[view] = Some(self.vocabulary.with_resource(seen.entities(), self.object));
         }
+    }
+
+    /// What a condition looks at, which was prepared.
+    fn entities<'s>(&'s self, rule: &Rule, view: usize, seen: &'s Seen) -> &'s Entities {
+        self.entities[view].as_ref().filter(|_| rule.about_resource).unwrap_or(seen.entities())
     }
 
     /// Reads the arguments as a document declares them; returns where they are kept.
@@ -116,7 +134,7 @@ impl<'a> Evaluation<'a> {
             return at;
         }
         if let Some(asked) = &self.question.request {
-            let context = entity::request(asked);
+            let context = entity::request(asked, self.request_reads);
             let request = self.vocabulary.request(self.question.action, self.object, Some(context));
             self.with_arguments.push((declaration, request, Arguments::default()));
             return self.with_arguments.len() - 1;
@@ -129,8 +147,7 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-fn run(request: &Request, entities: Option<&Entities>, condition: &Expression) -> Outcome {
-    let entities = entities.expect("they were prepared just before");
+fn run(request: &Request, entities: &Entities, condition: &Expression) -> Outcome {
     match eval_expression(request, entities, condition) {
         Ok(EvalResult::Bool(true)) => Outcome::Holds,
         Ok(EvalResult::Bool(false)) => Outcome::Fails,

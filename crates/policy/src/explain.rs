@@ -113,7 +113,7 @@ pub(crate) fn consider(
     object: &Object<'_>,
     by: &[PolicyRef],
 ) -> Vec<Considered> {
-    let mut evaluation = Evaluation::new(&set.vocabulary, question, object, prepared.seen.len(), Knowledge::Given);
+    let mut evaluation = Evaluation::new(set, question, object, prepared.seen.len(), Knowledge::Given);
     let mut considered = Vec::new();
     for rule in &set.compiled.rules {
         let Some(view) = prepared.seen.iter().position(|seen| seen.documents == rule.tenant) else { continue };

@@ -147,7 +147,7 @@ impl Policies {
             Err(denial) => return denial,
         };
         let candidates = self.candidates(&prepared, question, &object);
-        let evaluation = Evaluation::new(&self.0.vocabulary, question, &object, prepared.seen.len(), knowledge);
+        let evaluation = Evaluation::new(&self.0, question, &object, prepared.seen.len(), knowledge);
         Deciding { rules: &self.0.compiled.rules, prepared: &prepared, evaluation, cacheable: true }.decide(&candidates)
     }
 

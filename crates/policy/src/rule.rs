@@ -33,6 +33,8 @@ pub(crate) struct Rule {
     pub(crate) what: What,
     /// `when` and `unless`; `None` where there are none.
     pub(crate) condition: Option<Expression>,
+    /// Whether the condition looks at the resource, whose entity is made only then.
+    pub(crate) about_resource: bool,
     /// Whether the condition is nested so deep that it needs a stack of its own.
     pub(crate) deep: bool,
     /// Set when the condition reads arguments.
@@ -132,6 +134,7 @@ impl Rule {
             who: Who::of(&policy.principal_constraint())?,
             actions: actions(&policy.action_constraint())?,
             what: What::of(&policy.resource_constraint())?,
+            about_resource: json.get("conditions").is_some_and(names_resource),
             deep: depth(&json) > EASY_DEPTH_MAX,
             condition: condition(json)?,
             reading,
@@ -243,6 +246,21 @@ impl What {
 pub(crate) fn json(policy: &Policy) -> Result<serde_json::Value, String> {
     // From what was parsed: a policy that still has its text would parse that again.
     Policy::from(policy.as_ref().clone()).to_json().map_err(|error| error.to_string())
+}
+
+/// Whether conditions in JSON form have the variable `resource`; a literal that looks like it is taken for it, which costs time alone.
+fn names_resource(json: &serde_json::Value) -> bool {
+    match json {
+        serde_json::Value::Object(object) => {
+            let is_it = |(key, value): (&String, &serde_json::Value)| key == "Var" && value == "resource";
+            object.iter().any(|member| is_it(member) || names_resource(member.1))
+        }
+        serde_json::Value::Array(array) => array.iter().any(names_resource),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => false,
+    }
 }
 
 fn depth(json: &serde_json::Value) -> usize {

@@ -97,6 +97,23 @@ fn each_fact_of_a_request_decides() {
 }
 
 #[test]
+fn policies_of_one_set_read_each_its_own_facts_of_a_request_and_the_resource() {
+    let policies = compile(&[document(
+        "models",
+        r#"permit (principal, action, resource is Model) when { context.request.bytes < 2000 && resource.asked == "gpt-5" };
+           forbid (principal, action == Action::"llm:invoke", resource) when { context.request.tools };
+           forbid (principal, action in Action::"llm", resource) when { context.request.now < datetime("2026-11-28T16:00:00Z") };
+           forbid (principal, action == Action::"llm:invoke", resource) unless { context.request == context.request };"#,
+    )]);
+
+    assert_eq!(invoke(&policies, plain()), "allowed");
+    assert_eq!(invoke(&policies, ModelRequest { bytes: 2_000, ..plain() }), "no_permit");
+    assert_eq!(invoke(&policies, ModelRequest { tools: true, ..plain() }), "forbidden");
+    let earlier = Timestamp::from_millis(NOW.as_millis() - 1);
+    assert_eq!(invoke(&policies, ModelRequest { now: earlier, ..plain() }), "forbidden");
+}
+
+#[test]
 fn a_model_that_no_request_may_have_is_not_listed() {
     let policies = compile(&[document(
         "models",
