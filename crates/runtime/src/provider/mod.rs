@@ -99,8 +99,6 @@ pub struct Ask<'a> {
 pub struct Reply {
     /// The answer.
     pub answer: Answer,
-    /// How long it took until it was there, or began.
-    pub latency: Duration,
     /// The call's place among those in progress, and with its key; given back when it ends.
     pub held: Held,
 }
@@ -168,18 +166,6 @@ impl Provider {
     #[must_use]
     pub fn name(&self) -> &ResourceName {
         &self.inner.name
-    }
-
-    /// Its limits.
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.inner.limits
-    }
-
-    /// Calls in progress.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.inner.limits.concurrency.saturating_sub(self.inner.permits.available_permits())
     }
 
     fn keys(&self) -> MutexGuard<'_, Targets> {
@@ -256,10 +242,8 @@ impl Refused {
     fn of(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Self {
         let refused = Self::by_event(Fault::of_provider(status, body, retry_after));
         match read::verdict(status) {
-            Verdict::Refused | Verdict::Forbidden => {
-                let is_refused = read::verdict(status) == Verdict::Refused;
-                Self { blame: Blame::Keys { is_refused }, ..refused }
-            }
+            Verdict::Refused => Self { blame: Blame::Keys { is_refused: true }, ..refused },
+            Verdict::Forbidden => Self { blame: Blame::Keys { is_refused: false }, ..refused },
             Verdict::Good | Verdict::Limited => refused,
         }
     }

@@ -45,7 +45,7 @@ impl Provider {
             let (status, retry_after) = (response.status(), read::retry_after(response.headers(), clock::now()));
             if status.is_success() {
                 let answer = self.answer(ask, response, begun).await?;
-                return Ok(Reply { answer, latency: begun.elapsed(), held });
+                return Ok(Reply { answer, held });
             }
             let refused = refusal(response, retry_after).await;
             let until = match read::verdict(status) {
@@ -82,7 +82,7 @@ impl Provider {
         let left = ask.until.saturating_duration_since(Instant::now());
         // A whole answer begins when it is made.
         let patience = if ask.is_streamed { self.inner.limits.first_token.min(left) } else { left };
-        self.inner.client.send_within(request, patience).await.map_err(|error| {
+        self.inner.client.send_patiently(request, patience).await.map_err(|error| {
             tracing::debug!(provider = %self.name(), %error, "a provider did not answer");
             unsent(&error)
         })
