@@ -13,6 +13,7 @@
 //! Lines are written to stderr at once and whole: a line that is lost in a buffer is the one that
 //! would have explained the crash. Spans are not part of lines; the trace's id is a field.
 
+use std::borrow::Cow;
 use std::fmt::{self, Debug, Write};
 
 use tracing::field::{Field, Visit};
@@ -31,6 +32,10 @@ pub const FILTER_DEFAULT: &str =
 
 /// The longest text of one field, in bytes; the rest is an ellipsis.
 const TEXT_BYTES_MAX: usize = 4096;
+/// Bytes of the fields of most lines: one allocation for all of them.
+const REST_BYTES_USUAL: usize = 512;
+/// Why writing cannot fail.
+const TO_A_STRING: &str = "writing to a string cannot fail";
 /// What is written instead of a secret.
 const HIDDEN: &str = "(hidden)";
 /// A text field whose name contains one of these is hidden.
@@ -58,6 +63,8 @@ struct Fields {
     json: bool,
     message: String,
     rest: String,
+    /// Where a value is shown that has no text of its own.
+    shown: String,
 }
 
 // === impl Lines ===
@@ -70,7 +77,8 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let metadata = event.metadata();
         let json = self.format == LogFormat::Json;
-        let mut fields = Fields { json, message: String::new(), rest: String::new() };
+        let rest = String::with_capacity(REST_BYTES_USUAL);
+        let mut fields = Fields { json, message: String::new(), rest, shown: String::new() };
         event.record(&mut fields);
         let mut time = String::with_capacity(32);
         SystemTime.format_time(&mut Writer::new(&mut time))?;
@@ -78,9 +86,11 @@ where
         match self.format {
             LogFormat::Json => {
                 write!(writer, r#"{{"timestamp":"{time}","level":"{level}","target":"#)?;
-                writer.write_str(&quoted(target))?;
-                writer.write_str(r#","message":"#)?;
-                writer.write_str(&quoted(&fields.message))?;
+                let mut told = String::new();
+                quote(target, &mut told);
+                told.push_str(r#","message":"#);
+                quote(&fields.message, &mut told);
+                writer.write_str(&told)?;
                 writeln!(writer, r#","fields":{{{}}}}}"#, fields.rest)
             }
             LogFormat::Human => writeln!(writer, "{time} {level:>5} {target}: {}{}", fields.message, fields.rest),
@@ -102,30 +112,51 @@ impl Fields {
     fn text(&mut self, field: &Field, text: &str) {
         let name = field.name();
         let text = if is_secret(name) { HIDDEN } else { text };
-        let text = cut(text);
+        let text = &*cut(text);
         if name == "message" {
-            self.message = if self.json { text } else { escaped(&text) };
+            match self.json {
+                true => self.message.push_str(text),
+                false => escape(text, &mut self.message),
+            }
             return;
         }
-        let value = if self.json || needs_quotes(&text) { quoted(&text) } else { text };
-        self.pair(name, &value);
+        self.name(name);
+        if self.json || needs_quotes(text) {
+            quote(text, &mut self.rest);
+        } else {
+            self.rest.push_str(text);
+        }
     }
 
-    /// Adds a field whose value is written already.
-    fn pair(&mut self, name: &str, value: &str) {
-        let result = if self.json {
-            let comma = if self.rest.is_empty() { "" } else { "," };
-            write!(self.rest, "{comma}{}:{value}", quoted(name))
-        } else {
-            write!(self.rest, " {name}={value}")
-        };
-        result.expect("writing to a string cannot fail");
+    /// Adds a field whose value is no text.
+    fn plain(&mut self, field: &Field, value: impl fmt::Display) {
+        self.name(field.name());
+        write!(self.rest, "{value}").expect(TO_A_STRING);
+    }
+
+    /// Writes the name of a field, and what stands between it and its value.
+    fn name(&mut self, name: &str) {
+        if !self.json {
+            self.rest.push(' ');
+            self.rest.push_str(name);
+            self.rest.push('=');
+            return;
+        }
+        if !self.rest.is_empty() {
+            self.rest.push(',');
+        }
+        quote(name, &mut self.rest);
+        self.rest.push(':');
     }
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.text(field, &format!("{value:?}"));
+        let mut text = std::mem::take(&mut self.shown);
+        write!(text, "{value:?}").expect(TO_A_STRING);
+        self.text(field, &text);
+        text.clear();
+        self.shown = text;
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -133,20 +164,20 @@ impl Visit for Fields {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.pair(field.name(), &value.to_string());
+        self.plain(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.pair(field.name(), &value.to_string());
+        self.plain(field, value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.pair(field.name(), if value { "true" } else { "false" });
+        self.plain(field, value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
-            self.pair(field.name(), &value.to_string());
+            self.plain(field, value);
         } else {
             // JSON has no such numbers.
             self.text(field, &value.to_string());
@@ -171,16 +202,16 @@ impl Visit for Fields {
 }
 
 fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    SECRET_WORDS.iter().any(|word| name.contains(word))
+    let has = |word: &str| name.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
+    SECRET_WORDS.iter().any(|word| has(word))
 }
 
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> Cow<'_, str> {
     if text.len() <= TEXT_BYTES_MAX {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
     let end = text.floor_char_boundary(TEXT_BYTES_MAX);
-    format!("{}…", &text[..end])
+    Cow::Owned(format!("{}…", &text[..end]))
 }
 
 /// Tells whether a human-readable value would be ambiguous without quotes.
@@ -189,38 +220,34 @@ fn needs_quotes(text: &str) -> bool {
         || text.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '"' | '=' | '\\') || is_bidi(c))
 }
 
-/// Escapes what would break or forge a line.
-fn escaped(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
+/// Writes a text with what would break or forge a line escaped.
+fn escape(text: &str, out: &mut String) {
     for c in text.chars() {
         if c.is_control() || is_bidi(c) {
-            line.extend(c.escape_default());
+            out.extend(c.escape_default());
         } else {
-            line.push(c);
+            out.push(c);
         }
     }
-    line
 }
 
-/// Quotes as JSON does (RFC 8259 §7), and escapes what would turn the line around as well.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
+/// Writes a text in quotes as JSON does (RFC 8259 §7), with what would turn the line around escaped as well.
+fn quote(text: &str, out: &mut String) {
+    out.push('"');
     for c in text.chars() {
         match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
             c if c.is_control() || is_bidi(c) => {
-                write!(quoted, "\\u{:04x}", u32::from(c)).expect("writing to a string cannot fail");
+                write!(out, "\\u{:04x}", u32::from(c)).expect(TO_A_STRING);
             }
-            c => quoted.push(c),
+            c => out.push(c),
         }
     }
-    quoted.push('"');
-    quoted
+    out.push('"');
 }
 
 /// Separators and direction marks by which a text can look like another one (Unicode TR 36 §2.5).
