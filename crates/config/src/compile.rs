@@ -24,7 +24,7 @@ mod api_key;
 mod credential;
 mod issuer;
 mod listener;
-mod model;
+pub(crate) mod model;
 mod openapi;
 mod policy;
 mod provider;

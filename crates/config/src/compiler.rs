@@ -17,8 +17,8 @@ use crate::inline::{self, File};
 use crate::level::Needed;
 use crate::read::{Documents, Read, problem};
 use crate::resource::{Connection, Kind};
-use crate::schema;
 use crate::set::ResourceSet;
+use crate::{prices, schema};
 
 /// The most problems of an API that are told: of a document of another kind everything is wrong.
 const API_PROBLEMS_MAX: usize = 20;
@@ -115,6 +115,7 @@ fn look(key: &DocumentKey, version: &Version, folder: &FilePath, read: &mut Read
     let files =
         Kind::of(key.kind()).map(|kind| inline::files(&node, schema::of_kind(kind), folder)).unwrap_or_default();
     check_apis(&documents, &files, &place, &mut read.problems);
+    check_prices(&documents, &files, &mut read.problems);
     if read.problems.len() > before || !read.fits(&documents) {
         read.documents.append(documents);
         return None;
@@ -133,6 +134,14 @@ fn check_apis(documents: &Documents, files: &[File], place: &Place, problems: &m
             let reason = Reason::Conflict { message: found.to_string() };
             problems.push(Problem { place: place.clone(), path, reason });
         }
+    }
+}
+
+/// Whether files with prices that came along have prices.
+fn check_prices(documents: &Documents, files: &[File], problems: &mut Vec<Problem>) {
+    let named = documents.resources.providers.iter().filter_map(|provider| provider.prices.as_ref());
+    for file in named.filter_map(|path| files.iter().find(|file| file.path == *path)) {
+        problems.extend(prices::parse(&file.path, &file.text).err().into_iter().flat_map(Errors::into_problems));
     }
 }
 

@@ -241,6 +241,11 @@ impl Errors {
         self
     }
 
+    /// Returns the problems, to tell of them with others.
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+
     /// Returns the problems.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {

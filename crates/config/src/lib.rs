@@ -20,6 +20,7 @@ pub mod error;
 pub mod inline;
 pub mod limits;
 pub mod openapi;
+pub mod prices;
 pub mod resource;
 pub mod secret;
 pub mod set;

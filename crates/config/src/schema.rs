@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::form::model::PriceForm;
 use crate::form::{
     ApiKeyForm, IssuerForm, ListenerForm, ModelForm, PolicyForm, ProviderForm, TenantForm, ToolServerForm, ToolsetForm,
 };
@@ -65,6 +66,19 @@ fn below<'a>(schema: &'a Value, key: &str) -> Vec<&'a Value> {
 pub(crate) fn of_kind(kind: Kind) -> &'static Value {
     static SCHEMAS: LazyLock<[Value; Kind::ALL.len()]> = LazyLock::new(|| Kind::ALL.map(document_schema));
     &SCHEMAS[kind as usize]
+}
+
+/// Returns the schema of a file with prices, by the names of models.
+pub(crate) fn of_prices() -> &'static Value {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+        json!({
+            "type": "object",
+            "properties": {},
+            "maxProperties": crate::prices::MODELS_MAX,
+            "additionalProperties": spec_schema::<PriceForm>(),
+        })
+    });
+    &SCHEMA
 }
 
 fn document_schema(kind: Kind) -> Value {

@@ -352,3 +352,21 @@ fn what_takes_a_level_is_told_of_the_whole_set_also_of_documents_that_are_as_the
     put(&mut catalog, &of(&[server.to_owned(), toolset("b", "")]));
     assert_eq!(needed(&catalog, &mut compiler), None);
 }
+
+#[test]
+fn a_file_with_prices_that_came_along_has_prices() {
+    let provider = |prices: &str| {
+        let text = format!("inline:prices.yaml\n{prices}");
+        let spec = serde_json::json!({ "preset": "openai", "keys": ["k"], "prices": text });
+        let document = serde_json::json!({ "kind": "Provider", "name": "openai", "spec": spec }).to_string();
+        compiled(&documents(&document).expect("it is a document"))
+    };
+
+    let files = provider("gpt-5: { input: 1, output: 2 }").expect("they are prices").named_files();
+    assert!(files.iter().any(|file| file.to_string_lossy().ends_with("-prices.yaml")), "{files:?}");
+    let refused = provider("gpt-5: { input: -1, output: 2 }").expect_err("one is none").to_string();
+    assert!(
+        refused.contains("-prices.yaml:1: [\"gpt-5\"].input: -1 is out of range: allowed is 0 to 100000"),
+        "{refused}"
+    );
+}

@@ -119,7 +119,7 @@ fn what_a_document_says_is_what_comes_out() {
     let files: Vec<&Path> = api.files().collect();
     assert_eq!(files, [folder("accepted").join("shop.yaml"), folder("accepted").join("secrets/key")]);
     assert!(!format!("{shop:?}").contains("not-a-real-word"), "Debug shows a secret");
-    assert_eq!(set.named_files().len(), 15, "with those of issuers and providers");
+    assert_eq!(set.named_files().len(), 16, "with those of issuers and providers");
 
     let toolset = &set.toolsets()[0];
     assert_eq!(toolset.naming, Naming::OnCollision, "the default with two servers");

@@ -90,4 +90,5 @@ fn files_that_providers_name_are_watched() {
     let is_there = |name: &str| files.iter().any(|file| file.ends_with(name));
 
     assert!(is_there("run/secrets/openai") && is_there("run/secrets/claude") && is_there("ca.pem"), "{files:?}");
+    assert!(is_there("prices.yaml"), "{files:?}");
 }

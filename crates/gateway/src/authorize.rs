@@ -579,7 +579,8 @@ fn of_task<'a>(task: &'a Task, tags: &'a [String]) -> Named<'a> {
     Named { server: task.server.as_str(), name: &task.tool.upstream, exposed: &task.tool.exposed, tags }
 }
 
-fn needed(scopes: &BTreeSet<String>) -> String {
+/// What a refusal says of the scopes that are missing; nothing where none are.
+pub(crate) fn needed(scopes: &BTreeSet<String>) -> String {
     if scopes.is_empty() {
         return String::new();
     }

@@ -383,7 +383,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> &'a str {
 }
 
 /// At most 64 characters of a stranger's text, for a message.
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     text.chars().take(64).collect()
 }
 

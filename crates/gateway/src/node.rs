@@ -50,6 +50,7 @@ pub(crate) mod identities;
 mod keys;
 mod listeners;
 mod models;
+mod prices;
 mod rules;
 mod sessions;
 mod toolsets;
@@ -159,6 +160,9 @@ pub enum Error {
     /// An API cannot be made of its document.
     #[error(transparent)]
     Api(#[from] apis::Error),
+    /// A file is none with prices.
+    #[error(transparent)]
+    Prices(#[from] prices::Error),
     /// An actor did not start.
     #[error(transparent)]
     Actor(#[from] quorate_runtime::node::Error),
@@ -297,11 +301,12 @@ impl Gateway {
         let judge = Arc::new(self.judge(resources));
         let identities = self.identities(resources, &judge, &self.shared.snapshot.load().identities)?;
         let mut apis = apis::load(resources, |server| running.api_of(server)).await?;
+        let prices = prices::load(resources).await?;
         let backends = self.backends(resources, &running, &mut apis.fresh)?;
         let ingresses = self.ingresses(resources, &running)?;
         let making = Making { backends: &backends, running: &running.toolsets, metrics: &self.shared.services.metrics };
         let toolsets = making.all(resources);
-        let models = self.models(resources, &running.models)?;
+        let models = self.models(resources, &running.models, prices)?;
 
         // The last that can fail: what is started here has no work before the snapshot below is in force.
         self.begin(&running, &backends, &ingresses).await?;

@@ -31,6 +31,8 @@ pub struct Exchange {
     state: State,
     /// Whether anything of the answer itself was said.
     has_said: bool,
+    /// The provider's id of the answer, and the model that answers.
+    begun: Option<(String, String)>,
     usage: Option<Usage>,
     stop: Option<Stop>,
     deltas: Vec<Delta>,
@@ -108,6 +110,7 @@ impl Exchange {
             hides_usage: provider == Dialect::Chat && !asked.wants_usage,
             state: State::Open,
             has_said: false,
+            begun: None,
             usage: None,
             stop: None,
             deltas: Vec::new(),
@@ -124,6 +127,12 @@ impl Exchange {
     #[must_use]
     pub const fn has_said(&self) -> bool {
         self.has_said
+    }
+
+    /// The provider's id of the answer, and the model that answers, once it has begun.
+    #[must_use]
+    pub fn begun(&self) -> Option<(&str, &str)> {
+        self.begun.as_ref().map(|(id, model)| (id.as_str(), model.as_str()))
     }
 
     /// What it costs, as far as the provider has said.
@@ -258,8 +267,8 @@ impl Exchange {
                 Delta::Stop { choice: 0, stop } => self.stop = Some(stop.clone()),
                 Delta::End => self.state = State::Done,
                 Delta::Failed(fault) => self.state = State::Failed(fault.clone()),
-                Delta::Begin { .. }
-                | Delta::Text { .. }
+                Delta::Begin { id, model, .. } => self.begun = Some((id.clone(), model.clone())),
+                Delta::Text { .. }
                 | Delta::Thought { .. }
                 | Delta::Signature { .. }
                 | Delta::SealedThought { .. }

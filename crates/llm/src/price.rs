@@ -75,35 +75,36 @@ pub struct NotAPrice {
 
 impl Catalog {
     /// Makes a catalog; of names that end with `*`, the longest that fits a model counts.
-    ///
-    /// # Errors
-    /// [`NotAPrice`], the first.
-    pub fn new(listed: impl IntoIterator<Item = (String, Listed)>) -> Result<Self, NotAPrice> {
+    #[must_use]
+    pub fn new(prices: impl IntoIterator<Item = (String, Price)>) -> Self {
         let mut catalog = Self::default();
-        for (model, listed) in listed {
-            let price = Price::of(&model, &listed)?;
+        for (model, price) in prices {
             match model.strip_suffix('*') {
                 Some(prefix) => catalog.prefixes.insert(prefix.to_owned(), price),
                 None => catalog.exact.insert(model, price),
             };
         }
-        Ok(catalog)
-    }
-
-    /// Adds the prices of another, which count where both have one.
-    pub fn overlay(&mut self, other: Self) {
-        self.exact.extend(other.exact);
-        self.prefixes.extend(other.prefixes);
+        catalog
     }
 
     /// The price of a model, if it is known.
     #[must_use]
     pub fn price(&self, model: &str) -> Option<Price> {
-        self.exact.get(model).copied().or_else(|| {
-            let fits =
-                self.prefixes.range(..=model.to_owned()).rev().find(|(prefix, _)| model.starts_with(prefix.as_str()));
-            fits.map(|(_, price)| *price)
-        })
+        let begin = |end: usize| self.prefixes.get(&model[..end]);
+        let by_prefix = || (0..=model.len()).rev().filter(|end| model.is_char_boundary(*end)).find_map(begin);
+        self.exact.get(model).or_else(by_prefix).copied()
+    }
+}
+
+// === impl Cost ===
+
+impl Cost {
+    /// In dollars.
+    #[must_use]
+    pub fn dollars(self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a million dollars have 15 digits in billionths")]
+        let dollars = self.0 as f64 / 1e9;
+        dollars
     }
 }
 
@@ -178,29 +179,32 @@ mod tests {
     #[test]
     fn each_token_is_paid_once_and_at_its_own_price() {
         let own = Listed { cached_input: Some(0.125), reasoning: Some(20.0), ..listed(1.25, 10.0) };
-        let catalog = Catalog::new([("m".to_owned(), own)]).expect("prices");
+        let price = Price::of("m", &own).expect("a price");
         let usage = Usage { input: 1_000, cached: 800, output: 100, reasoning: 40, ..Usage::default() };
 
         // 200 × 1.25 + 800 × 0.125 + 60 × 10 + 40 × 20 millionths of a dollar.
-        assert_eq!(catalog.price("m").expect("it is listed").cost(&usage), Cost(1_750_000));
+        assert_eq!(price.cost(&usage), Cost(1_750_000));
     }
 
     #[test]
     fn the_longest_name_that_fits_counts() {
         let names = [("gpt-*", 1.0), ("gpt-5*", 2.0), ("gpt-5-mini", 3.0)];
-        let catalog = Catalog::new(names.map(|(name, input)| (name.to_owned(), listed(input, 0.0)))).expect("prices");
+        let price = |input| Price::of("", &listed(input, 0.0)).expect("a price");
+        let catalog = Catalog::new(names.map(|(name, input)| (name.to_owned(), price(input))));
         let input = |model: &str| catalog.price(model).map(|price| price.input);
 
         assert_eq!(input("gpt-5-mini"), Some(3_000_000));
         assert_eq!(input("gpt-5-nano"), Some(2_000_000));
         assert_eq!(input("gpt-4o"), Some(1_000_000));
         assert_eq!(input("claude"), None);
+        assert_eq!(input("gpt-"), Some(1_000_000));
+        assert_eq!(input("größe"), None);
     }
 
     #[test]
     fn what_is_no_price_is_named() {
         for wrong in [-0.1, f64::NAN, f64::INFINITY, DOLLARS_PER_MILLION_MAX * 2.0] {
-            let error = Catalog::new([("m".to_owned(), listed(1.0, wrong))]).expect_err("it is none");
+            let error = Price::of("m", &listed(1.0, wrong)).expect_err("it is none");
             assert_eq!((error.model.as_str(), error.field), ("m", "output"));
         }
     }

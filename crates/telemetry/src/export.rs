@@ -1,7 +1,7 @@
-//! Push of traces and metrics over OTLP/gRPC.
+//! Push of traces, metrics and records over OTLP/gRPC.
 //!
 //! Finished spans wait in the SDK's bounded batch queue (2,048; more are dropped and counted by
-//! the SDK's own warning), metrics are read at intervals. Both are sent by threads of the SDK over
+//! the SDK's own warning), metrics are read at intervals, records are [`crate::records`]. All are sent by threads of the SDK over
 //! one gRPC channel each, which lives on the tokio runtime that was current when it was made.
 //! `https` endpoints are verified against the system's roots. Further settings of the collector's
 //! side (`OTEL_EXPORTER_OTLP_HEADERS`) are read by the SDK itself and never logged.
@@ -9,7 +9,9 @@
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
-use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig, WithTonicConfig};
+use opentelemetry_otlp::{
+    ExporterBuildError, LogExporter, MetricExporter, SpanExporter, WithExportConfig, WithTonicConfig,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider};
@@ -20,6 +22,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::metrics::Metrics;
 use crate::names::SPAN_TARGET;
+use crate::records::Records;
 use crate::setup::{Config, Error, Otlp};
 
 const SERVICE_NAME: &str = "quorate";
@@ -29,6 +32,7 @@ const SERVICE_NAME: &str = "quorate";
 pub(crate) struct Export {
     otlp: Otlp,
     traces: SdkTracerProvider,
+    records: Records,
 }
 
 // === impl Export ===
@@ -48,7 +52,14 @@ impl Export {
             .with_sampler(Sampler::AlwaysOn)
             .with_span_processor(processor)
             .build();
-        Ok(Self { otlp: otlp.clone(), traces })
+        let exporter = connect(LogExporter::builder().with_tonic(), otlp).build().map_err(failed(otlp))?;
+        let records = Records::new(exporter, resource(config), otlp.records_delay);
+        Ok(Self { otlp: otlp.clone(), traces, records })
+    }
+
+    /// What is sent as records.
+    pub(crate) fn records(&self) -> &Records {
+        &self.records
     }
 
     /// Makes the layer that turns our spans, and nothing else, into exported ones.
@@ -72,7 +83,7 @@ impl Export {
     /// Flushes and stops; the SDK blocks while it does, so it gets a thread of its own.
     pub(crate) async fn shutdown(self, metrics: Metrics) {
         let stopped = tokio::task::spawn_blocking(move || {
-            let results = [self.traces.shutdown(), metrics.provider().shutdown()];
+            let results = [self.traces.shutdown(), self.records.shutdown(), metrics.provider().shutdown()];
             for error in results.into_iter().filter_map(Result::err) {
                 tracing::warn!(%error, "the last telemetry could not be exported");
             }

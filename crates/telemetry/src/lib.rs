@@ -15,6 +15,7 @@ pub mod labels;
 pub mod logs;
 pub mod metrics;
 pub mod names;
+mod records;
 pub mod setup;
 pub mod throttle;
 pub mod trace;

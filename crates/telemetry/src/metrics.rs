@@ -26,6 +26,7 @@ mod cells;
 mod model;
 mod policy;
 mod process;
+mod records;
 mod session;
 mod stdio;
 mod token;

@@ -114,10 +114,14 @@ pub mod metric {
     pub const TIME_PER_OUTPUT_TOKEN: &str = "gen_ai.server.time_per_output_token";
     /// What calls of models cost, in dollars.
     pub const MODEL_COST: &str = "quorate.model.cost";
+    /// Answers of models whose cost is not known.
+    pub const MODEL_COST_UNKNOWN: &str = "quorate.model.cost.unknown";
     /// Calls of models that were tried again, by reason.
     pub const MODEL_RETRIES: &str = "quorate.model.retries";
     /// Calls of models that could be answered from the cache, by result.
     pub const MODEL_CACHE: &str = "quorate.model.cache";
+    /// Records that were not sent to the collector, by reason.
+    pub const RECORDS_DROPPED: &str = "quorate.records.dropped";
     /// Loads of the configuration, by result.
     pub const CONFIG_LOADS: &str = "quorate.config.loads";
     /// Always 1; the version is its attribute.
@@ -152,6 +156,28 @@ pub mod attribute {
     pub const RESPONSE_MODEL: &str = "gen_ai.response.model";
     /// A provider, by the name of its resource.
     pub const PROVIDER: &str = "gen_ai.provider.name";
+    /// The provider's id of an answer (spans only, as all that follows of answers).
+    pub const RESPONSE_ID: &str = "gen_ai.response.id";
+    /// Why a model said no more.
+    pub const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
+    /// Tokens of the input of a call.
+    pub const INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
+    /// Of those, read from the provider's cache.
+    pub const CACHED_TOKENS: &str = "gen_ai.usage.cache_read.input_tokens";
+    /// Of those, written to the provider's cache.
+    pub const CACHE_WRITTEN_TOKENS: &str = "gen_ai.usage.cache_creation.input_tokens";
+    /// Tokens of the output of a call.
+    pub const OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
+    /// The name of a model's resource (spans only).
+    pub const MODEL: &str = "quorate.model";
+    /// A model, as its provider was asked for it (spans only).
+    pub const TARGET_MODEL: &str = "quorate.target.model";
+    /// How many targets were asked for a call (spans only).
+    pub const ATTEMPTS: &str = "quorate.attempts";
+    /// What the cache said (spans only): `hit` or `miss`.
+    pub const CACHE: &str = "quorate.cache";
+    /// What a call cost in dollars, where that is known (spans only).
+    pub const COST: &str = "quorate.cost";
     /// Which tokens are counted: `input` or `output`.
     pub const TOKEN_TYPE: &str = "gen_ai.token.type";
     /// The JSON-RPC id (spans only).
@@ -212,5 +238,8 @@ pub mod span {
     pub const RESPOND: &str = "respond.write";
 }
 
-/// The `tracing` target of every exported span; nothing else is exported.
+/// The `tracing` target of every exported span; nothing else is exported as one.
 pub const SPAN_TARGET: &str = "quorate::span";
+
+/// The `tracing` target of events that are records, one for each call of a model; nothing else is exported as one.
+pub const RECORD_TARGET: &str = "quorate::call";

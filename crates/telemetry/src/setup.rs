@@ -33,7 +33,7 @@ pub struct Config {
     /// The most traces begun per second, whoever asked for them: a caller's flag must not make
     /// us record without bound.
     pub traces_per_second_max: u32,
-    /// Where traces and metrics are pushed to; `None` pushes nothing.
+    /// Where traces, metrics and records are pushed to; `None` pushes nothing.
     pub otlp: Option<Otlp>,
 }
 
@@ -60,6 +60,8 @@ pub struct Otlp {
     pub metrics_interval: Duration,
     /// The longest that a finished span waits for its batch.
     pub traces_delay: Duration,
+    /// The longest that a record waits for its batch.
+    pub records_delay: Duration,
 }
 
 /// Telemetry cannot start.
@@ -130,7 +132,8 @@ impl Default for Config {
 
 impl Otlp {
     /// Makes the export to `endpoint` with the specification's timings (OTLP exporter
-    /// configuration: 10 s; metrics SDK: 60 s; batch span processor: 5 s).
+    /// configuration: 10 s; metrics SDK: 60 s; batch span processor: 5 s; batch log record
+    /// processor: 1 s).
     #[must_use]
     pub fn new(endpoint: impl Into<String>) -> Self {
         Self {
@@ -138,6 +141,7 @@ impl Otlp {
             timeout: Duration::from_secs(10),
             metrics_interval: Duration::from_secs(60),
             traces_delay: Duration::from_secs(5),
+            records_delay: Duration::from_secs(1),
         }
     }
 }
@@ -184,11 +188,15 @@ pub(crate) fn build(config: &Config) -> Result<(impl tracing::Subscriber + Send 
         .map_err(|source| Error::Filter { filter: config.log_filter.clone(), source })?;
     let export = config.otlp.as_ref().map(|otlp| Export::new(config, otlp)).transpose()?;
     let metrics = Metrics::with_provider(config.version, export::meter_provider(config, export.as_ref())?);
+    if let Some(export) = &export {
+        metrics.observe_records(export.records().counts());
+    }
     let tracer = Tracer::new(export.is_some(), config.sampling_ratio, config.traces_per_second_max);
     let events = filter_fn(|metadata| metadata.is_event());
     let lines = logs::layer(config.log_format, std::io::stderr).with_filter(filter.and(events)).boxed();
     // No `Option`: beside a layer that is none the registry makes every span that a library has, for nobody.
-    let layers: Vec<_> = export.iter().map(|export| export.span_layer().boxed()).chain([lines]).collect();
+    let exported = export.iter().flat_map(|export| [export.span_layer().boxed(), export.records().layer().boxed()]);
+    let layers: Vec<_> = exported.chain([lines]).collect();
     Ok((Registry::default().with(layers), Guard { metrics, tracer, export }))
 }
 

@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use opentelemetry::Context;
-use opentelemetry::Value;
 use opentelemetry::trace::{Status, TraceContextExt};
+pub use opentelemetry::{StringValue, Value};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -40,7 +40,7 @@ pub struct Trace {
     context: TraceContext,
     /// The span of the HTTP request; none when not sampled.
     root: Span,
-    /// The span of the MCP operation; none before it is known.
+    /// The span of the operation; none before it is known.
     operation: Span,
     tracer: Tracer,
 }
@@ -124,16 +124,32 @@ impl Trace {
     /// with both, the latter is linked (semantic conventions for MCP, "Context propagation"). A
     /// sampled `_meta` context makes a request sampled from here on.
     pub fn operation(&mut self, method: &str, target: Option<&str>, meta: Option<TraceContext>) {
+        if self.enter(method, target, meta) {
+            self.set(attribute::METHOD, method.to_owned());
+        }
+    }
+
+    /// Begins the span of a call of a model, and returns it to whoever knows what becomes of it: a stream outlives its request.
+    /// It is none where nothing is sampled.
+    pub fn call(&mut self, operation: &'static str, model: &str) -> Span {
+        if self.enter(operation, Some(model), None) {
+            self.set(attribute::GEN_AI_OPERATION, operation);
+        }
+        self.operation.clone()
+    }
+
+    /// Begins the span of an operation, where it is sampled.
+    fn enter(&mut self, method: &str, target: Option<&str>, meta: Option<TraceContext>) -> bool {
         if let Some(meta) = &meta
             && !self.is_sampled()
         {
             self.context = meta.clone();
             if !self.tracer.samples(Some(meta)) {
-                return;
+                return false;
             }
         }
         if !self.is_sampled() && meta.is_none() {
-            return;
+            return false;
         }
         let name = target.map_or_else(|| method.to_owned(), |target| format!("{method} {target}"));
         let span = new_operation_span(&self.root, &name);
@@ -143,10 +159,10 @@ impl Trace {
                 span.add_link(self.root.context().span().span_context().clone());
             }
         }
-        span.set_attribute(attribute::METHOD, method.to_owned());
         let state = meta.as_ref().unwrap_or(&self.context).shared_state();
         self.context = TraceContext::of_otel(span.context().span().span_context(), state);
         self.operation = span;
+        true
     }
 
     /// Returns the span of one pipeline stage: enter it, or instrument a future with it.

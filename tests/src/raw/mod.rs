@@ -10,6 +10,7 @@ pub mod client;
 pub mod gateway;
 pub mod mcp;
 pub mod session;
+pub mod shape;
 pub mod sse;
 
 use std::time::Duration;

@@ -142,7 +142,7 @@ fn condition(form: &ConditionForm, at: &Path, report: &mut Report<'_>) -> Condit
     condition
 }
 
-fn price(form: &PriceForm, at: &Path, report: &mut Report<'_>) -> Option<Price> {
+pub(crate) fn price(form: &PriceForm, at: &Path, report: &mut Report<'_>) -> Option<Price> {
     let listed = Listed {
         input: form.input?,
         output: form.output?,

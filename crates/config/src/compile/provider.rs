@@ -11,7 +11,7 @@ use quorate_llm::preset::{Known, Preset};
 use url::Url;
 
 use super::tool_server::{self, check_url};
-use super::{Head, Order, Site, credential, secret};
+use super::{Head, Order, Site, content, credential, secret};
 use crate::credential::{Credential, HEADER_BYTES_MAX, HeaderSource};
 use crate::error::{Reason, shown};
 use crate::form::ProviderForm;
@@ -35,6 +35,7 @@ pub(super) fn compile(head: Head, form: &ProviderForm, site: &Site<'_>, report: 
     let apis = apis(form, &known, at, report);
     let api_version = version(form, preset, at, report);
     let keys = keys(form, &known, &headers, site, report);
+    let prices = form.prices.as_deref().and_then(|text| report.accept(&at.key("prices"), content(text, site)));
     let credential = match &form.credential {
         Some(given) => credential::compile(given, &headers, site, report)?,
         None => Credential::None,
@@ -55,6 +56,7 @@ pub(super) fn compile(head: Head, form: &ProviderForm, site: &Site<'_>, report: 
         keys,
         credential,
         headers,
+        prices,
         tls,
         limits,
     })

@@ -54,6 +54,10 @@ pub(crate) struct ProviderForm {
     /// Headers that are added to each request. Each value is the text itself, `env:NAME` or `file:PATH`, as of keys.
     #[schemars(extend("maxProperties" = HEADERS_MAX, "x-secret" = true))]
     pub(crate) headers: Option<BTreeMap<String, String>>,
+    /// The file with what tokens of its models cost, as YAML or (`.json`) JSON: by the name of each model there, or of all that
+    /// begin with a text (`gpt-5*`), the prices of `price` of a model's target, which come before it. It is read again when it changes.
+    #[schemars(extend("x-file" = true))]
+    pub(crate) prices: Option<String>,
     /// What holds for a provider over `https`: whom it is held against, and the certificate that it is shown.
     pub(crate) tls: Option<OutgoingTlsForm>,
     /// The limits towards it.
@@ -104,7 +108,8 @@ pub(crate) struct TargetForm {
     pub(crate) priority: Option<Number>,
     /// For which calls it is. By default for all.
     pub(crate) when: Option<ConditionForm>,
-    /// What its tokens cost, in dollars per million. By default it is not known, and calls are recorded without a cost.
+    /// What its tokens cost, in dollars per million. By default what the provider's `prices` say of the model, and else not known:
+    /// calls are recorded without a cost then.
     pub(crate) price: Option<PriceForm>,
 }
 

@@ -3,7 +3,7 @@
 //! As in the parent module: plain, already valid data. A provider is where answers come from; a model is a name under which clients
 //! ask, and the targets that may answer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use http::HeaderName;
 use quorate_llm::Api;
@@ -40,6 +40,8 @@ pub struct Provider {
     pub credential: Credential,
     /// Headers added to each request, of different names.
     pub headers: Vec<HeaderSource>,
+    /// The file with the prices of its models, by their names there ([`crate::prices`]).
+    pub prices: Option<PathBuf>,
     /// What connections to it are made with.
     pub tls: OutgoingTls,
     /// The limits towards it.
@@ -82,7 +84,7 @@ pub struct Target {
     pub priority: u8,
     /// For which calls it is.
     pub when: Condition,
-    /// What its tokens cost, where the catalog does not say so.
+    /// What its tokens cost, whatever the prices of its provider say.
     pub price: Option<Price>,
 }
 
@@ -132,7 +134,7 @@ impl Provider {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let keys = self.keys.iter().filter_map(SecretSource::file);
         let headers = self.headers.iter().filter_map(|header| header.value.file());
-        keys.chain(headers).chain(self.credential.files()).chain(self.tls.files())
+        keys.chain(headers).chain(self.credential.files()).chain(self.tls.files()).chain(self.prices.as_deref())
     }
 
     /// The path and query of an API below the address, for a model as it is called there; none where it has no such API.

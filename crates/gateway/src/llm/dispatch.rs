@@ -286,8 +286,9 @@ impl Asking<'_> {
         let (call, config) = (self.call(), &self.model().config);
         let (target, provider) = (&config.targets[lease.target], &self.model().providers[lease.target]);
         let named = rewrite::name_at(config, target, &call.model);
-        record.ask(self.model(), lease.target, &named);
-        let client_headers = &self.routed.permitted().classified().accepted().head.headers;
+        let accepted = self.routed.permitted().classified().accepted();
+        record.ask(self.model(), lease.target, &named, accepted.snapshot.models.prices(&target.provider));
+        let client_headers = &accepted.head.headers;
         let written = rewrite::write(call, client_headers, config, (&provider.config, lease.api, &named));
         let mut written = written.map_err(Failed::untold)?;
         self.outgoing.inject(&mut written.headers);
@@ -297,7 +298,7 @@ impl Asking<'_> {
         let is_streamed = call.is_streamed && Dialect::of(call.api).is_some();
         let asked = Instant::now();
         let ask = Ask { path: &written.path, headers: &written.headers, body: &written.body, is_streamed, until };
-        let Reply { answer, held, .. } = provider.provider.ask(&ask).await.map_err(Failed::from)?;
+        let Reply { answer, held } = provider.provider.ask(&ask).await.map_err(Failed::from)?;
         match (answer, is_streamed) {
             (Answer::Whole(body), false) => self.whole(&lease, body, written, record),
             (Answer::Events(first, events), true) => {
@@ -345,6 +346,7 @@ impl Asking<'_> {
             }
         };
         record.meter.count(&body);
+        record.answered(&answer.id, &answer.model, answer.choices.iter().map(|choice| &choice.stop));
         let stop = answer.choices.first().map(|choice| &choice.stop);
         record.end(Outcome::of(&State::Done, stop), answer.usage);
         Ok(Got::Whole(body, written.losses))

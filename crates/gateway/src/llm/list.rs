@@ -13,6 +13,7 @@ use super::authenticate::Authenticated;
 use super::authorize::resource_of;
 use super::refusal::Refusal;
 use super::respond;
+use crate::listener::shortened;
 
 /// Who has the models, as far as clients are told.
 const OWNER: &str = "quorate";
@@ -63,7 +64,7 @@ pub(super) fn one(
     name: &str,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let (accepted, caller) = (authenticated.accepted(), authenticated.caller());
-    let unknown = || Refusal::Unknown { model: super::refusal::shortened(name) };
+    let unknown = || Refusal::Unknown { model: shortened(name) };
     let listener = accepted.listener().ok_or_else(unknown)?;
     let found = accepted.snapshot.models.find(name, &caller.principal.tenant, &listener.config.tenant);
     let model = found.ok_or_else(unknown)?;

@@ -20,7 +20,7 @@ use quorate_telemetry::names::span;
 use tracing::Instrument;
 
 use crate::audit;
-use crate::listener::Connection;
+use crate::listener::{self, Connection};
 use crate::snapshot::Snapshot;
 
 mod accept;
@@ -43,6 +43,7 @@ mod waits;
 
 pub(crate) use accept::Accepted;
 pub(crate) use endpoint::Endpoint;
+pub(crate) use table::Prices;
 pub use table::{ModelTable, Models, ProviderTable};
 
 use record::Record;
@@ -92,7 +93,7 @@ async fn run(
         Endpoint::List(family) => return Ok(list::all(&authenticated, *family)),
         Endpoint::Describe { family, model } => return list::one(&authenticated, *family, model),
         Endpoint::Nothing(_) => {
-            return Err(Refusal::Nothing { path: refusal::shortened(authenticated.accepted().head.uri.path()) });
+            return Err(Refusal::Nothing { path: listener::shortened(authenticated.accepted().head.uri.path()) });
         }
     };
     let path = Path { api, model: model.as_deref(), is_streamed };
@@ -113,7 +114,7 @@ async fn ask(
     mut record: Record,
     trace: &mut Trace,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let admitted = permit(classified, trace).inspect_err(|refusal| record.refuse(refusal))?;
+    let admitted = permit(classified, &mut record, trace).inspect_err(|refusal| record.refuse(refusal))?;
     let stage = trace.stage(span::DISPATCH);
     let outgoing = trace.outgoing(&stage);
     let dispatched = dispatch::ask(admitted, record, &outgoing).instrument(stage).await?;
@@ -121,9 +122,13 @@ async fn ask(
 }
 
 /// Runs the stages that decide whether and by whom it is answered.
-fn permit(classified: classify::Classified, trace: &mut Trace) -> Result<admit::Admitted, Refusal> {
+fn permit(
+    classified: classify::Classified,
+    record: &mut Record,
+    trace: &mut Trace,
+) -> Result<admit::Admitted, Refusal> {
     let permitted = trace.stage(span::AUTHORIZE).in_scope(|| authorize::decide(classified))?;
-    record::begin(trace, &permitted);
+    record.begin(trace, &permitted);
     let routed = trace.stage(span::ROUTE).in_scope(|| route::select(permitted))?;
     trace.stage(span::ADMIT).in_scope(|| admit::acquire(routed))
 }

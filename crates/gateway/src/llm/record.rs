@@ -2,24 +2,27 @@
 //!
 //! A [`Record`] begins when it is known what is asked, travels with the call into the body of its answer, and is written when it is
 //! dropped: what nobody finished was given up by its client, or ran out of time. Payloads are no part of it. Tokens are the provider's
-//! count; their price is the target's own, or the catalog's.
+//! count; their price is the target's own, else that of its provider's file, else unknown, which is never a cost of 0.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_llm::Api;
-use quorate_llm::answer::Usage;
+use quorate_llm::answer::{Stop, Usage};
 use quorate_llm::error::Kind;
 use quorate_llm::meter::{Meter, Outcome};
-use quorate_llm::price::Cost;
-use quorate_telemetry::names::attribute;
-use quorate_telemetry::{ModelCall, ModelOperation, Trace, TraceId};
+use quorate_llm::price::{Catalog, Cost, Price};
+use quorate_telemetry::names::{RECORD_TARGET, attribute};
+use quorate_telemetry::trace::{StringValue, Value};
+use quorate_telemetry::{ModelCall, ModelOperation, Trace, TraceId, trace};
 use quorate_types::Principal;
+use tracing::Span;
 
 use super::authorize::Permitted;
 use super::classify::Classified;
 use super::refusal::Refusal;
 use super::table::ModelTable;
+use crate::listener;
 use crate::snapshot::Services;
 
 /// One call, from the moment that it is understood.
@@ -34,6 +37,8 @@ pub(crate) struct Record {
     model: Option<Arc<ModelTable>>,
     /// The target that was asked last, and the model as it is called there.
     target: Option<(usize, String)>,
+    /// The prices of its provider, as they were when it was asked.
+    prices: Option<Arc<Catalog>>,
     attempts: u32,
     first_token: Option<Duration>,
     /// What went back and forth.
@@ -43,19 +48,10 @@ pub(crate) struct Record {
     /// What the cache said, where it was asked.
     cache: Option<&'static str>,
     outcome: Option<Outcome>,
+    /// The span of a call that is sampled.
+    span: Span,
     /// How long the listener lets it take until its answer is there or begins.
     total: Option<Duration>,
-}
-
-/// Notes in a sampled trace what is asked.
-pub(super) fn begin(trace: &mut Trace, permitted: &Permitted) {
-    if trace.is_sampled() {
-        let call = permitted.classified().call();
-        let operation = operation_of(call.api).as_str();
-        trace.operation(operation, Some(permitted.model().config.name.as_str()), None);
-        trace.set(attribute::GEN_AI_OPERATION, operation);
-        trace.set(attribute::REQUEST_MODEL, call.model.clone());
-    }
 }
 
 // === impl Record ===
@@ -73,13 +69,41 @@ impl Record {
             is_streamed: call.is_streamed,
             model: None,
             target: None,
+            prices: None,
             attempts: 0,
             first_token: None,
             meter: Meter::new(&call.body),
             refused: None,
             cache: None,
             outcome: None,
+            span: Span::none(),
             total: accepted.listener().map(|listener| listener.config.limits.total),
+        }
+    }
+
+    /// Begins the span of the call, where it is sampled, with what is asked.
+    pub(super) fn begin(&mut self, trace: &mut Trace, permitted: &Permitted) {
+        if trace.is_sampled() {
+            let (call, name) = (permitted.classified().call(), permitted.model().config.name.as_str());
+            self.span = trace.call(operation_of(call.api).as_str(), name);
+            trace.set(attribute::REQUEST_MODEL, call.model.clone());
+            trace.set(attribute::MODEL, name.to_owned());
+        }
+    }
+
+    /// Notes in a sampled span what its provider says of an answer, other than the answer.
+    pub(super) fn answered<'a>(&self, id: &str, model: &str, stops: impl Iterator<Item = &'a Stop>) {
+        if self.span.is_none() {
+            return;
+        }
+        for (key, said) in [(attribute::RESPONSE_ID, id), (attribute::RESPONSE_MODEL, model)] {
+            if !said.is_empty() {
+                trace::set(&self.span, key, listener::shortened(said));
+            }
+        }
+        let reasons: Vec<StringValue> = stops.map(|stop| stop.label().into()).collect();
+        if !reasons.is_empty() {
+            trace::set(&self.span, attribute::FINISH_REASONS, Value::Array(reasons.into()));
         }
     }
 
@@ -88,10 +112,11 @@ impl Record {
         self.refused = Some(refusal.label().1);
     }
 
-    /// Notes that a target is asked.
-    pub(super) fn ask(&mut self, model: &Arc<ModelTable>, target: usize, named: &str) {
+    /// Notes that a target is asked, whose provider has these prices.
+    pub(super) fn ask(&mut self, model: &Arc<ModelTable>, target: usize, named: &str, prices: Option<&Arc<Catalog>>) {
         self.model.get_or_insert_with(|| Arc::clone(model));
         self.target = Some((target, named.to_owned()));
+        self.prices = prices.map(Arc::clone);
         self.attempts += 1;
     }
 
@@ -127,9 +152,43 @@ impl Record {
         self.attempts
     }
 
-    fn cost(&self) -> Option<Cost> {
-        let (model, (target, _)) = (self.model.as_ref()?, self.target.as_ref()?);
-        Some(model.config.targets.get(*target)?.price?.cost(&self.meter.usage?))
+    /// What tokens cost at the target that was asked last, and what says so.
+    fn price(&self) -> Option<(Option<Price>, &'static str)> {
+        let (model, (target, named)) = (self.model.as_ref()?, self.target.as_ref()?);
+        if let Some(own) = model.config.targets.get(*target)?.price {
+            return Some((Some(own), "target"));
+        }
+        let listed = self.prices.as_ref().and_then(|prices| prices.price(named));
+        Some((listed, if listed.is_some() { "file" } else { "unknown" }))
+    }
+
+    /// Notes in a sampled span what the call came to.
+    fn describe(&self, outcome: Outcome, label: &'static str, cost: Option<Cost>) {
+        let set = |key, value: Option<Value>| {
+            if let Some(value) = value {
+                trace::set(&self.span, key, value);
+            }
+        };
+        let count = |count: u64| Value::from(i64::try_from(count).unwrap_or(i64::MAX));
+        let usage = self.meter.usage;
+        if let (Some(model), Some((target, named))) = (&self.model, &self.target) {
+            let provider = model.config.targets[*target].provider.to_string();
+            set(attribute::PROVIDER, Some(provider.into()));
+            set(attribute::TARGET_MODEL, Some(named.clone().into()));
+        }
+        set(attribute::ATTEMPTS, Some(i64::from(self.attempts).into()));
+        set(attribute::CACHE, self.cache.map(Value::from));
+        set(attribute::INPUT_TOKENS, usage.map(|usage| count(usage.input)));
+        set(attribute::CACHED_TOKENS, usage.map(|usage| usage.cached).filter(|told| *told > 0).map(count));
+        set(
+            attribute::CACHE_WRITTEN_TOKENS,
+            usage.map(|usage| usage.cache_written).filter(|told| *told > 0).map(count),
+        );
+        set(attribute::OUTPUT_TOKENS, usage.map(|usage| count(usage.output)));
+        set(attribute::COST, cost.map(|cost| cost.dollars().into()));
+        if !outcome.is_answer() {
+            trace::fail(&self.span, label);
+        }
     }
 
     /// The time between two tokens, in the mean of those after the first.
@@ -145,9 +204,13 @@ impl Drop for Record {
         let is_late = self.total.is_some_and(|total| elapsed >= total) && self.first_token.is_none();
         let given_up = if is_late { Outcome::Fault(Kind::Timeout) } else { Outcome::Abandoned };
         let outcome = self.outcome.unwrap_or(given_up);
-        let (usage, cost) = (self.meter.usage, self.cost());
+        let (usage, priced) = (self.meter.usage, self.price());
+        let cost = priced.and_then(|(price, _)| Some(price?.cost(&usage?)));
         let label = self.refused.unwrap_or(outcome.label());
         let first_token = self.first_token.filter(|_| self.is_streamed);
+        if !self.span.is_none() {
+            self.describe(outcome, label, cost);
+        }
         if let (Some(model), Some((target, _))) = (&self.model, &self.target)
             && let Some(metrics) = model.metrics.get(*target)
         {
@@ -167,7 +230,7 @@ impl Drop for Record {
         let provider = self.model.as_ref().zip(self.target.as_ref());
         let provider = provider.map(|(model, (target, _))| model.config.targets[*target].provider.as_str());
         tracing::info!(
-            target: "quorate::call",
+            target: RECORD_TARGET,
             trace = %self.trace,
             tenant = %self.principal.tenant,
             agent = self.principal.agent.as_deref(),
@@ -189,6 +252,7 @@ impl Drop for Record {
             cached_tokens = usage.map(|usage| usage.cached),
             output_tokens = usage.map(|usage| usage.output),
             reasoning_tokens = usage.map(|usage| usage.reasoning),
+            price = priced.map(|(_, by)| by),
             cost_nanodollars = cost.map(|cost| cost.0),
             "a model was called"
         );

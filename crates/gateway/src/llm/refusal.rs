@@ -10,6 +10,7 @@ use quorate_llm::error::Kind;
 use quorate_types::Code;
 
 use super::authenticate::Unknown;
+use crate::authorize::needed;
 use crate::{admit, listener};
 
 /// A request that some stage refused.
@@ -123,17 +124,4 @@ impl Refusal {
     fn of(&self, kind: Kind) -> Fault {
         Fault::new(kind, self.to_string())
     }
-}
-
-/// At most 64 characters of a stranger's text, for a message.
-pub(super) fn shortened(text: &str) -> String {
-    text.chars().take(64).collect()
-}
-
-fn needed(scopes: &BTreeSet<String>) -> String {
-    if scopes.is_empty() {
-        return String::new();
-    }
-    let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
-    format!(": the token needs the scopes {}", scopes.join(" "))
 }

@@ -214,6 +214,8 @@ impl Drop for Answering {
             false => Outcome::Abandoned,
         };
         self.record.end(outcome, self.exchange.usage().copied());
+        let (id, model) = self.exchange.begun().unwrap_or_default();
+        self.record.answered(id, model, self.exchange.stop().into_iter());
     }
 }
 

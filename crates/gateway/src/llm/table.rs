@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quorate_config::{Model, Provider};
 use quorate_llm::Api;
 use quorate_llm::cache::{Cache, Limits};
+use quorate_llm::price::Catalog;
 use quorate_runtime::provider;
 use quorate_scheduler::{Budget, Targets, Terms};
 use quorate_telemetry::ModelMetrics;
-use quorate_types::TenantId;
+use quorate_types::{ResourceName, TenantId};
 
 use super::cache::Content;
 
@@ -25,7 +26,11 @@ pub struct Models {
     exact: HashMap<String, Vec<usize>>,
     /// Those that have a pattern.
     patterns: Vec<usize>,
+    prices: Prices,
 }
+
+/// What the files with prices say that providers name, by the names of the providers.
+pub(crate) type Prices = HashMap<ResourceName, Arc<Catalog>>;
 
 /// One model.
 pub struct ModelTable {
@@ -53,7 +58,7 @@ pub struct ProviderTable {
 
 impl Models {
     /// Makes the table of all models of a configuration.
-    pub(crate) fn new(all: Vec<Arc<ModelTable>>) -> Self {
+    pub(crate) fn new(all: Vec<Arc<ModelTable>>, prices: Prices) -> Self {
         let mut exact: HashMap<String, Vec<usize>> = HashMap::new();
         let mut patterns = Vec::new();
         for (index, model) in all.iter().enumerate() {
@@ -65,7 +70,12 @@ impl Models {
                 patterns.push(index);
             }
         }
-        Self { all, exact, patterns }
+        Self { all, exact, patterns, prices }
+    }
+
+    /// The prices that a provider's file says, where it names one.
+    pub(super) fn prices(&self, provider: &ResourceName) -> Option<&Arc<Catalog>> {
+        self.prices.get(provider)
     }
 
     /// All of them.
@@ -166,9 +176,8 @@ mod tests {
         let text =
             format!("kind: Provider\nname: p\nspec: {{ preset: vllm, url: \"http://127.0.0.1:1/v1\" }}\n---\n{text}");
         let set = quorate_config::parse(&[Source { file: "models.yaml".into(), text }]).expect("good documents");
-        Models::new(
-            set.models().iter().map(|model| Arc::new(ModelTable::new(model.clone(), Vec::new(), Vec::new()))).collect(),
-        )
+        let table = |model: &Model| Arc::new(ModelTable::new(model.clone(), Vec::new(), Vec::new()));
+        Models::new(set.models().iter().map(table).collect(), Prices::new())
     }
 
     #[test]

@@ -70,8 +70,7 @@ fn unavailable() -> Fault {
 
 /// A tenth more at most, so that those who wait for the same do not come together.
 fn spread(delay: Duration) -> Duration {
-    let share = u32::try_from(entropy::spread() >> 33).unwrap_or(u32::MAX);
-    delay + (delay / 10).mul_f64(f64::from(share) / f64::from(u32::MAX >> 1))
+    delay + up_to(delay / 10)
 }
 
 /// How long to wait before all targets are asked again; none where one asks for more patience than there is.
@@ -81,8 +80,13 @@ fn delay(round: u32, retry_after: Option<Duration>, max: Duration) -> Option<Dur
     }
     let doubled = RETRY_DELAY.saturating_mul(1 << round.min(16)).min(max);
     // Half of it at least, so that those who failed together do not come back together.
+    Some(doubled / 2 + up_to(doubled / 2))
+}
+
+/// A part of a time that is left to chance: from nothing to all of it.
+fn up_to(most: Duration) -> Duration {
     let share = u32::try_from(entropy::spread() >> 33).unwrap_or(u32::MAX);
-    Some(doubled / 2 + (doubled / 2).mul_f64(f64::from(share) / f64::from(u32::MAX >> 1)))
+    most.mul_f64(f64::from(share) / f64::from(u32::MAX >> 1))
 }
 
 #[cfg(test)]

@@ -16,13 +16,14 @@ use quorate_types::{ResourceName, Timestamp};
 
 use super::endpoints::Owner;
 use super::{Error, Gateway};
-use crate::llm::{self, ModelTable, ProviderTable};
+use crate::llm::{self, ModelTable, Prices, ProviderTable};
 
 /// The providers and models that run, by name.
 #[derive(Default)]
 pub(super) struct Models {
     providers: HashMap<ResourceName, Arc<ProviderTable>>,
     models: HashMap<ResourceName, Arc<ModelTable>>,
+    prices: Prices,
 }
 
 // === impl Models ===
@@ -32,7 +33,7 @@ impl Models {
     pub(super) fn table(&self) -> llm::Models {
         let mut models: Vec<_> = self.models.values().cloned().collect();
         models.sort_by(|one, other| one.config.name.cmp(&other.config.name));
-        llm::Models::new(models)
+        llm::Models::new(models, self.prices.clone())
     }
 }
 
@@ -49,7 +50,7 @@ pub struct ModelObserved {
 
 impl Gateway {
     /// Makes the providers and models of a configuration; those of `running` that are the same go on.
-    pub(super) fn models(&self, resources: &ResourceSet, running: &Models) -> Result<Models, Error> {
+    pub(super) fn models(&self, resources: &ResourceSet, running: &Models, prices: Prices) -> Result<Models, Error> {
         let mut providers = HashMap::new();
         for config in resources.providers() {
             let kept = running.providers.get(&config.name).filter(|known| known.config == *config);
@@ -65,7 +66,7 @@ impl Gateway {
             (config.name.clone(), model)
         });
         let models = models.collect();
-        Ok(Models { providers, models })
+        Ok(Models { providers, models, prices })
     }
 
     /// What is known of the targets of all models.

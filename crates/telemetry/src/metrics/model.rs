@@ -78,6 +78,7 @@ pub(super) struct Instruments {
     first_token: Histogram<f64>,
     per_token: Histogram<f64>,
     cost: Counter<f64>,
+    cost_unknown: Counter<u64>,
     retries: Counter<u64>,
     cache: Counter<u64>,
 }
@@ -87,6 +88,7 @@ struct Inner {
     names: [KeyValue; 2],
     cells: [OnceLock<Cells>; ModelOperation::ALL.len()],
     cost: BoundCounter<f64>,
+    cost_unknown: BoundCounter<u64>,
 }
 
 /// What calls of one operation count that come to a good end.
@@ -146,8 +148,9 @@ impl Instruments {
             ),
             cost: meter
                 .f64_counter(metric::MODEL_COST)
-                .with_description("What calls of models cost by the catalog of prices, in dollars")
+                .with_description("What calls of models cost, in dollars, where that is known")
                 .build(),
+            cost_unknown: counter(metric::MODEL_COST_UNKNOWN, "Answers of models whose cost is not known"),
             retries: counter(metric::MODEL_RETRIES, "Calls of models that were tried again"),
             cache: counter(metric::MODEL_CACHE, "Calls of models that could be answered from the cache"),
         }
@@ -162,9 +165,9 @@ impl ModelMetrics {
             KeyValue::new(attribute::REQUEST_MODEL, model.to_owned()),
             KeyValue::new(attribute::PROVIDER, provider.to_owned()),
         ];
-        let cost = instruments.cost.bind(&names);
-        let inner =
-            Inner { instruments: instruments.clone(), names, cells: std::array::from_fn(|_| OnceLock::new()), cost };
+        let (cost, cost_unknown) = (instruments.cost.bind(&names), instruments.cost_unknown.bind(&names));
+        let cells = std::array::from_fn(|_| OnceLock::new());
+        let inner = Inner { instruments: instruments.clone(), names, cells, cost, cost_unknown };
         Self { inner: Arc::new(inner) }
     }
 
@@ -194,9 +197,14 @@ impl ModelMetrics {
             cells.tokens[0].record(input);
             cells.tokens[1].record(output);
         }
-        if let Some(cost) = call.cost {
+        match call.cost {
             #[expect(clippy::cast_precision_loss, reason = "a million dollars have 15 digits in billionths")]
-            self.inner.cost.add(cost as f64 / 1e9);
+            Some(cost) => self.inner.cost.add(cost as f64 / 1e9),
+            // To count is free.
+            None if call.error.is_none() && call.operation != ModelOperation::CountTokens => {
+                self.inner.cost_unknown.add(1);
+            }
+            None => {}
         }
     }
 
@@ -296,6 +304,8 @@ mod tests {
             cost: None,
             ..call
         });
+        target.called(&ModelCall { first_token: None, per_token: None, tokens: None, cost: None, ..call });
+        target.called(&ModelCall { operation: ModelOperation::CountTokens, cost: None, ..call });
         target.asked(ModelOperation::Chat, None, Duration::from_secs(1));
         target.retried("overloaded");
         metrics.model_cache("small", "hit");
@@ -313,6 +323,7 @@ mod tests {
         one("gen_ai_client_token_usage_count", "gen_ai_token_type=\"output\"");
         one("quorate_model_retries_total", "quorate_reason=\"overloaded\"");
         assert_eq!(series(&metrics.render(), "quorate_model_cost_total", &named), Some(1.0));
+        assert_eq!(series(&metrics.render(), "quorate_model_cost_unknown_total", &named), Some(1.0));
         assert_eq!(series(&metrics.render(), "quorate_model_cache_total", &["quorate_result=\"hit\""]), Some(1.0));
     }
 }
