@@ -190,7 +190,7 @@ pub(crate) struct NodeArgs {
     pub(crate) telemetry: TelemetryArgs,
 }
 
-/// Flags of logs, traces and metrics.
+/// Flags of logs, traces, metrics and records.
 #[derive(Debug, Args)]
 pub(crate) struct TelemetryArgs {
     /// What is logged, in the syntax of tracing's EnvFilter. The default leaves out what consensus says of each vote.
@@ -199,7 +199,7 @@ pub(crate) struct TelemetryArgs {
     /// How it is logged, on stderr.
     #[arg(long, value_enum, default_value_t = LogFormat::Human)]
     pub(crate) log_format: LogFormat,
-    /// Where traces and metrics are sent by OTLP over gRPC. Default: nowhere.
+    /// Where traces, metrics and records of calls are sent by OTLP over gRPC. Default: nowhere.
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub(crate) otlp_endpoint: Option<String>,
     /// The share of requests that are traced when the caller did not decide, from 0 to 1.

@@ -325,7 +325,8 @@ pub(crate) fn of_gateway(error: quorate_gateway::node::Error) -> Failure {
         | E::Address { .. }
         | E::Credential { .. }
         | E::Access(_)
-        | E::Api(_) => Failure { exit: Exit::Config, ..failure },
+        | E::Api(_)
+        | E::Prices(_) => Failure { exit: Exit::Config, ..failure },
         E::Actor(_) => failure,
     }
 }

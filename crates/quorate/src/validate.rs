@@ -2,7 +2,7 @@
 //!
 //! Both use the same code that a node loads its files with, so what is valid here is valid there.
 //! Nothing is bound, connected to or written, but by `--probe`, which asks tool servers for their
-//! lists ([`probe`]); documents and secrets that resources name are read.
+//! lists ([`probe`]); documents, prices and secrets that resources name are read.
 
 use quorate_config::{
     ApiKey, Connection, Issuer, Kind, Listener, Model, Policy, Provider, ResourceSet, Tenant, ToolServer, Toolset,
@@ -26,6 +26,7 @@ const NOTES_MAX: usize = 50;
 pub(crate) async fn run(args: &ValidateArgs) -> Result<(), Failure> {
     let resources = load_files(&args.files)?;
     let apis = apis(&resources)?;
+    prices(&resources)?;
     output::print(&format!("{}{apis}", summary(&resources)))?;
     if args.probe { probe::run(resources).await } else { Ok(()) }
 }
@@ -42,6 +43,16 @@ fn apis(resources: &ResourceSet) -> Result<String, Failure> {
         }
     }
     if refused.is_empty() { Ok(text) } else { Err(Failure::new(Exit::Config, refused.join("\n"))) }
+}
+
+/// Reads the files with prices, as a node would.
+fn prices(resources: &ResourceSet) -> Result<(), Failure> {
+    let read = |one: &Provider| {
+        let error = quorate_config::prices::load(one.prices.as_deref()?).err()?;
+        Some(format!("Provider/{}: {error}", one.name))
+    };
+    let refused: Vec<String> = resources.providers().iter().filter_map(read).collect();
+    if refused.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Config, refused.join("\n"))) }
 }
 
 fn notes(server: &ToolServer, compiled: &Compiled) -> String {

@@ -70,6 +70,15 @@ const LIBRARY: &[(&str, &str)] = &[
     ("forward_traceparent_to_llm_provider", "providers are not shown traces"),
 ];
 
+/// Takes what is said of parameters that a provider does not take.
+pub(super) fn dropped(part: &mut Part, import: &mut Import<'_>) {
+    // They are not sent to it, which is what true asks for.
+    if part.flag("drop_params", &mut import.notes) == Some(false) {
+        let why = "what a provider does not take is left away by translation, and named in a header of the answer";
+        import.notes.add(&part.path("drop_params"), &false.into(), why);
+    }
+}
+
 /// What holds for all models.
 #[derive(Debug, Default)]
 pub(super) struct Router {
@@ -105,12 +114,7 @@ impl Router {
         if let Some(mut part) = source.part("litellm_settings", &mut import.notes) {
             router.calls(&mut part, "request_timeout", import);
             router.cached(&mut part, import);
-            // What a provider does not take is not sent to it, which is what is asked for.
-            if part.flag("drop_params", &mut import.notes) == Some(false) {
-                let why =
-                    "what a provider does not take is left away by translation, and named in a header of the answer";
-                import.notes.add(&part.path("drop_params"), &false.into(), why);
-            }
+            dropped(&mut part, import);
             part.end_with(LIBRARY, SETTING, &mut import.notes);
         }
         router

@@ -7,11 +7,12 @@ use quorate_llm::preset::Preset;
 use serde_json::{Map, Value, json};
 
 use super::super::Import;
+use super::super::notes::Notes;
 use super::super::provider::{self, Given, Known};
 use super::super::source::Part;
 use super::super::spans::{self, TOTAL, WAIT};
 use super::model::{Group, Target};
-use super::router::{RETRIES, Router};
+use super::router::{RETRIES, Router, dropped};
 
 /// Parameters of requests that an entry has values of, for requests that have none.
 const PARAMETERS: [&str; 25] = [
@@ -133,14 +134,12 @@ fn target(
     import: &mut Import<'_>,
 ) -> Option<Target> {
     let notes = &mut import.notes;
-    let (weight, order) =
-        (params.number("weight", notes).filter(|weight| *weight >= 0.0), params.count("order", notes));
+    let (weight, order) = (weight(&mut params, notes), params.count("order", notes));
     let retries = params.count("max_retries", notes).or(params.count("num_retries", notes));
     let price = price(&mut params, info, import);
     let parameters = parameters(&mut params, import);
     let removed = params.texts("additional_drop_params", &mut import.notes);
-    // The others are not asked for more than this says: providers are asked for what there is.
-    params.flag("drop_params", &mut import.notes);
+    dropped(&mut params, import);
     let placed = place(name, &mut params, router, at, import);
     params.end(PARAMS, &mut import.notes);
     let (provider, model) = placed?;
@@ -151,6 +150,16 @@ fn target(
         group.retries = Some(group.retries.unwrap_or(0).max(retries));
     }
     Some(Target { at: at.to_owned(), provider, model, weight, order, price, parameters, step: 0 })
+}
+
+/// The weight of an entry, which a number below 0 is none of.
+fn weight(params: &mut Part, notes: &mut Notes) -> Option<f64> {
+    let weight = params.number("weight", notes)?;
+    if weight < 0.0 {
+        notes.add(&params.path("weight"), &json!(weight), "a weight is 0 at least: none is written");
+        return None;
+    }
+    Some(weight)
 }
 
 /// The provider of an entry, and the model's name there.
@@ -349,6 +358,8 @@ fn limits(limits: &mut Map<String, Value>, params: &mut Part, router: &Router, i
         && silent > total
     {
         let total = limits["total"].clone();
+        let why = "a stream cannot be silent for longer than a call may take";
+        import.notes.say(&params.path("stream_timeout"), format!("{why}: {total} is written"));
         limits.insert("betweenTokens".to_owned(), total);
     }
 }
@@ -392,6 +403,7 @@ fn parameters(params: &mut Part, import: &mut Import<'_>) -> Vec<(String, Value,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::import::Kind;
 
     #[test]
     fn the_provider_is_told_from_the_model() {
@@ -408,6 +420,31 @@ mod tests {
         ];
         for (whole, custom, has_address, word, model) in cases {
             assert_eq!(split(whole, custom, has_address), (word, model), "{whole}");
+        }
+    }
+
+    #[test]
+    fn what_an_entry_says_and_is_not_taken_is_noted() {
+        let cases = [
+            (json!({ "weight": -1 }), Some("weight")),
+            (json!({ "weight": 0 }), None),
+            (json!({ "drop_params": false }), Some("drop_params")),
+            (json!({ "drop_params": true }), None),
+            (json!({ "timeout": 30, "stream_timeout": 60 }), Some("stream_timeout")),
+            (json!({ "timeout": 60, "stream_timeout": 30 }), None),
+        ];
+        for (more, noted) in cases {
+            let mut params = json!({ "model": "openai/gpt-4o", "api_key": "os.environ/KEY" });
+            params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let source = json!({ "model_list": [{ "model_name": "m", "litellm_params": params }] });
+
+            let (_, notes) =
+                crate::import::import(Kind::Litellm, &source.to_string(), "config.yaml", false, &|_| None).unwrap();
+
+            for key in ["weight", "drop_params", "stream_timeout"] {
+                let at = format!("model_list[0].litellm_params.{key}");
+                assert_eq!(notes.covers(&at), noted == Some(key), "{more}: {}", notes.text());
+            }
         }
     }
 
