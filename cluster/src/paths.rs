@@ -29,6 +29,9 @@ pub const IDENTITY: &str = "QUORATE_IDENTITY_DIR";
 /// Folder with `node_modules` of `tests/sdks/ts/package.json` and the Python environment `venv`.
 pub const MODELS: &str = "QUORATE_MODELS_DIR";
 
+/// Folder with the Python environment `venv` of `tests/engines/python`, which has the engine.
+pub const ENGINES: &str = "QUORATE_ENGINES_DIR";
+
 /// The binary of this name.
 ///
 /// # Errors

@@ -48,6 +48,8 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// `lib`, `bin`, `test`, …
     pub(crate) kind: Vec<String>,
+    /// The file that its code begins with.
+    pub(crate) src_path: PathBuf,
 }
 
 // === impl Package ===

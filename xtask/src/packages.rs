@@ -5,8 +5,12 @@
 //! that npm and pip are set to: no lock names a host, and what arrives is held against the hashes in the lock.
 
 use std::{
+    env,
+    ffi::OsString,
     fs,
+    num::NonZero,
     path::{Path, PathBuf},
+    thread,
 };
 
 use anyhow::{Context as _, Result};
@@ -15,7 +19,7 @@ use crate::{
     output,
     repo::Repo,
     run::Cmd,
-    system::{self, GIT, HAPROXY, NPM, PYTHON},
+    system::{self, CXX, GIT, HAPROXY, MAKE, NPM, PYTHON},
 };
 
 /// The file that says what an installation was made from.
@@ -28,8 +32,8 @@ const NPM_FOLDERS: [&str; 5] =
 /// Where a package of documents has them with every reference written out: 340 MB that no test reads.
 const EXPANDED: (&str, &str) = ("node_modules/@octokit/openapi/generated", ".deref.json");
 
-/// The Python environments: one per major version of MCP's SDK, which exclude each other, and one of clients of models.
-const ENVIRONMENTS: [Environment; 3] = [
+/// The Python environments of the interop tests: one per major version of MCP's SDK, which exclude each other.
+const INTEROP: [Environment; 2] = [
     Environment {
         requirements: "tests/interop/python/requirements.txt",
         lock: "tests/interop/python/requirements.lock",
@@ -40,15 +44,50 @@ const ENVIRONMENTS: [Environment; 3] = [
         lock: "tests/interop/python/requirements-v1.lock",
         folder: "venv-v1",
     },
+];
+
+/// That of the clients of models.
+const SDKS: [Environment; 1] = [Environment {
+    requirements: "tests/sdks/python/requirements.txt",
+    lock: "tests/sdks/python/requirements.lock",
+    folder: "venv",
+}];
+
+/// Those of the gateways that numbers stand beside, of which one wants versions of its own.
+const PEERS: [Environment; 2] = [
     Environment {
-        requirements: "tests/sdks/python/requirements.txt",
-        lock: "tests/sdks/python/requirements.lock",
+        requirements: "crates/bench/peers/requirements.txt",
+        lock: "crates/bench/peers/requirements.lock",
         folder: "venv",
+    },
+    Environment {
+        requirements: "crates/bench/peers/requirements-litellm.txt",
+        lock: "crates/bench/peers/requirements-litellm.lock",
+        folder: "venv-litellm",
     },
 ];
 
-/// How many of the environments the interop tests have: the first ones.
-const INTEROP_ENVIRONMENTS: usize = 2;
+/// What is asked for and its lock, of the engine: first what builds it, which has to be there before it, then itself.
+const ENGINE: [(&str, &str); 2] = [
+    ("tests/engines/python/requirements-build.txt", "tests/engines/python/requirements-build.lock"),
+    ("tests/engines/python/requirements.txt", "tests/engines/python/requirements.lock"),
+];
+
+/// How the engine is built: its server and no library, without what it would fetch, which is its page, and without TLS,
+/// so that it can fetch nothing. A model as small as ours needs no optimizer, which takes most of the time.
+const ENGINE_FLAGS: [&str; 11] = [
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DCMAKE_C_FLAGS_RELEASE=-O1",
+    "-DCMAKE_CXX_FLAGS_RELEASE=-O1",
+    "-DBUILD_SHARED_LIBS=OFF",
+    "-DGGML_OPENMP=OFF",
+    "-DLLAMA_BUILD_TESTS=OFF",
+    "-DLLAMA_BUILD_EXAMPLES=OFF",
+    "-DLLAMA_BUILD_APP=OFF",
+    "-DLLAMA_BUILD_UI=OFF",
+    "-DLLAMA_USE_PREBUILT_UI=OFF",
+    "-DLLAMA_OPENSSL=OFF",
+];
 
 /// Writes the locks of the environments.
 const PIP_TOOLS: &str = "pip-tools==7.6.2";
@@ -80,9 +119,7 @@ pub(crate) fn interop(repo: &Repo) -> Result<PathBuf> {
     let scripts = repo.root().join(NPM_FOLDERS[1]);
     npm(&scripts, &folder)?;
     copy_files(&scripts, &folder)?;
-    for environment in &ENVIRONMENTS[..INTEROP_ENVIRONMENTS] {
-        python(&repo.root().join(environment.lock), &folder.join(environment.folder))?;
-    }
+    environments(repo, &INTEROP, &folder)?;
     Ok(folder)
 }
 
@@ -115,8 +152,37 @@ pub(crate) fn models(repo: &Repo) -> Result<PathBuf> {
     let scripts = repo.root().join(NPM_FOLDERS[4]);
     npm(&scripts, &folder)?;
     copy_files(&scripts, &folder)?;
-    let environment = ENVIRONMENTS[INTEROP_ENVIRONMENTS];
-    python(&repo.root().join(environment.lock), &folder.join(environment.folder))?;
+    environments(repo, &SDKS, &folder)?;
+    Ok(folder)
+}
+
+/// Builds and installs the engine and what writes its models; gives back the folder that has the Python environment.
+pub(crate) fn engines(repo: &Repo) -> Result<PathBuf> {
+    for program in [PYTHON, CXX, MAKE] {
+        system::ensure(program)?;
+    }
+    let folder = repo.target().join("engines");
+    let venv = folder.join("venv");
+    let locks = ENGINE.map(|(_, lock)| repo.root().join(lock));
+    let text = locks.iter().map(|lock| read(lock)).collect::<Result<Vec<_>>>()?.concat();
+    install_once(&venv, &[text, ENGINE_FLAGS.join(" ")].concat(), || {
+        Cmd::new("python3").args(["-m", "venv"]).arg(&venv).run()?;
+        let locked = |lock: &Path| pip(&venv).args(["--require-hashes", "--no-deps", "--requirement"]).arg(lock);
+        let [builders, engine] = &locks;
+        locked(builders).run()?;
+        // With an environment of its own for the build, pip would fetch what no lock names.
+        let build = locked(engine).arg("--no-build-isolation").env("PATH", path_with(&venv.join("bin"))?);
+        let jobs = thread::available_parallelism().map_or(1, NonZero::get);
+        build.env("CMAKE_ARGS", ENGINE_FLAGS.join(" ")).env("LLAMA_CPP_BUILD_JOBS", jobs.to_string()).run()
+    })?;
+    Ok(folder)
+}
+
+/// Installs the gateways that calls of models are measured beside; gives back the folder that has their environments.
+pub(crate) fn peers(repo: &Repo) -> Result<PathBuf> {
+    system::ensure(HAPROXY)?;
+    let folder = repo.target().join("peers");
+    environments(repo, &PEERS, &folder)?;
     Ok(folder)
 }
 
@@ -133,7 +199,9 @@ pub(crate) fn write_locks(repo: &Repo) -> Result<()> {
     let folder = repo.target().join("interop/venv-for-lock");
     Cmd::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).run()?;
     pip(&folder).arg(PIP_TOOLS).run()?;
-    for Environment { requirements, lock, .. } in ENVIRONMENTS {
+    let environments = INTEROP.into_iter().chain(SDKS).chain(PEERS);
+    let environments = environments.map(|environment| (environment.requirements, environment.lock));
+    for (requirements, lock) in environments.chain(ENGINE) {
         let compile = Cmd::new(folder.join("bin/pip-compile")).args(["--quiet", "--generate-hashes", "--strip-extras"]);
         let compile = compile.args(["--allow-unsafe", "--no-annotate", "--no-header"]);
         let compile = compile.args(["--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-find-links"]);
@@ -157,6 +225,12 @@ fn npm(source: &Path, folder: &Path) -> Result<()> {
     })
 }
 
+fn environments(repo: &Repo, environments: &[Environment], folder: &Path) -> Result<()> {
+    environments
+        .iter()
+        .try_for_each(|environment| python(&repo.root().join(environment.lock), &folder.join(environment.folder)))
+}
+
 fn python(lock: &Path, folder: &Path) -> Result<()> {
     system::ensure(PYTHON)?;
     install_once(folder, &read(lock)?, || {
@@ -169,6 +243,13 @@ fn python(lock: &Path, folder: &Path) -> Result<()> {
 fn pip(environment: &Path) -> Cmd {
     let install = ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"];
     Cmd::new(environment.join("bin/python")).args(install)
+}
+
+/// The folders in which programs are looked for, this one first.
+fn path_with(folder: &Path) -> Result<OsString> {
+    let others = env::var_os("PATH").unwrap_or_default();
+    let folders = [folder.to_owned()].into_iter().chain(env::split_paths(&others));
+    env::join_paths(folders).with_context(|| format!("{} cannot be on the path", folder.display()))
 }
 
 /// Runs `install` unless `folder` was made from the same lock; it begins without the folder.

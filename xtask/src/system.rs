@@ -1,7 +1,7 @@
 //! Programs that the system has to provide: found, or installed where that is allowed, or named with what to do.
 //!
 //! A build needs a C compiler and nothing else; tests need Python, Node with npm, Git, libfaketime, haproxy and, for the
-//! fuzzer, a C++ compiler.
+//! fuzzer and the engine, a C++ compiler, and make for the engine.
 //! Where xtask runs as root on a system with apt-get (a container, a CI machine) it installs what is missing; anywhere
 //! else it changes nothing and says what to install.
 
@@ -47,7 +47,7 @@ pub(crate) const HAPROXY: Program = Program {
     name: "haproxy",
     probe: &["-v"],
     packages: &["haproxy"],
-    purpose: "the conformance suite through several nodes",
+    purpose: "the conformance suite through several nodes, and the numbers of models",
 };
 
 /// A library that gives a process a wall clock of its own, and the program that comes with it.
@@ -59,8 +59,16 @@ pub(crate) const FAKETIME: Program = Program {
 };
 
 /// A C++ compiler.
-pub(crate) const CXX: Program =
-    Program { name: "c++", probe: &["--version"], packages: &["g++"], purpose: "the fuzzer (libFuzzer is C++)" };
+pub(crate) const CXX: Program = Program {
+    name: "c++",
+    probe: &["--version"],
+    packages: &["g++"],
+    purpose: "the fuzzer (libFuzzer is C++) and the build of the engine",
+};
+
+/// What runs the compiler for CMake.
+pub(crate) const MAKE: Program =
+    Program { name: "make", probe: &["--version"], packages: &["make"], purpose: "the steps of the engine's build" };
 
 /// Makes sure that a program is there.
 pub(crate) fn ensure(program: Program) -> Result<()> {

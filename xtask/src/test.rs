@@ -12,6 +12,9 @@
 //! | identity    | OAuth clients of SDKs, with an identity provider that nobody here wrote | npm and PyPI packages |
 //! | models      | SDKs of models, on a provider that is none                       | npm and PyPI packages |
 //!
+//! Not among them, since its build takes minutes: `--engines`, an engine that nobody here wrote behind the gateway, built from
+//! the source that its PyPI package has.
+//!
 //! All areas build with the features of the whole workspace, so that no crate is compiled twice. A step whose ground
 //! is missing is reported as not run and fails the run.
 
@@ -29,7 +32,7 @@ use crate::{
 };
 
 /// The integration tests that are areas of their own: they need installed packages and running binaries.
-const SUITES: [&str; 6] = ["interop", "conformance", "openapi", "identity", "survival", "sdks"];
+const SUITES: [&str; 7] = ["interop", "conformance", "openapi", "identity", "survival", "sdks", "engines"];
 
 /// The binaries that tests start.
 const BINARIES: [&str; 6] = ["quorate", "mcp-fixture", "mcp-child", "mcp-counter", "quorate-bench", "quorate-chaos"];
@@ -42,6 +45,7 @@ const CONFORMANCE: Ground = ("QUORATE_CONFORMANCE_DIR", packages::conformance);
 const OPENAPI: Ground = ("QUORATE_OPENAPI_DIR", packages::openapi);
 const IDENTITY: Ground = ("QUORATE_IDENTITY_DIR", packages::identity);
 const MODELS: Ground = ("QUORATE_MODELS_DIR", packages::models);
+const ENGINES: Ground = ("QUORATE_ENGINES_DIR", packages::engines);
 
 /// What to test.
 #[derive(Debug, Clone, Args)]
@@ -49,6 +53,11 @@ pub(crate) struct Options {
     /// Runs these areas only (repeatable); all of them when not given.
     #[arg(long, value_enum, value_name = "AREA")]
     only: Vec<Area>,
+
+    /// Runs the tests with a real engine of models, llama.cpp's server, and nothing else. It is built from source the first
+    /// time, which takes minutes and wants a C++ compiler, so that no other choice runs them.
+    #[arg(long, conflicts_with = "only")]
+    engines: bool,
 }
 
 /// An area of tests.
@@ -76,6 +85,15 @@ enum Area {
 
 pub(crate) fn run(repo: &Repo, options: &Options) -> Result<()> {
     let mut steps = Steps::new();
+    if options.engines {
+        let name = SUITES[6];
+        if steps.run("build of the binaries", || build(repo)) {
+            suite(repo, name, &[ENGINES], &mut steps);
+        } else {
+            steps.not_run(name, "the binaries could not be built");
+        }
+        return steps.finish("test");
+    }
     let areas: Vec<Area> = Area::value_variants().iter().copied().filter(|area| options.runs(*area)).collect();
     // Tests start the binaries that stand beside them, so those must be of this source.
     let built = areas == [Area::Fuzz] || steps.run("build of the binaries", || build(repo));
@@ -173,8 +191,8 @@ mod tests {
 
     #[test]
     fn without_a_choice_every_area_runs_and_with_one_only_that() {
-        let all = Options { only: Vec::new() };
-        let one = Options { only: vec![Area::Fuzz] };
+        let all = Options { only: Vec::new(), engines: false };
+        let one = Options { only: vec![Area::Fuzz], engines: false };
 
         assert!(Area::value_variants().iter().all(|area| all.runs(*area)));
         assert!(one.runs(Area::Fuzz) && !one.runs(Area::Unit));

@@ -13,6 +13,7 @@ mod fuzz;
 mod layers;
 mod manifests;
 mod purity;
+mod reach;
 mod report;
 mod shape;
 mod sizes;
@@ -67,6 +68,7 @@ pub(crate) fn run(repo: &Repo) -> Result<()> {
     findings.extend(shape::check(&tree));
     findings.extend(clippy::check(&tree));
     findings.extend(fuzz::check(&tree));
+    findings.extend(reach::check(repo, &tree));
     findings.extend(docs::check(&tree));
     findings.extend(blocks::check(&tree));
     findings.extend(words::check(&tree));
