@@ -4,10 +4,10 @@
 //! that reconnects silently measures something else. Only loopback is spoken to.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
@@ -45,6 +45,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// When the first bytes of its body were there; without any, when it ended.
+    pub(crate) began_at: Instant,
 }
 
 // === impl Target ===
@@ -67,6 +69,16 @@ impl Target {
             address.parse().with_context(|| format!("{url:?} must name an address and a port"))?;
         ensure!(uri.scheme_str() == Some("http") && address.ip().is_loopback(), "{url:?} is not http on loopback");
         Ok(Self { address, path: uri.path().parse().context("the path of the URL")?, authorization })
+    }
+}
+
+// === impl Answer ===
+
+#[cfg(test)]
+impl Answer {
+    /// One that is there now.
+    pub(crate) fn new(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
+        Self { status, headers, body, began_at: Instant::now() }
     }
 }
 
@@ -173,8 +185,16 @@ impl Connection {
         let exchange = async {
             self.sender.ready().await?;
             let (head, body) = self.sender.send_request(request).await?.into_parts();
-            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| anyhow::anyhow!(error))?;
-            Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+            let mut body = Limited::new(body, ANSWER_BYTES_MAX);
+            let (mut bytes, mut began_at) = (BytesMut::new(), None);
+            while let Some(frame) = body.frame().await {
+                began_at.get_or_insert_with(Instant::now);
+                if let Ok(data) = frame.map_err(|error| anyhow::anyhow!(error))?.into_data() {
+                    bytes.extend_from_slice(&data);
+                }
+            }
+            let began_at = began_at.unwrap_or_else(Instant::now);
+            Ok(Answer { status: head.status, headers: head.headers, body: bytes.freeze(), began_at })
         };
         match tokio::time::timeout(ANSWER_TIMEOUT, exchange).await {
             Ok(answer) => answer,

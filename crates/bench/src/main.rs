@@ -14,6 +14,8 @@ mod client;
 mod cluster;
 mod load;
 mod message;
+mod models;
+mod prompt;
 mod provider;
 mod run;
 mod sessions;
@@ -39,12 +41,16 @@ enum Command {
     Run(run::Args),
     /// Measure consensus beside etcd and print the table; ends with 1 when a number is below its floor.
     Cluster(cluster::Args),
+    /// Measure calls of models beside other gateways and print the table; ends with 1 when a number is below its floor.
+    Models(models::Args),
     /// Measure sessions on a cluster and print the table; ends with 1 when a number is below its floor.
     Sessions(sessions::Args),
     /// Be many clients of sessions; does what lines on the standard input say.
     Crowd(sessions::crowd::Args),
     /// Be the tool server that tells of its progress, until the standard input ends.
     Ticker(sessions::ticker::Args),
+    /// Hold many streams of models open, and say how late their chunks are.
+    Streams(models::crowd::Args),
     /// Be a node of consensus alone, until the standard input ends.
     Node(cluster::NodeArgs),
     /// Put values, into a node or into etcd; waits for a line on the standard input before those that count.
@@ -78,6 +84,8 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Run(args) => runtime.block_on(run::run(args)),
         Command::Cluster(args) => runtime.block_on(cluster::run(args)),
+        Command::Models(args) => runtime.block_on(models::run(args)),
+        Command::Streams(args) => runtime.block_on(models::crowd::run(args)),
         Command::Sessions(args) => runtime.block_on(sessions::run(args)),
         Command::Crowd(args) => runtime.block_on(sessions::crowd::run(args)),
         Command::Ticker(args) => runtime.block_on(sessions::ticker::run(args)),

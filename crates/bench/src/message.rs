@@ -5,15 +5,19 @@
 //! between numbers and strings; sizes stay. Shapes follow the MCP revisions 2026-07-28 (modern)
 //! and 2025-11-25 (legacy).
 
+use std::sync::LazyLock;
+
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::client::Answer;
+use crate::prompt::Prompt;
 
 /// The modern revision.
 pub(crate) const MODERN: &str = "2026-07-28";
@@ -44,7 +48,7 @@ pub(crate) const TOOL: &str = "read_report_07";
 pub(crate) const FIXED_ARGUMENT: &str = "locale";
 
 /// What one load consists of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Measure {
     /// `tools/call` of the modern era: 500 B in, 4 KB out.
     ModernCall,
@@ -52,6 +56,8 @@ pub(crate) enum Measure {
     LegacyCall,
     /// `tools/list` of the modern era: 50 tools, which a gateway has in its cache.
     ToolsList,
+    /// What is asked of a model.
+    Model(Prompt),
 }
 
 /// The members of a JSON-RPC response that are looked at.
@@ -80,12 +86,21 @@ pub(crate) fn question(id: u64) -> Bytes {
 // === impl Measure ===
 
 impl Measure {
+    /// The path that it is sent to.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::ModernCall | Self::LegacyCall | Self::ToolsList => "/mcp",
+            Self::Model(prompt) => prompt.path(),
+        }
+    }
+
     /// The name on the command line of `load`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::ModernCall => "modern-call",
             Self::LegacyCall => "legacy-call",
             Self::ToolsList => "tools-list",
+            Self::Model(prompt) => prompt.name(),
         }
     }
 
@@ -104,10 +119,11 @@ impl Measure {
             }
             Self::ToolsList => modern("tools/list"),
             Self::LegacyCall => legacy(session),
+            Self::Model(prompt) => prompt.headers(),
         }
     }
 
-    /// The id, as JSON, and the body of the request with this number.
+    /// The id, as JSON, and the body of the request with this number; of a model, what its text begins with.
     pub(crate) fn request(self, number: u64) -> (String, Bytes) {
         let id = if number.is_multiple_of(2) { number.to_string() } else { format!("\"c{number}\"") };
         let meta = format!(
@@ -118,6 +134,7 @@ impl Measure {
         let body = match self {
             Self::ModernCall => call(&id, number, &format!(",{meta}")),
             Self::LegacyCall => call(&id, number, ""),
+            Self::Model(prompt) => return prompt.request(number),
             Self::ToolsList => {
                 format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/list\",\"params\":{{{meta}}}}}")
             }
@@ -130,11 +147,12 @@ impl Measure {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn check(self, id: &str, answer: &Answer) -> Result<()> {
-        let result = result(id, answer)?;
         let bytes_min = match self {
             Self::ModernCall | Self::LegacyCall => ANSWER_BYTES - 200,
             Self::ToolsList => TOOLS * 100,
+            Self::Model(prompt) => return prompt.check(id, answer),
         };
+        let result = result(id, answer)?;
         ensure!(result.len() >= bytes_min, "a result of {} bytes, at least {bytes_min} expected", result.len());
         Ok(())
     }
@@ -144,12 +162,29 @@ impl Measure {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn check_whole(self, id: &str, answer: &Answer) -> Result<()> {
+        if let Self::Model(prompt) = self {
+            return prompt.check_whole(id, answer);
+        }
         self.check(id, answer)?;
         if self == Self::ToolsList {
             let listed: Listed = serde_json::from_str(result(id, answer)?).context("the list of tools")?;
             ensure!(listed.tools.len() == TOOLS, "{} tools are listed, not {TOOLS}", listed.tools.len());
         }
         Ok(())
+    }
+}
+
+impl ValueEnum for Measure {
+    fn value_variants<'a>() -> &'a [Self] {
+        static ALL: LazyLock<Vec<Measure>> = LazyLock::new(|| {
+            let tools = [Measure::ModernCall, Measure::LegacyCall, Measure::ToolsList];
+            tools.into_iter().chain(Prompt::ALL.map(Measure::Model)).collect()
+        });
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
     }
 }
 
@@ -286,7 +321,7 @@ mod tests {
 
     fn answer(body: String) -> Answer {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, JSON)]);
-        Answer { status: StatusCode::OK, headers, body: body.into() }
+        Answer::new(StatusCode::OK, headers, body.into())
     }
 
     fn answered(measure: Measure, id: &str) -> Answer {

@@ -89,7 +89,7 @@ mod tests {
 
             let mut headers = http::HeaderMap::new();
             headers.insert(http::header::CONTENT_TYPE, JSON);
-            let answer = Answer { status: http::StatusCode::OK, headers, body: output.into() };
+            let answer = Answer::new(http::StatusCode::OK, headers, output.into());
             measure.check_whole(&id, &answer).unwrap();
         }
     }

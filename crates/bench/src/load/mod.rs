@@ -21,6 +21,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::JoinSet;
 
 use self::schedule::Schedule;
+pub(crate) use self::worker::Until;
 use self::worker::{Turns, Worker};
 use crate::client::Target;
 use crate::message::Measure;
@@ -37,6 +38,9 @@ pub(crate) struct Args {
     /// The kind of request.
     #[arg(long, value_enum)]
     pub(crate) measure: Measure,
+    /// Where the latency of a request ends: with the first bytes of the answer's body, or with the last.
+    #[arg(long, value_enum, default_value = "last")]
+    pub(crate) until: Until,
     /// Connections, each with one request at a time.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) connections: u32,
@@ -84,7 +88,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let numbers = Arc::new(AtomicU64::new(1_000_000));
     let mut workers = Vec::new();
     for _ in 0..args.connections {
-        workers.push(Worker::open(&target, args.measure, Arc::clone(&numbers)).await?);
+        workers.push(Worker::open(&target, args.measure, args.until, Arc::clone(&numbers)).await?);
     }
     let (workers, _, _) = send(workers, Turns::closed(args.warm_up)).await.context("warm-up")?;
     say(READY)?;

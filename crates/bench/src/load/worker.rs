@@ -20,10 +20,20 @@ use crate::message::Measure;
 /// Moments that wait for a worker; beyond them the schedule waits, and its moments grow older.
 const MOMENTS_MAX: usize = 1024;
 
+/// Where latency ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Until {
+    /// With the first bytes of the answer's body.
+    First,
+    /// With its last.
+    Last,
+}
+
 /// A connection with what its requests need.
 pub(super) struct Worker {
     connection: Connection,
     measure: Measure,
+    until: Until,
     headers: HeaderMap,
     numbers: Arc<AtomicU64>,
 }
@@ -35,6 +45,18 @@ pub(super) enum Turns {
     Closed(Arc<AtomicU64>),
     /// At these moments.
     Open(Arc<Mutex<mpsc::Receiver<Instant>>>),
+}
+
+// === impl Until ===
+
+impl Until {
+    /// The name on the command line of `load`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Last => "last",
+        }
+    }
 }
 
 // === impl Turns ===
@@ -69,13 +91,13 @@ impl Worker {
     ///
     /// # Errors
     /// When any of it fails.
-    pub(super) async fn open(target: &Target, measure: Measure, numbers: Arc<AtomicU64>) -> Result<Self> {
+    pub(super) async fn open(target: &Target, measure: Measure, until: Until, numbers: Arc<AtomicU64>) -> Result<Self> {
         let mut connection = Connection::open(target).await?;
         let session = match measure.in_session() {
             true => Some(connection.initialize().await?),
             false => None,
         };
-        let mut worker = Self { connection, measure, headers: measure.headers(session.as_ref()), numbers };
+        let mut worker = Self { connection, measure, until, headers: measure.headers(session.as_ref()), numbers };
         let (id, body) = worker.next_request();
         let answer = worker.connection.post(&worker.headers, body).await?;
         measure.check_whole(&id, &answer).with_context(|| format!("first {}", measure.name()))?;
@@ -91,7 +113,10 @@ impl Worker {
         while let Some(meant_at) = turns.next().await {
             let (id, body) = self.next_request();
             let answer = self.connection.post(&self.headers, body).await?;
-            latencies.push(meant_at.elapsed());
+            latencies.push(match self.until {
+                Until::First => answer.began_at.duration_since(meant_at),
+                Until::Last => meant_at.elapsed(),
+            });
             self.measure.check(&id, &answer)?;
         }
         Ok((self, latencies))

@@ -6,7 +6,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
@@ -137,7 +137,7 @@ impl hyper::body::Body for Body {
                     }
                     let gap = again.gap;
                     pause.as_mut().reset(Instant::now() + gap);
-                    let bytes = again.next();
+                    let bytes = again.next(SystemTime::now());
                     return self.send(bytes);
                 }
                 Doing::Closed => return Poll::Ready(None),

@@ -44,8 +44,8 @@ use tokio::sync::Semaphore;
 use service::Provider;
 use wire::{Line, Wire};
 
-/// Connections at the same time: more than any gateway's pool.
-const CONNECTIONS_MAX: usize = 4096;
+/// Connections at the same time: as many as streams are held open through a gateway, and more than its pool.
+const CONNECTIONS_MAX: usize = 16_384;
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -42,6 +42,7 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("stall", "0..100000 chunks"),
     ("error-event", "0..100000 chunks"),
     ("endless", ""),
+    ("stamped", ""),
     ("slow-headers", ""),
     ("slow-body", ""),
     ("repeat", ""),

@@ -17,6 +17,8 @@ const BYTES_MAX: u64 = 64 << 20;
 const TOKENS_MAX: u64 = 1_000_000_000;
 /// Most tools that are called at once.
 const TOOLS_MAX: u64 = 128;
+/// The text of an answer whose chunks say when they are sent: nanoseconds since 1970 take the place of the digits.
+pub(super) const STAMP: &str = "@0000000000000000000";
 /// Deltas of an answer, unless the name says.
 const CHUNKS: usize = 4;
 
@@ -170,6 +172,8 @@ pub(super) struct Wire {
     pub(super) comments: bool,
     /// `data: [DONE]` is missing.
     pub(super) no_done: bool,
+    /// What comes again and again says when it is sent, in place of [`STAMP`].
+    pub(super) stamped: bool,
 }
 
 // === impl Plan ===
@@ -262,6 +266,10 @@ impl Plan {
             "stall" => given.once(&mut self.ending, Ending::Stall(given.count(0, CHUNKS_MAX)?))?,
             "error-event" => given.once(&mut self.ending, Ending::ErrorEvent(given.count(0, CHUNKS_MAX)?))?,
             "endless" => given.only(&mut self.ending, Ending::Endless)?,
+            "stamped" => {
+                self.wire.stamped = given.nothing()?;
+                self.content.text = Some(STAMP.to_owned());
+            }
             "slow-headers" | "slow-body" | "repeat" | "reorder" | "event-crlf" | "split" | "comments" | "no-done" => {
                 *self.wire.flag(given.option) = given.nothing()?;
             }
@@ -276,6 +284,9 @@ impl Plan {
         let excluded = |option| Err(PlanError::Excluded { option });
         if has("status") && has("status-once") {
             return excluded("status-once");
+        }
+        if has("text") && has("stamped") {
+            return excluded("text");
         }
         if has("tool") && has("tools") {
             return excluded("tools");
@@ -417,7 +428,15 @@ mod tests {
                         split: true,
                         comments: true,
                         no_done: true,
+                        stamped: false,
                     };
+                }),
+            ),
+            (
+                "stamped",
+                plan(|plan| {
+                    plan.content.text = Some(STAMP.to_owned());
+                    plan.wire.stamped = true;
                 }),
             ),
         ] {

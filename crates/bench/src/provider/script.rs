@@ -3,12 +3,13 @@
 //! In: a whole answer or the events of a stream, and a plan. Out: a [`Script`], which [`Body`](super::body::Body) plays. Pure, so that
 //! every fault can be told byte by byte. **Invariant:** splitting and pace change no byte, only when each comes.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use super::event::Event;
-use super::plan::{Ending, Fault, Plan, Wire};
+use super::plan::{Ending, Fault, Plan, STAMP, Wire};
 use super::refusal;
 use super::route::Api;
 use super::{chat, responses};
@@ -64,6 +65,8 @@ pub(super) struct Forever {
 enum Again {
     /// Bytes that are the same each time.
     Same(Bytes),
+    /// Bytes that say when they are sent, from this place on.
+    Stamped { bytes: Bytes, place: usize },
     /// An event whose number grows.
     Numbered { event: Event, framing: Framing, number: u64 },
 }
@@ -150,10 +153,15 @@ pub(super) fn broken(body: String, fault: Option<Fault>) -> Bytes {
 // === impl Forever ===
 
 impl Forever {
-    /// The next bytes.
-    pub(super) fn next(&mut self) -> Bytes {
+    /// The next bytes, which are sent now.
+    pub(super) fn next(&mut self, now: SystemTime) -> Bytes {
         match &mut self.again {
             Again::Same(bytes) => bytes.clone(),
+            Again::Stamped { bytes, place } => {
+                let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+                let stamp = format!("@{now:0>width$}", width = STAMP.len() - 1);
+                [&bytes[..*place], stamp.as_bytes(), &bytes[*place + STAMP.len()..]].concat().into()
+            }
             Again::Numbered { event, framing, number } => {
                 if let Some(data) = responses::renumbered(&event.data, *number) {
                     event.data = data;
@@ -161,6 +169,17 @@ impl Forever {
                 *number += 1;
                 framing.frame(event, false).into()
             }
+        }
+    }
+}
+
+// === impl Again ===
+
+impl Again {
+    fn of(bytes: Bytes, is_stamped: bool) -> Self {
+        match memmem::find(&bytes, STAMP.as_bytes()).filter(|_| is_stamped) {
+            Some(place) => Self::Stamped { bytes, place },
+            None => Self::Same(bytes),
         }
     }
 }
@@ -226,7 +245,7 @@ fn end(steps: &mut Vec<Step>, plan: &Plan, framing: Framing, events: &[Event]) {
             let Some(event) = events.last().cloned() else { return };
             let again = match responses::renumbered(&event.data, 0) {
                 Some(_) => Again::Numbered { event, framing, number: events.len() as u64 },
-                None => Again::Same(framing.frame(&event, false).into()),
+                None => Again::of(framing.frame(&event, false).into(), plan.wire.stamped),
             };
             steps.push(Step::Forever(Forever { gap: plan.gap.max(ENDLESS_GAP_MIN), again }));
         }
@@ -357,7 +376,19 @@ mod tests {
         assert_eq!(again.gap, ENDLESS_GAP_MIN);
         for number in 1..4 {
             let expected = format!("event: a\ndata: {{\"type\":\"a\",\"sequence_number\":{number},\"x\":1}}\n\n");
-            assert_eq!(again.next(), expected.as_bytes());
+            assert_eq!(again.next(UNIX_EPOCH), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_stamped_says_when_each_chunk_is_sent() {
+        let event = Event::plain(format!(r#"{{"t":"{STAMP}"}}"#)).chunk();
+        let mut script = stream(Api::Chat, true, vec![event], &Plan::parse("mock,endless,stamped").unwrap());
+        let Some(Step::Forever(mut again)) = script.steps.pop() else { panic!("{:?}", script.steps) };
+
+        for (at, expected) in [(7, "@0000000007000000000"), (1_790_000_000, "@1790000000000000000")] {
+            let expected = format!("data: {{\"t\":\"{expected}\"}}\n\n");
+            assert_eq!(again.next(UNIX_EPOCH + Duration::from_secs(at)), expected.as_bytes());
         }
     }
 

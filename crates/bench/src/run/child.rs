@@ -29,8 +29,22 @@ impl Child {
     /// # Errors
     /// When it cannot be started.
     pub(crate) fn start(name: &'static str, program: &Path, arguments: &[String]) -> Result<Self> {
+        Self::start_telling(name, program, arguments, Stdio::inherit())
+    }
+
+    /// Starts a program whose standard error goes into a file.
+    ///
+    /// # Errors
+    /// When it cannot be started, or the file not be made.
+    pub(crate) fn start_logged(name: &'static str, program: &Path, arguments: &[String], log: &Path) -> Result<Self> {
+        let log = std::fs::File::create(log).with_context(|| log.display().to_string())?;
+        Self::start_telling(name, program, arguments, log.into())
+    }
+
+    fn start_telling(name: &'static str, program: &Path, arguments: &[String], stderr: Stdio) -> Result<Self> {
         let mut process = Command::new(program)
             .args(arguments)
+            .stderr(stderr)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

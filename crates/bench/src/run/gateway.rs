@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
 
 use super::child::Child;
 use super::process::{Cpu, resident_bytes};
@@ -29,6 +30,9 @@ pub(crate) struct Gateway {
     child: Child,
     url: String,
     admin: String,
+    measure: Measure,
+    // The log goes after the process.
+    _log: Option<TempDir>,
 }
 
 /// How a gateway is started that knows its callers.
@@ -41,6 +45,8 @@ pub(crate) struct Served<'a> {
     pub(crate) bearer: &'a str,
     /// Where its root key is.
     pub(crate) data_dir: &'a Path,
+    /// What it is asked first, and by which it is known to serve.
+    pub(crate) measure: Measure,
 }
 
 // === impl Gateway ===
@@ -79,7 +85,8 @@ impl Gateway {
                 _ => {}
             }
             if let (Some(url), Some(admin)) = (&url, &admin) {
-                let gateway = Self { child, url: url.clone(), admin: admin.clone() };
+                let gateway =
+                    Self { child, url: url.clone(), admin: admin.clone(), measure: Measure::ModernCall, _log: None };
                 gateway.first_request().await.context("the gateway's first request")?;
                 return Ok(gateway);
             }
@@ -98,7 +105,7 @@ impl Gateway {
         served: Served<'_>,
         sink: Option<&str>,
     ) -> Result<Self> {
-        let Served { listen, admin, bearer, data_dir } = served;
+        let Served { listen, admin, bearer, data_dir, measure } = served;
         let own = [
             ("--admin", admin.to_string()),
             ("--data-dir", data_dir.display().to_string()),
@@ -109,21 +116,26 @@ impl Gateway {
             own.into_iter().chain(traced.into_iter().flatten()).flat_map(|(flag, value)| [flag.to_owned(), value]);
         let arguments: Vec<String> =
             std::iter::once("serve".to_owned()).chain(own).chain(flags.iter().cloned()).collect();
-        let child = Child::start("quorate", program, &arguments)?;
-        let gateway = Self { child, url: format!("http://{bearer}@{listen}/mcp"), admin: format!("http://{admin}") };
+        // It writes a line of each call of a model, as on a node whose log is kept; not where it looks for changes of files.
+        let folder = tempfile::Builder::new().prefix("quorate-bench-log-").tempdir()?;
+        let log = folder.path().join("log");
+        let child = Child::start_logged("quorate", program, &arguments, &log)?;
+        let url = format!("http://{bearer}@{listen}{}", measure.path());
+        let gateway = Self { child, url, admin: format!("http://{admin}"), measure, _log: Some(folder) };
         let started = Instant::now();
         loop {
             match gateway.first_request().await {
                 Ok(()) => return Ok(gateway),
-                Err(error) if started.elapsed() > START_TIMEOUT => {
-                    return Err(error.context("the gateway's first request"));
+                Err(error) if started.elapsed() > START_TIMEOUT || gateway.cpu().is_err() => {
+                    let said = std::fs::read_to_string(&log).unwrap_or_default();
+                    return Err(error.context(format!("the gateway's first request; it said: {said}")));
                 }
                 Err(_) => tokio::time::sleep(START_POLL).await,
             }
         }
     }
 
-    /// Where it serves MCP.
+    /// Where it serves what it was asked first.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
@@ -157,13 +169,13 @@ impl Gateway {
         resident_bytes(self.child.pid())
     }
 
-    /// Checks that its metrics are served, as they are part of what is measured.
+    /// Checks that its metrics are served, as they are part of what is measured: this one counts something.
     ///
     /// # Errors
     /// When they are not.
-    pub(crate) async fn check_metrics(&self) -> Result<()> {
+    pub(crate) async fn check_metrics(&self, name: &str) -> Result<()> {
         let text = self.metrics().await?;
-        anyhow::ensure!(text.contains("mcp_server_operation_duration"), "the gateway's metrics count no operation");
+        anyhow::ensure!(text.contains(name), "the gateway's metrics have no {name}");
         Ok(())
     }
 
@@ -201,8 +213,12 @@ impl Gateway {
 
     async fn first_request(&self) -> Result<()> {
         let mut connection = Connection::open(&Target::parse(&self.url)?).await?;
-        let (id, body) = Measure::ModernCall.request(1);
-        let answer = connection.post(&Measure::ModernCall.headers(None), body).await?;
-        message::result(&id, &answer).map(|_| ())
+        let (id, body) = self.measure.request(1);
+        let answer = connection.post(&self.measure.headers(None), body).await?;
+        match self.measure {
+            // A server with other tools serves as well.
+            Measure::ModernCall => message::result(&id, &answer).map(|_| ()),
+            measure => measure.check_whole(&id, &answer),
+        }
     }
 }

@@ -85,7 +85,7 @@ impl Guarded {
 /// When it does not start.
 pub(super) async fn start(setting: &Setting<'_>, further: &[Value], files: &[(&str, &str)]) -> Result<Known> {
     let resources = [documents(setting.backend_url), further.to_vec()].concat();
-    Known::start(setting.quorate, &resources, files, Some(setting.sink)).await
+    Known::start(setting.quorate, &resources, files, Some(setting.sink), Measure::ModernCall).await
 }
 
 fn documents(backend_url: &str) -> Vec<Value> {

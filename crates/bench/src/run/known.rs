@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::gateway::{Gateway, Served};
 use super::resources::Resources;
+use crate::message::Measure;
 
 /// The root key of the node.
 const ROOT: [u8; 32] = [7; 32];
@@ -31,7 +32,7 @@ pub(crate) struct Known {
 
 impl Known {
     /// Starts one with these resources, beside its listener and its caller's key, and with files that they name. Its spans go
-    /// to the sink; without one it makes none.
+    /// to the sink; without one it makes none. It serves when it answers this measure.
     ///
     /// # Errors
     /// When it does not start.
@@ -40,6 +41,7 @@ impl Known {
         resources: &[Value],
         files: &[(&str, &str)],
         sink: Option<&str>,
+        measure: Measure,
     ) -> Result<Self> {
         let (address, admin) = (free_address()?, free_address()?);
         let key = Fresh::new([5; 8], [6; 32]);
@@ -54,7 +56,7 @@ impl Known {
         }
         let root = resources.folder().join("root.key");
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o600)).context("the root key")?;
-        let served = Served { listen: address, admin, bearer: key.expose(), data_dir: resources.folder() };
+        let served = Served { listen: address, admin, bearer: key.expose(), data_dir: resources.folder(), measure };
         let gateway = Gateway::serve(quorate, &resources.flags(), served, sink).await?;
         Ok(Self { gateway, address, _resources: resources })
     }

@@ -13,10 +13,10 @@ pub(crate) mod known;
 mod memory;
 pub(crate) mod process;
 mod programs;
-mod report;
+pub(crate) mod report;
 mod resources;
-mod sink;
-mod speed;
+pub(crate) mod sink;
+pub(crate) mod speed;
 mod strangers;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +38,7 @@ use self::sink::Sink;
 use self::speed::{CpuRound, Parts, Plan, median};
 use self::strangers::Strangers;
 use crate::bounded::bounded;
+use crate::load::Until;
 use crate::message::Measure;
 
 /// The share of the highest rate at which latency is measured.
@@ -86,6 +87,7 @@ impl Args {
             warm_up: self.warm_up,
             connections: self.connections,
             seconds: self.seconds,
+            until: Until::Last,
         }
     }
 }
@@ -150,7 +152,7 @@ async fn measure(args: &Args) -> Result<Numbers> {
     numbers.table.extend(numbers.shaped.guarded.rows());
     numbers.table.extend(tokens.rows());
     numbers.table.extend(api_keys.rows());
-    gateway.check_metrics().await?;
+    gateway.check_metrics("mcp_server_operation_duration").await?;
     gateway.end().await?;
     backend.end().await?;
     Ok(numbers)

@@ -196,7 +196,8 @@ impl Light {
 // === impl Verdict ===
 
 impl Verdict {
-    fn of(number: f64, goal: f64, floor: f64) -> Self {
+    /// Holds a number against its goal and its floor.
+    pub(crate) fn of(number: f64, goal: f64, floor: f64) -> Self {
         if number <= goal {
             Self::Goal
         } else if number <= floor {
@@ -206,7 +207,8 @@ impl Verdict {
         }
     }
 
-    fn text(self) -> &'static str {
+    /// As a table says it.
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Goal => "goal",
             Self::Floor => "floor",

@@ -1,4 +1,4 @@
-//! Takes the traces and metrics that the gateway exports, so that exporting is part of its cost.
+//! Takes the traces, metrics and records that the gateway exports, so that exporting is part of its cost.
 //!
 //! A real OTLP/gRPC receiver: it decodes every batch, counts the spans, and keeps how long those of
 //! a stage took that somebody asked for. The count goes into the report, as proof that sampled
@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -46,7 +48,8 @@ impl Sink {
         let address = incoming.local_addr().context("the sink's address")?;
         let server = Server::builder()
             .add_service(TraceServiceServer::new(sink.clone()))
-            .add_service(MetricsServiceServer::new(sink.clone()));
+            .add_service(MetricsServiceServer::new(sink.clone()))
+            .add_service(LogsServiceServer::new(sink.clone()));
         tokio::spawn(server.serve_with_incoming(incoming));
         Ok((sink, format!("http://{address}")))
     }
@@ -100,6 +103,16 @@ impl TraceService for Sink {
             }
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Sink {
+    async fn export(
+        &self,
+        _: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        Ok(Response::new(ExportLogsServiceResponse::default()))
     }
 }
 

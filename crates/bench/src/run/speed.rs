@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::child::Child;
 use super::gateway::Gateway;
 use super::process::Cpu;
-use crate::load::{READY, Report};
+use crate::load::{READY, Report, Until};
 use crate::message::Measure;
 
 /// How long connecting and warming up may take.
@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) connections: u32,
     /// Seconds of each load of an open loop.
     pub(crate) seconds: u32,
+    /// Where latency ends.
+    pub(crate) until: Until,
 }
 
 /// The processes that take part.
@@ -179,6 +181,7 @@ pub(crate) async fn load<T>(
         format!("--url={url}"),
         format!("--measure={}", measure.name()),
         format!("--connections={}", plan.connections),
+        format!("--until={}", plan.until.name()),
         format!("--warm-up={}", plan.warm_up),
         format!("--requests={}", plan.requests),
         format!("--seconds-max={LOAD_SECONDS_MAX}"),

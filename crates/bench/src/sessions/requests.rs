@@ -36,7 +36,7 @@ pub(super) async fn measure(args: &Args, program: &Path, place: &Path, report: &
     let mut backend = Child::start("the tool server", &std::env::current_exe()?, &["backend".to_owned()])?;
     let url = backend.line(PATIENCE).await?;
     let nodes = Nodes::before(program, place, &url, 1).await?;
-    let known = Known::start(program, &nodes::resources("bench", &url), &[], None).await?;
+    let known = Known::start(program, &nodes::resources("bench", &url), &[], None, Measure::ModernCall).await?;
     let alone = &known.gateway;
     let (mut strict, mut stateless, mut lone, mut more, mut spent) = (vec![], vec![], vec![], vec![], vec![]);
     for round in 1..=args.rounds {
