@@ -79,9 +79,10 @@ impl Service for Pipeline {
         let is_development = snapshot.identities.development(&connection).is_some();
         let endpoint = llm::Endpoint::parse(request.uri().path(), request.headers());
         let mut trace = services.tracer.begin(span::REQUEST, TraceContext::extract(request.headers()));
+        // In boxes of their own, which go with the answer: what is around them stays as long as its connection.
         let (mut response, is_allowed) = match endpoint {
-            Some(endpoint) => llm::answer(snapshot, connection, request, endpoint, &mut trace, started).await,
-            None => answer(snapshot, connection, request, &mut trace, started).await,
+            Some(endpoint) => Box::pin(llm::answer(snapshot, connection, request, endpoint, &mut trace, started)).await,
+            None => Box::pin(answer(snapshot, connection, request, &mut trace, started)).await,
         };
         if let Some(headers) = origin.filter(|_| is_allowed) {
             respond::allow_origin(&headers, &mut response);

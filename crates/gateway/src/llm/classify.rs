@@ -17,8 +17,10 @@ use super::authenticate::Authenticated;
 use super::refusal::Refusal;
 use crate::authenticate::Caller;
 
-/// A request that is understood.
-pub(super) struct Classified {
+/// A request that is understood, in one place from stage to stage.
+pub(super) struct Classified(Box<Understood>);
+
+struct Understood {
     accepted: Accepted,
     caller: Caller,
     call: Call,
@@ -29,23 +31,23 @@ pub(super) struct Classified {
 
 impl Classified {
     /// The request as the listener accepted it.
-    pub(super) const fn accepted(&self) -> &Accepted {
-        &self.accepted
+    pub(super) fn accepted(&self) -> &Accepted {
+        &self.0.accepted
     }
 
     /// Who calls.
-    pub(super) const fn caller(&self) -> &Caller {
-        &self.caller
+    pub(super) fn caller(&self) -> &Caller {
+        &self.0.caller
     }
 
     /// What is asked.
-    pub(super) const fn call(&self) -> &Call {
-        &self.call
+    pub(super) fn call(&self) -> &Call {
+        &self.0.call
     }
 
     /// When the request came.
-    pub(super) const fn started(&self) -> Instant {
-        self.started
+    pub(super) fn started(&self) -> Instant {
+        self.0.started
     }
 }
 
@@ -75,7 +77,7 @@ pub(super) async fn read(
         _ => Bytes::new(),
     };
     let call = classify(path, body).map_err(Refusal::Classify)?;
-    Ok(Classified { accepted, caller, call, started })
+    Ok(Classified(Box::new(Understood { accepted, caller, call, started })))
 }
 
 /// Refuses bodies that say that they are something else than JSON.

@@ -9,6 +9,7 @@
 //! consensus has no part in it. Whatever is wrong is said in the shape of the client's API ([`refusal`]); what a call came to is
 //! counted and recorded once, however it ends ([`record`]).
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,6 +30,7 @@ mod authenticate;
 mod authorize;
 mod cache;
 mod classify;
+mod count;
 mod dispatch;
 mod endpoint;
 mod list;
@@ -42,6 +44,7 @@ mod table;
 mod waits;
 
 pub(crate) use accept::Accepted;
+pub(crate) use count::Counting;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use table::Prices;
 pub use table::{ModelTable, Models, ProviderTable};
@@ -101,7 +104,7 @@ async fn run(
     let classified = classify::read(authenticated, &path, started).instrument(stage).await?;
     let total = classified.accepted().listener().map(|listener| listener.config.limits.total);
     let record = Record::new(&classified);
-    let asking = ask(classified, record, trace);
+    let asking = pin!(ask(classified, record, trace));
     match total {
         Some(total) => tokio::time::timeout(total, asking).await.unwrap_or(Err(Refusal::Timeout)),
         None => asking.await,
@@ -117,7 +120,7 @@ async fn ask(
     let admitted = permit(classified, &mut record, trace).inspect_err(|refusal| record.refuse(refusal))?;
     let stage = trace.stage(span::DISPATCH);
     let outgoing = trace.outgoing(&stage);
-    let dispatched = dispatch::ask(admitted, record, &outgoing).instrument(stage).await?;
+    let dispatched = pin!(dispatch::ask(admitted, record, &outgoing)).instrument(stage).await?;
     Ok(trace.stage(span::RESPOND).in_scope(|| respond::write(dispatched)))
 }
 
