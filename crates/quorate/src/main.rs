@@ -42,10 +42,15 @@ mod words;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::{Cli, Command};
 use crate::exit::{Exit, Failure};
+
+/// The system's allocator takes a sixth more of the CPU time of a request, and no less memory (docs/src/numbers-models.md).
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     // First of all: this process may have been started to guard a child of a node.
