@@ -5,6 +5,7 @@
 
 mod collector;
 mod costs;
+mod counts;
 mod failover;
 mod faults;
 mod ground;

@@ -41,7 +41,7 @@ pub(crate) const FEATURES: [Feature; 20] = [
     Feature::new("document", "document", "the provider sees a PDF, byte by byte"),
     Feature::new("embeddings", "embeddings", "two texts, two vectors; 404 where the provider has none"),
     Feature::new("models", "models", "the list has the model that it should"),
-    Feature::new("count", "count", "the tokens of a request are counted; 404 where the provider does not count"),
+    Feature::new("count", "count", "the tokens of a request are counted, by the gateway where the provider does not"),
     Feature::new("unknown", "unknown model", "the error of something that was not found"),
     Feature::new("malformed", "malformed", "the error of a bad request, of the provider and of the gateway"),
     Feature::new("limited", "429", "the error of a limit, with the time to wait for"),

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::Identities;
 use crate::judge::Judge;
-use crate::llm::Models;
+use crate::llm::{Counting, Models};
 use crate::protected::Demands;
 use crate::snapshot::{Instructions, ListenerTable, Services, Snapshot, ToolsetTable};
 use crate::tasks::Owners;
@@ -74,6 +74,7 @@ impl Ground {
             present: OnceLock::new(),
             audit: Audit::disabled(),
             tasks: Owners::default(),
+            counting: Counting::default(),
             throttle: Throttle::default(),
             draining: CancellationToken::new(),
         });

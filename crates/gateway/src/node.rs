@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit;
 use crate::authenticate::{Development, Identities};
 use crate::judge::Judge;
+use crate::llm::Counting;
 use crate::pipeline::Pipeline;
 use crate::protected::Demands;
 use crate::snapshot::{ListenerTable, Services, Snapshot};
@@ -255,6 +256,7 @@ impl Gateway {
             present: OnceLock::new(),
             audit: config.audit,
             tasks: Owners::default(),
+            counting: Counting::default(),
             throttle: Throttle::default(),
             draining: CancellationToken::new(),
         });

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::authenticate::Identities;
 use crate::held::Gates;
 use crate::judge::Judge;
-use crate::llm::Models;
+use crate::llm::{Counting, Models};
 use crate::protected::Demands;
 use crate::tasks::Owners;
 use crate::toolset::Toolset;
@@ -51,6 +51,8 @@ pub struct Services {
     pub audit: Audit,
     /// Who began which task.
     pub tasks: Owners,
+    /// Bounds what is counted of calls of models.
+    pub(crate) counting: Counting,
     /// Bounds log lines about refused callers.
     pub(crate) throttle: Throttle,
     /// Is cancelled when the node goes away: new sessions go elsewhere, and streams without an end

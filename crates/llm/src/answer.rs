@@ -198,6 +198,12 @@ impl Stop {
 // === impl Usage ===
 
 impl Usage {
+    /// Whether it tells nothing: no model reads and says nothing at all.
+    #[must_use]
+    pub const fn is_nothing(&self) -> bool {
+        self.input == 0 && self.output == 0
+    }
+
     /// Input and output.
     #[must_use]
     pub const fn total(&self) -> u64 {

@@ -18,6 +18,7 @@ use crate::api::Dialect;
 use crate::dialect::{Mint, SentEvent, chat, generate, messages, responses};
 use crate::error::{Fault, Kind};
 use crate::order::Order;
+use crate::tokens::Sample;
 
 /// An answer that comes in pieces.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Exchange {
     begun: Option<(String, String)>,
     usage: Option<Usage>,
     stop: Option<Stop>,
+    /// What the answer says, for where its provider does not count.
+    said: Sample,
     deltas: Vec<Delta>,
 }
 
@@ -113,6 +116,7 @@ impl Exchange {
             begun: None,
             usage: None,
             stop: None,
+            said: Sample::default(),
             deltas: Vec::new(),
         }
     }
@@ -139,6 +143,11 @@ impl Exchange {
     #[must_use]
     pub const fn usage(&self) -> Option<&Usage> {
         self.usage.as_ref()
+    }
+
+    /// Takes out what the answer says, as far as it came.
+    pub fn take_said(&mut self) -> Sample {
+        std::mem::take(&mut self.said)
     }
 
     /// Why the first answer stopped.
@@ -262,6 +271,7 @@ impl Exchange {
     /// Notes what the pieces at hand say of the call.
     fn note(&mut self) {
         for delta in &self.deltas {
+            self.said.note(delta);
             match delta {
                 Delta::Usage(usage) => self.usage.get_or_insert_default().update(usage),
                 Delta::Stop { choice: 0, stop } => self.stop = Some(stop.clone()),

@@ -28,6 +28,7 @@ mod order;
 pub mod preset;
 pub mod price;
 pub mod prompt;
+pub mod tokens;
 
 pub use answer::{Answer, Delta, Stop, Usage};
 pub use api::{Api, Dialect, Family};

@@ -116,6 +116,8 @@ pub mod metric {
     pub const MODEL_COST: &str = "quorate.model.cost";
     /// Answers of models whose cost is not known.
     pub const MODEL_COST_UNKNOWN: &str = "quorate.model.cost.unknown";
+    /// Calls of models whose tokens the gateway counted itself.
+    pub const MODEL_COUNTED: &str = "quorate.model.counted";
     /// Calls of models that were tried again, by reason.
     pub const MODEL_RETRIES: &str = "quorate.model.retries";
     /// Calls of models that could be answered from the cache, by result.

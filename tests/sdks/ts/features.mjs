@@ -139,13 +139,7 @@ export class Features {
   }
 
   async count() {
-    let tokens;
-    try {
-      tokens = await this.client.count(this.model());
-    } catch (error) {
-      if (this.behind !== "messages" && this.client.kind(error) === "not found") return "404";
-      throw error;
-    }
+    const tokens = await this.client.count(this.model());
     check(tokens > 0, tokens);
   }
 

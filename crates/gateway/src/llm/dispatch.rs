@@ -23,6 +23,7 @@ use quorate_llm::answer::Usage;
 use quorate_llm::error::Kind;
 use quorate_llm::exchange::{Asked, Exchange, Sent, State};
 use quorate_llm::meter::Outcome;
+use quorate_llm::tokens::Sample;
 use quorate_llm::{Api, Call, Dialect, Fault, Losses, codec, dialect};
 use quorate_runtime::provider::{Answer, Ask, Blame, Held, Refused, Reply};
 use quorate_runtime::{clock, entropy};
@@ -33,6 +34,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::admit::Admitted;
 use super::cache::{self, Content, Looked};
+use super::count::{Counting, Kept, Uncounted};
 use super::record::{Record, operation_of};
 use super::refusal::Refusal;
 use super::rewrite::{self, Written};
@@ -62,6 +64,8 @@ pub(super) enum Dispatched {
         /// How old it is.
         age: Duration,
     },
+    /// The tokens of a request, counted here.
+    Counted(u64),
     /// All of it.
     Whole {
         /// In the client's shape.
@@ -141,6 +145,9 @@ pub(super) async fn ask(
     outgoing: &TraceContext,
 ) -> Result<Dispatched, Refusal> {
     let (routed, _permit) = admitted.into_parts();
+    if routed.candidates().is_empty() {
+        return count(&routed, record).await;
+    }
     let place = match cache::look(&routed) {
         Looked::Off => None,
         Looked::Hit { content, age } => {
@@ -163,7 +170,8 @@ pub(super) async fn ask(
             Ok(Dispatched::Whole { body, losses, is_miss })
         }
         Ok(Got::Events(begun, losses)) => {
-            let answering = Box::new(Answering::new(*begun, record, place));
+            let asked = counting(&routed).keep(asking.call());
+            let answering = Box::new(Answering::new(*begun, record, asked, place));
             Ok(Dispatched::Events { answering, losses, is_miss })
         }
         Err(fault) => {
@@ -171,6 +179,29 @@ pub(super) async fn ask(
             Err(Refusal::Dispatch(fault))
         }
     }
+}
+
+/// Counts the tokens of a request whose model has no provider that counts.
+async fn count(routed: &Routed, mut record: Record) -> Result<Dispatched, Refusal> {
+    let (call, model) = (routed.permitted().classified().call(), routed.permitted().model());
+    let target = model.config.targets.first();
+    let named =
+        target.map_or(call.model.as_str().into(), |target| rewrite::name_at(&model.config, target, &call.model));
+    let counted = counting(routed).count(&named, call).await;
+    match counted {
+        Ok(tokens) => {
+            record.end(Outcome::Ok, None);
+            Ok(Dispatched::Counted(tokens))
+        }
+        Err(fault) => {
+            record.fail(fault.kind);
+            Err(Refusal::Dispatch(fault))
+        }
+    }
+}
+
+fn counting(routed: &Routed) -> &Counting {
+    &routed.permitted().classified().accepted().snapshot.services.counting
 }
 
 // === impl Asking ===
@@ -347,6 +378,9 @@ impl Asking<'_> {
         };
         record.meter.count(&body);
         record.answered(&answer.id, &answer.model, answer.choices.iter().map(|choice| &choice.stop));
+        if answer.usage.is_none_or(|usage| usage.is_nothing()) {
+            record.uncounted = Some(Uncounted { asked: Kept::new(call), said: Sample::of(&answer.choices) });
+        }
         let stop = answer.choices.first().map(|choice| &choice.stop);
         record.end(Outcome::of(&State::Done, stop), answer.usage);
         Ok(Got::Whole(body, written.losses))

@@ -4,6 +4,7 @@
 //! dropped: what nobody finished was given up by its client, or ran out of time. Payloads are no part of it. Tokens are the provider's
 //! count; their price is the target's own, else that of its provider's file, else unknown, which is never a cost of 0.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,13 +21,19 @@ use tracing::Span;
 
 use super::authorize::Permitted;
 use super::classify::Classified;
+use super::count::Uncounted;
 use super::refusal::Refusal;
 use super::table::ModelTable;
 use crate::listener;
 use crate::snapshot::Services;
 
-/// One call, from the moment that it is understood.
-pub(crate) struct Record {
+const UNTIL_DROPPED: &str = "facts are there until the record is dropped";
+
+/// One call, from the moment that it is understood. It is written when it is dropped.
+pub(crate) struct Record(Option<Box<Facts>>);
+
+/// What is known of a call.
+pub(crate) struct Facts {
     services: Arc<Services>,
     principal: Arc<Principal>,
     trace: TraceId,
@@ -43,6 +50,12 @@ pub(crate) struct Record {
     first_token: Option<Duration>,
     /// What went back and forth.
     pub(super) meter: Meter,
+    /// What its tokens are counted of, where its provider tells none.
+    pub(super) uncounted: Option<Uncounted>,
+    /// Who has counted its tokens.
+    counted_by: Option<&'static str>,
+    /// How long it took, once it is over.
+    elapsed: Option<Duration>,
     /// How it failed before anybody was asked.
     refused: Option<&'static str>,
     /// What the cache said, where it was asked.
@@ -59,7 +72,7 @@ pub(crate) struct Record {
 impl Record {
     pub(super) fn new(classified: &Classified) -> Self {
         let (accepted, call) = (classified.accepted(), classified.call());
-        Self {
+        Self(Some(Box::new(Facts {
             services: Arc::clone(&accepted.snapshot.services),
             principal: Arc::clone(&classified.caller().principal),
             trace: accepted.trace,
@@ -73,14 +86,49 @@ impl Record {
             attempts: 0,
             first_token: None,
             meter: Meter::new(&call.body),
+            uncounted: None,
+            counted_by: None,
+            elapsed: None,
             refused: None,
             cache: None,
             outcome: None,
             span: Span::none(),
             total: accepted.listener().map(|listener| listener.config.limits.total),
-        }
+        })))
     }
+}
 
+impl Deref for Record {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        self.0.as_deref().expect(UNTIL_DROPPED)
+    }
+}
+
+impl DerefMut for Record {
+    fn deref_mut(&mut self) -> &mut Facts {
+        self.0.as_deref_mut().expect(UNTIL_DROPPED)
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let Some(mut facts) = self.0.take() else { return };
+        facts.close();
+        let Some(uncounted) = facts.uncounted.take().filter(|_| facts.is_uncounted()) else { return facts.write() };
+        let Some(place) = facts.services.counting.place() else {
+            facts.services.metrics.limit_hit("counts");
+            return facts.write();
+        };
+        let mut later = Self(Some(facts));
+        place.run(move || later.count(&uncounted));
+    }
+}
+
+// === impl Facts ===
+
+impl Facts {
     /// Begins the span of the call, where it is sampled, with what is asked.
     pub(super) fn begin(&mut self, trace: &mut Trace, permitted: &Permitted) {
         if trace.is_sampled() {
@@ -196,14 +244,34 @@ impl Record {
         let later = u32::try_from(self.meter.usage?.output).ok()?.checked_sub(1).filter(|later| *later > 0)?;
         Some(elapsed.saturating_sub(self.first_token?) / later)
     }
-}
 
-impl Drop for Record {
-    fn drop(&mut self) {
-        let elapsed = self.started.elapsed();
+    /// Notes that it is over, and how it ended where nobody has said.
+    fn close(&mut self) {
+        let elapsed = *self.elapsed.get_or_insert_with(|| self.started.elapsed());
         let is_late = self.total.is_some_and(|total| elapsed >= total) && self.first_token.is_none();
         let given_up = if is_late { Outcome::Fault(Kind::Timeout) } else { Outcome::Abandoned };
-        let outcome = self.outcome.unwrap_or(given_up);
+        self.outcome.get_or_insert(given_up);
+        self.counted_by = self.counted_by.or(self.meter.usage.map(|_| "provider"));
+    }
+
+    /// Whether its tokens are not known: its provider does not tell them, or had no time to.
+    fn is_uncounted(&self) -> bool {
+        let is_whole = self.outcome.is_some_and(Outcome::is_answer);
+        self.meter.usage.is_none_or(|usage| usage.is_nothing()) || !is_whole
+    }
+
+    /// Counts its tokens, as far as its provider has not told them.
+    fn count(&mut self, uncounted: &Uncounted) {
+        let Some((_, named)) = &self.target else { return };
+        if let Some(usage) = uncounted.count(named, self.meter.usage) {
+            self.meter.usage = Some(usage);
+            self.counted_by = Some("gateway");
+        }
+    }
+
+    /// Writes what is known.
+    fn write(&self) {
+        let (Some(elapsed), Some(outcome)) = (self.elapsed, self.outcome) else { return };
         let (usage, priced) = (self.meter.usage, self.price());
         let cost = priced.and_then(|(price, _)| Some(price?.cost(&usage?)));
         let label = self.refused.unwrap_or(outcome.label());
@@ -221,6 +289,7 @@ impl Drop for Record {
                 first_token,
                 per_token: self.per_token(elapsed).filter(|_| self.is_streamed),
                 tokens: usage.map(|usage| (usage.input, usage.output)),
+                is_counted: self.counted_by == Some("gateway"),
                 cost: cost.map(|cost| cost.0),
             });
         }
@@ -252,6 +321,7 @@ impl Drop for Record {
             cached_tokens = usage.map(|usage| usage.cached),
             output_tokens = usage.map(|usage| usage.output),
             reasoning_tokens = usage.map(|usage| usage.reasoning),
+            counted_by = self.counted_by,
             price = priced.map(|(_, by)| by),
             cost_nanodollars = cost.map(|cost| cost.0),
             "a model was called"

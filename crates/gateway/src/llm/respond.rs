@@ -21,6 +21,8 @@ use crate::listener;
 const LEFT_OUT: HeaderName = HeaderName::from_static("quorate-left-out");
 /// Whether an answer is one that was kept: `hit`, or `miss` where it could have been.
 const CACHE: HeaderName = HeaderName::from_static("quorate-cache");
+/// Who has counted tokens where it is not the provider.
+const COUNTED_BY: HeaderName = HeaderName::from_static("quorate-counted-by");
 /// The same as `Retry-After` in milliseconds, which OpenAI's clients look at first.
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
@@ -32,6 +34,7 @@ const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 pub(super) fn write(dispatched: Dispatched) -> Response<ResponseBody> {
     let (mut response, losses, is_miss) = match dispatched {
         Dispatched::Kept { content, age } => return kept(content, age),
+        Dispatched::Counted(tokens) => return counted(tokens),
         Dispatched::Whole { body, losses, is_miss } => {
             (json(StatusCode::OK, ResponseBody::Full(body)), losses, is_miss)
         }
@@ -43,6 +46,14 @@ pub(super) fn write(dispatched: Dispatched) -> Response<ResponseBody> {
     if !losses.is_empty() {
         response.headers_mut().extend(left_out(&losses).map(|value| (LEFT_OUT, value)));
     }
+    response
+}
+
+/// Writes a count of the gateway's own, in Anthropic's shape: no other API that is served asks for one.
+fn counted(tokens: u64) -> Response<ResponseBody> {
+    let body = format!("{{\"input_tokens\":{tokens}}}");
+    let mut response = json(StatusCode::OK, ResponseBody::Full(body.into()));
+    response.headers_mut().insert(COUNTED_BY, HeaderValue::from_static("gateway"));
     response
 }
 

@@ -34,7 +34,7 @@ impl Routed {
         &self.permitted
     }
 
-    /// Who may answer; at least one.
+    /// Who may answer; nobody where the gateway answers itself, which counts tokens.
     pub(super) fn candidates(&self) -> &[Candidate] {
         &self.candidates
     }
@@ -49,6 +49,10 @@ pub(super) fn select(permitted: Permitted) -> Result<Routed, Refusal> {
     let headers = &permitted.classified().accepted().head.headers;
     let can = |target: usize| Some(Candidate { target, api: model.providers[target].api_for(call.api)? });
     let able: Vec<Candidate> = (0..model.config.targets.len()).filter_map(can).collect();
+    // Whoever counts for clients counts for those of a model whose providers do not.
+    if able.is_empty() && call.api == Api::CountTokens {
+        return Ok(Routed { permitted, candidates: able });
+    }
     if able.is_empty() {
         let message =
             format!("the model {:?} has no provider that can be asked by way of {}", call.model, call.api.word());

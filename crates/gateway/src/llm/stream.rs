@@ -24,6 +24,7 @@ use quorate_types::units::format_duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::cache::{Content, Place};
+use super::count::{Kept, Uncounted};
 use super::dispatch::{Begun, Lease};
 use super::record::Record;
 
@@ -47,6 +48,8 @@ pub(super) struct Answering {
     timer: Option<Pin<Box<Sleep>>>,
     has_ended: bool,
     record: Record,
+    /// The request, while it is not known whether its tokens have to be counted.
+    kept: Option<Kept>,
     /// Where the answer is kept, and what of it was sent so far.
     keeping: Option<(Place, Vec<Event>, usize)>,
     lease: Lease,
@@ -75,7 +78,7 @@ impl Minted {
 
 impl Answering {
     /// Goes on with a stream that has begun.
-    pub(super) fn new(begun: Begun, mut record: Record, place: Option<Place>) -> Self {
+    pub(super) fn new(begun: Begun, mut record: Record, kept: Option<Kept>, place: Option<Place>) -> Self {
         let Begun { events, exchange, ready, mint, between, until, asked, held, lease } = begun;
         record.begun();
         let last = Instant::now();
@@ -91,6 +94,7 @@ impl Answering {
             timer: None,
             has_ended: false,
             record,
+            kept,
             keeping: place.map(|place| (place, Vec::new(), 0)),
             lease,
             _held: held,
@@ -216,6 +220,12 @@ impl Drop for Answering {
         self.record.end(outcome, self.exchange.usage().copied());
         let (id, model) = self.exchange.begun().unwrap_or_default();
         self.record.answered(id, model, self.exchange.stop().into_iter());
+        let said = self.exchange.take_said();
+        let is_told = matches!(self.exchange.state(), State::Done)
+            && self.exchange.usage().is_some_and(|usage| !usage.is_nothing());
+        if !is_told && !said.is_empty() {
+            self.record.uncounted = Some(Uncounted { asked: self.kept.take(), said });
+        }
     }
 }
 

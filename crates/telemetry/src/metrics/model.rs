@@ -60,6 +60,8 @@ pub struct ModelCall {
     pub per_token: Option<Duration>,
     /// Tokens of the input and the output, where they are known.
     pub tokens: Option<(u64, u64)>,
+    /// Whether the gateway has counted them, at least in part, since the provider did not tell.
+    pub is_counted: bool,
     /// What it cost in billionths of a dollar, where its price is known.
     pub cost: Option<u64>,
 }
@@ -79,6 +81,7 @@ pub(super) struct Instruments {
     per_token: Histogram<f64>,
     cost: Counter<f64>,
     cost_unknown: Counter<u64>,
+    counted: Counter<u64>,
     retries: Counter<u64>,
     cache: Counter<u64>,
 }
@@ -123,7 +126,7 @@ impl Instruments {
     pub(super) fn new(meter: &Meter) -> Self {
         let counter = |name, description| meter.u64_counter(name).with_description(description).build();
         let tokens = meter.u64_histogram(metric::TOKEN_USAGE).with_unit("{token}");
-        let tokens = tokens.with_description("Tokens of calls of models, by their provider's count");
+        let tokens = tokens.with_description("Tokens of calls of models, by their provider's count where it tells one");
         Self {
             asked: duration(
                 meter,
@@ -151,6 +154,7 @@ impl Instruments {
                 .with_description("What calls of models cost, in dollars, where that is known")
                 .build(),
             cost_unknown: counter(metric::MODEL_COST_UNKNOWN, "Answers of models whose cost is not known"),
+            counted: counter(metric::MODEL_COUNTED, "Calls of models whose tokens the gateway counted itself"),
             retries: counter(metric::MODEL_RETRIES, "Calls of models that were tried again"),
             cache: counter(metric::MODEL_CACHE, "Calls of models that could be answered from the cache"),
         }
@@ -196,6 +200,9 @@ impl ModelMetrics {
         if let Some((input, output)) = call.tokens {
             cells.tokens[0].record(input);
             cells.tokens[1].record(output);
+        }
+        if call.is_counted {
+            self.inner.instruments.counted.add(1, &self.inner.names);
         }
         match call.cost {
             #[expect(clippy::cast_precision_loss, reason = "a million dollars have 15 digits in billionths")]
@@ -293,6 +300,7 @@ mod tests {
             first_token: Some(Duration::from_millis(50)),
             per_token: Some(Duration::from_millis(10)),
             tokens: Some((1, 1)),
+            is_counted: false,
             cost: Some(1_000_000_000),
         };
         target.called(&call);
@@ -305,7 +313,7 @@ mod tests {
             ..call
         });
         target.called(&ModelCall { first_token: None, per_token: None, tokens: None, cost: None, ..call });
-        target.called(&ModelCall { operation: ModelOperation::CountTokens, cost: None, ..call });
+        target.called(&ModelCall { operation: ModelOperation::CountTokens, cost: None, is_counted: true, ..call });
         target.asked(ModelOperation::Chat, None, Duration::from_secs(1));
         target.retried("overloaded");
         metrics.model_cache("small", "hit");
@@ -324,6 +332,7 @@ mod tests {
         one("quorate_model_retries_total", "quorate_reason=\"overloaded\"");
         assert_eq!(series(&metrics.render(), "quorate_model_cost_total", &named), Some(1.0));
         assert_eq!(series(&metrics.render(), "quorate_model_cost_unknown_total", &named), Some(1.0));
+        assert_eq!(series(&metrics.render(), "quorate_model_counted_total", &named), Some(1.0));
         assert_eq!(series(&metrics.render(), "quorate_model_cache_total", &["quorate_result=\"hit\""]), Some(1.0));
     }
 }
