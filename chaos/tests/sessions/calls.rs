@@ -266,8 +266,11 @@ fn a_call_that_is_read_on_by_way_of_two_nodes_is_sent_again_when_the_first_is_lo
         drain(&ground, ground.cluster.owner()?)?;
         open.counts_to(open.seen.progress() + 3)?;
     }
-    let third = ground.cluster.owner()?;
-    ensure!(third != owner, "a drained node owns nothing");
+    // On a machine that is busy it may be elected for a moment, and hands over then.
+    wait::until("a drained node owns nothing", PATIENCE, || {
+        ensure!(ground.cluster.owner()? != owner, "it owns the shard");
+        Ok(())
+    })?;
     ensure!(!ground.ledger(Kind::Replayable)?.is_quiet(), "the call was over before its first node was lost");
 
     ground.cluster.kill(owner);
