@@ -74,6 +74,8 @@ const _: () = assert!(SessionConfig::DEFAULTS.undelivered_bytes_max <= PRINCIPAL
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// How often draining looks which sessions have no calls any more: a session costs a message to its actor.
 const IDLE_POLL: Duration = Duration::from_millis(200);
+/// How long a drain waits for records whose tokens are counted.
+const COUNTS_PATIENCE: Duration = Duration::from_secs(5);
 /// Time beyond the patience of a drain in which the server cuts, and counts, what is left.
 const CUT_SLACK: Duration = Duration::from_millis(250);
 
@@ -408,6 +410,8 @@ impl Gateway {
         let ends = running.backends.values().map(|(_, backend)| backend.end());
         futures_util::future::join_all(ends).await;
         self.shared.node.stop();
+        // What their records wait for.
+        let _whether_all = tokio::time::timeout(COUNTS_PATIENCE, self.shared.services.counting.rest()).await;
         cut.into_iter().sum()
     }
 

@@ -198,10 +198,10 @@ impl Stop {
 // === impl Usage ===
 
 impl Usage {
-    /// Whether it tells nothing: no model reads and says nothing at all.
+    /// Whether it tells nothing, or not all: no model is asked with nothing.
     #[must_use]
     pub const fn is_nothing(&self) -> bool {
-        self.input == 0 && self.output == 0
+        self.input == 0
     }
 
     /// Input and output.

@@ -15,20 +15,34 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
-/// Counts that wait or run at once.
+/// What metrics call these limits.
+pub(super) const LIMIT: &str = "counts";
+
+/// Counts that wait or run at once: for records, and as many for clients.
 const PLACES: usize = 256;
 
 /// Requests that are kept at once, in KiB.
 const KEPT_KIB: usize = 64 << 10;
+
+/// The largest request that is kept.
+const KEPT_BYTES_MAX: usize = 4 << 20;
 
 /// Requests up to here are copied, so that they do not hold on to the larger buffer that they were received in.
 const COPIED_BYTES: usize = 16 << 10;
 
 /// The bounds of counting on one node.
 pub(crate) struct Counting {
+    /// Of records, which clients that ask for counts do not crowd out.
+    records: Queue,
+    /// Of clients.
+    clients: Queue,
+    kept: Arc<Semaphore>,
+}
+
+/// Those that wait for one that runs.
+struct Queue {
     places: Arc<Semaphore>,
     turn: Arc<Semaphore>,
-    kept: Arc<Semaphore>,
 }
 
 /// A place among those that wait.
@@ -42,7 +56,7 @@ pub(super) struct Kept {
     dialect: Dialect,
     is_streamed: bool,
     body: Bytes,
-    _kept: Option<OwnedSemaphorePermit>,
+    _kept: OwnedSemaphorePermit,
 }
 
 /// A call whose tokens are counted.
@@ -57,28 +71,34 @@ pub(super) struct Uncounted {
 
 impl Default for Counting {
     fn default() -> Self {
-        let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        Self { places: semaphore(PLACES), turn: semaphore(1), kept: semaphore(KEPT_KIB) }
+        Self { records: Queue::new(), clients: Queue::new(), kept: Arc::new(Semaphore::new(KEPT_KIB)) }
     }
 }
 
 impl Counting {
-    /// Keeps a request until its answer is over.
+    /// Keeps a request until its answer is over; not where it is too large, or too many are kept.
     pub(super) fn keep(&self, call: &Call) -> Option<Kept> {
+        if call.body.len() > KEPT_BYTES_MAX {
+            return None;
+        }
         let kib = u32::try_from(call.body.len().div_ceil(1 << 10)).ok()?;
         let permit = Arc::clone(&self.kept).try_acquire_many_owned(kib).ok()?;
-        let mut kept = Kept::new(call)?;
-        if kept.body.len() <= COPIED_BYTES {
-            kept.body = Bytes::copy_from_slice(&kept.body);
-        }
-        kept._kept = Some(permit);
-        Some(kept)
+        let body = match call.body.len() {
+            0..=COPIED_BYTES => Bytes::copy_from_slice(&call.body),
+            _ => call.body.clone(),
+        };
+        Some(Kept { dialect: Dialect::of(call.api)?, is_streamed: call.is_streamed, body, _kept: permit })
     }
 
-    /// Takes a place, if there is one.
+    /// Takes a place for a record, if there is one.
     pub(super) fn place(&self) -> Option<Place> {
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(Place { turn: Arc::clone(&self.turn), _place: place })
+        self.records.place()
+    }
+
+    /// Waits until every record is counted that waits now.
+    pub(crate) async fn rest(&self) {
+        let all = u32::try_from(PLACES).unwrap_or(u32::MAX);
+        let _every_place = self.records.places.acquire_many(all).await;
     }
 
     /// Counts a request for its client.
@@ -87,7 +107,7 @@ impl Counting {
     /// [`Kind::Invalid`] with the field that cannot be read, [`Kind::Overloaded`] where too many wait.
     pub(super) async fn count(&self, model: &str, call: &Call) -> Result<u64, Fault> {
         let busy = || Fault::new(Kind::Overloaded, format!("{PLACES} counts of tokens wait already: try again soon"));
-        let place = self.place().ok_or_else(busy)?;
+        let place = self.clients.place().ok_or_else(busy)?;
         let (model, body) = (model.to_owned(), call.body.clone());
         let counted = place.ask(move || {
             // What the shape cannot say has no tokens that anybody would count.
@@ -95,6 +115,19 @@ impl Counting {
             Ok(tokens::of_request(&model, &request))
         });
         counted.await.unwrap_or_else(|| Err(Fault::new(Kind::Internal, "the tokens could not be counted")))
+    }
+}
+
+// === impl Queue ===
+
+impl Queue {
+    fn new() -> Self {
+        Self { places: Arc::new(Semaphore::new(PLACES)), turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    fn place(&self) -> Option<Place> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        Some(Place { turn: Arc::clone(&self.turn), _place: place })
     }
 }
 
@@ -120,29 +153,17 @@ impl Place {
     }
 }
 
-// === impl Kept ===
-
-impl Kept {
-    /// A request as it is; none of an API whose requests are no conversation.
-    pub(super) fn new(call: &Call) -> Option<Self> {
-        let dialect = Dialect::of(call.api)?;
-        Some(Self { dialect, is_streamed: call.is_streamed, body: call.body.clone(), _kept: None })
-    }
-}
-
 // === impl Uncounted ===
 
 impl Uncounted {
     /// Counts what is not known of a call of this model.
     pub(super) fn count(&self, model: &str, told: Option<Usage>) -> Option<Usage> {
-        let mut usage = match (told.filter(|told| !told.is_nothing()), &self.asked) {
-            (Some(told), _) => told,
-            (None, Some(asked)) => {
-                let request = read(asked.dialect, asked.is_streamed, &asked.body).ok()?;
-                Usage { input: tokens::of_request(model, &request), ..Usage::default() }
-            }
-            (None, None) => return None,
-        };
+        let mut usage = told.unwrap_or_default();
+        if usage.is_nothing() {
+            let asked = self.asked.as_ref()?;
+            let request = read(asked.dialect, asked.is_streamed, &asked.body).ok()?;
+            usage.input = tokens::of_request(model, &request);
+        }
         usage.output = usage.output.max(tokens::of_sample(model, &self.said));
         Some(usage)
     }

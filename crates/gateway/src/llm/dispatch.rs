@@ -34,7 +34,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::admit::Admitted;
 use super::cache::{self, Content, Looked};
-use super::count::{Counting, Kept, Uncounted};
+use super::count::{self, Counting, Uncounted};
 use super::record::{Record, operation_of};
 use super::refusal::Refusal;
 use super::rewrite::{self, Written};
@@ -170,7 +170,11 @@ pub(super) async fn ask(
             Ok(Dispatched::Whole { body, losses, is_miss })
         }
         Ok(Got::Events(begun, losses)) => {
-            let asked = counting(&routed).keep(asking.call());
+            let services = &routed.permitted().classified().accepted().snapshot.services;
+            let asked = services.counting.keep(asking.call());
+            if asked.is_none() {
+                services.metrics.limit_hit(count::LIMIT);
+            }
             let answering = Box::new(Answering::new(*begun, record, asked, place));
             Ok(Dispatched::Events { answering, losses, is_miss })
         }
@@ -187,6 +191,7 @@ async fn count(routed: &Routed, mut record: Record) -> Result<Dispatched, Refusa
     let target = model.config.targets.first();
     let named =
         target.map_or(call.model.as_str().into(), |target| rewrite::name_at(&model.config, target, &call.model));
+    record.named(model);
     let counted = counting(routed).count(&named, call).await;
     match counted {
         Ok(tokens) => {
@@ -359,11 +364,11 @@ impl Asking<'_> {
         };
         // Gemini may have nothing to say, and says why; all others have the member that makes it an answer.
         let is_one = provider == Dialect::Generate || dialect::is_answer(provider, &body);
-        let answer = match codec::read_answer(provider, &body) {
-            Ok(answer) if is_one => answer,
+        let (answer, is_read) = match codec::read_answer(provider, &body) {
+            Ok(answer) if is_one => (answer, true),
             Ok(_) => return Err(Failed::broken("the provider said what is no answer of its API")),
             // The client may know more of its shape than the view does.
-            Err(_) if provider == client && dialect::is_answer(client, &body) => Default::default(),
+            Err(_) if provider == client && dialect::is_answer(client, &body) => (Default::default(), false),
             Err(fault) => return Err(failed(fault)),
         };
         let body = match provider == client {
@@ -378,8 +383,9 @@ impl Asking<'_> {
         };
         record.meter.count(&body);
         record.answered(&answer.id, &answer.model, answer.choices.iter().map(|choice| &choice.stop));
-        if answer.usage.is_none_or(|usage| usage.is_nothing()) {
-            record.uncounted = Some(Uncounted { asked: Kept::new(call), said: Sample::of(&answer.choices) });
+        if is_read && answer.usage.is_none_or(|usage| usage.is_nothing()) {
+            let asked = counting(self.routed).keep(call);
+            record.uncounted = Some(Uncounted { asked, said: Sample::of(&answer.choices) });
         }
         let stop = answer.choices.first().map(|choice| &choice.stop);
         record.end(Outcome::of(&State::Done, stop), answer.usage);

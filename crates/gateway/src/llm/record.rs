@@ -21,7 +21,7 @@ use tracing::Span;
 
 use super::authorize::Permitted;
 use super::classify::Classified;
-use super::count::Uncounted;
+use super::count::{self, Uncounted};
 use super::refusal::Refusal;
 use super::table::ModelTable;
 use crate::listener;
@@ -52,8 +52,8 @@ pub(crate) struct Facts {
     pub(super) meter: Meter,
     /// What its tokens are counted of, where its provider tells none.
     pub(super) uncounted: Option<Uncounted>,
-    /// Who has counted its tokens.
-    counted_by: Option<&'static str>,
+    /// Whether the gateway has counted its tokens.
+    is_counted: bool,
     /// How long it took, once it is over.
     elapsed: Option<Duration>,
     /// How it failed before anybody was asked.
@@ -87,7 +87,7 @@ impl Record {
             first_token: None,
             meter: Meter::new(&call.body),
             uncounted: None,
-            counted_by: None,
+            is_counted: false,
             elapsed: None,
             refused: None,
             cache: None,
@@ -116,9 +116,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         let Some(mut facts) = self.0.take() else { return };
         facts.close();
-        let Some(uncounted) = facts.uncounted.take().filter(|_| facts.is_uncounted()) else { return facts.write() };
+        let Some(uncounted) = facts.uncounted.take() else { return facts.write() };
         let Some(place) = facts.services.counting.place() else {
-            facts.services.metrics.limit_hit("counts");
+            facts.services.metrics.limit_hit(count::LIMIT);
             return facts.write();
         };
         let mut later = Self(Some(facts));
@@ -166,6 +166,11 @@ impl Facts {
         self.target = Some((target, named.to_owned()));
         self.prices = prices.map(Arc::clone);
         self.attempts += 1;
+    }
+
+    /// Notes which model is asked, where none of its targets is.
+    pub(super) fn named(&mut self, model: &Arc<ModelTable>) {
+        self.model.get_or_insert_with(|| Arc::clone(model));
     }
 
     /// Notes that the cache was asked, and what it said.
@@ -251,28 +256,22 @@ impl Facts {
         let is_late = self.total.is_some_and(|total| elapsed >= total) && self.first_token.is_none();
         let given_up = if is_late { Outcome::Fault(Kind::Timeout) } else { Outcome::Abandoned };
         self.outcome.get_or_insert(given_up);
-        self.counted_by = self.counted_by.or(self.meter.usage.map(|_| "provider"));
-    }
-
-    /// Whether its tokens are not known: its provider does not tell them, or had no time to.
-    fn is_uncounted(&self) -> bool {
-        let is_whole = self.outcome.is_some_and(Outcome::is_answer);
-        self.meter.usage.is_none_or(|usage| usage.is_nothing()) || !is_whole
     }
 
     /// Counts its tokens, as far as its provider has not told them.
     fn count(&mut self, uncounted: &Uncounted) {
         let Some((_, named)) = &self.target else { return };
         if let Some(usage) = uncounted.count(named, self.meter.usage) {
+            self.is_counted = self.meter.usage != Some(usage);
             self.meter.usage = Some(usage);
-            self.counted_by = Some("gateway");
         }
     }
 
     /// Writes what is known.
     fn write(&self) {
         let (Some(elapsed), Some(outcome)) = (self.elapsed, self.outcome) else { return };
-        let (usage, priced) = (self.meter.usage, self.price());
+        let (usage, priced) = (self.meter.usage.filter(|usage| !usage.is_nothing()), self.price());
+        let counted_by = usage.map(|_| if self.is_counted { "gateway" } else { "provider" });
         let cost = priced.and_then(|(price, _)| Some(price?.cost(&usage?)));
         let label = self.refused.unwrap_or(outcome.label());
         let first_token = self.first_token.filter(|_| self.is_streamed);
@@ -289,7 +288,7 @@ impl Facts {
                 first_token,
                 per_token: self.per_token(elapsed).filter(|_| self.is_streamed),
                 tokens: usage.map(|usage| (usage.input, usage.output)),
-                is_counted: self.counted_by == Some("gateway"),
+                is_counted: self.is_counted,
                 cost: cost.map(|cost| cost.0),
             });
         }
@@ -321,7 +320,7 @@ impl Facts {
             cached_tokens = usage.map(|usage| usage.cached),
             output_tokens = usage.map(|usage| usage.output),
             reasoning_tokens = usage.map(|usage| usage.reasoning),
-            counted_by = self.counted_by,
+            counted_by,
             price = priced.map(|(_, by)| by),
             cost_nanodollars = cost.map(|cost| cost.0),
             "a model was called"

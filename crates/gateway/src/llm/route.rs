@@ -49,18 +49,15 @@ pub(super) fn select(permitted: Permitted) -> Result<Routed, Refusal> {
     let headers = &permitted.classified().accepted().head.headers;
     let can = |target: usize| Some(Candidate { target, api: model.providers[target].api_for(call.api)? });
     let able: Vec<Candidate> = (0..model.config.targets.len()).filter_map(can).collect();
-    // Whoever counts for clients counts for those of a model whose providers do not.
-    if able.is_empty() && call.api == Api::CountTokens {
-        return Ok(Routed { permitted, candidates: able });
-    }
-    if able.is_empty() {
+    // Of a model whose providers do not count the gateway counts.
+    if able.is_empty() && call.api != Api::CountTokens {
         let message =
             format!("the model {:?} has no provider that can be asked by way of {}", call.model, call.api.word());
         return Err(Refusal::Route(Fault::new(Kind::NotFound, message)));
     }
     let is_meant = |one: &Candidate| holds(&model.config.targets[one.target].when, call, headers);
     let candidates: Vec<Candidate> = able.into_iter().filter(is_meant).collect();
-    if candidates.is_empty() {
+    if candidates.is_empty() && call.api != Api::CountTokens {
         let message =
             format!("no target of the model {:?} is for such a request: its size, tools, media or headers", call.model);
         return Err(Refusal::Route(Fault::new(Kind::Invalid, message)));

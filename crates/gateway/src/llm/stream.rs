@@ -121,6 +121,9 @@ impl Answering {
 
     /// Looks whether everything was said, and notes how it ended.
     fn look(&mut self) {
+        if self.kept.is_some() && self.exchange.usage().is_some_and(|usage| !usage.is_nothing()) {
+            self.kept = None;
+        }
         let error = match self.exchange.state() {
             State::Open | State::Begun => return,
             State::Done => None,
@@ -221,8 +224,9 @@ impl Drop for Answering {
         let (id, model) = self.exchange.begun().unwrap_or_default();
         self.record.answered(id, model, self.exchange.stop().into_iter());
         let said = self.exchange.take_said();
-        let is_told = matches!(self.exchange.state(), State::Done)
-            && self.exchange.usage().is_some_and(|usage| !usage.is_nothing());
+        // What is told once the answer has stopped is what it cost.
+        let is_over = matches!(self.exchange.state(), State::Done) || self.exchange.stop().is_some();
+        let is_told = is_over && self.exchange.usage().is_some_and(|usage| !usage.is_nothing());
         if !is_told && !said.is_empty() {
             self.record.uncounted = Some(Uncounted { asked: self.kept.take(), said });
         }
