@@ -3,13 +3,10 @@
 use std::fs;
 
 use anyhow::Context as _;
-use quorate_tests::raw::{
-    PATIENCE,
-    gateway::{Gateway, OPEN, replace},
-};
+use quorate_tests::raw::gateway::{Gateway, OPEN, replace};
 use serde_json::{Value, json};
 
-use crate::ground::{Provider, Shape, model, post, text};
+use crate::ground::{Provider, Shape, model, post, recorded, text};
 
 /// A gateway whose provider names a file with prices, in front of models of which one has a price of its own.
 fn priced(provider: &Provider, prices: &str) -> anyhow::Result<Gateway> {
@@ -32,12 +29,6 @@ fn ask(gateway: &Gateway, name: &str, is_streamed: bool) -> anyhow::Result<()> {
     anyhow::ensure!(answer.status == 200, "{name}: {}", answer.status);
     answer.text()?;
     Ok(())
-}
-
-/// Waits for the line of a call that has all of this.
-fn recorded(gateway: &mut Gateway, parts: &[&str]) -> anyhow::Result<String> {
-    let is_it = |line: &str| line.contains("a model was called") && parts.iter().all(|part| line.contains(part));
-    gateway.process.line(PATIENCE, |line| is_it(line).then(|| line.to_owned()))
 }
 
 #[test]

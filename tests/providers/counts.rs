@@ -1,30 +1,24 @@
 //! Tokens that nobody but the gateway counts: of providers that tell none, and of calls that end before theirs would.
 
-use quorate_tests::raw::{PATIENCE, gateway::Gateway};
+use anyhow::Context as _;
+use quorate_tests::raw::gateway::Gateway;
 use serde_json::json;
 
-use crate::ground::{Provider, SHAPES, Shape, gateway, model, post};
+use crate::ground::{Provider, SHAPES, Shape, gateway, model, post, recorded};
 
-/// What a model without a word of its own is said to cost: a dollar per million of either kind, so that each token is 1000 billionths.
+/// A gateway whose models cost a dollar per million tokens of either kind, by one API.
 fn of(provider: &Provider, shape: Shape) -> anyhow::Result<Gateway> {
-    let preset = match shape {
-        Shape::Messages => "anthropic",
-        Shape::Generate => "gemini",
-        Shape::Chat | Shape::Responses => "openai-compatible",
-    };
-    let own = match shape {
-        Shape::Responses => json!({ "apis": ["responses"] }),
-        _ => json!({}),
-    };
+    let (preset, api) = shape.provider();
+    let own = json!({ "apis": [api] });
     let target = json!({ "provider": "p", "price": { "input": 1, "output": 1 } });
     gateway(&[provider.document("p", preset, &own), model("any", &json!({ "names": ["mock*"], "targets": [target] }))])
 }
 
-/// Waits for the line of a call that has all of this, and gives back the value of a field of it.
-fn recorded(gateway: &mut Gateway, parts: &[&str], field: &str) -> anyhow::Result<u64> {
-    let is_it = |line: &str| line.contains("a model was called") && parts.iter().all(|part| line.contains(part));
-    let value = |line: &str| line.split_once(&format!(" {field}="))?.1.split(' ').next()?.parse().ok();
-    gateway.process.line(PATIENCE, |line| is_it(line).then(|| value(line)).flatten())
+/// The value of a field in the line of a call that has all of this.
+fn field(gateway: &mut Gateway, parts: &[&str], field: &str) -> anyhow::Result<u64> {
+    let line = recorded(gateway, parts)?;
+    let (_, value) = line.split_once(&format!(" {field}=")).with_context(|| format!("no {field}: {line}"))?;
+    Ok(value.split(' ').next().unwrap_or_default().parse()?)
 }
 
 #[test]
@@ -43,7 +37,7 @@ fn tokens_that_a_provider_does_not_tell_are_counted() -> anyhow::Result<()> {
                 let streamed = format!("streamed={is_streamed}");
                 let parts = [&*streamed, &format!("asked={name:?}"), "counted_by=gateway"];
                 // "hello", what is around it, and where the shape has them what the client adds.
-                let input = recorded(&mut gateway, &parts, "input_tokens")?;
+                let input = field(&mut gateway, &parts, "input_tokens")?;
                 assert!((8..=40).contains(&input), "{input} of {client:?} by {behind:?}, {streamed}");
             }
         }
@@ -66,7 +60,7 @@ fn what_was_said_before_a_client_left_is_counted() -> anyhow::Result<()> {
         }
         drop(answer);
 
-        let output = recorded(&mut gateway, &["result=abandoned", "counted_by=gateway"], "output_tokens")?;
+        let output = field(&mut gateway, &["result=abandoned", "counted_by=gateway"], "output_tokens")?;
         assert!((10..=10_000).contains(&output), "{output} tokens by {behind:?}");
     }
     Ok(())
@@ -80,7 +74,7 @@ fn what_was_said_before_a_provider_broke_is_counted() -> anyhow::Result<()> {
 
     let _broken = post(&gateway, &path, &body)?.text();
 
-    let output = recorded(&mut gateway, &["result=provider", "counted_by=gateway"], "output_tokens")?;
+    let output = field(&mut gateway, &["result=provider", "counted_by=gateway"], "output_tokens")?;
     assert!((1..=100).contains(&output), "{output}");
     Ok(())
 }
@@ -93,7 +87,7 @@ fn a_provider_that_tells_its_tokens_is_believed() -> anyhow::Result<()> {
 
     post(&gateway, &path, &body)?.text()?;
 
-    assert_eq!(recorded(&mut gateway, &["counted_by=provider"], "output_tokens")?, 100);
+    assert_eq!(field(&mut gateway, &["counted_by=provider"], "output_tokens")?, 100);
     Ok(())
 }
 

@@ -100,3 +100,9 @@ pub(crate) fn post_with(
     let all = [&[("content-type", "application/json")], headers].concat();
     client::send(gateway.address, "POST", path, &all, body)
 }
+
+/// Waits for the line of a call that has all of this.
+pub(crate) fn recorded(gateway: &mut Gateway, parts: &[&str]) -> anyhow::Result<String> {
+    let is_it = |line: &str| line.contains("a model was called") && parts.iter().all(|part| line.contains(part));
+    gateway.process.line(PATIENCE, |line| is_it(line).then(|| line.to_owned()))
+}

@@ -10,7 +10,7 @@ mod ground;
 mod peers;
 mod report;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -21,6 +21,7 @@ use self::report::Numbers;
 use crate::bounded::bounded;
 use crate::load::{Report, Until, say};
 use crate::prompt::Prompt;
+use crate::run::beside;
 use crate::run::sink::Sink;
 use crate::run::speed::{Plan, median};
 
@@ -199,12 +200,6 @@ fn prompt(name: &str) -> Result<Prompt, String> {
     let names: Vec<&str> = Prompt::ALL.iter().map(|prompt| prompt.name()).collect();
     let found = Prompt::ALL.into_iter().find(|prompt| prompt.name() == name);
     found.ok_or_else(|| format!("allowed are {}", names.join(", ")))
-}
-
-/// Returns the path of a file in the folder of this program.
-fn beside(name: &str) -> Result<PathBuf> {
-    let program = std::env::current_exe().context("the path of this program")?;
-    Ok(program.parent().unwrap_or(Path::new(".")).join(name))
 }
 
 // === impl Args ===

@@ -239,7 +239,7 @@ async fn speed(
 }
 
 /// Returns the path of a file in the folder of this program.
-fn beside(name: &str) -> Result<PathBuf> {
+pub(crate) fn beside(name: &str) -> Result<PathBuf> {
     let program = std::env::current_exe().context("the path of this program")?;
     Ok(program.parent().unwrap_or(Path::new(".")).join(name))
 }
