@@ -1,20 +1,19 @@
 //! Push of traces, metrics and records over OTLP/gRPC.
 //!
 //! Finished spans wait in the SDK's bounded batch queue (2,048; more are dropped and counted by
-//! the SDK's own warning), metrics are read at intervals, records are [`crate::records`]. All are sent by threads of the SDK over
-//! one gRPC channel each, which lives on the tokio runtime that was current when it was made.
+//! the SDK's own warning), metrics are read at intervals; both are sent by threads of the SDK, records by a task of ours
+//! ([`crate::records`]), over one gRPC channel each, which lives on the tokio runtime that was current when it was made.
 //! `https` endpoints are verified against the system's roots. Further settings of the collector's
-//! side (`OTEL_EXPORTER_OTLP_HEADERS`) are read by the SDK itself and never logged.
+//! side (`OTEL_EXPORTER_OTLP_HEADERS`) are read by the SDK itself, and for records as it does, and never logged.
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
-use opentelemetry_otlp::{
-    ExporterBuildError, LogExporter, MetricExporter, SpanExporter, WithExportConfig, WithTonicConfig,
-};
+use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider};
+use tonic::transport::{Channel, Endpoint};
 use tracing::Subscriber;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
@@ -52,8 +51,8 @@ impl Export {
             .with_sampler(Sampler::AlwaysOn)
             .with_span_processor(processor)
             .build();
-        let exporter = connect(LogExporter::builder().with_tonic(), otlp).build().map_err(failed(otlp))?;
-        let records = Records::new(exporter, resource(config), otlp.records_delay);
+        let channel = channel(otlp).map_err(failed(otlp))?;
+        let records = Records::new(channel, &resource(config), otlp)?;
         Ok(Self { otlp: otlp.clone(), traces, records })
     }
 
@@ -82,8 +81,9 @@ impl Export {
 
     /// Flushes and stops; the SDK blocks while it does, so it gets a thread of its own.
     pub(crate) async fn shutdown(self, metrics: Metrics) {
+        self.records.shutdown().await;
         let stopped = tokio::task::spawn_blocking(move || {
-            let results = [self.traces.shutdown(), self.records.shutdown(), metrics.provider().shutdown()];
+            let results = [self.traces.shutdown(), metrics.provider().shutdown()];
             for error in results.into_iter().filter_map(Result::err) {
                 tracing::warn!(%error, "the last telemetry could not be exported");
             }
@@ -116,15 +116,28 @@ fn check_endpoint(endpoint: &str) -> Result<(), Error> {
 
 fn connect<B: WithExportConfig + WithTonicConfig>(builder: B, otlp: &Otlp) -> B {
     let builder = builder.with_endpoint(&otlp.endpoint).with_timeout(otlp.timeout);
-    if !otlp.endpoint.starts_with("https:") {
+    if !is_https(otlp) {
         return builder;
     }
     builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots())
 }
 
-fn failed(otlp: &Otlp) -> impl Fn(ExporterBuildError) -> Error {
+/// The channel that records go over, as [`connect`] makes those of the SDK.
+fn channel(otlp: &Otlp) -> Result<Channel, tonic::transport::Error> {
+    let mut endpoint = Endpoint::from_shared(otlp.endpoint.clone())?.connect_timeout(otlp.timeout);
+    if is_https(otlp) {
+        endpoint = endpoint.tls_config(ClientTlsConfig::new().with_enabled_roots())?;
+    }
+    Ok(endpoint.connect_lazy())
+}
+
+fn is_https(otlp: &Otlp) -> bool {
+    otlp.endpoint.starts_with("https:")
+}
+
+fn failed<E: std::error::Error + Send + Sync + 'static>(otlp: &Otlp) -> impl Fn(E) -> Error {
     let endpoint = otlp.endpoint.clone();
-    move |source| Error::Export { endpoint: endpoint.clone(), source }
+    move |source| Error::Export { endpoint: endpoint.clone(), source: Box::new(source) }
 }
 
 fn resource(config: &Config) -> Resource {

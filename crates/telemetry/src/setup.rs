@@ -95,7 +95,15 @@ pub enum Error {
         endpoint: String,
         /// What is wrong with it.
         #[source]
-        source: opentelemetry_otlp::ExporterBuildError,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Headers for the collector are not a list of `name=value`.
+    #[error("entry {number} of {variable} is no header: write it as name=value, with the value percent-encoded")]
+    Header {
+        /// The environment variable.
+        variable: &'static str,
+        /// Which entry it is, from 1; what it says may be a secret.
+        number: usize,
     },
     /// OTLP export needs a tokio runtime, and `init` was called outside of one.
     #[error("OTLP export needs a tokio runtime")]
@@ -189,7 +197,7 @@ pub(crate) fn build(config: &Config) -> Result<(impl tracing::Subscriber + Send 
     let export = config.otlp.as_ref().map(|otlp| Export::new(config, otlp)).transpose()?;
     let metrics = Metrics::with_provider(config.version, export::meter_provider(config, export.as_ref())?);
     if let Some(export) = &export {
-        metrics.observe_records(export.records().counts());
+        metrics.observe_records(export.records().queue());
     }
     let tracer = Tracer::new(export.is_some(), config.sampling_ratio, config.traces_per_second_max);
     let events = filter_fn(|metadata| metadata.is_event());

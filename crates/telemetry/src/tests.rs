@@ -3,6 +3,7 @@
 //! The receiver is the collector's own service definition, served on loopback. Each test builds
 //! its own telemetry and installs it for its thread only.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ struct Collector {
     traces: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
     metrics: Arc<Mutex<Vec<ExportMetricsServiceRequest>>>,
     logs: Arc<Mutex<Vec<ExportLogsServiceRequest>>>,
+    /// What is answered to the next requests of logs, before all are taken.
+    answers: Arc<Mutex<VecDeque<Result<ExportLogsServiceResponse, Status>>>>,
 }
 
 #[tonic::async_trait]
@@ -52,8 +55,10 @@ impl LogsService for Collector {
         &self,
         request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        let answer = self.answers.lock().expect("no test panics with it").pop_front();
+        let response = answer.unwrap_or_else(|| Ok(ExportLogsServiceResponse::default()))?;
         self.logs.lock().expect("no test panics with it").push(request.into_inner());
-        Ok(Response::new(ExportLogsServiceResponse::default()))
+        Ok(Response::new(response))
     }
 }
 

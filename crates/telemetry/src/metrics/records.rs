@@ -10,18 +10,18 @@ use opentelemetry::metrics::MeterProvider;
 
 use super::{METER, Metrics};
 use crate::names::{attribute, metric};
-use crate::records::Counts;
+use crate::records::Queue;
 
 // === impl Metrics ===
 
 impl Metrics {
     /// Shows what is counted of records. To be called once.
-    pub(crate) fn observe_records(&self, counts: Arc<Counts>) {
+    pub(crate) fn observe_records(&self, queue: Arc<Queue>) {
         let meter = self.inner.provider.meter(METER);
         let dropped = meter.u64_observable_counter(metric::RECORDS_DROPPED);
         let dropped = dropped.with_description("Records of calls that were not sent to the collector");
         let observe = move |observer: &dyn opentelemetry::metrics::AsyncInstrument<u64>| {
-            for (reason, count) in counts.dropped() {
+            for (reason, count) in queue.dropped() {
                 observer.observe(count, &[KeyValue::new(attribute::REASON, reason)]);
             }
         };
