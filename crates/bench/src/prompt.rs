@@ -58,10 +58,10 @@ pub(crate) struct Name {
 }
 
 const SMALL: Name = Name { asked: "mock", of_provider: "mock", is_anthropic: false };
-const STREAMED: Name = Name { asked: "mock,chunks=16", of_provider: "mock,chunks=16", is_anthropic: false };
-const LONG: Name = Name { asked: "mock,text=Noted.", of_provider: "mock,text=Noted.", is_anthropic: false };
+const STREAMED: Name = Name { asked: "mock;chunks=16", of_provider: "mock;chunks=16", is_anthropic: false };
+const LONG: Name = Name { asked: "mock;text=Noted.", of_provider: "mock;text=Noted.", is_anthropic: false };
 const CLAUDE: Name = Name { asked: "claude-bench", of_provider: "mock", is_anthropic: true };
-const CLAUDE_STREAMED: Name = Name { asked: "claude-stream", of_provider: "mock,chunks=16", is_anthropic: true };
+const CLAUDE_STREAMED: Name = Name { asked: "claude-stream", of_provider: "mock;chunks=16", is_anthropic: true };
 
 /// The names that a gateway has to know.
 pub(crate) const MODELS: [Name; 5] = [SMALL, STREAMED, LONG, CLAUDE, CLAUDE_STREAMED];

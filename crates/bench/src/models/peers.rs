@@ -78,9 +78,7 @@ impl Kind {
     /// Tells whether it can be asked this: who translates has another provider for it, which only our gateway was given.
     pub(crate) fn serves(self, prompt: Prompt) -> bool {
         match prompt {
-            Prompt::Chat | Prompt::ChatLong => true,
-            // LiteLLM (1.106) answers 500 to streams here: "'list' object has no attribute '__aiter__'".
-            Prompt::ChatStream => self != Self::Litellm,
+            Prompt::Chat | Prompt::ChatStream | Prompt::ChatLong => true,
             Prompt::ChatOfClaude => self == Self::Litellm,
             Prompt::ChatStreamOfClaude | Prompt::MessageOfGpt | Prompt::MessageStreamOfGpt => false,
         }

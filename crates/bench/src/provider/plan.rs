@@ -1,7 +1,8 @@
-//! What the name of a model asks the provider to do: `mock`, and options behind it, each after a comma.
+//! What the name of a model asks the provider to do: `mock`, and options behind it, each after a comma, or each after a semicolon.
 //!
-//! In: a name. Out: a [`Plan`], or which option is wrong and what is allowed. Pure. A name that does not begin with `mock,` has no
-//! options, so that any name works; a name is all that every gateway passes on, so that the provider is steered through it.
+//! In: a name. Out: a [`Plan`], or which option is wrong and what is allowed. Pure. A name that does not begin with `mock,` or `mock;` has
+//! no options, so that any name works; a name is all that every gateway passes on, so that the provider is steered through it. LiteLLM
+//! takes a name with commas for several models, hence semicolons.
 //!
 //! **Invariant:** a plan has one way to end and one way to be broken, and every number in it has a bound.
 
@@ -218,9 +219,10 @@ impl Plan {
             return Err(PlanError::Length);
         }
         let mut plan = Self::default();
-        let Some(options) = model.strip_prefix("mock,") else { return Ok(plan) };
+        let apart = |mark| Some((model.strip_prefix("mock")?.strip_prefix(mark)?, mark));
+        let Some((options, mark)) = apart(',').or_else(|| apart(';')) else { return Ok(plan) };
         let mut seen = [false; OPTIONS.len()];
-        for text in options.split(',') {
+        for text in options.split(mark) {
             let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
             let index = OPTIONS.iter().position(|(known, _)| *known == name);
             let index = index.ok_or_else(|| PlanError::Unknown { option: name.to_owned() })?;
@@ -442,6 +444,17 @@ mod tests {
         ] {
             assert_eq!(Plan::parse(&format!("mock,{options}")), Ok(expected), "{options}");
         }
+    }
+
+    #[test]
+    fn semicolons_part_options_as_commas_do() {
+        let options = "gap=50ms,first=2s,chunks=16";
+
+        let semicolons = Plan::parse(&format!("mock;{}", options.replace(',', ";")));
+
+        assert_eq!(semicolons, Plan::parse(&format!("mock,{options}")));
+        assert_ne!(semicolons, Ok(Plan::default()));
+        assert!(Plan::parse("mock;chunks=16,gap=1s").is_err(), "not both in one name");
     }
 
     #[test]
