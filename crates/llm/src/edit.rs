@@ -3,6 +3,9 @@
 //! In: a [`Call`] and what a `Model` says of it. Out: the provider's body. What is replaced is the model's name, parameters that an
 //! operator sets, defaults or takes away, and the question for what a stream costs. A parameter is named as in the body; one within
 //! another is named with a dot (`generationConfig.temperature`).
+//!
+//! Some parameters can be said in two ways: Gemini's in either case (`top_p` for `topP`), and the most tokens of a chat completion by an
+//! old name and a young one. Whichever the client takes, a default does not stand beside it and a value that is set is the only one.
 
 use std::borrow::Cow;
 
@@ -35,11 +38,18 @@ pub struct Edit {
 
 /// What becomes of a member of the body.
 struct Plan<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
     /// Where its value stands now, if it does.
     was: Option<Span>,
     /// Its value in the end; none where there is none.
     becomes: Option<Cow<'a, str>>,
+}
+
+/// Another way to say a parameter.
+struct Twin {
+    name: String,
+    /// Whether it is the same name in another case; else another name, which a provider may know instead.
+    is_spelling: bool,
 }
 
 /// The members that are changed, each once: several edits of one member are done in their order.
@@ -62,8 +72,8 @@ pub fn rewrite(call: &Call, model: &str, edits: &[Edit]) -> Result<Bytes, Fault>
     }
     for Edit { name, change } in edits {
         match name.split_once('.') {
-            None => plans.change(name, None, change)?,
-            Some((outer, inner)) => plans.change(outer, Some(inner), change)?,
+            None => plans.edit(call.api, name, change)?,
+            Some((outer, inner)) => plans.edit_within(call.api, (outer, inner), change)?,
         }
     }
     // Which model answers is decided by the route.
@@ -80,13 +90,62 @@ impl<'a> Plans<'a> {
         self.plans.iter().any(|plan| plan.name == name)
     }
 
-    fn change<'b: 'a>(&mut self, name: &'b str, inner: Option<&str>, change: &Change) -> Result<(), Fault> {
+    /// Does an edit of a parameter, however the client says it.
+    fn edit<'b: 'a>(&mut self, api: Api, name: &'b str, change: &Change) -> Result<(), Fault> {
+        let Some(twin) = Twin::of(api, name) else { return self.change(name, None, change) };
+        match change {
+            Change::Default(_) if self.says(&twin.name)? => return Ok(()),
+            Change::Remove if !twin.is_spelling => {}
+            Change::Set(_) | Change::Remove => self.change(twin.name, None, &Change::Remove)?,
+            Change::Default(_) => {}
+        }
+        self.change(name, None, change)
+    }
+
+    /// The same of one within another.
+    fn edit_within<'b: 'a>(&mut self, api: Api, (outer, inner): (&'b str, &str), change: &Change) -> Result<(), Fault> {
+        let other = Twin::of(api, outer).filter(|twin| twin.is_spelling).map(|twin| twin.name);
+        let outer = match other {
+            Some(other) if !self.says(outer)? && self.says(&other)? => other,
+            _ => outer.into(),
+        };
+        let Some(twin) = Twin::of(api, inner).filter(|twin| twin.is_spelling) else {
+            return self.change(outer, Some(inner), change);
+        };
+        match change {
+            Change::Default(_) if self.says_within(&outer, &twin.name)? => return Ok(()),
+            Change::Default(_) => {}
+            Change::Set(_) | Change::Remove => self.change(outer.clone(), Some(&twin.name), &Change::Remove)?,
+        }
+        self.change(outer, Some(inner), change)
+    }
+
+    /// Whether a parameter has a value, as far as it is changed.
+    fn says(&self, name: &str) -> Result<bool, Fault> {
+        Ok(self.value(name)?.is_some_and(|value| value != "null"))
+    }
+
+    fn says_within(&self, outer: &str, inner: &str) -> Result<bool, Fault> {
+        let Some(object) = self.value(outer)?.filter(|value| *value != "null") else { return Ok(false) };
+        let found = find(object, inner).map_err(|error| cannot(&format!("{outer}.{inner}"), &error))?;
+        Ok(found.is_some_and(|span| span.of(object) != "null"))
+    }
+
+    fn value(&self, name: &str) -> Result<Option<&str>, Fault> {
+        if let Some(plan) = self.plans.iter().find(|plan| plan.name == name) {
+            return Ok(plan.becomes.as_deref());
+        }
+        Ok(find(self.body, name).map_err(|error| cannot(name, &error))?.map(|span| span.of(self.body)))
+    }
+
+    fn change(&mut self, name: impl Into<Cow<'a, str>>, inner: Option<&str>, change: &Change) -> Result<(), Fault> {
+        let name = name.into();
         let at = match self.plans.iter().position(|plan| plan.name == name) {
             Some(at) => at,
             None => {
-                let was = find(self.body, name).map_err(|error| cannot(name, &error))?;
+                let was = find(self.body, &name).map_err(|error| cannot(&name, &error))?;
                 let becomes = was.map(|span| Cow::Borrowed(span.of(self.body)));
-                self.plans.push(Plan { name, was, becomes });
+                self.plans.push(Plan { name: name.clone(), was, becomes });
                 self.plans.len() - 1
             }
         };
@@ -116,8 +175,8 @@ impl<'a> Plans<'a> {
                 (Some(span), Some(value)) if span.of(self.body) != value => {
                     splice.replace(span, value.as_bytes());
                 }
-                (Some(_), None) => removed.push(plan.name),
-                (None, Some(value)) => added.push(format!("{}:{value}", quote(plan.name))),
+                (Some(_), None) => removed.push(&*plan.name),
+                (None, Some(value)) => added.push(format!("{}:{value}", quote(&plan.name))),
                 (Some(_), Some(_)) | (None, None) => {}
             }
         }
@@ -136,6 +195,40 @@ impl<'a> Plans<'a> {
         }
         Ok(if splice.is_empty() { bytes.clone() } else { splice.finish() })
     }
+}
+
+// === impl Twin ===
+
+impl Twin {
+    fn of(api: Api, name: &str) -> Option<Self> {
+        match (api, name) {
+            (Api::Chat, "max_tokens") => Some(Self { name: "max_completion_tokens".to_owned(), is_spelling: false }),
+            (Api::Chat, "max_completion_tokens") => Some(Self { name: "max_tokens".to_owned(), is_spelling: false }),
+            (Api::Generate, name) => Some(Self { name: other_case(name)?, is_spelling: true }),
+            _ => None,
+        }
+    }
+}
+
+/// `topP` for `top_p`, and the other way round (Protocol Buffers, JSON mapping); none for a name of one word.
+fn other_case(name: &str) -> Option<String> {
+    let mut other = String::with_capacity(name.len() + 4);
+    let mut begins_word = false;
+    for letter in name.chars() {
+        match letter {
+            '_' => begins_word = true,
+            letter if begins_word => {
+                other.push(letter.to_ascii_uppercase());
+                begins_word = false;
+            }
+            letter if letter.is_ascii_uppercase() => {
+                other.push('_');
+                other.push(letter.to_ascii_lowercase());
+            }
+            letter => other.push(letter),
+        }
+    }
+    (other != name).then_some(other)
 }
 
 /// An object with one of its members changed; none where it stays as it is.
@@ -253,6 +346,54 @@ mod tests {
         let body = r#"{"model":"m","temperature":1,"top_p":1,"user":"ana"}"#;
         assert_eq!(rewritten(body, "m", &edits), r#"{"model":"m","temperature":0.5,"top_p":1}"#);
         assert_eq!(rewritten(r#"{"model":"m"}"#, "m", &edits), r#"{"temperature":0.5,"top_p":0.9,"model":"m"}"#);
+    }
+
+    #[test]
+    fn the_other_name_of_a_limit_is_no_way_around_it() {
+        let set = edit("max_tokens", Change::Set("9".to_owned()));
+        let default = edit("max_tokens", Change::Default("9".to_owned()));
+        let young = r#"{"model":"m","max_completion_tokens":8000}"#;
+        let null = r#"{"model":"m","max_completion_tokens":null}"#;
+
+        assert_eq!(rewritten(young, "m", &[set]), r#"{"max_tokens":9,"model":"m"}"#);
+        let default = [default];
+        assert_eq!(rewritten(young, "m", &default), young, "the client has said it");
+        assert_eq!(
+            rewritten(null, "m", &default),
+            r#"{"max_tokens":9,"model":"m","max_completion_tokens":null}"#,
+            "null says nothing"
+        );
+        // A provider may know one of them only, and its operator take the other away.
+        assert_eq!(rewritten(young, "m", &[edit("max_tokens", Change::Remove)]), young);
+    }
+
+    #[test]
+    fn a_parameter_of_gemini_is_one_in_either_case() {
+        let generate = |body: &str, edits: &[Edit]| {
+            let path = Path { api: Api::Generate, model: Some("m"), is_streamed: false };
+            let call = classify(&path, Bytes::copy_from_slice(body.as_bytes())).expect("it is one");
+            String::from_utf8(rewrite(&call, "m", edits).expect("it can be changed").to_vec()).expect("it is text")
+        };
+        let tokens = |change: Change| [edit("generationConfig.maxOutputTokens", change)];
+        let set = tokens(Change::Set("9".to_owned()));
+        let default = tokens(Change::Default("9".to_owned()));
+        let cases = [
+            (r#"{"generationConfig":{"max_output_tokens":8}}"#, r#"{"generationConfig":{"maxOutputTokens":9}}"#),
+            (r#"{"generation_config":{"max_output_tokens":8}}"#, r#"{"generation_config":{"maxOutputTokens":9}}"#),
+            (r#"{"generation_config":{"maxOutputTokens":8}}"#, r#"{"generation_config":{"maxOutputTokens":9}}"#),
+            (r#"{"generation_config":null}"#, r#"{"generationConfig":{"maxOutputTokens":9},"generation_config":null}"#),
+        ];
+        for (body, expected) in &cases[..3] {
+            assert_eq!(&generate(body, &set), expected);
+            assert_eq!(&generate(body, &default), body, "the client has said it");
+            let removed = generate(body, &tokens(Change::Remove));
+            assert!(removed.ends_with(":{}}"), "{removed}");
+        }
+        assert_eq!(generate(cases[3].0, &default), cases[3].1);
+
+        let safety = [edit("safetySettings", Change::Set("[]".to_owned()))];
+        assert_eq!(generate(r#"{"safety_settings":[1]}"#, &safety), r#"{"safetySettings":[]}"#);
+        assert_eq!(generate(r#"{"safetySettings":[1],"safety_settings":[2]}"#, &safety), r#"{"safetySettings":[]}"#);
     }
 
     #[test]
