@@ -14,26 +14,43 @@ use crate::error::Fault;
 /// The longest name of a model: longer than any provider's, short enough for a log.
 pub const MODEL_CHARS_MAX: usize = 256;
 
-/// Types of parts that are no text.
-const MEDIA_TYPES: [&[u8]; 7] = [
-    b"\"image_url\"",
-    b"\"input_image\"",
-    b"\"image\"",
-    b"\"input_audio\"",
-    b"\"file\"",
-    b"\"input_file\"",
-    b"\"document\"",
+/// Types of parts that are no text, quotes left out: those of the APIs, and those that engines which speak them have beside (vLLM,
+/// SGLang, OpenRouter, Mistral).
+const MEDIA_TYPES: [(&str, Medium); 17] = [
+    ("image_url", Medium::Image),
+    ("input_image", Medium::Image),
+    ("image", Medium::Image),
+    ("image_embeds", Medium::Image),
+    ("computer_screenshot", Medium::Image),
+    ("input_audio", Medium::Audio),
+    ("audio_url", Medium::Audio),
+    ("audio", Medium::Audio),
+    ("file", Medium::Document),
+    ("input_file", Medium::Document),
+    ("document", Medium::Document),
+    ("document_url", Medium::Document),
+    ("container_upload", Medium::Document),
+    ("video_url", Medium::Document),
+    ("input_video", Medium::Document),
+    ("video", Medium::Document),
+    ("input_document", Medium::Document),
 ];
 /// What Gemini's parts that are no text are called, up to the letters that all of them end with.
 const MEDIA_NAMES: [&[u8]; 4] = [b"\"inlineD", b"\"inline_d", b"\"fileD", b"\"file_d"];
 const MEDIA_NAMES_END: &[u8] = b"ata\"";
 
+/// Members by which a model is given tools: its own, those that the API ran before it had tools, those of servers, and a search.
+const TOOLS: [&str; 4] = ["tools", "functions", "mcp_servers", "web_search_options"];
+
 /// The members that are decided on.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 15] = [
     "model",
     "stream",
     "stream_options",
     "tools",
+    "functions",
+    "mcp_servers",
+    "web_search_options",
     "messages",
     "input",
     "contents",
@@ -79,8 +96,16 @@ pub struct Has {
     pub images: bool,
     /// Recordings.
     pub audio: bool,
-    /// Documents.
+    /// Documents, and files of any other kind, such as videos.
     pub documents: bool,
+}
+
+/// What a part is that is no text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Medium {
+    Image,
+    Audio,
+    Document,
 }
 
 /// What a path says.
@@ -100,8 +125,10 @@ struct Found {
     model: Option<Span>,
     stream: Option<Span>,
     stream_options: Option<Span>,
-    tools: Option<Span>,
-    said: Option<Span>,
+    tools: [Option<Span>; TOOLS.len()],
+    messages: Option<Span>,
+    input: Option<Span>,
+    contents: Option<Span>,
     background: Option<Span>,
     limits: [Option<Span>; 4],
 }
@@ -139,7 +166,7 @@ pub fn classify(path: &Path<'_>, body: Bytes) -> Result<Call, Fault> {
         }
     };
     let output_tokens_max = found.output_tokens_max(text, path.api)?;
-    let has = found.has(text)?;
+    let has = found.has(text, path.api)?;
     Ok(Call {
         api: path.api,
         model,
@@ -175,17 +202,21 @@ impl Found {
             "model" => found.model = Some(span),
             "stream" => found.stream = Some(span),
             "stream_options" => found.stream_options = Some(span),
-            "tools" => found.tools = Some(span),
-            "messages" | "input" | "contents" => found.said = Some(span),
+            "messages" => found.messages = Some(span),
+            "input" => found.input = Some(span),
+            "contents" => found.contents = Some(span),
             "background" => found.background = Some(span),
             "max_tokens" => found.limits[0] = Some(span),
             "max_completion_tokens" => found.limits[1] = Some(span),
             "max_output_tokens" => found.limits[2] = Some(span),
             "generationConfig" | "generation_config" if found.limits[3].is_some() => twin = Some(key.to_owned()),
             "generationConfig" | "generation_config" => found.limits[3] = Some(span),
-            // Who reads names in any case would take it for the one that was decided on.
-            _ if NAMES.iter().any(|name| name.eq_ignore_ascii_case(key)) => twin = Some(key.to_owned()),
-            _ => {}
+            _ => match TOOLS.iter().position(|name| *name == key) {
+                Some(at) => found.tools[at] = Some(span),
+                // Who reads names in any case would take it for the one that was decided on.
+                None if NAMES.iter().any(|name| name.eq_ignore_ascii_case(key)) => twin = Some(key.to_owned()),
+                None => {}
+            },
         })
         .map_err(|error| match error {
             MembersError::Type => Fault::invalid("", "the body is no JSON object"),
@@ -223,17 +254,29 @@ impl Found {
         }
     }
 
-    fn has(&self, body: &str) -> Result<Has, Fault> {
-        let has_tools = self.tools.is_some_and(|span| !matches!(span.of(body).trim(), "null" | "[]"));
-        let mut has = Has { tools: has_tools, ..Has::default() };
-        let said = self.said.map(|span| span.of(body)).filter(|said| may_have_media(said));
+    fn has(&self, body: &str, api: Api) -> Result<Has, Fault> {
+        let is_some = |span: &Span| !is_empty(span.of(body));
+        let mut has = Has { tools: self.tools.iter().flatten().any(is_some), ..Has::default() };
+        let (name, said) = match api {
+            Api::Chat | Api::Messages | Api::CountTokens => ("messages", self.messages),
+            Api::Responses | Api::Embeddings => ("input", self.input),
+            Api::Generate => ("contents", self.contents),
+        };
+        let said = said.map(|span| span.of(body)).filter(|said| may_have_media(said));
         if said.is_some_and(|said| look(said, 0, &mut has).is_none()) {
             let message =
                 "what is said cannot be looked through: a member stands there twice, is no text, or is nested too deep";
-            return Err(Fault::invalid("messages", message));
+            return Err(Fault::invalid(name, message));
         }
         Ok(has)
     }
+}
+
+/// Whether a value is null or an array of nothing.
+fn is_empty(raw: &str) -> bool {
+    let raw = raw.trim();
+    let within = raw.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    raw == "null" || within.is_some_and(|within| within.trim().is_empty())
 }
 
 /// Whether words of media are in a text, or escapes by which they could be written otherwise. Within a text these words have no quotes
@@ -243,7 +286,10 @@ fn may_have_media(said: &str) -> bool {
     let said = said.as_bytes();
     let is_value = |after: &[u8]| {
         let value = after.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
-        value.is_some_and(|value| MEDIA_TYPES.iter().any(|word| value.starts_with(word)))
+        let word = value
+            .and_then(|value| value.strip_prefix(b"\""))
+            .and_then(|value| value.split(|byte| *byte == b'"').next());
+        word.is_some_and(|word| MEDIA_TYPES.iter().any(|(name, _)| name.as_bytes() == word))
     };
     let kind = b"\"type\"";
     memmem::find_iter(said, kind).any(|at| is_value(&said[at + kind.len()..]))
@@ -282,11 +328,12 @@ fn look(raw: &str, depth: usize, has: &mut Has) -> Option<()> {
 impl Has {
     /// Notes a part of a type.
     fn note(&mut self, kind: &str) {
-        match kind {
-            "image_url" | "input_image" | "image" => self.images = true,
-            "input_audio" => self.audio = true,
-            "file" | "input_file" | "document" => self.documents = true,
-            _ => {}
+        let medium = MEDIA_TYPES.iter().find(|(name, _)| *name == kind);
+        match medium.map(|(_, medium)| medium) {
+            Some(Medium::Image) => self.images = true,
+            Some(Medium::Audio) => self.audio = true,
+            Some(Medium::Document) => self.documents = true,
+            None => {}
         }
     }
 
@@ -375,6 +422,10 @@ mod tests {
                 Has { documents: true, ..Has::default() },
             ),
             (
+                r#"[{"role":"user","content":[{"type":"audio_url"},{"type" : "video_url"}]}]"#,
+                Has { audio: true, documents: true, ..Has::default() },
+            ),
+            (
                 r#"[{"role":"user","content":[{"type":"input_audio"},{"type":"file"}]}]"#,
                 Has { audio: true, documents: true, ..Has::default() },
             ),
@@ -382,6 +433,36 @@ mod tests {
         for (messages, has) in cases {
             let body = format!(r#"{{"model":"m","messages":{messages}}}"#);
             assert_eq!(call(Api::Chat, &body).expect("it is one").has, has, "{messages}");
+        }
+    }
+
+    #[test]
+    fn whatever_gives_a_model_tools_is_seen() {
+        for (member, expected) in [
+            (r#""tools":[{}]"#, true),
+            (r#""functions":[{"name":"f"}]"#, true),
+            (r#""mcp_servers":[{"type":"url"}]"#, true),
+            (r#""web_search_options":{}"#, true),
+            (r#""tools":null"#, false),
+            (r#""tools":[ ],"functions":[]"#, false),
+        ] {
+            let body = format!(r#"{{"model":"m",{member}}}"#);
+            assert_eq!(call(Api::Chat, &body).expect("it is one").has.tools, expected, "{member}");
+        }
+        assert!(call(Api::Chat, r#"{"model":"m","Functions":[{}]}"#).is_err(), "in another case it is refused");
+    }
+
+    /// A provider reads the member of its API; another one that stands behind it hides nothing.
+    #[test]
+    fn a_member_of_another_api_hides_no_media() {
+        let images = r#"[{"role":"user","content":[{"type":"image_url"}]}]"#;
+        for (api, own, other) in [
+            (Api::Chat, "messages", "input"),
+            (Api::Messages, "messages", "contents"),
+            (Api::Responses, "input", "messages"),
+        ] {
+            let body = format!(r#"{{"model":"m","{own}":{images},"{other}":"x"}}"#);
+            assert!(call(api, &body).expect("it is one").has.images, "{body}");
         }
     }
 
