@@ -207,6 +207,32 @@ fn a_key_in_a_file_is_read_again_when_it_changes() -> anyhow::Result<()> {
     })
 }
 
+/// Providers limit each model apart: a key that has no calls of one left answers for the others.
+#[test]
+fn a_key_that_is_limited_rests_for_that_model_alone() -> anyhow::Result<()> {
+    let provider = Provider::start(&["--keys", "first,second"])?;
+    let limited = "mock,status=429,retry-after=600";
+    let to = |model: &str| json!({ "targets": [{ "provider": "p", "model": model }] });
+    let keys = json!({ "keys": ["first", "second"] });
+    let gateway = gateway(&[
+        provider.document("p", "openai-compatible", &keys),
+        model("m", &to("mock")),
+        model("limited", &to(limited)),
+    ])?;
+    let (path, body) = Shape::Chat.request("limited", "hi", false);
+    for _ in 0..3 {
+        assert_eq!(post(&gateway, &path, &body)?.status, 429);
+    }
+    assert_eq!(provider.requests(limited)?, 2, "each key was asked once");
+
+    for _ in 0..8 {
+        answers(&gateway, Shape::Chat, false)?;
+    }
+    let (first, second) = (used(&provider, 1)?, used(&provider, 2)?);
+    assert!(first + second == 10 && first > 1 && second > 1, "both answer for the other: {first} and {second}");
+    Ok(())
+}
+
 /// How many requests showed a key, by its number from 1.
 fn used(provider: &Provider, key: usize) -> anyhow::Result<u64> {
     Ok(provider.ledger()?["keys"][key - 1].as_u64().unwrap_or(0))

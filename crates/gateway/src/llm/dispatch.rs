@@ -333,7 +333,14 @@ impl Asking<'_> {
         let until = Instant::now() + provider.config.limits.total;
         let is_streamed = call.is_streamed && Dialect::of(call.api).is_some();
         let asked = Instant::now();
-        let ask = Ask { path: &written.path, headers: &written.headers, body: &written.body, is_streamed, until };
+        let ask = Ask {
+            model: &named,
+            path: &written.path,
+            headers: &written.headers,
+            body: &written.body,
+            is_streamed,
+            until,
+        };
         let Reply { answer, held } = provider.provider.ask(&ask).await.map_err(Failed::from)?;
         match (answer, is_streamed) {
             (Answer::Whole(body), false) => self.whole(&lease, body, written, record),

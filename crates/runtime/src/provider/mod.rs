@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!  Ask ─▶ key that does not rest ─▶ permit ─▶ request ─▶ head ─┬─ 2xx ─▶ Reply: whole, or events from the first on
-//!              ▲                                               ├─ 401, 402, 429: the key rests; the next one ─┐
+//!              ▲                                               ├─ 401, 402: the key rests; the next one ──────┤
+//!              │                                               ├─ 429: it rests for this model; the next one ─┤
 //!              └───────────────────────────────────────────────┴──────────────────────────────────────────────┘
 //!                                                              └─ anything else ─▶ Refused
 //! ```
 //!
 //! A stream is a [`Reply`] when its first event is there: until then a caller may go elsewhere, and its client has seen nothing. What a
-//! provider says of the gateway's own keys is told to nobody. It does not know models, shapes and retries: whoever asks does.
+//! provider says of the gateway's own keys is told to nobody. It does not know shapes and retries: whoever asks does.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,10 +27,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use self::read::Verdict;
+use self::rests::Rests;
 use crate::upstream::Credential;
 use crate::{clock, entropy};
 
 mod read;
+mod rests;
 mod send;
 
 /// The limits of calls to one provider.
@@ -75,14 +78,22 @@ struct Inner {
     url: String,
     client: Client,
     shown: Vec<Credential>,
-    keys: Mutex<Targets>,
+    keys: Mutex<Keys>,
     limits: Limits,
     permits: Arc<Semaphore>,
+}
+
+/// The keys, and which of them rest.
+struct Keys {
+    all: Targets,
+    limited: Rests,
 }
 
 /// One call.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
+    /// The model, as the provider calls it, whose limit a call counts towards.
+    pub model: &'a str,
     /// The path and query below the provider's address.
     pub path: &'a str,
     /// Headers that are this call's own, such as the trace and the version of the API.
@@ -157,7 +168,8 @@ impl Provider {
     pub fn new(config: Config) -> Self {
         let Config { name, url, client, shown, limits } = config;
         let terms = shown.iter().map(|_| Terms { weight: 1, priority: 0 });
-        let keys = Mutex::new(Targets::new(terms, SchedulerConfig::DEFAULTS));
+        let all = Targets::new(terms, SchedulerConfig::DEFAULTS);
+        let keys = Mutex::new(Keys { all, limited: Rests::default() });
         let permits = Arc::new(Semaphore::new(limits.concurrency.min(Semaphore::MAX_PERMITS)));
         Self { inner: Arc::new(Inner { name, url, client, shown, keys, limits, permits }) }
     }
@@ -168,12 +180,12 @@ impl Provider {
         &self.inner.name
     }
 
-    fn keys(&self) -> MutexGuard<'_, Targets> {
+    fn keys(&self) -> MutexGuard<'_, Keys> {
         self.inner.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for a call, with a key that was not tried.
-    fn hold(&self, tried: &[usize]) -> Result<Held, Refused> {
+    /// Takes a place for a call of a model, with a key that was not tried.
+    fn hold(&self, model: &str, tried: &[usize]) -> Result<Held, Refused> {
         let permit = Arc::clone(&self.inner.permits).try_acquire_owned();
         let permit = permit.map_err(|_| {
             // It is our own limit, which a call that ends makes room for.
@@ -183,23 +195,31 @@ impl Provider {
             );
             Refused { fault, blame: Blame::Busy }
         })?;
+        let now = clock::now();
         let mut keys = self.keys();
-        let key = match keys.choose(clock::now(), entropy::spread(), |key| !tried.contains(&key)) {
-            Choice::Target { target, .. } => target,
-            Choice::Resting { until } => return Err(Refused::resting(until)),
-            Choice::Nobody => return Err(Refused::keyless()),
+        let Keys { all, limited } = &mut *keys;
+        let is_open = |key| !tried.contains(&key) && limited.until(model, key, now).is_none();
+        let key = match (all.choose(now, entropy::spread(), is_open), limited.first(model, tried, now)) {
+            (Choice::Target { target, .. }, _) => target,
+            (Choice::Resting { until }, Some(first)) => return Err(Refused::resting(until.min(first))),
+            (Choice::Resting { until }, None) | (Choice::Nobody, Some(until)) => return Err(Refused::resting(until)),
+            (Choice::Nobody, None) => return Err(Refused::keyless()),
         };
-        keys.begin(key);
+        all.begin(key);
         drop(keys);
         Ok(Held { provider: self.clone(), key, _permit: permit })
     }
 
-    /// Lets a key rest that was refused, as long as the provider says. Where it does not, one of several rests for a while; an only
-    /// one does not, since nobody would be asked in its place.
-    fn rest(&self, key: usize, after: Option<Duration>) -> Timestamp {
+    /// Lets a key rest that was refused, or for one model where it has no calls of it left, as long as the provider says. Where it
+    /// does not, one of several rests for a while; an only one does not, since nobody would be asked in its place.
+    fn rest(&self, key: usize, limited: Option<&str>, after: Option<Duration>) -> Timestamp {
         let cooldown = if self.inner.shown.len() > 1 { self.inner.limits.key_cooldown } else { Duration::ZERO };
-        let until = clock::now() + after.unwrap_or(cooldown);
-        self.keys().rest(key, until);
+        let now = clock::now();
+        let until = now + after.unwrap_or(cooldown);
+        let mut keys = self.keys();
+        if !limited.is_some_and(|model| keys.limited.rest(model, key, until, now)) {
+            keys.all.rest(key, until);
+        }
         until
     }
 
@@ -279,6 +299,6 @@ impl Blame {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.provider.keys().end(self.key);
+        self.provider.keys().all.end(self.key);
     }
 }

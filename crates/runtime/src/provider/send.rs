@@ -39,7 +39,7 @@ impl Provider {
     pub async fn ask(&self, ask: &Ask<'_>) -> Result<Reply, Refused> {
         let mut tried = Vec::new();
         loop {
-            let held = self.hold(&tried)?;
+            let held = self.hold(ask.model, &tried)?;
             let begun = Instant::now();
             let response = self.send(ask, &held).await?;
             let (status, retry_after) = (response.status(), read::retry_after(response.headers(), clock::now()));
@@ -52,7 +52,8 @@ impl Provider {
                 Verdict::Good => return Err(refused),
                 // The next request may be one that it may do.
                 Verdict::Forbidden => clock::now(),
-                Verdict::Refused | Verdict::Limited => self.rest(held.key, retry_after),
+                Verdict::Refused => self.rest(held.key, None, retry_after),
+                Verdict::Limited => self.rest(held.key, Some(ask.model), retry_after),
             };
             let rests_for = format_duration(until.since(clock::now()));
             tracing::warn!(provider = %self.name(), key = held.key, status = status.as_u16(), rests_for, "a provider refused a key");
