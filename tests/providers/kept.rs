@@ -3,7 +3,7 @@
 use quorate_tests::raw::{client::Answer, gateway::Gateway};
 use serde_json::{Value, json};
 
-use crate::ground::{Provider, SHAPES, Shape, gateway, model, post, post_with};
+use crate::ground::{Provider, SHAPES, Shape, gateway, model, post, post_with, text};
 
 fn keeping(provider: &Provider) -> anyhow::Result<Gateway> {
     let spec = json!({ "names": ["*"], "targets": [{ "provider": "p" }], "cache": { "ttl": "1h" } });
@@ -84,6 +84,51 @@ fn another_request_is_another_answer() -> anyhow::Result<()> {
         let mut other = body.clone();
         other[key] = value;
         assert_eq!(cache(&post(&gateway, &path, &other)?).as_deref(), Some("miss"), "{key}");
+    }
+    Ok(())
+}
+
+/// Two teams that different policies let ask the same do not get each other's answers.
+#[test]
+fn answers_are_kept_for_those_whom_the_same_policy_allows() -> anyhow::Result<()> {
+    let provider = Provider::start(&[])?;
+    let policy = r#"
+        @id("short") permit (principal, action == Action::"llm:invoke", resource) when { context.request.bytes < 200 };
+        @id("long") permit (principal, action == Action::"llm:invoke", resource) when { context.request.bytes >= 200 };
+    "#;
+    let documents = [
+        provider.document("p", "openai-compatible", &json!({})),
+        model("m", &json!({ "targets": [{ "provider": "p", "model": "mock" }], "cache": { "ttl": "1h" } })),
+        json!({ "kind": "Policy", "name": "models", "spec": { "cedar": policy } }),
+    ];
+    let gateway = Gateway::start(&text(&documents), &["--development-identity"])?;
+    let (path, body) = Shape::Chat.request("m", "hi", false);
+    let short = body.to_string();
+    let long = short.replacen('{', &format!("{{{}", " ".repeat(200)), 1);
+
+    let said = [&short, &short, &long, &long, &short]
+        .map(|body| post_with(&gateway, &path, &[], body.as_bytes()).map(|answer| cache(&answer).unwrap_or_default()));
+    let said: Vec<String> = said.into_iter().collect::<anyhow::Result<_>>()?;
+    assert_eq!(said, ["miss", "hit", "miss", "hit", "hit"]);
+    assert_eq!(provider.requests("mock")?, 2);
+    Ok(())
+}
+
+/// What a provider was not told is as true of an answer that is given again.
+#[test]
+fn an_answer_that_is_kept_says_what_its_provider_was_not_told() -> anyhow::Result<()> {
+    let provider = Provider::start(&[])?;
+    let spec = json!({ "names": ["*"], "targets": [{ "provider": "p" }], "cache": { "ttl": "1h" } });
+    let gateway = gateway(&[provider.document("p", "anthropic", &json!({})), model("m", &spec)])?;
+    for is_streamed in [false, true] {
+        let (path, mut body) = Shape::Chat.request("mock", "hi", is_streamed);
+        body["seed"] = json!(7);
+        for expected in ["miss", "hit"] {
+            let answer = post(&gateway, &path, &body)?;
+            assert_eq!(cache(&answer).as_deref(), Some(expected));
+            assert_eq!(answer.header("quorate-left-out"), Some("seed"), "{expected} {is_streamed}");
+            answer.text()?;
+        }
     }
     Ok(())
 }

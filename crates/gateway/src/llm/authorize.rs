@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use quorate_llm::Call;
-use quorate_policy::{Denial, Item, ModelRequest, Resource, Verdict};
+use quorate_policy::{Decision, Denial, Item, ModelRequest, Resource, Verdict};
 use quorate_runtime::clock;
 
 use super::classify::Classified;
@@ -19,6 +19,7 @@ use crate::audit;
 pub(super) struct Permitted {
     classified: Classified,
     model: Arc<ModelTable>,
+    decision: Arc<Decision>,
 }
 
 // === impl Permitted ===
@@ -32,6 +33,13 @@ impl Permitted {
     /// The model that it asks.
     pub(super) const fn model(&self) -> &Arc<ModelTable> {
         &self.model
+    }
+
+    /// The policies that allow it, as one text.
+    pub(super) fn policies(&self) -> String {
+        let mut names: Vec<String> = self.decision.by.iter().map(|by| format!("{}/{}", by.document, by.id)).collect();
+        names.sort_unstable();
+        names.join(",")
     }
 }
 
@@ -63,7 +71,7 @@ pub(super) fn decide(classified: Classified) -> Result<Permitted, Refusal> {
         accepted.snapshot.services.metrics.limit_hit("body");
         return Err(Refusal::TooLarge { max: bytes_max });
     }
-    Ok(Permitted { classified, model })
+    Ok(Permitted { classified, model, decision })
 }
 
 /// A model as policies see it.

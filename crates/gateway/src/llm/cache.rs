@@ -1,7 +1,7 @@
 //! Answers that are kept: whether one is there for a request, and whether its own is to be kept.
 //!
-//! In: a routed request, whose caller may ask its model. Out: an answer that was given to somebody of the same tenant for the same
-//! request, or a [`Place`] for the one that will be given. Part of what is the same: the API, the model, the targets that may answer,
+//! In: a routed request, whose caller may ask its model. Out: an answer that was given to somebody of the same tenant by leave of the
+//! same policies for the same request, or a [`Place`] for the one that will be given. Part of what is the same: the API, the model, the targets that may answer,
 //! whether it is streamed, what of the client's headers the provider is told, and every value of the body. `Cache-Control` of the
 //! request says otherwise (RFC 9111 §5.2.1): `no-store` keeps out of it, `no-cache` asks anew, `max-age` bounds the age.
 
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 use quorate_http::sse::Event;
+use quorate_llm::Losses;
 use quorate_llm::canonical::{self, Digest};
 use quorate_runtime::clock;
 
@@ -28,6 +29,14 @@ pub(crate) enum Content {
     Events(Arc<[Event]>),
 }
 
+/// What is kept.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    content: Content,
+    /// What its provider was not told, which is as true for whoever gets it again.
+    losses: Losses,
+}
+
 /// What a cache says of a request.
 pub(super) enum Looked {
     /// Nothing: the model keeps no answers, or the request wants none of them.
@@ -36,6 +45,8 @@ pub(super) enum Looked {
     Hit {
         /// The answer.
         content: Content,
+        /// What its provider was not told.
+        losses: Losses,
         /// How old it is.
         age: Duration,
     },
@@ -47,6 +58,7 @@ pub(super) enum Looked {
 pub(super) struct Place {
     model: Arc<ModelTable>,
     key: Digest,
+    losses: Losses,
     /// The largest answer that is kept.
     pub(super) bytes_max: usize,
 }
@@ -73,11 +85,16 @@ impl Content {
 // === impl Place ===
 
 impl Place {
+    /// Notes what the provider was not told.
+    pub(super) fn with_losses(self, losses: &Losses) -> Self {
+        Self { losses: losses.clone(), ..self }
+    }
+
     /// Keeps an answer.
     pub(super) fn keep(self, content: Content) {
-        let bytes = content.bytes();
+        let bytes = content.bytes() + self.losses.iter().map(|loss| loss.name().len()).sum::<usize>();
         if let Some(mut cache) = self.model.cache() {
-            cache.keep(self.key, content, bytes, clock::now());
+            cache.keep(self.key, Stored { content, losses: self.losses }, bytes, clock::now());
         }
     }
 }
@@ -93,19 +110,23 @@ pub(super) fn look(routed: &Routed) -> Looked {
     let found = if wishes.no_cache { None } else { cache.find(&key, clock::now()) };
     drop(cache);
     match found.filter(|found| wishes.max_age.is_none_or(|max| found.age <= max)) {
-        Some(found) => Looked::Hit { content: found.value, age: found.age },
-        None => Looked::Miss(Place { model: Arc::clone(model), key, bytes_max }),
+        Some(found) => {
+            let Stored { content, losses } = found.value;
+            Looked::Hit { content, losses, age: found.age }
+        }
+        None => Looked::Miss(Place { model: Arc::clone(model), key, losses: Losses::default(), bytes_max }),
     }
 }
 
 fn key(routed: &Routed, headers: &HeaderMap) -> Digest {
-    let classified = routed.permitted().classified();
+    let (permitted, classified) = (routed.permitted(), routed.permitted().classified());
     let call = classified.call();
     let candidates = routed.candidates().iter().map(|one| format!("{}:{}", one.target, one.api.word()));
     let candidates = candidates.collect::<Vec<_>>().join(",");
     let told = rewrite::told_headers(call.api, headers);
     let scope = [
         classified.caller().principal.tenant.as_str(),
+        &permitted.policies(),
         call.api.word(),
         &call.model,
         if call.is_streamed { "streamed" } else { "whole" },

@@ -61,6 +61,8 @@ pub(super) enum Dispatched {
     Kept {
         /// In the client's shape.
         content: Content,
+        /// What its provider was not told.
+        losses: Losses,
         /// How old it is.
         age: Duration,
     },
@@ -150,10 +152,10 @@ pub(super) async fn ask(
     }
     let place = match cache::look(&routed) {
         Looked::Off => None,
-        Looked::Hit { content, age } => {
+        Looked::Hit { content, losses, age } => {
             record.looked(routed.permitted().model(), "hit");
             record.end(Outcome::Ok, None);
-            return Ok(Dispatched::Kept { content, age });
+            return Ok(Dispatched::Kept { content, losses, age });
         }
         Looked::Miss(place) => Some(place),
     };
@@ -165,7 +167,7 @@ pub(super) async fn ask(
     match asking.run(&mut record).await {
         Ok(Got::Whole(body, losses)) => {
             if let Some(place) = place.filter(|_| record.is_ok()) {
-                place.keep(Content::Whole(body.clone()));
+                place.with_losses(&losses).keep(Content::Whole(body.clone()));
             }
             Ok(Dispatched::Whole { body, losses, is_miss })
         }
@@ -175,6 +177,7 @@ pub(super) async fn ask(
             if asked.is_none() {
                 services.metrics.limit_hit(count::LIMIT);
             }
+            let place = place.map(|place| place.with_losses(&losses));
             let answering = Box::new(Answering::new(*begun, record, asked, place));
             Ok(Dispatched::Events { answering, losses, is_miss })
         }

@@ -33,7 +33,7 @@ const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 /// Writes an answer that is there, or begins.
 pub(super) fn write(dispatched: Dispatched) -> Response<ResponseBody> {
     let (mut response, losses, is_miss) = match dispatched {
-        Dispatched::Kept { content, age } => return kept(content, age),
+        Dispatched::Kept { content, losses, age } => (kept(content, age), losses, false),
         Dispatched::Counted(tokens) => return counted(tokens),
         Dispatched::Whole { body, losses, is_miss } => {
             (json(StatusCode::OK, ResponseBody::Full(body)), losses, is_miss)

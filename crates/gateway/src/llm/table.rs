@@ -16,7 +16,7 @@ use quorate_scheduler::{Budget, Targets, Terms};
 use quorate_telemetry::ModelMetrics;
 use quorate_types::{ResourceName, TenantId};
 
-use super::cache::Content;
+use super::cache::Stored;
 
 /// The models of one configuration.
 #[derive(Default)]
@@ -43,7 +43,7 @@ pub struct ModelTable {
     targets: Mutex<Targets>,
     budget: Mutex<Budget>,
     /// Answers that are kept, where any are.
-    cache: Option<Mutex<Cache<Content>>>,
+    cache: Option<Mutex<Cache<Stored>>>,
 }
 
 /// One provider.
@@ -131,7 +131,7 @@ impl ModelTable {
     }
 
     /// Its kept answers, where it keeps any. Held for the time of a look.
-    pub(super) fn cache(&self) -> Option<MutexGuard<'_, Cache<Content>>> {
+    pub(super) fn cache(&self) -> Option<MutexGuard<'_, Cache<Stored>>> {
         self.cache.as_ref().map(|cache| cache.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
