@@ -125,3 +125,20 @@ fn a_count_of_what_nobody_can_read_is_refused_in_its_shape() -> anyhow::Result<(
     assert!(refused["error"]["message"].as_str().is_some_and(|text| text.contains("`content`")), "{refused}");
     Ok(())
 }
+
+#[test]
+fn what_is_embedded_is_counted_where_its_provider_does_not() -> anyhow::Result<()> {
+    let provider = Provider::start(&[])?;
+    let any = model("any", &json!({ "names": ["mock*"], "targets": [{ "provider": "p" }] }));
+    let mut gateway = gateway(&[provider.document("p", "openai-compatible", &json!({})), any])?;
+    let body = json!({ "model": "mock,usage=none", "input": ["tiktoken is great!", "hello"] });
+
+    let answer = post(&gateway, "/v1/embeddings", &body)?;
+    assert_eq!(answer.status, 200);
+    answer.text()?;
+
+    let parts = ["api=embeddings", "counted_by=gateway"];
+    assert_eq!(field(&mut gateway, &parts, "input_tokens")?, 7);
+    assert_eq!(field(&mut gateway, &parts, "output_tokens")?, 0);
+    Ok(())
+}

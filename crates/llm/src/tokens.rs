@@ -12,6 +12,7 @@ use tiktoken_rs::tokenizer::{Tokenizer, get_tokenizer};
 use tiktoken_rs::{CoreBPE, cl100k_base_singleton, o200k_base_singleton};
 
 use crate::answer::{Choice, Delta};
+use crate::error::Fault;
 use crate::message::{Content, Format, Part, Request, Source, ToolCall};
 
 /// The text of one request or answer that is counted; what is longer is estimated by its bytes.
@@ -26,6 +27,29 @@ const SAMPLE_BYTES_MAX: usize = 16 << 10;
 /// The tokens around each turn, by which a model tells turns apart, and those that begin its answer: of OpenAI's models.
 const TOKENS_OF_TURN: u64 = 4;
 const TOKENS_OF_START: u64 = 3;
+
+/// A request for embeddings.
+#[derive(serde::Deserialize)]
+struct Embedded {
+    input: Input,
+}
+
+/// What is to be embedded.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Input {
+    Text(String),
+    Tokens(Vec<u64>),
+    Many(Vec<One>),
+}
+
+/// One of many.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum One {
+    Text(String),
+    Tokens(Vec<u64>),
+}
 
 /// Texts that are counted one after the other.
 pub struct Count {
@@ -60,6 +84,29 @@ pub fn of_request(model: &str, request: &Request) -> u64 {
     }
     let turns = request.turns.len() as u64 + u64::from(!request.system.is_empty());
     count.total() + turns * TOKENS_OF_TURN + TOKENS_OF_START
+}
+
+/// The tokens of what is to be embedded: a text, texts, or tokens that the client has counted itself.
+///
+/// # Errors
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) for a body without such an `input`.
+pub fn of_embedded(model: &str, body: &str) -> Result<u64, Fault> {
+    let asked: Embedded = serde_json::from_str(body)
+        .map_err(|error| Fault::invalid("input", format!("it is nothing to embed: {error}")))?;
+    let (mut count, mut counted) = (Count::new(model), 0);
+    match asked.input {
+        Input::Text(text) => count.add(&text),
+        Input::Tokens(tokens) => counted = tokens.len() as u64,
+        Input::Many(inputs) => {
+            for one in inputs {
+                match one {
+                    One::Text(text) => count.add(&text),
+                    One::Tokens(tokens) => counted += tokens.len() as u64,
+                }
+            }
+        }
+    }
+    Ok(count.total() + counted)
 }
 
 /// The tokens of what was answered.
@@ -227,6 +274,28 @@ mod tests {
 
         // What OpenAI's models tell of a request that says hello.
         assert_eq!(of_request("gpt-4o", &request), 8);
+    }
+
+    #[test]
+    fn what_is_to_be_embedded_counts_as_text_or_as_tokens() {
+        for (input, tokens) in [
+            (r#""tiktoken is great!""#, 6),
+            (r#"["tiktoken is great!","hello"]"#, 7),
+            ("[1,2,3]", 3),
+            ("[[1,2],[3]]", 3),
+            ("[]", 0),
+        ] {
+            let body = format!(r#"{{"model":"gpt-4o","input":{input},"x":1}}"#);
+            assert_eq!(of_embedded("gpt-4o", &body), Ok(tokens), "{input}");
+        }
+        for input in ["7", "null", "{}", "[null]", "[-1]"] {
+            let body = format!(r#"{{"input":{input}}}"#);
+            assert_eq!(
+                of_embedded("gpt-4o", &body).expect_err("it is none").field.as_deref(),
+                Some("input"),
+                "{input}"
+            );
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use quorate_llm::answer::Usage;
 use quorate_llm::error::Kind;
 use quorate_llm::tokens::{self, Sample};
-use quorate_llm::{Call, Dialect, Fault, Losses, codec};
+use quorate_llm::{Api, Call, Dialect, Fault, Losses, codec};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
@@ -53,7 +53,7 @@ pub(super) struct Place {
 
 /// A request whose tokens may have to be counted.
 pub(super) struct Kept {
-    dialect: Dialect,
+    api: Api,
     is_streamed: bool,
     body: Bytes,
     _kept: OwnedSemaphorePermit,
@@ -87,7 +87,7 @@ impl Counting {
             0..=COPIED_BYTES => Bytes::copy_from_slice(&call.body),
             _ => call.body.clone(),
         };
-        Some(Kept { dialect: Dialect::of(call.api)?, is_streamed: call.is_streamed, body, _kept: permit })
+        Some(Kept { api: call.api, is_streamed: call.is_streamed, body, _kept: permit })
     }
 
     /// Takes a place for a record, if there is one.
@@ -111,7 +111,7 @@ impl Counting {
         let (model, body) = (model.to_owned(), call.body.clone());
         let counted = place.ask(move || {
             // What the shape cannot say has no tokens that anybody would count.
-            let request = read(Dialect::Messages, false, &body)?;
+            let request = read(Dialect::Messages, false, text_of(&body)?)?;
             Ok(tokens::of_request(&model, &request))
         });
         counted.await.unwrap_or_else(|| Err(Fault::new(Kind::Internal, "the tokens could not be counted")))
@@ -161,15 +161,30 @@ impl Uncounted {
         let mut usage = told.unwrap_or_default();
         if usage.is_nothing() {
             let asked = self.asked.as_ref()?;
-            let request = read(asked.dialect, asked.is_streamed, &asked.body).ok()?;
-            usage.input = tokens::of_request(model, &request);
+            usage.input = asked.count(model).ok()?;
         }
         usage.output = usage.output.max(tokens::of_sample(model, &self.said));
         Some(usage)
     }
 }
 
-fn read(dialect: Dialect, is_streamed: bool, body: &[u8]) -> Result<quorate_llm::Request, Fault> {
-    let text = std::str::from_utf8(body).map_err(|_| Fault::new(Kind::Invalid, "the body is not UTF-8"))?;
+// === impl Kept ===
+
+impl Kept {
+    /// Counts what was asked.
+    fn count(&self, model: &str) -> Result<u64, Fault> {
+        let text = text_of(&self.body)?;
+        match Dialect::of(self.api) {
+            Some(dialect) => Ok(tokens::of_request(model, &read(dialect, self.is_streamed, text)?)),
+            None => tokens::of_embedded(model, text),
+        }
+    }
+}
+
+fn text_of(body: &[u8]) -> Result<&str, Fault> {
+    std::str::from_utf8(body).map_err(|_| Fault::new(Kind::Invalid, "the body is not UTF-8"))
+}
+
+fn read(dialect: Dialect, is_streamed: bool, text: &str) -> Result<quorate_llm::Request, Fault> {
     codec::read(dialect, text, is_streamed, &mut Losses::default())
 }

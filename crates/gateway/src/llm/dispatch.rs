@@ -369,6 +369,9 @@ impl Asking<'_> {
         let (Some(provider), Some(client)) = (Dialect::of(lease.api), Dialect::of(call.api)) else {
             let usage = usage_of(call.api, &body).map_err(failed)?;
             record.meter.count(&body);
+            if call.api == Api::Embeddings && usage.is_none_or(|usage| usage.is_nothing()) {
+                record.uncounted = Some(Uncounted { asked: counting(self.routed).keep(call), said: Sample::default() });
+            }
             record.end(Outcome::Ok, usage);
             return Ok(Got::Whole(body, written.losses));
         };
