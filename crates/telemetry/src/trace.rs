@@ -230,6 +230,12 @@ pub fn set(span: &Span, key: &'static str, value: impl Into<Value>) {
     }
 }
 
+/// Notes that what a span tells of is over now, though it is kept for what will be known of it later.
+pub fn end(span: &Span) {
+    // Its end is when it was left last.
+    span.in_scope(|| {});
+}
+
 /// Marks a stage's span as failed with an error of this class.
 pub fn fail(span: &Span, error_type: &'static str) {
     if !span.is_none() {

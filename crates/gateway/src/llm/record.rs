@@ -256,6 +256,7 @@ impl Facts {
         let is_late = self.total.is_some_and(|total| elapsed >= total) && self.first_token.is_none();
         let given_up = if is_late { Outcome::Fault(Kind::Timeout) } else { Outcome::Abandoned };
         self.outcome.get_or_insert(given_up);
+        trace::end(&self.span);
     }
 
     /// Counts its tokens, as far as its provider has not told them.
