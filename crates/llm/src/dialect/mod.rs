@@ -9,6 +9,7 @@
 
 pub mod chat;
 mod closed;
+mod frame;
 pub mod generate;
 pub mod messages;
 pub mod responses;

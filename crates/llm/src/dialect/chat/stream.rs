@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::{UsageRow, finish_of, stop_of, usage_json};
 use crate::answer::{Delta, Stop};
 use crate::api::Family;
+use crate::dialect::frame::Frame;
 use crate::dialect::{Mint, SentEvent, parse_answer};
 use crate::error::{Fault, Kind};
 
@@ -22,28 +23,34 @@ struct Chunk<'a> {
     created: Option<u64>,
     #[serde(borrow, default)]
     model: Cow<'a, str>,
-    #[serde(default)]
-    choices: Vec<Row>,
+    #[serde(borrow, default)]
+    choices: Vec<Row<'a>>,
     usage: Option<UsageRow>,
     error: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
-struct Row {
+struct Row<'a> {
     #[serde(default)]
     index: u32,
-    delta: Option<Piece>,
+    #[serde(borrow)]
+    delta: Option<Piece<'a>>,
     finish_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Piece {
-    content: Option<String>,
+struct Piece<'a> {
+    #[serde(borrow)]
+    content: Option<Text<'a>>,
     refusal: Option<String>,
     reasoning_content: Option<String>,
     reasoning: Option<String>,
     tool_calls: Option<Vec<Call>>,
 }
+
+/// A text as it stands in the chunk, where it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Deserialize)]
 struct Call {
@@ -69,6 +76,8 @@ pub struct Reader {
     /// Answers that have begun, and whether they are over.
     choices: Vec<(u32, bool)>,
     is_done: bool,
+    /// Around the last text, and whose it was.
+    frame: (Frame, u32),
 }
 
 // === impl Reader ===
@@ -87,7 +96,13 @@ impl Reader {
             out.push(Delta::End);
             return Ok(());
         }
+        let (frame, choice) = &self.frame;
+        if let Some(text) = frame.text(data) {
+            out.push(Delta::Text { choice: *choice, text: text.to_owned() });
+            return Ok(());
+        }
         let chunk: Chunk<'_> = parse_answer(data)?;
+        let before = out.len();
         if chunk.error.is_some() {
             self.is_done = true;
             out.push(Delta::Failed(Fault::of_provider(http::StatusCode::INTERNAL_SERVER_ERROR, data, None)));
@@ -99,10 +114,16 @@ impl Reader {
             let (id, model) = (chunk.id.into_owned(), chunk.model.into_owned());
             out.push(Delta::Begin { id, model, created_s: chunk.created });
         }
+        let text = chunk.choices.first().and_then(Row::text);
         for row in chunk.choices {
             self.read_row(row, out)?;
         }
         out.extend(chunk.usage.map(|usage| Delta::Usage(usage.usage())));
+        if let (Some(text), [Delta::Text { choice, .. }]) = (text, &out[before..])
+            && self.frame.0.learn(data, text)
+        {
+            self.frame.1 = *choice;
+        }
         Ok(())
     }
 
@@ -114,7 +135,7 @@ impl Reader {
         self.is_done = true;
     }
 
-    fn read_row(&mut self, row: Row, out: &mut Vec<Delta>) -> Result<(), Fault> {
+    fn read_row(&mut self, row: Row<'_>, out: &mut Vec<Delta>) -> Result<(), Fault> {
         let choice = row.index;
         if !self.choices.iter().any(|(known, _)| *known == choice) {
             self.choices.push((choice, false));
@@ -123,7 +144,8 @@ impl Reader {
             let full = |text: Option<String>| text.filter(|text| !text.is_empty());
             let thought = full(piece.reasoning_content).or(full(piece.reasoning));
             out.extend(thought.map(|text| Delta::Thought { choice, text }));
-            out.extend(full(piece.content).map(|text| Delta::Text { choice, text }));
+            let content = piece.content.map(|Text(text)| text.into_owned());
+            out.extend(full(content).map(|text| Delta::Text { choice, text }));
             out.extend(full(piece.refusal).map(|text| Delta::Refusal { choice, text }));
             for call in piece.tool_calls.unwrap_or_default() {
                 self.read_call(choice, call, out)?;
@@ -163,6 +185,18 @@ impl Reader {
         let arguments = arguments.filter(|text| !text.is_empty());
         out.extend(arguments.map(|text| Delta::Arguments { choice, text }));
         Ok(())
+    }
+}
+
+// === impl Row ===
+
+impl<'a> Row<'a> {
+    /// What it says, if that is a part of the chunk's bytes.
+    fn text(&self) -> Option<&'a str> {
+        match self.delta.as_ref()?.content {
+            Some(Text(Cow::Borrowed(text))) => Some(text),
+            Some(Text(Cow::Owned(_))) | None => None,
+        }
     }
 }
 
@@ -272,5 +306,69 @@ impl Writer {
 
     fn last_call(&self, choice: u32) -> u32 {
         self.calls.iter().find(|(of, _)| *of == choice).map_or(0, |(_, count)| count.saturating_sub(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Chunks of a stream, most of which are the same but for their text.
+    fn chunks() -> impl Strategy<Value = Vec<String>> {
+        let text = prop_oneof![
+            4 => "[a-z ]{1,8}",
+            1 => Just(String::new()),
+            1 => Just("tab\t and \"quotes\"".to_owned()),
+            1 => "\\PC{1,6}",
+        ];
+        let text = text.prop_map(|text| format!(r#"{{"content":{}}}"#, quote(&text)));
+        let delta = prop_oneof![
+            8 => text,
+            1 => Just(r#"{"content":"both","reasoning":"thought"}"#.to_owned()),
+            1 => Just(r#"{"role":"assistant","content":""}"#.to_owned()),
+            1 => Just(r#"{"content":null,"refusal":"no"}"#.to_owned()),
+            1 => Just(r#"{"content":"a \u0041"}"#.to_owned()),
+        ];
+        let rest = prop_oneof![
+            8 => Just(r#","finish_reason":null}]}"#),
+            1 => Just(r#","finish_reason":"stop"}]}"#),
+            1 => Just(r#","finish_reason":null}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#),
+            1 => Just(r#","finish_reason":null},{"index":1,"delta":{"content":"two"}}]}"#),
+            1 => Just(r#"}],"error":{}}"#),
+            1 => Just("}"),
+        ];
+        let chunk = (0_u32..2, delta, rest).prop_map(|(index, delta, rest)| {
+            format!(r#"{{"id":"c","model":"m","choices":[{{"index":{index},"delta":{delta}{rest}"#)
+        });
+        prop::collection::vec(chunk, 1..30)
+    }
+
+    proptest! {
+        /// A chunk that is not parsed says what it says to who parses each.
+        #[test]
+        fn what_is_known_by_its_frame_is_what_is_parsed(chunks in chunks()) {
+            let (mut quick, mut thorough) = (Reader::default(), Reader::default());
+            for chunk in &chunks {
+                thorough.frame = Default::default();
+                let (mut found, mut expected) = (Vec::new(), Vec::new());
+                let read = (quick.read(chunk.as_bytes(), &mut found), thorough.read(chunk.as_bytes(), &mut expected));
+                prop_assert_eq!(read.0, read.1, "{}", chunk);
+                prop_assert_eq!(found, expected, "{}", chunk);
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_like_the_one_before_is_known_by_its_frame() {
+        let mut reader = Reader::default();
+        let chunk = |text: &str| format!(r#"{{"id":"c","choices":[{{"index":1,"delta":{{"content":"{text}"}}}}]}}"#);
+        for text in ["one", "two"] {
+            reader.read(chunk(text).as_bytes(), &mut Vec::new()).expect("it is one");
+        }
+
+        assert_eq!(reader.frame.0.text(chunk("three").as_bytes()), Some("three"));
+        assert_eq!(reader.frame.1, 1);
     }
 }
