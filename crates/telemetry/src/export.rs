@@ -6,6 +6,8 @@
 //! `https` endpoints are verified against the system's roots. Further settings of the collector's
 //! side (`OTEL_EXPORTER_OTLP_HEADERS`) are read by the SDK itself, and for records as it does, and never logged.
 
+use std::time::Duration;
+
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
@@ -25,6 +27,8 @@ use crate::records::Records;
 use crate::setup::{Config, Error, Otlp};
 
 const SERVICE_NAME: &str = "quorate";
+/// How often a connection to a collector is looked at.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// A running export.
 #[derive(Debug)]
@@ -124,7 +128,10 @@ fn connect<B: WithExportConfig + WithTonicConfig>(builder: B, otlp: &Otlp) -> B 
 
 /// The channel that records go over, as [`connect`] makes those of the SDK.
 fn channel(otlp: &Otlp) -> Result<Channel, tonic::transport::Error> {
-    let mut endpoint = Endpoint::from_shared(otlp.endpoint.clone())?.connect_timeout(otlp.timeout);
+    let endpoint = Endpoint::from_shared(otlp.endpoint.clone())?.connect_timeout(otlp.timeout);
+    // A connection that is gone without a word is noticed before a batch waits on it for long.
+    let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(otlp.timeout / 2);
+    let mut endpoint = endpoint.keep_alive_while_idle(true);
     if is_https(otlp) {
         endpoint = endpoint.tls_config(ClientTlsConfig::new().with_enabled_roots())?;
     }

@@ -81,7 +81,7 @@ impl Records {
             queue: Arc::clone(&queue),
             delay: otlp.records_delay,
             timeout: otlp.timeout,
-            is_failing: false,
+            trouble: None,
         };
         let (stop, stopped) = oneshot::channel();
         Ok(Self { queue, stop, sending: tokio::spawn(sender.run(stopped)), timeout: otlp.timeout })
@@ -110,10 +110,11 @@ impl Records {
         match tokio::time::timeout(self.timeout, &mut sending).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the task that sends records of calls ended early"),
-            Err(_) => {
-                sending.abort();
-                tracing::warn!(records = self.queue.waiting(), "the last records of calls could not be sent in time");
-            }
+            Err(_) => sending.abort(),
+        }
+        let lost = self.queue.end();
+        if lost > 0 {
+            tracing::warn!(lost, "the last records of calls could not be sent in time");
         }
     }
 }

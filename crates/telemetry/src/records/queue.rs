@@ -1,7 +1,8 @@
 //! Records that wait to be sent, in batches as they are sent.
 //!
-//! Bounded: who finds [`RECORDS_MAX`] records, or [`BYTES_MAX`] bytes, goes away, and is counted. A batch is closed when it has so many records or bytes that more
-//! would hold up the calls that share the core with its sending.
+//! Bounded: who finds [`RECORDS_MAX`] records, or [`BYTES_MAX`] bytes, goes away, and is counted. A batch is closed when it has so many
+//! records or bytes that more would hold up the calls that share the core with its sending; where several wait, the collector is slow, and
+//! they are sent together. A record waits until it is sent or lost.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,10 @@ const BYTES_MAX: usize = 16 * 1024 * 1024;
 const BATCH_RECORDS: u64 = 128;
 /// The bytes with which a batch is closed as well; the last record of it may go over, and collectors take 4 MiB.
 const BATCH_BYTES: usize = 256 * 1024;
+/// The bytes of a request that is made of several batches.
+const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+
+const _: () = assert!(BATCH_RECORDS < RECORDS_MAX && BATCH_BYTES < REQUEST_BYTES_MAX && REQUEST_BYTES_MAX < BYTES_MAX);
 
 /// Records that wait.
 #[derive(Debug, Default)]
@@ -35,8 +40,11 @@ struct Batches {
     /// Those that are closed, the oldest first.
     closed: VecDeque<Batch>,
     open: Batch,
+    /// Those that are being sent included.
     records: u64,
     bytes: usize,
+    /// Whether nobody sends any more.
+    is_over: bool,
 }
 
 /// Records of one request.
@@ -53,7 +61,7 @@ impl Queue {
     pub(super) fn has_room(&self) -> bool {
         let has_room = {
             let batches = self.lock();
-            batches.records < RECORDS_MAX && batches.bytes < BYTES_MAX
+            batches.records < RECORDS_MAX && batches.bytes < BYTES_MAX && !batches.is_over
         };
         if !has_room {
             self.full.fetch_add(1, Ordering::Relaxed);
@@ -89,23 +97,35 @@ impl Queue {
         }
     }
 
-    /// How many records wait.
-    pub(super) fn waiting(&self) -> u64 {
-        self.lock().records
-    }
-
-    /// Takes the oldest batch that is closed.
+    /// Takes the oldest batch that is closed, with those behind it that fit into one request.
     pub(super) fn take(&self) -> Option<Batch> {
         let mut batches = self.lock();
-        let batch = batches.closed.pop_front()?;
-        batches.records -= batch.records;
-        batches.bytes -= batch.bytes.len();
+        let mut batch = batches.closed.pop_front()?;
+        while batches.closed.front().is_some_and(|next| batch.bytes.len() + next.bytes.len() <= REQUEST_BYTES_MAX) {
+            let next = batches.closed.pop_front()?;
+            batch.bytes.extend_from_slice(&next.bytes);
+            batch.records += next.records;
+        }
         Some(batch)
     }
 
-    /// Counts records that did not get to the collector.
-    pub(super) fn lose(&self, records: u64) {
-        self.unsent.fetch_add(records, Ordering::Relaxed);
+    /// Gives up the place of a batch, so many records of which did not get to the collector.
+    pub(super) fn done(&self, batch: &Batch, lost: u64) {
+        let mut batches = self.lock();
+        batches.records -= batch.records;
+        batches.bytes -= batch.bytes.len();
+        drop(batches);
+        self.unsent.fetch_add(lost, Ordering::Relaxed);
+    }
+
+    /// Ends it: whatever waits is lost, and who comes later goes away. Returns how many were lost.
+    pub(super) fn end(&self) -> u64 {
+        let mut batches = self.lock();
+        batches.is_over = true;
+        let lost = std::mem::take(&mut batches.records);
+        drop(batches);
+        self.unsent.fetch_add(lost, Ordering::Relaxed);
+        lost
     }
 
     /// Records that were dropped, by why.
@@ -148,9 +168,30 @@ mod tests {
         assert!(!queue.has_room() && !queue.has_room());
 
         assert_eq!(queue.dropped(), [("queue", 2), ("export", 0)]);
-        let first = queue.take().expect("batches are closed");
-        assert_eq!(first.records, BATCH_RECORDS);
-        assert!(queue.has_room(), "what is taken makes room");
+        let all = queue.take().expect("batches are closed");
+        assert_eq!(all.records, RECORDS_MAX, "small ones are sent together");
+        assert!(!queue.has_room(), "what is being sent has its place");
+        queue.done(&all, 5);
+        assert!(queue.has_room());
+        assert_eq!(queue.dropped(), [("queue", 3), ("export", 5)]);
+
+        queue.push(&record());
+        assert_eq!(queue.end(), 1);
+        assert!(!queue.has_room(), "nobody sends any more");
+        assert_eq!(queue.dropped(), [("queue", 4), ("export", 6)]);
+    }
+
+    #[test]
+    fn batches_are_sent_together_as_far_as_a_request_goes() {
+        let queue = Queue::default();
+        let mut large = record();
+        large.body(&"x".repeat(BATCH_BYTES));
+        for _ in 0..5 {
+            queue.push(&large);
+        }
+
+        let taken: Vec<u64> = std::iter::from_fn(|| queue.take()).map(|batch| batch.records).collect();
+        assert_eq!(taken, [3, 2]);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Sends batches of records, one after the other, over a gRPC channel of its own.
 //!
-//! A batch is sent when it is closed, or when its oldest record has waited long enough. What a collector cannot take now is tried again
-//! as OTLP says (its codes that may be retried, ever longer pauses) for as long as one export may take; what it still does not take then
+//! A batch is sent when it is closed, and whatever there is at each tick. What a collector cannot take now is tried again as OTLP says
+//! (its codes that may be retried, ever longer pauses) for as long as one export may take; what it still does not take then, or rejects,
 //! is dropped and counted. A line in the log says when that begins, and when it ends.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +39,17 @@ pub(super) struct Sender {
     pub(super) delay: Duration,
     /// How long a batch may take, with all that is tried.
     pub(super) timeout: Duration,
-    /// Whether the last batch did not get there.
-    pub(super) is_failing: bool,
+    /// What became of the last batch.
+    pub(super) trouble: Option<Trouble>,
+}
+
+/// Why records are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The collector is away, or takes no records.
+    Away,
+    /// It takes requests, and rejects some of their records.
+    Rejects,
 }
 
 /// Messages that are encoded already, and what is answered to them.
@@ -51,7 +61,7 @@ struct Encoded;
 impl Sender {
     /// Sends until it is told to stop, and what there is then.
     pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
-        let mut ticks = tokio::time::interval(self.delay);
+        let mut ticks = tokio::time::interval_at(Instant::now() + self.delay, self.delay);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let queue = Arc::clone(&self.queue);
         loop {
@@ -78,24 +88,30 @@ impl Sender {
 
     async fn send(&mut self, batch: Batch) {
         let request = Bytes::from(self.envelope.seal(&batch.bytes));
+        let before = self.trouble;
         let lost = match self.try_to_send(&request).await {
             Ok(response) => {
                 let told = response.partial_success.unwrap_or_default();
-                u64::try_from(told.rejected_log_records).unwrap_or(0).min(batch.records)
+                let rejected = u64::try_from(told.rejected_log_records).unwrap_or(0).min(batch.records);
+                self.trouble = (rejected > 0).then_some(Trouble::Rejects);
+                if self.trouble.is_some() && self.trouble != before {
+                    tracing::warn!(rejected, reason = told.error_message, "the collector rejects records of calls");
+                }
+                rejected
             }
             Err(status) => {
-                if !self.is_failing {
+                self.trouble = Some(Trouble::Away);
+                if self.trouble != before {
                     let (code, reason) = (status.code(), status.message());
                     tracing::warn!(?code, reason, "records of calls do not get to the collector");
                 }
                 batch.records
             }
         };
-        if lost == 0 && self.is_failing {
+        if self.trouble.is_none() && before.is_some() {
             tracing::info!("records of calls get to the collector again");
         }
-        self.is_failing = lost > 0;
-        self.queue.lose(lost);
+        self.queue.done(&batch, lost);
     }
 
     /// Tries until it is sent, may not be tried again, or time is up.
@@ -109,7 +125,7 @@ impl Sender {
                 Ok(response) => return Ok(response),
                 Err(status) => status,
             };
-            if !may_be_retried(status.code()) || Instant::now() + pause >= until {
+            if !may_be_retried(&status) || Instant::now() + pause >= until {
                 return Err(status);
             }
             tokio::time::sleep(pause).await;
@@ -125,10 +141,12 @@ impl Sender {
     }
 }
 
-/// Whether OTLP/gRPC says that a request may be sent again. One for which a collector has no room is, whether or not it says when.
-const fn may_be_retried(code: Code) -> bool {
-    matches!(
-        code,
+/// Whether OTLP/gRPC says that a request may be sent again. One for which a collector has no room is, whether or not it says when, and
+/// one whose connection broke, which is no word of the collector's.
+fn may_be_retried(status: &Status) -> bool {
+    let is_broken = status.source().is_some() && matches!(status.code(), Code::Unknown | Code::Internal);
+    let may_be = matches!(
+        status.code(),
         Code::Cancelled
             | Code::DeadlineExceeded
             | Code::ResourceExhausted
@@ -136,7 +154,8 @@ const fn may_be_retried(code: Code) -> bool {
             | Code::OutOfRange
             | Code::Unavailable
             | Code::DataLoss
-    )
+    );
+    may_be || is_broken
 }
 
 // === impl Encoded ===
