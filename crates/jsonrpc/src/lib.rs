@@ -29,6 +29,6 @@ pub use frame::{Frame, Kind, is_batch};
 pub use id::{ID_BYTES_MAX, Id, NotAnId};
 pub use limits::Limits;
 pub use malformed::{Malformed, Reason};
-pub use members::{MembersError, elements, keyed_members, members, pick, pick_exact, text};
+pub use members::{MembersError, elements, eq_folded, keyed_members, members, pick, pick_exact, text};
 pub use span::Span;
 pub use splice::Splice;

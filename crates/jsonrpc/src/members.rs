@@ -132,7 +132,8 @@ pub fn text(raw: &str) -> Option<Cow<'_, str>> {
 ///
 /// `wanted` is ASCII. Beyond ASCII, two characters fold into it: `ſ` (U+017F) to `s` and `K`
 /// (U+212A, the Kelvin sign) to `k`.
-pub(crate) fn eq_folded(wanted: &str, key: &str) -> bool {
+#[must_use]
+pub fn eq_folded(wanted: &str, key: &str) -> bool {
     if key.is_ascii() {
         return wanted.eq_ignore_ascii_case(key);
     }

@@ -4,9 +4,10 @@
 //! for only where its words are, since most requests have nothing but text. Everything else stays bytes. It is said of every shape
 //! alike, so that policies and routes do not know shapes.
 
+mod media;
+
 use bytes::Bytes;
-use memchr::memmem;
-use quorate_jsonrpc::{MembersError, Span, elements, members, pick, text};
+use quorate_jsonrpc::{MembersError, Span, eq_folded, members, pick, text};
 
 use crate::api::Api;
 use crate::error::Fault;
@@ -14,43 +15,18 @@ use crate::error::Fault;
 /// The longest name of a model: longer than any provider's, short enough for a log.
 pub const MODEL_CHARS_MAX: usize = 256;
 
-/// Types of parts that are no text, quotes left out: those of the APIs, and those that engines which speak them have beside (vLLM,
-/// SGLang, OpenRouter, Mistral).
-const MEDIA_TYPES: [(&str, Medium); 17] = [
-    ("image_url", Medium::Image),
-    ("input_image", Medium::Image),
-    ("image", Medium::Image),
-    ("image_embeds", Medium::Image),
-    ("computer_screenshot", Medium::Image),
-    ("input_audio", Medium::Audio),
-    ("audio_url", Medium::Audio),
-    ("audio", Medium::Audio),
-    ("file", Medium::Document),
-    ("input_file", Medium::Document),
-    ("document", Medium::Document),
-    ("document_url", Medium::Document),
-    ("container_upload", Medium::Document),
-    ("video_url", Medium::Document),
-    ("input_video", Medium::Document),
-    ("video", Medium::Document),
-    ("input_document", Medium::Document),
-];
-/// What Gemini's parts that are no text are called, up to the letters that all of them end with.
-const MEDIA_NAMES: [&[u8]; 4] = [b"\"inlineD", b"\"inline_d", b"\"fileD", b"\"file_d"];
-const MEDIA_NAMES_END: &[u8] = b"ata\"";
+/// Members by which a model is given tools: its own, those that the API had before them, those of servers, and a
+/// search, also as a plugin (OpenRouter).
+const TOOLS: [&str; 5] = ["tools", "functions", "mcp_servers", "web_search_options", "plugins"];
 
-/// Members by which a model is given tools: its own, those that the API ran before it had tools, those of servers, and a search.
-const TOOLS: [&str; 4] = ["tools", "functions", "mcp_servers", "web_search_options"];
+/// Members that name what the provider keeps, which may have anything in it.
+const KEPT: [&str; 5] = ["prompt", "previous_response_id", "conversation", "cachedContent", "cached_content"];
 
-/// The members that are decided on.
-const NAMES: [&str; 15] = [
+/// The other members that are decided on.
+const NAMES: [&str; 11] = [
     "model",
     "stream",
     "stream_options",
-    "tools",
-    "functions",
-    "mcp_servers",
-    "web_search_options",
     "messages",
     "input",
     "contents",
@@ -60,9 +36,6 @@ const NAMES: [&str; 15] = [
     "generationConfig",
     "generation_config",
 ];
-
-/// How deep parts are looked for: parts of results of tools are the deepest.
-const DEPTH_MAX: usize = 12;
 
 /// A request that is understood.
 #[derive(Clone, Debug)]
@@ -100,14 +73,6 @@ pub struct Has {
     pub documents: bool,
 }
 
-/// What a part is that is no text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Medium {
-    Image,
-    Audio,
-    Document,
-}
-
 /// What a path says.
 #[derive(Clone, Copy, Debug)]
 pub struct Path<'a> {
@@ -126,9 +91,9 @@ struct Found {
     stream: Option<Span>,
     stream_options: Option<Span>,
     tools: [Option<Span>; TOOLS.len()],
-    messages: Option<Span>,
-    input: Option<Span>,
-    contents: Option<Span>,
+    kept: [Option<Span>; KEPT.len()],
+    /// What is said: by `messages`, `input` and `contents`, of which an API knows one, or a server more.
+    said: Vec<(&'static str, Span)>,
     background: Option<Span>,
     limits: [Option<Span>; 4],
 }
@@ -202,21 +167,27 @@ impl Found {
             "model" => found.model = Some(span),
             "stream" => found.stream = Some(span),
             "stream_options" => found.stream_options = Some(span),
-            "messages" => found.messages = Some(span),
-            "input" => found.input = Some(span),
-            "contents" => found.contents = Some(span),
+            "messages" => found.said.push(("messages", span)),
+            "input" => found.said.push(("input", span)),
+            "contents" => found.said.push(("contents", span)),
             "background" => found.background = Some(span),
             "max_tokens" => found.limits[0] = Some(span),
             "max_completion_tokens" => found.limits[1] = Some(span),
             "max_output_tokens" => found.limits[2] = Some(span),
             "generationConfig" | "generation_config" if found.limits[3].is_some() => twin = Some(key.to_owned()),
             "generationConfig" | "generation_config" => found.limits[3] = Some(span),
-            _ => match TOOLS.iter().position(|name| *name == key) {
-                Some(at) => found.tools[at] = Some(span),
-                // Who reads names in any case would take it for the one that was decided on.
-                None if NAMES.iter().any(|name| name.eq_ignore_ascii_case(key)) => twin = Some(key.to_owned()),
-                None => {}
-            },
+            _ => {
+                let of = |names: &[&str]| names.iter().position(|name| *name == key);
+                let is_variant = |names: &[&str]| names.iter().any(|name| eq_folded(name, key));
+                if let Some(at) = of(&TOOLS) {
+                    found.tools[at] = Some(span);
+                } else if let Some(at) = of(&KEPT) {
+                    found.kept[at] = Some(span);
+                } else if is_variant(&NAMES) || is_variant(&TOOLS) || is_variant(&KEPT) {
+                    // Who reads names in any case would take it for the one that was decided on.
+                    twin = Some(key.to_owned());
+                }
+            }
         })
         .map_err(|error| match error {
             MembersError::Type => Fault::invalid("", "the body is no JSON object"),
@@ -256,17 +227,16 @@ impl Found {
 
     fn has(&self, body: &str, api: Api) -> Result<Has, Fault> {
         let is_some = |span: &Span| !is_empty(span.of(body));
-        let mut has = Has { tools: self.tools.iter().flatten().any(is_some), ..Has::default() };
-        let (name, said) = match api {
-            Api::Chat | Api::Messages | Api::CountTokens => ("messages", self.messages),
-            Api::Responses | Api::Embeddings => ("input", self.input),
-            Api::Generate => ("contents", self.contents),
-        };
-        let said = said.map(|span| span.of(body)).filter(|said| may_have_media(said));
-        if said.is_some_and(|said| look(said, 0, &mut has).is_none()) {
-            let message =
-                "what is said cannot be looked through: a member stands there twice, is no text, or is nested too deep";
-            return Err(Fault::invalid(name, message));
+        // A text by this name is what the oldest API had; those that are served know it as the name of a prompt that is kept.
+        let is_kept = self.kept.iter().flatten().any(is_some) && api != Api::Embeddings;
+        let mut has = if is_kept { Has::ALL } else { Has::default() };
+        has.tools |= self.tools.iter().flatten().any(is_some);
+        for (name, span) in &self.said {
+            if media::look(span.of(body), &mut has).is_none() {
+                let message = "what is said cannot be looked through: a member stands there twice, also in another case, \
+                               is no text, or is nested too deep";
+                return Err(Fault::invalid(*name, message));
+            }
         }
         Ok(has)
     }
@@ -279,78 +249,11 @@ fn is_empty(raw: &str) -> bool {
     raw == "null" || within.is_some_and(|within| within.trim().is_empty())
 }
 
-/// Whether words of media are in a text, or escapes by which they could be written otherwise. Within a text these words have no quotes
-/// that are not escaped, so that talking of images is no image. Prompts are large and media rare: it is a few passes that compare words
-/// only where they could be.
-fn may_have_media(said: &str) -> bool {
-    let said = said.as_bytes();
-    let is_value = |after: &[u8]| {
-        let value = after.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
-        let word = value
-            .and_then(|value| value.strip_prefix(b"\""))
-            .and_then(|value| value.split(|byte| *byte == b'"').next());
-        word.is_some_and(|word| MEDIA_TYPES.iter().any(|(name, _)| name.as_bytes() == word))
-    };
-    let kind = b"\"type\"";
-    memmem::find_iter(said, kind).any(|at| is_value(&said[at + kind.len()..]))
-        || memmem::find_iter(said, MEDIA_NAMES_END).any(|at| MEDIA_NAMES.iter().any(|name| said[..at].ends_with(name)))
-        || memmem::find(said, b"\\u00").is_some()
-}
-
-/// Looks for parts that are no text; none where it cannot be said what is there.
-fn look(raw: &str, depth: usize, has: &mut Has) -> Option<()> {
-    if depth > DEPTH_MAX {
-        return None;
-    }
-    match raw.as_bytes().first() {
-        Some(b'[') => {
-            let mut all = Some(());
-            elements(raw, 0, |span| all = all.and_then(|()| look(span.of(raw), depth + 1, has))).ok()?;
-            all
-        }
-        Some(b'{') => {
-            let mut nested = Vec::new();
-            members(raw, 0, |key, span| match key {
-                "type" => has.note(text(span.of(raw)).unwrap_or_default().as_ref()),
-                "inlineData" | "inline_data" | "fileData" | "file_data" => has.note_media(span.of(raw)),
-                "content" | "parts" | "output" => nested.push(span),
-                _ => {}
-            })
-            .ok()?;
-            nested.into_iter().try_for_each(|span| look(span.of(raw), depth + 1, has))
-        }
-        _ => Some(()),
-    }
-}
-
 // === impl Has ===
 
 impl Has {
-    /// Notes a part of a type.
-    fn note(&mut self, kind: &str) {
-        let medium = MEDIA_TYPES.iter().find(|(name, _)| *name == kind);
-        match medium.map(|(_, medium)| medium) {
-            Some(Medium::Image) => self.images = true,
-            Some(Medium::Audio) => self.audio = true,
-            Some(Medium::Document) => self.documents = true,
-            None => {}
-        }
-    }
-
-    /// Notes a part of Gemini, which says its media type.
-    fn note_media(&mut self, raw: &str) {
-        let Ok(picked) = pick(raw, 0, ["mimeType", "mime_type"]) else {
-            // It may be any of them.
-            (self.images, self.audio, self.documents) = (true, true, true);
-            return;
-        };
-        let kind = picked.into_iter().flatten().next().and_then(|span| text(span.of(raw)));
-        match kind.as_deref().unwrap_or_default().split('/').next() {
-            Some("image") => self.images = true,
-            Some("audio") => self.audio = true,
-            _ => self.documents = true,
-        }
-    }
+    /// Everything there can be.
+    const ALL: Self = Self { tools: true, images: true, audio: true, documents: true };
 }
 
 fn string(body: &str, span: Option<Span>, field: &str) -> Result<Option<String>, Fault> {
@@ -401,39 +304,6 @@ mod tests {
         let generate = classify(&path, body).expect("it is one");
         assert_eq!((generate.model.as_str(), generate.is_streamed), ("gemini-x", true));
         assert_eq!((generate.output_tokens_max, generate.model_span), (Some(7), None));
-    }
-
-    #[test]
-    fn media_are_found_wherever_they_are_and_however_they_are_written() {
-        let images = Has { images: true, ..Has::default() };
-        let cases = [
-            (r#"[{"role":"user","content":"see \"image_url\""}]"#, Has::default()),
-            (r#"[{"role":"user","content":[{"type":"text","text":"image_url"}]}]"#, Has::default()),
-            (r#"[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]"#, images),
-            (r#"[{"role":"user","content":[{"type":"im\u0061ge_url"}]}]"#, images),
-            (r#"[{"role":"user","content":[{"ty\u0070e":"image"}]}]"#, images),
-            (r#"[{"role":"user","content":[{"type":"tool_result","content":[{"type":"image"}]}]}]"#, images),
-            (
-                r#"[{"parts":[{"inlineData":{"mimeType":"audio/wav","data":""}}]}]"#,
-                Has { audio: true, ..Has::default() },
-            ),
-            (
-                r#"[{"parts":[{"file_data":{"mime_type":"application/pdf"}}]}]"#,
-                Has { documents: true, ..Has::default() },
-            ),
-            (
-                r#"[{"role":"user","content":[{"type":"audio_url"},{"type" : "video_url"}]}]"#,
-                Has { audio: true, documents: true, ..Has::default() },
-            ),
-            (
-                r#"[{"role":"user","content":[{"type":"input_audio"},{"type":"file"}]}]"#,
-                Has { audio: true, documents: true, ..Has::default() },
-            ),
-        ];
-        for (messages, has) in cases {
-            let body = format!(r#"{{"model":"m","messages":{messages}}}"#);
-            assert_eq!(call(Api::Chat, &body).expect("it is one").has, has, "{messages}");
-        }
     }
 
     #[test]

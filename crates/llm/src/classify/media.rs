@@ -1,0 +1,239 @@
+//! What is said beside text: images, recordings, documents.
+//!
+//! In: the value of a request's conversation. Out: which of them are in it. Parts are known by their type, and where a server takes them
+//! without one (vLLM) by their member; those of Gemini by the media type of their data. Prompts are large and media rare: one pass looks
+//! whether any word of them is there as a whole text, and only then parts are looked through. Talking of images is no image.
+
+use memchr::{memchr, memchr2, memmem};
+use quorate_jsonrpc::{elements, eq_folded, members, pick, text};
+
+use super::Has;
+
+/// How deep parts are looked for: parts of results of tools are the deepest.
+const DEPTH_MAX: usize = 12;
+
+/// Types of parts, and the members that have their data: of the APIs, and of servers that speak them (vLLM, SGLang, OpenRouter,
+/// Mistral).
+const WORDS: [(&str, Medium); 20] = [
+    ("image_url", Medium::Image),
+    ("input_image", Medium::Image),
+    ("image", Medium::Image),
+    ("image_embeds", Medium::Image),
+    ("image_pil", Medium::Image),
+    ("computer_screenshot", Medium::Image),
+    ("input_audio", Medium::Audio),
+    ("audio_url", Medium::Audio),
+    ("audio_embeds", Medium::Audio),
+    ("audio", Medium::Audio),
+    ("file", Medium::Document),
+    ("input_file", Medium::Document),
+    ("document", Medium::Document),
+    ("document_url", Medium::Document),
+    ("input_document", Medium::Document),
+    ("container_upload", Medium::Document),
+    ("video_url", Medium::Document),
+    ("video_embeds", Medium::Document),
+    ("input_video", Medium::Document),
+    ("video", Medium::Document),
+];
+
+/// Members that have data of Gemini's parts.
+const DATA: [&str; 4] = ["inlineData", "inline_data", "fileData", "file_data"];
+
+/// Members that have parts.
+const NESTED: [&str; 5] = ["content", "parts", "output", "functionResponse", "function_response"];
+
+/// Letters of the longest word, and bytes of it if each is an escape.
+const LETTERS_MAX: usize = 19;
+const ESCAPED_MAX: usize = 6 * LETTERS_MAX;
+
+/// What a part is that is no text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Medium {
+    Image,
+    Audio,
+    Document,
+}
+
+/// Notes what is in a conversation; none where it cannot be said what is there.
+pub(super) fn look(said: &str, has: &mut Has) -> Option<()> {
+    if may_have_media(said.as_bytes()) { look_within(said, 0, has) } else { Some(()) }
+}
+
+/// Whether a text of JSON is one of the words, or may be by its escapes.
+fn may_have_media(said: &[u8]) -> bool {
+    let mut rest = said;
+    while let Some(open) = memchr(b'"', rest) {
+        rest = &rest[open + 1..];
+        let (mut end, mut has_escapes) = (0, false);
+        while let Some(at) = memchr2(b'"', b'\\', &rest[end.min(rest.len())..]) {
+            end += at;
+            if rest[end] == b'"' {
+                break;
+            }
+            has_escapes = true;
+            end += 2;
+        }
+        let token = &rest[..end.min(rest.len())];
+        if if has_escapes { may_spell_a_word(token) } else { is_word(token) } {
+            return true;
+        }
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    false
+}
+
+fn may_spell_a_word(token: &[u8]) -> bool {
+    token.len() <= ESCAPED_MAX && memmem::find(token, b"\\u").is_some()
+}
+
+fn is_word(token: &[u8]) -> bool {
+    // Two letters beyond ASCII fold into one that is (U+212A has three bytes).
+    if token.len() < 4 || token.len() > 3 * LETTERS_MAX || (token.len() > LETTERS_MAX && token.is_ascii()) {
+        return false;
+    }
+    let Ok(token) = std::str::from_utf8(token) else { return false };
+    WORDS.iter().map(|(word, _)| *word).chain(DATA).any(|word| eq_folded(word, token))
+}
+
+/// Looks for parts that are no text.
+fn look_within(raw: &str, depth: usize, has: &mut Has) -> Option<()> {
+    if depth > DEPTH_MAX {
+        return None;
+    }
+    match raw.as_bytes().first() {
+        Some(b'[') => {
+            let mut all = Some(());
+            elements(raw, 0, |span| all = all.and_then(|()| look_within(span.of(raw), depth + 1, has))).ok()?;
+            all
+        }
+        Some(b'{') => look_at_part(raw, depth, has),
+        _ => Some(()),
+    }
+}
+
+fn look_at_part(raw: &str, depth: usize, has: &mut Has) -> Option<()> {
+    let (mut nested, mut is_odd) = (Vec::new(), false);
+    members(raw, 0, |key, span| {
+        let value = span.of(raw);
+        if key == "type" {
+            has.note(text(value).unwrap_or_default().as_ref());
+        } else if NESTED.contains(&key) {
+            nested.push(value);
+        } else if key == "source" {
+            // What kind of source it is is no kind of part.
+            let [content] = pick(value, 0, ["content"]).unwrap_or_default();
+            nested.extend(content.map(|span| span.of(value)));
+        } else if DATA.contains(&key) {
+            has.note_data(value);
+        } else if value != "null" && WORDS.iter().any(|(word, _)| *word == key) {
+            has.note(key);
+        } else {
+            let mut names = WORDS.iter().map(|(word, _)| *word).chain(DATA).chain(NESTED).chain(["type", "source"]);
+            // Who reads names in any case would take it for the one that is looked at.
+            is_odd |= value != "null" && names.any(|name| name != key && eq_folded(name, key));
+        }
+    })
+    .ok()?;
+    if is_odd {
+        return None;
+    }
+    nested.into_iter().try_for_each(|value| look_within(value, depth + 1, has))
+}
+
+// === impl Has ===
+
+impl Has {
+    /// Notes a part of a type.
+    fn note(&mut self, kind: &str) {
+        let medium = WORDS.iter().find(|(name, _)| *name == kind);
+        match medium.map(|(_, medium)| medium) {
+            Some(Medium::Image) => self.images = true,
+            Some(Medium::Audio) => self.audio = true,
+            Some(Medium::Document) => self.documents = true,
+            None => {}
+        }
+    }
+
+    /// Notes data of Gemini, which says its media type.
+    fn note_data(&mut self, raw: &str) {
+        let Ok(picked) = pick(raw, 0, ["mimeType", "mime_type"]) else {
+            // It may be any of them.
+            (self.images, self.audio, self.documents) = (true, true, true);
+            return;
+        };
+        let kind = picked.into_iter().flatten().next().and_then(|span| text(span.of(raw)));
+        match kind.as_deref().unwrap_or_default().split('/').next() {
+            Some("image") => self.images = true,
+            Some("audio") => self.audio = true,
+            _ => self.documents = true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: Has = Has { tools: false, images: false, audio: false, documents: false };
+    const IMAGES: Has = Has { images: true, ..NONE };
+    const AUDIO: Has = Has { audio: true, ..NONE };
+    const DOCUMENTS: Has = Has { documents: true, ..NONE };
+
+    fn found(said: &str) -> Option<Has> {
+        let mut has = NONE;
+        look(said, &mut has).map(|()| has)
+    }
+
+    #[test]
+    fn media_are_found_wherever_they_are_and_however_they_are_written() {
+        let cases = [
+            (r#""image_url""#, NONE),
+            (r#"[{"role":"user","content":"see \"image_url\""}]"#, NONE),
+            (r#"[{"role":"user","content":[{"type":"text","text":"image_url"}]}]"#, NONE),
+            (r#"[{"role":"assistant","content":"hi","audio":null}]"#, NONE),
+            (r#"[{"type":"tool_use","input":{"type":"image","file":"a"}}]"#, NONE),
+            (r#"[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]"#, IMAGES),
+            (r#"[{"role":"user","content":[{"type":"im\u0061ge_url"}]}]"#, IMAGES),
+            (r#"[{"role":"user","content":[{"ty\u0070e":"image"}]}]"#, IMAGES),
+            (r#"[{"role":"user","content":[{"type":"tool_result","content":[{"type":"image"}]}]}]"#, IMAGES),
+            (r#"[{"role":"user","content":[{"image_url":"x"}]}]"#, IMAGES),
+            (r#"[{"role":"user","content":[{"type":"text","uuid":"x","image_url":"x"}]}]"#, IMAGES),
+            (r#"[{"type":"image","source":{"type":"file","file_id":"f"}}]"#, IMAGES),
+            (
+                r#"[{"type":"document","source":{"type":"content","content":[{"type":"image"}]}}]"#,
+                Has { documents: true, ..IMAGES },
+            ),
+            (r#"[{"parts":[{"inlineData":{"mimeType":"audio/wav","data":""}}]}]"#, AUDIO),
+            (r#"[{"parts":[{"file_data":{"mime_type":"application/pdf"}}]}]"#, DOCUMENTS),
+            (r#"[{"parts":[{"functionResponse":{"parts":[{"inlineData":{"mimeType":"image/png"}}]}}]}]"#, IMAGES),
+            (r#"[{"content":[{"type":"input_audio"},{"type":"file"}]}]"#, Has { audio: true, ..DOCUMENTS }),
+            (r#"[{"content":[{"type":"audio_url"},{"type" : "video_url"}]}]"#, Has { audio: true, ..DOCUMENTS }),
+        ];
+        for (said, has) in cases {
+            assert_eq!(found(said), Some(has), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_read_in_two_ways_is_not_looked_through() {
+        for said in [
+            r#"[{"role":"user","Content":[{"type":"image_url"}]}]"#,
+            r#"[{"content":[{"Type":"image_url"}]}]"#,
+            r#"[{"content":[{"Image_URL":"x"}]}]"#,
+            "[{\"content\":[{\"type\":\"image\",\"\u{17f}ource\":1}]}]",
+            r#"[{"x":1,"x":2,"content":[{"type":"image_url"}]}]"#,
+        ] {
+            assert_eq!(found(said), None, "{said}");
+        }
+    }
+
+    #[test]
+    fn texts_of_any_form_are_passed_over() {
+        for said in ["", "\"", "\"\\", "\"a\\\"", "[\"\\\\\"]", "\"\\u0041\"", "[\"image\"]", "\"\u{212a}\""] {
+            found(said);
+        }
+        assert!(!may_have_media(r#"["a\\","b\"image\"c"]"#.as_bytes()));
+        assert!(may_have_media(r#"["a\\","image"]"#.as_bytes()));
+    }
+}
