@@ -10,10 +10,11 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use quorate_jsonrpc::{MembersError, Span, Splice, cut_members, keyed_members, quote};
+use quorate_jsonrpc::{MembersError, Span, Splice, cut_members, keyed_members, pick, quote};
 
 use crate::api::Api;
 use crate::classify::Call;
+use crate::dialect::Quirks;
 use crate::error::Fault;
 
 /// What an operator does with a parameter.
@@ -62,18 +63,27 @@ struct Plans<'a> {
 ///
 /// # Errors
 /// [`Kind::Invalid`](crate::error::Kind::Invalid) where a parameter is to be changed within one that is no object, or that stands
-/// there twice.
-pub fn rewrite(call: &Call, model: &str, edits: &[Edit]) -> Result<Bytes, Fault> {
+/// there twice, also in another case.
+pub fn rewrite(call: &Call, model: &str, quirks: Quirks, edits: &[Edit]) -> Result<Bytes, Fault> {
     let asked = Change::Set("true".to_owned());
     let mut plans = Plans { body: std::str::from_utf8(&call.body).expect("it was classified"), plans: Vec::new() };
-    if call.api == Api::Chat && call.is_streamed && !call.wants_usage {
+    if call.api == Api::Chat && quirks.no_stream_options {
+        plans.change("stream_options", None, &Change::Remove)?;
+    } else if call.api == Api::Chat && call.is_streamed && !call.wants_usage {
         // Beside whatever else the client wants of its stream.
         plans.change("stream_options", Some("include_usage"), &asked)?;
     }
+    // Who edits both names of a parameter knows what each of them shall be.
+    let twin = |name: &str| Twin::of(call.api, name);
+    let is_edited = |name: &str| edits.iter().any(|edit| edit.name == name);
     for Edit { name, change } in edits {
         match name.split_once('.') {
-            None => plans.edit(call.api, name, change)?,
-            Some((outer, inner)) => plans.edit_within(call.api, (outer, inner), change)?,
+            None => plans.edit((name, twin(name).filter(|twin| !is_edited(&twin.name))), change)?,
+            Some((outer, inner)) => {
+                let spelling = |name: &str| twin(name).filter(|twin| twin.is_spelling);
+                let within = spelling(inner).filter(|twin| !is_edited(&format!("{outer}.{}", twin.name)));
+                plans.edit_within((outer, spelling(outer)), (inner, within), change)?;
+            }
         }
     }
     // Which model answers is decided by the route.
@@ -91,8 +101,8 @@ impl<'a> Plans<'a> {
     }
 
     /// Does an edit of a parameter, however the client says it.
-    fn edit<'b: 'a>(&mut self, api: Api, name: &'b str, change: &Change) -> Result<(), Fault> {
-        let Some(twin) = Twin::of(api, name) else { return self.change(name, None, change) };
+    fn edit<'b: 'a>(&mut self, (name, twin): (&'b str, Option<Twin>), change: &Change) -> Result<(), Fault> {
+        let Some(twin) = twin else { return self.change(name, None, change) };
         match change {
             Change::Default(_) if self.says(&twin.name)? => return Ok(()),
             Change::Remove if !twin.is_spelling => {}
@@ -103,15 +113,26 @@ impl<'a> Plans<'a> {
     }
 
     /// The same of one within another.
-    fn edit_within<'b: 'a>(&mut self, api: Api, (outer, inner): (&'b str, &str), change: &Change) -> Result<(), Fault> {
-        let other = Twin::of(api, outer).filter(|twin| twin.is_spelling).map(|twin| twin.name);
-        let outer = match other {
-            Some(other) if !self.says(outer)? && self.says(&other)? => other,
-            _ => outer.into(),
+    fn edit_within<'b: 'a>(
+        &mut self,
+        (outer, other): (&'b str, Option<Twin>),
+        (inner, twin): (&str, Option<Twin>),
+        change: &Change,
+    ) -> Result<(), Fault> {
+        let said = match &other {
+            Some(other) if self.says(&other.name)? => Some(&other.name),
+            _ => None,
         };
-        let Some(twin) = Twin::of(api, inner).filter(|twin| twin.is_spelling) else {
-            return self.change(outer, Some(inner), change);
+        let outer: Cow<'a, str> = match (said, self.says(outer)?) {
+            // One of them would be changed, and a provider may take the other one.
+            (Some(other), true) => {
+                let message = format!("{outer} and {other} are one parameter: say it once");
+                return Err(Fault::invalid(other.clone(), message));
+            }
+            (Some(other), false) => other.clone().into(),
+            (None, _) => outer.into(),
         };
+        let Some(twin) = twin else { return self.change(outer, Some(inner), change) };
         match change {
             Change::Default(_) if self.says_within(&outer, &twin.name)? => return Ok(()),
             Change::Default(_) => {}
@@ -153,9 +174,11 @@ impl<'a> Plans<'a> {
         match (inner, change) {
             (None, Change::Remove) => plan.becomes = None,
             (None, Change::Set(value)) => plan.becomes = Some(value.clone().into()),
-            (None, Change::Default(value)) => {
-                plan.becomes.get_or_insert_with(|| value.clone().into());
+            // One that is null says nothing.
+            (None, Change::Default(value)) if plan.becomes.as_deref().is_none_or(|said| said == "null") => {
+                plan.becomes = Some(value.clone().into());
             }
+            (None, Change::Default(_)) => {}
             (Some(inner), change) => {
                 // One that is null is as good as none.
                 let object = plan.becomes.as_deref().filter(|value| *value != "null").unwrap_or("{}");
@@ -235,8 +258,14 @@ fn other_case(name: &str) -> Option<String> {
 fn changed(object: &str, name: &str, change: &Change) -> Result<Option<String>, MembersError> {
     let bytes = Bytes::copy_from_slice(object.as_bytes());
     let mut splice = Splice::new(&bytes);
-    match (change, find(object, name)?) {
-        (Change::Set(value), Some(span)) => drop(splice.replace(span, value.as_bytes())),
+    let found = find(object, name)?;
+    match (change, found) {
+        (Change::Set(value), Some(span)) => {
+            splice.replace(span, value.as_bytes());
+        }
+        (Change::Default(value), Some(span)) if span.of(object) == "null" => {
+            splice.replace(span, value.as_bytes());
+        }
         (Change::Set(value) | Change::Default(value), None) => {
             let mut stays = false;
             keyed_members(object, 0, |_, _, _| stays = true)?;
@@ -252,16 +281,9 @@ fn changed(object: &str, name: &str, change: &Change) -> Result<Option<String>, 
     Ok(Some(String::from_utf8(splice.finish().to_vec()).expect("texts were put into a text")))
 }
 
-/// Where the value of a member stands. A second one of its name is an error: providers take the first or the last.
+/// Where the value of a member stands. A second one of its name, in whatever case, is an error: providers take the first or the last.
 fn find(object: &str, name: &str) -> Result<Option<Span>, MembersError> {
-    let (mut found, mut count) = (None, 0);
-    keyed_members(object, 0, |key, _, value| {
-        if key == name {
-            found = Some(value);
-            count += 1;
-        }
-    })?;
-    if count > 1 { Err(MembersError::Duplicate { member: name.to_owned() }) } else { Ok(found) }
+    pick(object, 0, [name]).map(|[found]| found)
 }
 
 /// Adds members behind the brace that opens an object, before those that stay.
@@ -285,7 +307,7 @@ mod tests {
     fn rewritten(body: &str, model: &str, edits: &[Edit]) -> String {
         let path = Path { api: Api::Chat, model: None, is_streamed: false };
         let call = classify(&path, Bytes::copy_from_slice(body.as_bytes())).expect("it is one");
-        let bytes = rewrite(&call, model, edits).expect("it can be changed");
+        let bytes = rewrite(&call, model, Quirks::default(), edits).expect("it can be changed");
         String::from_utf8(bytes.to_vec()).expect("it is text")
     }
 
@@ -365,6 +387,46 @@ mod tests {
         );
         // A provider may know one of them only, and its operator take the other away.
         assert_eq!(rewritten(young, "m", &[edit("max_tokens", Change::Remove)]), young);
+        let old = r#"{"model":"m","max_tokens":10}"#;
+        let of_young =
+            [edit("max_completion_tokens", Change::Default("7".to_owned())), edit("max_tokens", Change::Remove)];
+        assert_eq!(rewritten(old, "m", &of_young), r#"{"max_completion_tokens":7,"model":"m"}"#, "there is a limit");
+        let both = ["max_completion_tokens", "max_tokens"].map(|name| edit(name, Change::Set("7".to_owned())));
+        assert_eq!(rewritten(old, "m", &both), r#"{"max_completion_tokens":7,"model":"m","max_tokens":7}"#);
+    }
+
+    #[test]
+    fn a_parameter_that_is_null_gets_its_default() {
+        let default = [edit("top_p", Change::Default("1".to_owned())), edit("a.b", Change::Default("2".to_owned()))];
+
+        let body = r#"{"model":"m","top_p":null,"a":{"b":null}}"#;
+        assert_eq!(rewritten(body, "m", &default), r#"{"model":"m","top_p":1,"a":{"b":2}}"#);
+    }
+
+    #[test]
+    fn the_options_of_a_stream_are_kept_from_who_does_not_take_them() {
+        let quirks = Quirks { no_stream_options: true, ..Quirks::default() };
+        for options in ["", r#","stream_options":{"include_usage":true}"#] {
+            let body = format!(r#"{{"model":"m","stream":true{options}}}"#);
+            let path = Path { api: Api::Chat, model: None, is_streamed: false };
+            let call = classify(&path, Bytes::from(body)).expect("it is one");
+            assert_eq!(rewrite(&call, "m", quirks, &[]).expect("it can be"), r#"{"model":"m","stream":true}"#);
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_is_said_in_two_ways_is_refused() {
+        let set = |name: &str| [edit(name, Change::Set("1".to_owned()))];
+        for (api, body, name, field) in [
+            (Api::Chat, r#"{"model":"m","temperature":1,"Temperature":2}"#, "temperature", "temperature"),
+            (Api::Chat, "{\"model\":\"m\",\"max_to\u{212a}ens\":2}", "max_tokens", "max_tokens"),
+            (Api::Generate, r#"{"toolConfig":{},"tool_config":{"a":1}}"#, "toolConfig.a", "tool_config"),
+        ] {
+            let path = Path { api, model: (api == Api::Generate).then_some("m"), is_streamed: false };
+            let Ok(call) = classify(&path, Bytes::copy_from_slice(body.as_bytes())) else { continue };
+            let refused = rewrite(&call, "m", Quirks::default(), &set(name)).expect_err("one of both would count");
+            assert_eq!(refused.field.as_deref(), Some(field), "{body}");
+        }
     }
 
     #[test]
@@ -372,7 +434,8 @@ mod tests {
         let generate = |body: &str, edits: &[Edit]| {
             let path = Path { api: Api::Generate, model: Some("m"), is_streamed: false };
             let call = classify(&path, Bytes::copy_from_slice(body.as_bytes())).expect("it is one");
-            String::from_utf8(rewrite(&call, "m", edits).expect("it can be changed").to_vec()).expect("it is text")
+            String::from_utf8(rewrite(&call, "m", Quirks::default(), edits).expect("it can be changed").to_vec())
+                .expect("it is text")
         };
         let tokens = |change: Change| [edit("generationConfig.maxOutputTokens", change)];
         let set = tokens(Change::Set("9".to_owned()));
@@ -453,7 +516,7 @@ mod tests {
         let body = Bytes::from_static(br#"{"model":"m","thinking":{"type":"on","type":"off"}}"#);
         let call = classify(&path, body).expect("what is deeper is not looked at");
 
-        let refused = rewrite(&call, "m", &[edit("thinking.type", Change::Set("1".to_owned()))]);
+        let refused = rewrite(&call, "m", Quirks::default(), &[edit("thinking.type", Change::Set("1".to_owned()))]);
 
         assert_eq!(refused.expect_err("one of both would count").field.as_deref(), Some("thinking.type"));
     }
@@ -494,7 +557,7 @@ mod tests {
             let path = Path { api: Api::Chat, model: None, is_streamed: false };
             let call = classify(&path, Bytes::from(body)).expect("it is one");
             // What is no object has nothing within it.
-            let Ok(bytes) = rewrite(&call, "n", &edits) else { return Ok(()) };
+            let Ok(bytes) = rewrite(&call, "n", Quirks::default(), &edits) else { return Ok(()) };
 
             let text = std::str::from_utf8(&bytes).expect("it is text");
             let mut found = Vec::new();

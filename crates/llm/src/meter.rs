@@ -4,7 +4,8 @@
 //! them, and one bounded outcome label. Times are the gateway's, which has a clock.
 
 use crate::answer::{Stop, Usage};
-use crate::error::Kind;
+use crate::api::Api;
+use crate::error::{Fault, Kind};
 use crate::exchange::State;
 
 /// How a call ended.
@@ -85,10 +86,34 @@ impl Outcome {
     }
 }
 
+/// What a whole answer cost that is none of a conversation.
+///
+/// # Errors
+/// [`Kind::Provider`] for what is no answer of the API.
+pub fn usage_of(api: Api, body: &[u8]) -> Result<Option<Usage>, Fault> {
+    let broken = || Fault::new(Kind::Provider, "the provider said what is no answer of its API");
+    let answer: serde_json::Map<String, serde_json::Value> = match api {
+        // Embeddings are numbers without end, which nobody here reads.
+        Api::Embeddings => {
+            let text = std::str::from_utf8(body).map_err(|_| broken())?;
+            let [data, usage] = quorate_jsonrpc::pick(text, 0, ["data", "usage"]).map_err(|_| broken())?;
+            data.ok_or_else(broken)?;
+            let Some(usage) = usage else { return Ok(None) };
+            serde_json::from_str(usage.of(text)).map_err(|_| broken())?
+        }
+        _ => serde_json::from_slice(body).map_err(|_| broken())?,
+    };
+    let tokens = answer.get("prompt_tokens").or_else(|| answer.get("input_tokens")).and_then(serde_json::Value::as_u64);
+    match api {
+        // To count is free.
+        Api::CountTokens => tokens.map(|_| None).ok_or_else(broken),
+        _ => Ok(tokens.map(|input| Usage { input, ..Usage::default() })),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Fault;
 
     #[test]
     fn each_end_has_its_name() {
@@ -112,5 +137,23 @@ mod tests {
         meter.count(b"[DONE]");
 
         assert_eq!((meter.request_bytes, meter.answer_bytes, meter.events), (2, 9, 2));
+    }
+
+    #[test]
+    fn what_is_no_conversation_is_read_for_what_it_cost() {
+        let embeddings =
+            br#"{"object":"list","data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":7,"total_tokens":7}}"#;
+        let usage = usage_of(Api::Embeddings, embeddings).expect("it is one");
+        assert_eq!(usage.map(|usage| usage.input), Some(7));
+        assert_eq!(usage_of(Api::Embeddings, br#"{"data":[]}"#), Ok(None));
+        assert_eq!(usage_of(Api::CountTokens, br#"{"input_tokens":7}"#), Ok(None));
+        for (api, body) in [
+            (Api::Embeddings, &b"<html>"[..]),
+            (Api::Embeddings, br#"{"error":{}}"#),
+            (Api::Embeddings, b"{\"data\":[\xff]}"),
+            (Api::CountTokens, br#"{"tokens":7}"#),
+        ] {
+            assert_eq!(usage_of(api, body).expect_err("it is none").kind, Kind::Provider, "{body:?}");
+        }
     }
 }

@@ -96,11 +96,13 @@ const CHAT: &[Api] = &[Api::Chat];
 const CHAT_AND_EMBEDDINGS: &[Api] = &[Api::Chat, Api::Embeddings];
 
 /// OpenAI itself knows the younger name of the limit alone for its reasoning models.
-const STRICT: Quirks = Quirks { has_max_tokens: false, takes_top_k: false };
+const STRICT: Quirks = Quirks { has_max_tokens: false, takes_top_k: false, no_stream_options: false };
 /// Those who followed have the older name.
-const FOLLOWS: Quirks = Quirks { has_max_tokens: true, takes_top_k: false };
+const FOLLOWS: Quirks = Quirks { has_max_tokens: true, ..STRICT };
+/// Mistral refuses options of a stream, and tells what it costs without.
+const MISTRAL: Quirks = Quirks { no_stream_options: true, ..FOLLOWS };
 /// Engines take more parameters than OpenAI has.
-const ENGINE: Quirks = Quirks { has_max_tokens: true, takes_top_k: true };
+const ENGINE: Quirks = Quirks { takes_top_k: true, ..FOLLOWS };
 
 // === impl Preset ===
 
@@ -161,7 +163,7 @@ impl Preset {
             Self::Ollama => own("ollama", CHAT_AND_EMBEDDINGS),
             Self::OpenRouter => hosted("openrouter", "https://openrouter.ai/api/v1", CHAT_AND_EMBEDDINGS, ENGINE),
             Self::Groq => hosted("groq", "https://api.groq.com/openai/v1", &[Api::Chat, Api::Responses], STRICT),
-            Self::Mistral => hosted("mistral", "https://api.mistral.ai/v1", CHAT_AND_EMBEDDINGS, FOLLOWS),
+            Self::Mistral => hosted("mistral", "https://api.mistral.ai/v1", CHAT_AND_EMBEDDINGS, MISTRAL),
             Self::DeepSeek => hosted("deepseek", "https://api.deepseek.com", CHAT, FOLLOWS),
             Self::Xai => hosted("xai", "https://api.x.ai/v1", &[Api::Chat, Api::Responses], STRICT),
             Self::Together => hosted("together", "https://api.together.xyz/v1", CHAT_AND_EMBEDDINGS, ENGINE),

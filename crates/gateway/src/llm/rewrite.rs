@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use quorate_config::{Model, Provider, Target as TargetConfig, TargetModel};
 use quorate_llm::classify::Path;
 use quorate_llm::dialect::Target;
-use quorate_llm::edit::{self, Change};
+use quorate_llm::edit::{self, Change, Edit};
 use quorate_llm::error::Kind;
 use quorate_llm::prompt::{self, Added};
 use quorate_llm::{Api, Call, Dialect, Family, Fault, Losses, classify, codec};
@@ -54,7 +54,7 @@ pub(super) fn write(
     let mut losses = Losses::default();
     let call = &*with_prompt(call, config)?;
     let body = match api == call.api {
-        true => edit::rewrite(call, model, &config.parameters)?,
+        true => edit::rewrite(call, model, provider.preset.known().quirks, parameters(api, config))?,
         false => translate(call, config, (provider, api, model), &mut losses)?,
     };
     Ok(Written { path, headers: headers(call.api, api, client_headers), body, losses })
@@ -84,11 +84,16 @@ fn translate(
     let quirks = provider.preset.known().quirks;
     let target_of = Target { model, quirks, output_tokens_default: output_tokens_default(config) };
     let body = Bytes::from(codec::write(target, &request, &target_of, losses)?);
-    if config.parameters.is_empty() {
+    if parameters(api, config).is_empty() {
         return Ok(body);
     }
     let path = Path { api, model: (api == Api::Generate).then_some(model), is_streamed: call.is_streamed };
-    edit::rewrite(&classify(&path, body)?, model, &config.parameters)
+    edit::rewrite(&classify(&path, body)?, model, quirks, parameters(api, config))
+}
+
+/// What a document says of parameters, which are those of answers: a question for a number of tokens has none of them.
+fn parameters(api: Api, config: &Model) -> &[Edit] {
+    if api == Api::CountTokens { &[] } else { &config.parameters }
 }
 
 /// What a document says of the most tokens of an answer, which has to be known before it is changed: else a default would find another

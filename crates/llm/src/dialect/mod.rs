@@ -22,6 +22,7 @@ use quorate_jsonrpc::members;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::answer::Usage;
 use crate::api::Dialect;
 use crate::error::{Fault, Kind};
 use crate::loss::Losses;
@@ -47,6 +48,8 @@ pub struct Quirks {
     pub has_max_tokens: bool,
     /// Chat completions: it takes `top_k`, which OpenAI does not.
     pub takes_top_k: bool,
+    /// Chat completions: it refuses `stream_options`, and tells what a stream costs without.
+    pub no_stream_options: bool,
 }
 
 /// What an answer gets where its provider gave it nothing.
@@ -125,6 +128,20 @@ pub fn is_answer(dialect: Dialect, body: &[u8]) -> bool {
     };
     let found = quorate_jsonrpc::pick(text, 0, names);
     matches!(found, Ok([Some(said), error]) if said.of(text).starts_with('[') && error.is_none_or(|span| span.of(text) == "null"))
+}
+
+/// What a whole answer says that it costs, whatever else is in it.
+#[must_use]
+pub fn usage_of(dialect: Dialect, body: &[u8]) -> Option<Usage> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (name, read): (_, fn(&str) -> Option<Usage>) = match dialect {
+        Dialect::Chat => ("usage", chat::usage_of),
+        Dialect::Responses => ("usage", responses::usage_of),
+        Dialect::Messages => ("usage", messages::usage_of),
+        Dialect::Generate => ("usageMetadata", generate::usage_of),
+    };
+    let [usage] = quorate_jsonrpc::pick_exact(text, 0, [name]).ok()?;
+    read(usage?.of(text))
 }
 
 /// Reads what a provider says.

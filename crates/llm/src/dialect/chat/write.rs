@@ -184,6 +184,7 @@ pub fn write(request: &Request, target: &Target<'_>, losses: &mut Losses) -> Res
     losses.add_if(raw(&sampling.top_k) && !target.quirks.takes_top_k, Feature::TopK);
     let output_max = request.output_tokens_max;
     let is_legacy_max = target.quirks.has_max_tokens;
+    let asks_usage = request.is_streamed && !target.quirks.no_stream_options;
     let body = Body {
         model: target.model,
         messages,
@@ -205,7 +206,7 @@ pub fn write(request: &Request, target: &Target<'_>, losses: &mut Losses) -> Res
         user: request.user.as_deref(),
         stream: request.is_streamed,
         // What it cost is told at the end of a stream where it is asked for.
-        stream_options: request.is_streamed.then_some(StreamOptions { include_usage: true }),
+        stream_options: asks_usage.then_some(StreamOptions { include_usage: true }),
     };
     Ok(serde_json::to_vec(&body).expect("it has text keys and no failing value"))
 }

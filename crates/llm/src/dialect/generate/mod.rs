@@ -127,6 +127,11 @@ struct UsageRow {
 
 // === impl UsageRow ===
 
+/// Reads the value of `usageMetadata`.
+pub(super) fn usage_of(raw: &str) -> Option<Usage> {
+    serde_json::from_str(raw).ok().map(UsageRow::usage)
+}
+
 impl UsageRow {
     fn usage(self) -> Usage {
         let thoughts = self.thoughts_token_count.unwrap_or(0);

@@ -85,6 +85,11 @@ struct UsageRow {
 
 // === impl UsageRow ===
 
+/// Reads the value of `usage`.
+pub(super) fn usage_of(raw: &str) -> Option<Usage> {
+    serde_json::from_str(raw).ok().map(UsageRow::usage)
+}
+
 impl UsageRow {
     fn usage(self) -> Usage {
         let (cached, written) =

@@ -56,6 +56,11 @@ struct OutputDetails {
 
 // === impl UsageRow ===
 
+/// Reads the value of `usage`.
+pub(super) fn usage_of(raw: &str) -> Option<Usage> {
+    serde_json::from_str(raw).ok().map(UsageRow::usage)
+}
+
 impl UsageRow {
     fn usage(self) -> Usage {
         Usage {
