@@ -233,6 +233,57 @@ fn a_key_that_is_limited_rests_for_that_model_alone() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// One document for all names of a provider: what limits one of them leaves the others alone.
+#[test]
+fn a_name_that_is_limited_takes_no_other_name_away() -> anyhow::Result<()> {
+    let provider = Provider::start(&[])?;
+    let limited = "mock,status=429,retry-after=600";
+    let any = model("any", &json!({ "names": ["mock*"], "targets": [{ "provider": "p" }] }));
+    let gateway = gateway(&[provider.document("p", "openai-compatible", &json!({ "keys": ["one"] })), any])?;
+    for _ in 0..3 {
+        let answer = post(&gateway, "/v1/chat/completions", &Shape::Chat.request(limited, "hi", false).1)?;
+        assert_eq!((answer.status, answer.header("retry-after").is_some()), (429, true));
+    }
+    assert_eq!(provider.requests(limited)?, 1, "it is left alone");
+
+    let answer = post(&gateway, "/v1/chat/completions", &Shape::Chat.request("mock", "hi", false).1)?;
+    assert_eq!(answer.status, 200);
+    Ok(())
+}
+
+/// The keys of a provider rest apart, and it is back with the first of them.
+#[test]
+fn a_provider_is_back_with_the_first_of_its_keys() -> anyhow::Result<()> {
+    let provider = Provider::start(&["--keys", "first,second"])?;
+    let limited = "mock,status=429,retry-after=600";
+    let spec = json!({ "targets": [{ "provider": "p", "model": limited }], "limits": { "retries": 0 } });
+    let keys = json!({ "keys": ["first", "second", "third"], "limits": { "keyCooldown": "1h" } });
+    let gateway = gateway(&[provider.document("p", "openai-compatible", &keys), model("m", &spec)])?;
+
+    // The third is refused, and rests for an hour; the others for ten minutes.
+    let (path, body) = Shape::Chat.request("m", "hi", false);
+    for _ in 0..3 {
+        let answer = post(&gateway, &path, &body)?;
+        let wait: u64 = answer.header("retry-after").unwrap_or_default().parse()?;
+        assert!(answer.status == 429 && (1..=600).contains(&wait), "{} {wait}", answer.status);
+    }
+    Ok(())
+}
+
+/// Who may not answer this request is not taken for the fastest, and costs the others no retry.
+#[test]
+fn a_target_that_forbids_is_replaced_each_time() -> anyhow::Result<()> {
+    let (first, second) = (Provider::start(&[])?, Provider::start(&[])?);
+    let does = "mock,status=403";
+    let gateway = pair(&first, &second, does, &json!({ "limits": { "retryPercent": 0 } }))?;
+
+    for _ in 0..30 {
+        answers(&gateway, Shape::Chat, false)?;
+    }
+    assert_eq!(second.requests("mock")?, 30);
+    Ok(())
+}
+
 /// How many requests showed a key, by its number from 1.
 fn used(provider: &Provider, key: usize) -> anyhow::Result<u64> {
     Ok(provider.ledger()?["keys"][key - 1].as_u64().unwrap_or(0))

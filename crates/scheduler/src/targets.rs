@@ -56,7 +56,7 @@ pub enum Choice {
 pub struct TargetSnapshot {
     /// Its state.
     pub state: ReplicaState,
-    /// Until when it rests, if it does.
+    /// Until when it asked this node to be left alone, if it did.
     pub rests_until: Option<Timestamp>,
     /// Calls in flight from here.
     pub in_flight: u32,
@@ -73,6 +73,8 @@ pub struct Elsewhere {
     pub latency_ms: Option<f64>,
     /// Whether some of them leave it out because it fails.
     pub is_ejected: bool,
+    /// Until when it asked one of them to be left alone.
+    pub rests_until: Option<Timestamp>,
 }
 
 /// The targets of one model.
@@ -121,7 +123,7 @@ impl Targets {
         if let Some((target, _)) = least_bad {
             return Choice::Target { target: *target, panic: true };
         }
-        let until = allowed.iter().filter_map(|(_, target)| target.rests_until).min();
+        let until = allowed.iter().filter_map(|(_, target)| target.rests_until()).min();
         until.map_or(Choice::Nobody, |until| Choice::Resting { until })
     }
 
@@ -209,7 +211,7 @@ impl Targets {
 
 impl Elsewhere {
     /// Nobody else says anything.
-    pub const NOTHING: Self = Self { in_flight: 0, latency_ms: None, is_ejected: false };
+    pub const NOTHING: Self = Self { in_flight: 0, latency_ms: None, is_ejected: false, rests_until: None };
 }
 
 // === impl Target ===
@@ -219,13 +221,18 @@ impl Target {
         Self { terms, replica: Replica::new(), rests_until: None, latency_ms: None, elsewhere: Elsewhere::NOTHING }
     }
 
+    /// Until when it asked anybody to be left alone.
+    fn rests_until(&self) -> Option<Timestamp> {
+        self.rests_until.max(self.elsewhere.rests_until)
+    }
+
     fn is_awake(&self, now: Timestamp) -> bool {
-        self.rests_until.is_none_or(|until| until <= now)
+        self.rests_until().is_none_or(|until| until <= now)
     }
 
     /// How long a call is likely to take, beside others: calls before it times how long one takes.
     fn load(&self) -> f64 {
-        let Elsewhere { in_flight, latency_ms, is_ejected } = self.elsewhere;
+        let Elsewhere { in_flight, latency_ms, is_ejected, rests_until: _ } = self.elsewhere;
         let calls = f64::from(self.replica.in_flight()) + f64::from(in_flight) + 1.0;
         let doubt = if is_ejected { DOUBT } else { 1.0 };
         calls * self.latency_ms.or(latency_ms).unwrap_or(LATENCY_ASSUMED_MS) * doubt
@@ -291,6 +298,21 @@ mod tests {
         for _ in 0..2 {
             targets.report(target, Outcome::Failure, now);
         }
+    }
+
+    /// What one node was asked is told by that node alone: else two would keep each other from it for ever.
+    #[test]
+    fn who_rests_for_another_node_is_left_alone_and_told_of_by_that_node() {
+        let second = Timestamp::from_millis(1_000);
+        let mut targets = Targets::new([Terms { weight: 1, priority: 0 }], Config::DEFAULTS);
+        let resting = Elsewhere { rests_until: Some(Timestamp::from_millis(60_000)), ..Elsewhere::NOTHING };
+
+        targets.elsewhere(0, resting);
+        assert_eq!(targets.choose(second, 0, |_| true), Choice::Resting { until: Timestamp::from_millis(60_000) });
+        assert_eq!(targets.observe(second)[0].rests_until, None);
+
+        targets.elsewhere(0, Elsewhere::NOTHING);
+        assert_eq!(targets.choose(second, 0, |_| true), Choice::Target { target: 0, panic: false });
     }
 
     #[test]

@@ -80,8 +80,8 @@ pub(crate) struct ModelForm {
     pub(crate) parameters: Option<ParametersForm>,
     /// What is said to the model beside what the client says.
     pub(crate) prompt: Option<PromptForm>,
-    /// Keep answers, for requests that are the same to the byte but for the order of keys, of callers of one tenant who may ask for
-    /// the model. By default none are kept.
+    /// Keep answers, for requests that say the same (spaces, the order of keys and the spelling of texts are no difference), of callers
+    /// of one tenant whom the same policy allows to ask. By default none are kept.
     pub(crate) cache: Option<CacheForm>,
     /// When a target is left out that fails.
     pub(crate) breaker: Option<BreakerForm>,

@@ -35,11 +35,9 @@ impl Permitted {
         &self.model
     }
 
-    /// The policies that allow it, as one text.
-    pub(super) fn policies(&self) -> String {
-        let mut names: Vec<String> = self.decision.by.iter().map(|by| format!("{}/{}", by.document, by.id)).collect();
-        names.sort_unstable();
-        names.join(",")
+    /// The policy that allows it.
+    pub(super) fn policy(&self) -> String {
+        self.decision.by.iter().map(|by| format!("{}/{}", by.document, by.id)).collect()
     }
 }
 

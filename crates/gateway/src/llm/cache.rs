@@ -1,9 +1,10 @@
 //! Answers that are kept: whether one is there for a request, and whether its own is to be kept.
 //!
 //! In: a routed request, whose caller may ask its model. Out: an answer that was given to somebody of the same tenant by leave of the
-//! same policies for the same request, or a [`Place`] for the one that will be given. Part of what is the same: the API, the model, the targets that may answer,
-//! whether it is streamed, what of the client's headers the provider is told, and every value of the body. `Cache-Control` of the
-//! request says otherwise (RFC 9111 §5.2.1): `no-store` keeps out of it, `no-cache` asks anew, `max-age` bounds the age.
+//! same policy for the same request, or a [`Place`] for the one that will be given. Part of what is the same: the API, the model, the
+//! targets that may answer, whether it is streamed, what of the client's headers the provider is told, and every value of the body.
+//! `Cache-Control` of the request says otherwise (RFC 9111 §5.2.1): `no-store` keeps out of it, `no-cache` asks anew, `max-age` bounds
+//! the age.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,7 +78,7 @@ impl Content {
     fn bytes(&self) -> usize {
         match self {
             Self::Whole(body) => body.len(),
-            Self::Events(events) => events.iter().map(|event| event.data.len()).sum(),
+            Self::Events(events) => events.iter().map(|event| event.data.len() + size_of::<Event>()).sum(),
         }
     }
 }
@@ -126,7 +127,7 @@ fn key(routed: &Routed, headers: &HeaderMap) -> Digest {
     let told = rewrite::told_headers(call.api, headers);
     let scope = [
         classified.caller().principal.tenant.as_str(),
-        &permitted.policies(),
+        &permitted.policy(),
         call.api.word(),
         &call.model,
         if call.is_streamed { "streamed" } else { "whole" },

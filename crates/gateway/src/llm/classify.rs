@@ -10,7 +10,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use quorate_llm::classify::Path;
 use quorate_llm::error::Kind;
-use quorate_llm::{Call, Fault, classify};
+use quorate_llm::{Api, Call, Fault, classify};
 
 use super::accept::Accepted;
 use super::authenticate::Authenticated;
@@ -62,6 +62,9 @@ pub(super) async fn read(
 ) -> Result<Classified, Refusal> {
     let (mut accepted, caller) = authenticated.into_parts();
     check_type(&accepted.head.headers)?;
+    if path.api == Api::Generate && path.is_streamed {
+        check_form(accepted.head.uri.query())?;
+    }
     let body = match (accepted.take_body(), accepted.listener()) {
         (Some(body), Some(listener)) => {
             let models = accepted.snapshot.models.iter();
@@ -78,6 +81,15 @@ pub(super) async fn read(
     };
     let call = classify(path, body).map_err(Refusal::Classify)?;
     Ok(Classified(Box::new(Understood { accepted, caller, call, started })))
+}
+
+/// Refuses streams of Gemini's in their other form, an array of JSON that comes in pieces; its libraries ask for events.
+fn check_form(query: Option<&str>) -> Result<(), Refusal> {
+    if query.unwrap_or_default().split('&').any(|pair| pair == "alt=sse") {
+        return Ok(());
+    }
+    let message = "a stream is served as events: ask for it with ?alt=sse behind :streamGenerateContent";
+    Err(Refusal::Classify(Fault::invalid("alt", message)))
 }
 
 /// Refuses bodies that say that they are something else than JSON.
@@ -101,6 +113,19 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn a_stream_of_gemini_is_served_as_events_alone() {
+        for (query, is_served) in [
+            (Some("alt=sse"), true),
+            (Some("key=x&alt=sse"), true),
+            (Some("alt=json"), false),
+            (Some("x=alt=sse"), false),
+            (None, false),
+        ] {
+            assert_eq!(check_form(query).is_ok(), is_served, "{query:?}");
+        }
+    }
 
     #[test]
     fn only_json_as_it_is_can_be_read() {

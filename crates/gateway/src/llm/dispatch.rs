@@ -17,12 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_config::TargetModel;
 use quorate_http::client::Body;
 use quorate_http::sse::{Event, EventStream};
-use quorate_llm::answer::Usage;
 use quorate_llm::error::Kind;
 use quorate_llm::exchange::{Asked, Exchange, Sent, State};
-use quorate_llm::meter::Outcome;
+use quorate_llm::meter::{self, Outcome};
 use quorate_llm::tokens::Sample;
 use quorate_llm::{Api, Call, Dialect, Fault, Losses, codec, dialect};
 use quorate_runtime::provider::{Answer, Ask, Blame, Held, Refused, Reply};
@@ -34,7 +34,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::admit::Admitted;
 use super::cache::{self, Content, Looked};
-use super::count::{self, Counting, Uncounted};
+use super::count::{self, Counting, Kept, Uncounted};
 use super::record::{Record, operation_of};
 use super::refusal::Refusal;
 use super::rewrite::{self, Written};
@@ -119,7 +119,12 @@ pub(super) struct Lease {
 
 /// What was got of a target.
 enum Got {
-    Whole(Bytes, Losses),
+    Whole {
+        body: Bytes,
+        losses: Losses,
+        /// Whether the model ended it itself, as far as that can be told.
+        is_ended: bool,
+    },
     Events(Box<Begun>, Losses),
 }
 
@@ -165,18 +170,14 @@ pub(super) async fn ask(
     }
     let asking = Asking { routed: &routed, outgoing };
     match asking.run(&mut record).await {
-        Ok(Got::Whole(body, losses)) => {
-            if let Some(place) = place.filter(|_| record.is_ok()) {
+        Ok(Got::Whole { body, losses, is_ended }) => {
+            if let Some(place) = place.filter(|_| is_ended && record.is_ok()) {
                 place.with_losses(&losses).keep(Content::Whole(body.clone()));
             }
             Ok(Dispatched::Whole { body, losses, is_miss })
         }
         Ok(Got::Events(begun, losses)) => {
-            let services = &routed.permitted().classified().accepted().snapshot.services;
-            let asked = services.counting.keep(asking.call());
-            if asked.is_none() {
-                services.metrics.limit_hit(count::LIMIT);
-            }
+            let asked = asking.keep();
             let place = place.map(|place| place.with_losses(&losses));
             let answering = Box::new(Answering::new(*begun, record, asked, place));
             Ok(Dispatched::Events { answering, losses, is_miss })
@@ -223,6 +224,15 @@ impl Asking<'_> {
         self.routed.permitted().model()
     }
 
+    /// Keeps the request for its tokens to be counted, if there is room.
+    fn keep(&self) -> Option<Kept> {
+        let kept = counting(self.routed).keep(self.call());
+        if kept.is_none() {
+            self.routed.permitted().classified().accepted().snapshot.services.metrics.limit_hit(count::LIMIT);
+        }
+        kept
+    }
+
     async fn run(&self, record: &mut Record) -> Result<Got, Fault> {
         let model = self.model();
         model.count_call();
@@ -263,10 +273,13 @@ impl Asking<'_> {
         match failed.blame {
             // What was made so slowly once was paid for, and is as slow again.
             Blame::Provider if is_whole && failed.fault.kind == Kind::Timeout => false,
+            // Nobody was asked for it.
+            Blame::Load { was_asked: false, .. } if has_others => true,
             Blame::Provider | Blame::Load { .. } | Blame::Busy => {
                 (failed.fault.kind.may_pass() || has_others) && model.take_retry()
             }
-            Blame::Keys { .. } => has_others && model.take_retry(),
+            // A key that is refused did nothing, and each target is asked once.
+            Blame::Keys { .. } => has_others,
             // Another model may have more room, or be there at all, and another shape other words. That costs nobody else a retry:
             // each target is asked once.
             Blame::Request => has_others && failed.may_differ,
@@ -298,7 +311,7 @@ impl Asking<'_> {
         pending.is_over = true;
         let operation = operation_of(self.call().api);
         match &result {
-            Ok(Got::Whole(..)) => {
+            Ok(Got::Whole { .. }) => {
                 model.targets().answered_after(target, begun.elapsed());
                 note(&model, target, quorate_scheduler::Outcome::Success);
                 model.metrics[target].asked(operation, None, begun.elapsed());
@@ -306,14 +319,21 @@ impl Asking<'_> {
             // How it ends is noted when it does.
             Ok(Got::Events(..)) => model.targets().answered_after(target, begun.elapsed()),
             Err(failed) => {
+                // One limit of many names is the provider's affair, which lets its keys rest for that name.
+                let is_of_one = failed.fault.kind != Kind::RateLimited || has_one_name(&model.config, target);
                 match failed.blame {
+                    Blame::Provider | Blame::Load { .. } if !is_of_one => {}
                     Blame::Provider | Blame::Keys { is_refused: true } => {
                         // Who fails fast is not the fastest.
                         model.targets().answered_after(target, begun.elapsed().max(FAILS));
                         note(&model, target, quorate_scheduler::Outcome::Failure);
                     }
-                    Blame::Load { until } => model.targets().rest(target, until),
-                    Blame::Request | Blame::Keys { is_refused: false } | Blame::Busy => {}
+                    Blame::Load { until, .. } => model.targets().rest(target, until),
+                    // It may take the next request, but is not the fastest.
+                    Blame::Keys { is_refused: false } => {
+                        model.targets().answered_after(target, begun.elapsed().max(FAILS));
+                    }
+                    Blame::Request | Blame::Busy => {}
                 }
                 model.metrics[target].asked(operation, Some(failed.fault.kind.label()), begun.elapsed());
             }
@@ -367,13 +387,13 @@ impl Asking<'_> {
         let call = self.call();
         let failed = |fault| Failed { fault, blame: Blame::Provider, may_differ: false };
         let (Some(provider), Some(client)) = (Dialect::of(lease.api), Dialect::of(call.api)) else {
-            let usage = usage_of(call.api, &body).map_err(failed)?;
+            let usage = meter::usage_of(call.api, &body).map_err(failed)?;
             record.meter.count(&body);
             if call.api == Api::Embeddings && usage.is_none_or(|usage| usage.is_nothing()) {
-                record.uncounted = Some(Uncounted { asked: counting(self.routed).keep(call), said: Sample::default() });
+                record.uncounted = Some(Uncounted { asked: self.keep(), said: Sample::default() });
             }
             record.end(Outcome::Ok, usage);
-            return Ok(Got::Whole(body, written.losses));
+            return Ok(Got::Whole { body, losses: written.losses, is_ended: true });
         };
         // Gemini may have nothing to say, and says why; all others have the member that makes it an answer.
         let is_one = provider == Dialect::Generate || dialect::is_answer(provider, &body);
@@ -381,7 +401,9 @@ impl Asking<'_> {
             Ok(answer) if is_one => (answer, true),
             Ok(_) => return Err(Failed::broken("the provider said what is no answer of its API")),
             // The client may know more of its shape than the view does.
-            Err(_) if provider == client && dialect::is_answer(client, &body) => (Default::default(), false),
+            Err(_) if provider == client && dialect::is_answer(client, &body) => {
+                (quorate_llm::Answer { usage: dialect::usage_of(client, &body), ..Default::default() }, false)
+            }
             Err(fault) => return Err(failed(fault)),
         };
         let body = match provider == client {
@@ -397,12 +419,13 @@ impl Asking<'_> {
         record.meter.count(&body);
         record.answered(&answer.id, &answer.model, answer.choices.iter().map(|choice| &choice.stop));
         if is_read && answer.usage.is_none_or(|usage| usage.is_nothing()) {
-            let asked = counting(self.routed).keep(call);
-            record.uncounted = Some(Uncounted { asked, said: Sample::of(&answer.choices) });
+            record.uncounted = Some(Uncounted { asked: self.keep(), said: Sample::of(&answer.choices) });
         }
-        let stop = answer.choices.first().map(|choice| &choice.stop);
-        record.end(Outcome::of(&State::Done, stop), answer.usage);
-        Ok(Got::Whole(body, written.losses))
+        let outcome = |stop| Outcome::of(&State::Done, stop);
+        let mut stops = answer.choices.iter().map(|choice| Some(&choice.stop));
+        let is_ended = is_read && stops.clone().all(|stop| outcome(stop) == Outcome::Ok);
+        record.end(outcome(stops.next().flatten()), answer.usage);
+        Ok(Got::Whole { body, losses: written.losses, is_ended })
     }
 
     /// Reads a stream until it says something of the answer.
@@ -526,6 +549,16 @@ impl Drop for Lease {
     }
 }
 
+/// Whether a target is called by one name there, so that what limits the name limits the target.
+fn has_one_name(config: &quorate_config::Model, target: usize) -> bool {
+    match config.targets[target].model {
+        TargetModel::Named(_) => true,
+        TargetModel::AsAsked | TargetModel::Renamed(_) => {
+            matches!(&config.names[..], [name] if name.wildcards() == 0)
+        }
+    }
+}
+
 /// Notes how a target did, and tells of what that changes.
 fn note(model: &ModelTable, target: usize, outcome: quorate_scheduler::Outcome) {
     let changed = model.targets().report(target, outcome, clock::now());
@@ -539,50 +572,5 @@ fn note(model: &ModelTable, target: usize, outcome: quorate_scheduler::Outcome) 
             tracing::info!(model = %model.config.name, target, %provider, "a target of a model answers again");
         }
         None => {}
-    }
-}
-
-/// What a whole answer cost that is none of a conversation.
-fn usage_of(api: Api, body: &[u8]) -> Result<Option<Usage>, Fault> {
-    let broken = || Fault::new(Kind::Provider, "the provider said what is no answer of its API");
-    let answer: serde_json::Map<String, serde_json::Value> = match api {
-        // Embeddings are numbers without end, which nobody here reads.
-        Api::Embeddings => {
-            let text = std::str::from_utf8(body).map_err(|_| broken())?;
-            let [data, usage] = quorate_jsonrpc::pick(text, 0, ["data", "usage"]).map_err(|_| broken())?;
-            data.ok_or_else(broken)?;
-            let Some(usage) = usage else { return Ok(None) };
-            serde_json::from_str(usage.of(text)).map_err(|_| broken())?
-        }
-        _ => serde_json::from_slice(body).map_err(|_| broken())?,
-    };
-    let tokens = answer.get("prompt_tokens").or_else(|| answer.get("input_tokens")).and_then(serde_json::Value::as_u64);
-    match api {
-        // To count is free.
-        Api::CountTokens => tokens.map(|_| None).ok_or_else(broken),
-        _ => Ok(tokens.map(|input| Usage { input, ..Usage::default() })),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_conversation_is_read_for_what_it_cost() {
-        let embeddings =
-            br#"{"object":"list","data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":7,"total_tokens":7}}"#;
-        let usage = usage_of(Api::Embeddings, embeddings).expect("it is one");
-        assert_eq!(usage.map(|usage| usage.input), Some(7));
-        assert_eq!(usage_of(Api::Embeddings, br#"{"data":[]}"#), Ok(None));
-        assert_eq!(usage_of(Api::CountTokens, br#"{"input_tokens":7}"#), Ok(None));
-        for (api, body) in [
-            (Api::Embeddings, &b"<html>"[..]),
-            (Api::Embeddings, br#"{"error":{}}"#),
-            (Api::Embeddings, b"{\"data\":[\xff]}"),
-            (Api::CountTokens, br#"{"tokens":7}"#),
-        ] {
-            assert_eq!(usage_of(api, body).expect_err("it is none").kind, Kind::Provider, "{body:?}");
-        }
     }
 }

@@ -252,11 +252,15 @@ impl Facts {
 
     /// Notes that it is over, and how it ended where nobody has said.
     fn close(&mut self) {
-        let elapsed = *self.elapsed.get_or_insert_with(|| self.started.elapsed());
+        let elapsed = match self.elapsed {
+            // It is only recorded now.
+            Some(_) => return,
+            None => *self.elapsed.insert(self.started.elapsed()),
+        };
+        trace::end(&self.span);
         let is_late = self.total.is_some_and(|total| elapsed >= total) && self.first_token.is_none();
         let given_up = if is_late { Outcome::Fault(Kind::Timeout) } else { Outcome::Abandoned };
         self.outcome.get_or_insert(given_up);
-        trace::end(&self.span);
     }
 
     /// Counts its tokens, as far as its provider has not told them.

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::Stream;
 use quorate_http::client::{Body, Broken};
 use quorate_http::sse::{Event, EventStream, Line, StreamError};
@@ -178,7 +179,9 @@ impl Answering {
         if *bytes > place.bytes_max {
             self.keeping = None;
         } else {
-            sent.push(event.clone());
+            // Not the buffer that its connection received it in.
+            let name = event.name.as_ref().and_then(|name| Line::new(name.as_str().to_owned()).ok());
+            sent.push(Event { name, ..Event::new(Bytes::copy_from_slice(&event.data)) });
         }
     }
 

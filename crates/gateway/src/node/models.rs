@@ -12,7 +12,7 @@ use quorate_config::{HeaderSource, Model, Provider, ResourceSet, SecretSource};
 use quorate_http::client;
 use quorate_runtime::{clock, provider, upstream};
 use quorate_scheduler::{Elsewhere, TargetSnapshot};
-use quorate_types::{ResourceName, Timestamp};
+use quorate_types::ResourceName;
 
 use super::endpoints::Owner;
 use super::{Error, Gateway};
@@ -81,16 +81,13 @@ impl Gateway {
         snapshot.models.iter().map(observe).collect()
     }
 
-    /// Takes what other nodes say of the targets of a model, in their order; until when each asked them to be left alone as well.
-    pub fn models_elsewhere(&self, name: &ResourceName, said: &[(Elsewhere, Option<Timestamp>)]) {
+    /// Takes what other nodes say of the targets of a model, in their order, in place of what they said before.
+    pub fn models_elsewhere(&self, name: &ResourceName, said: &[Elsewhere]) {
         let snapshot = self.shared.snapshot.load();
         let Some(model) = snapshot.models.iter().find(|model| model.config.name == *name) else { return };
         let mut targets = model.targets();
-        for (target, (elsewhere, rests_until)) in said.iter().enumerate() {
+        for (target, elsewhere) in said.iter().enumerate() {
             targets.elsewhere(target, *elsewhere);
-            if let Some(until) = rests_until {
-                targets.rest(target, *until);
-            }
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Each node tells its own calls in progress, its latencies, whom it leaves out and who asked it to be left alone, once a second as long
 //! as there is anything to tell. Each takes what the others tell for its own choice: load and latency count as its own, a target that
-//! somebody leaves out is doubted, one that asked somebody to be left alone is. What a node told last before it was lost counts for
-//! seconds.
+//! somebody leaves out is doubted, one that asked somebody to be left alone is. A node tells what it was asked itself, not what it heard:
+//! a rest is over with the configuration that it was asked under. What a node told last before it was lost counts for seconds, but for
+//! rests.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -74,10 +75,10 @@ fn is_nothing(target: &TargetLoad) -> bool {
 }
 
 /// What the others say of the targets of a model.
-fn heard(member: &Member, model: &ModelObserved) -> Vec<(Elsewhere, Option<Timestamp>)> {
+fn heard(member: &Member, model: &ModelObserved) -> Vec<Elsewhere> {
     let (control, own) = (member.control(), member.identity().node);
     let board = control.host().peers().board();
-    let mut all = vec![(Elsewhere::NOTHING, None); model.targets.len()];
+    let mut all = vec![Elsewhere::NOTHING; model.targets.len()];
     for node in control.catalog().nodes().map(|node| node.id).filter(|node| *node != own) {
         let Some(posted) = board.get(node, &key(model)) else { continue };
         // What cannot be read is of a later version.
@@ -95,7 +96,7 @@ fn heard(member: &Member, model: &ModelObserved) -> Vec<(Elsewhere, Option<Times
 }
 
 /// Adds what one node says of a target.
-fn join((elsewhere, rests_until): &mut (Elsewhere, Option<Timestamp>), target: &TargetLoad, is_fresh: bool) {
+fn join(elsewhere: &mut Elsewhere, target: &TargetLoad, is_fresh: bool) {
     if is_fresh {
         elsewhere.in_flight = elsewhere.in_flight.saturating_add(target.in_flight);
         elsewhere.is_ejected |= target.ejected;
@@ -106,7 +107,7 @@ fn join((elsewhere, rests_until): &mut (Elsewhere, Option<Timestamp>), target: &
         (one, other) => one.or(other),
     };
     let until = Some(Timestamp::from_millis(target.rests_until_ms)).filter(|until| *until > clock::now());
-    *rests_until = (*rests_until).max(until);
+    elsewhere.rests_until = elsewhere.rests_until.max(until);
 }
 
 #[cfg(test)]
@@ -115,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_several_nodes_say_is_one_view() {
-        let mut all = (Elsewhere::NOTHING, None);
+        let mut all = Elsewhere::NOTHING;
         let later = clock::now() + Duration::from_secs(60);
         let said = |in_flight, latency_ms, ejected, rests_until_ms| TargetLoad {
             target: 0,
@@ -130,7 +131,7 @@ mod tests {
         join(&mut all, &said(4, Some(10.0), true, later.as_millis()), true);
         join(&mut all, &said(100, Some(f64::NAN), true, 1), false);
 
-        let expected = Elsewhere { in_flight: 7, latency_ms: Some(10.0), is_ejected: true };
-        assert_eq!(all, (expected, Some(later)));
+        let expected = Elsewhere { in_flight: 7, latency_ms: Some(10.0), is_ejected: true, rests_until: Some(later) };
+        assert_eq!(all, expected);
     }
 }

@@ -148,6 +148,8 @@ pub enum Blame {
     Load {
         /// When it can be asked again.
         until: Timestamp,
+        /// Whether it was asked now; else it is known from before.
+        was_asked: bool,
     },
     /// Ours: as many calls are in progress there as there may be.
     Busy,
@@ -199,15 +201,21 @@ impl Provider {
         let mut keys = self.keys();
         let Keys { all, limited } = &mut *keys;
         let is_open = |key| !tried.contains(&key) && limited.until(model, key, now).is_none();
-        let key = match (all.choose(now, entropy::spread(), is_open), limited.first(model, tried, now)) {
-            (Choice::Target { target, .. }, _) => target,
-            (Choice::Resting { until }, Some(first)) => return Err(Refused::resting(until.min(first))),
-            (Choice::Resting { until }, None) | (Choice::Nobody, Some(until)) => return Err(Refused::resting(until)),
-            (Choice::Nobody, None) => return Err(Refused::keyless()),
+        let key = match all.choose(now, entropy::spread(), is_open) {
+            Choice::Target { target, .. } => target,
+            Choice::Resting { .. } | Choice::Nobody => match keys.back(model, now) {
+                until if until > now => return Err(Refused::resting(until)),
+                _ => return Err(Refused::keyless()),
+            },
         };
-        all.begin(key);
+        keys.all.begin(key);
         drop(keys);
         Ok(Held { provider: self.clone(), key, _permit: permit })
+    }
+
+    /// When the first key can be asked for a model, of all that there are.
+    fn back(&self, model: &str) -> Timestamp {
+        self.keys().back(model, clock::now())
     }
 
     /// Lets a key rest that was refused, or for one model where it has no calls of it left, as long as the provider says. Where it
@@ -230,6 +238,19 @@ impl Provider {
     }
 }
 
+// === impl Keys ===
+
+impl Keys {
+    /// When the first of them can be asked for a model.
+    fn back(&self, model: &str, now: Timestamp) -> Timestamp {
+        let rests = self.all.observe(now).into_iter().enumerate().map(|(key, state)| {
+            let of_model = self.limited.until(model, key, now);
+            state.rests_until.into_iter().chain(of_model).max().map_or(now, |until| until.max(now))
+        });
+        rests.min().unwrap_or(now)
+    }
+}
+
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Provider").field("name", &self.inner.name).finish_non_exhaustive()
@@ -243,7 +264,13 @@ impl Refused {
     fn resting(until: Timestamp) -> Self {
         let fault = Fault::new(Kind::RateLimited, "the provider's rate limit is reached");
         let retry_after = Some(until.since(clock::now()));
-        Self { fault: Fault { retry_after, ..fault }, blame: Blame::Load { until } }
+        Self { fault: Fault { retry_after, ..fault }, blame: Blame::Load { until, was_asked: false } }
+    }
+
+    /// The same of all keys, the first of which can be asked then.
+    fn until(self, until: Timestamp) -> Self {
+        let retry_after = Some(until.since(clock::now())).filter(|after| !after.is_zero());
+        Self { fault: Fault { retry_after, ..self.fault }, blame: Blame::Load { until, was_asked: true } }
     }
 
     /// No key was taken.
@@ -281,7 +308,7 @@ impl Blame {
             Kind::Invalid | Kind::ContextLength | Kind::NotFound | Kind::TooLarge => Self::Request,
             // One that does not say for how long fails as others do, so that it is left out when it goes on.
             Kind::RateLimited | Kind::Overloaded => match fault.retry_after {
-                Some(after) => Self::Load { until: clock::now() + after },
+                Some(after) => Self::Load { until: clock::now() + after, was_asked: true },
                 None => Self::Provider,
             },
             Kind::Provider

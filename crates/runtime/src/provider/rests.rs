@@ -26,14 +26,12 @@ impl Rests {
         rests.iter().find(|(rests, until)| *rests == key && *until > now).map(|(_, until)| *until)
     }
 
-    /// When the first key is back for a model, of those that were not tried.
-    pub(super) fn first(&self, model: &str, tried: &[usize], now: Timestamp) -> Option<Timestamp> {
-        let rests = self.models.get(model)?.iter();
-        rests.filter(|(key, until)| *until > now && !tried.contains(key)).map(|(_, until)| *until).min()
-    }
-
-    /// Lets a key rest for a model; says whether there was room to know it.
+    /// Lets a key rest for a model, until then or until what was said before; says whether there was room to know it.
     pub(super) fn rest(&mut self, model: &str, key: usize, until: Timestamp, now: Timestamp) -> bool {
+        let until = self.until(model, key, now).map_or(until, |before| before.max(until));
+        if until <= now {
+            return true;
+        }
         if !self.models.contains_key(model) && self.models.len() >= MODELS_MAX {
             self.models.retain(|_, rests| rests.iter().any(|(_, until)| *until > now));
             if self.models.len() >= MODELS_MAX {
@@ -63,12 +61,13 @@ mod tests {
         assert_eq!(rests.until("large", 0, at(9)), Some(at(10)));
         assert_eq!(rests.until("large", 0, at(10)), None);
         assert_eq!(rests.until("small", 0, at(0)), None);
-        assert_eq!(rests.first("large", &[], at(0)), Some(at(5)));
-        assert_eq!(rests.first("large", &[1], at(0)), Some(at(10)));
-        assert_eq!(rests.first("large", &[], at(10)), None);
 
         assert!(rests.rest("large", 0, at(30), at(20)), "it is limited again");
         assert_eq!(rests.until("large", 0, at(20)), Some(at(30)));
+        assert!(rests.rest("large", 0, at(25), at(20)), "a call that was on its way is told less");
+        assert_eq!(rests.until("large", 0, at(20)), Some(at(30)));
+        assert!(rests.rest("other", 0, at(20), at(20)));
+        assert!(!rests.models.contains_key("other"), "what does not rest takes no room");
     }
 
     #[test]

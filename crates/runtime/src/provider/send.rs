@@ -60,8 +60,7 @@ impl Provider {
             tried.push(held.key);
             if tried.len() >= KEYS_TRIED_MAX.min(self.inner.shown.len()) {
                 return Err(match refused.blame {
-                    // All keys that there are rest until then.
-                    Blame::Load { .. } => Refused { blame: Blame::Load { until }, ..refused },
+                    Blame::Load { .. } => refused.until(self.back(ask.model)),
                     _ => refused,
                 });
             }
@@ -92,13 +91,14 @@ impl Provider {
     /// The whole answer, or its first event.
     async fn answer(&self, ask: &Ask<'_>, response: Response<Body>, begun: Instant) -> Result<Answer, Refused> {
         let limits = &self.inner.limits;
+        let patience = (begun + limits.first_token).min(ask.until);
         let (head, body) = response.into_parts();
         match (read::media(&head.headers), ask.is_streamed) {
-            // Servers that do not stream answer whole, which its reader says in the client's way.
-            (Media::Json, _) => whole(body, limits.answer_bytes_max, ask.until).await.map(Answer::Whole),
+            (Media::Json, false) => whole(body, limits.answer_bytes_max, ask.until).await.map(Answer::Whole),
+            // Some servers do not stream. It begins no later for that.
+            (Media::Json, true) => whole(body, limits.answer_bytes_max, patience).await.map(Answer::Whole),
             (Media::Events, true) => {
                 let mut events = EventStream::new(body, limits.event_bytes_max);
-                let patience = (begun + limits.first_token).min(ask.until);
                 match timeout_at(patience, events.next()).await {
                     Ok(Some(Ok(event))) => Ok(Answer::Events(event, events)),
                     Ok(Some(Err(StreamError::TooLarge(_)))) => {
