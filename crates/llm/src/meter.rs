@@ -92,23 +92,22 @@ impl Outcome {
 /// [`Kind::Provider`] for what is no answer of the API.
 pub fn usage_of(api: Api, body: &[u8]) -> Result<Option<Usage>, Fault> {
     let broken = || Fault::new(Kind::Provider, "the provider said what is no answer of its API");
-    let answer: serde_json::Map<String, serde_json::Value> = match api {
-        // Embeddings are numbers without end, which nobody here reads.
-        Api::Embeddings => {
-            let text = std::str::from_utf8(body).map_err(|_| broken())?;
-            let [data, usage] = quorate_jsonrpc::pick(text, 0, ["data", "usage"]).map_err(|_| broken())?;
-            data.ok_or_else(broken)?;
-            let Some(usage) = usage else { return Ok(None) };
-            serde_json::from_str(usage.of(text)).map_err(|_| broken())?
-        }
-        _ => serde_json::from_slice(body).map_err(|_| broken())?,
+    let answer: serde_json::Map<String, serde_json::Value> = if api == Api::Embeddings {
+        // Numbers without end, which nobody here reads.
+        let text = std::str::from_utf8(body).map_err(|_| broken())?;
+        let [data, usage] = quorate_jsonrpc::pick(text, 0, ["data", "usage"]).map_err(|_| broken())?;
+        data.ok_or_else(broken)?;
+        let Some(usage) = usage else { return Ok(None) };
+        serde_json::from_str(usage.of(text)).map_err(|_| broken())?
+    } else {
+        serde_json::from_slice(body).map_err(|_| broken())?
     };
     let tokens = answer.get("prompt_tokens").or_else(|| answer.get("input_tokens")).and_then(serde_json::Value::as_u64);
-    match api {
+    if api == Api::CountTokens {
         // To count is free.
-        Api::CountTokens => tokens.map(|_| None).ok_or_else(broken),
-        _ => Ok(tokens.map(|input| Usage { input, ..Usage::default() })),
+        return tokens.map(|_| None).ok_or_else(broken);
     }
+    Ok(tokens.map(|input| Usage { input, ..Usage::default() }))
 }
 
 #[cfg(test)]
