@@ -13,15 +13,15 @@ mod ground;
 mod losses;
 mod page;
 
-use std::{env, fs, io::Write as _, process::ExitCode, time::Instant};
+use std::{env, io::Write as _, process::ExitCode, time::Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use ground::Ground;
 use page::Seen;
-use quorate_tests::paths;
+use quorate_tests::{page::Page, paths};
 
 /// The page that the run is on.
-const PAGE: &str = "docs/src/model-engines.md";
+const PAGE: Page = Page { path: "docs/src/model-engines.md", test: "engines" };
 
 /// Something to look at: gives back what was seen.
 type Look = fn(&mut Ground) -> anyhow::Result<String>;
@@ -50,8 +50,8 @@ const LOOKS: [(&str, Look); 17] = [
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let ended = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] | ["--check"] => run().and_then(|page| compare(&page)),
-        ["--write"] => run().and_then(|page| write(&page)),
+        [] | ["--check"] => run().and_then(|page| PAGE.compare(&page)),
+        ["--write"] => run().and_then(|page| PAGE.write(&page)),
         _ => Err(anyhow::anyhow!("unknown arguments: {arguments:?}")),
     };
     match ended {
@@ -95,21 +95,4 @@ fn run() -> anyhow::Result<String> {
     let page = page::render(&seen)?;
     writeln!(std::io::stdout(), "{page}")?;
     Ok(page)
-}
-
-fn write(page: &str) -> anyhow::Result<()> {
-    fs::write(paths::repository().join(PAGE), page).context("cannot write the page")
-}
-
-fn compare(page: &str) -> anyhow::Result<()> {
-    let committed = fs::read_to_string(paths::repository().join(PAGE)).unwrap_or_default();
-    if committed == page {
-        return Ok(());
-    }
-    let differs = committed.lines().zip(page.lines()).find(|(committed, generated)| committed != generated);
-    let (committed, generated) = differs.unwrap_or(("the end", "more lines, or fewer"));
-    bail!(
-        "{PAGE} is not the generated page; write it with `cargo test -p quorate-tests --test engines -- --write`\n\
-         committed: {committed}\ngenerated: {generated}"
-    )
 }

@@ -22,15 +22,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use clients::{CLIENTS, Client};
 use ground::{BEHIND, Behind, Ground};
 use page::{Outcome, Outcomes};
-use quorate_tests::{paths, process::Process};
+use quorate_tests::{page::Page, paths, process::Process};
 use serde_json::{Value, json};
 
 /// The page that the tables are on.
-const PAGE: &str = "docs/src/model-clients.md";
+const PAGE: Page = Page { path: "docs/src/model-clients.md", test: "sdks" };
 
 /// How long one client may take with all features on one API.
 const JOB: Duration = Duration::from_secs(180);
@@ -75,7 +75,7 @@ fn run(task: Task, clients: &[Client]) -> anyhow::Result<()> {
         writeln!(std::io::stdout(), "{page}")?;
         eprintln!("{} features tried, {} failed", outcomes.len(), failures.len());
         ensure!(failures.is_empty(), "{}", failures.join("\n"));
-        return if task == Task::Write { write(&page) } else { compare(&page) };
+        return if task == Task::Write { PAGE.write(&page) } else { PAGE.compare(&page) };
     }
     eprintln!("{} features tried, {} failed", outcomes.len(), failures.len());
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
@@ -130,23 +130,6 @@ fn job(driver: &mut Process, client: Client, behind: Behind, ground: &Ground) ->
         }
         outcomes.extend(serde_json::from_value::<Outcome>(said).ok());
     }
-}
-
-fn write(page: &str) -> anyhow::Result<()> {
-    fs::write(paths::repository().join(PAGE), page).context("cannot write the page")
-}
-
-fn compare(page: &str) -> anyhow::Result<()> {
-    let committed = fs::read_to_string(paths::repository().join(PAGE)).unwrap_or_default();
-    if committed == page {
-        return Ok(());
-    }
-    let differs = committed.lines().zip(page.lines()).find(|(committed, generated)| committed != generated);
-    let (committed, generated) = differs.unwrap_or(("the end", "more lines, or fewer"));
-    bail!(
-        "{PAGE} is not the generated page; write it with `cargo test -p quorate-tests --test sdks -- --write`\n\
-         committed: {committed}\ngenerated: {generated}"
-    )
 }
 
 /// Node resolves packages from where a script lies, so the drivers have to lie beside theirs.

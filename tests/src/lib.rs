@@ -9,6 +9,7 @@
 pub mod baseline;
 pub mod http;
 pub mod interop;
+pub mod page;
 pub mod raw;
 pub mod servers;
 pub mod suite;

@@ -21,9 +21,9 @@ use self::report::Numbers;
 use crate::bounded::bounded;
 use crate::load::{Report, Until, say};
 use crate::prompt::Prompt;
-use crate::run::beside;
 use crate::run::sink::Sink;
 use crate::run::speed::{Plan, median};
+use crate::run::{beside, finish};
 
 /// The share of our gateway's highest rate at which latency is measured.
 const LATENCY_SHARE: f64 = 0.2;
@@ -96,15 +96,7 @@ enum Part {
 /// When something could not be measured; a number below its floor is no error, but exit code 1.
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let numbers = bounded(args.minutes_max, measure(&args)).await?;
-    let json = match &args.json {
-        Some(json) => json.clone(),
-        None => beside("numbers-models.json")?,
-    };
-    let mut text = serde_json::to_string_pretty(&numbers)?;
-    text.push('\n');
-    std::fs::write(&json, text).with_context(|| format!("write {}", json.display()))?;
-    say(&format!("\n{}\nThe rounds are in {}.", numbers.to_tables(), json.display()))?;
-    Ok(ExitCode::from(u8::from(!numbers.is_passed())))
+    finish(&numbers, args.json.as_ref(), "numbers-models.json", (&numbers.to_tables(), numbers.is_passed()))
 }
 
 async fn measure(args: &Args) -> Result<Numbers> {

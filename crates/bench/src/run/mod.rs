@@ -98,15 +98,28 @@ impl Args {
 /// When something could not be measured; a number below its floor is no error, but exit code 1.
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let numbers = bounded(args.minutes_max, measure(&args)).await?;
-    let json = match &args.json {
+    finish(&numbers, args.json.as_ref(), "numbers.json", (&numbers.to_tables(), numbers.is_passed()))
+}
+
+/// Ends a run: its rounds as a file, its tables as they are read, and whether it has passed.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn finish(
+    numbers: &impl serde::Serialize,
+    json: Option<&PathBuf>,
+    default: &str,
+    (tables, is_passed): (&str, bool),
+) -> Result<ExitCode> {
+    let json = match json {
         Some(json) => json.clone(),
-        None => beside("numbers.json")?,
+        None => beside(default)?,
     };
-    let mut text = serde_json::to_string_pretty(&numbers)?;
+    let mut text = serde_json::to_string_pretty(numbers)?;
     text.push('\n');
     std::fs::write(&json, text).with_context(|| format!("write {}", json.display()))?;
-    crate::load::say(&format!("\n{}\nThe rounds are in {}.", numbers.to_tables(), json.display()))?;
-    Ok(ExitCode::from(u8::from(!numbers.is_passed())))
+    crate::load::say(&format!("\n{tables}\nThe rounds are in {}.", json.display()))?;
+    Ok(ExitCode::from(u8::from(!is_passed)))
 }
 
 async fn measure(args: &Args) -> Result<Numbers> {
