@@ -10,6 +10,7 @@ mod ai;
 mod bind;
 mod llm;
 mod mcp;
+mod model_policies;
 mod policies;
 
 use serde_json::{Value, json};

@@ -13,6 +13,7 @@
 mod agentgateway;
 mod litellm;
 mod notes;
+mod parameters;
 mod provider;
 mod secrets;
 mod source;
@@ -94,6 +95,18 @@ fn import(
     if !matches!(value, Value::Object(_)) {
         return Err(invalid("is no configuration, which is an object".to_owned()));
     }
+    let Import { documents, mut notes, .. } = take(kind, value, with_secrets, environment);
+    if documents.is_empty() {
+        notes.say("(all)", "there is nothing in it that a resource can be made of");
+    }
+    let shown: String = name.chars().filter(|each| !each.is_control()).collect();
+    let comment = format!("Made of {shown} by `quorate import {}`.\n{}", kind.word(), kind.advice());
+    let text = documents.write(&comment, &mut notes)?;
+    Ok((text, notes))
+}
+
+/// Makes documents of a source, which may not be valid yet.
+fn take(kind: Kind, value: Value, with_secrets: bool, environment: Environment<'_>) -> Import<'_> {
     let syntax = match kind {
         Kind::Litellm => Syntax::OsEnviron,
         Kind::Agentgateway => Syntax::Dollar,
@@ -104,14 +117,7 @@ fn import(
         Kind::Litellm => litellm::import(value, &mut import),
         Kind::Agentgateway => agentgateway::import(value, &mut import),
     }
-    let Import { documents, mut notes, .. } = import;
-    if documents.is_empty() {
-        notes.say("(all)", "there is nothing in it that a resource can be made of");
-    }
-    let shown: String = name.chars().filter(|each| !each.is_control()).collect();
-    let comment = format!("Made of {shown} by `quorate import {}`.\n{}", kind.word(), kind.advice());
-    let text = documents.write(&comment, &mut notes)?;
-    Ok((text, notes))
+    import
 }
 
 fn read(file: &Path) -> Result<String, Failure> {

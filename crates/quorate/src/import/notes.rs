@@ -2,6 +2,11 @@
 //!
 //! In: a path in the source, its value, and why. Out: a list for stderr. No value gets into a note that may be a secret: neither under a
 //! key that sounds like one, nor a text that looks like one.
+//!
+//! Of what holds for whatever is within a part of the source it is not known at once whether anything uses it: such a note is a doubt, and
+//! is taken back by whoever does.
+
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -19,6 +24,8 @@ const SECRET_WORDS: [&str; 11] =
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     all: Vec<Note>,
+    /// Where the notes are that may be taken back, by their places.
+    doubts: BTreeMap<String, usize>,
 }
 
 /// Something to know about one place of the source.
@@ -27,6 +34,8 @@ struct Note {
     at: String,
     value: Option<String>,
     why: String,
+    /// Whether it was taken back.
+    is_settled: bool,
 }
 
 // === impl Notes ===
@@ -36,22 +45,35 @@ impl Notes {
     pub(super) fn add(&mut self, at: &str, value: &Value, why: impl Into<String>) {
         let key = at.rsplit('.').next().unwrap_or(at);
         let value = Some(shown(key, value)).filter(|shown| !shown.is_empty());
-        self.all.push(Note { at: at.to_owned(), value, why: why.into() });
+        self.push(at, value, why.into());
     }
 
     /// Notes something of a place whose value is of no use to its reader, or a secret.
     pub(super) fn say(&mut self, at: &str, why: impl Into<String>) {
-        self.all.push(Note { at: at.to_owned(), value: None, why: why.into() });
+        self.push(at, None, why.into());
+    }
+
+    /// Notes a value that is not taken over unless somebody says so with [`Self::settle`].
+    pub(super) fn doubt(&mut self, at: &str, value: &Value, why: &str) {
+        self.doubts.insert(at.to_owned(), self.all.len());
+        self.add(at, value, why);
+    }
+
+    /// Takes the doubt about a place back, if there is one: its value is taken over, or something else was said of it.
+    pub(super) fn settle(&mut self, at: &str) {
+        if let Some(note) = self.doubts.remove(at).and_then(|index| self.all.get_mut(index)) {
+            note.is_settled = true;
+        }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.all.len()
+        self.standing().count()
     }
 
     /// Whether there is a note of a place, or of what it is part of.
     #[cfg(test)]
     pub(super) fn covers(&self, at: &str) -> bool {
-        self.all.iter().any(|note| {
+        self.standing().any(|note| {
             at.strip_prefix(note.at.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         })
     }
@@ -59,11 +81,19 @@ impl Notes {
     /// Writes the list.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
-        for Note { at, value, why } in &self.all {
+        for Note { at, value, why, .. } in self.standing() {
             let value = value.as_ref().map(|value| format!(" = {value}")).unwrap_or_default();
             text.push_str(&format!("  {at}{value}\n      {why}\n"));
         }
         text
+    }
+
+    fn push(&mut self, at: &str, value: Option<String>, why: String) {
+        self.all.push(Note { at: at.to_owned(), value, why, is_settled: false });
+    }
+
+    fn standing(&self) -> impl Iterator<Item = &Note> {
+        self.all.iter().filter(|note| !note.is_settled)
     }
 }
 
@@ -168,5 +198,20 @@ mod tests {
         assert!(notes.covers("a.b") && notes.covers("a.b.c[0]") && notes.covers("a.b[1]"));
         assert!(!notes.covers("a") && !notes.covers("a.bc"));
         assert_eq!((notes.len(), notes.text().as_str()), (1, "  a.b = {\"c\":[1]}\n      why\n"));
+    }
+
+    #[test]
+    fn a_doubt_is_a_note_until_it_is_settled() {
+        let mut notes = Notes::default();
+        notes.doubt("a.used", &json!(1), "nobody uses it");
+        notes.doubt("a.unused", &json!(2), "nobody uses it");
+        notes.say("a.used", "something else");
+
+        notes.settle("a.used");
+        notes.settle("a.used");
+        notes.settle("b");
+
+        assert_eq!(notes.text(), "  a.unused = 2\n      nobody uses it\n  a.used\n      something else\n");
+        assert_eq!(notes.len(), 2);
     }
 }

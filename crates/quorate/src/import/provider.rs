@@ -5,8 +5,20 @@
 
 use quorate_llm::preset::Preset;
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use super::Import;
+
+/// Domains of Azure's models in all its clouds. Others of Azure's are of what its customers run themselves.
+const AZURE: [&str; 7] = [
+    ".openai.azure.com",
+    ".cognitiveservices.azure.com",
+    ".services.ai.azure.com",
+    ".openai.azure.us",
+    ".cognitiveservices.azure.us",
+    ".openai.azure.cn",
+    ".cognitiveservices.azure.cn",
+];
 
 /// A provider as another gateway names it.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +100,13 @@ pub(super) fn missing(word: &str) -> String {
     }
 }
 
+/// What is said of an address of somebody else, where nobody named a key for it.
+pub(super) fn unshown(word: &str, variable: &str) -> String {
+    format!(
+        "it is not at {word}, which {variable} is for, so that it is shown no key: if it wants one, write `keys` of the Provider"
+    )
+}
+
 /// The address that a resource has for what is said of one: without the path of an API, and with a version where the preset's has one.
 pub(super) fn address(preset: Preset, text: &str) -> String {
     let text = text.trim().trim_end_matches('/');
@@ -117,6 +136,24 @@ pub(super) fn azure(given: &mut Given, address: &str, version: Option<String>) {
     match version.filter(|version| !matches!(version.as_str(), "preview" | "latest" | "v1")) {
         Some(version) => (given.url, given.api_version) = (Some(url), Some(version)),
         None => given.url = Some(format!("{url}/v1")),
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// Whether an address is the provider's own, and not that of somebody else who speaks as it does: only there its key is shown that
+    /// nobody named. Hosts are compared as connections are made to them, and keys do not leave in clear.
+    pub(super) fn is_at(&self, address: &str) -> bool {
+        let host = |text: &str| {
+            let url = Url::parse(text).ok().filter(|url| url.scheme() == "https");
+            url.and_then(|url| url.host_str().map(str::to_owned))
+        };
+        let Some(given) = host(address) else { return false };
+        match self.preset {
+            Preset::AzureOpenAi => AZURE.iter().any(|domain| given.ends_with(domain)),
+            _ => self.url.or(self.preset.known().url).and_then(host) == Some(given),
+        }
     }
 }
 
@@ -189,6 +226,30 @@ mod tests {
             assert_eq!(address(preset, text), expected, "{text}");
         }
         assert!(vertex("p", "global").starts_with("https://aiplatform.googleapis.com/v1/projects/p/"));
+    }
+
+    #[test]
+    fn an_address_is_a_providers_own_by_its_host() {
+        let cases = [
+            ("openai", "https://api.openai.com/v1", true),
+            ("openai", "https://API.OpenAI.com", true),
+            ("openai", "https://api.openai.com.evil.example/v1", false),
+            ("openai", "https://api.openai.com@evil.example/v1", false),
+            ("openai", "https://evil.example/?x=://api.openai.com", false),
+            ("openai", "http://api.openai.com/v1", false),
+            ("openai", "api.openai.com/v1", false),
+            ("anthropic", "https://api.anthropic.com/v1/messages", true),
+            ("anthropic", "https://claude.example", false),
+            ("groq", "https://api.openai.com/v1", false),
+            ("perplexity", "https://api.perplexity.ai/", true),
+            ("perplexity", "https://proxy.example", false),
+            ("azure", "https://team.openai.azure.com/", true),
+            ("azure", "https://azure.com.evil.example/", false),
+            ("azure", "https://evil.eastus.cloudapp.azure.com/", false),
+        ];
+        for (word, address, expected) in cases {
+            assert_eq!(known(word).unwrap().is_at(address), expected, "{word} {address}");
+        }
     }
 
     #[test]

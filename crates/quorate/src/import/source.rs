@@ -147,8 +147,13 @@ impl Part {
 
     /// Takes a list of texts.
     pub(super) fn texts(&mut self, key: &str, notes: &mut Notes) -> Vec<String> {
+        self.texts_at(key, notes).into_iter().map(|(_, text)| text).collect()
+    }
+
+    /// Takes a list of texts, each with where it stands.
+    pub(super) fn texts_at(&mut self, key: &str, notes: &mut Notes) -> Vec<(String, String)> {
         let text = |(at, value): (String, Value)| match value {
-            Value::String(text) => Some(text),
+            Value::String(text) => Some((at, text)),
             other => {
                 notes.add(&at, &other, "expected a text");
                 None

@@ -35,8 +35,15 @@ pub(super) fn program(part: &mut Part, command: &str, wanted: &str, import: &mut
         for name in given.keys() {
             let at = given.path(&name);
             let Some(text) = given.text(&name, &mut import.notes) else { continue };
-            match variable(&text, &name, import) {
-                Some(()) => inherited.push(name),
+            match import.secrets.variable(&text) {
+                Some(same) if same == name => inherited.push(name),
+                Some(other) => {
+                    let why = format!(
+                        "a program has the node's variables by their own names: set {name} there to what {other} is"
+                    );
+                    import.notes.say(&at, why);
+                    inherited.push(name);
+                }
                 None if !import.secrets.are_kept() => {
                     let why = format!(
                         "the value is not written: set {name} in the environment of the node, which hands it on, or use `--with-secrets`"
@@ -66,7 +73,24 @@ pub(super) fn program(part: &mut Part, command: &str, wanted: &str, import: &mut
     Some(stdio)
 }
 
-/// Whether the value of a variable is what the node has in a variable of the same name.
-fn variable(text: &str, name: &str, import: &Import<'_>) -> Option<()> {
-    (import.secrets.variable(text)? == name).then_some(())
+#[cfg(test)]
+mod tests {
+    use super::super::{Kind, take};
+    use super::*;
+
+    #[test]
+    fn a_variable_of_another_name_is_no_value() {
+        let env = json!({ "SAME": "os.environ/SAME", "OTHER": "os.environ/NAME", "CLEAR": "1" });
+        let source = json!({ "mcp_servers": { "files": { "command": "x", "env": env } } });
+
+        for with_secrets in [false, true] {
+            let import = take(Kind::Litellm, source.clone(), with_secrets, &|_| None);
+
+            let (text, notes) = (import.documents.draft(), import.notes);
+            assert!(text.contains("- SAME") && text.contains("- OTHER") && !text.contains("os.environ"), "{text}");
+            assert_eq!(text.contains("CLEAR: \"1\""), with_secrets, "{text}");
+            assert!(notes.covers("mcp_servers.files.env.OTHER"), "{}", notes.text());
+            assert!(!notes.text().contains("env.SAME"), "{}", notes.text());
+        }
+    }
 }

@@ -92,6 +92,12 @@ impl Documents {
         }
     }
 
+    /// The documents as they are, valid or not.
+    #[cfg(test)]
+    pub(super) fn draft(&self) -> String {
+        self.text("").expect("specs are written")
+    }
+
     fn of(&self, kind: &str) -> impl Iterator<Item = &Document> {
         self.all.iter().filter(move |document| document.kind == kind)
     }

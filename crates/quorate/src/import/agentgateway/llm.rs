@@ -3,10 +3,12 @@
 //! In: the section. Out: a `Listener`, a `Provider` for each entry and a `Model` for each name. Entries of one name are told apart by
 //! headers, and the one without a condition is asked last.
 
+use quorate_llm::preset::Preset;
 use serde_json::{Map, Value, json};
 
 use super::super::Import;
 use super::super::source::Part;
+use super::model_policies::ModelPolicies;
 use super::policies::{self, Policies};
 use super::{ai, listener};
 
@@ -31,8 +33,15 @@ const ROWS: &[(&str, &str)] = &[
 struct Model {
     name: String,
     at: String,
-    targets: Vec<Value>,
-    policies: Policies,
+    entries: Vec<Entry>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Entry {
+    preset: Preset,
+    target: Value,
+    policies: ModelPolicies,
 }
 
 /// Takes the section.
@@ -40,49 +49,33 @@ pub(super) fn import(mut part: Part, import: &mut Import<'_>) {
     listener(&mut part, "llm", import);
     let given = part.part("policies", &mut import.notes);
     let outer = given.map(|given| Policies::take(given, import)).unwrap_or_default();
+    if outer.needs_user {
+        import.notes.say(&part.path("policies"), ai::NEEDS_USER);
+    }
     let mut models = Vec::<Model>::new();
-    for entry in part.parts("models", &mut import.notes) {
-        let at = entry.at().to_owned();
-        let Some((name, target, policies)) = model(entry, &outer, import) else { continue };
+    for given in part.parts("models", &mut import.notes) {
+        let at = given.at().to_owned();
+        let Some((name, entry)) = entry(given, &outer, import) else { continue };
         match models.iter_mut().find(|model| model.name == name) {
-            Some(model) => {
-                if (&model.policies.defaults, &model.policies.overrides) != (&policies.defaults, &policies.overrides) {
-                    import.notes.say(&at, "parameters are of a Model, not of a target: those of the first entry hold");
-                }
-                model.targets.push(target);
-            }
-            None => models.push(Model { name, at, targets: vec![target], policies }),
+            Some(model) => model.entries.push(entry),
+            None => models.push(Model { name, at, entries: vec![entry] }),
         }
     }
-    for mut model in models {
-        // Entries with a condition are asked before the one without.
-        if model.targets.iter().any(|target| target.get("when").is_some()) {
-            let plain = model.targets.iter_mut().filter(|target| target.get("when").is_none());
-            plain.for_each(|target| target["priority"] = 1.into());
-        }
-        let mut spec = json!({ "names": [model.name], "targets": model.targets });
-        model.policies.of_model(&mut spec);
-        import.documents.add("Model", &model.name, spec, &model.at);
+    for model in models {
+        model.document(import);
     }
     part.end(SECTION, &mut import.notes);
 }
 
-fn model(mut entry: Part, outer: &Policies, import: &mut Import<'_>) -> Option<(String, Value, Policies)> {
+fn entry(mut entry: Part, outer: &Policies, import: &mut Import<'_>) -> Option<(String, Entry)> {
     let at = entry.at().to_owned();
     let name = entry.text("name", &mut import.notes).unwrap_or_else(|| "*".to_owned());
     let word = entry.text("provider", &mut import.notes);
     let mut policies = outer.clone();
-    for (key, values) in [("defaults", &mut policies.defaults), ("overrides", &mut policies.overrides)] {
-        let Some(mut given) = entry.part(key, &mut import.notes) else { continue };
-        for name in given.keys() {
-            values.extend(given.take(&name).map(|value| (name, value)));
-        }
-    }
+    policies.models.take_parameters(&mut entry, import);
     policies.key = policies::key(&mut entry, "auth", import).or(policies.key);
     for key in ["tls", "backendTLS"] {
-        if let Some(tls) = entry.part(key, &mut import.notes) {
-            policies.tls = Some(policies::tls(tls, import));
-        }
+        policies.tls = policies::tls(&mut entry, key, import).or(policies.tls);
     }
     let when = when(&mut entry, import);
     let mut params = match entry.part("params", &mut import.notes) {
@@ -92,7 +85,8 @@ fn model(mut entry: Part, outer: &Policies, import: &mut Import<'_>) -> Option<(
     let key_at = params.path("apiKey");
     if let Some(key) = params.text("apiKey", &mut import.notes) {
         let wanted = format!("{} key", word.as_deref().unwrap_or("model"));
-        policies.key = Some(import.secrets.write(&key, &key_at, &wanted, &mut import.notes));
+        let key = import.secrets.write(&key, &key_at, &wanted, &mut import.notes);
+        policies.key = Some(policies::said_key(key, key_at, import));
     }
     entry.end(ROWS, &mut import.notes);
     let place = ai::place(&mut params, import);
@@ -101,7 +95,7 @@ fn model(mut entry: Part, outer: &Policies, import: &mut Import<'_>) -> Option<(
         params.end_with(&[], "goes with its model", &mut import.notes);
         return None;
     };
-    let (provider, model) = ai::document(&word, params, place, &policies, None, &at, import)?;
+    let ai::Placed { preset, provider, model } = ai::document(&word, params, place, &policies, None, &at, import)?;
     let mut target = json!({ "provider": provider });
     if let Some(model) = model {
         target["model"] = model.into();
@@ -109,7 +103,27 @@ fn model(mut entry: Part, outer: &Policies, import: &mut Import<'_>) -> Option<(
     if !when.is_empty() {
         target["when"] = json!({ "headers": when });
     }
-    Some((name, target, policies))
+    Some((name, Entry { preset, target, policies: policies.models }))
+}
+
+// === impl Model ===
+
+impl Model {
+    /// Makes the document.
+    fn document(self, import: &mut Import<'_>) {
+        let said: Vec<(Preset, &ModelPolicies)> =
+            self.entries.iter().map(|entry| (entry.preset, &entry.policies)).collect();
+        let common = ModelPolicies::common(&said, &mut import.notes);
+        let mut targets: Vec<Value> = self.entries.iter().map(|entry| entry.target.clone()).collect();
+        // Entries with a condition are asked before the one without.
+        if targets.iter().any(|target| target.get("when").is_some()) {
+            let plain = targets.iter_mut().filter(|target| target.get("when").is_none());
+            plain.for_each(|target| target["priority"] = 1.into());
+        }
+        let mut spec = json!({ "names": [self.name], "targets": targets });
+        common.write(&mut spec);
+        import.documents.add("Model", &self.name, spec, &self.at);
+    }
 }
 
 /// Headers that a model is for, by their exact values.
@@ -125,7 +139,9 @@ fn when(entry: &mut Part, import: &mut Import<'_>) -> Map<String, Value> {
             let exact = value.as_mut().and_then(|value| value.text("exact", &mut import.notes));
             // A star would stand for any characters.
             if let (Some(name), Some(exact), 0) = (name, exact.filter(|exact| !exact.contains('*')), index) {
-                headers.insert(name, exact.into());
+                if headers.insert(name, exact.into()).is_some() {
+                    import.notes.say(header.at(), "a header has one value: the last one is written");
+                }
             } else if index == 0 {
                 import.notes.say(header.at(), "only exact values of headers are compared: it is left out");
             }

@@ -1,16 +1,23 @@
 //! Policies of listeners, routes and backends, as far as resources have a place for what they say.
 //!
 //! In: one object of policies. Out: what providers, tool servers and models are told of it, and an `Issuer` for tokens. The nearer policy
-//! comes first ([`Policies::within`]). What expressions decide is never guessed at.
+//! comes first ([`Policies::within`]). What expressions decide is never guessed at. Policies hold for whatever is within them, so that each
+//! is a doubt ([`Notes::doubt`]) until something uses it.
 
 use serde_json::{Map, Value, json};
 
 use super::super::Import;
+use super::super::notes::Notes;
 use super::super::source::Part;
 use super::super::spans::{self, TOTAL};
+use super::model_policies::ModelPolicies;
 
-/// The fewest and most retries of a model.
-const RETRIES: (u32, u32) = (0, 10);
+/// What is said of a key that nobody uses.
+const UNSHOWN: &str = "no provider or tool server here is shown it";
+/// What is said of settings of connections that nobody uses.
+const UNREACHED: &str = "no provider or tool server here is reached with it";
+/// What is said of a limit that nobody uses.
+const UNLIMITED: &str = "no provider or tool server here is limited by it";
 
 /// What is said of policies.
 const ROWS: &[(&str, &str)] = &[
@@ -41,29 +48,34 @@ const ROWS: &[(&str, &str)] = &[
     ("backendTunnel", "connections to providers and tool servers are direct"),
 ];
 
-/// What is said of policies for models.
-const AI: &[(&str, &str)] = &[
-    ("promptGuard", "there are no guardrails for texts of models"),
-    ("promptCaching", "clients mark what providers keep; nothing is added"),
-    ("routes", "which API a request is of is told from its path"),
-];
+/// Something that is said, and where.
+#[derive(Clone, Debug)]
+pub(super) struct Said<T> {
+    pub(super) value: T,
+    pub(super) at: String,
+}
 
 /// What resources have of policies.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Policies {
     /// What a backend is shown, as resources write it.
-    pub(super) key: Option<String>,
+    pub(super) key: Option<Said<String>>,
     /// What holds for TLS to a backend; none where it is not spoken.
-    pub(super) tls: Option<Map<String, Value>>,
-    pub(super) total: Option<String>,
-    pub(super) retries: Option<u32>,
+    pub(super) tls: Option<Said<Map<String, Value>>>,
+    total: Option<Said<String>>,
     /// Whether callers must show a token.
     pub(super) needs_user: bool,
-    pub(super) defaults: Map<String, Value>,
-    pub(super) overrides: Map<String, Value>,
-    pub(super) prompt: Map<String, Value>,
-    /// Names of models, and what they are at the provider.
-    pub(super) aliases: Vec<(String, String)>,
+    pub(super) models: ModelPolicies,
+}
+
+// === impl Said ===
+
+impl<T> Said<T> {
+    /// Its value, for one that uses it.
+    pub(super) fn used(&self, notes: &mut Notes) -> &T {
+        notes.settle(&self.at);
+        &self.value
+    }
 }
 
 // === impl Policies ===
@@ -73,26 +85,24 @@ impl Policies {
     pub(super) fn take(mut part: Part, import: &mut Import<'_>) -> Self {
         let mut policies = Self { key: key(&mut part, "backendAuth", import), ..Self::default() };
         for name in ["backendTLS", "backendTls"] {
-            if let Some(tls) = part.part(name, &mut import.notes) {
-                policies.tls = Some(self::tls(tls, import));
-            }
+            policies.tls = tls(&mut part, name, import).or(policies.tls);
         }
         if let Some(mut timeout) = part.part("timeout", &mut import.notes) {
             for name in ["backendRequestTimeout", "requestTimeout"] {
                 let at = timeout.path(name);
                 let Some(text) = timeout.text(name, &mut import.notes) else { continue };
-                match spans::of_text(&text) {
-                    Some(span) => policies.total = Some(spans::seconds(span, &at, TOTAL, &mut import.notes)),
-                    None => import.notes.add(&at, &text.into(), "expected a span of time"),
-                }
+                let Some(span) = spans::of_text(&text) else {
+                    import.notes.add(&at, &text.into(), "expected a span of time");
+                    continue;
+                };
+                let value = spans::seconds(span, &at, TOTAL, &mut import.notes);
+                import.notes.doubt(&at, &text.into(), UNLIMITED);
+                policies.total = Some(Said { value, at });
             }
             timeout.end(&[], &mut import.notes);
         }
-        if let Some(mut retry) = part.part("retry", &mut import.notes) {
-            let at = retry.path("attempts");
-            let attempts = retry.count("attempts", &mut import.notes);
-            policies.retries = attempts.map(|count| spans::count(count, &at, RETRIES, &mut import.notes));
-            retry.end_with(&[], "what is tried again, and when, is decided by the kind of failure", &mut import.notes);
+        if let Some(retry) = part.part("retry", &mut import.notes) {
+            policies.models.take_retry(retry, import);
         }
         for name in ["jwtAuth", "mcpAuthentication"] {
             if let Some(auth) = part.part(name, &mut import.notes) {
@@ -100,7 +110,7 @@ impl Policies {
             }
         }
         if let Some(ai) = part.part("ai", &mut import.notes) {
-            policies.ai(ai, import);
+            policies.models.take_ai(ai, import);
         }
         part.end(ROWS, &mut import.notes);
         policies
@@ -108,100 +118,28 @@ impl Policies {
 
     /// What holds where both hold; the nearer ones come first.
     pub(super) fn within(&self, outer: &Self) -> Self {
-        let mut all = self.clone();
-        all.key = all.key.or_else(|| outer.key.clone());
-        all.tls = all.tls.or_else(|| outer.tls.clone());
-        all.total = all.total.or_else(|| outer.total.clone());
-        all.retries = all.retries.or(outer.retries);
-        all.needs_user |= outer.needs_user;
-        for (own, outer) in [(&mut all.defaults, &outer.defaults), (&mut all.overrides, &outer.overrides)] {
-            for (name, value) in outer {
-                own.entry(name.clone()).or_insert_with(|| value.clone());
-            }
+        Self {
+            key: self.key.clone().or_else(|| outer.key.clone()),
+            tls: self.tls.clone().or_else(|| outer.tls.clone()),
+            total: self.total.clone().or_else(|| outer.total.clone()),
+            needs_user: self.needs_user || outer.needs_user,
+            models: self.models.within(&outer.models),
         }
-        if all.prompt.is_empty() {
-            all.prompt = outer.prompt.clone();
-        }
-        all.aliases.extend(outer.aliases.iter().cloned());
-        all
     }
 
     /// The limits of a provider or tool server.
-    pub(super) fn limits(&self) -> Map<String, Value> {
-        self.total.iter().map(|total| ("total".to_owned(), total.as_str().into())).collect()
+    pub(super) fn limits(&self, notes: &mut Notes) -> Map<String, Value> {
+        self.total.iter().map(|total| ("total".to_owned(), total.used(notes).as_str().into())).collect()
     }
-
-    /// Adds what a model has of policies to its spec.
-    pub(super) fn of_model(&self, spec: &mut Value) {
-        let mut parameters = Map::new();
-        // A parameter is in one of both lists only.
-        let defaults: Map<_, _> =
-            self.defaults.clone().into_iter().filter(|(name, _)| !self.overrides.contains_key(name)).collect();
-        for (name, values) in [("defaults", defaults), ("overrides", self.overrides.clone())] {
-            if !values.is_empty() {
-                parameters.insert(name.to_owned(), Value::Object(values));
-            }
-        }
-        if !parameters.is_empty() {
-            spec["parameters"] = Value::Object(parameters);
-        }
-        if !self.prompt.is_empty() {
-            spec["prompt"] = Value::Object(self.prompt.clone());
-        }
-        if let Some(retries) = self.retries {
-            spec["limits"] = json!({ "retries": retries });
-        }
-    }
-
-    fn ai(&mut self, mut part: Part, import: &mut Import<'_>) {
-        for (key, values) in [("defaults", &mut self.defaults), ("overrides", &mut self.overrides)] {
-            let Some(mut given) = part.part(key, &mut import.notes) else { continue };
-            for name in given.keys() {
-                values.extend(given.take(&name).map(|value| (name, value)));
-            }
-        }
-        if let Some(mut given) = part.part("modelAliases", &mut import.notes) {
-            for alias in given.keys() {
-                self.aliases.extend(given.text(&alias, &mut import.notes).map(|model| (alias, model)));
-            }
-        }
-        if let Some(mut prompts) = part.part("prompts", &mut import.notes) {
-            for (key, place) in [("prepend", "before"), ("append", "after")] {
-                let texts: Vec<String> = prompts
-                    .parts(key, &mut import.notes)
-                    .into_iter()
-                    .filter_map(|message| instructions(message, import))
-                    .collect();
-                if !texts.is_empty() {
-                    self.prompt.insert(place.to_owned(), texts.join("\n\n").into());
-                }
-            }
-            prompts.end(&[], &mut import.notes);
-        }
-        part.end(AI, &mut import.notes);
-    }
-}
-
-/// The text of a message that is instructions.
-fn instructions(mut message: Part, import: &mut Import<'_>) -> Option<String> {
-    let role = message.text("role", &mut import.notes).unwrap_or_default();
-    let content = message.text("content", &mut import.notes);
-    let at = message.at().to_owned();
-    message.end(&[], &mut import.notes);
-    if role.eq_ignore_ascii_case("system") || role.eq_ignore_ascii_case("developer") {
-        return content;
-    }
-    import.notes.add(&at, &role.into(), "only instructions are added, and no messages of others");
-    None
 }
 
 /// Takes what a backend is shown, where that is a key: a text, or an object that says where it is.
-pub(super) fn key(part: &mut Part, name: &str, import: &mut Import<'_>) -> Option<String> {
+pub(super) fn key(part: &mut Part, name: &str, import: &mut Import<'_>) -> Option<Said<String>> {
     let mut auth = part.part(name, &mut import.notes)?;
+    let at = auth.path("key");
     let key = match auth.peek("key") {
         Some(Value::Object(_)) => auth.part("key", &mut import.notes).and_then(|key| located(key, import)),
         _ => {
-            let at = auth.path("key");
             let text = auth.text("key", &mut import.notes);
             text.map(|text| import.secrets.write(&text, &at, "backend key", &mut import.notes))
         }
@@ -215,7 +153,13 @@ pub(super) fn key(part: &mut Part, name: &str, import: &mut Import<'_>) -> Optio
         ],
         &mut import.notes,
     );
-    key
+    key.map(|value| said_key(value, at, import))
+}
+
+/// A key that nobody is shown yet.
+pub(super) fn said_key(value: String, at: String, import: &mut Import<'_>) -> Said<String> {
+    import.notes.doubt(&at, &Value::Null, UNSHOWN);
+    Said { value, at }
 }
 
 fn located(mut key: Part, import: &mut Import<'_>) -> Option<String> {
@@ -228,19 +172,26 @@ fn located(mut key: Part, import: &mut Import<'_>) -> Option<String> {
     });
     let rows = [("location", "a key is shown as the provider's preset says: see `credential.header`")];
     key.end(&rows, &mut import.notes);
+    if value.is_some() && file.is_some() {
+        import.notes.say(&file_at, "the key is said beside it: that is written");
+    }
     value.or(file)
 }
 
-pub(super) fn tls(mut part: Part, import: &mut Import<'_>) -> Map<String, Value> {
-    let mut tls = Map::new();
+/// Takes how TLS is spoken to a backend.
+pub(super) fn tls(part: &mut Part, name: &str, import: &mut Import<'_>) -> Option<Said<Map<String, Value>>> {
+    let at = part.path(name);
+    let mut part = part.part(name, &mut import.notes)?;
+    let mut value = Map::new();
     for (key, name) in [("cert", "certificate"), ("key", "key"), ("root", "ca")] {
         let file = part.text(key, &mut import.notes);
-        tls.extend(file.map(|file| (name.to_owned(), file.into())));
+        value.extend(file.map(|file| (name.to_owned(), file.into())));
     }
     let checked = "certificates are always checked: `tls.ca` names an authority of your own";
     let rows = [("insecure", checked), ("insecureHost", checked), ("hostname", "it is the host of the address")];
     part.end(&rows, &mut import.notes);
-    tls
+    import.notes.doubt(&at, &Value::Object(value.clone()), UNREACHED);
+    Some(Said { value, at })
 }
 
 /// Makes an issuer of tokens; returns whether callers must show one.
@@ -251,11 +202,10 @@ fn issuer(mut part: Part, import: &mut Import<'_>) -> bool {
     if let Some(issuer) = part.text("issuer", &mut import.notes) {
         oidc.insert("issuer".to_owned(), issuer.into());
     }
-    for key in ["audiences", "audience"] {
-        let audiences = part.texts(key, &mut import.notes);
-        if !audiences.is_empty() {
-            oidc.insert("audiences".to_owned(), json!(audiences));
-        }
+    let mut audiences = part.texts("audiences", &mut import.notes);
+    audiences.extend(part.texts("audience", &mut import.notes));
+    if !audiences.is_empty() {
+        oidc.insert("audiences".to_owned(), json!(audiences));
     }
     let jwks_at = part.path("jwks");
     match part.take("jwks") {

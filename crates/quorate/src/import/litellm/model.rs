@@ -1,19 +1,24 @@
 //! The `Model` of the entries that have one name.
 //!
 //! In: targets in the order of the source, each with its order, weight, price and the parameters that its requests have. Out: one document.
-//! Parameters are a model's and not a target's, so that those in which targets differ are noted instead.
+//! Parameters and retries are a model's and not a target's, so that those in which targets differ are noted instead.
 
 use std::collections::BTreeSet;
 
+use quorate_llm::preset::Preset;
 use serde_json::{Map, Value, json};
 
 use super::super::Import;
-use super::router::Router;
+use super::super::notes::Notes;
+use super::super::parameters::{self, Asked, Parameter};
+use super::router::{RETRIES, Router};
 
 /// The highest weight of a target.
 const WEIGHT_MAX: f64 = 1_000.0;
 /// The highest number of a priority.
 const PRIORITY_MAX: usize = 15;
+/// The retries of a model where nothing is said (`spec.limits.retries`).
+const RETRIES_DEFAULT: u32 = 2;
 
 /// The entries of one name.
 #[derive(Debug)]
@@ -22,32 +27,34 @@ pub(super) struct Group {
     pub(super) aliases: Vec<String>,
     pub(super) at: String,
     pub(super) targets: Vec<Target>,
-    pub(super) removed: BTreeSet<String>,
-    pub(super) retries: Option<u32>,
 }
 
 /// One entry.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) at: String,
+    pub(super) preset: Preset,
     pub(super) provider: String,
     /// The model's name there; none for the one that is asked for.
     pub(super) model: Option<String>,
     pub(super) weight: Option<f64>,
     pub(super) order: Option<u32>,
+    pub(super) retries: Option<u32>,
     pub(super) price: Option<Value>,
-    /// Parameters, and where they stand.
-    pub(super) parameters: Vec<(String, Value, String)>,
-    /// For which failed group it stands in, from 1.
+    pub(super) parameters: Vec<Parameter>,
+    /// Parameters that are taken away: where that is said, and by what name.
+    pub(super) removed: Vec<(String, String)>,
+    /// As which of those that stand in, from 1; 0 for the group's own.
     pub(super) step: usize,
+    /// Made of step and order.
+    pub(super) priority: usize,
 }
 
 // === impl Group ===
 
 impl Group {
     pub(super) fn new(name: &str, at: &str) -> Self {
-        let (name, at) = (name.to_owned(), at.to_owned());
-        Self { name, aliases: Vec::new(), at, targets: Vec::new(), removed: BTreeSet::new(), retries: None }
+        Self { name: name.to_owned(), aliases: Vec::new(), at: at.to_owned(), targets: Vec::new() }
     }
 
     /// Makes the document.
@@ -55,8 +62,9 @@ impl Group {
         if self.targets.is_empty() {
             return;
         }
-        let parameters = self.parameters(import);
         self.order(import);
+        let parameters = self.parameters(import);
+        let retries = self.retries(router, import);
         let weights = self.weights();
         let mut names = vec![self.name.clone()];
         names.append(&mut self.aliases);
@@ -68,10 +76,11 @@ impl Group {
         if let Some(cache) = &router.cache {
             spec["cache"] = cache.clone();
         }
-        if !router.breaker.is_empty() {
-            spec["breaker"] = Value::Object(router.breaker.clone());
+        let breaker = router.breaker();
+        if !breaker.is_empty() {
+            spec["breaker"] = Value::Object(breaker);
         }
-        if let Some(retries) = self.retries.or(router.retries) {
+        if let Some(retries) = retries {
             spec["limits"] = json!({ "retries": retries });
         }
         import.documents.add("Model", &self.name, spec, &self.at);
@@ -83,13 +92,13 @@ impl Group {
         let orders: Vec<(usize, u32)> = orders.into_iter().collect();
         self.targets.retain_mut(|target| {
             let rank = target.rank();
-            target.step = orders.iter().position(|order| *order == rank).unwrap_or(0);
-            if target.step > PRIORITY_MAX {
+            target.priority = orders.iter().position(|order| *order == rank).unwrap_or(0);
+            if target.priority > PRIORITY_MAX {
                 import
                     .notes
                     .say(&target.at, format!("there are {} priorities at most: it is left out", PRIORITY_MAX + 1));
             }
-            target.step <= PRIORITY_MAX
+            target.priority <= PRIORITY_MAX
         });
     }
 
@@ -114,23 +123,41 @@ impl Group {
         self.targets.iter().map(of).collect()
     }
 
-    /// The parameters in which all targets agree but those that stand in; the others are noted.
-    fn parameters(&self, import: &mut Import<'_>) -> Option<Value> {
-        let own: Vec<&Target> = self.targets.iter().filter(|target| target.step == 0).collect();
-        let mut defaults = Map::new();
-        for target in &own {
-            for (name, value, at) in &target.parameters {
-                let has = |other: &&Target| other.parameters.iter().any(|(key, said, _)| key == name && said == value);
-                if own.iter().all(has) {
-                    defaults.insert(name.clone(), value.clone());
-                } else {
-                    let why = "parameters are of a Model, not of a target, and its targets differ in it: make Models of their own";
-                    import.notes.add(at, value, why);
-                }
-            }
+    /// The targets that do not stand in.
+    fn own(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().filter(|target| target.step == 0)
+    }
+
+    /// How often a call is tried again. There they count within a group, and those that stand in are asked as well; here they are all
+    /// attempts but the first, of which each target gets one before it gets another: so there are enough to reach the last priority.
+    fn retries(&self, router: &Router, import: &mut Import<'_>) -> Option<u32> {
+        let own = self.own().filter_map(|target| target.retries).max();
+        for target in self.own().filter(|target| target.retries.is_some_and(|said| Some(said) != own)) {
+            import
+                .notes
+                .say(&target.at, "retries are of a Model, not of a target: the most that an entry says are written");
         }
+        let given = own.or(router.retries);
+        let asked = || self.targets.iter().filter(|target| target.weight != Some(0.0));
+        let last = asked().map(|target| target.priority).max().unwrap_or(0);
+        let before = asked().filter(|target| target.priority < last).count();
+        let needed = u32::try_from(before).unwrap_or(u32::MAX).min(RETRIES.1);
+        if needed <= given.unwrap_or(RETRIES_DEFAULT) {
+            return given;
+        }
+        if let Some(given) = given {
+            let why = "retries are all attempts but the first, so that those that stand in would not be reached";
+            import.notes.say(&self.at, format!("{why} with {given}: {needed} is written"));
+        }
+        Some(needed)
+    }
+
+    /// The parameters that are right for all targets; the others are noted.
+    fn parameters(&self, import: &mut Import<'_>) -> Option<Value> {
+        let asked: Vec<Asked<'_>> = self.targets.iter().map(Target::asked).collect();
+        let defaults = parameters::common(&asked, &mut import.notes);
+        let removed = self.removed(&mut import.notes);
         let mut parameters = Map::new();
-        let removed: Vec<&String> = self.removed.iter().filter(|name| !defaults.contains_key(*name)).collect();
         if !removed.is_empty() {
             parameters.insert("remove".to_owned(), json!(removed));
         }
@@ -138,6 +165,27 @@ impl Group {
             parameters.insert("defaults".to_owned(), Value::Object(defaults));
         }
         (!parameters.is_empty()).then_some(Value::Object(parameters))
+    }
+
+    /// What is taken away for any target, since nothing else keeps a provider from refusing it. No default is among it: a target that takes
+    /// a parameter away does not say it.
+    fn removed(&self, notes: &mut Notes) -> BTreeSet<String> {
+        let mut removed = BTreeSet::new();
+        for (target, (at, name)) in self.own().flat_map(|target| target.removed.iter().map(move |one| (target, one))) {
+            match parameters::name_at(target.preset, name) {
+                Err(why) => notes.add(at, &name.as_str().into(), why),
+                Ok(name) => {
+                    if !self.own().all(|other| other.removes(&name)) {
+                        let why = format!(
+                            "parameters are of a Model, not of a target: {name} is taken away for all its targets"
+                        );
+                        notes.say(at, why);
+                    }
+                    removed.insert(name);
+                }
+            }
+        }
+        removed
     }
 }
 
@@ -148,6 +196,15 @@ impl Target {
         (self.step, self.order.unwrap_or(u32::MAX))
     }
 
+    fn asked(&self) -> Asked<'_> {
+        Asked { preset: self.preset, said: (self.step == 0).then_some(&self.parameters) }
+    }
+
+    /// Whether it takes a parameter away that its provider calls so.
+    fn removes(&self, wanted: &str) -> bool {
+        self.removed.iter().any(|(_, name)| parameters::name_at(self.preset, name).is_ok_and(|name| name == wanted))
+    }
+
     fn spec(&self, weight: Option<u32>) -> Value {
         let mut spec = json!({ "provider": self.provider });
         if let Some(model) = &self.model {
@@ -156,12 +213,53 @@ impl Target {
         if let Some(weight) = weight {
             spec["weight"] = weight.into();
         }
-        if self.step > 0 {
-            spec["priority"] = self.step.into();
+        if self.priority > 0 {
+            spec["priority"] = self.priority.into();
         }
         if let Some(price) = &self.price {
             spec["price"] = price.clone();
         }
         spec
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::Kind;
+
+    #[test]
+    fn retries_are_enough_to_reach_those_that_stand_in() {
+        // The retries of the router, how many entries there are of the name, who stands in; the retries of the model, and whether it is noted.
+        let cases = [
+            (Some(0), 1, vec![], Some(0), false),
+            (Some(0), 3, vec![], Some(0), false),
+            (Some(0), 1, vec!["x"], Some(1), true),
+            (Some(0), 1, vec!["x", "y"], Some(2), true),
+            (Some(0), 2, vec!["x"], Some(2), true),
+            (Some(5), 1, vec!["x", "y"], Some(5), false),
+            (None, 1, vec!["x", "y"], None, false),
+            (None, 1, vec!["x", "y", "z"], Some(3), false),
+            (Some(10), 16, vec!["x"], Some(10), false),
+            (Some(0), 16, vec!["x"], Some(10), true),
+        ];
+        for (retries, count, by, expected, is_noted) in cases {
+            let entry = |name: &str, number: usize| json!({ "model_name": name, "litellm_params": { "model": format!("groq/{name}-{number}") } });
+            let own = (0..count).map(|number| entry("m", number));
+            let entries: Vec<Value> = own.chain(["x", "y", "z"].map(|name| entry(name, 0))).collect();
+            let mut router = json!({ "fallbacks": [{ "m": by }] });
+            if let Some(retries) = retries {
+                router["num_retries"] = retries.into();
+            }
+            let source = json!({ "model_list": entries, "router_settings": router });
+
+            let (text, notes) =
+                crate::import::import(Kind::Litellm, &source.to_string(), "x", false, &|_| None).unwrap();
+
+            let model = text.split("---").find(|document| document.contains("name: m\n")).unwrap();
+            let found = model.split_once("retries: ").map(|(_, rest)| rest.trim().parse::<u32>().unwrap());
+            assert_eq!(found, expected, "{retries:?} {count} {by:?}: {model}");
+            assert_eq!(notes.len() > 0, is_noted, "{retries:?} {count} {by:?}: {}", notes.text());
+        }
     }
 }

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::Import;
+use super::super::notes::Notes;
 use super::super::source::Part;
 use super::super::spans::{self, TOTAL, WAIT};
 use super::SETTING;
@@ -85,11 +86,12 @@ pub(super) struct Router {
     pub(super) retries: Option<u32>,
     pub(super) timeout: Option<String>,
     pub(super) stream_timeout: Option<String>,
-    pub(super) breaker: Map<String, Value>,
     pub(super) cache: Option<Value>,
+    failures: Option<u32>,
+    eject_base: Option<String>,
     aliases: Vec<(String, String, String)>,
     fallbacks: Vec<Fallback>,
-    defaults: Option<Fallback>,
+    defaults: Vec<Fallback>,
 }
 
 /// Who stands in for a model.
@@ -123,27 +125,17 @@ impl Router {
     /// What both sections may say of calls; the router's own comes first.
     fn calls(&mut self, part: &mut Part, timeout: &str, import: &mut Import<'_>) {
         let notes = &mut import.notes;
-        let retries = part
-            .count("num_retries", notes)
-            .map(|count| spans::count(count, &part.path("num_retries"), RETRIES, notes));
-        self.retries = self.retries.or(retries);
-        let span = part.number(timeout, notes).map(|span| spans::seconds(span, &part.path(timeout), TOTAL, notes));
-        self.timeout = self.timeout.take().or(span);
-        let key = "stream_timeout";
-        let span = part.number(key, notes).map(|span| spans::seconds(span, &part.path(key), WAIT, notes));
-        self.stream_timeout = self.stream_timeout.take().or(span);
-        if let Some(fails) = part.count("allowed_fails", notes) {
-            // So many are borne; one more takes the target out.
-            let failures = spans::count(fails.saturating_add(1), &part.path("allowed_fails"), FAILURES, notes);
-            self.breaker.entry("failures").or_insert_with(|| failures.into());
+        let (at, value) = said(part, "num_retries");
+        let retries = part.count("num_retries", notes).map(|count| spans::count(count, &at, RETRIES, notes));
+        first(&mut self.retries, retries, &at, value, notes);
+        for (key, bounds, kept) in
+            [(timeout, TOTAL, &mut self.timeout), ("stream_timeout", WAIT, &mut self.stream_timeout)]
+        {
+            let (at, value) = said(part, key);
+            let span = part.number(key, notes).map(|span| spans::seconds(span, &at, bounds, notes));
+            first(kept, span, &at, value, notes);
         }
-        if let Some(cooldown) = part.number("cooldown_time", notes) {
-            let base = spans::seconds(cooldown, &part.path("cooldown_time"), EJECT, notes);
-            if cooldown > EJECT_MAX_SECONDS {
-                self.breaker.entry("ejectMax").or_insert_with(|| base.clone().into());
-            }
-            self.breaker.entry("ejectBase").or_insert_with(|| base.into());
-        }
+        self.broken(part, notes);
         for (at, item) in part.items("fallbacks") {
             let Some(mut pairs) = Part::of(item, &at, notes) else { continue };
             for of in pairs.keys() {
@@ -155,10 +147,35 @@ impl Router {
         let at = part.path("default_fallbacks");
         let by = part.texts("default_fallbacks", notes);
         if !by.is_empty() {
-            self.defaults.get_or_insert(Fallback { at, of: "*".to_owned(), by });
+            self.defaults.push(Fallback { at, of: "*".to_owned(), by });
         }
         self.named(part, "model_group_alias", import);
         self.named(part, "model_alias_map", import);
+    }
+
+    /// When a target is left out that fails.
+    fn broken(&mut self, part: &mut Part, notes: &mut Notes) {
+        let (at, value) = said(part, "allowed_fails");
+        // So many are borne; one more takes the target out.
+        let fails = part.count("allowed_fails", notes).map(|fails| fails.saturating_add(1));
+        let failures = fails.map(|fails| spans::count(fails, &at, FAILURES, notes));
+        first(&mut self.failures, failures, &at, value, notes);
+        let (at, value) = said(part, "cooldown_time");
+        let base = part.number("cooldown_time", notes).map(|span| spans::seconds(span, &at, EJECT, notes));
+        first(&mut self.eject_base, base, &at, value, notes);
+    }
+
+    /// The breaker of all models, as far as something is said of it.
+    pub(super) fn breaker(&self) -> Map<String, Value> {
+        let mut breaker = Map::new();
+        breaker.extend(self.failures.map(|failures| ("failures".to_owned(), failures.into())));
+        if let Some(base) = &self.eject_base {
+            if spans::of_text(base).is_some_and(|base| base > EJECT_MAX_SECONDS) {
+                breaker.insert("ejectMax".to_owned(), base.as_str().into());
+            }
+            breaker.insert("ejectBase".to_owned(), base.as_str().into());
+        }
+        breaker
     }
 
     /// Other names of models: by the name that is asked for, or an object with more about it.
@@ -193,17 +210,20 @@ impl Router {
             self.cache = is_on.then(|| json!({}));
             return;
         };
+        if !is_on {
+            params.end_with(&[], "`cache` is not on: no answers are kept", &mut import.notes);
+            return;
+        }
         let kind = params.text("type", &mut import.notes).unwrap_or_else(|| "local".to_owned());
-        let is_exact = !kind.contains("semantic");
-        if !is_exact {
+        if kind.contains("semantic") {
             let why = "answers are kept for requests that are the same, not for those that are alike: none are kept";
             import.notes.add(&params.path("type"), &kind.into(), why);
-        } else if is_on && kind != "local" {
-            import.notes.add(&params.path("type"), &kind.into(), "each node keeps its own answers in memory");
-        }
-        let ttl = params.number("ttl", &mut import.notes);
-        let ttl = ttl.map(|ttl| spans::seconds(ttl, &params.path("ttl"), KEPT, &mut import.notes));
-        if is_on && is_exact {
+        } else {
+            if kind != "local" {
+                import.notes.add(&params.path("type"), &kind.into(), "each node keeps its own answers in memory");
+            }
+            let ttl = params.number("ttl", &mut import.notes);
+            let ttl = ttl.map(|ttl| spans::seconds(ttl, &params.path("ttl"), KEPT, &mut import.notes));
             self.cache = Some(ttl.map_or_else(|| json!({}), |ttl| json!({ "ttl": ttl })));
         }
         params.end_with(&[], "answers are kept in the memory of a node, by `spec.cache` of a Model", &mut import.notes);
@@ -241,8 +261,12 @@ impl Router {
                 None => import.notes.say(&fallback.at, "there is no such model"),
             }
         }
-        let general = self.fallbacks.iter().find(|fallback| fallback.of == "*").or(self.defaults.as_ref());
-        let Some(general) = general else { return };
+        let mut general = self.fallbacks.iter().filter(|fallback| fallback.of == "*").chain(&self.defaults);
+        let first = general.next();
+        for other in general.filter(|other| first.is_some_and(|first| first.by != other.by)) {
+            import.notes.say(&other.at, "others stand in for all models already, and come first");
+        }
+        let Some(general) = first else { return };
         for group in groups {
             let is_named = general.by.contains(&group.name) || self.fallbacks.iter().any(|one| one.of == group.name);
             if !is_named {
@@ -271,12 +295,36 @@ impl Fallback {
                     .targets
                     .iter()
                     .any(|one| one.provider == target.provider && one.model.as_deref() == Some(&model));
-                if !is_there && !model.contains('*') {
-                    let step = index + 1;
-                    group.targets.push(Target { model: Some(model), parameters: Vec::new(), step, ..target.clone() });
+                if model.contains('*') {
+                    import.notes.add(
+                        &self.at,
+                        &name.as_str().into(),
+                        "no name stands for its `*`: it does not stand in",
+                    );
+                } else if !is_there {
+                    // What its own requests have is said by its own Model.
+                    let (parameters, removed) = (Vec::new(), Vec::new());
+                    let (model, step) = (Some(model), index + 1);
+                    group.targets.push(Target { model, retries: None, parameters, removed, step, ..target.clone() });
                 }
             }
         }
+    }
+}
+
+/// Where a key stands, and what is said there.
+fn said(part: &Part, key: &str) -> (String, Value) {
+    (part.path(key), part.peek(key).cloned().unwrap_or_default())
+}
+
+/// Keeps what is said first; a value that is said later is noted where something else is made of it.
+fn first<T: PartialEq>(kept: &mut Option<T>, said: Option<T>, at: &str, value: Value, notes: &mut Notes) {
+    match (&kept, said) {
+        (None, said) => *kept = said,
+        (Some(kept), Some(said)) if *kept != said => {
+            notes.add(at, &value, "router_settings say it as well, and come first");
+        }
+        (Some(_), _) => {}
     }
 }
 
@@ -289,6 +337,7 @@ fn rest<'n>(pattern: &str, name: &'n str) -> Option<&'n str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::import::Kind;
 
     #[test]
     fn a_star_stands_for_what_is_left() {
@@ -302,6 +351,29 @@ mod tests {
         ];
         for (pattern, name, expected) in cases {
             assert_eq!(rest(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn those_that_stand_in_for_all_models_are_said_once() {
+        let cases = [
+            (json!([{ "*": ["a"] }]), json!(["b"]), true),
+            (json!([{ "*": ["a"] }]), json!(["a"]), false),
+            (json!([{ "b": ["a"] }]), json!(["b"]), false),
+        ];
+        for (fallbacks, defaults, is_noted) in cases {
+            let params = json!({ "model": "groq/x" });
+            let entries = ["a", "b", "c"].map(|name| json!({ "model_name": name, "litellm_params": params }));
+            let source = json!({
+                "model_list": entries,
+                "router_settings": { "fallbacks": fallbacks },
+                "litellm_settings": { "default_fallbacks": defaults },
+            });
+
+            let (_, notes) = crate::import::import(Kind::Litellm, &source.to_string(), "x", false, &|_| None).unwrap();
+
+            let text = notes.text();
+            assert_eq!(notes.covers("litellm_settings.default_fallbacks"), is_noted, "{fallbacks}: {text}");
         }
     }
 }

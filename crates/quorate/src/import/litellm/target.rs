@@ -8,40 +8,13 @@ use serde_json::{Map, Value, json};
 
 use super::super::Import;
 use super::super::notes::Notes;
+use super::super::parameters::{self, Parameter};
 use super::super::provider::{self, Given, Known};
 use super::super::source::Part;
 use super::super::spans::{self, TOTAL, WAIT};
+use super::super::tool_server;
 use super::model::{Group, Target};
 use super::router::{RETRIES, Router, dropped};
-
-/// Parameters of requests that an entry has values of, for requests that have none.
-const PARAMETERS: [&str; 25] = [
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "n",
-    "max_tokens",
-    "max_completion_tokens",
-    "presence_penalty",
-    "frequency_penalty",
-    "repetition_penalty",
-    "seed",
-    "stop",
-    "user",
-    "logit_bias",
-    "logprobs",
-    "top_logprobs",
-    "response_format",
-    "reasoning_effort",
-    "thinking",
-    "service_tier",
-    "modalities",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-    "verbosity",
-];
 
 /// What prices of tokens are called, and what here.
 const PRICES: [(&str, &str); 7] = [
@@ -74,6 +47,10 @@ const PARAMS: &[(&str, &str)] = &[
     ("guardrails", "there are no guardrails for texts of models"),
     ("cache_control_injection_points", "clients mark what providers keep; nothing is added"),
 ];
+/// What is said of what an entry says that no target is made of.
+const WITH_ENTRY: &str = "goes with its entry";
+/// What is written as a key where there is none, which libraries of OpenAI ask for.
+const NO_KEYS: [&str; 6] = ["", "none", "None", "EMPTY", "not-needed", "dummy"];
 
 /// What is said of keys of `model_info`.
 const INFO: &[(&str, &str)] = &[
@@ -98,21 +75,23 @@ pub(super) fn import(mut entry: Part, router: &Router, groups: &mut Vec<Group>, 
     entry.end(&[], &mut import.notes);
     let mode = info.as_mut().and_then(|info| info.text("mode", &mut import.notes));
     let is_served = |mode: &String| matches!(mode.as_str(), "chat" | "completion" | "embedding" | "responses");
+    let mut otherwise = WITH_ENTRY;
     match (name, params) {
         (_, Some(params)) if mode.as_ref().is_some_and(|mode| !is_served(mode)) => {
             let why = "only chat, responses, messages and embeddings are served: the entry is left out";
             import.notes.add(&format!("{at}.model_info.mode"), &mode.into(), why);
-            params.end_with(&[], "goes with its entry", &mut import.notes);
+            params.end_with(&[], WITH_ENTRY, &mut import.notes);
         }
         (Some(name), Some(params)) => {
-            if let Some(target) = target(&name, params, info.as_mut(), router, groups, &at, import) {
+            if let Some(target) = target(&name, params, info.as_mut(), router, &at, import) {
                 group(groups, &name, &at).targets.push(target);
+                otherwise = "what a model can is not declared: the provider says so";
             }
         }
         _ => import.notes.say(&at, "an entry needs model_name and litellm_params: it is left out"),
     }
     if let Some(info) = info {
-        info.end_with(INFO, "what a model can is not declared: the provider says so", &mut import.notes);
+        info.end_with(INFO, otherwise, &mut import.notes);
     }
 }
 
@@ -129,27 +108,52 @@ fn target(
     mut params: Part,
     info: Option<&mut Part>,
     router: &Router,
-    groups: &mut Vec<Group>,
     at: &str,
     import: &mut Import<'_>,
 ) -> Option<Target> {
+    let Some((preset, provider, model)) = place(name, &mut params, router, at, import) else {
+        params.end_with(PARAMS, WITH_ENTRY, &mut import.notes);
+        return None;
+    };
     let notes = &mut import.notes;
     let (weight, order) = (weight(&mut params, notes), params.count("order", notes));
-    let retries = params.count("max_retries", notes).or(params.count("num_retries", notes));
+    let retries = retries(&mut params, notes);
     let price = price(&mut params, info, import);
-    let parameters = parameters(&mut params, import);
-    let removed = params.texts("additional_drop_params", &mut import.notes);
+    let removed = params.texts_at("additional_drop_params", &mut import.notes);
+    let parameters = parameters(&mut params, preset, &removed, &mut import.notes);
     dropped(&mut params, import);
-    let placed = place(name, &mut params, router, at, import);
     params.end(PARAMS, &mut import.notes);
-    let (provider, model) = placed?;
-    let group = group(groups, name, at);
-    group.removed.extend(removed);
-    if let Some(retries) = retries {
-        let retries = spans::count(retries, at, RETRIES, &mut import.notes);
-        group.retries = Some(group.retries.unwrap_or(0).max(retries));
+    let at = at.to_owned();
+    Some(Target {
+        at,
+        preset,
+        provider,
+        model,
+        weight,
+        order,
+        retries,
+        price,
+        parameters,
+        removed,
+        step: 0,
+        priority: 0,
+    })
+}
+
+/// How often a call is tried again: the library's own retries, or those of the proxy.
+fn retries(params: &mut Part, notes: &mut Notes) -> Option<u32> {
+    let mut found = None;
+    for key in ["max_retries", "num_retries"] {
+        let Some(count) = params.count(key, notes) else { continue };
+        let count = spans::count(count, &params.path(key), RETRIES, notes);
+        match found {
+            Some(first) if first != count => {
+                notes.add(&params.path(key), &count.into(), "max_retries says how often: that is written");
+            }
+            _ => found = Some(count),
+        }
     }
-    Some(Target { at: at.to_owned(), provider, model, weight, order, price, parameters, step: 0 })
+    found
 }
 
 /// The weight of an entry, which a number below 0 is none of.
@@ -162,14 +166,14 @@ fn weight(params: &mut Part, notes: &mut Notes) -> Option<f64> {
     Some(weight)
 }
 
-/// The provider of an entry, and the model's name there.
+/// The provider of an entry, what it is like, and the model's name there.
 fn place(
     name: &str,
     params: &mut Part,
     router: &Router,
     at: &str,
     import: &mut Import<'_>,
-) -> Option<(String, Option<String>)> {
+) -> Option<(Preset, String, Option<String>)> {
     let asked = params.path("model");
     let Some(whole) = params.text("model", &mut import.notes) else {
         import.notes.say(at, "it names no model: it is left out");
@@ -187,10 +191,6 @@ fn place(
             None => "the provider cannot be told from it: write it as PROVIDER/MODEL. It is left out".to_owned(),
         };
         import.notes.add(&asked, &whole.into(), why);
-        // What is said of a provider that there is none for goes with it.
-        for key in ["api_key", "api_base", "base_url", "api_version", "organization", "extra_headers", "headers"] {
-            params.lose(key, "goes with its entry", &mut import.notes);
-        }
         return None;
     };
     let Some(model) = renamed(name, model) else {
@@ -202,7 +202,7 @@ fn place(
     // Of all that speak as OpenAI does, the host says more than the word.
     let host = given.url.as_deref().filter(|_| preset != known.preset).and_then(|url| url.split("://").nth(1));
     let wanted = host.and_then(|host| host.split(['/', ':']).next()).unwrap_or(word).to_owned();
-    Some((given.document(preset, &wanted, at, import), model))
+    Some((preset, given.document(preset, &wanted, at, import), model))
 }
 
 /// The word for the provider, and the model's name there.
@@ -247,14 +247,20 @@ fn given(word: &str, known: Known, params: &mut Part, router: &Router, import: &
     let key_at = if params.has("api_base") { "api_base" } else { "base_url" };
     let address_at = params.path(key_at);
     let address = params.text(key_at, &mut import.notes).map(|text| import.address(text, &address_at));
-    let version = params.text("api_version", &mut import.notes);
-    let is_open_ai = |url: &str| url.contains("://api.openai.com");
-    if preset == Preset::OpenAi && address.as_deref().is_some_and(|url| !is_open_ai(url)) {
+    let is_elsewhere = address.as_deref().is_some_and(|address| !known.is_at(address));
+    if preset == Preset::OpenAi && is_elsewhere {
         preset = Preset::Compatible;
     }
+    let mut version = params.text("api_version", &mut import.notes);
     match preset {
-        Preset::AzureOpenAi => azure(&mut given, address, version, params, import),
-        Preset::Vertex => vertex(&mut given, params, import),
+        Preset::AzureOpenAi => azure(&mut given, address, version.take(), params, import),
+        Preset::Vertex => {
+            if let Some(address) = address {
+                let why = "the address of Vertex is made of the project and location: write `url` of the Provider";
+                import.notes.add(&address_at, &address.into(), why);
+            }
+            vertex(&mut given, params, import);
+        }
         _ => {
             given.url = address.map(|url| provider::address(preset, &url));
             given.url = given.url.or_else(|| known.url.map(|url| provider::address(preset, url)));
@@ -262,22 +268,39 @@ fn given(word: &str, known: Known, params: &mut Part, router: &Router, import: &
                 let why = format!("{word} has no address of its own: api_base is missing");
                 import.notes.say(params.at(), why);
             }
-            if let Some(version) = version {
-                import.notes.add(&params.path("api_version"), &version.into(), "only Azure is asked for a version");
-            }
         }
     }
-    let key_path = params.path("api_key");
-    let key = params.text("api_key", &mut import.notes);
-    let key = key.filter(|key| !matches!(key.as_str(), "" | "none" | "None" | "EMPTY" | "not-needed" | "dummy"));
-    given.key = match key {
-        Some(key) => Some(import.secrets.write(&key, &key_path, &format!("{word} key"), &mut import.notes)),
-        // A server of somebody else's is not shown a provider's key that nobody named for it.
-        None => known.variable.filter(|_| preset == known.preset).map(|name| format!("env:{name}")),
-    };
+    if let Some(version) = version {
+        import.notes.add(&params.path("api_version"), &version.into(), "only Azure is asked for a version");
+    }
+    given.key = key(word, known, params, Some(address_at).filter(|_| is_elsewhere), import);
     headers(&mut given.headers, word, params, import);
     limits(&mut given.limits, params, router, import);
     (preset, given)
+}
+
+/// The key that a provider is shown. At an address of somebody else, which is where `elsewhere` says, it is shown none but what is named for it.
+fn key(
+    word: &str,
+    known: Known,
+    params: &mut Part,
+    elsewhere: Option<String>,
+    import: &mut Import<'_>,
+) -> Option<String> {
+    let at = params.path("api_key");
+    if let Some(key) = params.text("api_key", &mut import.notes) {
+        let is_one = !NO_KEYS.contains(&key.as_str());
+        if is_one {
+            return Some(import.secrets.write(&key, &at, &format!("{word} key"), &mut import.notes));
+        }
+        if elsewhere.is_some() {
+            return None;
+        }
+    }
+    let variable = known.variable?;
+    let Some(elsewhere) = elsewhere else { return Some(format!("env:{variable}")) };
+    import.notes.say(&elsewhere, provider::unshown(word, variable));
+    None
 }
 
 fn azure(given: &mut Given, address: Option<String>, version: Option<String>, params: &Part, import: &mut Import<'_>) {
@@ -323,13 +346,13 @@ fn headers(headers: &mut Map<String, Value>, word: &str, params: &mut Part, impo
         headers.insert("openai-organization".to_owned(), value.into());
     }
     for key in ["extra_headers", "headers"] {
-        let Some(mut given) = params.part(key, &mut import.notes) else { continue };
-        for name in given.keys() {
-            let at = given.path(&name);
-            if let Some(text) = given.text(&name, &mut import.notes) {
-                let value = import.secrets.write(&text, &at, &format!("{word} {name}"), &mut import.notes);
-                headers.insert(name.to_ascii_lowercase(), value.into());
+        let at = params.path(key);
+        for (name, value) in tool_server::headers(params, key, word, import) {
+            if headers.contains_key(&name) {
+                import.notes.say(&at, format!("{name} is said twice: the first one is written"));
+                continue;
             }
+            headers.insert(name, value);
         }
     }
 }
@@ -365,38 +388,60 @@ fn limits(limits: &mut Map<String, Value>, params: &mut Part, router: &Router, i
 }
 
 fn price(params: &mut Part, mut info: Option<&mut Part>, import: &mut Import<'_>) -> Option<Value> {
-    let (mut price, mut at) = (Map::new(), String::new());
+    let (mut price, mut places) = (Map::new(), Vec::new());
     for (key, name) in PRICES {
         // What is said at the entry itself comes before what is said about it.
         let of_info = info.as_mut().and_then(|info| Some((info.path(key), info.number(key, &mut import.notes)?)));
         let own = params.number(key, &mut import.notes).map(|number| (params.path(key), number));
+        if let (Some((_, own)), Some((at, other))) = (&own, &of_info)
+            && own.to_bits() != other.to_bits()
+        {
+            import.notes.add(at, &json!(other), "litellm_params says another price: that is written");
+        }
         let Some((path, number)) = own.or(of_info) else { continue };
         price.insert(name.to_owned(), json!(spans::per_million(number)));
-        at = path;
+        places.push(path);
     }
     let is_whole = price.contains_key("input") && price.contains_key("output");
-    if !price.is_empty() && !is_whole {
+    if !is_whole {
         let given = price.keys().cloned().collect::<Vec<_>>().join(", ");
-        import.notes.say(&at, format!("a price is of input and output, and there is only {given}: none is written"));
+        for at in places {
+            import
+                .notes
+                .say(&at, format!("a price is of input and output, and there is only {given}: none is written"));
+        }
     }
     is_whole.then_some(Value::Object(price))
 }
 
-fn parameters(params: &mut Part, import: &mut Import<'_>) -> Vec<(String, Value, String)> {
-    let mut found = Vec::new();
-    for name in PARAMETERS {
+/// Takes the parameters of an entry, but for those that it takes away itself.
+fn parameters(params: &mut Part, preset: Preset, removed: &[(String, String)], notes: &mut Notes) -> Vec<Parameter> {
+    let mut found = Vec::<Parameter>::new();
+    for name in parameters::NAMES {
         if let Some(value) = params.take(name) {
-            found.push((name.to_owned(), value, params.path(name)));
+            found.push(Parameter { name: name.to_owned(), value, at: params.path(name) });
         }
     }
-    if let Some(mut extra) = params.part("extra_body", &mut import.notes) {
+    if let Some(mut extra) = params.part("extra_body", notes) {
         for name in extra.keys() {
-            if let Some(value) = extra.take(&name).filter(|_| !found.iter().any(|(known, ..)| *known == name)) {
-                let at = extra.path(&name);
-                found.push((name, value, at));
+            let at = extra.path(&name);
+            let Some(value) = extra.take(&name) else { continue };
+            match found.iter().find(|one| one.name == name) {
+                Some(one) if one.value == value => {}
+                Some(_) => notes.add(&at, &value, "litellm_params says another value: that is taken"),
+                None => found.push(Parameter { name, value, at }),
             }
         }
     }
+    let name_at = |name: &str| parameters::name_at(preset, name).ok();
+    let gone: Vec<String> = removed.iter().filter_map(|(_, name)| name_at(name)).collect();
+    found.retain(|one| {
+        let is_gone = name_at(&one.name).is_some_and(|name| gone.contains(&name));
+        if is_gone {
+            notes.add(&one.at, &one.value, "additional_drop_params takes it away");
+        }
+        !is_gone
+    });
     found
 }
 
