@@ -33,6 +33,8 @@ pub(crate) struct Log<M> {
     /// Whether a failed write left something behind the last line.
     is_torn: bool,
     is_synced: bool,
+    /// What comes before the next record, since there was no room for it.
+    owed: Option<(Timestamp, Entry)>,
 }
 
 /// What a log takes of the disk.
@@ -76,6 +78,7 @@ impl<M: Medium> Log<M> {
             segments_deleted: 0,
             is_torn: false,
             is_synced: true,
+            owed: None,
         }
     }
 
@@ -97,11 +100,26 @@ impl<M: Medium> Log<M> {
         self.is_synced
     }
 
+    /// Notes an entry that there was no room for: it is written before whatever comes next.
+    pub(crate) fn owe(&mut self, entry: (Timestamp, Entry)) {
+        self.owed = Some(entry);
+    }
+
     /// Appends a record for each entry with its time.
     ///
     /// # Errors
     /// How many entries are in the log, and what the system said to the next.
     pub(crate) fn append(&mut self, entries: &[(Timestamp, Entry)]) -> Result<(), (usize, io::Error)> {
+        if let Some(owed) = self.owed.take()
+            && let Err((_, error)) = self.add(std::slice::from_ref(&owed))
+        {
+            self.owed = Some(owed);
+            return Err((0, error));
+        }
+        self.add(entries)
+    }
+
+    fn add(&mut self, entries: &[(Timestamp, Entry)]) -> Result<(), (usize, io::Error)> {
         let (mut buffer, mut tip, mut flushed) = (Vec::new(), self.tip, 0);
         for (index, (time, entry)) in entries.iter().enumerate() {
             let begin = buffer.len();
@@ -209,8 +227,8 @@ impl<M: Medium> Log<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::open::open;
-    use crate::testing::{Faults, Faulty, NOON, config, denied};
+    use crate::open::{Opened, open};
+    use crate::testing::{Faults, Faulty, NOON, config, denied, fill};
     use crate::verify::verify;
 
     #[test]
@@ -235,5 +253,37 @@ mod tests {
 
         assert_eq!(log.volume().segments_begun, 1);
         verify(dir.path(), None).expect("the first segment ends with a whole line");
+    }
+
+    /// A node that is started on a full disk serves what it has.
+    #[test]
+    fn a_chain_is_resumed_on_a_full_disk_and_says_so_when_there_is_room() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let config = config(dir.path());
+        fill(&config, 1);
+        let (medium, faults) = Faulty::lock(dir.path());
+        *faults.lock().expect("nobody panicked") = Faults { room: Some(9), ..Faults::default() };
+        let event = || (NOON, Entry::Event(Box::new(denied("acme"))));
+
+        let (mut log, opened) = open(medium, &config, NOON).expect("it opens");
+        assert_eq!(opened, Opened::Resumed { cut_bytes: 0 });
+        let (count, error) = log.append(&[event()]).expect_err("the disk is full");
+        assert_eq!((count, error.kind()), (0, io::ErrorKind::StorageFull));
+        *faults.lock().expect("nobody panicked") = Faults::default();
+        log.append(&[event(), event()]).expect("there is room");
+        drop(log);
+
+        let verified = verify(dir.path(), None).expect("the chain is whole");
+        assert_eq!(verified.records, 5, "begun, the first event, resumed, and two events");
+    }
+
+    #[test]
+    fn no_chain_is_begun_on_a_full_disk() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (medium, faults) = Faulty::lock(dir.path());
+        *faults.lock().expect("nobody panicked") = Faults { room: Some(9), ..Faults::default() };
+
+        let refused = open(medium, &config(dir.path()), NOON).expect_err("there is nothing to go on with");
+        assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
     }
 }

@@ -99,7 +99,16 @@ pub(crate) fn open<M: Medium>(mut medium: M, config: &Config, now: Timestamp) ->
         written.push(Written { first: tip.sequence + 1, bytes: 0, previous: Some(Hash::NONE) });
     }
     let mut log = Log::new(medium, config, written, tip);
-    log.append(&[(now, Entry::Note(note))]).map_err(|(_, error)| error)?;
+    let entry = (now, Entry::Note(note));
+    match log.append(std::slice::from_ref(&entry)) {
+        Ok(()) => {}
+        // The chain is whole without it: a node that is started on a full disk goes on as one whose disk gets full.
+        Err((_, error)) if error.kind() == io::ErrorKind::StorageFull && matches!(opened, Opened::Resumed { .. }) => {
+            tracing::error!(%error, "the audit log cannot be written: that it goes on is its next record, once there is room");
+            log.owe(entry);
+        }
+        Err((_, error)) => return Err(error),
+    }
     log.sync()?;
     Ok((log, opened))
 }
