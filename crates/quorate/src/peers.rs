@@ -17,6 +17,7 @@ use quorate_admin::Admin;
 use quorate_admin::api::keys::LastUsed;
 use quorate_admin::api::resources::First;
 use quorate_admin::api::{Api, Documents, Node, Socket, TIMES, audit, keys, load, resources, sessions};
+use quorate_audit::Audit;
 use quorate_config::{ResourceSet, Resources};
 use quorate_follow::{Config, Follower, Run, Sets};
 use quorate_gateway::authenticate::Development;
@@ -26,6 +27,7 @@ use quorate_membership::address::Address;
 use quorate_membership::authority::NODE_LIFETIME;
 use quorate_proto::admin::v1;
 use quorate_runtime::shards::{LEVEL as SESSIONS_LEVEL, Shards};
+use quorate_telemetry::Guard;
 use quorate_types::ResourceName;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -95,14 +97,13 @@ pub(crate) async fn run(
     let ending = stopped.clone();
     tokio::spawn(async move { api.serve_socket(socket, ending).await });
     tracing::info!(address = %local, "serving health, readiness, metrics and the API");
+    let mut stop = Stop::new()?;
     let (member, is_new) = match begun {
         Ok(member) => (Some(member), false),
-        Err(became) => (until_member(became, &dir).await?, true),
+        Err(became) => (until_member(became, &mut stop, &dir).await?, true),
     };
     let Some(member) = member else {
-        stopped.cancel();
-        guard.shutdown().await;
-        let _ = tokio::task::spawn_blocking(move || audit.close(AUDIT_PATIENCE)).await;
+        end_unjoined(&stopped, guard, audit).await;
         return Ok(());
     };
     if is_new {
@@ -123,7 +124,7 @@ pub(crate) async fn run(
     tokio::spawn(follow_room(member.health(), running.gateway.clone()));
     tokio::spawn(targets::tell(member.clone(), running.gateway.clone()));
     let follower = follow(&member, running.gateway.clone(), sets, local_resources);
-    let ended = until_stopped(running.with_member(member, local), &nothing_yet).await;
+    let ended = until_stopped(running.with_member(member, local), &nothing_yet, stop).await;
     drop(follower);
     ended
 }
@@ -206,9 +207,19 @@ async fn begin_with(files: &[PathBuf], member: &Member, documents: &dyn Document
     })
 }
 
+/// Ends a node that never came to serve.
+async fn end_unjoined(stopped: &CancellationToken, guard: Guard, audit: Audit) {
+    stopped.cancel();
+    guard.shutdown().await;
+    let _ = tokio::task::spawn_blocking(move || audit.close(AUDIT_PATIENCE)).await;
+}
+
 /// Waits until a folder became a member's; none when the node is told to stop before.
-async fn until_member(mut became: watch::Receiver<Option<Member>>, dir: &Path) -> Result<Option<Member>, Failure> {
-    let mut stop = Stop::new()?;
+async fn until_member(
+    mut became: watch::Receiver<Option<Member>>,
+    stop: &mut Stop,
+    dir: &Path,
+) -> Result<Option<Member>, Failure> {
     let dir = dir.display();
     tracing::warn!(
         "this node is in no cluster and waits: make a new one with `quorate cluster init --data-dir {dir}`, or have it join \

@@ -148,15 +148,16 @@ impl Running {
     }
 }
 
-/// Runs until a signal or a failure, then drains.
+/// Runs until a signal or a failure, then drains. A node that has waited for signals before brings that along: one that comes while it
+/// starts is heard then.
 ///
 /// # Errors
 /// [`Failure`] when the node failed or did not drain in time.
 pub(crate) async fn until_stopped(
     mut running: Running,
     load: &impl Fn() -> Result<ResourceSet, Failure>,
+    mut stop: Stop,
 ) -> Result<(), Failure> {
-    let mut stop = Stop::new()?;
     let failed = running.gateway.failed().clone();
     let member_failed = member_failed(running.member.clone());
     tokio::pin!(member_failed);
@@ -243,7 +244,8 @@ fn of_member_failure(failure: &quorate_member::Failure) -> Failure {
     Failure::new(exit, failure.to_string())
 }
 
-/// The first signal drains, the second one ends.
+/// The first signal drains, the second one ends. From the first one that is made, a signal ends the process no more by itself: whoever
+/// makes one hears all that come, so that a process has one.
 pub(crate) struct Stop {
     interrupt: Signal,
     terminate: Signal,

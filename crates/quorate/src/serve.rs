@@ -12,7 +12,7 @@ use quorate_gateway::authenticate::Development;
 use crate::cli::ServeArgs;
 use crate::exit::{Exit, Failure};
 use crate::peers;
-use crate::run::{Plan, of_config, start, until_stopped, with_listener};
+use crate::run::{Plan, Stop, of_config, start, until_stopped, with_listener};
 
 /// Runs the command.
 ///
@@ -62,7 +62,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     if let Some(address) = running.admin {
         tracing::info!(%address, "serving health, readiness and metrics");
     }
-    until_stopped(running, &load).await
+    until_stopped(running, &load, Stop::new()?).await
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::cli::{NamedCommand, NamingArg, UpArgs};
 use crate::demo_server::DemoServer;
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::run::{Plan, Running, load_files, of_config, start, until_stopped, with_listener};
+use crate::run::{Plan, Running, Stop, load_files, of_config, start, until_stopped, with_listener};
 
 pub(crate) mod models;
 
@@ -50,7 +50,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     };
     let running = start(plan, &load).await?;
     output::print(&greeting(&running, listen, &load()?, demo.is_some()).await)?;
-    until_stopped(running, &load).await
+    until_stopped(running, &load, Stop::new()?).await
 }
 
 /// Refuses an address that others than this machine reach.
