@@ -110,7 +110,11 @@ impl Records {
         match tokio::time::timeout(self.timeout, &mut sending).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the task that sends records of calls ended early"),
-            Err(_) => sending.abort(),
+            Err(_) => {
+                sending.abort();
+                // It may be at the end of a batch: what waits is counted when nobody takes any more.
+                let _aborted = sending.await;
+            }
         }
         let lost = self.queue.end();
         if lost > 0 {

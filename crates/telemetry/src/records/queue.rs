@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::wire::Writer;
 
 /// The most records that wait to be sent: those of half a second of a node that is as busy as it can be with short answers.
-pub(super) const RECORDS_MAX: u64 = 4_096;
+const RECORDS_MAX: u64 = 4_096;
 /// The most bytes that wait. Records have 700 as a rule; names that callers choose make them longer.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The records of a batch, unless time is up before.

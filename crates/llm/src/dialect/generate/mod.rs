@@ -125,12 +125,12 @@ struct UsageRow {
     thoughts_token_count: Option<u64>,
 }
 
-// === impl UsageRow ===
-
 /// Reads the value of `usageMetadata`.
 pub(super) fn usage_of(raw: &str) -> Option<Usage> {
     serde_json::from_str(raw).ok().map(UsageRow::usage)
 }
+
+// === impl UsageRow ===
 
 impl UsageRow {
     fn usage(self) -> Usage {

@@ -83,12 +83,12 @@ struct UsageRow {
     output_tokens: Option<u64>,
 }
 
-// === impl UsageRow ===
-
 /// Reads the value of `usage`.
 pub(super) fn usage_of(raw: &str) -> Option<Usage> {
     serde_json::from_str(raw).ok().map(UsageRow::usage)
 }
+
+// === impl UsageRow ===
 
 impl UsageRow {
     fn usage(self) -> Usage {

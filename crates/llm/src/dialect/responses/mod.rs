@@ -54,12 +54,12 @@ struct OutputDetails {
     reasoning_tokens: Option<u64>,
 }
 
-// === impl UsageRow ===
-
 /// Reads the value of `usage`.
 pub(super) fn usage_of(raw: &str) -> Option<Usage> {
     serde_json::from_str(raw).ok().map(UsageRow::usage)
 }
+
+// === impl UsageRow ===
 
 impl UsageRow {
     fn usage(self) -> Usage {
