@@ -40,6 +40,7 @@ mod suggest;
 
 pub use access::{Hosts, Origins};
 pub use compile::check_url;
+pub use compile::model::check_parameter;
 pub use compiler::{Compiled, Compiler};
 pub use credential::{ClientAuth, ClientCredentials, Credential, HeaderSource};
 pub use document::Document;

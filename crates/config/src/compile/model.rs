@@ -189,7 +189,11 @@ fn parameters(form: &ParametersForm, at: &Path, report: &mut Report<'_>) -> Vec<
     edits.into_iter().map(|(edit, _)| edit).collect()
 }
 
-fn check_parameter(name: &str) -> Result<(), String> {
+/// Whether a name is one of a parameter that a `Model` changes: a name, or two with a dot between them.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_parameter(name: &str) -> Result<(), String> {
     let (outer, inner) = name.split_once('.').map_or((name, None), |(outer, inner)| (outer, Some(inner)));
     if FIXED.contains(&outer) {
         return Err(format!("{outer} says what is asked, and is not a parameter"));

@@ -44,9 +44,6 @@ pub(super) const NAMES: [&str; 25] = [
 ];
 /// Those of [`NAMES`] that engines take, and OpenAI itself refuses.
 const OF_ENGINES: [&str; 3] = ["top_k", "min_p", "repetition_penalty"];
-/// What a `Model` does not change: what is asked, and of whom.
-const FIXED: [&str; 8] =
-    ["model", "messages", "input", "contents", "stream", "stream_options", "system", "instructions"];
 
 /// What is said where targets have other values, or none.
 const DIFFER: &str =
@@ -105,9 +102,7 @@ pub(super) fn common(asked: &[Asked<'_>], notes: &mut Notes) -> Map<String, Valu
 /// Why it is not called anything there.
 pub(super) fn name_at(preset: Preset, name: &str) -> Result<String, String> {
     if !NAMES.contains(&name) {
-        let (outer, inner) = name.split_once('.').map_or((name, None), |(outer, inner)| (outer, Some(inner)));
-        let is_path = !outer.is_empty() && inner.is_none_or(|inner| !inner.is_empty() && !inner.contains('.'));
-        return match is_path && !FIXED.contains(&outer) && !name.contains('[') {
+        return match quorate_config::check_parameter(name).is_ok() && !name.contains('[') {
             true => Ok(name.to_owned()),
             false => Err("it is no parameter that a Model changes".to_owned()),
         };
