@@ -16,4 +16,4 @@ pub use cluster::{Cluster, Operator, Said, leader, nodes};
 pub use net::{Net, Place, Port};
 pub use options::Options;
 pub use ports::free_address;
-pub use shards::{is_well, shard_leader};
+pub use shards::{is_well, nothing_is_wrong, shard_leader};

@@ -14,6 +14,8 @@ use crate::{
     wait,
 };
 
+/// What a node says of a disk with little room.
+const LITTLE_ROOM: &str = "has little room left";
 /// Longer than a shard takes to have a leader on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -96,8 +98,29 @@ impl Cluster {
 #[must_use]
 pub fn is_well(node: &Value) -> bool {
     let mut findings = node["findings"].as_array().into_iter().flatten();
-    let is_spared = |finding: &Value| finding.as_str().is_some_and(|text| text.contains("has little room left"));
+    let is_spared = |finding: &Value| finding.as_str().is_some_and(|text| text.contains(LITTLE_ROOM));
     node["health"] == "healthy" || (node["health"] == "degraded" && findings.all(is_spared))
+}
+
+/// Whether `quorate check`, that ended with this code and said this, found nothing wrong, or nothing but [that disk](is_well).
+///
+/// # Errors
+///
+/// It found something, or its answer is none: the error has all that it said.
+pub fn nothing_is_wrong(code: Option<i32>, said: &str) -> anyhow::Result<()> {
+    let paragraphs: Vec<String> =
+        said.split("\n\n").map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let is_found = |text: &&String| text.starts_with("problem ") || text.starts_with("warning ");
+    let is_fine = match code {
+        Some(0) => paragraphs.iter().any(|text| text == "nothing is wrong"),
+        Some(1) => {
+            let mut found = paragraphs.iter().filter(is_found).peekable();
+            found.peek().is_some() && found.all(|text| text.contains(LITTLE_ROOM))
+        }
+        _ => false,
+    };
+    ensure!(is_fine, "something is wrong, as the check says that ended with {code:?}:\n{said}");
+    Ok(())
 }
 
 /// The leader of a shard of a status.
@@ -109,4 +132,31 @@ pub fn shard_leader(shard: &Value) -> Option<u64> {
 /// A number of protobuf in JSON: large ones are strings there.
 fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_may_find_little_room_on_a_disk_and_nothing_else() {
+        let asked = "asked 3 nodes, 3 answered\n";
+        let room = "\nwarning  nodes 1, 2, 3: the disk of the data folder has little\n         room left\n         → make room\n";
+        let note = "\nnote     1 shard being moved\n         → nothing to do\n";
+        let late = "\nwarning  node 2 still runs revision 9 of 12\n         → look again\n";
+        let table = [
+            (Some(0), vec![asked, "\nnothing is wrong\n"], true),
+            (Some(0), vec![asked, note, "\nnothing is wrong\n"], true),
+            (Some(0), vec![asked], false),
+            (Some(1), vec![asked, note, room], true),
+            (Some(1), vec![asked, room, late], false),
+            (Some(1), vec![asked, late], false),
+            (Some(1), vec![asked, note], false),
+            (Some(4), vec![asked, room], false),
+            (None, vec![asked, room], false),
+        ];
+        for (code, said, is_fine) in table {
+            assert_eq!(nothing_is_wrong(code, &said.concat()).is_ok(), is_fine, "{code:?} {said:?}");
+        }
+    }
 }

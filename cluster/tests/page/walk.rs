@@ -5,7 +5,7 @@
 use std::fs;
 
 use anyhow::{Context as _, bail, ensure};
-use quorate_cluster::{free_address, paths, wait};
+use quorate_cluster::{free_address, nothing_is_wrong, paths, wait};
 
 use crate::page;
 use crate::shell::Shell;
@@ -25,6 +25,8 @@ enum Answer {
     Ends(i32, &'static str),
     /// It ends so when it is asked often enough: it shows what goes on.
     Comes(i32, &'static str),
+    /// It is a check that finds nothing wrong when it is asked often enough.
+    Fine,
     /// It stays, and says this when it is ready; if it ran before, it is ended first.
     Stays(&'static str),
     /// It ends well, and then what stays says this.
@@ -37,7 +39,7 @@ enum Answer {
     StaysOn(&'static str, &'static str),
 }
 
-use Answer::{Comes, Ends, EndsOther, Heard, On, Sets, Stays, StaysOn};
+use Answer::{Comes, Ends, EndsOther, Fine, Heard, On, Sets, Stays, StaysOn};
 
 const UP: &str = "quorate up --nodes 3 --data-dir trial";
 const SERVE_4: &str =
@@ -51,7 +53,7 @@ const ROWS: &[Row] = &[
     Row(UP, Stays("a cluster of 3 nodes is up")),
     Row("export QUORATE_CONTEXT=trial/context.yaml", Sets),
     Row(STATUS, Ends(0, "node-3")),
-    Row("quorate check", Comes(0, "nothing is wrong")),
+    Row("quorate check", Fine),
     Row("mkdir resources", Ends(0, "")),
     Row(
         "cat > resources/files.yaml <<'END'\nkind: ToolServer\nname: files\nspec:\n  urls: [http://127.0.0.1:9000/mcp]\nEND",
@@ -73,7 +75,7 @@ const ROWS: &[Row] = &[
         Heard(UP, "node-3 ended (signal: 9 (SIGKILL)); the others go on, and it is started again"),
     ),
     Row(STATUS, Ends(0, "node-3")),
-    Row("quorate check", Comes(0, "nothing is wrong")),
+    Row("quorate check", Fine),
     Row(UP, Stays("a cluster of 3 nodes is up")),
     Row("quorate get ToolServer files", Comes(0, "files")),
     Row("quorate cluster backup catalog.backup", Ends(0, "catalog.backup has the catalog in")),
@@ -172,6 +174,10 @@ fn follow(shell: &mut Shell<'_>, here: &Here, text: &str, answer: &Answer) -> an
         Sets => ensure!(shell.sets(&command), "it sets nothing"),
         Ends(code, says) => ends(shell, &command, *code, says)?,
         Comes(code, says) => wait::until("what it shall say", PATIENCE, || ends(shell, &command, *code, says))?,
+        Fine => wait::until("a cluster with which nothing is wrong", PATIENCE, || {
+            let (ended, said) = shell.run(&command)?;
+            nothing_is_wrong(ended, &said)
+        })?,
         Stays(says) => shell.start(&command, says)?,
         Heard(other, says) => {
             ends(shell, &command, 0, "")?;

@@ -11,6 +11,8 @@
 use std::io;
 use std::path::Path;
 
+use super::FindingKind;
+
 /// Below this share of the disk room is low, unless it is [`PLENTY_LOW`]: etcd's and Elasticsearch's advice.
 const LOW_PERCENT: u64 = 20;
 /// Below this share nothing new is taken, unless there is [`PLENTY_FULL`].
@@ -50,16 +52,19 @@ impl Room {
         }
     }
 
-    /// What is told of it.
-    pub(crate) fn message(self) -> Option<String> {
+    /// What is told of it, and as what.
+    pub(crate) fn finding(self) -> Option<(FindingKind, &'static str)> {
         match self {
             Self::Enough => None,
-            Self::Low => Some("the disk of the data folder has little room left: free some, or give it more".to_owned()),
-            Self::Full => Some(
+            Self::Low => Some((
+                FindingKind::DiskLow,
+                "the disk of the data folder has little room left: free some, or give it more",
+            )),
+            Self::Full => Some((
+                FindingKind::Disk,
                 "the disk of the data folder is nearly full, and nothing new is taken: free some of it, or give it more. \
-                 What there is goes on, and nothing is deleted"
-                    .to_owned(),
-            ),
+                 What there is goes on, and nothing is deleted",
+            )),
         }
     }
 }

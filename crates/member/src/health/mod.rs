@@ -37,8 +37,10 @@ pub struct Health {
 pub enum FindingKind {
     /// The disk under the log is slow or does not answer.
     Log,
-    /// The disk is nearly full.
+    /// The disk is nearly full, and nothing new is taken.
     Disk,
+    /// The disk has little room left; nothing is refused for it.
+    DiskLow,
     /// The wall clock jumped.
     Clock,
     /// Work on requests is not scheduled in time.
@@ -57,7 +59,8 @@ pub(crate) struct Findings(watch::Sender<Health>);
 
 impl FindingKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Log, Self::Disk, Self::Clock, Self::Runtime, Self::Group, Self::Certificate];
+    pub const ALL: [Self; 7] =
+        [Self::Log, Self::Disk, Self::DiskLow, Self::Clock, Self::Runtime, Self::Group, Self::Certificate];
 
     /// Its name, as alarms have it.
     #[must_use]
@@ -65,6 +68,7 @@ impl FindingKind {
         match self {
             Self::Log => "log",
             Self::Disk => "disk",
+            Self::DiskLow => "disk-low",
             Self::Clock => "clock",
             Self::Runtime => "runtime",
             Self::Group => "group",

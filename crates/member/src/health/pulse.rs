@@ -167,7 +167,10 @@ impl Looks {
         }
         self.is_log_short = self.watched.wal.observe().space != Space::Roomy;
         let room = if self.is_log_short { Room::Full } else { self.room };
-        self.watched.findings.set(FindingKind::Disk, room.message());
+        for kind in [FindingKind::Disk, FindingKind::DiskLow] {
+            let message = room.finding().and_then(|(of, message)| (of == kind).then(|| message.to_owned()));
+            self.watched.findings.set(kind, message);
+        }
         self.watched.findings.set_full(room == Room::Full);
     }
 

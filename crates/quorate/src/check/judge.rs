@@ -27,6 +27,8 @@ const CLOCK_PROBLEM: Duration = Duration::from_secs(10);
 const TERMS_CALM: u64 = 1;
 /// Shards that are named; more are counted.
 const NAMED_MAX: usize = 8;
+/// The alarm of a disk that has little room: nothing is refused yet.
+const DISK_LOW: &str = "disk-low";
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -369,7 +371,7 @@ fn alarms(reports: &Reports, findings: &mut Findings) {
         let nodes: Vec<u64> = nodes.into_iter().filter(|node| *node != 0).collect();
         let what = format!("{who}: {message}{since}");
         findings.add(
-            Severity::Problem,
+            if kind == DISK_LOW { Severity::Warning } else { Severity::Problem },
             "alarm",
             &nodes,
             what,
@@ -384,6 +386,11 @@ fn remedy(kind: &str, node: u64, from_files: bool) -> String {
         "disk" => {
             "make room on the disk of its data directory, or give it a larger one: new sessions and documents are \
                    refused until then, and nothing is deleted"
+                .to_owned()
+        }
+        DISK_LOW => {
+            "make room on the disk of its data directory, or give it a larger one, before new sessions and documents are \
+                   refused: nothing is refused yet"
                 .to_owned()
         }
         "log" => format!(

@@ -234,6 +234,7 @@ fn alarms_and_findings_of_nodes_come_with_what_to_do() {
         }
     };
     check(alarm("disk"), Severity::Problem, "alarm", "node 2 (n2): the disk has 1% left (since 90 s)", "make room");
+    check(alarm("disk-low"), Severity::Warning, "alarm", "node 2", "nothing is refused yet");
     check(alarm("log"), Severity::Problem, "alarm", "node 2", "quorate cluster drain 2");
     check(alarm("group"), Severity::Problem, "alarm", "node 2", "quorate cluster replace 2 --by NEW");
     check(alarm("something-new"), Severity::Problem, "alarm", "node 2", "its log says more");
