@@ -10,7 +10,7 @@ mod world;
 use proptest::prelude::*;
 use quorate_session::{Config, Delivery};
 
-use crate::world::{Action, World, actions, actions_of_nodes, config};
+use crate::world::{Action, Deed, World, actions, actions_of_nodes, config};
 
 fn run(config: Config, history: &[Action]) -> Result<World, TestCaseError> {
     run_on(World::new(config), history)
@@ -112,4 +112,30 @@ proptest! {
         }
         world.finish()?;
     }
+}
+
+#[test]
+fn a_call_whose_client_goes_while_its_stream_waits_for_the_quorum_ends_with_its_connection() {
+    let history = [
+        Action::Request { leg: 0, count: 1, token: false },
+        Action::Request { leg: 1, count: 1, token: true },
+        Action::SetLevel { severity: 0 },
+        Action::LegOutcome { which: 1, opened: true },
+        Action::Request { leg: 0, count: 1, token: false },
+        Action::Prime { which: 3 },
+        // What follows is carried out when the parking is committed.
+        Action::Park { which: 0 },
+        Action::Backend { which: 0, deed: Deed::Notify },
+        Action::BreakPost { which: 1 },
+        Action::Commit,
+    ];
+    let config = Config { delivery: Delivery::Calls, ..config(false) };
+
+    let world = run_on(World::of_nodes(config), &history).and_then(|mut world| {
+        world.quiesce()?;
+        world.verify_answers()?;
+        world.verify_owners()
+    });
+
+    world.expect("no law is broken");
 }

@@ -29,6 +29,8 @@ pub(crate) enum PostState {
     Stream(StreamId),
     Answered,
     Broken,
+    /// As [`Self::Broken`], and its stream began afterwards: whoever carries that out finds that nobody reads.
+    BegunForNobody(StreamId),
 }
 
 pub(crate) struct Call {
@@ -93,7 +95,7 @@ pub(crate) enum Then {
 
 impl Post {
     pub(crate) fn is_settled(&self) -> bool {
-        matches!(self.state, PostState::Answered | PostState::Broken)
+        matches!(self.state, PostState::Answered | PostState::Broken | PostState::BegunForNobody(_))
     }
 }
 
@@ -348,7 +350,7 @@ impl World {
             let Some(call) = self.calls.get(key) else { continue };
             let is_owned = match self.posts[&call.post].state {
                 PostState::Waiting => true,
-                PostState::Stream(stream) => {
+                PostState::Stream(stream) | PostState::BegunForNobody(stream) => {
                     let is_read = self.connections.keys().any(|(read, _)| *read == stream);
                     is_read || self.parked.contains_key(&stream)
                 }
@@ -403,7 +405,7 @@ impl World {
         for (key, call) in &self.calls {
             let excused = self.ended
                 || match self.posts[&call.post].state {
-                    PostState::Broken => true,
+                    PostState::Broken | PostState::BegunForNobody(_) => true,
                     PostState::Stream(stream) => self.readings.get(&stream).is_none_or(|reading| reading.lost),
                     PostState::Waiting | PostState::Answered => false,
                 };
@@ -422,7 +424,7 @@ impl World {
     pub(crate) fn stream_of(&self, post: CallKey) -> Option<StreamId> {
         match self.posts[&post].state {
             PostState::Stream(stream) => Some(stream),
-            PostState::Waiting | PostState::Answered | PostState::Broken => None,
+            PostState::Waiting | PostState::Answered | PostState::Broken | PostState::BegunForNobody(_) => None,
         }
     }
 

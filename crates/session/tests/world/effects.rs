@@ -23,8 +23,8 @@ impl World {
                 self.attaching.insert(stream, 0);
                 self.readings.entry(stream).or_default();
                 self.connected(stream, attachment)?;
-                if let Some(connection) = self.connections.get_mut(&(stream, attachment.0)).filter(|_| !is_read) {
-                    connection.alive = false;
+                if !is_read {
+                    self.begun_for_nobody(call, stream, attachment);
                 }
             }
             Effect::Attached { stream, attachment } => self.connected(stream, attachment)?,
@@ -181,6 +181,16 @@ impl World {
         prop_assert_eq!(post.state, PostState::Waiting, "POST {} was answered again", call);
         post.state = state;
         Ok(true)
+    }
+
+    /// A stream began whose client is gone, as its connection is the first to find out.
+    fn begun_for_nobody(&mut self, call: CallKey, stream: StreamId, attachment: Attachment) {
+        if let Some(connection) = self.connections.get_mut(&(stream, attachment.0)) {
+            connection.alive = false;
+        }
+        if let Some(post) = self.posts.get_mut(&call).filter(|post| post.state == PostState::Broken) {
+            post.state = PostState::BegunForNobody(stream);
+        }
     }
 
     /// What comes with a request is what it is held to.
