@@ -293,7 +293,7 @@ impl State {
             heir.recorded();
         }
         let exchange = Exchange { call, frame, headers, prime_after, terms, paused, resumes, heir: heir.clone() };
-        let task = tokio::spawn(pump.exchange(open, exchange)).abort_handle();
+        let task = tokio::spawn(pump.exchange(open, Box::new(exchange))).abort_handle();
         self.pumps.retain(|_, pump| !pump.task.is_finished());
         self.pumps.insert(call, Running { task, pause, heir });
     }

@@ -121,7 +121,8 @@ impl Pump {
             about.heir.as_ref().inspect(|heir| heir.counted(number));
             let waits = if is_last { Waits::No } else { Waits::Yes };
             let read = event_id.as_deref().map(str::to_owned);
-            let handed = held.stand(self.give(Some(call), about, Some(number), frame, read, waits)).await?;
+            let handing = self.give(Some(call), about, Some(number), frame, read, waits);
+            let handed = held.stand(handing.finish(about)).await?;
             match (is_last, handed, event_id) {
                 (true, ..) => return Ok(Inherited::Answer(kind)),
                 (false, Handed::Enough, _) => return Err(Ended::Unwanted),

@@ -86,7 +86,17 @@ pub(super) struct About {
 struct Asking {
     frame: Frame,
     headers: HeaderMap,
-    event_id: Option<Arc<str>>,
+    resumes: Option<Resumes>,
+}
+
+/// A frame that was handed on.
+pub(super) struct Handing {
+    /// Whether the actor took it.
+    is_taken: bool,
+    /// Says that the actor is done with it, where that is waited for.
+    permit: Option<oneshot::Receiver<()>>,
+    /// What of it goes to whoever owns the session next, should the actor be gone.
+    left: Option<Left>,
 }
 
 /// How handing a frame to the actor ended.
@@ -109,11 +119,37 @@ impl About {
 // === impl Asking ===
 
 impl Asking {
-    async fn begin(self, session: &Leg) -> Result<Asked, backend::Error> {
-        let Self { frame, headers, event_id } = self;
+    async fn begin(self, session: &Leg, event_id: Option<Arc<str>>) -> Result<Asked, backend::Error> {
         match event_id {
-            None => session.request(headers, frame).await,
-            Some(event_id) => session.resume(headers, &event_id).await,
+            None => session.request(self.headers, self.frame).await,
+            Some(event_id) => session.resume(self.headers, &event_id).await,
+        }
+    }
+}
+
+// === impl Handing ===
+
+impl Handing {
+    /// Of an answer of the gateway, of which nothing waits for more.
+    fn of_answer(is_taken: bool, answer: Bytes) -> Self {
+        Self { is_taken, permit: None, left: Some(Left::other(0, What::Answer(answer))) }
+    }
+
+    /// Of something that nobody need hear.
+    const fn of_nothing() -> Self {
+        Self { is_taken: true, permit: None, left: None }
+    }
+
+    /// Waits until more may be read.
+    pub(super) async fn finish(self, about: &About) -> Handed {
+        let is_taken = match self.permit {
+            Some(permit) if self.is_taken => permit.await.is_ok(),
+            Some(_) | None => self.is_taken,
+        };
+        match self.left {
+            _ if is_taken => Handed::Next,
+            Some(left) => Box::pin(leave(about, left)).await,
+            None => Handed::Enough,
         }
     }
 }
@@ -134,16 +170,17 @@ impl Pump {
     }
 
     /// Sends one request and reports its frames until the answer.
-    pub(super) async fn exchange(self, open: OpenLeg, exchange: Exchange) {
+    pub(super) async fn exchange(self, open: OpenLeg, exchange: Box<Exchange>) {
         let started = Instant::now();
-        let Exchange { call, frame, headers, prime_after, mut terms, paused, resumes, heir } = exchange;
+        let Exchange { call, frame, headers, prime_after, mut terms, paused, resumes, heir } = *exchange;
         let name = frame.method().unwrap_or_default();
         let method = Method::of(name);
         let about = About { method: McpMethod::parse(name), tool: terms.tool.clone(), heir };
         // On the heap: it is large, and the task would have it twice where it is passed on.
         let held = Held::new(&mut terms, paused);
         let is_new = resumes.is_none();
-        let running = Box::pin(self.answer(&open.session, call, (frame, headers, resumes), &about, held));
+        let asking = Box::new(Asking { frame, headers, resumes });
+        let running = Box::pin(self.answer(&open.session, call, asking, &about, held));
         let result = match prime_after {
             Some(patience) => self.primed(call, patience, running).await,
             None => running.await,
@@ -211,39 +248,32 @@ impl Pump {
     }
 
     /// Sends a request, or reads on what another node has sent.
+    ///
+    /// What is large and soon over is on the heap: a call that waits for its client is read for minutes, and sending takes ten
+    /// times the memory of reading.
     async fn answer(
         &self,
         session: &Leg,
         call: CallKey,
-        (frame, headers, resumes): (Frame, HeaderMap, Option<Resumes>),
+        mut asking: Box<Asking>,
         about: &About,
         mut held: Held<'_>,
     ) -> Result<Kind, Ended> {
-        let event_id = match resumes {
-            Some(Resumes::From(claim)) => match self.inherit(call, about, claim, &mut held).await? {
+        let event_id = match asking.resumes.take() {
+            Some(Resumes::From(claim)) => match Box::pin(self.inherit(call, about, claim, &mut held)).await? {
                 Inherited::Answer(kind) => return Ok(kind),
                 Inherited::At(event_id) => Some(event_id),
             },
             Some(Resumes::At(event_id)) => Some(event_id),
             None => None,
         };
-        self.run(session, call, Asking { frame, headers, event_id }, about, held).await
-    }
-
-    async fn run(
-        &self,
-        session: &Leg,
-        call: CallKey,
-        asking: Asking,
-        about: &About,
-        mut held: Held<'_>,
-    ) -> Result<Kind, Ended> {
-        // On the heap, and gone when the answer begins: sending takes ten times the memory of reading, and a call that
-        // waits for its client is read for minutes.
-        let request = Box::pin(asking.begin(session));
+        let request = Box::pin(asking.begin(session, event_id));
         let Asked { answer, load } = held.wait(request).await??;
         held.load = load;
-        let result = self.take(call, about, answer, &mut held).await;
+        let result = match answer {
+            Answer::Json { frame, .. } => self.take(call, about, frame).await,
+            Answer::Stream(stream) => self.read(call, about, Box::new(stream), &mut held).await,
+        };
         if let Some(load) = held.load {
             match &result {
                 Err(Ended::Upstream(error)) => load.failed(error),
@@ -253,15 +283,10 @@ impl Pump {
         result
     }
 
-    async fn take(&self, call: CallKey, about: &About, answer: Answer, held: &mut Held<'_>) -> Result<Kind, Ended> {
-        match answer {
-            Answer::Json { frame, .. } => {
-                let kind = answers(call, &frame)?;
-                self.hand(Some(call), about, frame, None, Waits::No).await;
-                Ok(kind)
-            }
-            Answer::Stream(stream) => self.read(call, about, stream, held).await,
-        }
+    async fn take(&self, call: CallKey, about: &About, frame: Frame) -> Result<Kind, Ended> {
+        let kind = answers(call, &frame)?;
+        self.hand(Some(call), about, frame, None, Waits::No).finish(about).await;
+        Ok(kind)
     }
 
     /// Runs an exchange; after a while its POST becomes a stream, if it has not become one by a
@@ -282,7 +307,7 @@ impl Pump {
         &self,
         call: CallKey,
         about: &About,
-        mut stream: FrameStream,
+        mut stream: Box<FrameStream>,
         held: &mut Held<'_>,
     ) -> Result<Kind, Ended> {
         let actor = self.actor.clone();
@@ -296,7 +321,7 @@ impl Pump {
             let last = matches!(kind, Kind::Result | Kind::Error);
             let waits = if last { Waits::No } else { Waits::Yes };
             let handing = self.hand(Some(call), about, frame, event_id, waits);
-            let handed = held.stand(handing).await?;
+            let handed = held.stand(handing.finish(about)).await?;
             if last {
                 return Ok(kind);
             }
@@ -312,7 +337,8 @@ impl Pump {
         let mut pause = LISTEN_PAUSE;
         let mut last_event_id = event_id.map(|id| id.to_string());
         loop {
-            match session.listen(HeaderMap::new(), last_event_id.as_deref()).await {
+            // On the heap, as below: most of the time the stream is read, and that takes a third.
+            match Box::pin(session.listen(HeaderMap::new(), last_event_id.as_deref())).await {
                 Ok(None) => return, // The server has no such stream.
                 Ok(Some(stream)) => match self.read_listen(stream, &mut last_event_id, &mut pause).await {
                     ListenEnd::Unwanted => return,
@@ -347,7 +373,8 @@ impl Pump {
                 Some(Ok(item)) => {
                     *pause = LISTEN_PAUSE;
                     let StreamItem { frame, event_id } = item;
-                    let handed = self.hand(None, &About::default(), frame, event_id, Waits::Yes).await;
+                    let about = About::default();
+                    let handed = self.hand(None, &about, frame, event_id, Waits::Yes).finish(&about).await;
                     if matches!(handed, Handed::Enough) {
                         return ListenEnd::Unwanted;
                     }
@@ -361,7 +388,8 @@ impl Pump {
     /// Sends notifications and answers in their order, one after the other.
     pub(super) async fn post_all(self, session: Leg, mut outbox: mpsc::Receiver<Outgoing>) {
         while let Some(Outgoing { bytes, ask }) = outbox.recv().await {
-            self.notify(&session, bytes).await;
+            // On the heap: most of the time there is nothing to send.
+            Box::pin(self.notify(&session, bytes)).await;
             if let Some(ask) = ask {
                 // As above.
                 let _ended = self.actor.cast(Message::Sent { ask });
@@ -381,15 +409,15 @@ impl Pump {
         }
     }
 
-    /// Hands a frame to the actor and waits until more may be read.
-    async fn hand(
+    /// Hands a frame to the actor.
+    fn hand(
         &self,
         call: Option<CallKey>,
         about: &About,
         frame: Frame,
         event_id: Option<String>,
         waits: Waits,
-    ) -> Handed {
+    ) -> Handing {
         for kind in content::changed_lists(&frame) {
             self.translate.list_changed(self.server.name(), *kind);
         }
@@ -400,25 +428,23 @@ impl Pump {
                 Err(answer) => {
                     // By the actor, which knows the way to the server, and whether it is still there.
                     let (leg, epoch) = (self.leg, self.epoch);
-                    return match self.actor.cast(Message::Answer { leg, epoch, answer: answer.clone() }) {
-                        Ok(()) => Handed::Next,
-                        Err(_) => leave(about, Left::other(0, What::Answer(answer))).await,
-                    };
+                    let taken = self.actor.cast(Message::Answer { leg, epoch, answer: answer.clone() });
+                    return Handing::of_answer(taken.is_ok(), answer);
                 }
             },
             Kind::Notification if self.translate.withholds(self.server.name(), &frame, call.is_some()) => {
-                return Handed::Next;
+                return Handing::of_nothing();
             }
             Kind::Error => self.translate.failed(self.server.name(), frame),
             Kind::Notification | Kind::Result => frame,
         };
         let frame = self.translate.inbound(self.server.name(), own.or(about.method), about.tool.as_ref(), frame);
         let number = about.heir.as_ref().map(|heir| heir.count());
-        self.give(call, about, number, frame, event_id, waits).await
+        self.give(call, about, number, frame, event_id, waits)
     }
 
-    /// Hands a frame that was rewritten to the actor, or to whoever owns the session next, and waits until more may be read.
-    pub(super) async fn give(
+    /// Hands a frame that was rewritten to the actor, or to whoever owns the session next.
+    pub(super) fn give(
         &self,
         call: Option<CallKey>,
         about: &About,
@@ -426,7 +452,7 @@ impl Pump {
         frame: Frame,
         event_id: Option<String>,
         waits: Waits,
-    ) -> Handed {
+    ) -> Handing {
         // After the translation, whose splices move what the spans point to.
         let content = content::content(&frame);
         let source = call.map_or(Source::Listen(self.leg, self.epoch), Source::Call);
@@ -442,16 +468,7 @@ impl Pump {
         };
         let message =
             Message::Upstream(Said { leg, epoch, source, call, frame, content, event_id, number, is_last, read_on });
-        let is_taken = match (self.actor.cast(message), permit) {
-            (Ok(()), Some(permit)) => permit.await.is_ok(),
-            (Ok(()), None) => true,
-            (Err(_), _) => false,
-        };
-        match left {
-            _ if is_taken => Handed::Next,
-            Some(left) => leave(about, left).await,
-            None => Handed::Enough,
-        }
+        Handing { is_taken: self.actor.cast(message).is_ok(), permit, left }
     }
 
     fn failure(&self, session: &Leg, ended: Ended) -> Failure {

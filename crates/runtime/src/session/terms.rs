@@ -153,16 +153,16 @@ impl<'a> Held<'a> {
     ///
     /// # Errors
     /// [`Late`] when the time is over.
-    pub(super) async fn wait<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Late> {
-        self.run(true, future).await
+    pub(super) fn wait<T>(&mut self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, Late>> {
+        self.run(true, future)
     }
 
     /// Waits for the client to read what was sent, which is no time of the server's.
     ///
     /// # Errors
     /// None: no time counts.
-    pub(super) async fn stand<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Late> {
-        self.run(false, future).await
+    pub(super) fn stand<T>(&mut self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, Late>> {
+        self.run(false, future)
     }
 
     async fn run<T>(&mut self, counts: bool, future: impl Future<Output = T>) -> Result<T, Late> {
