@@ -3,10 +3,16 @@
 use std::fs;
 
 use anyhow::ensure;
-use quorate_tests::{raw::PATIENCE, raw::gateway::Gateway, wait};
+use quorate_tests::{
+    raw::{
+        PATIENCE,
+        gateway::{Gateway, OPEN},
+    },
+    wait,
+};
 use serde_json::{Value, json};
 
-use crate::ground::{Provider, SHAPES, Shape, gateway, model, post};
+use crate::ground::{Provider, SHAPES, Shape, gateway, model, post, text};
 
 /// A gateway whose model `m` has two targets: the first does what its model's name says, the second answers.
 fn pair(first: &Provider, second: &Provider, does: &str, more: &Value) -> anyhow::Result<Gateway> {
@@ -268,6 +274,31 @@ fn a_provider_is_back_with_the_first_of_its_keys() -> anyhow::Result<()> {
         assert!(answer.status == 429 && (1..=600).contains(&wait), "{} {wait}", answer.status);
     }
     Ok(())
+}
+
+/// Who repairs a document does not wait until the rests of the one before are over.
+#[test]
+fn what_rests_does_so_no_longer_than_its_document() -> anyhow::Result<()> {
+    let provider = Provider::start(&["--keys", "good"])?;
+    let target = json!({ "targets": [{ "provider": "p", "model": "mock" }] });
+    let with = |keys: &[&str]| {
+        let keys = json!({ "keys": keys, "limits": { "keyCooldown": "1h" } });
+        text(&[provider.document("p", "openai-compatible", &keys), model("m", &target)])
+    };
+    let gateway = Gateway::start(&with(&["bad", "worse"]), OPEN)?;
+    let (path, body) = Shape::Chat.request("m", "hi", false);
+    for _ in 0..3 {
+        assert_ne!(post(&gateway, &path, &body)?.status, 200);
+    }
+    assert_eq!(provider.ledger()?["statuses"]["401"], 2, "both keys rest");
+
+    gateway.rewrite(&with(&["good"]))?;
+
+    wait::until("the other key", PATIENCE, || {
+        let answer = post(&gateway, &path, &body)?;
+        ensure!(answer.status == 200, "{}", answer.status);
+        Ok(())
+    })
 }
 
 /// Who may not answer this request is not taken for the fastest, and costs the others no retry.

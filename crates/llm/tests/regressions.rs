@@ -4,7 +4,7 @@ use quorate_llm::answer::{Delta, Stop};
 use quorate_llm::dialect::{Mint, Quirks, Target};
 use quorate_llm::error::Kind;
 use quorate_llm::exchange::Asked;
-use quorate_llm::{Dialect, Fault, Losses, codec};
+use quorate_llm::{Dialect, Fault, Losses, codec, dialect};
 use serde_json::{Value, json};
 
 mod wire;
@@ -310,4 +310,25 @@ fn a_stream_whose_last_call_is_cut_off_by_the_limit_of_tokens_ends_with_that_rea
     let calls = heard.iter().filter(|delta| matches!(delta, Delta::ToolBegin { .. })).count();
     assert_eq!(calls, 1, "{heard:?}");
     assert!(heard.contains(&Delta::Stop { choice: 0, stop: Stop::Length }), "{heard:?}");
+}
+
+#[test]
+fn what_an_answer_costs_is_read_where_the_answer_itself_is_not() {
+    let table = [
+        (Dialect::Chat, json!({"choices": [{"message": 7}], "usage": {"prompt_tokens": 5, "completion_tokens": 3}})),
+        (Dialect::Responses, json!({"output": [7], "usage": {"input_tokens": 5, "output_tokens": 3}})),
+        (Dialect::Messages, json!({"content": [7], "usage": {"input_tokens": 5, "output_tokens": 3}})),
+        (
+            Dialect::Generate,
+            json!({"candidates": [7], "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 3}}),
+        ),
+    ];
+    for (provider, body) in table {
+        let body = body.to_string();
+        assert!(codec::read_answer(provider, body.as_bytes()).is_err(), "{provider:?}");
+        assert!(dialect::is_answer(provider, body.as_bytes()), "{provider:?}");
+        let usage = dialect::usage_of(provider, body.as_bytes()).expect("it is told");
+        assert_eq!((usage.input, usage.output), (5, 3), "{provider:?}");
+        assert!(dialect::usage_of(provider, br#"{"usage": 7, "usageMetadata": []}"#).is_none(), "{provider:?}");
+    }
 }
