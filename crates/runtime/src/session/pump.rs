@@ -90,6 +90,7 @@ struct Asking {
 }
 
 /// A frame that was handed on.
+#[must_use = "whoever reads on waits until more may be read"]
 pub(super) struct Handing {
     /// Whether the actor took it.
     is_taken: bool,
@@ -119,11 +120,21 @@ impl About {
 // === impl Asking ===
 
 impl Asking {
-    async fn begin(self, session: &Leg, event_id: Option<Arc<str>>) -> Result<Asked, backend::Error> {
+    async fn begin(self: Box<Self>, session: &Leg, event_id: Option<Arc<str>>) -> Result<Asked, backend::Error> {
+        let Self { frame, headers, resumes: _ } = *self;
         match event_id {
-            None => session.request(self.headers, self.frame).await,
-            Some(event_id) => session.resume(self.headers, &event_id).await,
+            None => session.request(headers, frame).await,
+            Some(event_id) => session.resume(headers, &event_id).await,
         }
+    }
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    /// Out of its box, which is gone then: one that is only moved out of stays until its scope ends.
+    fn unboxed(self: Box<Self>) -> Self {
+        *self
     }
 }
 
@@ -172,7 +183,7 @@ impl Pump {
     /// Sends one request and reports its frames until the answer.
     pub(super) async fn exchange(self, open: OpenLeg, exchange: Box<Exchange>) {
         let started = Instant::now();
-        let Exchange { call, frame, headers, prime_after, mut terms, paused, resumes, heir } = *exchange;
+        let Exchange { call, frame, headers, prime_after, mut terms, paused, resumes, heir } = exchange.unboxed();
         let name = frame.method().unwrap_or_default();
         let method = Method::of(name);
         let about = About { method: McpMethod::parse(name), tool: terms.tool.clone(), heir };
