@@ -108,9 +108,8 @@ async fn look(inner: &Arc<Inner>, followed: &mut Followed) {
     }
     for command in overdue(inner, &catalog) {
         if let Err(error) = inner.control.command(command).await {
-            // It is found again.
+            // It is found again; what follows may be taken all the same.
             tracing::debug!(%error, "the catalog was not told");
-            return;
         }
     }
 }
@@ -338,17 +337,14 @@ fn overdue(inner: &Inner, catalog: &Catalog) -> Vec<Command> {
             commands.push(Command::SetCertificates(told));
         }
     }
-    commands.extend(alarms(node.id, &inner.findings.watch().borrow().findings, catalog));
+    let standing = catalog.alarms().filter(|alarm| alarm.node == node.id);
+    let standing = standing.map(|alarm| (alarm.kind.as_str(), alarm.message.as_str())).collect();
+    commands.extend(alarms(node.id, &inner.findings.watch().borrow().findings, &standing));
     commands
 }
 
-/// What the alarms of a node have to become, so that they are what is found.
-fn alarms(node: NodeId, found: &BTreeMap<FindingKind, String>, catalog: &Catalog) -> Vec<Command> {
-    let standing: BTreeMap<&str, &str> = catalog
-        .alarms()
-        .filter(|alarm| alarm.node == node)
-        .map(|alarm| (alarm.kind.as_str(), alarm.message.as_str()))
-        .collect();
+/// What the alarms of a node have to become, so that they are what is found; those that stand are messages by kind.
+fn alarms(node: NodeId, found: &BTreeMap<FindingKind, String>, standing: &BTreeMap<&str, &str>) -> Vec<Command> {
     let change = |kind: FindingKind| {
         let name = kind.as_str();
         match (found.get(&kind), standing.get(name)) {
@@ -360,12 +356,46 @@ fn alarms(node: NodeId, found: &BTreeMap<FindingKind, String>, catalog: &Catalog
             (Some(_) | None, _) => None,
         }
     };
-    FindingKind::ALL.into_iter().filter_map(change).collect()
+    let is_unknown = |name: &str| FindingKind::ALL.iter().all(|kind| kind.as_str() != name);
+    // Of a later version that this node ran before.
+    let unknown = standing.keys().filter(|name| is_unknown(name));
+    let cleared = unknown.map(|name| Command::ClearAlarm(proto::ClearAlarm { node: node.0, kind: (*name).to_owned() }));
+    FindingKind::ALL.into_iter().filter_map(change).chain(cleared).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn alarms_become_what_is_found() {
+        let (low, full) = ((FindingKind::DiskLow, "little room"), (FindingKind::Disk, "full"));
+        /// What is found, what stands, and what is told.
+        type Row<'a> = (&'a [(FindingKind, &'a str)], &'a [(&'a str, &'a str)], &'a [&'a str]);
+        let table: [Row<'_>; 7] = [
+            (&[], &[], &[]),
+            (&[low], &[], &["raise disk-low"]),
+            (&[low], &[("disk-low", "little room")], &[]),
+            (&[full], &[("disk-low", "little room")], &["raise disk", "clear disk-low"]),
+            (&[low], &[("disk", "full")], &["clear disk", "raise disk-low"]),
+            (&[full], &[("disk", "of an earlier version")], &["raise disk"]),
+            // A later version told of it.
+            (&[low], &[("disk-low", "little room"), ("unheard-of", "so")], &["clear unheard-of"]),
+        ];
+        for (found, standing, expected) in table {
+            let found = found.iter().map(|(kind, message)| (*kind, (*message).to_owned())).collect();
+            let standing = standing.iter().copied().collect();
+            let told: Vec<_> = alarms(NodeId(1), &found, &standing)
+                .into_iter()
+                .map(|command| match command {
+                    Command::RaiseAlarm(raised) => format!("raise {}", raised.kind),
+                    Command::ClearAlarm(cleared) => format!("clear {}", cleared.kind),
+                    other => panic!("no alarm: {other:?}"),
+                })
+                .collect();
+            assert_eq!(told, expected, "{found:?} {standing:?}");
+        }
+    }
 
     #[test]
     fn a_certificate_is_renewed_a_third_before_its_end_and_up_to_a_tenth_earlier() {

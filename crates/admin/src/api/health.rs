@@ -21,7 +21,9 @@ pub(crate) async fn report(node: Node, reporter: HealthReporter) {
     let mut watch = node.watch();
     loop {
         let status = match &*watch.borrow_and_update() {
-            Standing::Member(member) if member.findings().is_empty() => ServingStatus::Serving,
+            Standing::Member(member) if member.findings().keys().all(|kind| kind.lets_serve()) => {
+                ServingStatus::Serving
+            }
             Standing::Member(_) | Standing::Waiting(_) | Standing::Alone => ServingStatus::NotServing,
         };
         reporter.set_service_status(CLUSTER, status).await;

@@ -3,6 +3,7 @@
 //! A folder that waits becomes a member also when the call that made it one fails at its end (its first operator has no
 //! certificate, or it is not active in time): who it is is followed, and not told by the call alone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use quorate_audit::Audit;
 use quorate_catalog::{Catalog, GROUPS_DEFAULT, REPLICATION_DEFAULT};
 use quorate_control::Control;
 use quorate_member::{
-    AdmitError, BootstrapError, BootstrapSettings, JoinError, Member, OpenError, Opened, TokenTerms, Waiting,
+    AdmitError, BootstrapError, BootstrapSettings, FindingKind, JoinError, Member, OpenError, Opened, TokenTerms,
+    Waiting,
 };
 use quorate_membership::authority::AuthorityError;
 use quorate_membership::handshake::{Credentials, Trust};
@@ -107,8 +109,8 @@ impl Membership for Member {
         Self::root_key(self)
     }
 
-    fn findings(&self) -> Vec<String> {
-        self.health().borrow().findings.values().cloned().collect()
+    fn findings(&self) -> BTreeMap<FindingKind, String> {
+        self.health().borrow().findings.clone()
     }
 
     async fn admit(&self, request: &[u8]) -> Result<Vec<u8>, Status> {

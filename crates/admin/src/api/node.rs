@@ -8,12 +8,14 @@
 //! [`Node`] is what every service holds. Who makes nodes implements [`Candidate`] and [`Membership`]; services do not know
 //! data folders, authorities or tokens.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_audit::Audit;
 use quorate_catalog::{Catalog, proto};
 use quorate_control::Control;
+use quorate_member::FindingKind;
 use quorate_membership::authority::AuthorityPem;
 use quorate_membership::handshake::{Credentials, Trust};
 use quorate_membership::identity::Role;
@@ -139,7 +141,7 @@ pub trait Membership: Send + Sync + 'static {
     fn root_key(&self) -> &RootKey;
 
     /// What is wrong with the node, in plain words; nothing when it is healthy.
-    fn findings(&self) -> Vec<String>;
+    fn findings(&self) -> BTreeMap<FindingKind, String>;
 
     /// Answers a node that asks to be taken in: an encoded `membership.v1.JoinRequest`, and the encoded `JoinResponse`.
     ///

@@ -3,6 +3,7 @@
 use quorate_catalog::NodeState;
 use quorate_catalog::proto;
 use quorate_catalog::proto::command::Kind as Command;
+use quorate_member::FindingKind;
 use quorate_membership::identity::Role;
 use quorate_proto::admin::v1;
 use quorate_types::NodeId;
@@ -18,6 +19,8 @@ async fn status_tells_nodes_groups_alarms_and_how_old_it_is() {
     let mut viewer = client::member(world.place(1), &world.authority, &world.operator(Role::Viewer)).await;
     let raise = proto::RaiseAlarm { node: 1, kind: "disk".to_owned(), message: "the disk is nearly full".to_owned() };
     world.control(NodeId(1)).command(Command::RaiseAlarm(raise)).await.expect("it is taken");
+    let member = world.place(1).member.as_ref().expect("it is a member");
+    member.finds(FindingKind::Disk, "the disk is nearly full");
 
     let status = viewer.get_status(v1::GetStatusRequest { linearizable: true }).await.expect("there is a quorum");
     let status = status.into_inner();
@@ -47,7 +50,7 @@ async fn a_watch_tells_a_change_and_what_a_node_finds_about_itself() {
     watch.message().await.expect("it is told").expect("it is not over");
 
     let member = world.place(1).member.as_ref().expect("it is a member");
-    member.findings.lock().expect("nobody panicked").push("the log is slow".to_owned());
+    member.finds(FindingKind::Log, "the log is slow");
     let found = loop {
         let status = watch.message().await.expect("it is told").expect("it is not over");
         if !status.nodes[0].findings.is_empty() {
@@ -75,8 +78,11 @@ async fn health_is_that_of_the_node() {
     assert_eq!(ask("").await.expect("the process is known"), serving);
     while ask("quorate.admin.v1.Cluster").await.expect("it is known") != serving {}
     let member = world.place(1).member.as_ref().expect("it is a member");
-    member.findings.lock().expect("nobody panicked").push("the log is slow".to_owned());
+    member.finds(FindingKind::Log, "the log is slow");
     while ask("quorate.admin.v1.Cluster").await.expect("it is known") != not_serving {}
+    member.findings.lock().expect("nobody panicked").clear();
+    member.finds(FindingKind::DiskLow, "the disk has little room");
+    while ask("quorate.admin.v1.Cluster").await.expect("it is known") != serving {}
     assert_eq!(ask("nothing").await.expect_err("there is none").code(), Code::NotFound);
 }
 

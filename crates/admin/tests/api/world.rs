@@ -23,6 +23,7 @@ use quorate_catalog::{Catalog, NodeState, OPERATORS_LEVEL, OperatorId, StageId, 
 use quorate_control::{Config, Control};
 use quorate_gateway::authenticate::Development;
 use quorate_gateway::node::Gateway;
+use quorate_member::FindingKind;
 use quorate_membership::authority::{Authority, MemberKey};
 use quorate_membership::handshake::{Credentials, Trust};
 use quorate_membership::identity::Role;
@@ -81,7 +82,7 @@ pub(crate) struct Member {
     credentials: Credentials,
     root: RootKey,
     authority: Arc<Authority>,
-    pub(crate) findings: Mutex<Vec<String>>,
+    pub(crate) findings: Mutex<BTreeMap<FindingKind, String>>,
     /// Whether certificates of the cluster come from files.
     pub(crate) from_files: AtomicBool,
     /// Turns of those who ask to join with `wait`.
@@ -264,6 +265,11 @@ impl Live {
 // === impl Member ===
 
 impl Member {
+    /// Lets it find that this is wrong with it.
+    pub(crate) fn finds(&self, kind: FindingKind, what: &str) {
+        self.findings.lock().expect("nobody panicked").insert(kind, what.to_owned());
+    }
+
     fn new(authority: &Arc<Authority>, id: NodeId, live: &Live) -> Self {
         let key = MemberKey::draw();
         let issued = authority.issue_node(id, &[], &key.public(), now()).expect("it is issued");
@@ -303,7 +309,7 @@ impl Membership for Member {
         &self.root
     }
 
-    fn findings(&self) -> Vec<String> {
+    fn findings(&self) -> BTreeMap<FindingKind, String> {
         self.findings.lock().expect("nobody panicked").clone()
     }
 

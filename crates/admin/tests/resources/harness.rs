@@ -3,7 +3,7 @@
 //! The control plane, its log and its consensus are real; only what membership does is not there, which no service here asks
 //! for. A caller is put into the request as the gate does it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,6 +19,7 @@ use quorate_catalog::Catalog;
 use quorate_config::{ResourceSet, Resources};
 use quorate_control::Control;
 use quorate_follow::{Config, Follower, Sets, TIMING};
+use quorate_member::FindingKind;
 use quorate_membership::authority::{Authority, MemberKey};
 use quorate_membership::handshake::{Credentials, Trust};
 use quorate_membership::identity::Role;
@@ -187,8 +188,8 @@ impl Membership for Member {
         &self.root
     }
 
-    fn findings(&self) -> Vec<String> {
-        Vec::new()
+    fn findings(&self) -> BTreeMap<FindingKind, String> {
+        BTreeMap::new()
     }
 
     async fn admit(&self, _request: &[u8]) -> Result<Vec<u8>, Status> {

@@ -37,7 +37,7 @@ pub struct Health {
 pub enum FindingKind {
     /// The disk under the log is slow or does not answer.
     Log,
-    /// The disk is nearly full, and nothing new is taken.
+    /// The disk is nearly full, and no new sessions are opened.
     Disk,
     /// The disk has little room left; nothing is refused for it.
     DiskLow,
@@ -61,6 +61,12 @@ impl FindingKind {
     /// All of them.
     pub const ALL: [Self; 7] =
         [Self::Log, Self::Disk, Self::DiskLow, Self::Clock, Self::Runtime, Self::Group, Self::Certificate];
+
+    /// Whether a node with it does all of its work: it is said so that it does not become worse.
+    #[must_use]
+    pub const fn lets_serve(self) -> bool {
+        matches!(self, Self::DiskLow)
+    }
 
     /// Its name, as alarms have it.
     #[must_use]

@@ -167,9 +167,15 @@ impl Looks {
         }
         self.is_log_short = self.watched.wal.observe().space != Space::Roomy;
         let room = if self.is_log_short { Room::Full } else { self.room };
+        let found = room.finding();
+        if let Some((kind, message)) = found {
+            self.watched.findings.set(kind, Some(message.to_owned()));
+        }
+        // Afterwards, so that there is no moment in which nothing is wrong.
         for kind in [FindingKind::Disk, FindingKind::DiskLow] {
-            let message = room.finding().and_then(|(of, message)| (of == kind).then(|| message.to_owned()));
-            self.watched.findings.set(kind, message);
+            if found.is_none_or(|(of, _)| of != kind) {
+                self.watched.findings.set(kind, None);
+            }
         }
         self.watched.findings.set_full(room == Room::Full);
     }

@@ -353,7 +353,9 @@ fn alarms(reports: &Reports, findings: &mut Findings) {
     let Some(status) = reports.best() else { return };
     // Nodes that say the same are one finding.
     let mut said: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
-    for alarm in &status.alarms {
+    // Who can be asked knows better than what the catalog was told before, which may be full, too.
+    let stands = |alarm: &&Alarm| reports.own(alarm.node).is_none_or(|node| node.findings.contains(&alarm.message));
+    for alarm in status.alarms.iter().filter(stands) {
         said.entry((&alarm.kind, &alarm.message)).or_default().push(alarm.node);
     }
     for ((kind, message), nodes) in said {
@@ -384,13 +386,13 @@ fn alarms(reports: &Reports, findings: &mut Findings) {
 fn remedy(kind: &str, node: u64, from_files: bool) -> String {
     match kind {
         "disk" => {
-            "make room on the disk of its data directory, or give it a larger one: new sessions and documents are \
-                   refused until then, and nothing is deleted"
+            "make room on the disk of its data directory, or give it a larger one: new sessions are refused until then, \
+                   later documents, too, and nothing is deleted"
                 .to_owned()
         }
         DISK_LOW => {
-            "make room on the disk of its data directory, or give it a larger one, before new sessions and documents are \
-                   refused: nothing is refused yet"
+            "make room on the disk of its data directory, or give it a larger one, before new sessions are refused: nothing \
+                   is yet"
                 .to_owned()
         }
         "log" => format!(

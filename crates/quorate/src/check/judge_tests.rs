@@ -93,6 +93,18 @@ fn of_node(reports: &mut Reports, id: u64, mut change: impl FnMut(&mut Node)) {
     everywhere(reports, |status| status.nodes.iter_mut().filter(|node| node.id == id).for_each(&mut change));
 }
 
+/// A node says that this is wrong with it.
+fn found(node: &mut Node, what: &str) {
+    node.health = NodeHealth::Degraded.into();
+    node.findings = vec![what.into()];
+}
+
+/// A node has told the catalog of something that is wrong with it.
+fn raised(reports: &mut Reports, alarm: &Alarm) {
+    everywhere(reports, |status| status.alarms.push(alarm.clone()));
+    of_node(reports, alarm.node, |node| found(node, &alarm.message));
+}
+
 /// Takes a node away: it does not answer, and nobody reaches it.
 fn kill(reports: &mut Reports, id: u64) {
     let report = reports.nodes.iter_mut().find(|report| report.node == Some(id)).unwrap();
@@ -230,11 +242,11 @@ fn alarms_and_findings_of_nodes_come_with_what_to_do() {
         move |reports: &mut Reports| {
             let alarm =
                 Alarm { node: 2, kind: kind.into(), message: "the disk has 1% left".into(), since: Some(at(-90_000)) };
-            everywhere(reports, |status| status.alarms.push(alarm.clone()));
+            raised(reports, &alarm);
         }
     };
     check(alarm("disk"), Severity::Problem, "alarm", "node 2 (n2): the disk has 1% left (since 90 s)", "make room");
-    check(alarm("disk-low"), Severity::Warning, "alarm", "node 2", "nothing is refused yet");
+    check(alarm("disk-low"), Severity::Warning, "alarm", "node 2", "nothing is yet");
     check(alarm("log"), Severity::Problem, "alarm", "node 2", "quorate cluster drain 2");
     check(alarm("group"), Severity::Problem, "alarm", "node 2", "quorate cluster replace 2 --by NEW");
     check(alarm("something-new"), Severity::Problem, "alarm", "node 2", "its log says more");
@@ -246,25 +258,19 @@ fn alarms_and_findings_of_nodes_come_with_what_to_do() {
                 message: "nearly full".into(),
                 since: Some(at(-1_000 * i64::try_from(node).unwrap())),
             };
-            everywhere(reports, |status| status.alarms.push(alarm.clone()));
+            raised(reports, &alarm);
         }
     };
     check(everywhere_full, Severity::Problem, "alarm", "nodes 1, 2, 3: nearly full (since 3.0 s)", "make room");
     let degraded = |reports: &mut Reports| {
-        of_node(reports, 3, |node| {
-            node.health = NodeHealth::Degraded.into();
-            node.findings = vec!["its log waits 300 ms for the disk".into()];
-        });
+        of_node(reports, 3, |node| found(node, "its log waits 300 ms for the disk"));
     };
     check(degraded, Severity::Warning, "node", "node 3 (n3): its log waits 300 ms", "its log");
-    let both = |reports: &mut Reports| {
-        alarm("disk")(reports);
-        of_node(reports, 2, |node| {
-            node.health = NodeHealth::Degraded.into();
-            node.findings = vec!["the disk has 1% left".into()];
-        });
+    let untold = |reports: &mut Reports| {
+        alarm("disk-low")(reports);
+        of_node(reports, 2, |node| node.findings = vec!["nearly full".into()]);
     };
-    check(both, Severity::Problem, "alarm", "the disk has 1% left", "make room");
+    check(untold, Severity::Warning, "node", "node 2 (n2): nearly full", "its log");
 }
 
 #[test]
@@ -296,7 +302,7 @@ fn certificates_from_files_are_told_when_they_have_ended_and_when_their_nodes_sa
     let alarm: fn(&mut Reports) = |reports| {
         let message = "the files of this node's certificate cannot be used".to_owned();
         let alarm = Alarm { node: 2, kind: "certificate".into(), message, since: Some(at(-60_000)) };
-        everywhere(reports, |status| status.alarms = vec![alarm.clone()]);
+        raised(reports, &alarm);
     };
     check(of_files(alarm), Severity::Problem, "alarm", "cannot be used", "without a restart");
 }

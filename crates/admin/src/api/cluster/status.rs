@@ -111,17 +111,16 @@ impl View<'_> {
         }
     }
 
-    /// How a node does: of itself it knows, of others whether they are reached and what alarms say.
+    /// How a node does: of itself it knows, also where the catalog was not told yet; of others whether they are reached and
+    /// what alarms say.
     fn health(&self, id: NodeId) -> (v1::NodeHealth, Vec<String>) {
-        let mut findings: Vec<String> =
-            self.catalog.alarms().filter(|alarm| alarm.node == id).map(|alarm| alarm.message.clone()).collect();
-        if id == self.member.id() {
-            for finding in self.member.findings() {
-                if !findings.contains(&finding) {
-                    findings.push(finding);
-                }
-            }
-        } else if !is_reached(self.control, id) {
+        let is_itself = id == self.member.id();
+        let mut findings: Vec<String> = if is_itself {
+            self.member.findings().into_values().collect()
+        } else {
+            self.catalog.alarms().filter(|alarm| alarm.node == id).map(|alarm| alarm.message.clone()).collect()
+        };
+        if !is_itself && !is_reached(self.control, id) {
             findings.insert(0, format!("node {} does not reach it", self.member.id()));
             return (v1::NodeHealth::Unreachable, findings);
         }
