@@ -52,6 +52,7 @@ proptest! {
         let mut world = run(Config { delivery: Delivery::Calls, ..config(false) }, &history)?;
         world.quiesce()?;
         world.verify_answers()?;
+        world.verify_owners()?;
     }
 
     #[test]
@@ -80,6 +81,7 @@ proptest! {
         let mut world = run_on(World::of_nodes(config), &history)?;
         world.quiesce()?;
         world.verify_answers()?;
+        world.verify_owners()?;
     }
 
     #[test]

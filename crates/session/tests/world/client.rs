@@ -350,7 +350,9 @@ impl World {
             let Some(call) = self.calls.get(key) else { continue };
             let is_owned = match self.posts[&call.post].state {
                 PostState::Waiting => true,
-                PostState::Stream(stream) | PostState::BegunForNobody(stream) => {
+                // Its connection is about to find out.
+                PostState::BegunForNobody(stream) => self.connections.keys().any(|(read, _)| *read == stream),
+                PostState::Stream(stream) => {
                     let is_read = self.connections.keys().any(|(read, _)| *read == stream);
                     is_read || self.parked.contains_key(&stream)
                 }

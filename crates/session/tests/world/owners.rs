@@ -256,8 +256,10 @@ impl World {
             let parked = &self.parked;
             self.readings.retain(|stream, _| parked.contains_key(stream));
             for post in self.posts.values_mut() {
-                if matches!(post.state, PostState::Stream(stream) if !parked.contains_key(&stream)) {
-                    post.state = PostState::Broken;
+                match post.state {
+                    PostState::Stream(stream) if parked.contains_key(&stream) => {}
+                    PostState::Stream(_) | PostState::BegunForNobody(_) => post.state = PostState::Broken,
+                    PostState::Waiting | PostState::Answered | PostState::Broken => {}
                 }
             }
         }
