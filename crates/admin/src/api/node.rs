@@ -140,7 +140,7 @@ pub trait Membership: Send + Sync + 'static {
     /// What the cluster's secrets are sealed under.
     fn root_key(&self) -> &RootKey;
 
-    /// What is wrong with the node, in plain words; nothing when it is healthy.
+    /// What is wrong with the node, in plain words by its kind; nothing when it is healthy.
     fn findings(&self) -> BTreeMap<FindingKind, String>;
 
     /// Answers a node that asks to be taken in: an encoded `membership.v1.JoinRequest`, and the encoded `JoinResponse`.
