@@ -48,7 +48,7 @@ fuzz_target!(|input: &str| {
                 curation: Some(&curation),
                 is_private: false,
             });
-            check(&merged, &rules, call);
+            check(kind, &merged, &rules, call);
             search(&merged, curation.search().expect("the rules have one"), query);
         }
     }
@@ -81,7 +81,7 @@ fn source(kind: ListKind, name: &ResourceName, page: &str) -> Option<Source> {
     Some(Source { server: ServerIndex(0), name: name.clone(), list: Arc::new(collector.finish()) })
 }
 
-fn check(merged: &Merged, rules: &Rules, call: &str) {
+fn check(kind: ListKind, merged: &Merged, rules: &Rules, call: &str) {
     let mut names = HashSet::new();
     for entry in merged.entries() {
         assert!(names.insert(&entry.exposed), "{} is exposed twice", entry.exposed);
@@ -93,12 +93,22 @@ fn check(merged: &Merged, rules: &Rules, call: &str) {
         let Ok(definition) = serde_json::from_slice::<Value>(&merged.definition(entry)) else { continue };
         let Some(terms) = &entry.terms else { continue };
         for (name, _) in terms.withheld() {
-            let properties = &definition["inputSchema"]["properties"];
-            assert!(properties.get(name).is_none(), "{name} shows in {definition}");
-            let required = definition["inputSchema"]["required"].as_array();
-            assert!(!required.is_some_and(|required| required.iter().any(|one| one == name)), "{name} is required");
+            assert!(!shows(kind, &definition, name), "{name} shows in {definition}");
         }
         applied(terms, rules, &entry.upstream, call);
+    }
+}
+
+/// Whether a definition has the argument `name`, where definitions of its kind have theirs.
+fn shows(kind: ListKind, definition: &Value, name: &str) -> bool {
+    let lists = |list: &Value, is_it: &dyn Fn(&Value) -> bool| list.as_array().is_some_and(|all| all.iter().any(is_it));
+    match kind {
+        ListKind::Tools => {
+            let schema = &definition["inputSchema"];
+            schema["properties"].get(name).is_some() || lists(&schema["required"], &|one| one == name)
+        }
+        ListKind::Prompts => lists(&definition["arguments"], &|one| one["name"] == name),
+        ListKind::Resources | ListKind::ResourceTemplates => false,
     }
 }
 
