@@ -6,7 +6,7 @@ use anyhow::ensure;
 use quorate_tests::{raw::PATIENCE, raw::gateway::Gateway, wait};
 use serde_json::json;
 
-use crate::ground::{Provider, SHAPES, Shape, gateway, model, post};
+use crate::ground::{Provider, SHAPES, Shape, gateway, model, post, recorded};
 
 /// A gateway whose models, by any name, are answered by one provider, with little patience.
 fn impatient(provider: &Provider, shape: Shape) -> anyhow::Result<Gateway> {
@@ -50,6 +50,29 @@ fn however_bytes_come_the_answer_is_the_same() -> anyhow::Result<()> {
                     said.raw
                 );
             }
+        }
+    }
+    Ok(())
+}
+
+/// Some servers do not stream, or not for every request.
+#[test]
+fn a_stream_that_is_answered_whole_is_a_stream_for_its_client() -> anyhow::Result<()> {
+    let provider = Provider::start(&[])?;
+    for of in SHAPES {
+        let mut gateway = impatient(&provider, of)?;
+        for client in SHAPES {
+            let (path, body) = client.request("mock,whole,usage=11/7", "one two three four", true);
+            let said = client.read(post(&gateway, &path, &body)?)?;
+            let what = format!("{of:?} for {client:?}: {}", said.raw);
+            ensure!(said.text == "echo: one two three four" && said.is_whole && said.error.is_none(), "{what}");
+            recorded(&mut gateway, &["streamed=true", "result=ok", "input_tokens=11", "output_tokens=7"])?;
+
+            let (path, body) = client.request("mock,whole,wrong-shape", "one two three four", true);
+            let refused = post(&gateway, &path, &body)?;
+            ensure!(refused.status == 502, "{of:?} for {client:?}: {}", refused.status);
+            let text = refused.text()?;
+            ensure!(client.error(&serde_json::from_str(&text)?).is_some(), "{of:?} for {client:?}: {text}");
         }
     }
     Ok(())

@@ -13,7 +13,7 @@
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
-use crate::answer::{Delta, Stop, Usage};
+use crate::answer::{Answer, Delta, Stop, Usage};
 use crate::api::Dialect;
 use crate::dialect::{Mint, SentEvent, chat, generate, messages, responses};
 use crate::error::{Fault, Kind};
@@ -121,6 +121,26 @@ impl Exchange {
         }
     }
 
+    /// Makes a stream of a whole answer, which some providers give to whoever asks for a stream: the exchange, which is done, and its
+    /// events. The answer is said in the words that all shapes have, also where both sides speak one shape.
+    ///
+    /// # Errors
+    /// [`Kind::Provider`] for what cannot be said in the client's shape. Nothing was said to the client then.
+    pub fn of_whole(
+        provider: Dialect,
+        asked: &Asked<'_>,
+        answer: Answer,
+        mint: &Mint<'_>,
+    ) -> Result<(Self, Vec<SentEvent>), Fault> {
+        let mut exchange = Self { writer: Some(Writer::new(asked)), ..Self::new(provider, asked) };
+        exchange.deltas = answer.into_deltas();
+        let events = exchange.translate(mint).into_events();
+        match &exchange.state {
+            State::Failed(fault) => Err(fault.clone()),
+            State::Open | State::Begun | State::Done => Ok((exchange, events)),
+        }
+    }
+
     /// How far it has come.
     #[must_use]
     pub const fn state(&self) -> &State {
@@ -196,20 +216,14 @@ impl Exchange {
             self.note();
             Sent::Events(self.closing())
         };
-        match sent {
-            Sent::Events(events) => events,
-            Sent::Same => Vec::new(),
-        }
+        sent.into_events()
     }
 
     /// Gives it up for a reason of the gateway's own, such as a timeout.
     pub fn give_up(&mut self, fault: Fault, mint: &Mint<'_>) -> Vec<SentEvent> {
         match self.state {
             State::Done | State::Failed(_) => Vec::new(),
-            State::Open | State::Begun => match self.fail(fault, mint) {
-                Sent::Events(events) => events,
-                Sent::Same => Vec::new(),
-            },
+            State::Open | State::Begun => self.fail(fault, mint).into_events(),
         }
     }
 
@@ -306,6 +320,18 @@ impl Exchange {
             let _told = writer.write(&Delta::Failed(fault), mint, &mut out);
         }
         Sent::Events(out)
+    }
+}
+
+// === impl Sent ===
+
+impl Sent {
+    /// What is sent of what is no event of a provider.
+    fn into_events(self) -> Vec<SentEvent> {
+        match self {
+            Self::Events(events) => events,
+            Self::Same => Vec::new(),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use quorate_llm::error::Kind;
 use quorate_llm::exchange::Asked;
 use quorate_llm::message::{Content, Part, Signature, ToolCall};
 use quorate_llm::{Dialect, Fault, Stop, Usage, codec};
-use wire::{MINT, exchanged, heard, written};
+use wire::{MINT, exchanged, heard, said_as_stream, written};
 
 /// The tables, as the documentation has them.
 const TABLES: &str = include_str!("golden/2026-11/answers.md");
@@ -217,6 +217,15 @@ fn whole(probe: &Probe, provider: Dialect, client: Dialect) -> Option<bool> {
     Some((probe.is_there)(&heard.told_whole(client)?))
 }
 
+/// The same where the client asked for a stream, and the provider answered whole.
+fn whole_as_stream(probe: &Probe, provider: Dialect, client: Dialect) -> Option<bool> {
+    let mut all = said();
+    (probe.put)(&mut all, provider);
+    let heard_whole = all.told_whole(provider).filter(|heard| (probe.is_there)(heard))?;
+    let (got, _) = said_as_stream(provider, client, heard_whole.answer()?).expect("it can be said");
+    Some((probe.is_there)(&Said::of_deltas(&heard(client, &got))))
+}
+
 /// What became of it in pieces.
 fn in_pieces(probe: &Probe, provider: Dialect, client: Dialect) -> Option<bool> {
     let mut all = said();
@@ -256,6 +265,18 @@ fn table(title: &str, fate: fn(&Probe, Dialect, Dialect) -> Option<bool>) -> Str
         text.push('\n');
     }
     text
+}
+
+#[test]
+fn an_answer_that_comes_whole_for_a_stream_keeps_what_a_whole_one_does() {
+    for (provider, client) in
+        Dialect::ALL.into_iter().flat_map(|provider| Dialect::ALL.map(|client| (provider, client)))
+    {
+        for probe in probes() {
+            let (expected, found) = (whole(&probe, provider, client), whole_as_stream(&probe, provider, client));
+            assert_eq!(found, expected, "{}, {provider:?} to {client:?}", probe.name);
+        }
+    }
 }
 
 /// Written anew with `WRITE_GOLDEN=1` in the environment.

@@ -7,12 +7,12 @@ mod wire;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use quorate_llm::answer::Delta;
+use quorate_llm::answer::{Answer, Choice, Delta};
 use quorate_llm::dialect::SentEvent;
 use quorate_llm::exchange::State;
-use quorate_llm::message::Signature;
+use quorate_llm::message::{Content, Signature, ToolCall};
 use quorate_llm::{Dialect, Stop, Usage};
-use wire::{exchanged, heard, written};
+use wire::{exchanged, heard, said_as_stream, written};
 
 /// What a stream comes to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -108,6 +108,30 @@ prop_compose! {
     }
 }
 
+fn part() -> impl Strategy<Value = Content> {
+    let call = ("[a-z_]{1,8}", text(), any::<u32>()).prop_map(|(name, value, id)| {
+        let arguments = format!(r#"{{"value":{}}}"#, quorate_jsonrpc::quote(&value));
+        Content::ToolCall(ToolCall { id: format!("call-{id}"), name, arguments, signature: None })
+    });
+    let thought = text().prop_map(|text| Content::Thought { text, signature: None });
+    prop_oneof![text().prop_map(Content::Text), thought, call]
+}
+
+prop_compose! {
+    fn answer()(parts in prop::collection::vec(part(), 0..6), length in any::<bool>(), input in 1_u64..9_999, output in 1_u64..9_999)
+        -> Answer {
+        let has_called = parts.iter().any(|part| part.as_call().is_some());
+        let stop = if length { Stop::Length } else if has_called { Stop::ToolCalls } else { Stop::End };
+        Answer {
+            id: "id-1".to_owned(),
+            model: "m-1".to_owned(),
+            created_s: None,
+            choices: vec![Choice { parts: parts.into_iter().map(Into::into).collect(), stop }],
+            usage: Some(Usage { input, output, ..Usage::default() }),
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn a_client_reads_what_the_provider_said(history in history()) {
@@ -119,6 +143,22 @@ proptest! {
                 prop_assert_eq!(exchange.state(), &State::Done);
                 prop_assert_eq!(exchange.usage().copied(), expected.usage);
                 prop_assert_eq!(exchange.stop().cloned(), expected.stop.clone());
+                prop_assert_eq!(read(client, &got), expected.clone(), "{:?} to {:?}", provider, client);
+            }
+        }
+    }
+
+    /// Some providers answer whole whoever asks for a stream.
+    #[test]
+    fn a_whole_answer_becomes_a_stream_that_says_it(answer in answer()) {
+        let expected = Told::of(&answer.clone().into_deltas());
+        for provider in Dialect::ALL {
+            for client in Dialect::ALL {
+                let (got, exchange) = said_as_stream(provider, client, answer.clone()).expect("it can be said");
+                prop_assert_eq!(exchange.state(), &State::Done);
+                prop_assert_eq!(exchange.usage().copied(), expected.usage);
+                prop_assert_eq!(exchange.stop().cloned(), expected.stop.clone());
+                prop_assert_eq!(exchange.begun(), Some(("id-1", "m-1")));
                 prop_assert_eq!(read(client, &got), expected.clone(), "{:?} to {:?}", provider, client);
             }
         }

@@ -332,3 +332,17 @@ fn what_an_answer_costs_is_read_where_the_answer_itself_is_not() {
         assert!(dialect::usage_of(provider, br#"{"usage": 7, "usageMetadata": []}"#).is_none(), "{provider:?}");
     }
 }
+
+#[test]
+fn a_whole_answer_that_no_stream_of_the_client_can_say_is_an_error() {
+    let call = json!({"id": "c", "type": "function", "function": {"name": "t", "arguments": "[1]"}});
+    let body = json!({"id": "a", "model": "m", "choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]});
+    let answer = codec::read_answer(Dialect::Chat, body.to_string().as_bytes()).expect("it is an answer");
+
+    let said = wire::said_as_stream(Dialect::Chat, Dialect::Generate, answer);
+
+    assert_eq!(said.expect_err("arguments are an object there").kind, Kind::Provider);
+    let nothing = quorate_llm::Answer { id: "a".to_owned(), model: "m".to_owned(), ..Default::default() };
+    let said = wire::said_as_stream(Dialect::Chat, Dialect::Chat, nothing);
+    assert_eq!(said.expect_err("it has no choice").kind, Kind::Provider);
+}

@@ -53,6 +53,7 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("split", ""),
     ("comments", ""),
     ("no-done", ""),
+    ("whole", ""),
 ];
 
 /// Why a name is no plan.

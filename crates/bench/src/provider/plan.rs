@@ -173,6 +173,8 @@ pub(super) struct Wire {
     pub(super) comments: bool,
     /// `data: [DONE]` is missing.
     pub(super) no_done: bool,
+    /// What is asked as a stream is answered whole.
+    pub(super) whole: bool,
     /// What comes again and again says when it is sent, in place of [`STAMP`].
     pub(super) stamped: bool,
 }
@@ -272,9 +274,8 @@ impl Plan {
                 self.wire.stamped = given.nothing()?;
                 self.content.text = Some(STAMP.to_owned());
             }
-            "slow-headers" | "slow-body" | "repeat" | "reorder" | "event-crlf" | "split" | "comments" | "no-done" => {
-                *self.wire.flag(given.option) = given.nothing()?;
-            }
+            "slow-headers" | "slow-body" | "repeat" | "reorder" | "event-crlf" | "split" | "comments" | "no-done"
+            | "whole" => *self.wire.flag(given.option) = given.nothing()?,
             _ => self.content.set(given)?,
         }
         Ok(())
@@ -357,6 +358,7 @@ impl Wire {
             "event-crlf" => &mut self.crlf,
             "split" => &mut self.split,
             "comments" => &mut self.comments,
+            "whole" => &mut self.whole,
             _ => &mut self.no_done,
         }
     }
@@ -387,9 +389,7 @@ mod tests {
             ("tools=3", plan(|plan| plan.content.tools = 3)),
             (
                 "json,think,refuse",
-                plan(|plan| {
-                    (plan.content.json, plan.content.think, plan.content.refuse) = (true, true, true);
-                }),
+                plan(|plan| (plan.content.json, plan.content.think, plan.content.refuse) = (true, true, true)),
             ),
             ("stop=length", plan(|plan| plan.content.stop = Some(Stop::Length))),
             ("stop=filter", plan(|plan| plan.content.stop = Some(Stop::Filter))),
@@ -419,7 +419,7 @@ mod tests {
             ("big-event=9", plan(|plan| plan.content.big_event = Some(9))),
             ("big-answer=9", plan(|plan| plan.content.big_answer = Some(9))),
             (
-                "slow-headers,slow-body,repeat,reorder,event-crlf,split,comments,no-done",
+                "slow-headers,slow-body,repeat,reorder,event-crlf,split,comments,no-done,whole",
                 plan(|plan| {
                     plan.wire = Wire {
                         slow_headers: true,
@@ -430,6 +430,7 @@ mod tests {
                         split: true,
                         comments: true,
                         no_done: true,
+                        whole: true,
                         stamped: false,
                     };
                 }),

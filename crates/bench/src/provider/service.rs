@@ -190,7 +190,7 @@ impl Provider {
             }
             Api::Chat | Api::Responses | Api::Messages | Api::Generate => {
                 let said = self.said(&plan, &asked, model);
-                if is_streamed {
+                if is_streamed && !plan.wire.whole {
                     let mut events = stream_of(&said, &asked);
                     if route.is_azure {
                         events.insert(0, chat::azure_opening());

@@ -29,12 +29,12 @@ use quorate_runtime::provider::{Answer, Ask, Blame, Held, Refused, Reply};
 use quorate_runtime::{clock, entropy};
 use quorate_scheduler::{Change, Choice};
 use quorate_telemetry::TraceContext;
-use quorate_types::units::format_duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::admit::Admitted;
 use super::cache::{self, Content, Looked};
 use super::count::{self, Counting, Kept, Uncounted};
+use super::failed::Failed;
 use super::record::{Record, operation_of};
 use super::refusal::Refusal;
 use super::rewrite::{self, Written};
@@ -126,14 +126,6 @@ enum Got {
         is_ended: bool,
     },
     Events(Box<Begun>, Losses),
-}
-
-/// A target did not answer.
-struct Failed {
-    fault: Fault,
-    blame: Blame,
-    /// Whether another target may well answer what is to blame on the request.
-    may_differ: bool,
 }
 
 /// A call that is asked.
@@ -365,29 +357,36 @@ impl Asking<'_> {
             until,
         };
         let Reply { answer, held } = provider.provider.ask(&ask).await.map_err(Failed::from)?;
-        match (answer, is_streamed) {
-            (Answer::Whole(body), false) => self.whole(&lease, body, written, record),
+        let times = (provider.config.limits.between_tokens, until, asked);
+        let begun = match (answer, is_streamed) {
+            (Answer::Whole(body), false) => return self.whole(&lease, body, written, record),
+            (Answer::Whole(body), true) => self.begin_whole(&body, times, (held, lease))?,
             (Answer::Events(first, events), true) => {
-                let between = provider.config.limits.between_tokens;
                 let patience = (asked + provider.config.limits.first_token).min(until);
-                let losses = written.losses;
-                let begun = self.begin((first, events), (between, until, asked), (held, lease));
+                let begun = self.begin((first, events), times, (held, lease));
                 let late = || Failed::late(provider.config.limits.first_token);
-                let begun = timeout_at(patience, begun).await.map_err(|_| late())??;
-                Ok(Got::Events(Box::new(begun), losses))
+                timeout_at(patience, begun).await.map_err(|_| late())??
             }
-            (Answer::Whole(_), true) | (Answer::Events(..), false) => {
-                Err(Failed::broken("the provider answered whole what was asked as a stream, or the other way round"))
+            (Answer::Events(..), false) => {
+                return Err(Failed::broken("the provider answered as a stream what was asked whole"));
             }
-        }
+        };
+        Ok(Got::Events(Box::new(begun), written.losses))
+    }
+
+    /// The provider's shape, and how the client asks in its own; nothing for what is no conversation.
+    fn conversation(&self, lease: &Lease) -> Option<(Dialect, Asked<'_>)> {
+        let call = self.call();
+        let (provider, client) = Dialect::of(lease.api).zip(Dialect::of(call.api))?;
+        let body = std::str::from_utf8(&call.body).expect("it was classified");
+        Some((provider, Asked { client, body, wants_usage: call.wants_usage }))
     }
 
     /// Reads a whole answer, and says it in the client's shape.
     fn whole(&self, lease: &Lease, body: Bytes, written: Written, record: &mut Record) -> Result<Got, Failed> {
         let call = self.call();
-        let failed = |fault| Failed { fault, blame: Blame::Provider, may_differ: false };
-        let (Some(provider), Some(client)) = (Dialect::of(lease.api), Dialect::of(call.api)) else {
-            let usage = meter::usage_of(call.api, &body).map_err(failed)?;
+        let Some((provider, asked)) = self.conversation(lease) else {
+            let usage = meter::usage_of(call.api, &body).map_err(Failed::of_provider)?;
             record.meter.count(&body);
             if call.api == Api::Embeddings && usage.is_none_or(|usage| usage.is_nothing()) {
                 record.uncounted = Some(Uncounted { asked: self.keep(), said: Sample::default() });
@@ -395,22 +394,18 @@ impl Asking<'_> {
             record.end(Outcome::Ok, usage);
             return Ok(Got::Whole { body, losses: written.losses, is_ended: true });
         };
-        // Gemini may have nothing to say, and says why; all others have the member that makes it an answer.
-        let is_one = provider == Dialect::Generate || dialect::is_answer(provider, &body);
-        let (answer, is_read) = match codec::read_answer(provider, &body) {
-            Ok(answer) if is_one => (answer, true),
-            Ok(_) => return Err(Failed::broken("the provider said what is no answer of its API")),
+        let client = asked.client;
+        let (answer, is_read) = match read_whole(provider, &body) {
+            Ok(answer) => (answer, true),
             // The client may know more of its shape than the view does.
             Err(_) if provider == client && dialect::is_answer(client, &body) => {
                 (quorate_llm::Answer { usage: dialect::usage_of(client, &body), ..Default::default() }, false)
             }
-            Err(fault) => return Err(failed(fault)),
+            Err(fault) => return Err(Failed::of_provider(fault)),
         };
         let body = match provider == client {
             true => body,
             false => {
-                let text = std::str::from_utf8(&call.body).expect("it was classified");
-                let asked = Asked { client, body: text, wants_usage: call.wants_usage };
                 let mint = Minted::new();
                 // The provider has answered, and would again.
                 codec::write_answer(&answer, &asked, &mint.mint()).map_err(Failed::unsaid)?.into()
@@ -428,6 +423,23 @@ impl Asking<'_> {
         Ok(Got::Whole { body, losses: written.losses, is_ended })
     }
 
+    /// Makes a stream of a whole answer to a client that asked for one: some servers do not stream.
+    fn begin_whole(
+        &self,
+        body: &[u8],
+        (between, until, asked): (Duration, Instant, Instant),
+        (held, lease): (Held, Lease),
+    ) -> Result<Begun, Failed> {
+        let (provider, asked_as) = self.conversation(&lease).ok_or_else(Failed::not_streamed)?;
+        let answer = read_whole(provider, body).map_err(Failed::of_provider)?;
+        let mint = Minted::new();
+        let said = Exchange::of_whole(provider, &asked_as, answer, &mint.mint());
+        let (exchange, sent) = said.map_err(Failed::unsaid)?;
+        let ready = sent.into_iter().map(stream::event).collect();
+        let events = EventStream::new(Body::empty(), 0);
+        Ok(Begun { events, exchange, ready, mint, between, until, asked, held, lease })
+    }
+
     /// Reads a stream until it says something of the answer.
     async fn begin(
         &self,
@@ -435,12 +447,7 @@ impl Asking<'_> {
         (between, until, asked): (Duration, Instant, Instant),
         (held, lease): (Held, Lease),
     ) -> Result<Begun, Failed> {
-        let call = self.call();
-        let (Some(provider), Some(client)) = (Dialect::of(lease.api), Dialect::of(call.api)) else {
-            return Err(Failed::broken("what is asked is never answered as a stream"));
-        };
-        let text = std::str::from_utf8(&call.body).expect("it was classified");
-        let asked_as = Asked { client, body: text, wants_usage: call.wants_usage };
+        let (provider, asked_as) = self.conversation(&lease).ok_or_else(Failed::not_streamed)?;
         let mut exchange = Exchange::new(provider, &asked_as);
         let (mint, mut ready, mut next) = (Minted::new(), VecDeque::new(), Some(first));
         loop {
@@ -465,12 +472,22 @@ impl Asking<'_> {
             next = match events.next().await {
                 Some(Ok(event)) => Some(event),
                 Some(Err(error)) => {
-                    let fault = stream::broken(&error);
-                    return Err(Failed { fault, blame: Blame::Provider, may_differ: false });
+                    return Err(Failed::of_provider(stream::broken(&error)));
                 }
                 None => None,
             };
         }
+    }
+}
+
+/// Reads a whole answer of a conversation.
+fn read_whole(provider: Dialect, body: &[u8]) -> Result<quorate_llm::Answer, Fault> {
+    let answer = codec::read_answer(provider, body)?;
+    // Gemini may have nothing to say, and says why; all others have the member that makes it an answer.
+    if provider == Dialect::Generate || dialect::is_answer(provider, body) {
+        Ok(answer)
+    } else {
+        Err(Fault::new(Kind::Provider, "the provider said what is no answer of its API"))
     }
 }
 
@@ -495,36 +512,6 @@ impl Drop for Pending {
         if elapsed >= HANGS {
             note(&self.model, self.target, quorate_scheduler::Outcome::Failure);
         }
-    }
-}
-
-// === impl Failed ===
-
-impl Failed {
-    fn broken(message: &str) -> Self {
-        Self { fault: Fault::new(Kind::Provider, message), blame: Blame::Provider, may_differ: false }
-    }
-
-    /// The target cannot be told what the request says.
-    const fn untold(fault: Fault) -> Self {
-        Self { fault, blame: Blame::Request, may_differ: true }
-    }
-
-    /// The client cannot be told what the target answered.
-    const fn unsaid(fault: Fault) -> Self {
-        Self { fault, blame: Blame::Request, may_differ: false }
-    }
-
-    fn late(patience: Duration) -> Self {
-        let message = format!("the provider said nothing within {}", format_duration(patience));
-        Self { fault: Fault::new(Kind::Timeout, message), blame: Blame::Provider, may_differ: false }
-    }
-}
-
-impl From<Refused> for Failed {
-    fn from(Refused { fault, blame }: Refused) -> Self {
-        let may_differ = matches!(fault.kind, Kind::NotFound | Kind::ContextLength | Kind::TooLarge);
-        Self { fault, blame, may_differ }
     }
 }
 

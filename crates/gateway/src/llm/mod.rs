@@ -33,6 +33,7 @@ mod classify;
 mod count;
 mod dispatch;
 mod endpoint;
+mod failed;
 mod list;
 mod record;
 mod refusal;

@@ -24,6 +24,7 @@ pub struct Body {
 pub struct Broken(Box<dyn std::error::Error + Send + Sync>);
 
 enum Kind {
+    Empty,
     Pool(Incoming),
     Slim(slim::Body),
 }
@@ -31,6 +32,12 @@ enum Kind {
 // === impl Body ===
 
 impl Body {
+    /// Makes one that is over: for whoever goes on with an answer that is there already.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { kind: Kind::Empty }
+    }
+
     pub(super) const fn of_pool(body: Incoming) -> Self {
         Self { kind: Kind::Pool(body) }
     }
@@ -46,6 +53,7 @@ impl http_body::Body for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match &mut self.kind {
+            Kind::Empty => Poll::Ready(None),
             Kind::Pool(body) => Pin::new(body).poll_frame(cx).map_err(|error| Broken(error.into())),
             Kind::Slim(body) => Pin::new(body).poll_frame(cx).map_err(Broken),
         }
@@ -53,6 +61,7 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
+            Kind::Empty => true,
             Kind::Pool(body) => body.is_end_stream(),
             Kind::Slim(body) => body.is_end_stream(),
         }
@@ -60,6 +69,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
             Kind::Pool(body) => body.size_hint(),
             Kind::Slim(body) => body.size_hint(),
         }

@@ -304,6 +304,7 @@ async fn the_bytes_of_a_stream_come_as_the_plan_says() {
     assert_eq!(comments.matches(": keep-alive\r\n\r\n").count(), plain.len());
     assert_eq!(comments.matches('\n').count(), comments.matches("\r\n").count());
 
+    assert_eq!(text("chat", &server.ask("chat", "mock,whole", true).await.json()), "echo: hello");
     assert!(!server.ask("chat", "mock,no-done", true).await.data().concat().contains("[DONE]"));
     let sizes = deltas("chat", &server.ask("chat", "mock,text=abcd,big-event=100000", true).await);
     assert_eq!(sizes.iter().map(String::len).collect::<Vec<_>>(), [1, 1, 100_000, 1]);
