@@ -37,7 +37,7 @@ const WORDS: [(&str, Medium); 20] = [
     ("video", Medium::Document),
 ];
 
-/// Members that have data of Gemini's parts.
+/// Members that have data of Gemini's parts; the last one has that of OpenAI's files, as a `data:` URL.
 const DATA: [&str; 4] = ["inlineData", "inline_data", "fileData", "file_data"];
 
 /// Members that have parts.
@@ -155,18 +155,32 @@ impl Has {
         }
     }
 
-    /// Notes data of Gemini, which says its media type.
+    /// Notes data that says its media type.
     fn note_data(&mut self, raw: &str) {
+        if raw == "null" {
+            return;
+        }
+        if let Some(url) = text(raw) {
+            let media_type = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:")).map(|_| &url[5..]);
+            return self.note_media_type(media_type.unwrap_or_default());
+        }
         let Ok(picked) = pick(raw, 0, ["mimeType", "mime_type"]) else {
             // It may be any of them.
             (self.images, self.audio, self.documents) = (true, true, true);
             return;
         };
-        let kind = picked.into_iter().flatten().next().and_then(|span| text(span.of(raw)));
-        match kind.as_deref().unwrap_or_default().split('/').next() {
-            Some("image") => self.images = true,
-            Some("audio") => self.audio = true,
-            _ => self.documents = true,
+        let media_type = picked.into_iter().flatten().next().and_then(|span| text(span.of(raw)));
+        self.note_media_type(&media_type.unwrap_or_default());
+    }
+
+    fn note_media_type(&mut self, media_type: &str) {
+        let kind = media_type.split('/').next().unwrap_or_default();
+        if kind.eq_ignore_ascii_case("image") {
+            self.images = true;
+        } else if kind.eq_ignore_ascii_case("audio") {
+            self.audio = true;
+        } else {
+            self.documents = true;
         }
     }
 }
@@ -207,6 +221,10 @@ mod tests {
             (r#"[{"parts":[{"inlineData":{"mimeType":"audio/wav","data":""}}]}]"#, AUDIO),
             (r#"[{"parts":[{"file_data":{"mime_type":"application/pdf"}}]}]"#, DOCUMENTS),
             (r#"[{"parts":[{"functionResponse":{"parts":[{"inlineData":{"mimeType":"image/png"}}]}}]}]"#, IMAGES),
+            (r#"[{"parts":[{"inlineData":{"mimeType":"Image/PNG"}}]}]"#, IMAGES),
+            (r#"[{"type":"input_file","file_data":"data:application/pdf;base64,aGk="}]"#, DOCUMENTS),
+            (r#"[{"type":"input_file","file_id":"f","file_data":null}]"#, DOCUMENTS),
+            (r#"[{"type":"input_file","file_data":"DATA:image/png;base64,aGk="}]"#, Has { documents: true, ..IMAGES }),
             (r#"[{"content":[{"type":"input_audio"},{"type":"file"}]}]"#, Has { audio: true, ..DOCUMENTS }),
             (r#"[{"content":[{"type":"audio_url"},{"type" : "video_url"}]}]"#, Has { audio: true, ..DOCUMENTS }),
         ];
