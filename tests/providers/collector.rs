@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use opentelemetry_proto::tonic::{
@@ -47,6 +48,8 @@ pub(crate) struct Told {
     pub(crate) name: String,
     /// By their keys; lists with commas.
     pub(crate) attributes: BTreeMap<String, String>,
+    /// When a span ended, or an event was recorded: since 1970.
+    pub(crate) at: Duration,
 }
 
 #[derive(Clone, Default)]
@@ -63,7 +66,11 @@ impl LogsService for Heard {
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
         let scopes = request.into_inner().resource_logs.into_iter().flat_map(|one| one.scope_logs);
         let records = scopes.flat_map(|scope| scope.log_records);
-        let told = records.map(|record| Told { name: record.event_name, attributes: texts(record.attributes) });
+        let told = records.map(|record| Told {
+            name: record.event_name,
+            attributes: texts(record.attributes),
+            at: Duration::from_nanos(record.time_unix_nano),
+        });
         self.records.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
         Ok(Response::new(ExportLogsServiceResponse::default()))
     }
@@ -76,9 +83,11 @@ impl TraceService for Heard {
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let scopes = request.into_inner().resource_spans.into_iter().flat_map(|one| one.scope_spans);
-        let told = scopes
-            .flat_map(|scope| scope.spans)
-            .map(|span| Told { name: span.name, attributes: texts(span.attributes) });
+        let told = scopes.flat_map(|scope| scope.spans).map(|span| Told {
+            name: span.name,
+            attributes: texts(span.attributes),
+            at: Duration::from_nanos(span.end_time_unix_nano),
+        });
         self.spans.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }

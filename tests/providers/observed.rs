@@ -107,3 +107,22 @@ fn the_record_of_a_call_has_what_its_line_in_the_log_has() -> anyhow::Result<()>
     }
     Ok(())
 }
+
+/// What it cost is known, and recorded, later.
+#[test]
+fn the_span_of_a_call_whose_tokens_are_counted_ends_with_its_answer() -> anyhow::Result<()> {
+    let (collector, provider) = (Collector::start()?, Provider::start(&[])?);
+    for is_streamed in [false, true] {
+        let gateway = observed(&collector, &provider)?;
+        let name = format!("mock,usage=none,text={is_streamed}");
+        let (path, body) = SHAPES[0].request(&name, "a-question", is_streamed);
+        post(&gateway, &path, &body)?.text()?;
+
+        let record = collector.record("asked", &name)?;
+        let span = collector.span("gen_ai.request.model", &name)?;
+        assert_eq!(record.attributes.get("counted_by").map(String::as_str), Some("gateway"));
+        assert!(span.attributes.contains_key("quorate.cost"), "{span:?}");
+        assert!(span.at < record.at, "the span ended at {:?}, the tokens were counted by {:?}", span.at, record.at);
+    }
+    Ok(())
+}
