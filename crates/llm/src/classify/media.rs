@@ -8,13 +8,14 @@ use memchr::{memchr, memchr2, memmem};
 use quorate_jsonrpc::{elements, eq_folded, members, pick, text};
 
 use super::Has;
+use crate::dialect::generate::media_type_of;
 
 /// How deep parts are looked for: parts of results of tools are the deepest.
 const DEPTH_MAX: usize = 12;
 
 /// Types of parts, and the members that have their data: of the APIs, and of servers that speak them (vLLM, SGLang, OpenRouter,
 /// Mistral).
-const WORDS: [(&str, Medium); 20] = [
+const WORDS: [(&str, Medium); 21] = [
     ("image_url", Medium::Image),
     ("input_image", Medium::Image),
     ("image", Medium::Image),
@@ -27,6 +28,7 @@ const WORDS: [(&str, Medium); 20] = [
     ("audio", Medium::Audio),
     ("file", Medium::Document),
     ("input_file", Medium::Document),
+    ("file_url", Medium::Document),
     ("document", Medium::Document),
     ("document_url", Medium::Document),
     ("input_document", Medium::Document),
@@ -122,12 +124,21 @@ fn look_at_part(raw: &str, depth: usize, has: &mut Has) -> Option<()> {
             nested.push(value);
         } else if key == "source" {
             // What kind of source it is is no kind of part.
-            let [content] = pick(value, 0, ["content"]).unwrap_or_default();
+            let [content, media_type, url] = pick(value, 0, ["content", "media_type", "url"]).unwrap_or_default();
             nested.extend(content.map(|span| span.of(value)));
+            if let Some(media_type) = media_type.and_then(|span| text(span.of(value))) {
+                has.note_media_type(&media_type);
+            }
+            url.into_iter().for_each(|span| has.note_link(span.of(value)));
         } else if DATA.contains(&key) {
             has.note_data(value);
         } else if value != "null" && WORDS.iter().any(|(word, _)| *word == key) {
             has.note(key);
+            if key == "file" {
+                nested.push(value);
+            } else if key.ends_with("_url") {
+                has.note_link(value);
+            }
         } else {
             let mut names = WORDS.iter().map(|(word, _)| *word).chain(DATA).chain(NESTED).chain(["type", "source"]);
             // Who reads names in any case would take it for the one that is looked at.
@@ -161,16 +172,36 @@ impl Has {
             return;
         }
         if let Some(url) = text(raw) {
-            let media_type = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:")).map(|_| &url[5..]);
-            return self.note_media_type(media_type.unwrap_or_default());
+            return match url.get(..5) {
+                Some(scheme) if scheme.eq_ignore_ascii_case("data:") => self.note_media_type(&url[5..]),
+                _ => self.note_any(),
+            };
         }
-        let Ok(picked) = pick(raw, 0, ["mimeType", "mime_type"]) else {
-            // It may be any of them.
-            (self.images, self.audio, self.documents) = (true, true, true);
-            return;
-        };
-        let media_type = picked.into_iter().flatten().next().and_then(|span| text(span.of(raw)));
+        let Ok(picked) = pick(raw, 0, ["mimeType", "mime_type"]) else { return self.note_any() };
+        let mut media_types = picked.into_iter().flatten().filter(|span| span.of(raw) != "null");
+        let media_type = media_types.next().and_then(|span| text(span.of(raw)));
         self.note_media_type(&media_type.unwrap_or_default());
+    }
+
+    /// Notes what does not say what it is.
+    const fn note_any(&mut self) {
+        (self.images, self.audio, self.documents) = (true, true, true);
+    }
+
+    /// Notes what is at a URL, as far as it tells: whatever part it is in, a provider may be told the media type by it.
+    fn note_link(&mut self, raw: &str) {
+        let Some(url) = text(raw) else {
+            let [url] = pick(raw, 0, ["url"]).unwrap_or_default();
+            return url
+                .into_iter()
+                .map(|span| span.of(raw))
+                .filter(|url| url.starts_with('"'))
+                .for_each(|url| self.note_link(url));
+        };
+        match url.get(..5) {
+            Some(scheme) if scheme.eq_ignore_ascii_case("data:") => self.note_media_type(&url[5..]),
+            _ => media_type_of(&url).into_iter().for_each(|media_type| self.note_media_type(media_type)),
+        }
     }
 
     fn note_media_type(&mut self, media_type: &str) {
@@ -193,6 +224,7 @@ mod tests {
     const IMAGES: Has = Has { images: true, ..NONE };
     const AUDIO: Has = Has { audio: true, ..NONE };
     const DOCUMENTS: Has = Has { documents: true, ..NONE };
+    const ANY: Has = Has { images: true, audio: true, documents: true, ..NONE };
 
     fn found(said: &str) -> Option<Has> {
         let mut has = NONE;
@@ -224,6 +256,29 @@ mod tests {
             (r#"[{"parts":[{"inlineData":{"mimeType":"Image/PNG"}}]}]"#, IMAGES),
             (r#"[{"type":"input_file","file_data":"data:application/pdf;base64,aGk="}]"#, DOCUMENTS),
             (r#"[{"type":"input_file","file_id":"f","file_data":null}]"#, DOCUMENTS),
+            (r#"[{"type":"input_file","file_data":" data:image/png;base64,aGk="}]"#, ANY),
+            (r#"[{"type":"input_file","file_data":"aGk="}]"#, ANY),
+            (r#"[{"type":"input_file","file_url":"https://x/a.png?b"}]"#, Has { documents: true, ..IMAGES }),
+            (r#"[{"type":"input_file","file_url":"https://x/a.pdf"}]"#, DOCUMENTS),
+            (
+                r#"[{"content":[{"type":"file","file":{"file_data":"data:audio/wav;base64,aGk="}}]}]"#,
+                Has { documents: true, ..AUDIO },
+            ),
+            (r#"[{"content":[{"type":"file","file":{"file_data":"data:application/pdf;base64,aGk="}}]}]"#, DOCUMENTS),
+            (
+                r#"[{"content":[{"type":"image_url","image_url":{"url":"https://x/a.PDF"}}]}]"#,
+                Has { documents: true, ..IMAGES },
+            ),
+            (
+                r#"[{"content":[{"type":"image_url","image_url":"data:audio/wav;base64,"}]}]"#,
+                Has { audio: true, ..IMAGES },
+            ),
+            (
+                r#"[{"type":"document","source":{"type":"base64","media_type":"image/png","data":""}}]"#,
+                Has { documents: true, ..IMAGES },
+            ),
+            (r#"[{"type":"image","source":{"type":"url","url":"https://x/a.jpeg"}}]"#, IMAGES),
+            (r#"[{"parts":[{"fileData":{"mimeType":null,"mime_type":"image/png"}}]}]"#, IMAGES),
             (r#"[{"type":"input_file","file_data":"DATA:image/png;base64,aGk="}]"#, Has { documents: true, ..IMAGES }),
             (r#"[{"content":[{"type":"input_audio"},{"type":"file"}]}]"#, Has { audio: true, ..DOCUMENTS }),
             (r#"[{"content":[{"type":"audio_url"},{"type" : "video_url"}]}]"#, Has { audio: true, ..DOCUMENTS }),

@@ -13,6 +13,7 @@ mod write;
 pub use answer::{read_answer, write_answer};
 pub use read::read;
 pub use stream::{Reader, Writer};
+pub(crate) use write::media_type_of;
 pub use write::write;
 
 use serde::Deserialize;

@@ -300,7 +300,7 @@ fn media(source: &Source) -> Result<PartRow<'_>, Fault> {
 }
 
 /// The type that the end of a URL's path says.
-fn media_type_of(url: &str) -> Option<&'static str> {
+pub(crate) fn media_type_of(url: &str) -> Option<&'static str> {
     let path = url.split(['?', '#']).next().unwrap_or(url);
     let (_, extension) = path.rsplit_once('.')?;
     Some(match extension.to_ascii_lowercase().as_str() {
