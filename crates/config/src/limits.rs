@@ -236,7 +236,7 @@ limits! {
         event ("event"): Size(ByteSize) = mib(16), in kib(64), mib(64);
         /// How long connecting may take, TLS included.
         connect ("connect"): Time(Duration) = s(5), in ms(100), m(1);
-        /// How long a provider may take until the first token of a stream; models that reason take minutes. A whole answer has `total`.
+        /// How long a provider may take until the first token of a stream; models that reason take minutes. A whole answer has `total`, unless a stream was asked for.
         first_token ("firstToken"): Time(Duration) = m(2), in ms(100), h(1);
         /// How long a stream may be silent between two tokens.
         between_tokens ("betweenTokens"): Time(Duration) = m(1), in ms(100), h(1);

@@ -14,6 +14,9 @@ use serde::de::IgnoredAny;
 use crate::error::Fault;
 use crate::message::{Content, Part, Signature, ToolCall};
 
+/// The most answers to one request that come in pieces, as many as OpenAI gives.
+pub(crate) const CHOICES_MAX: usize = 128;
+
 /// A whole answer.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
@@ -152,47 +155,6 @@ pub enum Delta {
     Failed(Fault),
     /// Everything was said.
     End,
-}
-
-// === impl Answer ===
-
-impl Answer {
-    /// The same in pieces, as if it had come so.
-    #[must_use]
-    pub fn into_deltas(self) -> Vec<Delta> {
-        let mut deltas = vec![Delta::Begin { id: self.id, model: self.model, created_s: self.created_s }];
-        for (number, choice) in (0..).zip(self.choices) {
-            choice.parts.into_iter().for_each(|part| Delta::say(number, part.content, &mut deltas));
-            deltas.push(Delta::Stop { choice: number, stop: choice.stop });
-        }
-        deltas.extend(self.usage.map(Delta::Usage));
-        deltas.push(Delta::End);
-        deltas
-    }
-}
-
-// === impl Delta ===
-
-impl Delta {
-    /// Adds the pieces that say a part of an answer. Who says nothing has no piece.
-    fn say(choice: u32, content: Content, out: &mut Vec<Self>) {
-        let full = |text: String| Some(text).filter(|text| !text.is_empty());
-        match content {
-            Content::Text(text) => out.extend(full(text).map(|text| Self::Text { choice, text })),
-            Content::Refusal(text) => out.extend(full(text).map(|text| Self::Refusal { choice, text })),
-            Content::Thought { text, signature } => {
-                out.extend(full(text).map(|text| Self::Thought { choice, text }));
-                out.extend(signature.map(|signature| Self::Signature { choice, signature }));
-            }
-            Content::SealedThought(data) => out.push(Self::SealedThought { choice, data }),
-            Content::ToolCall(ToolCall { id, name, arguments, signature }) => {
-                out.push(Self::ToolBegin { choice, id, name, signature });
-                out.extend(full(arguments).map(|text| Self::Arguments { choice, text }));
-            }
-            // No shape has pieces for what no model says.
-            Content::Image { .. } | Content::Document { .. } | Content::Audio { .. } | Content::ToolResult { .. } => {}
-        }
-    }
 }
 
 // === impl Choice ===

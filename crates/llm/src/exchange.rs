@@ -13,12 +13,17 @@
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
-use crate::answer::{Answer, Delta, Stop, Usage};
+use crate::answer::{Delta, Stop, Usage};
 use crate::api::Dialect;
 use crate::dialect::{Mint, SentEvent, chat, generate, messages, responses};
 use crate::error::{Fault, Kind};
+use crate::meter::Outcome;
 use crate::order::Order;
 use crate::tokens::Sample;
+
+/// The most bytes that a client is sent for one event of a provider, which may be short and have much to say: each of its pieces becomes
+/// an event that names the answer.
+const MADE_BYTES_MAX: usize = 64 << 20;
 
 /// An answer that comes in pieces.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ pub struct Exchange {
     begun: Option<(String, String)>,
     usage: Option<Usage>,
     stop: Option<Stop>,
+    /// Whether some answer was cut, or is none.
+    is_cut: bool,
     /// What the answer says, for where its provider does not count.
     said: Sample,
     deltas: Vec<Delta>,
@@ -116,28 +123,9 @@ impl Exchange {
             begun: None,
             usage: None,
             stop: None,
+            is_cut: false,
             said: Sample::default(),
             deltas: Vec::new(),
-        }
-    }
-
-    /// Makes a stream of a whole answer, which some providers give to whoever asks for a stream: the exchange, which is done, and its
-    /// events. The answer is said in the words that all shapes have, also where both sides speak one shape.
-    ///
-    /// # Errors
-    /// [`Kind::Provider`] for what cannot be said in the client's shape. Nothing was said to the client then.
-    pub fn of_whole(
-        provider: Dialect,
-        asked: &Asked<'_>,
-        answer: Answer,
-        mint: &Mint<'_>,
-    ) -> Result<(Self, Vec<SentEvent>), Fault> {
-        let mut exchange = Self { writer: Some(Writer::new(asked)), ..Self::new(provider, asked) };
-        exchange.deltas = answer.into_deltas();
-        let events = exchange.translate(mint).into_events();
-        match &exchange.state {
-            State::Failed(fault) => Err(fault.clone()),
-            State::Open | State::Begun | State::Done => Ok((exchange, events)),
         }
     }
 
@@ -174,6 +162,12 @@ impl Exchange {
     #[must_use]
     pub const fn stop(&self) -> Option<&Stop> {
         self.stop.as_ref()
+    }
+
+    /// Whether the model ended every answer itself, as far as they have come.
+    #[must_use]
+    pub const fn is_uncut(&self) -> bool {
+        !self.is_cut
     }
 
     /// Takes an event.
@@ -238,9 +232,18 @@ impl Exchange {
             return Sent::Events(Vec::new());
         }
         let Some(writer) = &mut self.writer else { return Sent::Same };
-        let mut out = Vec::new();
+        let (mut out, mut bytes) = (Vec::new(), 0_usize);
         for delta in self.deltas.drain(..) {
-            if let Err(fault) = writer.write(&delta, mint, &mut out) {
+            let known = out.len();
+            let written = writer.write(&delta, mint, &mut out);
+            bytes += out[known..].iter().map(|event| event.data.len()).sum::<usize>();
+            let written = match written {
+                Ok(()) if bytes > MADE_BYTES_MAX => {
+                    Err(Fault::new(Kind::Provider, "the provider said too much at once"))
+                }
+                written => written,
+            };
+            if let Err(fault) = written {
                 // What was said before stays said.
                 let _told = writer.write(&Delta::Failed(fault.clone()), mint, &mut out);
                 self.state = State::Failed(fault);
@@ -288,7 +291,12 @@ impl Exchange {
             self.said.note(delta);
             match delta {
                 Delta::Usage(usage) => self.usage.get_or_insert_default().update(usage),
-                Delta::Stop { choice: 0, stop } => self.stop = Some(stop.clone()),
+                Delta::Stop { choice, stop } => {
+                    self.is_cut |= Outcome::of(&State::Done, Some(stop)) != Outcome::Ok;
+                    if *choice == 0 {
+                        self.stop = Some(stop.clone());
+                    }
+                }
                 Delta::End => self.state = State::Done,
                 Delta::Failed(fault) => self.state = State::Failed(fault.clone()),
                 Delta::Begin { id, model, .. } => self.begun = Some((id.clone(), model.clone())),
@@ -298,8 +306,7 @@ impl Exchange {
                 | Delta::SealedThought { .. }
                 | Delta::Refusal { .. }
                 | Delta::ToolBegin { .. }
-                | Delta::Arguments { .. }
-                | Delta::Stop { .. } => {}
+                | Delta::Arguments { .. } => {}
             }
             self.has_said |= !matches!(delta, Delta::Begin { .. } | Delta::Usage(_) | Delta::Failed(_));
         }

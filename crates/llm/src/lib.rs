@@ -25,6 +25,7 @@ pub mod loss;
 pub mod message;
 pub mod meter;
 mod order;
+pub mod pieces;
 pub mod preset;
 pub mod price;
 pub mod prompt;

@@ -13,8 +13,8 @@ use quorate_llm::answer::{Answer, Choice, Delta};
 use quorate_llm::error::Kind;
 use quorate_llm::exchange::Asked;
 use quorate_llm::message::{Content, Part, Signature, ToolCall};
-use quorate_llm::{Dialect, Fault, Stop, Usage, codec};
-use wire::{MINT, exchanged, heard, said_as_stream, written};
+use quorate_llm::{Dialect, Fault, Stop, Usage, codec, pieces};
+use wire::{MINT, exchanged, heard, written};
 
 /// The tables, as the documentation has them.
 const TABLES: &str = include_str!("golden/2026-11/answers.md");
@@ -117,11 +117,15 @@ impl Said {
         Self { parts, stops, usage: answer.usage.unwrap_or_default(), pieces: 1, has_failed: false }
     }
 
+    /// How a provider of this shape says it.
+    fn body(&self, dialect: Dialect) -> Option<Vec<u8>> {
+        let asked = Asked { client: dialect, body: "{}", wants_usage: true };
+        Some(codec::write_answer(&self.answer()?, &asked, &MINT).expect("it can be said"))
+    }
+
     /// What is heard of it by whoever speaks this shape.
     fn told_whole(&self, dialect: Dialect) -> Option<Self> {
-        let asked = Asked { client: dialect, body: "{}", wants_usage: true };
-        let body = codec::write_answer(&self.answer()?, &asked, &MINT).expect("it can be said");
-        Some(Self::of_answer(codec::read_answer(dialect, &body).expect("it is an answer")))
+        Some(Self::of_answer(codec::read_answer(dialect, &self.body(dialect)?).expect("it is an answer")))
     }
 }
 
@@ -221,8 +225,9 @@ fn whole(probe: &Probe, provider: Dialect, client: Dialect) -> Option<bool> {
 fn whole_as_stream(probe: &Probe, provider: Dialect, client: Dialect) -> Option<bool> {
     let mut all = said();
     (probe.put)(&mut all, provider);
-    let heard_whole = all.told_whole(provider).filter(|heard| (probe.is_there)(heard))?;
-    let (got, _) = said_as_stream(provider, client, heard_whole.answer()?).expect("it can be said");
+    let body = all.told_whole(provider).filter(|heard| (probe.is_there)(heard)).and(all.body(provider))?;
+    let events = pieces::of_whole(provider, &body).expect("it is an answer");
+    let (got, _) = exchanged(provider, client, &events, true);
     Some((probe.is_there)(&Said::of_deltas(&heard(client, &got))))
 }
 

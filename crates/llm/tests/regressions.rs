@@ -3,7 +3,7 @@
 use quorate_llm::answer::{Delta, Stop};
 use quorate_llm::dialect::{Mint, Quirks, Target};
 use quorate_llm::error::Kind;
-use quorate_llm::exchange::Asked;
+use quorate_llm::exchange::{Asked, State};
 use quorate_llm::{Dialect, Fault, Losses, codec, dialect};
 use serde_json::{Value, json};
 
@@ -334,15 +334,42 @@ fn what_an_answer_costs_is_read_where_the_answer_itself_is_not() {
 }
 
 #[test]
-fn a_whole_answer_that_no_stream_of_the_client_can_say_is_an_error() {
-    let call = json!({"id": "c", "type": "function", "function": {"name": "t", "arguments": "[1]"}});
-    let body = json!({"id": "a", "model": "m", "choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]});
-    let answer = codec::read_answer(Dialect::Chat, body.to_string().as_bytes()).expect("it is an answer");
+fn an_event_that_gives_answers_without_end_is_an_error_and_read_soon() {
+    let rows: Vec<String> =
+        (0..500_000).map(|index| format!(r#"{{"index":{index},"delta":{{"content":"a"}}}}"#)).collect();
+    let data = format!(r#"{{"id":"i","model":"m","choices":[{}]}}"#, rows.join(","));
+    let event = dialect::SentEvent { name: None, data: data.into() };
 
-    let said = wire::said_as_stream(Dialect::Chat, Dialect::Generate, answer);
+    let (_, exchange) = wire::exchanged(Dialect::Chat, Dialect::Messages, &[event], false);
 
-    assert_eq!(said.expect_err("arguments are an object there").kind, Kind::Provider);
-    let nothing = quorate_llm::Answer { id: "a".to_owned(), model: "m".to_owned(), ..Default::default() };
-    let said = wire::said_as_stream(Dialect::Chat, Dialect::Chat, nothing);
-    assert_eq!(said.expect_err("it has no choice").kind, Kind::Provider);
+    assert!(matches!(exchange.state(), State::Failed(fault) if fault.message.contains("too many answers")));
+}
+
+#[test]
+fn an_event_whose_pieces_become_too_much_is_an_error() {
+    let parts = vec![r#"{"text":"a"}"#; 1_000].join(",");
+    let id = "i".repeat(100_000);
+    let data = format!(r#"{{"responseId":"{id}","candidates":[{{"content":{{"parts":[{parts}]}}}}]}}"#);
+    let event = dialect::SentEvent { name: None, data: data.into() };
+
+    let (got, exchange) = wire::exchanged(Dialect::Generate, Dialect::Chat, &[event], false);
+
+    assert!(matches!(exchange.state(), State::Failed(fault) if fault.message.contains("too much at once")));
+    assert!(got.iter().map(bytes::Bytes::len).sum::<usize>() < 70_000_000, "each chunk has the id");
+}
+
+#[test]
+fn a_stream_of_which_a_second_answer_was_cut_is_not_one_that_the_model_ended() {
+    let chunk = |index: u32, finish: &str| {
+        let data = format!(
+            r#"{{"id":"i","model":"m","choices":[{{"index":{index},"delta":{{"content":"a"}},"finish_reason":"{finish}"}}]}}"#
+        );
+        dialect::SentEvent { name: None, data: data.into() }
+    };
+    for (second, expected) in [("stop", true), ("length", false)] {
+        let events = [chunk(0, "stop"), chunk(1, second)];
+        let (_, exchange) = wire::exchanged(Dialect::Chat, Dialect::Chat, &events, false);
+        assert_eq!((exchange.state(), exchange.stop()), (&State::Done, Some(&Stop::End)));
+        assert_eq!(exchange.is_uncut(), expected);
+    }
 }

@@ -10,7 +10,7 @@ use quorate_llm::dialect::{Quirks, Target};
 use quorate_llm::edit::{self, Change, Edit};
 use quorate_llm::prompt::{self, Added};
 use quorate_llm::{Call, Dialect, Family, Fault, Has, Losses, canonical, classify, codec};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 /// What the model is called at its provider.
 const NAMED: &str = "pro\"vider/m";
@@ -91,7 +91,7 @@ fn translated(client: Dialect, call: &Call) {
 }
 
 fn understood(dialect: Dialect, is_streamed: bool, body: &Bytes) -> Call {
-    serde_json::from_slice::<Value>(body).expect("it is JSON");
+    serde_json::from_slice::<&RawValue>(body).expect("it is JSON");
     classify(&path(dialect, is_streamed), body.clone()).expect("what is written is a request")
 }
 

@@ -5,6 +5,7 @@
 //!           ▼                                                                                                       │
 //!  choose ─▶ write ─▶ ask ─┬─ whole answer ─▶ read, translate ─┬─ fine ─▶ Dispatched::Whole                         │
 //!     ▲        │           ├─ events ─▶ first of the answer ───┼─ fine ─▶ Dispatched::Events                        │
+//!     │        │           ├─ whole, asked as a stream ─▶ its events ─▶ as above                                     │
 //!     │        │ cannot    └─ refused, late, broken ───────────┴─ not ──▶ the request's fault? ─ no ────────────────┘
 //!     └────────┘ be said                                                       └─ yes ─▶ Refusal
 //! ```
@@ -19,12 +20,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_config::TargetModel;
 use quorate_http::client::Body;
-use quorate_http::sse::{Event, EventStream};
+use quorate_http::sse::{self, Event, EventStream};
 use quorate_llm::error::Kind;
 use quorate_llm::exchange::{Asked, Exchange, Sent, State};
 use quorate_llm::meter::{self, Outcome};
 use quorate_llm::tokens::Sample;
-use quorate_llm::{Api, Call, Dialect, Fault, Losses, codec, dialect};
+use quorate_llm::{Api, Call, Dialect, Fault, Losses, codec, dialect, pieces};
 use quorate_runtime::provider::{Answer, Ask, Blame, Held, Refused, Reply};
 use quorate_runtime::{clock, entropy};
 use quorate_scheduler::{Change, Choice};
@@ -104,6 +105,8 @@ pub(super) struct Begun {
     pub(super) until: Instant,
     /// When the provider was asked.
     pub(super) asked: Instant,
+    /// Whether the provider said all at once.
+    pub(super) is_whole: bool,
     /// The call's place at its provider.
     pub(super) held: Held,
     /// The call's place at its target.
@@ -357,21 +360,21 @@ impl Asking<'_> {
             until,
         };
         let Reply { answer, held } = provider.provider.ask(&ask).await.map_err(Failed::from)?;
-        let times = (provider.config.limits.between_tokens, until, asked);
-        let begun = match (answer, is_streamed) {
+        let is_whole = matches!(answer, Answer::Whole(_));
+        let (first, events) = match (answer, is_streamed) {
             (Answer::Whole(body), false) => return self.whole(&lease, body, written, record),
-            (Answer::Whole(body), true) => self.begin_whole(&body, times, (held, lease))?,
-            (Answer::Events(first, events), true) => {
-                let patience = (asked + provider.config.limits.first_token).min(until);
-                let begun = self.begin((first, events), times, (held, lease));
-                let late = || Failed::late(provider.config.limits.first_token);
-                timeout_at(patience, begun).await.map_err(|_| late())??
-            }
+            (Answer::Whole(body), true) => pieces_of(lease.api, &body)?,
+            (Answer::Events(first, events), true) => (first, events),
             (Answer::Events(..), false) => {
                 return Err(Failed::broken("the provider answered as a stream what was asked whole"));
             }
         };
-        Ok(Got::Events(Box::new(begun), written.losses))
+        let between = provider.config.limits.between_tokens;
+        let patience = (asked + provider.config.limits.first_token).min(until);
+        let begun = self.begin((first, events), (between, until, asked), (held, lease));
+        let late = || Failed::late(provider.config.limits.first_token);
+        let begun = timeout_at(patience, begun).await.map_err(|_| late())??;
+        Ok(Got::Events(Box::new(Begun { is_whole, ..begun }), written.losses))
     }
 
     /// The provider's shape, and how the client asks in its own; nothing for what is no conversation.
@@ -401,7 +404,7 @@ impl Asking<'_> {
             Err(_) if provider == client && dialect::is_answer(client, &body) => {
                 (quorate_llm::Answer { usage: dialect::usage_of(client, &body), ..Default::default() }, false)
             }
-            Err(fault) => return Err(Failed::of_provider(fault)),
+            Err(fault) => return Err(Refused::by_event(fault).into()),
         };
         let body = match provider == client {
             true => body,
@@ -421,23 +424,6 @@ impl Asking<'_> {
         let is_ended = is_read && stops.clone().all(|stop| outcome(stop) == Outcome::Ok);
         record.end(outcome(stops.next().flatten()), answer.usage);
         Ok(Got::Whole { body, losses: written.losses, is_ended })
-    }
-
-    /// Makes a stream of a whole answer to a client that asked for one: some servers do not stream.
-    fn begin_whole(
-        &self,
-        body: &[u8],
-        (between, until, asked): (Duration, Instant, Instant),
-        (held, lease): (Held, Lease),
-    ) -> Result<Begun, Failed> {
-        let (provider, asked_as) = self.conversation(&lease).ok_or_else(Failed::not_streamed)?;
-        let answer = read_whole(provider, body).map_err(Failed::of_provider)?;
-        let mint = Minted::new();
-        let said = Exchange::of_whole(provider, &asked_as, answer, &mint.mint());
-        let (exchange, sent) = said.map_err(Failed::unsaid)?;
-        let ready = sent.into_iter().map(stream::event).collect();
-        let events = EventStream::new(Body::empty(), 0);
-        Ok(Begun { events, exchange, ready, mint, between, until, asked, held, lease })
     }
 
     /// Reads a stream until it says something of the answer.
@@ -467,7 +453,8 @@ impl Asking<'_> {
             let kept_back: usize = ready.iter().map(|event: &Event| event.data.len()).sum();
             let is_too_much = ready.len() >= KEPT_BACK_MAX || kept_back >= KEPT_BACK_BYTES_MAX;
             if is_over || exchange.has_said() || is_too_much {
-                return Ok(Begun { events, exchange, ready, mint, between, until, asked, held, lease });
+                let is_whole = false;
+                return Ok(Begun { events, exchange, ready, mint, between, until, asked, is_whole, held, lease });
             }
             next = match events.next().await {
                 Some(Ok(event)) => Some(event),
@@ -489,6 +476,18 @@ fn read_whole(provider: Dialect, body: &[u8]) -> Result<quorate_llm::Answer, Fau
     } else {
         Err(Fault::new(Kind::Provider, "the provider said what is no answer of its API"))
     }
+}
+
+/// Spells a whole answer as the stream that was asked for: some servers do not stream.
+fn pieces_of(api: Api, body: &[u8]) -> Result<(Event, EventStream<Body>), Failed> {
+    let provider = Dialect::of(api).ok_or_else(Failed::not_streamed)?;
+    let events = pieces::of_whole(provider, body).map_err(Failed::of_provider)?;
+    let mut events = events.into_iter().map(stream::event);
+    let first = events.next().ok_or_else(|| Failed::broken("the provider's answer says nothing"))?;
+    let mut rest = Vec::new();
+    events.for_each(|event| rest.extend_from_slice(&sse::encode(&event)));
+    // As large as the answer, which has a bound.
+    Ok((first, EventStream::new(Body::full(rest.into()), usize::MAX)))
 }
 
 /// A place at a target whose call goes on; what is given up by its client is noted as well.

@@ -1,4 +1,4 @@
-//! The body of an answer that comes as it is made: a provider's events, as its client reads them.
+//! The body of an answer that is a stream: a provider's events, as its client reads them.
 //!
 //! Pulled by the client's connection, so that who does not read holds its provider back, and dropped with it, which gives the call up
 //! there. Ends as the client's shape ends a whole answer, or with an error event where the provider breaks off, is silent for too long
@@ -80,8 +80,11 @@ impl Minted {
 impl Answering {
     /// Goes on with a stream that has begun.
     pub(super) fn new(begun: Begun, mut record: Record, kept: Option<Kept>, place: Option<Place>) -> Self {
-        let Begun { events, exchange, ready, mint, between, until, asked, held, lease } = begun;
-        record.begun();
+        let Begun { events, exchange, ready, mint, between, until, asked, is_whole, held, lease } = begun;
+        // What came at once has no first token, and none after it.
+        if !is_whole {
+            record.begun();
+        }
         let last = Instant::now();
         let mut answering = Self {
             events,
@@ -206,7 +209,8 @@ impl Stream for Answering {
                 this.finish(cx);
                 let outcome = Outcome::of(this.exchange.state(), this.exchange.stop());
                 this.record.end(outcome, this.exchange.usage().copied());
-                if let Some((place, sent, _)) = this.keeping.take().filter(|_| this.record.is_ok()) {
+                let is_good = this.record.is_ok() && this.exchange.is_uncut();
+                if let Some((place, sent, _)) = this.keeping.take().filter(|_| is_good) {
                     place.keep(Content::Events(sent.into()));
                 }
                 return Poll::Ready(None);

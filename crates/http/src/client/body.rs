@@ -24,7 +24,7 @@ pub struct Body {
 pub struct Broken(Box<dyn std::error::Error + Send + Sync>);
 
 enum Kind {
-    Empty,
+    Full(Option<Bytes>),
     Pool(Incoming),
     Slim(slim::Body),
 }
@@ -32,10 +32,10 @@ enum Kind {
 // === impl Body ===
 
 impl Body {
-    /// Makes one that is over: for whoever goes on with an answer that is there already.
+    /// Makes one of bytes that are there: for whoever goes on with an answer that has come already.
     #[must_use]
-    pub const fn empty() -> Self {
-        Self { kind: Kind::Empty }
+    pub const fn full(bytes: Bytes) -> Self {
+        Self { kind: Kind::Full(Some(bytes)) }
     }
 
     pub(super) const fn of_pool(body: Incoming) -> Self {
@@ -53,7 +53,7 @@ impl http_body::Body for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match &mut self.kind {
-            Kind::Empty => Poll::Ready(None),
+            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Pool(body) => Pin::new(body).poll_frame(cx).map_err(|error| Broken(error.into())),
             Kind::Slim(body) => Pin::new(body).poll_frame(cx).map_err(Broken),
         }
@@ -61,7 +61,7 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Empty => true,
+            Kind::Full(bytes) => bytes.is_none(),
             Kind::Pool(body) => body.is_end_stream(),
             Kind::Slim(body) => body.is_end_stream(),
         }
@@ -69,7 +69,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Pool(body) => body.size_hint(),
             Kind::Slim(body) => body.size_hint(),
         }

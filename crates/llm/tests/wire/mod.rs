@@ -1,10 +1,10 @@
 //! Streams of each shape: written as a provider writes them, exchanged, and read as a client reads them.
 
 use bytes::Bytes;
-use quorate_llm::answer::{Answer, Delta};
+use quorate_llm::Dialect;
+use quorate_llm::answer::Delta;
 use quorate_llm::dialect::{Mint, SentEvent, chat, generate, messages, responses};
 use quorate_llm::exchange::{Asked, Exchange, Received, Sent};
-use quorate_llm::{Dialect, Fault};
 
 /// What an answer gets where its provider gave it nothing.
 pub(crate) const MINT: Mint<'static> = Mint { id: "minted", now_s: 1_764_000_000 };
@@ -63,15 +63,4 @@ pub(crate) fn exchanged(
     }
     got.extend(exchange.end(&MINT).into_iter().map(|event| event.data));
     (got, exchange)
-}
-
-/// What a client that asked for a stream gets of an answer that came whole.
-pub(crate) fn said_as_stream(
-    provider: Dialect,
-    client: Dialect,
-    answer: Answer,
-) -> Result<(Vec<Bytes>, Exchange), Fault> {
-    let asked = Asked { client, body: "{}", wants_usage: true };
-    let (exchange, events) = Exchange::of_whole(provider, &asked, answer, &MINT)?;
-    Ok((events.into_iter().map(|event| event.data).collect(), exchange))
 }

@@ -9,7 +9,7 @@ use quorate_jsonrpc::quote;
 use serde::Deserialize;
 
 use super::{UsageRow, finish_of, stop_of, usage_json};
-use crate::answer::{Delta, Stop};
+use crate::answer::{CHOICES_MAX, Delta, Stop};
 use crate::api::Family;
 use crate::dialect::frame::Frame;
 use crate::dialect::{Mint, SentEvent, parse_answer};
@@ -138,6 +138,9 @@ impl Reader {
     fn read_row(&mut self, row: Row<'_>, out: &mut Vec<Delta>) -> Result<(), Fault> {
         let choice = row.index;
         if !self.choices.iter().any(|(known, _)| *known == choice) {
+            if self.choices.len() >= CHOICES_MAX {
+                return Err(Fault::new(Kind::Provider, "the provider gives too many answers"));
+            }
             self.choices.push((choice, false));
         }
         if let Some(piece) = row.delta {

@@ -7,7 +7,7 @@ use quorate_jsonrpc::quote;
 
 use super::answer::{Body, written};
 use super::{PartRow, UsageRow, broken, finish_of, is_broken, stop_of, usage_json};
-use crate::answer::{Choice, Delta, Stop, Usage};
+use crate::answer::{CHOICES_MAX, Choice, Delta, Stop, Usage};
 use crate::api::{Dialect, Family};
 use crate::dialect::{Mint, SentEvent, parse_answer};
 use crate::error::{Fault, Kind};
@@ -59,6 +59,9 @@ impl Reader {
         for candidate in body.candidates {
             let choice = candidate.index;
             if !self.choices.iter().any(|(known, _)| *known == choice) {
+                if self.choices.len() >= CHOICES_MAX {
+                    return Err(Fault::new(Kind::Provider, "the provider gives too many answers"));
+                }
                 self.choices.push((choice, false));
             }
             for row in candidate.content.map(|said| said.parts).unwrap_or_default() {
