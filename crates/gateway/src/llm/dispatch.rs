@@ -483,10 +483,10 @@ fn pieces_of(api: Api, body: &[u8]) -> Result<(Event, EventStream<Body>), Failed
     let provider = Dialect::of(api).ok_or_else(Failed::not_streamed)?;
     let events = pieces::of_whole(provider, body).map_err(Failed::of_provider)?;
     let mut events = events.into_iter().map(stream::event);
-    let first = events.next().ok_or_else(|| Failed::broken("the provider's answer says nothing"))?;
+    let first = events.next().expect("there is one at least");
     let mut rest = Vec::new();
     events.for_each(|event| rest.extend_from_slice(&sse::encode(&event)));
-    // As large as the answer, which has a bound.
+    // Their size is bounded by the answer's, which has a bound.
     Ok((first, EventStream::new(Body::full(rest.into()), usize::MAX)))
 }
 

@@ -5,7 +5,7 @@
 //! whether any word of them is there as a whole text, and only then parts are looked through. Talking of images is no image.
 
 use memchr::{memchr, memchr2, memmem};
-use quorate_jsonrpc::{elements, eq_folded, members, pick, text};
+use quorate_jsonrpc::{MembersError, elements, eq_folded, members, pick, text};
 
 use super::Has;
 use crate::dialect::generate::media_type_of;
@@ -124,7 +124,9 @@ fn look_at_part(raw: &str, depth: usize, has: &mut Has) -> Option<()> {
             nested.push(value);
         } else if key == "source" {
             // What kind of source it is is no kind of part.
-            let [content, media_type, url] = pick(value, 0, ["content", "media_type", "url"]).unwrap_or_default();
+            let picked = pick(value, 0, ["content", "media_type", "url"]);
+            is_odd |= matches!(picked, Err(MembersError::Duplicate { .. }));
+            let [content, media_type, url] = picked.unwrap_or_default();
             nested.extend(content.map(|span| span.of(value)));
             if let Some(media_type) = media_type.and_then(|span| text(span.of(value))) {
                 has.note_media_type(&media_type);
@@ -205,8 +207,10 @@ impl Has {
     }
 
     fn note_media_type(&mut self, media_type: &str) {
-        let kind = media_type.split('/').next().unwrap_or_default();
-        if kind.eq_ignore_ascii_case("image") {
+        let kind = media_type.split(['/', ';', ',']).next().unwrap_or_default();
+        if kind.is_empty() {
+            self.note_any();
+        } else if kind.eq_ignore_ascii_case("image") {
             self.images = true;
         } else if kind.eq_ignore_ascii_case("audio") {
             self.audio = true;
@@ -278,6 +282,8 @@ mod tests {
                 Has { documents: true, ..IMAGES },
             ),
             (r#"[{"type":"image","source":{"type":"url","url":"https://x/a.jpeg"}}]"#, IMAGES),
+            (r#"[{"parts":[{"fileData":{"fileUri":"https://x/files/a"}}]}]"#, ANY),
+            (r#"[{"type":"input_file","file_data":"data:;base64,aGk="}]"#, ANY),
             (r#"[{"parts":[{"fileData":{"mimeType":null,"mime_type":"image/png"}}]}]"#, IMAGES),
             (r#"[{"type":"input_file","file_data":"DATA:image/png;base64,aGk="}]"#, Has { documents: true, ..IMAGES }),
             (r#"[{"content":[{"type":"input_audio"},{"type":"file"}]}]"#, Has { audio: true, ..DOCUMENTS }),
@@ -294,6 +300,8 @@ mod tests {
             r#"[{"role":"user","Content":[{"type":"image_url"}]}]"#,
             r#"[{"content":[{"Type":"image_url"}]}]"#,
             r#"[{"content":[{"Image_URL":"x"}]}]"#,
+            r#"[{"type":"document","source":{"content":[{"type":"image"}],"content":[]}}]"#,
+            r#"[{"type":"document","source":{"content":[{"type":"image"}],"url":null,"URL":null}}]"#,
             "[{\"content\":[{\"type\":\"image\",\"\u{17f}ource\":1}]}]",
             r#"[{"x":1,"x":2,"content":[{"type":"image_url"}]}]"#,
         ] {

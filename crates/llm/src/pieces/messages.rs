@@ -5,32 +5,38 @@
 
 use quorate_jsonrpc::quote;
 
+use super::Said;
 use super::object::Object;
 use crate::dialect::SentEvent;
 use crate::error::Fault;
 
-pub(super) fn events(body: &Object<'_>) -> Result<Vec<SentEvent>, Fault> {
+/// What an answer costs that does not tell: clients read it in any case.
+const UNTOLD: &str = r#"{"input_tokens":0,"output_tokens":0}"#;
+
+pub(super) fn events(body: &Object<'_>, said: &mut Said) -> Result<(), Fault> {
     let begun = body.clone().with("content", "[]").with("stop_reason", "null").with("stop_sequence", "null");
-    let mut events = vec![event("message_start", &format!(r#""message":{}"#, begun.write()))];
+    let begun = begun.or("usage", UNTOLD);
+    said.push(event("message_start", &format!(r#""message":{}"#, begun.write())))?;
     for (index, raw) in body.list("content")?.into_iter().enumerate() {
         let block = Object::read(raw)?;
         let (start, pieces) = spread(&block)?;
-        events.push(event("content_block_start", &format!(r#""index":{index},"content_block":{}"#, start.write())));
+        said.push(event("content_block_start", &format!(r#""index":{index},"content_block":{}"#, start.write())))?;
         for piece in pieces {
-            events.push(event("content_block_delta", &format!(r#""index":{index},"delta":{piece}"#)));
+            said.push(event("content_block_delta", &format!(r#""index":{index},"delta":{piece}"#)))?;
         }
-        events.push(event("content_block_stop", &format!(r#""index":{index}"#)));
+        said.push(event("content_block_stop", &format!(r#""index":{index}"#)))?;
     }
-    let (reason, sequence) = (body.get("stop_reason"), body.get("stop_sequence"));
+    let member = |name: &str| body.get(name).map(|value| format!(r#","{name}":{value}"#)).unwrap_or_default();
     let delta = format!(
-        r#"{{"stop_reason":{},"stop_sequence":{}}}"#,
-        reason.unwrap_or("\"end_turn\""),
-        sequence.unwrap_or("null")
+        r#"{{"stop_reason":{},"stop_sequence":{}{}{}}}"#,
+        body.get("stop_reason").unwrap_or("\"end_turn\""),
+        body.get("stop_sequence").unwrap_or("null"),
+        member("stop_details"),
+        member("container"),
     );
-    let usage = body.get("usage").map(|usage| format!(r#","usage":{usage}"#)).unwrap_or_default();
-    events.push(event("message_delta", &format!(r#""delta":{delta}{usage}"#)));
-    events.push(SentEvent::named("message_stop", r#"{"type":"message_stop"}"#.to_owned()));
-    Ok(events)
+    let (usage, management) = (body.get("usage").unwrap_or(UNTOLD), member("context_management"));
+    said.push(event("message_delta", &format!(r#""delta":{delta},"usage":{usage}{management}"#)))?;
+    said.push(SentEvent::named("message_stop", r#"{"type":"message_stop"}"#.to_owned()))
 }
 
 /// How a block begins, and the pieces that follow; one of a kind without pieces begins with all of it.

@@ -5,12 +5,13 @@
 
 use quorate_jsonrpc::quote;
 
+use super::Said;
 use super::object::Object;
 use crate::dialect::SentEvent;
 use crate::error::{Fault, Kind};
 
 /// Events so far, which are numbered.
-struct Events(Vec<SentEvent>);
+struct Events<'a>(&'a mut Said);
 
 /// Where a part stands.
 struct Place<'a> {
@@ -49,7 +50,7 @@ const SUMMARY: Names = Names {
 };
 const THOUGHT: Names = Names { delta: "response.reasoning_text.delta", said: "response.reasoning_text.done", ..TEXT };
 
-pub(super) fn events(body: &Object<'_>) -> Result<Vec<SentEvent>, Fault> {
+pub(super) fn events(body: &Object<'_>, said: &mut Said) -> Result<(), Fault> {
     let end = match body.text("status").as_deref() {
         None | Some("completed") => "response.completed",
         Some("incomplete") => "response.incomplete",
@@ -59,24 +60,23 @@ pub(super) fn events(body: &Object<'_>) -> Result<Vec<SentEvent>, Fault> {
             return Err(Fault::new(Kind::Provider, message));
         }
     };
-    let mut events = Events(Vec::new());
+    let mut events = Events(said);
     let begun = body.clone().with("status", "\"in_progress\"").with("output", "[]").with("usage", "null").write();
     for name in ["response.created", "response.in_progress"] {
-        events.add(name, &format!(r#""response":{begun}"#));
+        events.add(name, &format!(r#""response":{begun}"#))?;
     }
     for (place, raw) in body.list("output")?.into_iter().enumerate() {
         events.item(place, raw)?;
     }
-    events.add(end, &format!(r#""response":{}"#, body.write()));
-    Ok(events.0)
+    events.add(end, &format!(r#""response":{}"#, body.write()))
 }
 
 // === impl Events ===
 
-impl Events {
-    fn add(&mut self, name: &'static str, members: &str) {
-        let number = self.0.len();
-        self.0.push(SentEvent::named(name, format!(r#"{{"type":"{name}","sequence_number":{number},{members}}}"#)));
+impl Events<'_> {
+    fn add(&mut self, name: &'static str, members: &str) -> Result<(), Fault> {
+        let number = self.0.events.len();
+        self.0.push(SentEvent::named(name, format!(r#"{{"type":"{name}","sequence_number":{number},{members}}}"#)))
     }
 
     fn item(&mut self, place: usize, raw: &str) -> Result<(), Fault> {
@@ -86,12 +86,12 @@ impl Events {
         let added = |begun: Object<'_>| format!(r#""output_index":{place},"item":{}"#, begun.write());
         match item.text("type").as_deref() {
             Some("message") => {
-                self.add("response.output_item.added", &added(begun.with("content", "[]")));
+                self.add("response.output_item.added", &added(begun.with("content", "[]")))?;
                 self.parts(&at, "content_index", &item.list("content")?, &TEXT)?;
             }
             Some("reasoning") => {
                 let (summary, content) = (item.list("summary")?, item.list("content")?);
-                self.add("response.output_item.added", &added(begun.with("summary", "[]").without("content")));
+                self.add("response.output_item.added", &added(begun.with("summary", "[]").without("content")))?;
                 // A thought is told once: what it comes to, or itself.
                 match summary.is_empty() {
                     false => self.parts(&at, "summary_index", &summary, &SUMMARY)?,
@@ -99,44 +99,43 @@ impl Events {
                 }
             }
             Some("function_call") => {
-                self.add("response.output_item.added", &added(begun.with("arguments", "\"\"")));
+                self.add("response.output_item.added", &added(begun.with("arguments", "\"\"")))?;
                 let arguments = item.get("arguments").unwrap_or("\"\"");
                 let name = item.get("name").unwrap_or("\"\"");
-                self.add("response.function_call_arguments.delta", &format!(r#"{at},"delta":{arguments}"#));
+                self.add("response.function_call_arguments.delta", &format!(r#"{at},"delta":{arguments}"#))?;
                 let done = format!(r#"{at},"name":{name},"arguments":{arguments}"#);
-                self.add("response.function_call_arguments.done", &done);
+                self.add("response.function_call_arguments.done", &done)?;
             }
-            _ => self.add("response.output_item.added", &added(item.clone())),
+            _ => self.add("response.output_item.added", &added(item.clone()))?,
         }
-        self.add("response.output_item.done", &format!(r#""output_index":{place},"item":{raw}"#));
-        Ok(())
+        self.add("response.output_item.done", &format!(r#""output_index":{place},"item":{raw}"#))
     }
 
     fn parts(&mut self, item: &str, index: &'static str, parts: &[&str], names: &Names) -> Result<(), Fault> {
         for (number, raw) in parts.iter().enumerate() {
             let (part, place) = (Object::read(raw)?, Place { item, index, number });
             match part.text("type").as_deref() {
-                Some("refusal") => self.part(&place, raw, part, &REFUSAL),
-                Some("output_text" | "summary_text" | "reasoning_text") => self.part(&place, raw, part, names),
+                Some("refusal") => self.part(&place, raw, part, &REFUSAL)?,
+                Some("output_text" | "summary_text" | "reasoning_text") => self.part(&place, raw, part, names)?,
                 _ => {
-                    self.add(names.added, &format!(r#"{},"part":{raw}"#, place.members()));
-                    self.add(names.done, &format!(r#"{},"part":{raw}"#, place.members()));
+                    self.add(names.added, &format!(r#"{},"part":{raw}"#, place.members()))?;
+                    self.add(names.done, &format!(r#"{},"part":{raw}"#, place.members()))?;
                 }
             }
         }
         Ok(())
     }
 
-    fn part(&mut self, place: &Place<'_>, raw: &str, part: Object<'_>, names: &Names) {
+    fn part(&mut self, place: &Place<'_>, raw: &str, part: Object<'_>, names: &Names) -> Result<(), Fault> {
         let (at, member) = (place.members(), names.member);
         let text = part.get(member).unwrap_or("\"\"").to_owned();
         let logprobs = if names.delta == TEXT.delta { r#","logprobs":[]"# } else { "" };
         let empty = part.with(member, "\"\"");
         let empty = if names.delta == TEXT.delta { empty.with("annotations", "[]") } else { empty };
-        self.add(names.added, &format!(r#"{at},"part":{}"#, empty.write()));
-        self.add(names.delta, &format!(r#"{at},"delta":{text}{logprobs}"#));
-        self.add(names.said, &format!(r#"{at},{}:{text}{logprobs}"#, quote(member)));
-        self.add(names.done, &format!(r#"{at},"part":{raw}"#));
+        self.add(names.added, &format!(r#"{at},"part":{}"#, empty.write()))?;
+        self.add(names.delta, &format!(r#"{at},"delta":{text}{logprobs}"#))?;
+        self.add(names.said, &format!(r#"{at},{}:{text}{logprobs}"#, quote(member)))?;
+        self.add(names.done, &format!(r#"{at},"part":{raw}"#))
     }
 }
 

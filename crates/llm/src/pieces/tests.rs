@@ -98,7 +98,7 @@ fn blocks_that_nobody_here_knows_are_said_as_they_are() {
             {"type": "text", "text": "Hi", "citations": [{"type": "page", "n": 1.50}]},
             {"type": "tool_use", "id": "c", "name": "t", "input": {}},
         ],
-        "usage": {"input_tokens": 3, "output_tokens": 4},
+        "usage": {"input_tokens": 3, "output_tokens": 4}, "container": {"id": "container_1"},
     });
 
     let said = events(Dialect::Messages, &body);
@@ -119,7 +119,8 @@ fn blocks_that_nobody_here_knows_are_said_as_they_are() {
     let input = deltas[2]["delta"]["partial_json"].as_str().expect("a text");
     assert_eq!(serde_json::from_str::<Value>(input).expect("it is JSON"), json!({"query": "q"}));
     assert!(said.iter().any(|event| event["content_block"] == result), "{said:?}");
-    assert_eq!(said[said.len() - 2]["delta"]["stop_reason"], "tool_use");
+    let end = &said[said.len() - 2]["delta"];
+    assert_eq!((&end["stop_reason"], &end["container"]), (&json!("tool_use"), &body["container"]));
 
     let (_, exchange) = passed(Dialect::Messages, &body);
     assert_eq!((exchange.state(), exchange.stop()), (&State::Done, Some(&Stop::ToolCalls)));
@@ -168,19 +169,61 @@ fn a_response_that_is_not_over_or_failed_is_no_answer() {
     }
     let incomplete = passed(Dialect::Responses, &of("incomplete")).1;
     assert_eq!(incomplete.state(), &State::Done);
-    let failed = passed(Dialect::Responses, &of("failed")).1;
-    assert!(matches!(failed.state(), State::Failed(_)) && !failed.has_said());
+    for error in [json!(null), json!({"code": "context_length_exceeded", "message": "too long"})] {
+        let mut body = of("failed");
+        body["error"] = error.clone();
+        let failed = passed(Dialect::Responses, &body).1;
+        let State::Failed(fault) = failed.state() else { panic!("it did") };
+        assert!(!failed.has_said());
+        assert_eq!(fault.kind == Kind::ContextLength, !error.is_null(), "{fault}");
+    }
+}
+
+#[test]
+fn what_has_parts_without_end_is_refused() {
+    let many = |part: &str| vec![part; 1_000_000].join(",");
+    for (provider, body) in [
+        (Dialect::Chat, format!(r#"{{"choices":[{}]}}"#, many("{}"))),
+        (Dialect::Messages, format!(r#"{{"content":[{}]}}"#, many("{}"))),
+        (Dialect::Responses, format!(r#"{{"output":[{{"type":"message","content":[{}]}}]}}"#, many("{}"))),
+        (Dialect::Responses, {
+            let id = "i".repeat(10_000);
+            format!(r#"{{"output":[{{"type":"message","id":"{id}","content":[{}]}}]}}"#, vec!["{}"; 9_000].join(","))
+        }),
+    ] {
+        assert!(of_whole(provider, body.as_bytes()).is_err(), "{provider:?}");
+    }
+}
+
+#[test]
+fn calls_and_choices_count_by_their_places_where_their_numbers_do_not() {
+    let call = |id: &str| json!({"index": 0, "id": id, "function": {"name": "f", "arguments": "{}"}});
+    let choice = json!({"index": 0, "message": {"tool_calls": [call("a"), call("b")]}, "finish_reason": ""});
+
+    let said = events(Dialect::Chat, &json!({"id": "x", "model": "m", "choices": [choice, choice]}));
+
+    let of = |name: &str| {
+        said[0]["choices"].as_array().expect("a list").iter().map(|one| one[name].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!((of("index"), of("finish_reason")), (vec![json!(0), json!(1)], vec![json!("tool_calls"); 2]));
+    let calls = &said[0]["choices"][1]["delta"]["tool_calls"];
+    assert_eq!((&calls[0]["index"], &calls[1]["index"], &calls[1]["id"]), (&json!(0), &json!(1), &json!("b")));
 }
 
 #[test]
 fn what_is_no_answer_is_refused() {
     for provider in Dialect::ALL {
-        for body in ["", "[]", "{", "<html>", r#"{"error":{"message":"x"},"choices":[]}"#, "\u{0}"] {
-            let found = of_whole(provider, body.as_bytes());
-            let is_object = body.starts_with("{\"");
-            assert!(found.is_err() || (is_object && provider == Dialect::Generate), "{provider:?}: {body}");
+        for body in ["", "[]", "{", "<html>", "\u{0}"] {
+            assert!(of_whole(provider, body.as_bytes()).is_err(), "{provider:?}: {body}");
         }
+        let error = json!({"error": {"type": "rate_limit_error", "code": "rate_limit_exceeded", "message": "x"}});
+        let (got, exchange) = passed(provider, &error);
+        let State::Failed(fault) = exchange.state() else { panic!("{provider:?}: {:?}", exchange.state()) };
+        assert!(got.is_empty() && !exchange.has_said());
+        assert!(provider == Dialect::Generate || fault.kind == Kind::RateLimited, "{provider:?}: {fault}");
     }
+    let no_choice = of_whole(Dialect::Chat, br#"{"id":"x","choices":[],"usage":{}}"#);
+    assert_eq!(no_choice.expect_err("there is none").message, "the provider gives 0 answers");
     let not_utf8 = of_whole(Dialect::Chat, b"{\"choices\":[\"\xff\"]}");
     assert!(not_utf8.is_err());
     let strange = of_whole(Dialect::Chat, br#"{"choices":[{"message":[]}]}"#);
