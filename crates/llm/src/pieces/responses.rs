@@ -55,10 +55,7 @@ pub(super) fn events(body: &Object<'_>, said: &mut Said) -> Result<(), Fault> {
         None | Some("completed") => "response.completed",
         Some("incomplete") => "response.incomplete",
         Some("failed") => "response.failed",
-        Some(other) => {
-            let message = format!("the provider's response is {other:?}, and not over");
-            return Err(Fault::new(Kind::Provider, message));
-        }
+        Some(_) => return Err(Fault::new(Kind::Provider, "the provider's response is not over")),
     };
     let mut events = Events(said);
     let begun = body.clone().with("status", "\"in_progress\"").with("output", "[]").with("usage", "null").write();
