@@ -41,7 +41,7 @@ pub struct Exchange {
     begun: Option<(String, String)>,
     usage: Option<Usage>,
     stop: Option<Stop>,
-    /// Whether some answer was cut, or is none.
+    /// Whether some answer was not ended by the model itself.
     is_cut: bool,
     /// What the answer says, for where its provider does not count.
     said: Sample,
@@ -164,10 +164,10 @@ impl Exchange {
         self.stop.as_ref()
     }
 
-    /// Whether the model ended every answer itself, as far as they have come.
+    /// Whether some answer was not ended by the model itself.
     #[must_use]
-    pub const fn is_uncut(&self) -> bool {
-        !self.is_cut
+    pub const fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Takes an event.

@@ -5,6 +5,7 @@
 
 use crate::answer::{Stop, Usage};
 use crate::api::Api;
+use crate::dialect::no_answer;
 use crate::error::{Fault, Kind};
 use crate::exchange::State;
 
@@ -91,21 +92,20 @@ impl Outcome {
 /// # Errors
 /// [`Kind::Provider`] for what is no answer of the API.
 pub fn usage_of(api: Api, body: &[u8]) -> Result<Option<Usage>, Fault> {
-    let broken = || Fault::new(Kind::Provider, "the provider said what is no answer of its API");
     let answer: serde_json::Map<String, serde_json::Value> = if api == Api::Embeddings {
         // Numbers without end, which nobody here reads.
-        let text = std::str::from_utf8(body).map_err(|_| broken())?;
-        let [data, usage] = quorate_jsonrpc::pick(text, 0, ["data", "usage"]).map_err(|_| broken())?;
-        data.ok_or_else(broken)?;
+        let text = std::str::from_utf8(body).map_err(|_| no_answer())?;
+        let [data, usage] = quorate_jsonrpc::pick(text, 0, ["data", "usage"]).map_err(|_| no_answer())?;
+        data.ok_or_else(no_answer)?;
         let Some(usage) = usage else { return Ok(None) };
-        serde_json::from_str(usage.of(text)).map_err(|_| broken())?
+        serde_json::from_str(usage.of(text)).map_err(|_| no_answer())?
     } else {
-        serde_json::from_slice(body).map_err(|_| broken())?
+        serde_json::from_slice(body).map_err(|_| no_answer())?
     };
     let tokens = answer.get("prompt_tokens").or_else(|| answer.get("input_tokens")).and_then(serde_json::Value::as_u64);
     if api == Api::CountTokens {
         // To count is free.
-        return tokens.map(|_| None).ok_or_else(broken);
+        return tokens.map(|_| None).ok_or_else(no_answer);
     }
     Ok(tokens.map(|input| Usage { input, ..Usage::default() }))
 }

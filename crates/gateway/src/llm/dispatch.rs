@@ -371,10 +371,10 @@ impl Asking<'_> {
         };
         let between = provider.config.limits.between_tokens;
         let patience = (asked + provider.config.limits.first_token).min(until);
-        let begun = self.begin((first, events), (between, until, asked), (held, lease));
+        let begun = self.begin((first, events, is_whole), (between, until, asked), (held, lease));
         let late = || Failed::late(provider.config.limits.first_token);
         let begun = timeout_at(patience, begun).await.map_err(|_| late())??;
-        Ok(Got::Events(Box::new(Begun { is_whole, ..begun }), written.losses))
+        Ok(Got::Events(Box::new(begun), written.losses))
     }
 
     /// The provider's shape, and how the client asks in its own; nothing for what is no conversation.
@@ -429,7 +429,7 @@ impl Asking<'_> {
     /// Reads a stream until it says something of the answer.
     async fn begin(
         &self,
-        (first, mut events): (Event, EventStream<Body>),
+        (first, mut events, is_whole): (Event, EventStream<Body>, bool),
         (between, until, asked): (Duration, Instant, Instant),
         (held, lease): (Held, Lease),
     ) -> Result<Begun, Failed> {
@@ -453,7 +453,6 @@ impl Asking<'_> {
             let kept_back: usize = ready.iter().map(|event: &Event| event.data.len()).sum();
             let is_too_much = ready.len() >= KEPT_BACK_MAX || kept_back >= KEPT_BACK_BYTES_MAX;
             if is_over || exchange.has_said() || is_too_much {
-                let is_whole = false;
                 return Ok(Begun { events, exchange, ready, mint, between, until, asked, is_whole, held, lease });
             }
             next = match events.next().await {
@@ -474,7 +473,7 @@ fn read_whole(provider: Dialect, body: &[u8]) -> Result<quorate_llm::Answer, Fau
     if provider == Dialect::Generate || dialect::is_answer(provider, body) {
         Ok(answer)
     } else {
-        Err(Fault::new(Kind::Provider, "the provider said what is no answer of its API"))
+        Err(dialect::no_answer())
     }
 }
 

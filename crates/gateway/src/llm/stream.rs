@@ -209,7 +209,7 @@ impl Stream for Answering {
                 this.finish(cx);
                 let outcome = Outcome::of(this.exchange.state(), this.exchange.stop());
                 this.record.end(outcome, this.exchange.usage().copied());
-                let is_good = this.record.is_ok() && this.exchange.is_uncut();
+                let is_good = this.record.is_ok() && !this.exchange.is_cut();
                 if let Some((place, sent, _)) = this.keeping.take().filter(|_| is_good) {
                     place.keep(Content::Events(sent.into()));
                 }

@@ -4,6 +4,8 @@
 //! without one (vLLM) by their member; those of Gemini by the media type of their data. Prompts are large and media rare: one pass looks
 //! whether any word of them is there as a whole text, and only then parts are looked through. Talking of images is no image.
 
+use std::borrow::Cow;
+
 use memchr::{memchr, memchr2, memmem};
 use quorate_jsonrpc::{MembersError, elements, eq_folded, members, pick, text};
 
@@ -174,10 +176,7 @@ impl Has {
             return;
         }
         if let Some(url) = text(raw) {
-            return match url.get(..5) {
-                Some(scheme) if scheme.eq_ignore_ascii_case("data:") => self.note_media_type(&url[5..]),
-                _ => self.note_any(),
-            };
+            return self.note_media_type(of_data_url(&url).unwrap_or_default());
         }
         let Ok(picked) = pick(raw, 0, ["mimeType", "mime_type"]) else { return self.note_any() };
         let mut media_types = picked.into_iter().flatten().filter(|span| span.of(raw) != "null");
@@ -192,17 +191,10 @@ impl Has {
 
     /// Notes what is at a URL, as far as it tells: whatever part it is in, a provider may be told the media type by it.
     fn note_link(&mut self, raw: &str) {
-        let Some(url) = text(raw) else {
-            let [url] = pick(raw, 0, ["url"]).unwrap_or_default();
-            return url
-                .into_iter()
-                .map(|span| span.of(raw))
-                .filter(|url| url.starts_with('"'))
-                .for_each(|url| self.note_link(url));
-        };
-        match url.get(..5) {
-            Some(scheme) if scheme.eq_ignore_ascii_case("data:") => self.note_media_type(&url[5..]),
-            _ => media_type_of(&url).into_iter().for_each(|media_type| self.note_media_type(media_type)),
+        let within = |raw: &str| pick(raw, 0, ["url"]).ok().and_then(|[url]| Some(text(url?.of(raw))?.into_owned()));
+        let Some(url) = text(raw).or_else(|| within(raw).map(Cow::Owned)) else { return };
+        if let Some(media_type) = of_data_url(&url).or_else(|| media_type_of(&url)) {
+            self.note_media_type(media_type);
         }
     }
 
@@ -218,6 +210,11 @@ impl Has {
             self.documents = true;
         }
     }
+}
+
+/// What follows the scheme of a `data:` URL, which begins with the media type.
+fn of_data_url(url: &str) -> Option<&str> {
+    url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:")).map(|_| &url[5..])
 }
 
 #[cfg(test)]

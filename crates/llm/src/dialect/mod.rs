@@ -146,8 +146,13 @@ pub fn usage_of(dialect: Dialect, body: &[u8]) -> Option<Usage> {
 
 /// Reads what a provider says.
 pub(crate) fn parse_answer<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Fault> {
-    serde_json::from_slice(body)
-        .map_err(|_| Fault::new(Kind::Provider, "the provider said what is no answer of its API"))
+    serde_json::from_slice(body).map_err(|_| no_answer())
+}
+
+/// What the provider said is none.
+#[must_use]
+pub fn no_answer() -> Fault {
+    Fault::new(Kind::Provider, "the provider said what is no answer of its API")
 }
 
 /// Reads a body of a client, and says where it is wrong.

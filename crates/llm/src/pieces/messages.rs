@@ -8,6 +8,7 @@ use quorate_jsonrpc::quote;
 use super::Said;
 use super::object::Object;
 use crate::dialect::SentEvent;
+use crate::dialect::messages::event;
 use crate::error::Fault;
 
 /// What an answer costs that does not tell: clients read it in any case.
@@ -63,8 +64,4 @@ fn spread<'a>(block: &Object<'a>) -> Result<(Object<'a>, Vec<String>), Fault> {
         _ => start,
     };
     Ok((start, pieces))
-}
-
-fn event(name: &'static str, members: &str) -> SentEvent {
-    SentEvent::named(name, format!(r#"{{"type":"{name}",{members}}}"#))
 }

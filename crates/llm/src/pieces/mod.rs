@@ -11,17 +11,26 @@ mod object;
 mod responses;
 
 use crate::api::Dialect;
-use crate::dialect::{SentEvent, is_answer};
+use crate::dialect::{SentEvent, is_answer, no_answer};
 use crate::error::{Fault, Kind};
 
 use object::Object;
 
+/// The most events of one answer.
+const EVENTS_MAX: usize = 50_000;
+
+/// The bytes that the events of a small answer may have together: 64 MiB.
+const BYTES_MAX: usize = 64 << 20;
+
+/// How often those of a large one may have its bytes. A response's texts come four times before the end, which has all again.
+const EXPANSION_MAX: usize = 8;
+
 /// Spells a whole answer of a provider as events of its own shape, one at least.
 ///
 /// # Errors
-/// [`Kind::Provider`] for what is no answer.
+/// [`Kind::Provider`] for what is no answer, and for one with too many parts.
 pub fn of_whole(provider: Dialect, body: &[u8]) -> Result<Vec<SentEvent>, Fault> {
-    let text = std::str::from_utf8(body).map_err(|_| not_one())?;
+    let text = std::str::from_utf8(body).map_err(|_| no_answer())?;
     // A line end within JSON is space, and would be two lines of an event.
     let text = text.replace(['\r', '\n'], " ");
     let body = Object::read(text.trim())?;
@@ -30,7 +39,7 @@ pub fn of_whole(provider: Dialect, body: &[u8]) -> Result<Vec<SentEvent>, Fault>
     }
     // Gemini may have nothing to say, and says why; all others have the member that makes it an answer, or have failed.
     if provider != Dialect::Generate && body.get("error").is_none() && !is_answer(provider, text.as_bytes()) {
-        return Err(not_one());
+        return Err(no_answer());
     }
     let mut said = Said { events: Vec::new(), bytes: 0, bytes_max: BYTES_MAX.max(EXPANSION_MAX * text.len()) };
     match provider {
@@ -54,13 +63,6 @@ fn error_of(provider: Dialect, body: &Object<'_>) -> Option<SentEvent> {
     }
 }
 
-/// The most events of one answer, and what they have together at least: 64 MiB.
-const EVENTS_MAX: usize = 50_000;
-const BYTES_MAX: usize = 64 << 20;
-
-/// How often its events may have the bytes of a large answer. A response's texts come four times before the end, which has all again.
-const EXPANSION_MAX: usize = 8;
-
 /// Events so far.
 struct Said {
     events: Vec<SentEvent>,
@@ -79,10 +81,6 @@ impl Said {
         self.events.push(event);
         Ok(())
     }
-}
-
-fn not_one() -> Fault {
-    Fault::new(Kind::Provider, "the provider said what is no answer of its API")
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use quorate_jsonrpc::{elements, keyed_members, quote, text};
 
-use super::not_one;
+use crate::dialect::no_answer;
 use crate::error::Fault;
 
 /// An object.
@@ -27,7 +27,7 @@ impl<'a> Object<'a> {
     pub(super) fn read(raw: &'a str) -> Result<Self, Fault> {
         let mut members = Vec::new();
         keyed_members(raw, 0, |name, _, value| members.push((name.to_owned(), Cow::Borrowed(value.of(raw)))))
-            .map_err(|_| not_one())?;
+            .map_err(|_| no_answer())?;
         Ok(Self { members })
     }
 
@@ -49,7 +49,7 @@ impl<'a> Object<'a> {
     pub(super) fn list(&self, name: &str) -> Result<Vec<&str>, Fault> {
         let mut found = Vec::new();
         if let Some(raw) = self.get(name) {
-            elements(raw, 0, |span| found.push(span.of(raw))).map_err(|_| not_one())?;
+            elements(raw, 0, |span| found.push(span.of(raw))).map_err(|_| no_answer())?;
         }
         Ok(found)
     }

@@ -12,6 +12,7 @@ mod write;
 
 pub use answer::{read_answer, write_answer};
 pub use read::read;
+pub(crate) use stream::event;
 pub use stream::{Reader, Writer};
 pub use write::write;
 

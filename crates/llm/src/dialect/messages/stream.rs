@@ -288,6 +288,7 @@ impl Writer {
     }
 }
 
-fn event(name: &'static str, members: &str) -> SentEvent {
+/// An event, whose name is its type as well.
+pub(crate) fn event(name: &'static str, members: &str) -> SentEvent {
     SentEvent::named(name, format!(r#"{{"type":"{name}",{members}}}"#))
 }
